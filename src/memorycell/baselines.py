@@ -1,0 +1,171 @@
+"""Simple methods a model must beat, all of one shape: fit on the training steps, predict quantiles at every step.
+
+A method's point forecast becomes a distribution by adding the quantiles of its own errors on the training steps, lead
+time by lead time. Everything a method has learnt is in `arrays()`, so that a model file can carry it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from memorycell.quantiles import quantile_levels
+
+RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+RIDGE_COLUMNS = 1500
+"""The widest window ridge tries has at most this many columns."""
+
+
+@dataclass
+class History:
+    """What is known at every step, and what came after it.
+
+    level    [N, C] the targets' last known values
+    inputs   [N, F] everything else a model sees at that step
+    start    [N] int64, the step at which the step's segment begins: nothing before it is known
+    future   [N, horizon, C] the targets' next values, NaN where unknown
+    """
+
+    level: np.ndarray
+    inputs: np.ndarray
+    start: np.ndarray
+    future: np.ndarray
+
+
+class Baseline(Protocol):
+    """fit on `train`, choosing on `valid` (both [N] bool), then predict [N, horizon, C, K]."""
+
+    def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
+        """Learn from the training steps."""
+
+    def predict(self, history: History, at: np.ndarray) -> np.ndarray:
+        """The quantiles at the steps `at` [M]: [M, horizon, C, K]."""
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What was learnt."""
+
+
+class Persistence:
+    """Nothing changes: ŷ_{t+k} = y_t."""
+
+    def __init__(self) -> None:
+        self.spread = np.zeros(0)
+
+    def point(self, history: History, at: np.ndarray) -> np.ndarray:
+        """[M, horizon, C]"""
+        return np.repeat(history.level[at, None], history.future.shape[1], 1)
+
+    def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
+        """Learn the spread of the errors."""
+        self.spread = error_quantiles(self, history, train, quantiles)
+
+    def predict(self, history: History, at: np.ndarray) -> np.ndarray:
+        """[M, horizon, C, K]"""
+        return self.point(history, at)[..., None] + self.spread
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """spread [horizon, C, K]"""
+        return {"spread": self.spread}
+
+
+class SeasonalNaive(Persistence):
+    """As it was a season ago: ŷ_{t+k} = y_{t+k-m}, with m the season in steps; before that is known, y_t."""
+
+    def __init__(self, season: int) -> None:
+        super().__init__()
+        self.season = season
+
+    def point(self, history: History, at: np.ndarray) -> np.ndarray:
+        """[M, horizon, C]"""
+        lead = np.arange(1, history.future.shape[1] + 1)
+        source = at[:, None] + lead - self.season * -(-lead // self.season)
+        source = np.where(source >= history.start[at, None], source, at[:, None])
+        return np.asarray(history.level[source])
+
+
+class Ridge(Persistence):
+    """Linear regression from a window of past inputs to every lead time, with a penalty on the weights.
+
+    ŷ_{t+k} - y_t = w_k · (inputs of the last W steps), Hoerl & Kennard (1970). The window and the penalty are chosen on
+    the validation steps, by absolute error.
+    """
+
+    def __init__(self, windows: tuple[int, ...] = (), weights: np.ndarray | None = None) -> None:
+        super().__init__()
+        self.windows = windows
+        self.weights = np.zeros((0, 0, 0)) if weights is None else weights  # [W·F + 1, horizon, C]
+
+    def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
+        """Learn weights for every window and penalty, and keep the best."""
+        features = history.inputs.shape[1]
+        best = np.inf
+        chosen = self.weights
+        usable = np.flatnonzero(train & ~np.isnan(history.future).any((1, 2)))
+        held_out = np.flatnonzero(valid)
+        gain = history.future - history.level[:, None]
+        for width in self.windows:
+            if width != min(self.windows) and width * features > RIDGE_COLUMNS:
+                continue
+            x = _windows(history, usable, width)
+            y = gain[usable].reshape(len(usable), -1)
+            gram, cross = x.T @ x, x.T @ y
+            x_valid = _windows(history, held_out, width)
+            for penalty in RIDGE_PENALTIES:
+                diagonal = np.full(len(gram), penalty)
+                diagonal[-1] = 1e-9  # the intercept goes free
+                weights = np.linalg.solve(gram + np.diag(diagonal), cross)
+                error = np.nanmean(np.abs(gain[held_out].reshape(len(held_out), -1) - x_valid @ weights))
+                if error < best:
+                    best = float(error)
+                    chosen = weights.reshape(-1, *history.future.shape[1:])
+        self.weights = chosen
+        super().fit(history, train, valid, quantiles)
+
+    def point(self, history: History, at: np.ndarray) -> np.ndarray:
+        """[M, horizon, C]"""
+        flat = self.weights.reshape(len(self.weights), -1)
+        width = (len(flat) - 1) // history.inputs.shape[1]
+        gain = np.concatenate([_windows(history, part, width) @ flat for part in np.array_split(at, len(at) // 8192 + 1)])
+        return np.asarray(history.level[at, None] + gain.reshape(len(at), *self.weights.shape[1:]))
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """weights [W·F + 1, horizon, C], spread [horizon, C, K]"""
+        return {"weights": self.weights, "spread": self.spread}
+
+
+def forecast_baselines(horizon: int, season: int, context: int) -> dict[str, Persistence]:
+    """The three that every forecaster is compared with; without a season, two."""
+    windows = {max(horizon // 2, 1), horizon, 2 * horizon, 4 * horizon, season}
+    methods: dict[str, Persistence] = {"persistence": Persistence()}
+    if season > 1:
+        methods["seasonal naive"] = SeasonalNaive(season)
+    methods["ridge"] = Ridge(tuple(sorted(w for w in windows if w <= context)))
+    return methods
+
+
+def restored(arrays: Mapping[str, np.ndarray], season: int) -> dict[str, Persistence]:
+    """The baselines a model file carries, from arrays named "method.array"."""
+    methods = forecast_baselines(1, season, 1)
+    for name, method in methods.items():
+        method.spread = arrays[f"{name}.spread"]
+        if isinstance(method, Ridge):
+            method.weights = arrays[f"{name}.weights"]
+    return methods
+
+
+def error_quantiles(method: Persistence, history: History, train: np.ndarray, quantiles: int) -> np.ndarray:
+    """[horizon, C, K]: the quantiles of a point forecast's errors over the training steps."""
+    at = np.flatnonzero(train)
+    errors = history.future[at] - method.point(history, at)
+    return np.moveaxis(np.nanquantile(errors, quantile_levels(quantiles), axis=0), 0, -1)
+
+
+def _windows(history: History, at: np.ndarray, width: int) -> np.ndarray:
+    """[M, W·F + 1]: the inputs of the last `width` steps, newest first, zero before the segment, and a one."""
+    index = at[:, None] - np.arange(width)
+    known = index >= history.start[at, None]
+    values = history.inputs[np.maximum(index, 0)] * known[..., None]
+    return np.concatenate([values.reshape(len(at), -1), np.ones((len(at), 1))], 1)

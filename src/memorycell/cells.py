@@ -1,0 +1,159 @@
+"""The equations: one pure function a cell, and the table of cells.
+
+Every cell maps the two products of one time step and the state before it to the state after it:
+
+    cell(x_part, h_part, state, params) -> (state, gates)
+
+    x_part   [B, G·H]   W_ih x_t, without bias
+    h_part   [B, G·H]   W_hh h_{t-1}, without bias
+    state    (h, c) or (h,), each [B, H] (h is [B, P] where the layer projects)
+    params   "bias_ih" and "bias_hh" [G·H], and what the cell's row in `CELLS` names besides
+    gates    what the cell did at this step, after activation, each [B, H], in the cell's `gates` order
+
+The two products arrive apart because the GRU and the layer-normalised LSTM treat them differently. The order of the
+gates in the rows of W_ih, W_hh and the biases is torch's. ⊙ is the product of elements, σ the logistic function.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+GATES = ("i", "f", "g", "o")
+"""Input gate, forget gate, candidate, output gate: the order of the LSTM's rows, here and nowhere else."""
+
+Tensors = tuple[Tensor, ...]
+Params = Mapping[str, Tensor]
+Step = Callable[[Tensor, Tensor, Tensors, Params], tuple[Tensors, Tensors]]
+
+
+def rnn(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Elman (1990), "Finding structure in time"."""
+    return (torch.tanh(_sum(x_part, h_part, params)),), ()
+
+
+def rnn_relu(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """h_t = max(0, W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Le, Jaitly & Hinton (2015), arXiv:1504.00941."""
+    return (torch.relu(_sum(x_part, h_part, params)),), ()
+
+
+def lstm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """Hochreiter & Schmidhuber (1997), with the forget gate of Gers, Schmidhuber & Cummins (2000).
+
+    i = σ(pre_i)   f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)
+    c_t = f ⊙ c_{t-1} + i ⊙ g
+    h_t = o ⊙ tanh(c_t)
+    """
+    pre_i, pre_f, pre_g, pre_o = _sum(x_part, h_part, params).chunk(4, dim=-1)
+    i, f, g, o = torch.sigmoid(pre_i), torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
+    c = f * state[1] + i * g
+    return (o * torch.tanh(c), c), (i, f, g, o)
+
+
+def peephole(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """The gates also see the cell state, each unit its own. Gers & Schmidhuber (2000), "Recurrent nets that time and count".
+
+    i = σ(pre_i + w_ci ⊙ c_{t-1})   f = σ(pre_f + w_cf ⊙ c_{t-1})   g = tanh(pre_g)
+    c_t = f ⊙ c_{t-1} + i ⊙ g
+    o = σ(pre_o + w_co ⊙ c_t)
+    h_t = o ⊙ tanh(c_t)
+
+    `weight_ch` [3·H] holds w_ci, w_cf, w_co in this order.
+    """
+    pre_i, pre_f, pre_g, pre_o = _sum(x_part, h_part, params).chunk(4, dim=-1)
+    w_ci, w_cf, w_co = params["weight_ch"].chunk(3)
+    i = torch.sigmoid(pre_i + w_ci * state[1])
+    f = torch.sigmoid(pre_f + w_cf * state[1])
+    g = torch.tanh(pre_g)
+    c = f * state[1] + i * g
+    o = torch.sigmoid(pre_o + w_co * c)
+    return (o * torch.tanh(c), c), (i, f, g, o)
+
+
+def coupled(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """What is forgotten makes room for what is written: i = 1 - f. Greff et al. (2015), arXiv:1503.04069, variant CIFG.
+
+    f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)   i = 1 - f
+    c_t = f ⊙ c_{t-1} + (1 - f) ⊙ g
+    h_t = o ⊙ tanh(c_t)
+
+    The weights have no rows for i: their blocks are f, g, o.
+    """
+    pre_f, pre_g, pre_o = _sum(x_part, h_part, params).chunk(3, dim=-1)
+    f, g, o = torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
+    i = 1 - f
+    c = f * state[1] + i * g
+    return (o * torch.tanh(c), c), (i, f, g, o)
+
+
+def layernorm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """Layer normalisation inside the LSTM. Ba, Kiros & Hinton (2016), arXiv:1607.06450, equations 20-22.
+
+    pre = LN(W_ih x_t; gain_ih, b_ih) + LN(W_hh h_{t-1}; gain_hh, b_hh), over all 4·H summed inputs at once
+    i = σ(pre_i)   f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)
+    c_t = f ⊙ c_{t-1} + i ⊙ g
+    h_t = o ⊙ tanh(LN(c_t; gain_c, bias_c))
+
+    LN(a; gain, bias) = gain ⊙ (a - mean a) / sqrt(var a + 1e-5) + bias. The cell state itself is kept unnormalised.
+    """
+    pre = _normalise(x_part, params["gain_ih"], params["bias_ih"])
+    pre = pre + _normalise(h_part, params["gain_hh"], params["bias_hh"])
+    pre_i, pre_f, pre_g, pre_o = pre.chunk(4, dim=-1)
+    i, f, g, o = torch.sigmoid(pre_i), torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
+    c = f * state[1] + i * g
+    return (o * torch.tanh(_normalise(c, params["gain_c"], params["bias_c"])), c), (i, f, g, o)
+
+
+def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """Cho et al. (2014), arXiv:1406.1078, with the reset gate after the product, as torch and cuDNN have it.
+
+    r = σ(x_r + h_r)   z = σ(x_z + h_z)   n = tanh(x_n + r ⊙ h_n)
+    h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
+
+    where x_• and h_• are the products with their biases; the blocks are r, z, n.
+    """
+    x_r, x_z, x_n = (x_part + params["bias_ih"]).chunk(3, dim=-1)
+    h_r, h_z, h_n = (h_part + params["bias_hh"]).chunk(3, dim=-1)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    n = torch.tanh(x_n + r * h_n)
+    return ((1 - z) * n + z * state[0],), (r, z, n)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A row of the table: everything the rest of the library needs to know of a cell."""
+
+    step: Step
+    blocks: tuple[str, ...]
+    """The blocks of H rows in W_ih, W_hh and the biases, in order."""
+    gates: tuple[str, ...]
+    """The names of what `step` returns as gates."""
+    state: tuple[str, ...]
+    """("h", "c"), or ("h",) for a cell without a cell state."""
+    extra: Mapping[str, int] = field(default_factory=dict)
+    """Parameters beyond torch's: name -> its length in units of hidden_size."""
+
+
+CELLS: dict[str, Cell] = {
+    "rnn": Cell(rnn, ("h",), (), ("h",)),
+    "rnn_relu": Cell(rnn_relu, ("h",), (), ("h",)),
+    "lstm": Cell(lstm, GATES, GATES, ("h", "c")),
+    "peephole": Cell(peephole, GATES, GATES, ("h", "c"), {"weight_ch": 3}),
+    "coupled": Cell(coupled, GATES[1:], GATES, ("h", "c")),
+    "layernorm": Cell(
+        layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}
+    ),
+    "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",)),
+}
+
+
+def _sum(x_part: Tensor, h_part: Tensor, params: Params) -> Tensor:
+    return x_part + params["bias_ih"] + h_part + params["bias_hh"]
+
+
+def _normalise(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
+    return F.layer_norm(a, a.shape[-1:], eps=1e-5) * gain + bias

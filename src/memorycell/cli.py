@@ -1,0 +1,411 @@
+"""The verbs. Everything heavy is imported inside them, so that `memorycell --help` is instant."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from memorycell.errors import DataError, UserError
+
+if TYPE_CHECKING:
+    from memorycell.training import Epoch, Step
+
+
+class Verbs(TyperGroup):
+    """Mistakes of the user's are one line on stderr and status 2; Ctrl-C and SIGTERM end with 130."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the verb."""
+        with contextlib.suppress(ValueError):  # only the main thread may
+            signal.signal(signal.SIGTERM, _interrupt)
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            print(f"memorycell: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except KeyboardInterrupt:
+            print("memorycell: stopped", file=sys.stderr)
+            raise SystemExit(130) from None
+        except BrokenPipeError:  # whoever read our output has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise SystemExit(0) from None
+
+
+app = typer.Typer(
+    cls=Verbs,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Train an LSTM on your sequences, look inside its gates, and run it live, one step at a time.",
+)
+data_app = typer.Typer(no_args_is_help=True, help="Named public data sets.")
+app.add_typer(data_app, name="data")
+
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+ModelPath = Annotated[Path, typer.Argument(metavar="FILE", help="A model file (.safetensors).")]
+
+
+@app.command()
+def tasks(as_json: AsJson = False) -> None:
+    """What memorycell can do, and what each task reads."""
+    from memorycell.tasks import TASKS
+
+    if as_json:
+        keys = ("name", "about", "reads", "source", "primary", "baselines")
+        print(json.dumps([{key: getattr(task, key) for key in keys} for task in TASKS.values()]))
+        return
+    for task in TASKS.values():
+        print(f"{task.name}\n  {task.about}\n  reads      {task.reads}\n  shown on   {task.source}")
+        print(f"  must beat  {', '.join(task.baselines)}")
+        print(f"  settings   {' '.join(_settings_of(task))}\n")
+    print("memorycell train TASK [DATA] --set key=value … ; memorycell data list names the public data sets")
+
+
+@app.command()
+def train(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="What to train; see `memorycell tasks`.")],
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="The model file to write [default: TASK.safetensors].")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Train for about so long.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write an HTML report.")] = None,
+    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Log to this folder.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Train a model on a data set or a file of yours; keep the best; compare it with simple methods."""
+    from memorycell.tasks.task import TrainSettings, parse_settings
+
+    chosen = _task(task)
+    own, how = parse_settings((chosen.settings, TrainSettings), _pairs(settings or []))
+    out = out or Path(f"{task}.safetensors")
+    _check_writable(out, report)
+    from memorycell import training
+
+    try:
+        with _progress(chosen.primary) as watch:
+            result = training.train(
+                chosen, data, own, how, out, minutes=minutes, resume=resume, tensorboard=tensorboard, say=_say, watch=watch
+            )
+    except KeyboardInterrupt:
+        saved = f"the best model so far is in {out}; --resume goes on" if out.exists() else "nothing was saved yet"
+        print(f"memorycell: stopped; {saved}", file=sys.stderr)
+        raise SystemExit(130) from None
+    if report is not None:
+        _write_report(out, data, report)
+    _print_result(result, as_json)
+
+
+@app.command()
+def evaluate(
+    file: ModelPath,
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other data than it was trained on.")] = None,
+    report: Annotated[Path | None, typer.Option("--report", help="Also write an HTML report.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Score a model on data it never saw, beside simple methods."""
+    from memorycell import modelfile, training
+
+    model = modelfile.load(file)
+    result = training.evaluate(_task(model.info["task"]), model, file, data, _say)
+    if report is not None:
+        _write_report(file, data, report)
+    _print_result(result, as_json)
+
+
+@app.command()
+def predict(
+    file: ModelPath,
+    source: Annotated[str, typer.Argument(metavar="INPUT", help="A table that ends where the forecast begins.")],
+    out: Annotated[Path | None, typer.Option("--out", help="Write a picture (.html) or the table (.csv).")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """The forecast from the end of a table: the median and the interval in which 80% of the outcomes lie."""
+    from memorycell import live, modelfile
+    from memorycell.data.sources import locate
+    from memorycell.data.tables import read_table
+
+    model = modelfile.load(file)
+    path, _ = locate(source)
+    records, series = live.predict(model, read_table(path), source)
+    if out is not None:
+        from memorycell.files import write_atomically
+
+        if out.suffix == ".csv":
+            write_atomically(out, _forecast_csv(records, model.codec.group))
+        else:
+            from memorycell.inspection.forecast import forecast_page
+
+            write_atomically(out, forecast_page(model, records, series))
+        _say(f"written: {out}")
+    if as_json:
+        print(json.dumps({"task": model.info["task"], "file": str(file), "forecasts": records}))
+    else:
+        _print_forecasts(records, model.codec.group)
+
+
+@app.command()
+def stream(
+    file: ModelPath,
+    state: Annotated[Path | None, typer.Option("--state", help="Take up this state if it exists, and save it there.")] = None,
+) -> None:
+    """A line in, a line out: rows of readings on stdin (CSV with a header, or JSON lines), forecasts on stdout as JSON lines."""
+    from memorycell import live, modelfile
+
+    forecaster = live.LiveForecaster(modelfile.load(file))
+    header: list[str] | None = None
+    if state is not None and state.exists():
+        saved = forecaster.load(state).get("header")
+        header = saved if isinstance(saved, list) else None
+    last_save = time.monotonic()
+    count = 0
+    try:
+        for line in sys.stdin:
+            if not line.strip():
+                continue
+            header, row = _parse_line(line, header, forecaster.codec.columns, count)
+            if row is None:
+                continue
+            count += 1
+            print(json.dumps(forecaster.step(row, f"stdin, row {count}")), flush=True)
+            if state is not None and time.monotonic() - last_save > 10:
+                forecaster.save(state, header=header)
+                last_save = time.monotonic()
+    finally:  # also when the row is wrong, the pipe is closed or the user stops: what was read is not lost
+        if state is not None:
+            forecaster.save(state, header=header)
+
+
+@data_app.command("list")
+def data_list(as_json: AsJson = False) -> None:
+    """The data sets, their licences, and whether they are here."""
+    from memorycell.data.sources import SOURCES
+
+    rows = []
+    for source in SOURCES.values():
+        try:
+            where = str(source.find())
+        except DataError as error:
+            where = f"not here ({error})"
+        rows.append({"name": source.name, "about": source.about, "licence": source.licence, "cite": source.citation, "where": where})  # fmt: skip
+    if as_json:
+        print(json.dumps(rows))
+        return
+    for row in rows:
+        print(row["name"])
+        for key in ("about", "licence", "cite", "where"):
+            print(f"  {key:8} {row[key]}")
+
+
+@data_app.command("get")
+def data_get(name: Annotated[str, typer.Argument(help="A name from `memorycell data list`.")]) -> None:
+    """Print where a data set lies, with its licence and citation."""
+    from memorycell.data.sources import SOURCES
+
+    if name not in SOURCES:
+        raise UserError(f"{name}: no such data set; there are {', '.join(SOURCES)}")
+    source = SOURCES[name]
+    _say(f"{source.name}: {source.about}. Licence: {source.licence}. Cite: {source.citation}")
+    print(source.find())
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from memorycell import __version__
+
+        print(f"memorycell {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main_options(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Train an LSTM on your sequences, look inside its gates, and run it live, one step at a time."""
+
+
+def main() -> None:
+    """The entry point of the `memorycell` command."""
+    app(prog_name="memorycell")
+
+
+# ---- what the verbs share -------------------------------------------------------------------------------------------
+
+
+def _interrupt(signum: int, frame: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
+def _task(name: str) -> Any:
+    from memorycell.tasks import TASKS
+
+    if name not in TASKS:
+        raise UserError(f"{name}: no such task; there is {', '.join(TASKS)} (memorycell tasks)")
+    return TASKS[name]
+
+
+def _settings_of(task: Any) -> list[str]:
+    import dataclasses
+
+    from memorycell.tasks.task import TrainSettings
+
+    return [field.name for kind in (task.settings, TrainSettings) for field in dataclasses.fields(kind)]
+
+
+def _pairs(settings: list[str]) -> dict[str, str]:
+    pairs = {}
+    for text in settings:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise UserError(f"--set {text}: expected key=value")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _check_writable(*paths: Path | None) -> None:
+    """Before long work: a folder that is missing is told now, not at the end."""
+    for path in paths:
+        if path is not None and not path.parent.is_dir():
+            raise UserError(f"{path}: there is no folder {path.parent}; make it, or name another file")
+
+
+def _parse_line(
+    line: str, header: list[str] | None, columns: tuple[str, ...], count: int
+) -> tuple[list[str] | None, dict[str, Any] | None]:
+    """(header, row): a row of JSON or of CSV under the header; None for the header line itself."""
+    if line.lstrip().startswith("{"):
+        try:
+            return header, json.loads(line)
+        except ValueError:
+            raise DataError(f"stdin, row {count + 1}: is not JSON") from None
+    import csv
+
+    cells = next(csv.reader([line]))
+    if set(columns) <= {cell.strip() for cell in cells}:
+        return [cell.strip() for cell in cells], None
+    if header is None:
+        raise DataError(f"stdin: a header line with the columns {', '.join(columns)} must come first (or JSON lines)")
+    if len(cells) != len(header):
+        raise DataError(f"stdin, row {count + 1}: {len(cells)} values, but the header has {len(header)} columns")
+    return header, dict(zip(header, cells, strict=True))
+
+
+def _write_report(file: Path, data: str | None, report: Path) -> None:
+    from memorycell import modelfile
+    from memorycell.files import write_atomically
+    from memorycell.inspection.forecast import evaluation_page
+
+    model = modelfile.load(file)
+    problem = _task(model.info["task"]).reopen(data, model)
+    write_atomically(report, evaluation_page(model, problem))
+    _say(f"written: {report}")
+
+
+def _print_result(result: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(result))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['task']}: on the test part, which it never saw", title_justify="left")
+    primary = result["primary"]
+    table.add_column("method")
+    for metric in result["metrics"]:
+        table.add_column(metric + (" ↓" if metric == primary else ""), justify="right")
+    rows = sorted(result["baselines"].items(), key=lambda item: item[1][primary], reverse=True)
+    for name, values in [*rows, ("memorycell", result["metrics"])]:
+        table.add_row(name, *(f"{v:.4g}" for v in values.values()), style="bold" if name == "memorycell" else "")
+    console = Console()
+    console.print(table)
+    best = min(result["baselines"], key=lambda name: result["baselines"][name][primary])
+    better = "better" if result["skill"] >= 0 else "WORSE"
+    console.print(f"{primary}: {abs(result['skill']):.1%} {better} than the best simple method ({best})", highlight=False)
+    if result["skill"] < 0:
+        console.print(f"On these data {best} is the better tool.", highlight=False)
+    console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)
+
+
+def _print_forecasts(records: list[dict[str, Any]], group: str | None) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    for record in records:
+        of = f" of {record[group]}" if group else ""
+        table = Table(title=f"forecast{of} from {record['time']}", title_justify="left")
+        table.add_column("time")
+        for target in record["forecast"]:
+            table.add_column(f"{target}, median", justify="right")
+            table.add_column("80% interval", justify="right")
+        for k, moment in enumerate(record["ahead"]):
+            cells = []
+            for values in record["forecast"].values():
+                cells += [f"{values['median'][k]:.5g}", f"{values['low80'][k]:.5g} … {values['high80'][k]:.5g}"]
+            table.add_row(str(moment), *cells)
+        console.print(table)
+
+
+def _forecast_csv(records: list[dict[str, Any]], group: str | None) -> str:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*([group] if group else []), "time", "target", "median", "low80", "high80"])
+    for record in records:
+        for target, values in record["forecast"].items():
+            for k, moment in enumerate(record["ahead"]):
+                own = [record[group]] if group else []
+                writer.writerow([*own, moment, target, *(values[q][k] for q in ("median", "low80", "high80"))])
+    return text.getvalue()
+
+
+@contextlib.contextmanager
+def _progress(primary: str) -> Iterator[Any]:
+    """A watcher for `training.train`: a bar on a terminal, a line an epoch elsewhere; both on stderr."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from memorycell.training import Epoch, Step
+
+    console = Console(stderr=True, highlight=False)
+    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn()]
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        job = bar.add_task("reading", total=None, figures="")
+        seen: set[str] = set()
+        valid = ""
+
+        def watch(event: Step | Epoch) -> None:
+            nonlocal valid
+            if isinstance(event, Step):
+                speed = event.step / event.seconds if event.seconds else 0.0
+                left = f", {(event.steps - event.step) / speed:.0f} s left" if event.steps and speed else ""
+                label = f"epoch {event.epoch + 1}" + (f"/{event.epochs}" if event.epochs else "")
+                figures = f"loss {event.loss:.4f}, {speed:.1f} steps/s{left}{valid}"
+                bar.update(job, description=label, total=event.steps, completed=event.step, figures=figures)
+                return
+            score = event.valid[primary]
+            valid = f", {primary} {score:.4g} (best {event.best:.4g}, to beat {event.to_beat:.4g})"
+            if not console.is_terminal:
+                print(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid}  {event.seconds:.0f} s", file=sys.stderr)
+            if event.warning and event.warning.split(":")[0] not in seen:
+                seen.add(event.warning.split(":")[0])
+                console.print(f"warning: {event.warning}")
+
+        yield watch

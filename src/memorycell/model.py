@@ -1,0 +1,151 @@
+"""Model = recurrent stack -> head, with everything a step needs from the past in one `State`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memorycell.cells import CELLS
+from memorycell.data.batches import Batch
+from memorycell.heads import Forecast
+from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.state import State
+
+SIDE_BY_SIDE, PIECE = 64, 2048
+"""How many segments, and how many steps of each, `Model.run` takes at once."""
+
+LAYERS: dict[str, type[Recurrent]] = {"gru": GRU, "rnn": RNN, "rnn_relu": RNN}
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The sizes of a model: enough to build it empty. What each means is said in `Recurrent` and `heads.Forecast`.
+
+    window   steps whose inputs the head's linear path sees, the present one included
+    """
+
+    input_size: int
+    hidden_size: int
+    horizon: int
+    targets: int = 1
+    quantiles: int = 15
+    window: int = 12
+    cell: str = "lstm"
+    num_layers: int = 1
+    dropout: float = 0.0
+    forget_bias: float | None = 1.0
+    recurrent_init: str = "uniform"
+    zoneout: float = 0.0
+    weight_drop: float = 0.0
+    variational_dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("input_size", "hidden_size", "horizon", "targets", "quantiles", "window", "num_layers"):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
+                raise ValueError(f"{name}: expected a whole number of 1 or more, got {value!r}")
+        for name in ("dropout", "zoneout", "weight_drop", "variational_dropout"):
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+                raise ValueError(f"{name}: expected a probability below 1, got {value!r}")
+        if self.cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {self.cell!r}")
+        if self.quantiles % 2 == 0:
+            raise ValueError(f"quantiles: expected an odd number, got {self.quantiles}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What a model file keeps."""
+        return asdict(self)
+
+
+class Model(nn.Module):
+    """A forecaster: inputs of a step in, the distribution of the next values out, state carried from step to step."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        options: dict[str, Any] = {"cell": config.cell}
+        if config.cell.startswith("rnn"):
+            options = {"nonlinearity": "relu" if config.cell == "rnn_relu" else "tanh"}
+        if "f" in CELLS[config.cell].blocks:
+            options["forget_bias"] = config.forget_bias
+        self.recurrent = LAYERS.get(config.cell, LSTM)(
+            config.input_size, config.hidden_size, config.num_layers, batch_first=True,
+            dropout=config.dropout if config.num_layers > 1 else 0.0, recurrent_init=config.recurrent_init,
+            zoneout=config.zoneout, weight_drop=config.weight_drop, variational_dropout=config.variational_dropout,
+            **options,
+        )  # fmt: skip
+        self.head = Forecast(
+            config.hidden_size, config.window * config.input_size, config.horizon, config.targets, config.quantiles
+        )
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros: h, c, and the inputs of the last W - 1 steps, `window` [W - 1, B, F]."""
+        state = self.recurrent.initial_state(batch_size)
+        past = self.config.window - 1
+        return State(**state.asdict(), window=state[0].new_zeros(past, batch_size, self.config.input_size))
+
+    def forward(
+        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """x [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
+        state = self.initial_state(x.shape[0]) if state is None else state
+        window, past = self._windows(x, state.window, reset)
+        hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h
+        hidden, final = self.recurrent(x, hx, reset=reset, backend=backend)
+        kept = final.asdict() if isinstance(final, State) else {"h": final}
+        hidden = F.dropout(hidden, self.config.dropout, self.training)
+        return self.head(hidden, window, x[..., : self.config.targets]), State(**kept, window=past)
+
+    def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        """The head's loss over a batch, and the state after it."""
+        prediction, state = self(batch.x, state, batch.reset)
+        return self.head.loss(prediction, batch.target), state
+
+    def run(self, x: np.ndarray, start: np.ndarray, at: np.ndarray) -> np.ndarray:
+        """The forecasts at the steps `at` [M] of a long series, run as the model runs live: state carried all along.
+
+        x [N, F] float32, start [N] the step at which each step's segment begins (the state is zero there)
+        -> [M, horizon, targets, K] float32, in scaled units. Segments are run side by side, in pieces.
+        """
+        begins = np.flatnonzero(start == np.arange(len(x)))
+        ends = np.append(begins[1:], len(x))
+        longest_first = np.argsort(begins - ends, kind="stable")
+        place = np.full(len(x), -1)
+        place[at] = np.arange(len(at))
+        config = self.config
+        result = np.empty((len(at), config.horizon, config.targets, config.quantiles), np.float32)
+        inputs = torch.from_numpy(x)
+        self.eval()
+        with torch.inference_mode():
+            for part in np.array_split(longest_first, -(-len(begins) // SIDE_BY_SIDE)):
+                state = self.initial_state(len(part))
+                for t in range(0, int((ends - begins)[part[0]]), PIECE):
+                    part = part[ends[part] - begins[part] > t]
+                    length = min(PIECE, int(ends[part[0]] - begins[part[0]]) - t)
+                    index = begins[part, None] + np.arange(t, t + length)
+                    inside = index < ends[part, None]
+                    index = np.minimum(index, len(x) - 1)
+                    forecast, state = self(inputs[index], state.select(range(len(part))))
+                    wanted = np.where(inside, place[index], -1)
+                    result[wanted[wanted >= 0]] = forecast.numpy()[wanted >= 0]
+        return result
+
+    def _windows(self, x: Tensor, past: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
+        """(the last W inputs at every step [B, T, W·F], oldest first and zero before a reset; the past to keep)."""
+        width = self.config.window
+        whole = torch.cat([past.transpose(0, 1), x], 1)
+        windows = whole.unfold(1, width, 1).transpose(-1, -2)  # [B, T, W, F]
+        kept = whole[:, whole.shape[1] - (width - 1) :]
+        if reset is not None and bool(reset.any()):
+            segment = reset.cumsum(1)
+            before = torch.cat([segment.new_zeros(x.shape[0], width - 1), segment], 1)
+            same = before.unfold(1, width, 1) == segment[..., None]
+            windows = windows * same[..., None]
+            kept = kept * (before[:, before.shape[1] - (width - 1) :] == segment[:, -1:])[..., None]
+        return windows.flatten(2), kept.transpose(0, 1)

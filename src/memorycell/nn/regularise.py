@@ -1,0 +1,19 @@
+"""Regularisation that is particular to recurrent nets. Zoneout lives in the recurrence itself (`memorycell.ops`)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def weight_drop(weight_hh: Tensor, probability: float, training: bool) -> Tensor:
+    """Drop single recurrent weights, the same for the whole sequence. Merity, Keskar & Socher (2017), arXiv:1708.02182."""
+    return F.dropout(weight_hh, probability, training)
+
+
+def variational_dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+    """Drop features of [B, T, I] with one mask a sequence. Gal & Ghahramani (2016), arXiv:1512.05287."""
+    if not training or probability == 0:
+        return x
+    return x * F.dropout(torch.ones_like(x[:, :1]), probability, training)

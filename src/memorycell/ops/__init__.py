@@ -1,0 +1,114 @@
+"""How a recurrence is executed: one layer, one direction, over a whole sequence.
+
+`recurrence` checks its arguments, picks a backend and can say which and why (`choose`).
+
+    reference   a Python loop over cells.py: every cell, every option; the truth the others are tested against
+    torch       PyTorch's own kernels (oneDNN on the CPU, cuDNN on CUDA): the plain cells, without gates to look at
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from memorycell.cells import CELLS, Params, Tensors
+from memorycell.ops import reference, torch_kernels
+from memorycell.ops.call import Call
+
+BACKENDS = ("reference", "torch")
+
+
+class Result(NamedTuple):
+    """output [B, T, H or P]; the final state, each [B, H]; the gates, cell and hidden state of every step, or None."""
+
+    output: Tensor
+    state: Tensors
+    trace: dict[str, Tensor] | None
+
+
+class Choice(NamedTuple):
+    """A backend and the reason for it."""
+
+    backend: str
+    reason: str
+
+
+def recurrence(
+    call: Call,
+    x: Tensor,
+    params: Params,
+    state: Tensors,
+    *,
+    lengths: Tensor | None = None,
+    reset: Tensor | None = None,
+    backend: str | None = None,
+) -> Result:
+    """Run one recurrent layer in one direction.
+
+    x         [B, T, I]
+    params    weight_ih [G·H, I], weight_hh [G·H, H or P], bias_ih and bias_hh [G·H], weight_hr [P, H] with projection,
+              and the cell's own
+    state     (h_0, c_0) or (h_0,): [B, H], h_0 [B, P] with projection
+    lengths   [B] int64, 1..T: steps at and past the length leave the state alone and give zeros
+    reset     [B, T] bool: a new sequence begins at that step. The state is zeroed before it; going backwards, no state
+              crosses the same border
+    backend   a name from `BACKENDS`, or None for the fastest that can
+
+    Raises ValueError that names the argument, what was expected and what came; also when the backend asked for cannot
+    run the call.
+    """
+    _check(call, x, params, state, lengths, reset)
+    choice = choose(call, x, lengths=lengths is not None, reset=reset is not None, backend=backend)
+    run = torch_kernels.run if choice.backend == "torch" else reference.run
+    return Result(*run(call, x, params, state, lengths, reset))
+
+
+def choose(
+    call: Call, x: Tensor | None = None, *, lengths: bool = False, reset: bool = False, backend: str | None = None
+) -> Choice:
+    """Which backend runs this call, and why. Raises ValueError when the one asked for cannot."""
+    obstacle = torch_kernels.obstacle(call, lengths=lengths, reset=reset)
+    if backend is None:
+        if obstacle:
+            return Choice("reference", obstacle)
+        where = "cuDNN" if x is not None and x.is_cuda else "oneDNN"
+        return Choice("torch", f"a plain {call.cell} cell: PyTorch's own kernel ({where}) runs the whole sequence")
+    if backend not in BACKENDS:
+        raise ValueError(f"backend: expected one of {', '.join(BACKENDS)} or None, got {backend!r}")
+    if backend == "torch" and obstacle:
+        raise ValueError(f"backend='torch' cannot run this call: {obstacle}")
+    return Choice(backend, "asked for")
+
+
+def _check(
+    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None, reset: Tensor | None
+) -> None:
+    if call.cell not in CELLS:
+        raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {call.cell!r}")
+    cell = CELLS[call.cell]
+    if x.ndim != 3 or x.shape[1] == 0:
+        raise ValueError(f"x: expected [B, T, I] with at least one step, got {list(x.shape)}")
+    batch, steps, features = x.shape
+    rows, expected = params["weight_ih"].shape
+    if features != expected:
+        raise ValueError(f"x: expected {expected} features a step (input_size), got {features}")
+    if x.dtype != params["weight_ih"].dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(f"x: expected dtype {params['weight_ih'].dtype} (the weights'), got {x.dtype}")
+    hidden = rows // len(cell.blocks)
+    sizes = {"h": params["weight_hh"].shape[1], "c": hidden}
+    if len(state) != len(cell.state):
+        raise ValueError(f"state: cell {call.cell!r} keeps {', '.join(cell.state)}, got {len(state)} tensors")
+    for name, value in zip(cell.state, state, strict=True):
+        if value.shape != (batch, sizes[name]):
+            raise ValueError(f"state {name}: expected {[batch, sizes[name]]}, got {list(value.shape)}")
+    if lengths is not None:
+        if lengths.shape != (batch,) or lengths.dtype != torch.int64:
+            raise ValueError(f"lengths: expected [{batch}] int64, got {list(lengths.shape)} {lengths.dtype}")
+        if batch and not (1 <= int(lengths.min()) and int(lengths.max()) <= steps):
+            raise ValueError(f"lengths: expected 1..{steps}, got {int(lengths.min())}..{int(lengths.max())}")
+    if reset is not None and (reset.shape != (batch, steps) or reset.dtype != torch.bool):
+        raise ValueError(f"reset: expected [{batch}, {steps}] bool, got {list(reset.shape)} {reset.dtype}")
+    if not all(0 <= z < 1 for z in call.zoneout):
+        raise ValueError(f"zoneout: expected probabilities in [0, 1), got {call.zoneout}")

@@ -1,0 +1,102 @@
+"""PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
+
+They know neither `reset` nor, going backwards, `lengths`; both are built here from whole-sequence calls: a sequence with
+resets is cut at every step where some row resets, and a padded row is turned round within its length.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+from memorycell.cells import Params, Tensors
+from memorycell.ops.call import Call
+
+KERNELS = {"lstm": torch._VF.lstm, "gru": torch._VF.gru, "rnn": torch._VF.rnn_tanh, "rnn_relu": torch._VF.rnn_relu}
+
+
+def obstacle(call: Call, *, lengths: bool, reset: bool) -> str | None:
+    """Why PyTorch's kernels cannot run this call, or None."""
+    if call.cell not in KERNELS:
+        return f"PyTorch has no kernel for the {call.cell} cell"
+    if call.trace:
+        return "PyTorch's kernels do not hand out the gates (trace=True)"
+    if any(call.zoneout):
+        return "PyTorch's kernels have no zoneout"
+    if lengths and reset:
+        return "PyTorch's kernels cannot combine lengths and reset"
+    return None
+
+
+def run(
+    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None, reset: Tensor | None
+) -> tuple[Tensor, Tensors, None]:
+    """See `memorycell.ops.recurrence` for shapes."""
+    turn = None
+    if call.reverse:
+        turn = _turn(x.shape[1], lengths, x.device)
+        x = _take(x, turn)
+        if reset is not None:
+            reset = torch.cat([torch.zeros_like(reset[:, :1]), reset.flip(1)[:, :-1]], 1)
+    if reset is not None:
+        output, state = _run_cut(call, x, params, state, reset)
+    else:
+        output, state = _run_plain(call, x, params, state, lengths)
+    return (output if turn is None else _take(output, turn)), state, None
+
+
+def _run_plain(
+    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None
+) -> tuple[Tensor, Tensors]:
+    names = ["weight_ih", "weight_hh"]
+    biased = params["bias_ih"].ndim > 0
+    names += ["bias_ih", "bias_hh"] if biased else []
+    names += ["weight_hr"] if "weight_hr" in params else []
+    weights = [params[name] for name in names]
+    hidden = tuple(s[None] for s in state)
+    hx = hidden if call.cell == "lstm" else hidden[0]
+    kernel = KERNELS[call.cell]
+    # num_layers, dropout, training, bidirectional: one layer, one direction. `training` only tells cuDNN to keep what
+    # its backward pass needs.
+    rest = (1, 0.0, torch.is_grad_enabled(), False)
+    if lengths is None:
+        output, *final = kernel(x, hx, weights, biased, *rest, True)
+    else:
+        packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
+        order, back = packed.sorted_indices, packed.unsorted_indices
+        assert order is not None and back is not None
+        sorted_hx = tuple(s.index_select(1, order) for s in hidden)
+        data, *final = kernel(
+            packed.data, packed.batch_sizes, sorted_hx if call.cell == "lstm" else sorted_hx[0], weights, biased, *rest
+        )
+        output, _ = pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=x.shape[1])
+        final = [s.index_select(1, back) for s in final]
+    return output, tuple(s[0] for s in final)
+
+
+def _run_cut(call: Call, x: Tensor, params: Params, state: Tensors, reset: Tensor) -> tuple[Tensor, Tensors]:
+    """Cut the sequence where any row resets; every piece is one call."""
+    cuts = reset.any(0).nonzero()[:, 0].tolist()
+    starts = sorted({0, *cuts})
+    outputs = []
+    for start, stop in zip(starts, [*starts[1:], x.shape[1]], strict=True):
+        state = tuple(s.masked_fill(reset[:, start, None], 0.0) for s in state)
+        output, state = _run_plain(call, x[:, start:stop], params, state, None)
+        outputs.append(output)
+    return torch.cat(outputs, 1), state
+
+
+def _turn(steps: int, lengths: Tensor | None, device: torch.device) -> Tensor:
+    """[B or 1, T] int64: the index that reverses each row within its length and leaves padding where it is."""
+    forward = torch.arange(steps, device=device)[None]
+    if lengths is None:
+        return forward.flip(1)
+    last = lengths[:, None] - 1
+    return torch.where(forward <= last, last - forward, forward)
+
+
+def _take(x: Tensor, index: Tensor) -> Tensor:
+    if index.shape[0] == 1:
+        return x.flip(1)
+    return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))

@@ -1,0 +1,124 @@
+"""State: what a recurrence remembers between two steps, as a value that can be saved, forked and selected.
+
+    state = State(h=h, c=c)         named tensors; `h, c = state` unpacks them like the tuple torch returns
+    state.save(path)                safetensors bytes, with a fingerprint of the weights it belongs to
+
+The second axis of every tensor is the batch: h and c are [L·directions, B, H], a window of past inputs is [W, B, C].
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from memorycell.errors import StateError
+from memorycell.files import write_atomically
+
+FORMAT = "memorycell-state-1"
+
+
+class State(tuple[Tensor, ...]):
+    """Named tensors in a fixed order, each with the batch as its second axis.
+
+    A tuple, so that it goes wherever torch's `(h, c)` goes; immutable, so that a fork is cheap and safe.
+    """
+
+    _names: tuple[str, ...]
+
+    def __new__(cls, **tensors: Tensor) -> State:
+        sizes = {name: tensor.shape[1] for name, tensor in tensors.items()}
+        if len(set(sizes.values())) > 1:
+            raise ValueError(f"State: expected one batch size on the second axis, got {sizes}")
+        self = super().__new__(cls, tensors.values())
+        self._names = tuple(tensors)
+        return self
+
+    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Tensor]]:
+        return (), self.asdict()
+
+    def __getattr__(self, name: str) -> Tensor:
+        if name.startswith("_") or name not in self._names:
+            raise AttributeError(f"State has no {name!r}; it holds {', '.join(self.__dict__.get('_names', ()))}")
+        return self[self._names.index(name)]
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in self.asdict().items())
+        return f"State({inside})"
+
+    def asdict(self) -> dict[str, Tensor]:
+        """name -> tensor, in order."""
+        return dict(zip(self._names, self, strict=True))
+
+    @property
+    def batch_size(self) -> int:
+        """B."""
+        return int(self[0].shape[1])
+
+    def detach(self) -> State:
+        """The same numbers, cut off from the graph: what truncated back-propagation carries on."""
+        return State(**{name: tensor.detach() for name, tensor in self.asdict().items()})
+
+    def fork(self) -> State:
+        """An independent copy."""
+        return State(**{name: tensor.detach().clone() for name, tensor in self.asdict().items()})
+
+    def select(self, rows: Sequence[int] | Tensor) -> State:
+        """The states of the given batch rows, in that order, as a copy."""
+        index = torch.as_tensor(rows, dtype=torch.int64, device=self[0].device)
+        return State(**{name: tensor.index_select(1, index) for name, tensor in self.asdict().items()})
+
+    @staticmethod
+    def stack(states: Sequence[State]) -> State:
+        """The states side by side along the batch."""
+        if not states or any(s._names != states[0]._names for s in states):
+            raise ValueError("State.stack: expected one or more states with the same names")
+        return State(**{n: torch.cat([getattr(s, n) for s in states], 1) for n in states[0]._names})
+
+    def save(self, path: str | Path, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None) -> None:
+        """Write beside and rename. `fingerprint` says which weights it belongs to (see `fingerprint`)."""
+        write_atomically(Path(path), self.to_bytes(fingerprint=fingerprint, extra=extra))
+
+    def to_bytes(self, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None) -> bytes:
+        """The bytes `save` writes: safetensors, its metadata a JSON object with the format, the fingerprint and `extra`."""
+        note = {"format": FORMAT, "names": self._names, "fingerprint": fingerprint, "extra": dict(extra or {})}
+        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in self.asdict().items()}
+        return safetensors.torch.save(tensors, {"memorycell": json.dumps(note)})
+
+    @classmethod
+    def load(cls, path: str | Path, *, fingerprint: str | None = None) -> tuple[State, dict[str, Any]]:
+        """(state, extra). With `fingerprint`, a state of other weights raises `StateError`, as a damaged file does."""
+        path = Path(path)
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                note = json.loads((file.metadata() or {}).get("memorycell", "null"))
+                if not isinstance(note, dict) or note.get("format") != FORMAT:
+                    raise StateError(f"{path}: not a state written by memorycell (or by a later version of it)")
+                state = cls(**{str(name): file.get_tensor(str(name)) for name in note["names"]})
+        except FileNotFoundError:
+            raise StateError(f"{path}: no such file") from None
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
+            raise StateError(f"{path}: damaged or not a state file ({error}); start without it") from None
+        if fingerprint is not None and note.get("fingerprint") != fingerprint:
+            raise StateError(
+                f"{path}: this state belongs to other weights ({note.get('fingerprint') or 'unnamed'}, "
+                f"not {fingerprint}); use the model it was saved with, or start a new state"
+            )
+        extra = note.get("extra")
+        return state, extra if isinstance(extra, dict) else {}
+
+
+def fingerprint(module: nn.Module) -> str:
+    """16 hexadecimal digits of SHA-256 over the names, shapes, types and bytes of a module's weights."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,6 @@
+"""One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
+
+from memorycell.tasks.forecast import FORECAST
+from memorycell.tasks.task import Task
+
+TASKS: dict[str, Task] = {task.name: task for task in (FORECAST,)}

@@ -1,0 +1,328 @@
+"""forecast: the next values of a series, as a distribution, at every step."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memorycell import metrics
+from memorycell.baselines import History, Persistence, forecast_baselines, restored
+from memorycell.data.batches import Batch, lanes
+from memorycell.data.series import Series, SeriesCodec, detect, fit_scaling
+from memorycell.data.sources import locate
+from memorycell.data.tables import read_table
+from memorycell.errors import DataError
+from memorycell.model import Model, ModelConfig
+from memorycell.modelfile import ModelFile
+from memorycell.quantiles import interval
+from memorycell.tasks.task import Metrics, Task
+
+SPLITS = ("train", "valid", "test")
+TRAIN_SHARE, VALID_SHARE = 0.70, 0.15
+
+
+@dataclass(frozen=True)
+class ForecastSettings:
+    """What --set can say about a forecast. Columns are found where they are not named.
+
+    target      column to forecast, or several with commas
+    time        column of time stamps (found); time_format as in %d/%m/%Y
+    group       column that tells several series in one file apart
+    inputs      other columns to use, with commas; "none"; every column of numbers where not said
+    every       the nominal step, as in 5m, 1h: rows are snapped to it; "row" ignores the clock
+    horizon     steps ahead; from the step's length where not said
+    context     steps that simple methods may look back, and the longest gap that is bridged
+    season      steps in a season, for the seasonal baseline; from the step's length where not said
+    cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
+    window      steps that the linear path sees beside the recurrent part
+    lanes, bptt   sequences side by side in a batch, and steps a gradient flows back
+    """
+
+    target: str | None = None
+    time: str | None = None
+    time_format: str | None = None
+    group: str | None = None
+    inputs: str | None = None
+    every: str | None = None
+    horizon: int | None = None
+    context: int | None = None
+    season: int | None = None
+    cell: str = "lstm"
+    hidden: int = 128
+    layers: int = 1
+    dropout: float = 0.2
+    zoneout: float = 0.0
+    weight_drop: float = 0.0
+    window: int | None = None
+    lanes: int | None = None
+    bptt: int = 96
+
+    def __post_init__(self) -> None:
+        for name in ("horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: expected 1 or more")
+
+
+class ForecastProblem:
+    """A table of readings, on its clock, split by time, encoded, with the baselines fitted."""
+
+    def __init__(
+        self, name: str, series: Series, codec: SeriesCodec, settings: ForecastSettings, split: np.ndarray
+    ) -> None:
+        self.name, self.series, self.codec, self.settings = name, series, codec, settings
+        self.split = split
+        """[N] int: 0 train, 1 valid, 2 test, -1 none of them"""
+        self.notes: list[str] = []
+        self.methods: dict[str, Persistence] = {}
+        self.inputs = codec.encode(series)
+        filled = codec.fill(series)[:, : len(codec.targets)]
+        horizon = settings.horizon or 1
+        self.history = History(codec.scale(filled), self.inputs.astype(np.float64), series.start, self._future(horizon))
+        self.naive_error = 1.0
+
+    def _future(self, horizon: int) -> np.ndarray:
+        """[N, horizon, targets]: the next values in scaled units; NaN where missing, past the segment, or in another split."""
+        values = self.codec.scale(self.series.values[:, : len(self.codec.targets)])
+        size = len(values)
+        future = np.full((size, horizon, values.shape[1]), np.nan)
+        for k in range(1, min(horizon, size - 1) + 1):
+            same = (self.series.start[k:] == self.series.start[:-k]) & (self.split[k:] == self.split[:-k])
+            future[:-k, k - 1] = np.where(same[:, None], values[k:], np.nan)
+        return future
+
+    def at(self, split: str) -> np.ndarray:
+        """[M]: the steps of a split at which a row was read and something of the future is known."""
+        here = (self.split == SPLITS.index(split)) & (self.series.row >= 0)
+        return np.flatnonzero(here & ~np.isnan(self.history.future).all((1, 2)))
+
+    def mask(self, split: str) -> np.ndarray:
+        """[N] bool of `at`."""
+        result = np.zeros(len(self.series), bool)
+        result[self.at(split)] = True
+        return result
+
+    # ---- what training asks for -------------------------------------------------------------------------------------
+
+    def build(self) -> Model:
+        """An LSTM with a linear path beside it, sized by the settings."""
+        s = self.settings
+        return Model(
+            ModelConfig(
+                input_size=self.inputs.shape[1], hidden_size=s.hidden, horizon=s.horizon or 1,
+                targets=len(self.codec.targets), window=s.window or 1, cell=s.cell, num_layers=s.layers,
+                dropout=s.dropout, zoneout=s.zoneout, weight_drop=s.weight_drop,
+            )
+        )  # fmt: skip
+
+    def epoch(self, seed: int) -> Iterator[Batch]:
+        """The training part in lanes, shifted at random."""
+        rows = np.flatnonzero(self.split == 0)
+        reset = self.series.reset[rows] | (np.diff(rows, prepend=rows[0] - 1) != 1)
+        learn = self.mask("train")[rows]
+        target = np.where(learn[:, None, None], self.history.future[rows], np.nan).astype(np.float32)
+        s = self.settings
+        count = s.lanes or min(max(len(rows) // (4 * s.bptt), 1), 32)
+        shift = int(np.random.default_rng(seed).integers(len(rows)))
+        return lanes(self.inputs[rows], target, reset, count=count, bptt=s.bptt, shift=shift)
+
+    def quantiles(self, model: Model, at: np.ndarray) -> np.ndarray:
+        """The model's forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units."""
+        return model.run(self.inputs, self.series.start, at)
+
+    def measure(self, quantiles: np.ndarray, at: np.ndarray) -> Metrics:
+        """crps, mae, mase, coverage_80: in the table's units for one target, in standard deviations for several."""
+        truth = self.history.future[at]
+        if len(self.codec.targets) == 1:
+            quantiles, truth = self.codec.unscale(quantiles), self.codec.unscale(truth[..., None])[..., 0]
+        low, middle, high = interval(quantiles)
+        return {
+            "crps": metrics.crps(truth, quantiles),
+            "mae": metrics.mae(truth, middle),
+            "mase": metrics.mase(truth, middle, self.naive_error),
+            "coverage_80": metrics.coverage(truth, low, high),
+        }
+
+    def score(self, model: Model, split: str) -> Metrics:
+        """The model's metrics on a split."""
+        at = self.at(split)
+        return self.measure(self.quantiles(model, at), at)
+
+    def fit_baselines(self, quantiles: int) -> None:
+        """Learn the simple methods on the training part."""
+        s = self.settings
+        train, valid = self.mask("train"), self.mask("valid")
+        self.methods = forecast_baselines(s.horizon or 1, s.season or 1, s.context or 1)
+        for method in self.methods.values():
+            method.fit(self.history, train, valid, quantiles)
+
+    def baselines(self, split: str) -> dict[str, Metrics]:
+        """The simple methods' metrics on a split."""
+        at = self.at(split)
+        return {name: self.measure(method.predict(self.history, at), at) for name, method in self.methods.items()}
+
+    def info(self) -> dict[str, Any]:
+        """For the model file."""
+        cuts = {
+            name: [int(self.series.time[rows].min()), int(self.series.time[rows].max())]
+            for name in SPLITS
+            if len(rows := np.flatnonzero(self.split == SPLITS.index(name)))
+        }
+        return {
+            "data": self.name,
+            "fingerprint": self.series.fingerprint(),
+            "split": cuts,
+            "settings": dataclasses.asdict(self.settings),
+            "naive_error": self.naive_error,
+            "unit": "of the column" if len(self.codec.targets) == 1 else "standard deviations of the training part",
+        }
+
+    def arrays(self) -> dict[str, Tensor]:
+        """The fitted baselines."""
+        return {
+            f"baseline.{name}.{key}": torch.from_numpy(value.astype(np.float32))
+            for name, method in self.methods.items()
+            for key, value in method.arrays().items()
+        }
+
+
+def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
+    """Read the table, decide what was not said, split by time, scale by the training part, fit the baselines."""
+    path, source = locate(data or FORECAST.source)
+    where = source.name if source else str(path)
+    if source:
+        known = {k: v for k, v in source.settings.items() if getattr(settings, k) is None}
+        settings = replace(settings, **known)  # type: ignore[arg-type]
+    frame = read_table(path)
+    inputs = None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
+    codec = detect(
+        frame, where, target=_names(settings.target), inputs=inputs, time=settings.time,
+        time_format=settings.time_format, group=settings.group, every=settings.every,
+    )  # fmt: skip
+    settings = _decided(settings, codec)
+    codec = replace(codec, max_gap=settings.context or 1)
+    series = codec.read(frame, where)
+    split = _split(codec, series, settings, where)
+    codec = fit_scaling(codec, series, split == 0)
+    problem = ForecastProblem(where if source else str(data), series, codec, settings, split)
+    for name in SPLITS:
+        if len(problem.at(name)) == 0:
+            raise DataError(f"{where}: nothing to forecast in the {name} part; the gaps are too long or too many")
+    problem.naive_error = _naive_error(problem)
+    problem.fit_baselines(ModelConfig.quantiles)
+    problem.notes = _notes(problem, frame.height)
+    return problem
+
+
+def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
+    """The same for a trained model. Its own data: the held-out test part. Other data: all but the span it learnt from."""
+    settings = ForecastSettings(**file.info["settings"])
+    path, source = locate(data or str(file.info["data"]))
+    where = source.name if source else str(path)
+    series = file.codec.read(read_table(path), where)
+    cuts = file.info["split"]
+    test = (series.time >= cuts["test"][0]) | (series.time < cuts["train"][0])
+    same = series.fingerprint() == file.info["fingerprint"]
+    if not same and file.codec.time is None:
+        test[:] = True  # no clock: nothing tells whether a row was learnt from
+    problem = ForecastProblem(where, series, file.codec, settings, np.where(test, 2, -1))
+    if len(problem.at("test")) == 0:
+        raise DataError(
+            f"{where}: nothing to evaluate: no row lies outside the time the model learnt from, or the series is shorter "
+            f"than {settings.horizon} steps"
+        )
+    problem.naive_error = float(file.info["naive_error"])
+    arrays = {n.removeprefix("baseline."): a.double().numpy() for n, a in file.arrays.items()}
+    problem.methods = restored(arrays, settings.season or 1)
+    problem.notes = [f"scored: {len(problem.at('test')):,} forecasts " + ("of the held-out test part" if same else "outside the time it learnt from")]  # fmt: skip
+    return problem
+
+
+def _decided(settings: ForecastSettings, codec: SeriesCodec) -> ForecastSettings:
+    """The settings with everything the data's clock decides filled in."""
+    horizon = settings.horizon or codec.clock.horizon
+    season = settings.season or codec.clock.season
+    context = settings.context or max(2 * horizon, season)
+    return replace(settings, horizon=horizon, season=season, context=context, window=settings.window or min(horizon, 24))
+
+
+def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where: str) -> np.ndarray:
+    """[N] int: 0, 1, 2 by time, the same cuts for every series of the file."""
+    when = series.time
+    if codec.time is None:  # no clock to compare series by: each is cut in the same proportions
+        sizes = np.bincount(series.group)
+        first = np.cumsum([0, *sizes[:-1]])
+        when = (np.arange(len(series)) - first[series.group]) / sizes[series.group]
+    ordered = np.sort(when)
+    cuts = [ordered[int(share * len(ordered))] for share in (TRAIN_SHARE, TRAIN_SHARE + VALID_SHARE)]
+    split = np.searchsorted(cuts, when, side="right")
+    longest = max(np.bincount(series.group[split == 0], minlength=1))
+    shortest_test = max(np.bincount(series.group[split == 2], minlength=1))
+    need = (settings.context or 1) + (settings.horizon or 1)
+    if longest < need or shortest_test <= (settings.horizon or 1):
+        total = max(np.bincount(series.group))
+        raise DataError(
+            f"{where}: too short: {total} steps, of which {longest} to train on and {shortest_test} to test on; a context "
+            f"of {settings.context} and a horizon of {settings.horizon} need {need} and {(settings.horizon or 1) + 1}; "
+            "bring more rows, or --set horizon=… context=…"
+        )
+    return split
+
+
+def _naive_error(problem: ForecastProblem) -> float:
+    """Mean |y_t - y_{t-m}| over the training part, in the unit of the metrics: the scale of MASE."""
+    values = problem.series.values[:, : len(problem.codec.targets)]
+    if values.shape[1] > 1:
+        values = problem.codec.scale(values)
+    m = problem.settings.season or 1
+    same = (problem.series.start[m:] == problem.series.start[:-m]) & (problem.split[m:] == 0)
+    error = np.abs(values[m:] - values[:-m])[same]
+    mean = float(np.nanmean(error)) if (~np.isnan(error)).any() else 0.0
+    return mean if mean > 0 else 1.0
+
+
+def _notes(problem: ForecastProblem, rows: int) -> list[str]:
+    """What was found, for people."""
+    codec, series, s = problem.codec, problem.series, problem.settings
+    of = f" of {len(series.groups)} series" if codec.group else ""
+    notes = [
+        f"{rows:,} rows{of}, one step = {codec.clock}; forecast {', '.join(codec.targets)} {s.horizon} steps ahead",
+        f"inputs: {', '.join(codec.columns)}" + (f"; calendar: {', '.join(n for n, _ in codec.clock.calendar)}" if codec.clock.calendar else ""),
+    ]  # fmt: skip
+    empty = int((series.row < 0).sum())
+    if empty or series.skipped:
+        segments = int(series.reset.sum()) - len(series.groups)
+        notes.append(
+            f"gaps: {empty:,} empty steps bridged, {segments} longer gaps where the state starts afresh, "
+            f"{series.skipped:,} rows left out that share a step with another"
+        )
+    read = series.row >= 0
+    for k, column in enumerate(codec.columns):
+        if missing := int(np.isnan(series.values[read, k]).sum()):
+            notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
+    sizes = [int((problem.split == k).sum()) for k in range(3)]
+    notes.append("steps to train, validate, test (in this order of time): " + ", ".join(f"{n:,}" for n in sizes))
+    return notes + list(codec.notes)
+
+
+def _names(text: str | None) -> list[str]:
+    return [part.strip() for part in (text or "").split(",") if part.strip()]
+
+
+FORECAST = Task(
+    name="forecast",
+    about="the next values of a series, with the interval they will lie in, at every step",
+    reads="a table of readings over time (.csv, .tsv, .parquet, .jsonl), one or many series, gaps allowed",
+    source="glucose",
+    primary="crps",
+    settings=ForecastSettings,
+    prepare=prepare,
+    reopen=reopen,
+    baselines=("persistence", "seasonal naive", "ridge"),
+)

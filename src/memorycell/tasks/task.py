@@ -1,0 +1,117 @@
+"""What a task is, and what training needs of a task's data."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, get_type_hints
+
+from torch import Tensor
+
+from memorycell.data.batches import Batch
+from memorycell.data.series import SeriesCodec
+from memorycell.errors import UserError
+from memorycell.model import Model
+
+Metrics = dict[str, float]
+
+
+@dataclass(frozen=True)
+class TrainSettings:
+    """How a model is trained, whatever the task. Change one with --set key=value.
+
+    epochs      passes over the training data; with --minutes, as many as fit
+    lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear warm-up over the
+                first epoch, cosine decay over the rest
+    clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012, arXiv:1211.5063)
+    average     decay of the running average of the weights, which is what is evaluated and saved
+    patience    epochs without a better validation score before training stops
+    """
+
+    epochs: int = 24
+    lr: float = 4e-3
+    weight_decay: float = 0.01
+    clip: float = 1.0
+    average: float = 0.99
+    patience: int = 8
+    seed: int = 0
+
+
+class Problem(Protocol):
+    """A task's data, read, split and encoded: what the training loop and the evaluation ask for."""
+
+    codec: SeriesCodec
+    notes: list[str]
+    """What was found in the data, and what was decided, in lines for people."""
+
+    def build(self) -> Model:
+        """A new model with start values."""
+
+    def epoch(self, seed: int) -> Iterator[Batch]:
+        """One pass over the training data, in an order that depends on the seed alone."""
+
+    def score(self, model: Model, split: str) -> Metrics:
+        """The metrics on "train", "valid" or "test"."""
+
+    def baselines(self, split: str) -> dict[str, Metrics]:
+        """The same metrics of the simple methods."""
+
+    def info(self) -> dict[str, Any]:
+        """JSON values for the model file: the data's name and fingerprint, the split, the settings."""
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Tensors for the model file: the fitted baselines."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """An application: what comes in, what goes out, the real data it is shown on, the simple methods it must beat."""
+
+    name: str
+    about: str
+    reads: str
+    source: str
+    """The named data set that is used when none is given."""
+    primary: str
+    """The metric that counts; lower is better."""
+    settings: type
+    """A dataclass: what --set can change besides `TrainSettings`, with its defaults."""
+    prepare: Callable[..., Problem]
+    """(data, settings) -> Problem"""
+    reopen: Callable[..., Problem]
+    """(data or None, ModelFile) -> Problem: the same for a trained model, to evaluate it."""
+    baselines: tuple[str, ...]
+
+
+def parse_settings(kinds: tuple[type, ...], pairs: Mapping[str, str]) -> list[Any]:
+    """One instance of each dataclass from key=value pairs; each key belongs to one of them. Raises `UserError`."""
+    known = {field.name: kind for kind in kinds for field in dataclasses.fields(kind)}
+    for key in pairs:
+        if key not in known:
+            raise UserError(f"--set {key}: no such setting; there are {', '.join(sorted(known))}")
+    result = []
+    for kind in kinds:
+        hints = get_type_hints(kind)
+        values = {key: _convert(key, text, hints[key]) for key, text in pairs.items() if known[key] is kind}
+        try:
+            result.append(kind(**values))
+        except ValueError as error:
+            raise UserError(f"--set {error}") from None
+    return result
+
+
+def _convert(key: str, text: str, hint: Any) -> Any:
+    options = getattr(hint, "__args__", (hint,))
+    if type(None) in options and text.lower() in ("none", ""):
+        return None
+    for kind in (int, float):
+        if kind in options:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    if str in options:
+        return text
+    expected = " or ".join(o.__name__ for o in options if o is not type(None))
+    raise UserError(f"--set {key}={text}: expected {expected}")

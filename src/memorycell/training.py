@@ -1,0 +1,352 @@
+"""The only training loop: truncated back-propagation with carried state, and the baselines scored beside the model."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from memorycell.errors import UserError
+from memorycell.files import write_atomically
+from memorycell.model import Model
+from memorycell.modelfile import ModelFile
+from memorycell.state import State
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
+
+
+@dataclass(frozen=True)
+class Step:
+    """One optimiser step, for whoever watches."""
+
+    epoch: int
+    epochs: int | None
+    step: int
+    steps: int | None
+    loss: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One pass over the training data, for whoever watches. `learning` is the state of the gradients, in words, or None."""
+
+    epoch: int
+    epochs: int
+    loss: float
+    valid: Metrics
+    best: float
+    to_beat: float
+    seconds: float
+    warning: str | None
+
+
+Watch = Callable[[Step | Epoch], None]
+
+
+def train(
+    task: Task,
+    data: str | None,
+    settings: Any,
+    how: TrainSettings,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    say: Callable[[str], None] = lambda line: None,
+    watch: Watch = lambda event: None,
+) -> dict[str, Any]:
+    """Read, train, compare, save. Returns the JSON object of `memorycell train`.
+
+    The model file is written at every better validation score, so that whatever ends the run leaves the best model;
+    KeyboardInterrupt passes through after that. `resume` goes on from `OUT.resume` and gives the losses of a run that
+    was never interrupted.
+    """
+    began = time.monotonic()
+    if not out.parent.is_dir():
+        raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
+    problem = task.prepare(data, settings)
+    for note in problem.notes:
+        say(note)
+    simple = problem.baselines("valid")
+    best_simple = min(simple, key=lambda name: simple[name][task.primary])
+    say(f"to beat on validation: {best_simple}, {task.primary} {simple[best_simple][task.primary]:.4g}")
+    budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
+    run = Run(problem, how, task.primary, out, simple[best_simple][task.primary], budget)
+    info = {"task": task.name, "primary": task.primary, **problem.info(), "training": dataclasses.asdict(how)}
+    if resume:
+        say(f"resumed after epoch {run.load_checkpoint()}")
+    run.fit(lambda: save_model(run, problem, info, out), watch, tensorboard)
+    run.use_best()
+    result = report(task, problem, run.model, out, time.monotonic() - began)
+    info |= {"metrics": result["metrics"], "baselines": result["baselines"], "skill": result["skill"], "history": run.history}
+    save_model(run, problem, info, out)
+    run.checkpoint_path.unlink(missing_ok=True)
+    return result
+
+
+def evaluate(task: Task, file: ModelFile, path: Path, data: str | None, say: Callable[[str], None]) -> dict[str, Any]:
+    """Score a model file on its test part or on other data. Returns the JSON object of `memorycell evaluate`."""
+    began = time.monotonic()
+    problem = task.reopen(data, file)
+    for note in problem.notes:
+        say(note)
+    return report(task, problem, file.model, path, time.monotonic() - began)
+
+
+def report(task: Task, problem: Problem, model: Model, path: Path, seconds: float) -> dict[str, Any]:
+    """The model's and the simple methods' metrics on the test part; skill = 1 - model / best simple method."""
+    scores, simple = problem.score(model, "test"), problem.baselines("test")
+    best = min(values[task.primary] for values in simple.values())
+    return {
+        "task": task.name,
+        "file": str(path),
+        "primary": task.primary,
+        "metrics": scores,
+        "baselines": simple,
+        "skill": 1 - scores[task.primary] / best,
+        "seconds": round(seconds, 2),
+    }
+
+
+def save_model(run: Run, problem: Problem, info: dict[str, Any], out: Path) -> None:
+    """Write the best model so far."""
+    model = problem.build()
+    model.load_state_dict(run.best_weights)
+    ModelFile(model, problem.codec, {**info, "history": run.history}, problem.arrays()).save(out)
+
+
+class Run:
+    """A training run: everything that changes while it goes on, and how it is kept in `OUT.resume`."""
+
+    def __init__(
+        self, problem: Problem, how: TrainSettings, primary: str, out: Path, to_beat: float, budget_s: float | None
+    ) -> None:
+        self.problem, self.how, self.primary, self.to_beat, self.budget_s = problem, how, primary, to_beat, budget_s
+        self.checkpoint_path = out.with_name(out.name + ".resume")
+        torch.manual_seed(how.seed)
+        self.model = problem.build()
+        self.average = problem.build()
+        self.average.load_state_dict(self.model.state_dict())
+        decay = [p for p in self.model.parameters() if p.ndim > 1]
+        plain = [p for p in self.model.parameters() if p.ndim <= 1]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decay, "weight_decay": how.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=how.lr
+        )
+        self.gradients = GradientWatch()
+        self.best_weights = _copy(self.average)
+        self.best = math.inf
+        self.best_epoch = -1
+        self.epoch = 0
+        self.step = 0
+        self.epochs = how.epochs if budget_s is None else None
+        self.steps_an_epoch = 0
+        self.seconds = 0.0
+        self.history: list[dict[str, float]] = []
+
+    def fit(self, save: Callable[[], None], watch: Watch, tensorboard: Path | None) -> None:
+        """Train until the epochs, the time or the patience end."""
+        log = _tensorboard(tensorboard)
+        while self.epochs is None or self.epoch < self.epochs:
+            began = time.monotonic()
+            loss = self._one_epoch(watch)
+            valid = self.problem.score(self.average, "valid")
+            better = valid[self.primary] < self.best
+            if better:
+                self.best, self.best_epoch, self.best_weights = valid[self.primary], self.epoch, _copy(self.average)
+            self.seconds += time.monotonic() - began
+            self.epoch += 1
+            if self.epochs is None:
+                # The time an epoch takes is known now; the plan is kept when the run is resumed.
+                self.epochs = max(2, int((self.budget_s or 0) / self.seconds))
+                self.steps_an_epoch = self.step
+            self.history.append({"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}})
+            warning = self.gradients.warning()
+            if log is not None:
+                for name, value in self.history[-1].items():
+                    log.add_scalar(name, value, self.epoch)
+            watch(Epoch(self.epoch, self.epochs, loss, valid, self.best, self.to_beat, self.seconds, warning))
+            self.save_checkpoint()
+            if better:
+                save()
+            if self.epoch - 1 - self.best_epoch >= self.how.patience or self._out_of_time():
+                break
+        if log is not None:
+            log.close()
+
+    def _one_epoch(self, watch: Watch) -> float:
+        began = time.monotonic()
+        self.model.train()
+        total = torch.zeros(())
+        count = 0
+        state: State | None = None
+        for batch in self.problem.epoch(self.how.seed * 1_000_003 + self.epoch):
+            rate = self._learning_rate()
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            loss, state = self.model.loss(batch, state.detach() if batch.carry and state is not None else None)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.how.clip))
+            self.gradients.see(norm)
+            if math.isfinite(norm):  # a step that is not finite would spoil every weight
+                self.optimizer.step()
+            else:
+                state = None
+            self._follow()
+            self.step += 1
+            total += loss.detach()
+            count += 1
+            steps = None if self.epochs is None else self.epochs * max(self.steps_an_epoch, count)
+            watch(Step(self.epoch, self.epochs, self.step, steps, float(loss.detach()), self.seconds + time.monotonic() - began))
+        self.steps_an_epoch = self.steps_an_epoch or count
+        if not math.isfinite(self.gradients.last) and self.gradients.all_bad(count):
+            raise UserError("training diverged: no step of the last epoch had a finite gradient; lower --set lr=…")
+        return float(total) / max(count, 1)
+
+    def _learning_rate(self) -> float:
+        """Linear warm-up over the first epoch (100 steps at most), cosine decay to zero from the second on."""
+        warm = min(1.0, (self.step + 1) / min(self.steps_an_epoch or 100, 100))
+        if self.epoch == 0 or self.epochs is None:
+            return self.how.lr * warm
+        whole = self.epochs * self.steps_an_epoch
+        share = (self.step - self.steps_an_epoch) / max(whole - self.steps_an_epoch, 1)
+        return self.how.lr * warm * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """The running average of the weights (Polyak & Juditsky 1992), quicker at first."""
+        decay = min(self.how.average, (1 + self.step) / (10 + self.step))
+        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+
+    def _out_of_time(self) -> bool:
+        """Whether another epoch would go well past the budget: the machine got slower after the plan was made."""
+        return self.budget_s is not None and self.seconds * (self.epoch + 1) / self.epoch > 1.15 * self.budget_s
+
+    def use_best(self) -> None:
+        """Put the best weights into `model`."""
+        self.model.load_state_dict(self.best_weights)
+        self.model.eval()
+
+    # ---- OUT.resume -------------------------------------------------------------------------------------------------
+
+    def identity(self) -> dict[str, Any]:
+        """What must be the same for a run to go on."""
+        info = self.problem.info()
+        same = {key: info[key] for key in ("data", "fingerprint", "settings")}
+        training = dataclasses.asdict(self.how)
+        training.pop("epochs")  # the plan in the checkpoint counts
+        return json.loads(json.dumps({**same, "training": training}))  # type: ignore[no-any-return]
+
+    def save_checkpoint(self) -> None:
+        """Weights, average, best, optimiser and random numbers; safetensors, never pickle."""
+        tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+        for kind, weights in (("model", _copy(self.model)), ("average", _copy(self.average)), ("best", self.best_weights)):
+            tensors |= {f"{kind}.{name}": value for name, value in weights.items()}
+        for index, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"adam.{index}.{name}": value.clone() for name, value in values.items()}
+        note = {
+            "format": "memorycell-resume-1",
+            "identity": self.identity(),
+            "numbers": {name: getattr(self, name) for name in self._numbers},
+            "gradients": list(self.gradients.norms),
+        }
+        write_atomically(self.checkpoint_path, safetensors.torch.save(tensors, {"memorycell": json.dumps(note)}))
+
+    _numbers = ("best", "best_epoch", "epoch", "step", "epochs", "steps_an_epoch", "seconds", "history", "budget_s")
+
+    def load_checkpoint(self) -> int:
+        """Go on where the run stopped; returns the epochs done. Raises `UserError`."""
+        path = self.checkpoint_path
+        if not path.exists():
+            raise UserError(f"{path}: nothing to resume; start without --resume")
+        try:
+            with safetensors.safe_open(path, framework="pt") as file:
+                note = json.loads(file.metadata()["memorycell"])
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            if note["format"] != "memorycell-resume-1":
+                raise ValueError("of another version")
+        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise UserError(f"{path}: damaged ({error}); start without --resume") from None
+        if note["identity"] != self.identity():
+            differing = [k for k, v in self.identity().items() if note["identity"].get(k) != v]
+            raise UserError(f"{path}: belongs to a run with other {' and '.join(differing)}; use the same, or start without --resume")  # fmt: skip
+        for kind, module in (("model", self.model), ("average", self.average)):
+            module.load_state_dict(_part(tensors, kind))
+        self.best_weights = _part(tensors, "best")
+        saved = self.optimizer.state_dict()
+        for name, value in _part(tensors, "adam").items():
+            index, key = name.split(".")
+            saved["state"].setdefault(int(index), {})[key] = value
+        self.optimizer.load_state_dict(saved)
+        for name in self._numbers:
+            setattr(self, name, note["numbers"][name])
+        self.gradients.norms.extend(note["gradients"])
+        torch.set_rng_state(tensors["random"])
+        return self.epoch
+
+
+class GradientWatch:
+    """Says when gradients vanish or explode, and what to try. Looks at the last 200 norms before clipping."""
+
+    def __init__(self) -> None:
+        self.norms: deque[float] = deque(maxlen=200)
+
+    @property
+    def last(self) -> float:
+        """The last norm; 0 before the first."""
+        return self.norms[-1] if self.norms else 0.0
+
+    def see(self, norm: float) -> None:
+        """Note the norm of one step's gradient."""
+        self.norms.append(norm)
+
+    def all_bad(self, count: int) -> bool:
+        """Whether none of the last `count` norms was finite."""
+        return not any(math.isfinite(norm) for norm in list(self.norms)[-count:])
+
+    def warning(self) -> str | None:
+        """A sentence, or None where all is well."""
+        norms = list(self.norms)
+        if not norms:
+            return None
+        finite = sorted(norm for norm in norms if math.isfinite(norm))
+        bad = len(norms) - len(finite)
+        if bad:
+            return f"{bad} of the last {len(norms)} gradients were not finite and were skipped; try --set lr=… a third of it"
+        usual = finite[len(finite) // 2]
+        wild = sum(norm > 100 * max(usual, 1e-12) for norm in finite)
+        if wild > 0.05 * len(norms):
+            return f"gradients explode: {wild} of the last {len(norms)} are 100 times the usual {usual:.2g}; try a lower lr, clip=0.5 or a shorter bptt"  # fmt: skip
+        if usual < 1e-6:
+            return f"gradients vanish: their usual size is {usual:.2g}; try cell=lstm, a higher lr, or recurrent weights that start larger"  # fmt: skip
+        return None
+
+
+def _copy(module: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+
+
+def _tensorboard(folder: Path | None) -> Any:
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'") from None
+    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]

@@ -4,9 +4,8 @@ The names below are the public face. They are loaded when first used, so that th
 """
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
-
-__version__ = "0.1.0"
 
 _HOME = {
     "LSTM": "memorycell.nn.recurrent",
@@ -15,16 +14,24 @@ _HOME = {
     "adopt": "memorycell.nn.recurrent",
     "explain": "memorycell.nn.recurrent",
     "State": "memorycell.state",
+    "Stream": "memorycell.stream",
+    "stream": "memorycell.live",
+    "load": "memorycell.modelfile",
 }
 
-__all__ = ["GRU", "LSTM", "RNN", "State", "adopt", "explain"]
+__all__ = ["GRU", "LSTM", "RNN", "State", "Stream", "adopt", "explain", "load", "stream"]
 
 if TYPE_CHECKING:
+    from memorycell.live import stream
+    from memorycell.modelfile import load
     from memorycell.nn.recurrent import GRU, LSTM, RNN, adopt, explain
     from memorycell.state import State
+    from memorycell.stream import Stream
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("memorycell")
     if name not in _HOME:
         raise AttributeError(f"module 'memorycell' has no attribute {name!r}")
     value = getattr(import_module(_HOME[name]), name)

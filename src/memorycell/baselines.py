@@ -67,7 +67,7 @@ class Persistence:
         return self.point(history, at)[..., None] + self.spread
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """spread [horizon, C, K]"""
+        """Spread [horizon, C, K]"""
         return {"spread": self.spread}
 
 
@@ -128,11 +128,13 @@ class Ridge(Persistence):
         """[M, horizon, C]"""
         flat = self.weights.reshape(len(self.weights), -1)
         width = (len(flat) - 1) // history.inputs.shape[1]
-        gain = np.concatenate([_windows(history, part, width) @ flat for part in np.array_split(at, len(at) // 8192 + 1)])
+        gain = np.concatenate(
+            [_windows(history, part, width) @ flat for part in np.array_split(at, len(at) // 8192 + 1)]
+        )
         return np.asarray(history.level[at, None] + gain.reshape(len(at), *self.weights.shape[1:]))
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """weights [W·F + 1, horizon, C], spread [horizon, C, K]"""
+        """Weights [W·F + 1, horizon, C], spread [horizon, C, K]"""
         return {"weights": self.weights, "spread": self.spread}
 
 

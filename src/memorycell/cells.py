@@ -144,9 +144,7 @@ CELLS: dict[str, Cell] = {
     "lstm": Cell(lstm, GATES, GATES, ("h", "c")),
     "peephole": Cell(peephole, GATES, GATES, ("h", "c"), {"weight_ch": 3}),
     "coupled": Cell(coupled, GATES[1:], GATES, ("h", "c")),
-    "layernorm": Cell(
-        layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}
-    ),
+    "layernorm": Cell(layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}),
     "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",)),
 }
 

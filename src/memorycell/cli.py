@@ -76,7 +76,9 @@ def tasks(as_json: AsJson = False) -> None:
 def train(
     task: Annotated[str, typer.Argument(metavar="TASK", help="What to train; see `memorycell tasks`.")],
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="The model file to write [default: TASK.safetensors].")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="The model file to write [default: TASK.safetensors].")
+    ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Train for about so long.")] = None,
     settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
@@ -96,7 +98,16 @@ def train(
     try:
         with _progress(chosen.primary) as watch:
             result = training.train(
-                chosen, data, own, how, out, minutes=minutes, resume=resume, tensorboard=tensorboard, say=_say, watch=watch
+                chosen,
+                data,
+                own,
+                how,
+                out,
+                minutes=minutes,
+                resume=resume,
+                tensorboard=tensorboard,
+                say=_say,
+                watch=watch,
             )
     except KeyboardInterrupt:
         saved = f"the best model so far is in {out}; --resume goes on" if out.exists() else "nothing was saved yet"
@@ -158,7 +169,9 @@ def predict(
 @app.command()
 def stream(
     file: ModelPath,
-    state: Annotated[Path | None, typer.Option("--state", help="Take up this state if it exists, and save it there.")] = None,
+    state: Annotated[
+        Path | None, typer.Option("--state", help="Take up this state if it exists, and save it there.")
+    ] = None,
 ) -> None:
     """A line in, a line out: rows of readings on stdin (CSV with a header, or JSON lines), forecasts on stdout as JSON lines."""
     from memorycell import live, modelfile
@@ -198,7 +211,8 @@ def data_list(as_json: AsJson = False) -> None:
             where = str(source.find())
         except DataError as error:
             where = f"not here ({error})"
-        rows.append({"name": source.name, "about": source.about, "licence": source.licence, "cite": source.citation, "where": where})  # fmt: skip
+        about = {"name": source.name, "about": source.about, "licence": source.licence, "cite": source.citation}
+        rows.append({**about, "where": where})
     if as_json:
         print(json.dumps(rows))
         return
@@ -222,15 +236,17 @@ def data_get(name: Annotated[str, typer.Argument(help="A name from `memorycell d
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from memorycell import __version__
+        from importlib.metadata import version
 
-        print(f"memorycell {__version__}")
+        print(f"memorycell {version('memorycell')}")
         raise typer.Exit
 
 
 @app.callback()
 def main_options(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Train an LSTM on your sequences, look inside its gates, and run it live, one step at a time."""
 
@@ -335,7 +351,9 @@ def _print_result(result: dict[str, Any], as_json: bool) -> None:
     console.print(table)
     best = min(result["baselines"], key=lambda name: result["baselines"][name][primary])
     better = "better" if result["skill"] >= 0 else "WORSE"
-    console.print(f"{primary}: {abs(result['skill']):.1%} {better} than the best simple method ({best})", highlight=False)
+    console.print(
+        f"{primary}: {abs(result['skill']):.1%} {better} than the best simple method ({best})", highlight=False
+    )
     if result["skill"] < 0:
         console.print(f"On these data {best} is the better tool.", highlight=False)
     console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)
@@ -382,7 +400,7 @@ def _progress(primary: str) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from memorycell.training import Epoch, Step
+    from memorycell.training import Step
 
     console = Console(stderr=True, highlight=False)
     columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn()]
@@ -403,7 +421,10 @@ def _progress(primary: str) -> Iterator[Any]:
             score = event.valid[primary]
             valid = f", {primary} {score:.4g} (best {event.best:.4g}, to beat {event.to_beat:.4g})"
             if not console.is_terminal:
-                print(f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid}  {event.seconds:.0f} s", file=sys.stderr)
+                print(
+                    f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid}  {event.seconds:.0f} s",
+                    file=sys.stderr,
+                )
             if event.warning and event.warning.split(":")[0] not in seen:
                 seen.add(event.warning.split(":")[0])
                 console.print(f"warning: {event.warning}")

@@ -40,7 +40,7 @@ class Forecast(nn.Module):
             bias[..., self.quantiles // 2] = 0.0
 
     def forward(self, hidden: Tensor, window: Tensor, level: Tensor) -> Tensor:
-        """hidden [B, T, H], window [B, T, W·F], level [B, T, targets] -> quantiles [B, T, horizon, targets, K]."""
+        """Hidden [B, T, H], window [B, T, W·F], level [B, T, targets] -> quantiles [B, T, horizon, targets, K]."""
         shape = (self.horizon, self.targets)
         out = self.recurrent(hidden).unflatten(-1, (*shape, self.quantiles))
         middle = self.quantiles // 2

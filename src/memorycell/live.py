@@ -34,6 +34,8 @@ class LiveForecaster:
         self.codec: SeriesCodec = file.codec
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
+        self.quantiles = np.zeros(0)
+        """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
 
     def step(self, row: Mapping[str, Any], where: str = "row") -> dict[str, Any]:
         """The forecast after one row: `{"time", "forecast": {target: {"time", "median", "low", "high"}}, …}`.
@@ -51,9 +53,9 @@ class LiveForecaster:
             return {**self._last[name], "repeat": True}
         if fresh:
             stream.reset()
-        quantiles = stream.step(inputs)[-1]
+        self.quantiles = self.codec.unscale(stream.step(inputs)[-1].numpy().astype(np.float64))
         self._series[name] = series, stream
-        self._last[name] = forecast_record(self.codec, name, series.memory["time"], quantiles.numpy())
+        self._last[name] = forecast_record(self.codec, name, series.memory["time"], self.quantiles)
         return self._last[name]
 
     def save(self, path: str | Path, **extra: Any) -> None:
@@ -63,7 +65,11 @@ class LiveForecaster:
         blank = self.file.model.initial_state()
         state = State.stack([self._series[n][1].state for n in names]) if names else blank
         last = [self._last[n] for n in names]
-        state.save(path, fingerprint=fingerprint(self.file.model), extra={"names": names, "memory": memory, "last": last, **extra})
+        state.save(
+            path,
+            fingerprint=fingerprint(self.file.model),
+            extra={"names": names, "memory": memory, "last": last, **extra},
+        )
 
     def load(self, path: str | Path) -> dict[str, Any]:
         """Go on where `save` stopped; returns the further values saved. Raises `StateError`, and is then as it was."""
@@ -98,23 +104,21 @@ def predict(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[dict
     ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
     quantiles = file.model.run(file.codec.encode(series), series.start, ends)
     records = [
-        forecast_record(file.codec, series.groups[series.group[end]], int(series.time[end]), q)
-        for end, q in zip(ends, quantiles, strict=True)
+        forecast_record(file.codec, series.groups[series.group[end]], int(series.time[end]), values)
+        for end, values in zip(ends, file.codec.unscale(quantiles.astype(np.float64)), strict=True)
     ]
     return records, series
 
 
-def forecast_record(codec: SeriesCodec, group: str, now: int, quantiles: np.ndarray) -> dict[str, Any]:
-    """A forecast [horizon, targets, K] in scaled units as people read it: the median and the 80% interval in units."""
-    values = codec.unscale(quantiles.astype(np.float64)).round(4)
+def forecast_record(codec: SeriesCodec, group: str, now: int, values: np.ndarray) -> dict[str, Any]:
+    """Quantiles [horizon, targets, K] in units as people read them: the median and the 80% interval, six digits each."""
     low, median, high = interval(values)
     record: dict[str, Any] = {codec.group: group} if codec.group is not None else {}
     record |= {"time": codec.stamp(now), "ahead": codec.ahead(now, len(values)), "forecast": {}}
     for k, target in enumerate(codec.targets):
         record["forecast"][target] = {
-            "median": median[:, k].tolist(),
-            "low80": low[:, k].tolist(),
-            "high80": high[:, k].tolist(),
+            name: [float(f"{v:.6g}") for v in part[:, k]]
+            for name, part in (("median", median), ("low80", low), ("high80", high))
         }
     return record
 

@@ -93,7 +93,7 @@ class Model(nn.Module):
     def forward(
         self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
-        """x [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
+        """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
         state = self.initial_state(x.shape[0]) if state is None else state
         window, past = self._windows(x, state.window, reset)
         hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -37,12 +38,10 @@ class ModelFile:
 
     def save(self, path: str | Path) -> None:
         """Write beside and rename; raises `UserError` where the disk is full or the folder missing."""
-        from memorycell import __version__
-
         note = {
             "format": "memorycell-model",
             "version": FORMAT_VERSION,
-            "library": __version__,
+            "library": version("memorycell"),
             "config": self.model.config.to_json(),
             "codec": {"kind": "series", **self.codec.to_json()},
             "info": self.info,
@@ -83,7 +82,9 @@ def load(path: str | Path) -> ModelFile:
             raise ValueError("more layers than tensors")
         model = _built(config, weights)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        raise ModelFileError(f"{path}: its description is not a model's ({_first_line(error)}); train a new model") from None
+        raise ModelFileError(
+            f"{path}: its description is not a model's ({_first_line(error)}); train a new model"
+        ) from None
     return ModelFile(model.eval(), codec, info, arrays)
 
 

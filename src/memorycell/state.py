@@ -34,6 +34,7 @@ class State(tuple[Tensor, ...]):
     _names: tuple[str, ...]
 
     def __new__(cls, **tensors: Tensor) -> State:
+        """Raises ValueError where the tensors differ in batch size."""
         sizes = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"State: expected one batch size on the second axis, got {sizes}")
@@ -54,7 +55,7 @@ class State(tuple[Tensor, ...]):
         return f"State({inside})"
 
     def asdict(self) -> dict[str, Tensor]:
-        """name -> tensor, in order."""
+        """Name -> tensor, in order."""
         return dict(zip(self._names, self, strict=True))
 
     @property

@@ -25,7 +25,9 @@ class Stream:
     def __init__(self, module: nn.Module) -> None:
         for layer in module.modules():
             if isinstance(layer, Recurrent) and layer.bidirectional:
-                raise ValueError("stream: a bidirectional layer needs the future and cannot run live; train one direction")
+                raise ValueError(
+                    "stream: a bidirectional layer needs the future and cannot run live; train one direction"
+                )
         self.module = module.eval()
         self._batch_first = bool(getattr(module, "batch_first", True))
         self.reset()

@@ -84,13 +84,25 @@ def train(
     say(f"to beat on validation: {best_simple}, {task.primary} {simple[best_simple][task.primary]:.4g}")
     budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
     run = Run(problem, how, task.primary, out, simple[best_simple][task.primary], budget)
-    info = {"task": task.name, "primary": task.primary, **problem.info(), "training": dataclasses.asdict(how)}
+    info = {
+        "task": task.name,
+        "primary": task.primary,
+        **problem.info(),
+        "notes": problem.notes,
+        "training": dataclasses.asdict(how),
+        "to_beat": simple[best_simple][task.primary],
+    }
     if resume:
         say(f"resumed after epoch {run.load_checkpoint()}")
     run.fit(lambda: save_model(run, problem, info, out), watch, tensorboard)
     run.use_best()
     result = report(task, problem, run.model, out, time.monotonic() - began)
-    info |= {"metrics": result["metrics"], "baselines": result["baselines"], "skill": result["skill"], "history": run.history}
+    info |= {
+        "metrics": result["metrics"],
+        "baselines": result["baselines"],
+        "skill": result["skill"],
+        "history": run.history,
+    }
     save_model(run, problem, info, out)
     run.checkpoint_path.unlink(missing_ok=True)
     return result
@@ -209,7 +221,16 @@ class Run:
             total += loss.detach()
             count += 1
             steps = None if self.epochs is None else self.epochs * max(self.steps_an_epoch, count)
-            watch(Step(self.epoch, self.epochs, self.step, steps, float(loss.detach()), self.seconds + time.monotonic() - began))
+            watch(
+                Step(
+                    self.epoch,
+                    self.epochs,
+                    self.step,
+                    steps,
+                    float(loss.detach()),
+                    self.seconds + time.monotonic() - began,
+                )
+            )
         self.steps_an_epoch = self.steps_an_epoch or count
         if not math.isfinite(self.gradients.last) and self.gradients.all_bad(count):
             raise UserError("training diverged: no step of the last epoch had a finite gradient; lower --set lr=…")
@@ -247,12 +268,16 @@ class Run:
         same = {key: info[key] for key in ("data", "fingerprint", "settings")}
         training = dataclasses.asdict(self.how)
         training.pop("epochs")  # the plan in the checkpoint counts
-        return json.loads(json.dumps({**same, "training": training}))  # type: ignore[no-any-return]
+        return json.loads(json.dumps({**same, "training": training}))
 
     def save_checkpoint(self) -> None:
         """Weights, average, best, optimiser and random numbers; safetensors, never pickle."""
         tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
-        for kind, weights in (("model", _copy(self.model)), ("average", _copy(self.average)), ("best", self.best_weights)):
+        for kind, weights in (
+            ("model", _copy(self.model)),
+            ("average", _copy(self.average)),
+            ("best", self.best_weights),
+        ):
             tensors |= {f"{kind}.{name}": value for name, value in weights.items()}
         for index, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"adam.{index}.{name}": value.clone() for name, value in values.items()}
@@ -281,7 +306,8 @@ class Run:
             raise UserError(f"{path}: damaged ({error}); start without --resume") from None
         if note["identity"] != self.identity():
             differing = [k for k, v in self.identity().items() if note["identity"].get(k) != v]
-            raise UserError(f"{path}: belongs to a run with other {' and '.join(differing)}; use the same, or start without --resume")  # fmt: skip
+            other = " and ".join(differing)
+            raise UserError(f"{path}: belongs to a run with other {other}; use the same, or start without --resume")
         for kind, module in (("model", self.model), ("average", self.average)):
             module.load_state_dict(_part(tensors, kind))
         self.best_weights = _part(tensors, "best")
@@ -324,13 +350,16 @@ class GradientWatch:
         finite = sorted(norm for norm in norms if math.isfinite(norm))
         bad = len(norms) - len(finite)
         if bad:
-            return f"{bad} of the last {len(norms)} gradients were not finite and were skipped; try --set lr=… a third of it"
+            return f"{bad} of the last {len(norms)} gradients were not finite and were skipped; try a third of the lr"
         usual = finite[len(finite) // 2]
         wild = sum(norm > 100 * max(usual, 1e-12) for norm in finite)
         if wild > 0.05 * len(norms):
-            return f"gradients explode: {wild} of the last {len(norms)} are 100 times the usual {usual:.2g}; try a lower lr, clip=0.5 or a shorter bptt"  # fmt: skip
+            return (
+                f"gradients explode: {wild} of the last {len(norms)} are over 100 times the usual {usual:.2g}; "
+                "try a lower lr, clip=0.5 or a shorter bptt"
+            )
         if usual < 1e-6:
-            return f"gradients vanish: their usual size is {usual:.2g}; try cell=lstm, a higher lr, or recurrent weights that start larger"  # fmt: skip
+            return f"gradients vanish: their usual size is {usual:.2g}; try cell=lstm, a higher lr or a shorter bptt"
         return None
 
 
@@ -349,4 +378,4 @@ def _tensorboard(folder: Path | None) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ModuleNotFoundError:
         raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'") from None
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))

@@ -6,6 +6,7 @@ import math
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 
 import numpy as np
 
@@ -127,21 +128,25 @@ def place(clock: Clock, time_us: np.ndarray, rows: np.ndarray, where: str) -> tu
     differences = np.diff(time_us)
     if (differences < 0).any():
         at = int((differences < 0).argmax())
-        raise DataError(f"{where}: row {rows[at + 1] + 1}: the time goes back ({_text(time_us[at + 1])} after "
-                        f"{_text(time_us[at])}); sort the rows by time, or name the series with --set group=COLUMN")  # fmt: skip
+        raise DataError(
+            f"{where}: row {rows[at + 1] + 1}: the time goes back ({iso(time_us[at + 1])} after {iso(time_us[at])}); "
+            "sort the rows by time, or name the series with --set group=COLUMN"
+        )
     if clock.snap:
         return _snap(clock, time_us)
     if (differences == 0).any():
         at = int((differences == 0).argmax())
-        raise DataError(f"{where}: row {rows[at + 1] + 1}: the time {_text(time_us[at])} of row {rows[at] + 1} again; "
-                        "remove one, name the series with --set group=COLUMN, or give the step, as in --set every=5m")  # fmt: skip
-    steps = np.array([clock.elapsed(int(a), int(b)) for a, b in zip(time_us[:-1], time_us[1:], strict=True)])
+        raise DataError(
+            f"{where}: row {rows[at + 1] + 1}: the time {iso(time_us[at])} of row {rows[at] + 1} again; "
+            "remove one, name the series with --set group=COLUMN, or give the step, as in --set every=5m"
+        )
+    steps = np.array([clock.elapsed(int(a), int(b)) for a, b in pairwise(time_us)])
     whole = np.round(steps)
     wrong = (np.abs(steps - whole) > 1e-3) | (whole < 1)
     if wrong.any():
         at = int(wrong.argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: {_text(time_us[at + 1])} comes {differences[at] / 1e6:g} s after the row "
+            f"{where}: row {rows[at + 1] + 1}: {iso(time_us[at + 1])} comes {differences[at] / 1e6:g} s after the row "
             f"before it, which is no multiple of the usual step ({clock}); --set every=5m (your step) snaps rows to "
             "the nearest step, --set every=row ignores the clock"
         )
@@ -170,10 +175,6 @@ def _moment(time_us: int) -> datetime:
 def _months(time_us: int) -> int:
     moment = _moment(time_us)
     return moment.year * 12 + moment.month
-
-
-def _text(time_us: int) -> str:
-    return iso(time_us)
 
 
 def iso(time_us: int) -> str:

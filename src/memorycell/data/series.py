@@ -225,7 +225,7 @@ class SeriesCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SeriesCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
-        lists = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
         codec = cls(**{**lists, "clock": Clock(**data["clock"])})
         if codec.clock.unit not in ("second", "month", "row") or not codec.targets:
             raise ValueError("not a series codec")
@@ -369,7 +369,9 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> Series
     change = np.where(change > 0, change, std)
     rows = series.row[train] >= 0
     gappy = tuple(c for k, c in enumerate(codec.columns) if np.isnan(values[rows, k]).any())
-    return replace(codec, mean=tuple(mean.tolist()), std=tuple(std.tolist()), change=tuple(change.tolist()), gappy=gappy)
+    return replace(
+        codec, mean=tuple(mean.tolist()), std=tuple(std.tolist()), change=tuple(change.tolist()), gappy=gappy
+    )
 
 
 def _find_time(frame: pl.DataFrame, time_format: str | None) -> str | None:
@@ -411,7 +413,7 @@ def _is_numeric(column: pl.Series) -> bool:
     if column.dtype == pl.String:
         present = column.filter(~column.str.strip_chars().str.to_lowercase().is_in(["", "na", "nan", "null", "nil"]))
         present = present.drop_nulls()
-        return len(present) > 0 and present.cast(pl.Float64, strict=False).is_not_null().mean() > 0.5
+        return len(present) > 0 and 2 * present.cast(pl.Float64, strict=False).count() > len(present)
     return bool(column.dtype.is_numeric() or column.dtype == pl.Boolean) and column.null_count() < len(column)
 
 

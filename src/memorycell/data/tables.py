@@ -131,7 +131,8 @@ def times(column: pl.Series, where: str, time_format: str | None = None) -> np.n
 
 def time_us(value: Any, time_format: str | None = None) -> int:
     """A time as microseconds since 1970. Text: ISO 8601, a form of `DATE_FORMATS`, or `time_format`; numbers: seconds,
-    or milliseconds from 10¹¹ on. Raises ValueError."""
+    or milliseconds from 10¹¹ on. Raises ValueError.
+    """
     if isinstance(value, datetime):
         return _epoch_us(value)
     if isinstance(value, (int, float)) and not isinstance(value, bool):

@@ -67,7 +67,11 @@ class Recurrent(nn.Module):
             raise ValueError(f"proj_size: expected 1..{hidden_size - 1} and a cell with a cell state, got {proj_size}")
         if recurrent_init not in ("uniform", "orthogonal"):
             raise ValueError(f"recurrent_init: expected 'uniform' or 'orthogonal', got {recurrent_init!r}")
-        for name, p in {"dropout": dropout, "weight_drop": weight_drop, "variational_dropout": variational_dropout}.items():
+        for name, p in {
+            "dropout": dropout,
+            "weight_drop": weight_drop,
+            "variational_dropout": variational_dropout,
+        }.items():
             if not 0 <= p <= 1:
                 raise ValueError(f"{name}: expected a probability, got {p}")
         if forget_bias is not None and ("f" not in CELLS[cell].blocks or not bias):
@@ -99,7 +103,10 @@ class Recurrent(nn.Module):
         for layer in range(self.num_layers):
             features = self.input_size if layer == 0 else self.output_size * len(self.directions)
             for direction in self.directions:
-                shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, features), "weight_hh": (rows, self.output_size)}
+                shapes: dict[str, tuple[int, ...]] = {
+                    "weight_ih": (rows, features),
+                    "weight_hh": (rows, self.output_size),
+                }
                 if self.bias:
                     shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
                 if self.proj_size:
@@ -109,7 +116,7 @@ class Recurrent(nn.Module):
                     self.register_parameter(f"{name}_l{layer}{direction}", nn.Parameter(torch.empty(shape, **factory)))
 
     def reset_parameters(self) -> None:
-        """torch's start values (uniform in ±1/√H, drawn in torch's order), then what the arguments ask for."""
+        """Torch's start values (uniform in ±1/√H, drawn in torch's order), then what the arguments ask for."""
         bound = 1.0 / math.sqrt(self.hidden_size)
         hidden = self.hidden_size
         for name, parameter in self.named_parameters():
@@ -255,7 +262,9 @@ class Recurrent(nn.Module):
                     traces.append(result.trace)
             x = outputs[0] if len(outputs) == 1 else torch.cat(outputs, -1)
         names = CELLS[self.cell].state
-        final = State(**{name: torch.stack(parts) for name, parts in zip(names, zip(*finals, strict=True), strict=True)})
+        final = State(
+            **{name: torch.stack(parts) for name, parts in zip(names, zip(*finals, strict=True), strict=True)}
+        )
         return x, final, tuple(traces)
 
     def _call(self, *, reverse: bool, trace: bool) -> Call:
@@ -331,8 +340,11 @@ def explain(
     layer: Recurrent, x: Tensor | None = None, *, lengths: bool = False, reset: bool = False, trace: bool = False
 ) -> Explanation:
     """Which backend runs `layer(x)` with these options, and why."""
-    choice = ops.choose(layer._call(reverse=False, trace=trace), x, lengths=lengths, reset=reset)
-    return Explanation(*choice)
+    call = layer._call(reverse=False, trace=trace)
+    if x is None:
+        return Explanation(*ops.choose(call, lengths=lengths, reset=reset))
+    steps = x.shape[1 if layer.batch_first and x.ndim == 3 else 0]
+    return Explanation(*ops.choose(call, steps=steps, device=x.device.type, lengths=lengths, reset=reset))
 
 
 def adopt(model: nn.Module) -> nn.Module:

@@ -6,6 +6,8 @@ resets is cut at every step where some row resets, and a padded row is turned ro
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
@@ -13,7 +15,12 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from memorycell.cells import Params, Tensors
 from memorycell.ops.call import Call
 
-KERNELS = {"lstm": torch._VF.lstm, "gru": torch._VF.gru, "rnn": torch._VF.rnn_tanh, "rnn_relu": torch._VF.rnn_relu}
+KERNELS: dict[str, Any] = {
+    "lstm": torch._VF.lstm,
+    "gru": torch._VF.gru,
+    "rnn": torch._VF.rnn_tanh,
+    "rnn_relu": torch._VF.rnn_relu,
+}
 
 
 def obstacle(call: Call, *, lengths: bool, reset: bool) -> str | None:
@@ -46,9 +53,7 @@ def run(
     return (output if turn is None else _take(output, turn)), state, None
 
 
-def _run_plain(
-    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None
-) -> tuple[Tensor, Tensors]:
+def _run_plain(call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None) -> tuple[Tensor, Tensors]:
     names = ["weight_ih", "weight_hh"]
     biased = params["bias_ih"].ndim > 0
     names += ["bias_ih", "bias_hh"] if biased else []
@@ -65,7 +70,8 @@ def _run_plain(
     else:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
         order, back = packed.sorted_indices, packed.unsorted_indices
-        assert order is not None and back is not None
+        assert order is not None
+        assert back is not None
         sorted_hx = tuple(s.index_select(1, order) for s in hidden)
         data, *final = kernel(
             packed.data, packed.batch_sizes, sorted_hx if call.cell == "lstm" else sorted_hx[0], weights, biased, *rest

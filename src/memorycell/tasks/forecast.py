@@ -186,7 +186,7 @@ class ForecastProblem:
     def arrays(self) -> dict[str, Tensor]:
         """The fitted baselines."""
         return {
-            f"baseline.{name}.{key}": torch.from_numpy(value.astype(np.float32))
+            f"baseline.{name}.{key}": torch.from_numpy(value)
             for name, method in self.methods.items()
             for key, value in method.arrays().items()
         }
@@ -238,9 +238,10 @@ def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
             f"than {settings.horizon} steps"
         )
     problem.naive_error = float(file.info["naive_error"])
-    arrays = {n.removeprefix("baseline."): a.double().numpy() for n, a in file.arrays.items()}
+    arrays = {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}
     problem.methods = restored(arrays, settings.season or 1)
-    problem.notes = [f"scored: {len(problem.at('test')):,} forecasts " + ("of the held-out test part" if same else "outside the time it learnt from")]  # fmt: skip
+    which = "of the held-out test part" if same else "outside the time it learnt from"
+    problem.notes = [f"scored: {len(problem.at('test')):,} forecasts {which}"]
     return problem
 
 
@@ -249,7 +250,9 @@ def _decided(settings: ForecastSettings, codec: SeriesCodec) -> ForecastSettings
     horizon = settings.horizon or codec.clock.horizon
     season = settings.season or codec.clock.season
     context = settings.context or max(2 * horizon, season)
-    return replace(settings, horizon=horizon, season=season, context=context, window=settings.window or min(horizon, 24))
+    return replace(
+        settings, horizon=horizon, season=season, context=context, window=settings.window or min(horizon, 24)
+    )
 
 
 def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where: str) -> np.ndarray:
@@ -291,10 +294,11 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     """What was found, for people."""
     codec, series, s = problem.codec, problem.series, problem.settings
     of = f" of {len(series.groups)} series" if codec.group else ""
+    cycles = ", ".join(name for name, _ in codec.clock.calendar)
     notes = [
         f"{rows:,} rows{of}, one step = {codec.clock}; forecast {', '.join(codec.targets)} {s.horizon} steps ahead",
-        f"inputs: {', '.join(codec.columns)}" + (f"; calendar: {', '.join(n for n, _ in codec.clock.calendar)}" if codec.clock.calendar else ""),
-    ]  # fmt: skip
+        f"inputs: {', '.join(codec.columns)}" + (f"; calendar: {cycles}" if cycles else ""),
+    ]
     empty = int((series.row < 0).sum())
     if empty or series.skipped:
         segments = int(series.reset.sum()) - len(series.groups)

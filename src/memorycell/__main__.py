@@ -1,0 +1,5 @@
+"""python -m memorycell"""
+
+from memorycell.cli import main
+
+main()

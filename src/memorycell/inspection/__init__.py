@@ -1,0 +1,1 @@
+"""Looking at models: figures, and the pages they stand on."""

@@ -1,0 +1,125 @@
+"""One self-contained HTML page of figures: plotly's script is inside, so it opens without a network, light or dark."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from memorycell.errors import UserError
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+# Okabe & Ito's colours: told apart with any colour vision, on white and on near-black.
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#3d8fd1", "#e69f00", "#009e73", "#cc79a7", "#8a8f98"
+COLOURS = {"memorycell": BLUE, "ridge": ORANGE, "persistence": GREEN, "seasonal naive": PURPLE}
+
+STYLE = """
+:root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6472; --paper: #fff; --card: #f6f7f9; --line: #d9dde3; }
+@media (prefers-color-scheme: dark) {
+  :root { --ink: #e6e9ee; --soft: #a2abb8; --paper: #14181f; --card: #1b212b; --line: #333c49; } }
+body { margin: 0 auto; max-width: 1040px; padding: 2rem 1.2rem 4rem; background: var(--paper); color: var(--ink);
+  font: 16px/1.5 system-ui, sans-serif; }
+h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .4rem; }
+h2 { font-size: 1.1rem; margin: 2.4rem 0 .2rem; }
+p { margin: .2rem 0 .8rem; color: var(--soft); max-width: 72ch; }
+table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
+th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid var(--line); }
+th:first-child, td:first-child { text-align: left; }
+tr.ours td { font-weight: 650; }
+.figure { width: 100%; }
+ul { color: var(--soft); padding-left: 1.2rem; }
+"""
+
+# Draws every figure in the colours of the page, again when the reader changes from light to dark.
+SCRIPT = """
+const ink = () => getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();
+const line = () => getComputedStyle(document.documentElement).getPropertyValue('--line').trim();
+function draw() {
+  for (const element of document.querySelectorAll('.figure')) {
+    const figure = JSON.parse(document.getElementById(element.id + '-data').textContent);
+    figure.layout.font = Object.assign({}, figure.layout.font, {color: ink()});
+    for (const name of Object.keys(figure.layout).filter(key => /^[xy]axis/.test(key)))
+      Object.assign(figure.layout[name], {gridcolor: line(), zerolinecolor: line(), linecolor: line()});
+    Plotly.react(element, figure.data, figure.layout, {responsive: true, displaylogo: false, displayModeBar: false});
+  }
+}
+draw();
+matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
+"""
+
+
+@dataclass
+class Section:
+    """A finding as the title, a sentence of explanation, and a figure or a table (rows of cells, the first the header)."""
+
+    title: str
+    text: str = ""
+    figure: go.Figure | None = None
+    table: Sequence[Sequence[str]] = field(default_factory=list)
+    highlight: str = ""
+    """The first cell of the row to set in bold."""
+
+
+def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str] = ()) -> str:
+    """The HTML of a page."""
+    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(lead)}</p>"]
+    for number, section in enumerate(sections):
+        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        if section.text:
+            parts.append(f"<p>{html.escape(section.text)}</p>")
+        if section.table:
+            parts.append(_table(section))
+        if section.figure is not None:
+            data = section.figure.to_json().replace("</", "<\\/")
+            parts.append(f'<div class="figure" id="figure-{number}"></div>')
+            parts.append(f'<script type="application/json" id="figure-{number}-data">{data}</script>')
+    if notes:
+        parts.append("<h2>What was read</h2><ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in notes) + "</ul>")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style><script>{_plotly_script()}</script></head>\n"
+        f"<body>{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+def figure(height: int = 360) -> go.Figure:
+    """An empty figure in the page's style: transparent, unified hover, legend above."""
+    go = _graph_objects()
+    empty = go.Figure()
+    empty.update_layout(
+        template="none", height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 60, "r": 20, "t": 40, "b": 50}, hovermode="x unified",
+        legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+        xaxis={"automargin": True}, yaxis={"automargin": True},
+    )  # fmt: skip
+    return empty
+
+
+def _table(section: Section) -> str:
+    head, *rows = section.table
+    body = "".join(
+        f'<tr class="{"ours" if row[0] == section.highlight else ""}">'
+        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row in rows
+    )
+    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{body}</table>"
+
+
+def _graph_objects() -> Any:
+    try:
+        import plotly.graph_objects as graph_objects
+    except ModuleNotFoundError:
+        raise UserError("pictures need plotly: pip install 'memorycell[forecast]'") from None
+    return graph_objects
+
+
+def _plotly_script() -> str:
+    _graph_objects()
+    from plotly.offline import get_plotlyjs
+
+    return str(get_plotlyjs())

@@ -14,7 +14,7 @@ _HOME = {
     "adopt": "memorycell.nn.recurrent",
     "explain": "memorycell.nn.recurrent",
     "State": "memorycell.state",
-    "Stream": "memorycell.stream",
+    "Stream": "memorycell.streams",
     "stream": "memorycell.live",
     "load": "memorycell.modelfile",
 }
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from memorycell.modelfile import load
     from memorycell.nn.recurrent import GRU, LSTM, RNN, adopt, explain
     from memorycell.state import State
-    from memorycell.stream import Stream
+    from memorycell.streams import Stream
 
 
 def __getattr__(name: str) -> Any:

@@ -20,7 +20,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.nn.recurrent import Recurrent, adopt
 from memorycell.quantiles import interval
 from memorycell.state import State, fingerprint
-from memorycell.stream import Stream
+from memorycell.streams import Stream
 
 if TYPE_CHECKING:
     import polars as pl

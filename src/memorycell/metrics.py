@@ -9,12 +9,12 @@ from memorycell.quantiles import quantile_levels
 
 def mae(truth: np.ndarray, point: np.ndarray) -> float:
     """Mean absolute error, mean |y - ŷ|, in the unit of y."""
-    return float(np.nanmean(np.abs(truth - point)))
+    return _mean_of_known(np.abs(truth - point), truth)
 
 
 def mse(truth: np.ndarray, point: np.ndarray) -> float:
     """Mean squared error, mean (y - ŷ)², in the unit of y squared."""
-    return float(np.nanmean((truth - point) ** 2))
+    return _mean_of_known((truth - point) ** 2, truth)
 
 
 def mase(truth: np.ndarray, point: np.ndarray, naive_error: float) -> float:
@@ -33,10 +33,15 @@ def crps(truth: np.ndarray, quantiles: np.ndarray) -> float:
     """
     levels = np.array(quantile_levels(quantiles.shape[-1]), dtype=quantiles.dtype)
     error = truth[..., None] - quantiles
-    return float(np.nanmean(2 * np.maximum(levels * error, (levels - 1) * error)))
+    return _mean_of_known(2 * np.maximum(levels * error, (levels - 1) * error).mean(-1), truth)
 
 
 def coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     """Share of the known values that lie in [low, high]; 0.8 is right for an 80% interval."""
     known = ~np.isnan(truth)
     return float(((truth >= low) & (truth <= high))[known].mean())
+
+
+def _mean_of_known(score: np.ndarray, truth: np.ndarray) -> float:
+    """The mean where the truth is known; a forecast that is NaN there makes it NaN."""
+    return float(score[~np.isnan(truth)].mean())

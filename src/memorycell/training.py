@@ -76,6 +76,8 @@ def train(
     began = time.monotonic()
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
+    if resume and not checkpoint_path(out).exists():
+        raise UserError(f"{checkpoint_path(out)}: nothing to resume; start without --resume")
     problem = task.prepare(data, settings)
     for note in problem.notes:
         say(note)
@@ -139,6 +141,11 @@ def save_model(run: Run, problem: Problem, info: dict[str, Any], out: Path) -> N
     ModelFile(model, problem.codec, {**info, "history": run.history}, problem.arrays()).save(out)
 
 
+def checkpoint_path(out: Path) -> Path:
+    """Where a run keeps what it needs to go on."""
+    return out.with_name(out.name + ".resume")
+
+
 class Run:
     """A training run: everything that changes while it goes on, and how it is kept in `OUT.resume`."""
 
@@ -146,7 +153,7 @@ class Run:
         self, problem: Problem, how: TrainSettings, primary: str, out: Path, to_beat: float, budget_s: float | None
     ) -> None:
         self.problem, self.how, self.primary, self.to_beat, self.budget_s = problem, how, primary, to_beat, budget_s
-        self.checkpoint_path = out.with_name(out.name + ".resume")
+        self.checkpoint_path = checkpoint_path(out)
         torch.manual_seed(how.seed)
         self.model = problem.build()
         self.average = problem.build()
@@ -162,7 +169,7 @@ class Run:
         self.best_epoch = -1
         self.epoch = 0
         self.step = 0
-        self.epochs = how.epochs if budget_s is None else None
+        self.epochs = how.epochs if budget_s is None else None  # None: planned after the first epoch
         self.steps_an_epoch = 0
         self.seconds = 0.0
         self.history: list[dict[str, float]] = []
@@ -174,15 +181,20 @@ class Run:
             began = time.monotonic()
             loss = self._one_epoch(watch)
             valid = self.problem.score(self.average, "valid")
+            if not math.isfinite(valid[self.primary]):
+                kept = (
+                    f"; the best model so far, of epoch {self.best_epoch + 1}, is kept" if self.best_epoch >= 0 else ""
+                )
+                raise UserError(
+                    f"training diverged in epoch {self.epoch + 1}: try a third of the lr (--set lr=…){kept}"
+                )
             better = valid[self.primary] < self.best
             if better:
                 self.best, self.best_epoch, self.best_weights = valid[self.primary], self.epoch, _copy(self.average)
             self.seconds += time.monotonic() - began
             self.epoch += 1
             if self.epochs is None:
-                # The time an epoch takes is known now; the plan is kept when the run is resumed.
-                self.epochs = max(2, int((self.budget_s or 0) / self.seconds))
-                self.steps_an_epoch = self.step
+                self.epochs = self._plan()
             self.history.append({"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}})
             warning = self.gradients.warning()
             if log is not None:
@@ -192,7 +204,8 @@ class Run:
             self.save_checkpoint()
             if better:
                 save()
-            if self.epoch - 1 - self.best_epoch >= self.how.patience or self._out_of_time():
+            patience = self.how.patience or max(self.epochs // 3, 3)
+            if self.epoch - 1 - self.best_epoch >= patience or self._out_of_time():
                 break
         if log is not None:
             log.close()
@@ -203,7 +216,9 @@ class Run:
         total = torch.zeros(())
         count = 0
         state: State | None = None
-        for batch in self.problem.epoch(self.how.seed * 1_000_003 + self.epoch):
+        seed = self.how.seed * 1_000_003 + self.epoch
+        torch.manual_seed(seed)  # every epoch's random numbers are its own: a resumed run draws the same
+        for batch in self.problem.epoch(seed):
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
@@ -232,9 +247,13 @@ class Run:
                 )
             )
         self.steps_an_epoch = self.steps_an_epoch or count
-        if not math.isfinite(self.gradients.last) and self.gradients.all_bad(count):
-            raise UserError("training diverged: no step of the last epoch had a finite gradient; lower --set lr=…")
         return float(total) / max(count, 1)
+
+    def _plan(self) -> int:
+        """How many epochs, once the first has shown how long one is; a resumed run keeps the plan."""
+        if self.budget_s is not None:
+            return max(2, int(self.budget_s / self.seconds))
+        return min(max(24, -(-400 // self.steps_an_epoch)), 200)
 
     def _learning_rate(self) -> float:
         """Linear warm-up over the first epoch (100 steps at most), cosine decay to zero from the second on."""
@@ -271,8 +290,8 @@ class Run:
         return json.loads(json.dumps({**same, "training": training}))
 
     def save_checkpoint(self) -> None:
-        """Weights, average, best, optimiser and random numbers; safetensors, never pickle."""
-        tensors: dict[str, Tensor] = {"random": torch.get_rng_state()}
+        """Weights, average, best and optimiser; safetensors, never pickle."""
+        tensors: dict[str, Tensor] = {}
         for kind, weights in (
             ("model", _copy(self.model)),
             ("average", _copy(self.average)),
@@ -294,8 +313,6 @@ class Run:
     def load_checkpoint(self) -> int:
         """Go on where the run stopped; returns the epochs done. Raises `UserError`."""
         path = self.checkpoint_path
-        if not path.exists():
-            raise UserError(f"{path}: nothing to resume; start without --resume")
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 note = json.loads(file.metadata()["memorycell"])
@@ -319,7 +336,6 @@ class Run:
         for name in self._numbers:
             setattr(self, name, note["numbers"][name])
         self.gradients.norms.extend(note["gradients"])
-        torch.set_rng_state(tensors["random"])
         return self.epoch
 
 
@@ -329,18 +345,9 @@ class GradientWatch:
     def __init__(self) -> None:
         self.norms: deque[float] = deque(maxlen=200)
 
-    @property
-    def last(self) -> float:
-        """The last norm; 0 before the first."""
-        return self.norms[-1] if self.norms else 0.0
-
     def see(self, norm: float) -> None:
         """Note the norm of one step's gradient."""
         self.norms.append(norm)
-
-    def all_bad(self, count: int) -> bool:
-        """Whether none of the last `count` norms was finite."""
-        return not any(math.isfinite(norm) for norm in list(self.norms)[-count:])
 
     def warning(self) -> str | None:
         """A sentence, or None where all is well."""

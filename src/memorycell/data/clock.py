@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import calendar
 import math
 import re
 from dataclasses import dataclass
@@ -53,10 +54,10 @@ class Clock:
         if self.unit == "second":
             return time_us + steps * self.size * SECOND_US
         moment = _moment(time_us)
-        month = moment.year * 12 + moment.month - 1 + steps * self.size
-        shifted = moment.replace(day=1, year=month // 12, month=month % 12 + 1)
-        if (moment + timedelta(days=1)).day == 1:  # month ends stay month ends
-            shifted = (shifted + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+        year, month = divmod(moment.year * 12 + moment.month - 1 + steps * self.size, 12)
+        last = calendar.monthrange(year, month + 1)[1]
+        at_month_end = (moment + timedelta(days=1)).day == 1
+        shifted = moment.replace(year=year, month=month + 1, day=last if at_month_end else min(moment.day, last))
         return time_us + round((shifted - moment).total_seconds()) * SECOND_US
 
     @property

@@ -324,7 +324,7 @@ def detect(
     spare = [c for c in frame.columns if c not in (time, group)]
     numeric = {c: _is_numeric(frame[c]) for c in spare}
     if not target:
-        candidates = [c for c in spare if numeric[c]]
+        candidates = [c for c in spare if numeric[c] and not _is_constant(numbers(frame[c], where))]
         if len(candidates) != 1:
             raise DataError(
                 f"{where}: which column should be forecast? --set target=NAME; "
@@ -360,9 +360,9 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> Series
     from dataclasses import replace
 
     values = series.values[train]
-    mean, std = np.nanmean(values, 0), np.nanstd(values, 0)
+    mean, std = _moments(values)
     inside = train[1:] & train[:-1] & ~series.reset[1:]
-    change = np.nanstd(np.diff(series.values, axis=0)[inside], 0)
+    _, change = _moments(np.diff(series.values, axis=0)[inside])
     for k, column in enumerate(codec.columns):
         if not std[k] > 0:
             raise DataError(f"column {column!r} is constant or empty in the training part; choose another")
@@ -372,6 +372,12 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> Series
     return replace(
         codec, mean=tuple(mean.tolist()), std=tuple(std.tolist()), change=tuple(change.tolist()), gappy=gappy
     )
+
+
+def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every column's known values; zeros where it has none."""
+    known = [column[~np.isnan(column)] for column in values.T]
+    return np.array([k.mean() if len(k) else 0.0 for k in known]), np.array([k.std() if len(k) else 0.0 for k in known])
 
 
 def _find_time(frame: pl.DataFrame, time_format: str | None) -> str | None:

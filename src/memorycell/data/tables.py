@@ -23,7 +23,7 @@ MISSING = {"", "na", "n/a", "nan", "null", "nil", "none", "-", "--", "?"}
 
 DATE_FORMATS = (
     "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y",
-    "%Y-%m", "%Y%m%d%H%M%S",
+    "%Y-%m", "%Y/%m",
 )  # fmt: skip
 """Tried after ISO 8601. Forms in which day and month could be mistaken for each other are left to `time_format`."""
 
@@ -130,8 +130,8 @@ def times(column: pl.Series, where: str, time_format: str | None = None) -> np.n
 
 
 def time_us(value: Any, time_format: str | None = None) -> int:
-    """A time as microseconds since 1970. Text: ISO 8601, a form of `DATE_FORMATS`, or `time_format`; numbers: seconds,
-    or milliseconds from 10¹¹ on. Raises ValueError.
+    """A time as microseconds since 1970. Text: ISO 8601, a year, a form of `DATE_FORMATS`, or `time_format`; numbers:
+    seconds, or milliseconds from 10¹¹ on. Raises ValueError.
     """
     if isinstance(value, datetime):
         return _epoch_us(value)
@@ -142,6 +142,10 @@ def time_us(value: Any, time_format: str | None = None) -> int:
     text = value.strip()
     if time_format:
         return _epoch_us(datetime.strptime(text, time_format))
+    if text.isdigit() and len(text) not in (4, 8):  # not a year, not 20260131: a number
+        return time_us(float(text))
+    if text.isdigit() and len(text) == 4:
+        return _epoch_us(datetime(int(text), 1, 1))
     try:
         return _epoch_us(datetime.fromisoformat(text))
     except ValueError:

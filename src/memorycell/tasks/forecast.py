@@ -68,6 +68,22 @@ class ForecastSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: expected 1 or more")
+        self.model_config(1, 1)  # says what is wrong with the rest
+
+    def model_config(self, input_size: int, targets: int) -> ModelConfig:
+        """The sizes of the model these settings ask for."""
+        return ModelConfig(
+            input_size=input_size,
+            hidden_size=self.hidden,
+            horizon=self.horizon or 1,
+            targets=targets,
+            window=self.window or 1,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+        )
 
 
 class ForecastProblem:
@@ -112,14 +128,7 @@ class ForecastProblem:
 
     def build(self) -> Model:
         """An LSTM with a linear path beside it, sized by the settings."""
-        s = self.settings
-        return Model(
-            ModelConfig(
-                input_size=self.inputs.shape[1], hidden_size=s.hidden, horizon=s.horizon or 1,
-                targets=len(self.codec.targets), window=s.window or 1, cell=s.cell, num_layers=s.layers,
-                dropout=s.dropout, zoneout=s.zoneout, weight_drop=s.weight_drop,
-            )
-        )  # fmt: skip
+        return Model(self.settings.model_config(self.inputs.shape[1], len(self.codec.targets)))
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The training part in lanes, shifted at random."""

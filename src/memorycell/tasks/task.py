@@ -21,20 +21,21 @@ Metrics = dict[str, float]
 class TrainSettings:
     """How a model is trained, whatever the task. Change one with --set key=value.
 
-    epochs      passes over the training data; with --minutes, as many as fit
+    epochs      passes over the training data; where not said, 24, or as many as it takes for 400 steps (200 at most);
+                with --minutes, as many as fit
     lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear warm-up over the
                 first epoch, cosine decay over the rest
     clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012, arXiv:1211.5063)
     average     decay of the running average of the weights, which is what is evaluated and saved
-    patience    epochs without a better validation score before training stops
+    patience    epochs without a better validation score before training stops; a third of them where not said
     """
 
-    epochs: int = 24
+    epochs: int | None = None
     lr: float = 4e-3
     weight_decay: float = 0.01
     clip: float = 1.0
     average: float = 0.99
-    patience: int = 8
+    patience: int | None = None
     seed: int = 0
 
 

@@ -1,0 +1,345 @@
+"""The command line as a person uses it: what it prints, and the one line that a mistake gets."""
+
+import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from memorycell import modelfile
+from memorycell.cli import app
+
+COMMAND = [sys.executable, "-m", "memorycell"]
+TINY = ["--set", "hidden=4", "--set", "horizon=4", "--set", "context=24", "--set", "epochs=2"]
+
+
+@pytest.fixture
+def memorycell(capsys):
+    """Run a command in this process: (status, stdout, stderr)."""
+
+    def run(*words) -> tuple[int, str, str]:
+        try:
+            app([str(w) for w in words], prog_name="memorycell")
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    """A small model file, trained on `hourly` rows."""
+    folder = tmp_path_factory.mktemp("cli")
+    rows = ["time,y,x"] + [
+        f"2024-01-{1 + k // 24:02d} {k % 24:02d}:00:00,{k % 24 + (k * 7) % 5},{k % 3}" for k in range(500)
+    ]
+    (folder / "rows.csv").write_text("\n".join(rows) + "\n")
+    with pytest.raises(SystemExit) as end:
+        app(
+            [
+                "train",
+                "forecast",
+                str(folder / "rows.csv"),
+                "--set",
+                "target=y",
+                *TINY,
+                "--out",
+                str(folder / "m.safetensors"),
+            ]
+        )
+    assert not end.value.code
+    return folder / "m.safetensors"
+
+
+# ---- what works -----------------------------------------------------------------------------------------------------
+
+
+def test_help_and_lists(memorycell):
+    assert memorycell("--help")[0] == 0
+    status, out, _ = memorycell("tasks", "--json")
+    assert json.loads(out)[0]["name"] == "forecast"
+    assert "must beat" in memorycell("tasks")[1]
+    status, out, _ = memorycell("data", "list", "--json")
+    assert {"glucose", "weather"} <= {row["name"] for row in json.loads(out)}
+    assert status == 0
+    assert memorycell("data", "get", "moon")[0] == 2
+
+
+def test_help_starts_without_torch():
+    """What makes the help fast: nothing heavy is imported. (The time itself is measured in benchmarks/.)"""
+    program = (
+        "import sys; sys.argv = ['memorycell', '--help']\n"
+        "import memorycell.cli\n"
+        "try: memorycell.cli.main()\n"
+        "except SystemExit: pass\n"
+        "assert not {'torch', 'numpy', 'polars', 'plotly', 'rich.progress'} & set(sys.modules), sorted(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_train_evaluate_predict_with_json(memorycell, hourly, tmp_path):
+    out, page = tmp_path / "w.safetensors", tmp_path / "report.html"
+    status, stdout, stderr = memorycell(
+        "train", "forecast", hourly, "--set", "target=y", *TINY, "--out", out, "--report", page, "--json"
+    )
+    assert status == 0, stderr
+    trained = json.loads(stdout.splitlines()[-1])
+    assert set(trained) == {"task", "file", "primary", "metrics", "baselines", "skill", "seconds"}
+    assert "column 'note' left out" in stderr
+    assert page.read_text().count('class="figure"') == 4
+    status, stdout, _ = memorycell("evaluate", out, "--json")
+    assert json.loads(stdout)["metrics"] == pytest.approx(trained["metrics"])
+    status, stdout, _ = memorycell("predict", out, hourly, "--json", "--out", tmp_path / "p.html")
+    (forecast,) = json.loads(stdout)["forecasts"]
+    values = forecast["forecast"]["y"]
+    assert len(forecast["ahead"]) == 4
+    assert all(
+        low <= mid <= high for low, mid, high in zip(values["low80"], values["median"], values["high80"], strict=True)
+    )
+    assert "Plotly" in (tmp_path / "p.html").read_text()
+    memorycell("predict", out, hourly, "--out", tmp_path / "p.csv")
+    assert (tmp_path / "p.csv").read_text().splitlines()[0] == "time,target,median,low80,high80"
+
+
+def test_tables_for_people(memorycell, model):
+    status, out, _ = memorycell("evaluate", model)
+    assert status == 0
+    assert "memorycell" in out
+    assert "than the best simple method" in out
+    assert "80% interval" in memorycell("predict", model, model.parent / "rows.csv")[1]
+
+
+def stream(model: Path, lines: list[str], *options: str) -> subprocess.CompletedProcess:
+    words = [*COMMAND, "stream", str(model), *options]
+    return subprocess.run(words, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+
+
+def test_stream_resumes_exactly(model, tmp_path):
+    lines = (model.parent / "rows.csv").read_text().splitlines()[:60]
+    whole = stream(model, lines).stdout.splitlines()
+    assert len(whole) == 59
+    first = stream(model, lines[:30], "--state", str(tmp_path / "s.bin")).stdout.splitlines()
+    rest = stream(model, lines[30:], "--state", str(tmp_path / "s.bin")).stdout.splitlines()  # no header this time
+    assert first + rest == whole
+    names = lines[0].split(",")
+    rows = [json.dumps(dict(zip(names, line.split(","), strict=True))) for line in lines[1:]]
+    assert stream(model, rows).stdout.splitlines() == whole
+
+
+def test_stream_tells_the_row_and_keeps_what_came_before(model, tmp_path):
+    lines = (model.parent / "rows.csv").read_text().splitlines()[:20]
+    spoilt = [*lines[:10], lines[10].replace(",", ",oops", 1), *lines[11:]]
+    result = stream(model, spoilt, "--state", str(tmp_path / "s.bin"))
+    assert result.returncode == 2
+    assert result.stderr.strip().count("\n") == 0
+    assert "stdin, row 10, column 'y'" in result.stderr
+    rest = stream(model, lines[10:], "--state", str(tmp_path / "s.bin"))
+    assert result.stdout + rest.stdout == stream(model, lines).stdout
+
+
+def test_a_closed_pipe_is_no_error(model):
+    command = f"cat {model.parent / 'rows.csv'} | {' '.join(COMMAND)} stream {model} | head -1"
+    result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
+    assert result.stdout.startswith('{"time"')
+    assert result.stderr == ""
+
+
+# ---- mistakes: one line, the place and the mend, status 2, nothing written -------------------------------------------
+
+
+def spoil(hourly: Path, change) -> Path:
+    lines = hourly.read_text().splitlines()
+    change(lines)
+    hourly.write_text("\n".join(lines) + "\n")
+    return hourly
+
+
+def set_cell(row: int, column: int, value: str):
+    def change(lines: list[str]) -> None:
+        cells = lines[row].split(",")
+        cells[column] = value
+        lines[row] = ",".join(cells)
+
+    return change
+
+
+def set_column(column: int, value: str):
+    def change(lines: list[str]) -> None:
+        for row in range(1, len(lines)):
+            set_cell(row, column, value)(lines)
+
+    return change
+
+
+def swap(lines: list[str]) -> None:
+    lines[7], lines[8] = lines[8], lines[7]
+
+
+def repeat(lines: list[str]) -> None:
+    lines.insert(8, lines[7])
+
+
+def shorten(lines: list[str]) -> None:
+    del lines[40:]
+
+
+def drop_some(lines: list[str]) -> None:
+    lines[9] = lines[9].replace(":00:00", ":20:00")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (set_cell(17, 1, "abc"), ["row 17", "'y'", "'abc' is not a number"]),
+        (set_cell(17, 1, "inf"), ["row 17", "'y'", "infinite"]),
+        (set_cell(17, 2, "1e999"), ["row 17", "'x'", "infinite"]),
+        (set_cell(17, 0, "soon"), ["row 17", "'time'", "not a time", "time_format"]),
+        (set_cell(17, 0, ""), ["row 17", "'time'", "missing"]),
+        (set_column(1, "5"), ["'y'", "constant"]),
+        (set_column(1, ""), ["'y'", "no values"]),
+        (swap, ["row 8", "goes back", "sort"]),
+        (repeat, ["row 8", "again", "remove one"]),
+        (drop_some, ["row 9", "no multiple", "--set every"]),
+        (shorten, ["too short", "--set horizon"]),
+        (lambda lines: lines.__setitem__(3, lines[3] + ",1,2,3"), ["not a readable csv"]),
+        (lambda lines: lines.__setitem__(slice(1, None), []), ["no rows"]),
+    ],
+)
+def test_bad_rows(memorycell, hourly, tmp_path, change, words):
+    out = tmp_path / "m.safetensors"
+    status, stdout, stderr = memorycell(
+        "train", "forecast", spoil(hourly, change), "--set", "target=y", *TINY, "--out", out
+    )
+    assert status == 2
+    assert stdout == ""
+    assert stderr.count("\n") == 1, stderr
+    assert str(hourly) in stderr
+    assert all(word in stderr for word in words), stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hourly.csv"]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["train", "forecast", "none.csv"], ["none.csv", "no such file"]),
+        (["train", "forecast", "{tmp}"], ["is a folder"]),
+        (["train", "forecast", "{hourly}"], ["which column", "--set target=", "y, x"]),
+        (["train", "forecast", "{hourly}", "--set", "target=z"], ["no column 'z'", "'y'"]),
+        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "inputs=note"], ["'note'", "not a number"]),
+        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "group=q"], ["no column 'q'"]),
+        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "every=soon"], ["every", "5m"]),
+        (["train", "forecast", "{hourly}", "--set", "colour=y"], ["no such setting"]),
+        (["train", "forecast", "{hourly}", "--set", "target"], ["key=value"]),
+        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "cell=elm"], ["cell", "elm"]),
+        (["train", "forecast", "{hourly}", "--set", "target=y", "--out", "{tmp}/no/m.safetensors"], ["no folder"]),
+        (["train", "forecast", "{hourly}", "--set", "target=y", "--resume"], ["nothing to resume"]),
+        (["train", "cooking"], ["no such task", "forecast"]),
+        (["evaluate", "{tmp}/none.safetensors"], ["no such file"]),
+        (["evaluate", "{hourly}"], ["not a model file"]),
+        (["predict", "{model}", "{hourly}"], []),
+        (["predict", "{model}", "{other}"], ["no column 'y'"]),
+        (["stream", "{model}", "--state", "{hourly}"], ["damaged or not a state"]),
+    ],
+)
+def test_bad_calls(memorycell, hourly, model, tmp_path, words, told):
+    other = tmp_path / "other.csv"
+    other.write_text("time,z\n2024-01-01,3\n")
+    before = sorted(p.name for p in tmp_path.iterdir())
+    places = {"tmp": tmp_path, "hourly": hourly, "model": model, "other": other}
+    status, _, stderr = memorycell(*(word.format(**places) for word in words))
+    assert status == (2 if told else 0), stderr
+    assert all(word in stderr for word in told), stderr
+    if told:
+        assert stderr.count("\n") == 1
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("empty.csv", b"", "is empty"),
+        ("picture.csv", bytes(range(256)) * 9, "not a readable csv|no column|which column"),
+        ("table.xlsx", b"PK\x03\x04", "ending .xlsx"),
+        ("broken.parquet", b"PAR1 and nothing else", "not a readable parquet"),
+        ("broken.jsonl", b'{"a": 1}\n{"a": ', "not a readable jsonl"),
+    ],
+)
+def test_not_a_table(memorycell, tmp_path, name, content, told):
+    import re
+
+    (tmp_path / name).write_bytes(content)
+    status, _, stderr = memorycell("train", "forecast", tmp_path / name, "--out", tmp_path / "m.safetensors")
+    assert status == 2
+    assert stderr.count("\n") == 1, stderr
+    assert re.search(told, stderr), stderr
+
+
+def test_a_state_of_another_model_is_refused(memorycell, model, tmp_path):
+    file = modelfile.load(model)
+    with torch.no_grad():
+        file.model.head.linear.bias += 1
+    file.save(tmp_path / "other.safetensors")
+    lines = (model.parent / "rows.csv").read_text().splitlines()[:5]
+    stream(model, lines, "--state", str(tmp_path / "s.bin"))
+    kept = (tmp_path / "s.bin").read_bytes()
+    result = stream(tmp_path / "other.safetensors", lines, "--state", str(tmp_path / "s.bin"))
+    assert result.returncode == 2
+    assert "belongs to other weights" in result.stderr
+    assert (tmp_path / "s.bin").read_bytes() == kept
+
+
+def test_a_full_disk_leaves_nothing_half_written(hourly, tmp_path):
+    """The system refuses to write files over 8 kB, as a full disk does in the middle of one."""
+    words = [
+        *COMMAND,
+        "train",
+        "forecast",
+        str(hourly),
+        "--set",
+        "target=y",
+        *TINY,
+        "--out",
+        str(tmp_path / "m.safetensors"),
+    ]
+
+    def limit() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+    result = subprocess.run(words, capture_output=True, text=True, preexec_fn=limit, check=False)
+    assert result.returncode == 2
+    assert "cannot be written" in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hourly.csv"]
+
+
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
+def test_stopping_keeps_the_best_model_and_resumes(hourly, tmp_path, kind, memorycell):
+    out = tmp_path / "m.safetensors"
+    words = ["train", "forecast", str(hourly), "--set", "target=y", "--set", "hidden=8", "--set", "epochs=200",
+             "--set", "patience=200", "--out", str(out)]  # fmt: skip
+    process = subprocess.Popen(
+        [*COMMAND, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+    )
+    deadline = time.monotonic() + 60
+    while not out.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(kind)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130, stderr
+    assert "--resume goes on" in stderr
+    assert "Traceback" not in stderr
+    assert modelfile.load(out).info["task"] == "forecast"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["hourly.csv", "m.safetensors", "m.safetensors.resume"]
+    status, stdout, _ = memorycell("evaluate", out, "--json")
+    assert status == 0
+    assert json.loads(stdout)["metrics"]["crps"] > 0

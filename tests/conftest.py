@@ -1,0 +1,51 @@
+"""Shared by all tests: one thread, drawn examples that repeat, a small series that trains in a second."""
+
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+torch.set_num_threads(1)
+settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("tests")
+
+
+@pytest.fixture
+def hourly(tmp_path: Path) -> Path:
+    """500 hours of a daily wave, a trend in a second column, and noise; columns time, y, x, note."""
+    rng = np.random.default_rng(0)
+    lines = ["time,y,x,note"]
+    level = 0.0
+    for hour in range(500):
+        level = 0.8 * level + rng.normal()
+        y = 20 + 5 * math.sin(2 * math.pi * hour / 24) + level
+        moment = np.datetime64("2024-01-01T00:00:00") + np.timedelta64(hour, "h")
+        lines.append(f"{str(moment).replace('T', ' ')},{y:.4f},{level + rng.normal():.4f},fine")
+    path = tmp_path / "hourly.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.fixture(scope="session")
+def glucose() -> Path:
+    """The glucose readings, or a skip that says why."""
+    from memorycell.data.sources import SOURCES
+    from memorycell.errors import DataError
+
+    try:
+        return SOURCES["glucose"].find()
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def public_data() -> Path:
+    """The first folder of MEMORYCELL_DATA, or a skip."""
+    folder = os.environ.get("MEMORYCELL_DATA", "").split(":")[0]
+    if not folder:
+        pytest.skip("MEMORYCELL_DATA names no folder")
+    return Path(folder)

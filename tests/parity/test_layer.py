@@ -1,0 +1,397 @@
+"""The layers against torch.nn, outputs and every gradient, over drawn shapes; and what torch.nn does not have, against loops."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+
+import memorycell
+from memorycell.cells import CELLS
+
+KINDS = {"LSTM": memorycell.LSTM, "GRU": memorycell.GRU, "RNN": memorycell.RNN}
+TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
+CELL_NAMES = sorted(CELLS)
+
+
+def build(cell: str, inputs: int, hidden: int, **options):
+    """A layer with that cell, batch first, in float64."""
+    kind = {"gru": memorycell.GRU, "rnn": memorycell.RNN, "rnn_relu": memorycell.RNN}.get(cell, memorycell.LSTM)
+    if cell == "rnn_relu":
+        options["nonlinearity"] = "relu"
+    elif kind is memorycell.LSTM:
+        options["cell"] = cell
+    return kind(inputs, hidden, batch_first=True, dtype=torch.float64, **options)
+
+
+def gradients(layer: torch.nn.Module, x: torch.Tensor, hx, *args, **kwargs) -> list[torch.Tensor]:
+    """[output, final states…, gradients of x, the states and every parameter] for a loss that weighs every element."""
+    x = x.detach().clone().requires_grad_()
+    hx = tuple(h.detach().clone().requires_grad_() for h in hx)
+    single = not isinstance(layer, (torch.nn.LSTM, memorycell.LSTM))
+    output, final = layer(x, hx[0] if single else hx, *args, **kwargs)[:2]
+    final = (final,) if single else tuple(final)
+    generator = torch.Generator().manual_seed(7)
+    loss = sum((v * torch.randn(v.shape, generator=generator, dtype=v.dtype)).sum() for v in (output, *final))
+    wanted = [x, *hx, *layer.parameters()]
+    return [output, *final, *torch.autograd.grad(loss, wanted)]
+
+
+def assert_same(ours, theirs, tolerance):
+    assert len(ours) == len(theirs)
+    for mine, other in zip(ours, theirs, strict=True):
+        scale = max(1.0, float(other.detach().abs().max()))
+        assert mine.shape == other.shape
+        assert float((mine - other).detach().abs().max()) <= tolerance * scale
+
+
+@given(
+    kind=st.sampled_from(sorted(KINDS)),
+    sizes=st.tuples(st.integers(1, 5), st.integers(1, 9), st.integers(1, 7), st.integers(2, 9)),
+    layers=st.integers(1, 3),
+    bidirectional=st.booleans(),
+    bias=st.booleans(),
+    batch_first=st.booleans(),
+    projected=st.booleans(),
+    dtype=st.sampled_from([torch.float32, torch.float64]),
+    backend=st.sampled_from([None, "reference", "torch"]),
+)
+def test_drop_in_for_torch(kind, sizes, layers, bidirectional, bias, batch_first, projected, dtype, backend):
+    batch, steps, inputs, hidden = sizes
+    options = {
+        "num_layers": layers,
+        "bias": bias,
+        "batch_first": batch_first,
+        "bidirectional": bidirectional,
+        "dtype": dtype,
+    }
+    if projected and kind == "LSTM":
+        options["proj_size"] = hidden - 1
+    torch.manual_seed(3)
+    theirs = getattr(torch.nn, kind)(inputs, hidden, **options)
+    torch.manual_seed(3)
+    ours = KINDS[kind](inputs, hidden, **options)
+    for (name, mine), (other_name, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        assert name == other_name
+        assert torch.equal(mine, other)  # the same seed gives the same start
+    theirs.load_state_dict(ours.state_dict())
+    x = torch.randn((batch, steps, inputs) if batch_first else (steps, batch, inputs), dtype=dtype)
+    rows = layers * (2 if bidirectional else 1)
+    hx = [torch.randn(rows, batch, options.get("proj_size", hidden), dtype=dtype)]
+    hx += [torch.randn(rows, batch, hidden, dtype=dtype)] if kind == "LSTM" else []
+    assert_same(gradients(ours, x, hx, backend=backend), gradients(theirs, x, hx), TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_odd_sizes_in_float32(kind):
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, kind)(31, 63, 2, bidirectional=True, batch_first=True)
+    ours = memorycell.adopt(copy.deepcopy(theirs))
+    x, hx = torch.randn(3, 17, 31), [torch.randn(4, 3, 63) for _ in range(2 if kind == "LSTM" else 1)]
+    for backend in ("reference", "torch"):
+        assert_same(gradients(ours, x, hx, backend=backend), gradients(theirs, x, hx), 1e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_unbatched_input(kind):
+    theirs = getattr(torch.nn, kind)(4, 5, 2)
+    ours = memorycell.adopt(copy.deepcopy(theirs))
+    x, hx = torch.randn(6, 4), [torch.randn(2, 5) for _ in range(2 if kind == "LSTM" else 1)]
+    assert_same(gradients(ours, x, hx), gradients(theirs, x, hx), 1e-6)
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("enforce_sorted", [True, False])
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_packed_sequences(kind, enforce_sorted, backend):
+    torch.manual_seed(0)
+    theirs = getattr(torch.nn, kind)(4, 5, 2, bidirectional=True)
+    ours = memorycell.adopt(copy.deepcopy(theirs))
+    lengths = [7, 4, 1] if enforce_sorted else [4, 7, 1]
+    packed = pack_sequence([torch.randn(n, 4) for n in lengths], enforce_sorted=enforce_sorted)
+    hx = [torch.randn(4, 3, 5) for _ in range(2 if kind == "LSTM" else 1)]
+    hx = tuple(hx) if kind == "LSTM" else hx[0]
+    (mine, final), (other, other_final) = ours(packed, hx, backend=backend), theirs(packed, hx)
+    assert isinstance(mine, PackedSequence)
+    torch.testing.assert_close(mine.data, other.data, rtol=0, atol=1e-6)
+    for field in ("batch_sizes", "sorted_indices", "unsorted_indices"):
+        a, b = getattr(mine, field), getattr(other, field)
+        assert (a is None and b is None) or torch.equal(a, b)
+    for a, b in zip(
+        final if kind == "LSTM" else [final], other_final if kind == "LSTM" else [other_final], strict=True
+    ):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+
+
+def test_dropout_between_layers_drops_what_torchs_does():
+    """In training the same share of features is dropped between layers, none after the last."""
+    layer = memorycell.LSTM(3, 400, 2, dropout=0.5, batch_first=True)
+    x = torch.randn(1, 5, 3)
+    once, again = layer(x)[0], layer(x)[0]
+    assert not torch.equal(once, again)
+    assert (once != 0).all()  # the last layer's output is whole
+    layer.eval()
+    assert torch.equal(layer(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_lengths_are_as_each_row_alone(cell, backend):
+    if backend == "torch" and cell in ("peephole", "coupled", "layernorm"):
+        pytest.skip("torch has no kernel for it")
+    torch.manual_seed(0)
+    layer = build(cell, 4, 5, num_layers=2, bidirectional=True)
+    lengths = torch.tensor([3, 9, 1, 6])
+    x = torch.randn(4, 9, 4).double()
+    poisoned = x.masked_fill(torch.arange(9)[None, :, None] >= lengths[:, None, None], float("nan"))
+    poisoned = poisoned.nan_to_num(1e30) if backend == "torch" else poisoned
+    poisoned.requires_grad_()
+    output, final = layer(poisoned, lengths=lengths, backend=backend)
+    for row, length in enumerate(lengths.tolist()):
+        alone, alone_final = layer(x[row : row + 1, :length], backend="reference")
+        torch.testing.assert_close(output[row : row + 1, :length], alone, rtol=0, atol=1e-12)
+        assert (output[row, length:] == 0).all()
+        for a, b in zip(_states(final), _states(alone_final), strict=True):
+            torch.testing.assert_close(a[:, row : row + 1], b, rtol=0, atol=1e-12)
+    (gradient,) = torch.autograd.grad(output.sum(), poisoned)
+    assert gradient.isfinite().all()
+    assert (gradient[0, 3:] == 0).all()
+
+
+@pytest.mark.parametrize("backend", ["reference", "torch"])
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_reset_is_as_separate_sequences(cell, backend):
+    """Neither direction sees across a reset: every piece gives what it gives alone."""
+    if backend == "torch" and cell in ("peephole", "coupled", "layernorm"):
+        pytest.skip("torch has no kernel for it")
+    torch.manual_seed(0)
+    layer = build(cell, 4, 5, num_layers=2, bidirectional=True)
+    x = torch.randn(3, 11, 4).double()
+    reset = torch.zeros(3, 11, dtype=torch.bool)
+    borders = [[0, 4, 5], [7], []]
+    for row, steps in enumerate(borders):
+        reset[row, steps] = True
+    output, final = layer(x, reset=reset, backend=backend)
+    for row, steps in enumerate(borders):
+        edges = sorted({0, *steps, 11})
+        for begin, end in zip(edges[:-1], edges[1:], strict=True):
+            alone, alone_final = layer(x[row : row + 1, begin:end], backend="reference")
+            torch.testing.assert_close(output[row : row + 1, begin:end], alone, rtol=0, atol=1e-12)
+        for a, b in zip(_states(final), _states(alone_final), strict=True):
+            torch.testing.assert_close(a[::2, row : row + 1], b[::2], rtol=0, atol=1e-12)  # forward: the last piece
+
+
+def test_reset_zeroes_the_initial_state_only_going_forward():
+    layer = build("lstm", 2, 3)
+    x, hx = torch.randn(1, 4, 2).double(), (torch.randn(1, 1, 3).double(), torch.randn(1, 1, 3).double())
+    reset = torch.tensor([[True, False, False, False]])
+    torch.testing.assert_close(layer(x, hx, reset=reset)[0], layer(x)[0])
+
+
+@given(
+    cell=st.sampled_from(CELL_NAMES),
+    batch=st.integers(1, 4),
+    steps=st.integers(1, 6),
+    data=st.data(),
+)
+def test_lengths_and_resets_together(cell, batch, steps, data):
+    """The reference with both at once equals each row cut to its length with its resets."""
+    torch.manual_seed(1)
+    layer = build(cell, 2, 3)
+    lengths = torch.tensor(data.draw(st.lists(st.integers(1, steps), min_size=batch, max_size=batch)))
+    flat = data.draw(st.lists(st.booleans(), min_size=batch * steps, max_size=batch * steps))
+    reset = torch.tensor(flat).view(batch, steps)
+    x = torch.randn(batch, steps, 2).double()
+    output, _ = layer(x, lengths=lengths, reset=reset)
+    for row, length in enumerate(lengths.tolist()):
+        alone, _ = layer(x[row : row + 1, :length], reset=reset[row : row + 1, :length])
+        torch.testing.assert_close(output[row : row + 1, :length], alone, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_gradcheck_of_the_reference(cell):
+    """Every gradient against finite differences, with lengths, resets and zoneout's expectation; and double backward."""
+    torch.manual_seed(0)
+    layer = build(cell, 2, 3, zoneout=0.2, **({"proj_size": 2} if cell == "lstm" else {})).eval()
+    if cell == "rnn_relu":  # keep away from the kink
+        torch.nn.init.constant_(layer.bias_ih_l0, 1.0)
+    x = torch.randn(2, 3, 2).double().requires_grad_()
+    lengths, reset = torch.tensor([3, 2]), torch.tensor([[False, True, False], [False] * 3])
+    names = [name for name, _ in layer.named_parameters()]
+
+    def run(x, *values):
+        result = torch.func.functional_call(
+            layer,
+            dict(zip(names, values, strict=True)),
+            (x,),
+            {"lengths": lengths, "reset": reset, "backend": "reference"},
+        )
+        return (result[0], *_states(result[1]))
+
+    values = [p.detach().clone().requires_grad_() for p in layer.parameters()]
+    assert torch.autograd.gradcheck(run, (x, *values))
+    assert torch.autograd.gradgradcheck(run, (x, *values))
+
+
+@pytest.mark.parametrize("kind", sorted(KINDS))
+def test_double_backward_of_what_is_picked(kind):
+    torch.manual_seed(0)
+    layer = KINDS[kind](2, 3, batch_first=True)
+    reference = {"backend": "reference"}
+    x = torch.randn(2, 4, 2, requires_grad=True)
+
+    def second(**options):
+        (first,) = torch.autograd.grad(layer(x, **options)[0].pow(2).sum(), x, create_graph=True)
+        return torch.autograd.grad(first.pow(2).sum(), [x, *layer.parameters()])
+
+    assert_same(second(), second(**reference), 1e-5)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_trace_is_what_the_equations_used(cell):
+    torch.manual_seed(0)
+    layer = build(cell, 4, 5, num_layers=2, bidirectional=True)
+    x = torch.randn(3, 6, 4).double()
+    output, final, traces = layer(x, trace=True)
+    torch.testing.assert_close(output, layer(x)[0], rtol=0, atol=1e-12)
+    assert len(traces) == 4
+    assert all(set(trace) == {*CELLS[cell].gates, *CELLS[cell].state} for trace in traces)
+    torch.testing.assert_close(torch.cat([traces[2]["h"], traces[3]["h"]], -1), output)
+    if "c" in CELLS[cell].state:
+        trace = traces[0]
+        before = torch.cat([torch.zeros_like(trace["c"][:, :1]), trace["c"][:, :-1]], 1)
+        torch.testing.assert_close(trace["f"] * before + trace["i"] * trace["g"], trace["c"], rtol=0, atol=1e-14)
+        torch.testing.assert_close(trace["c"][:, -1], final.c[0])
+
+
+def test_zoneout_keeps_that_share_of_units_and_its_expectation():
+    torch.manual_seed(0)
+    layer = memorycell.LSTM(3, 2000, batch_first=True, zoneout=(0.3, 0.1))
+    x = torch.randn(1, 2, 3)
+    _, _, (trace,) = layer(x, trace=True)
+    kept_h = (trace["h"][0, 1] == trace["h"][0, 0]).float().mean()
+    kept_c = (trace["c"][0, 1] == trace["c"][0, 0]).float().mean()
+    assert abs(kept_h - 0.3) < 0.05  # 5 standard deviations of 2,000 draws
+    assert abs(kept_c - 0.1) < 0.035
+    layer.eval()
+    plain = memorycell.LSTM(3, 2000, batch_first=True).eval()
+    plain.load_state_dict(layer.state_dict())
+    _, state = layer(x[:, :1])
+    torch.testing.assert_close(state.h, 0.7 * plain(x[:, :1])[1].h)
+    torch.testing.assert_close(state.c, 0.9 * plain(x[:, :1])[1].c)
+
+
+def test_weight_drop_is_one_mask_a_sequence_and_only_in_training():
+    torch.manual_seed(0)
+    layer = memorycell.LSTM(3, 8, batch_first=True, weight_drop=0.5)
+    plain = memorycell.LSTM(3, 8, batch_first=True)
+    plain.load_state_dict(layer.state_dict())
+    x = torch.randn(2, 6, 3)
+    torch.manual_seed(5)
+    output = layer(x)[0]
+    torch.manual_seed(5)
+    with torch.no_grad():
+        plain.weight_hh_l0.copy_(torch.nn.functional.dropout(layer.weight_hh_l0, 0.5, True))
+    torch.testing.assert_close(output, plain(x)[0])
+    plain.load_state_dict(layer.state_dict())
+    torch.testing.assert_close(layer.eval()(x)[0], plain(x)[0])
+
+
+def test_variational_dropout_drops_a_feature_for_the_whole_sequence():
+    from memorycell.nn.regularise import variational_dropout
+
+    torch.manual_seed(0)
+    dropped = variational_dropout(torch.ones(200, 7, 50), 0.4, True)
+    assert (dropped == dropped[:, :1]).all()
+    assert abs(float((dropped == 0).float().mean()) - 0.4) < 0.03
+    torch.testing.assert_close(dropped.max(), torch.tensor(1 / 0.6))
+    layer = memorycell.LSTM(3, 8, batch_first=True, variational_dropout=0.5)
+    x = torch.randn(2, 6, 3)
+    assert not torch.equal(layer(x)[0], layer(x)[0])
+    assert torch.equal(layer.eval()(x)[0], layer(x)[0])
+
+
+def test_initialisation():
+    layer = memorycell.LSTM(3, 8, forget_bias=1.5, recurrent_init="orthogonal")
+    for block in layer.weight_hh_l0.split(8):
+        torch.testing.assert_close(block @ block.T, torch.eye(8), rtol=0, atol=1e-5)
+    assert ((layer.bias_ih_l0 + layer.bias_hh_l0)[8:16] == 1.5).all()
+
+
+def test_adopt_shares_parameters_and_keeps_outputs():
+    class Tagger(torch.nn.Module):
+        """Embeds words, packs, and tags: other people's code, which knows only torch."""
+
+        def __init__(self):
+            super().__init__()
+            self.words = torch.nn.Embedding(20, 6)
+            self.rnn = torch.nn.LSTM(6, 7, 2, bidirectional=True, batch_first=True, dropout=0.1)
+            self.same = self.rnn
+            self.tags = torch.nn.Linear(14, 4)
+
+        def forward(self, tokens, lengths):
+            self.rnn.flatten_parameters()
+            packed = pack_padded_sequence(self.words(tokens), lengths, batch_first=True, enforce_sorted=False)
+            return self.tags(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0])
+
+    torch.manual_seed(0)
+    model = Tagger().eval()
+    tokens, lengths = torch.randint(20, (3, 5)), torch.tensor([2, 5, 3])
+    expected = model(tokens, lengths)
+    before = dict(model.named_parameters())
+    assert memorycell.adopt(model) is model
+    assert isinstance(model.rnn, memorycell.LSTM)
+    assert model.same is model.rnn
+    assert all(parameter is before[name] for name, parameter in model.named_parameters())
+    torch.testing.assert_close(model(tokens, lengths), expected, rtol=0, atol=1e-6)
+    assert not model.rnn.training
+
+
+def test_explain_says_which_and_why():
+    layer = memorycell.LSTM(3, 4, batch_first=True)
+    assert memorycell.explain(layer, torch.zeros(1, 9, 3)).backend == "torch"
+    assert "single step" in memorycell.explain(layer, torch.zeros(1, 1, 3)).reason
+    assert "gates" in str(memorycell.explain(layer, trace=True))
+    assert "peephole" in memorycell.explain(memorycell.LSTM(3, 4, cell="peephole")).reason
+
+
+def test_autocast_is_respected():
+    layer = memorycell.LSTM(8, 8, batch_first=True)
+    x = torch.randn(2, 5, 8)
+    with torch.autocast("cpu", torch.bfloat16):
+        for backend in ("reference", "torch"):
+            output = layer(x, backend=backend)[0]
+            assert float((output.float() - layer.float()(x)[0]).abs().max()) < 0.02
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda m: m(torch.zeros(2, 3, 9)), "input_size"),
+        (lambda m: m(torch.zeros(2, 3, 4).double()), "float64"),
+        (lambda m: m(torch.zeros(2, 0, 4)), "at least one step"),
+        (lambda m: m(torch.zeros(3, 4, 4), (torch.zeros(1, 2, 5), torch.zeros(1, 3, 5))), "hx, h"),
+        (lambda m: m(torch.zeros(3, 4, 4), (torch.zeros(1, 3, 5),)), "hx"),
+        (lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([0, 3])), "1..3"),
+        (lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([3, 3, 3])), r"lengths: expected \[2\]"),
+        (lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([3.0, 3.0])), "int64"),
+        (lambda m: m(torch.zeros(2, 3, 4), reset=torch.zeros(2, 3)), "bool"),
+        (lambda m: m(torch.zeros(2, 3, 4), backend="magic"), "backend"),
+        (lambda m: m(torch.zeros(2, 3, 4), backend="torch", trace=True), "gates"),
+        (lambda m: memorycell.LSTM(4, 5, cell="gru"), "cell"),
+        (lambda m: memorycell.LSTM(4, 5, proj_size=5), "proj_size"),
+        (lambda m: memorycell.GRU(4, 5, forget_bias=1.0), "forget"),
+        (lambda m: memorycell.LSTM(4, 5, dropout=1.5), "dropout"),
+        (lambda m: memorycell.LSTM(0, 5), "input_size"),
+        (lambda m: memorycell.LSTM(4, 5, zoneout=1.0)(torch.zeros(1, 1, 4)), "zoneout"),
+    ],
+)
+def test_mistakes_name_the_argument(call, words):
+    with pytest.raises(ValueError, match=words):
+        call(memorycell.LSTM(4, 5, batch_first=True))
+
+
+def _states(final) -> tuple[torch.Tensor, ...]:
+    return (final,) if isinstance(final, torch.Tensor) else tuple(final)

@@ -1,0 +1,105 @@
+"""State: what is saved comes back bit for bit, and only to the weights it belongs to."""
+
+import copy
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memorycell import LSTM, State
+from memorycell.errors import StateError, UserError
+from memorycell.files import write_atomically
+from memorycell.state import fingerprint
+
+
+def state(batch: int = 3) -> State:
+    return State(h=torch.randn(2, batch, 4), c=torch.randn(2, batch, 4))
+
+
+def test_unpacks_like_torchs_tuple():
+    s = state()
+    h, c = s
+    assert h is s.h
+    assert c is s.c
+    assert isinstance(s, tuple)
+    assert s.batch_size == 3
+    with pytest.raises(AttributeError, match="holds h, c"):
+        _ = s.window
+    torch.testing.assert_close(copy.deepcopy(s).asdict(), s.asdict())
+
+
+def test_a_fork_is_independent():
+    s = state()
+    before = s.h.clone()
+    s.fork().h.zero_()
+    assert torch.equal(s.h, before)
+
+
+@given(rows=st.lists(st.integers(0, 4), min_size=1, max_size=6))
+def test_select_and_stack_undo_each_other(rows):
+    s = state(5)
+    chosen = s.select(rows)
+    assert chosen.batch_size == len(rows)
+    again = State.stack([s.select([row]) for row in rows])
+    assert all(torch.equal(a, b) for a, b in zip(chosen, again, strict=True))
+
+
+def test_batch_sizes_must_agree():
+    with pytest.raises(ValueError, match="one batch size"):
+        State(h=torch.zeros(1, 2, 3), c=torch.zeros(1, 3, 3))
+    with pytest.raises(ValueError, match="same names"):
+        State.stack([state(), State(h=torch.zeros(1, 1, 1))])
+
+
+def test_saved_and_loaded_bit_for_bit(tmp_path):
+    layer, s = LSTM(3, 4, 2), state()
+    s.save(tmp_path / "s.bin", fingerprint=fingerprint(layer), extra={"clock": 7})
+    loaded, extra = State.load(tmp_path / "s.bin", fingerprint=fingerprint(layer))
+    assert extra == {"clock": 7}
+    assert list(loaded.asdict()) == ["h", "c"]
+    assert all(torch.equal(a, b) for a, b in zip(loaded, s, strict=True))
+
+
+def test_refused_for_other_weights(tmp_path):
+    layer = LSTM(3, 4)
+    state().save(tmp_path / "s.bin", fingerprint=fingerprint(layer))
+    with torch.no_grad():
+        layer.bias_ih_l0[0] += 1e-7
+    with pytest.raises(StateError, match="other weights"):
+        State.load(tmp_path / "s.bin", fingerprint=fingerprint(layer))
+
+
+@given(cut=st.integers(0, 400))
+def test_cut_or_spoilt_files_are_refused(cut, tmp_path_factory):
+    path = tmp_path_factory.mktemp("state") / "s.bin"
+    whole = state().to_bytes()
+    path.write_bytes(whole[: min(cut, len(whole) - 1)])
+    with pytest.raises(StateError, match="damaged"):
+        State.load(path)
+
+
+def test_other_files_are_refused(tmp_path):
+    import safetensors.torch
+
+    safetensors.torch.save_file({"h": torch.zeros(1, 1, 1)}, tmp_path / "other.bin")
+    with pytest.raises(StateError, match="not a state"):
+        State.load(tmp_path / "other.bin")
+    with pytest.raises(StateError, match="no such file"):
+        State.load(tmp_path / "none.bin")
+
+
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch):
+    path = tmp_path / "file"
+    write_atomically(path, b"old")
+
+    def full(_descriptor):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match="No space left"):
+        write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]

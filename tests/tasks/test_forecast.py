@@ -1,0 +1,174 @@
+"""The forecaster: real data, no look into the future, splits that do not overlap, evaluation as it runs live."""
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from memorycell import modelfile, training
+from memorycell.data.tables import read_table
+from memorycell.errors import DataError
+from memorycell.tasks import TASKS
+from memorycell.tasks.forecast import ForecastSettings, prepare, reopen
+from memorycell.tasks.task import TrainSettings
+
+SMALL = ForecastSettings(target="y", hidden=8, horizon=6, context=24, bptt=24)
+QUICK = TrainSettings(epochs=3)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A model of a daily wave, and its file."""
+    folder = tmp_path_factory.mktemp("trained")
+    rng = np.random.default_rng(3)
+    hours = np.arange(900)
+    y = 20 + 5 * np.sin(2 * np.pi * hours / 24) + rng.normal(size=900)
+    stamps = np.datetime64("2024-01-01T00:00:00", "us") + hours * np.timedelta64(1, "h")
+    pl.DataFrame({"time": stamps, "y": y}).write_parquet(folder / "wave.parquet")
+    result = training.train(
+        TASKS["forecast"], str(folder / "wave.parquet"), SMALL, TrainSettings(), folder / "m.safetensors"
+    )
+    return folder, result
+
+
+def test_a_seasonal_wave_is_learnt(trained):
+    _, result = trained
+    assert result["metrics"]["crps"] < 0.7 * result["baselines"]["persistence"]["crps"]
+    assert 0.6 < result["metrics"]["coverage_80"] < 0.95
+
+
+def test_evaluate_repeats_what_training_reported(trained):
+    folder, result = trained
+    file = modelfile.load(folder / "m.safetensors")
+    again = training.evaluate(TASKS["forecast"], file, folder / "m.safetensors", None, lambda line: None)
+    assert again["metrics"] == pytest.approx(result["metrics"])
+    for name, values in result["baselines"].items():
+        assert again["baselines"][name] == pytest.approx(values)
+
+
+def test_other_data_are_scored_only_outside_the_time_learnt_from(trained, tmp_path):
+    folder, _ = trained
+    file = modelfile.load(folder / "m.safetensors")
+    frame = pl.read_parquet(folder / "wave.parquet")
+    later = frame.with_columns(pl.col("time") + pl.duration(hours=900))
+    pl.concat([frame, later]).write_parquet(tmp_path / "both.parquet")
+    problem = reopen(str(tmp_path / "both.parquet"), file)
+    scored = problem.series.time[problem.at("test")]
+    assert scored.min() == file.info["split"]["test"][0]
+    assert len(scored) == 900 + 135 - 1
+    frame[:400].write_parquet(tmp_path / "early.parquet")
+    with pytest.raises(DataError, match="nothing to evaluate"):
+        reopen(str(tmp_path / "early.parquet"), file)
+
+
+def test_no_forecast_depends_on_the_future(hourly):
+    """Change everything after a step: no forecast up to it changes, the model's or a baseline's, nor does the scaling."""
+    problem = prepare(str(hourly), SMALL)
+    model = problem.build()
+    torch.nn.init.normal_(model.head.recurrent.weight)
+    cut = 420  # in the test part
+    series = problem.series
+    changed = replace(
+        series, values=np.where(np.arange(len(series))[:, None] > cut, series.values * -3 + 100, series.values)
+    )
+    x, y = problem.codec.encode(series), problem.codec.encode(changed)
+    at = np.arange(cut + 1)
+    assert np.array_equal(model.run(x, series.start, at), model.run(y, series.start, at))
+    assert not np.array_equal(x[cut + 1], y[cut + 1])
+    level = problem.codec.scale(problem.codec.fill(changed)[:, :1])
+    history = replace(problem.history, level=level, inputs=y.astype(np.float64))
+    for method in problem.methods.values():
+        assert np.array_equal(method.point(problem.history, at), method.point(history, at))
+
+
+def test_splits_are_by_time_and_no_target_crosses_them(hourly):
+    problem = prepare(str(hourly), SMALL)
+    assert (np.diff(problem.split) >= 0).all()
+    sizes = np.bincount(problem.split)
+    assert sizes.tolist() == [350, 75, 75]
+    for name in ("train", "valid"):
+        last = problem.at(name).max()
+        known = ~np.isnan(problem.history.future[last, :, 0])
+        targets = last + 1 + np.flatnonzero(known)
+        assert (problem.split[targets] == problem.split[last]).all()
+
+
+def test_scaling_is_of_the_training_part_alone(hourly):
+    problem = prepare(str(hourly), SMALL)
+    values = problem.series.values[problem.split == 0, 0]
+    assert problem.codec.mean[0] == pytest.approx(values.mean())
+    assert problem.codec.std[0] == pytest.approx(values.std())
+
+
+def test_running_in_pieces_is_running_whole(hourly, monkeypatch):
+    problem = prepare(str(hourly), SMALL)
+    model = problem.build()
+    torch.nn.init.normal_(model.head.recurrent.weight)
+    start = problem.series.start.copy()
+    start[100:] = 100
+    start[130:] = 130
+    at = np.arange(len(start))
+    whole = model.run(problem.inputs, start, at)
+    monkeypatch.setattr("memorycell.model.PIECE", 37)
+    monkeypatch.setattr("memorycell.model.SIDE_BY_SIDE", 2)
+    pieces = model.run(problem.inputs, start, at)
+    assert np.abs(whole - pieces).max() < 1e-5
+    reset = torch.from_numpy(start == at)[None]
+    with torch.inference_mode():
+        once, _ = model(torch.from_numpy(problem.inputs)[None], reset=reset)
+    assert np.abs(once[0].numpy() - whole).max() < 1e-5
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn", "peephole", "coupled", "layernorm"])
+def test_every_cell_trains(cell, hourly, tmp_path):
+    settings = replace(SMALL, cell=cell, zoneout=0.05, weight_drop=0.1, layers=2, hidden=4)
+    result = training.train(
+        TASKS["forecast"], str(hourly), settings, TrainSettings(epochs=1), tmp_path / "m.safetensors"
+    )
+    assert np.isfinite(result["metrics"]["crps"])
+    assert modelfile.load(tmp_path / "m.safetensors").model.config.cell == cell
+
+
+def test_several_targets_and_groups(hourly, tmp_path):
+    frame = read_table(hourly)
+    both = pl.concat([frame.with_columns(g=pl.lit(g)) for g in ("a", "b")])
+    both.write_csv(tmp_path / "both.csv")
+    settings = replace(SMALL, target="y,x", group="g")
+    result = training.train(TASKS["forecast"], str(tmp_path / "both.csv"), settings, QUICK, tmp_path / "m.safetensors")
+    assert result["metrics"]["crps"] < result["baselines"]["persistence"]["crps"] * 1.5
+    file = modelfile.load(tmp_path / "m.safetensors")
+    assert file.codec.targets == ("y", "x")
+    assert file.model.config.targets == 2
+
+
+def test_months_and_rows_without_a_clock(tmp_path):
+    lines = ["month,y"] + [
+        f"{2000 + k // 12}-{k % 12 + 1:02d}-01,{100 + 10 * np.sin(k * np.pi / 6) + k % 5}" for k in range(160)
+    ]
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    problem = prepare(str(tmp_path / "m.csv"), ForecastSettings(hidden=4))
+    assert (problem.settings.horizon, problem.settings.season) == (12, 12)
+    (tmp_path / "r.csv").write_text("y\n" + "\n".join(line.split(",")[1] for line in lines[1:]))
+    problem = prepare(str(tmp_path / "r.csv"), ForecastSettings(hidden=4))
+    assert set(problem.methods) == {"persistence", "ridge"}
+
+
+@pytest.mark.data
+def test_glucose_beats_every_baseline_in_one_short_run(glucose, tmp_path):
+    """Real readings, a tenth of the demo's training: already better than ridge on weeks it never saw."""
+    how = TrainSettings(epochs=7)
+    settings = ForecastSettings(hidden=64)
+    result = training.train(TASKS["forecast"], "glucose", settings, how, tmp_path / "g.safetensors")
+    assert result["skill"] > 0.04
+    assert result["metrics"]["mae"] < result["baselines"]["ridge"]["mae"]
+    assert result["baselines"]["ridge"]["crps"] < result["baselines"]["persistence"]["crps"]
+
+
+@pytest.mark.data
+def test_etth1_reads_from_the_folder_of_public_data(public_data):
+    problem = prepare("ETTh1", ForecastSettings(horizon=6, context=12))
+    assert len(problem.series) == 17_420
+    assert problem.codec.targets == ("OT",)
+    assert len(problem.codec.inputs) == 6

@@ -6,7 +6,7 @@ import calendar
 import math
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from memorycell.errors import DataError, UserError
 
 SECOND_US = 1_000_000
+EPOCH = datetime(1970, 1, 1)  # UTC, like every time here
 UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
@@ -170,7 +171,7 @@ def snapped(clock: Clock, before_us: int, now_us: int) -> int:
 
 
 def _moment(time_us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=int(time_us))
+    return EPOCH + timedelta(microseconds=int(time_us))
 
 
 def _months(time_us: int) -> int:
@@ -180,4 +181,4 @@ def _months(time_us: int) -> int:
 
 def iso(time_us: int) -> str:
     """2026-01-31 13:45:00"""
-    return _moment(time_us).strftime("%Y-%m-%d %H:%M:%S")
+    return _moment(time_us).isoformat(" ", "seconds")

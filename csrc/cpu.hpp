@@ -1,19 +1,24 @@
-// Which instruction set this processor offers, of those the engine is compiled for.
+// Which of the engine's instruction sets this processor has.
 #pragma once
+
+#include <cstring>
 
 namespace memorycell {
 
-// "avx512" (F, BW, DQ, VL), "avx2" (with FMA), or "plain" for everything else, ARM included.
-inline const char *instruction_set() {
-#if defined(__x86_64__) && (defined(__GNUC__) || defined(__clang__))
+inline bool supported(const char *name) {
+#if defined(MEMORYCELL_X86)
     __builtin_cpu_init();
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-        __builtin_cpu_supports("avx512vl"))
-        return "avx512";
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-        return "avx2";
+    const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                        __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+    if (!strcmp(name, "avx2"))
+        return avx2;
+    if (!strcmp(name, "avx512"))
+        return avx512;
+    if (!strcmp(name, "avx512bf16"))
+        return avx512 && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
 #endif
-    return "plain";
+    return !strcmp(name, "plain");
 }
 
 } // namespace memorycell

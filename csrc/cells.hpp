@@ -1,0 +1,202 @@
+// One step of one row, forward and backward, for every cell. The equations and their sources stand in
+// src/memorycell/cells.py; here x is the row of W_ih x with its biases, p the row of W_hh h_{t-1}.
+#pragma once
+
+#include "engine.hpp"
+#include "simd.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+// What a step of a row reads and writes. `gates` [kept, H] is what the backward pass needs: i, f, g, o; for the GRU
+// r, z, n and the product of its n block; for the plain nets h itself.
+struct Row {
+    int64_t H;
+    const float *x, *h_prev, *c_prev;
+    float *p; // the layer-normalised cell leaves the normalised product here
+    float *gates, *c, *h;
+    float *rstd; // layernorm
+    Extras extras;
+};
+
+// The same backward: dh and dc are the gradients of this step's h and c, before zoneout.
+struct BackRow {
+    int64_t H;
+    const float *gates, *h_prev, *c_prev, *normalised;
+    float rstd;
+    const float *dh;
+    float *dc;       // in: of c_t, out: of c_{t-1}
+    float *dx, *dp;  // [G * H]: of x and of p; the same memory where they are equal
+    float *dh_prev;  // added to: what reaches h_{t-1} without passing W_hh
+    float *scratch;  // [2 * H]
+    float *d_gain_c, *d_bias_c;
+    Extras extras;
+};
+
+struct Moments {
+    float mean, rstd;
+};
+
+// Mean and 1 / sqrt(variance + 1e-5) of a row, in two passes.
+inline Moments moments(const float *a, int64_t count) {
+    F total = splat(0), squares = splat(0);
+    for_lanes(count, [&](int64_t u, auto lanes) { total += lanes.load(a + u); });
+    const float mean = sum(total) / count;
+    for_lanes(count, [&](int64_t u, auto lanes) {
+        const F d = lanes.load(a + u) - mean;
+        if (lanes.full)
+            squares += d * d;
+        else
+            for (int k = 0; k < lanes.n; k++)
+                squares[k] += d[k] * d[k];
+    });
+    return {mean, 1.0f / __builtin_sqrtf(sum(squares) / count + 1e-5f)};
+}
+
+template <Cell C> inline void forward_row(const Row &r) {
+    const int64_t H = r.H;
+    if constexpr (C == Cell::layernorm) {
+        const Moments m = moments(r.p, 4 * H);
+        for_lanes(4 * H, [&](int64_t u, auto lanes) { lanes.store(r.p + u, (lanes.load(r.p + u) - m.mean) * m.rstd); });
+        if (r.rstd)
+            *r.rstd = m.rstd;
+    }
+    for_lanes(H, [&](int64_t u, auto lanes) {
+        auto in = [&](const float *row, int block) { return lanes.load(row + block * H + u); };
+        auto pre = [&](int block) {
+            if constexpr (C == Cell::layernorm)
+                return in(r.x, block) + (in(r.p, block) * in(r.extras.gain_hh, block) + in(r.extras.bias_hh, block));
+            else if constexpr (C == Cell::gru)
+                return in(r.x, block) + (in(r.p, block) + in(r.extras.bias_hh, block));
+            else
+                return in(r.x, block) + in(r.p, block);
+        };
+        auto keep = [&](int block, F v) { lanes.store(r.gates + block * H + u, v); };
+        if constexpr (C == Cell::rnn || C == Cell::rnn_relu) {
+            const F a = pre(0);
+            const F h = C == Cell::rnn ? tanh(a) : (a < 0.0f ? splat(0.0f) : a);
+            keep(0, h);
+            lanes.store(r.h + u, h);
+        } else if constexpr (C == Cell::gru) {
+            const F product = in(r.p, 2) + in(r.extras.bias_hh, 2);
+            const F reset = sigmoid(pre(0)), z = sigmoid(pre(1)), n = tanh(in(r.x, 2) + reset * product);
+            keep(0, reset), keep(1, z), keep(2, n), keep(3, product);
+            lanes.store(r.h + u, (1.0f - z) * n + z * lanes.load(r.h_prev + u));
+        } else {
+            const F c_prev = lanes.load(r.c_prev + u);
+            constexpr int at_f = C == Cell::coupled ? 0 : 1;
+            F a_f = pre(at_f), a_i, a_o = pre(at_f + 2);
+            if constexpr (C == Cell::peephole)
+                a_f += in(r.extras.peephole, 1) * c_prev;
+            const F f = sigmoid(a_f), g = tanh(pre(at_f + 1));
+            F i;
+            if constexpr (C == Cell::coupled) {
+                i = 1.0f - f;
+            } else {
+                a_i = pre(0);
+                if constexpr (C == Cell::peephole)
+                    a_i += in(r.extras.peephole, 0) * c_prev;
+                i = sigmoid(a_i);
+            }
+            const F c = f * c_prev + i * g;
+            if constexpr (C == Cell::peephole)
+                a_o += in(r.extras.peephole, 2) * c;
+            const F o = sigmoid(a_o);
+            keep(0, i), keep(1, f), keep(2, g), keep(3, o);
+            lanes.store(r.c + u, c);
+            if constexpr (C != Cell::layernorm)
+                lanes.store(r.h + u, o * tanh(c));
+        }
+    });
+    if constexpr (C == Cell::layernorm) {
+        const Moments m = moments(r.c, H);
+        for_lanes(H, [&](int64_t u, auto lanes) {
+            const F shown = (lanes.load(r.c + u) - m.mean) * m.rstd * lanes.load(r.extras.gain_c + u);
+            lanes.store(r.h + u, lanes.load(r.gates + 3 * H + u) * tanh(shown + lanes.load(r.extras.bias_c + u)));
+        });
+    }
+}
+
+template <Cell C> inline void backward_row(const BackRow &r) {
+    const int64_t H = r.H;
+    Moments m{};
+    float mean_d = 0, mean_dc = 0;
+    float *d_normal = r.scratch, *candidate = r.scratch + H;
+    if constexpr (C == Cell::layernorm) { // through h = o tanh(gain_c LN(c) + bias_c) to LN(c)
+        for_lanes(H, [&](int64_t u, auto lanes) {
+            auto gate = [&](int block) { return lanes.load(r.gates + block * H + u); };
+            lanes.store(candidate + u, gate(1) * lanes.load(r.c_prev + u) + gate(0) * gate(2));
+        });
+        m = moments(candidate, H);
+        F total = splat(0), along = splat(0);
+        for_lanes(H, [&](int64_t u, auto lanes) {
+            const F normal = (lanes.load(candidate + u) - m.mean) * m.rstd, gain = lanes.load(r.extras.gain_c + u);
+            const F t = tanh(normal * gain + lanes.load(r.extras.bias_c + u)), dh = lanes.load(r.dh + u);
+            const F o = lanes.load(r.gates + 3 * H + u), shown = dh * o * (1.0f - t * t), d = shown * gain;
+            lanes.store(r.d_gain_c + u, lanes.load(r.d_gain_c + u) + shown * normal);
+            lanes.store(r.d_bias_c + u, lanes.load(r.d_bias_c + u) + shown);
+            lanes.store(d_normal + u, d);
+            lanes.store(r.dx + 3 * H + u, dh * t * o * (1.0f - o));
+            total += d; // lanes past the end hold zeros: dh is zero there
+            along += d * normal;
+        });
+        mean_d = sum(total) / H;
+        mean_dc = sum(along) / H;
+    }
+    for_lanes(H, [&](int64_t u, auto lanes) {
+        auto gate = [&](int block) { return lanes.load(r.gates + block * H + u); };
+        auto out = [&](int block, F v) { lanes.store(r.dx + block * H + u, v); };
+        const F dh = lanes.load(r.dh + u);
+        if constexpr (C == Cell::rnn) {
+            const F h = gate(0);
+            out(0, dh * (1.0f - h * h));
+        } else if constexpr (C == Cell::rnn_relu) {
+            out(0, gate(0) > 0.0f ? dh : splat(0.0f));
+        } else if constexpr (C == Cell::gru) {
+            const F reset = gate(0), z = gate(1), n = gate(2), product = gate(3);
+            const F dn = dh * (1.0f - z) * (1.0f - n * n), dr = dn * product * reset * (1.0f - reset);
+            const F dz = dh * (lanes.load(r.h_prev + u) - n) * z * (1.0f - z);
+            out(0, dr), out(1, dz), out(2, dn);
+            lanes.store(r.dp + u, dr), lanes.store(r.dp + H + u, dz), lanes.store(r.dp + 2 * H + u, dn * reset);
+            lanes.store(r.dh_prev + u, lanes.load(r.dh_prev + u) + dh * z);
+        } else {
+            const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), c_prev = lanes.load(r.c_prev + u);
+            F dc = lanes.load(r.dc + u);
+            if constexpr (C == Cell::layernorm) {
+                const F normal = (lanes.load(candidate + u) - m.mean) * m.rstd;
+                dc += m.rstd * (lanes.load(d_normal + u) - mean_d - normal * mean_dc);
+            } else {
+                const F t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
+                dc += dh * o * (1.0f - t * t);
+                if constexpr (C == Cell::peephole)
+                    dc += d_o * lanes.load(r.extras.peephole + 2 * H + u);
+                out(C == Cell::coupled ? 2 : 3, d_o);
+            }
+            const F dg = dc * i * (1.0f - g * g);
+            F dc_prev = dc * f;
+            if constexpr (C == Cell::coupled) {
+                out(0, dc * (c_prev - g) * f * (1.0f - f)), out(1, dg);
+            } else {
+                const F di = dc * g * i * (1.0f - i), df = dc * c_prev * f * (1.0f - f);
+                if constexpr (C == Cell::peephole)
+                    dc_prev += di * lanes.load(r.extras.peephole + u) + df * lanes.load(r.extras.peephole + H + u);
+                out(0, di), out(1, df), out(2, dg);
+            }
+            lanes.store(r.dc + u, dc_prev);
+        }
+    });
+    if constexpr (C == Cell::layernorm) { // through gain_hh LN(p) + bias_hh to p
+        F total = splat(0), along = splat(0);
+        auto inner = [&](int64_t u, auto lanes) { return lanes.load(r.dx + u) * lanes.load(r.extras.gain_hh + u); };
+        for_lanes(4 * H, [&](int64_t u, auto lanes) {
+            const F d = inner(u, lanes);
+            total += d;
+            along += d * lanes.load(r.normalised + u);
+        });
+        const float mean = sum(total) / (4 * H), slope = sum(along) / (4 * H);
+        for_lanes(4 * H, [&](int64_t u, auto lanes) {
+            lanes.store(r.dp + u, r.rstd * (inner(u, lanes) - mean - lanes.load(r.normalised + u) * slope));
+        });
+    }
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

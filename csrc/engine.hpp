@@ -1,0 +1,118 @@
+// What the engine is asked to do: plain data, shared by the dispatcher and by every instruction set's copy of the code.
+//
+// Sequences lie batch first: row b, step t, feature k of a [B, T, K] array is at (b * T + t) * K + k. The order of gates in
+// G * H columns is the one of src/memorycell/cells.py. Null pointers mean "not wanted" or "not there".
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace memorycell {
+
+enum class Cell : int { rnn, rnn_relu, lstm, peephole, coupled, layernorm, gru };
+enum class Precision : int { float32, bfloat16, int8 };
+
+// How many blocks of H columns a cell's products have, and how many values a unit it keeps for the backward pass.
+constexpr int blocks(Cell cell) {
+    return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : cell == Cell::coupled || cell == Cell::gru ? 3 : 4;
+}
+constexpr int kept(Cell cell) { return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : 4; }
+constexpr bool has_cell_state(Cell cell) { return cell != Cell::rnn && cell != Cell::rnn_relu && cell != Cell::gru; }
+
+// A matrix [N, K] packed into panels for C = A * W^T; see gemm.hpp.
+struct Packed {
+    int64_t rows = 0, columns = 0; // N, K
+    Precision precision = Precision::float32;
+    void *data = nullptr;
+    float *scale = nullptr; // int8: [N] the value of one unit of a row's weights
+    int32_t *sum = nullptr; // int8: [N] the sum of a row's weights, to undo the offset of the activations
+};
+
+// The parameters of a cell beside the two matrices.
+struct Extras {
+    const float *peephole = nullptr;                        // [3, H]: of the input, forget and output gate
+    const float *bias_hh = nullptr;                         // [G * H]: GRU and layernorm
+    const float *gain_hh = nullptr;                         // [4 * H]: layernorm
+    const float *gain_c = nullptr, *bias_c = nullptr;       // [H]: layernorm
+};
+
+// A layer in one direction over a whole sequence, forward.
+struct Forward {
+    Cell cell;
+    bool reverse;
+    int64_t batch, steps, hidden;
+    const float *x_part;    // [B, T, G * H]: W_ih x with all that does not depend on the past (Cell.ahead in cells.py)
+    const Packed *weight;   // W_hh [G * H, H]
+    Extras extras;
+    const float *h_0, *c_0; // [B, H]
+    const int64_t *lengths; // [B]
+    const uint8_t *border;  // [B, T]: zero the state before this step
+    float zone_h, zone_c;   // share of the old state that is kept; the masks win where they are there
+    const float *mask_h, *mask_c; // [B, T, H] of 0 and 1
+    float *output;          // [B, T, H]
+    float *h_n, *c_n;       // [B, H]
+    float *gates;           // [B, T, kept, H]
+    float *cells;           // [B, T, H]
+    float *normalised;      // [B, T, 4 * H] layernorm: the product before gain and bias
+    float *rstd;            // [B, T] layernorm: 1 / standard deviation of that product
+};
+
+// The same, backward: from the gradients of output, h_n and c_n to those of x_part, h_0, c_0.
+struct Backward {
+    Cell cell;
+    bool reverse;
+    int64_t batch, steps, hidden;
+    const Packed *weight_t; // W_hh transposed, [H, G * H]
+    Extras extras;
+    const float *h_0, *c_0, *output, *gates, *cells, *normalised, *rstd;
+    const int64_t *lengths;
+    const uint8_t *border;
+    float zone_h, zone_c;
+    const float *mask_h, *mask_c;
+    const float *d_output, *d_h_n, *d_c_n;
+    float *d_x_part;        // [B, T, G * H]
+    float *d_h_part;        // [B, T, G * H]: where it differs from d_x_part (GRU, layernorm), else null
+    float *d_h_0, *d_c_0;   // [B, H]
+    float *d_gain_c, *d_bias_c; // [H] layernorm, added to
+};
+
+// One step of sessions: rows of the states, named by slots.
+struct Step {
+    Cell cell;
+    int64_t count, input, hidden;
+    const int64_t *slots;              // [count], or null for 0 .. count - 1
+    const float *x;                    // [count, I]
+    const Packed *weight_ih, *weight_hh;
+    const float *bias;                 // [G * H]: what the forward pass adds to x_part
+    const float *gain_ih;              // [4 * H] layernorm of the input's product
+    Extras extras;
+    float zone_h, zone_c;
+    float *h, *c;                      // [capacity, H]
+    float *y;                          // [count, H]
+    void *scratch;                     // step_scratch() bytes, aligned to 64
+};
+
+enum class Function : int { exp, sigmoid, tanh };
+
+// One instruction set's copy of the engine. Rows [begin, end) of the batch are independent of all others.
+struct Engine {
+    const char *name;
+    size_t (*packed_bytes)(int64_t rows, int64_t columns, Precision);
+    void (*pack)(const float *w, int64_t row_stride, int64_t column_stride, Packed &);
+    size_t (*forward_scratch)(const Forward &, int64_t rows);
+    void (*forward)(const Forward &, int64_t begin, int64_t end, void *scratch);
+    size_t (*backward_scratch)(const Backward &, int64_t rows);
+    void (*backward)(const Backward &, int64_t begin, int64_t end, void *scratch);
+    size_t (*step_scratch)(const Step &);
+    void (*step)(const Step &);
+    size_t (*product_scratch)(const Packed &, int64_t rows);
+    void (*product)(const Packed &, const float *a, int64_t rows, float *c, void *scratch); // c [rows, N] = a [rows, K] W^T
+    void (*map)(Function, const float *in, float *out, int64_t count);
+};
+
+extern const Engine engine_plain;
+#if defined(MEMORYCELL_X86)
+extern const Engine engine_avx2, engine_avx512, engine_avx512bf16;
+#endif
+
+} // namespace memorycell

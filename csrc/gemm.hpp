@@ -1,0 +1,244 @@
+// C [M, N] = A [M, K] W^T with W [N, K] packed once: panels of TILE columns, all of K one after another.
+//
+//   float32    panel[k][TILE]
+//   bfloat16   panel[k / 2][TILE][2]: pairs for the dot product of two; sums in float32
+//   int8       panel[k / 4][TILE][4]: weights int8 with a scale a row, activations uint8 with a scale a row of A, sums int32
+//
+// Every sum runs over k in order, however many rows are computed together, so a row's bits do not depend on its company.
+#pragma once
+
+#include "engine.hpp"
+#include "simd.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+constexpr int NV = V == 16 ? 4 : 2;  // vectors in a panel: with ROWS rows the accumulators fill the registers
+constexpr int TILE = NV * V;
+constexpr int ROWS = 6;
+constexpr int SIDE = V == 16 ? 2 : 4; // panels a single row goes through at once, to hide the latency of its few sums
+
+inline int64_t panels(int64_t n) { return (n + TILE - 1) / TILE; }
+inline int64_t depth(int64_t k, Precision p) { // values of k in a panel, padded with zeros
+    const int group = p == Precision::float32 ? 1 : p == Precision::bfloat16 ? 2 : 4;
+    return (k + group - 1) / group * group;
+}
+inline size_t value_bytes(Precision p) { return p == Precision::float32 ? 4 : p == Precision::bfloat16 ? 2 : 1; }
+
+inline size_t packed_bytes(int64_t n, int64_t k, Precision p) {
+    return size_t(panels(n)) * TILE * depth(k, p) * value_bytes(p);
+}
+
+inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Packed &packed) {
+    const int64_t N = packed.rows, K = packed.columns, D = depth(K, packed.precision);
+    auto at = [&](int64_t n, int64_t k) { return n < N && k < K ? w[n * row_stride + k * column_stride] : 0.0f; };
+    if (packed.precision == Precision::int8)
+        for (int64_t n = 0; n < N; n++) {
+            float largest = 0;
+            for (int64_t k = 0; k < K; k++)
+                largest = largest > __builtin_fabsf(at(n, k)) ? largest : __builtin_fabsf(at(n, k));
+            packed.scale[n] = largest > 0 ? largest / 127.0f : 1.0f;
+            packed.sum[n] = 0;
+        }
+    for (int64_t p = 0; p < panels(N); p++) {
+        const int64_t base = p * TILE * D;
+        for (int64_t k = 0; k < D; k++)
+            for (int j = 0; j < TILE; j++) {
+                const int64_t n = p * TILE + j;
+                const float value = at(n, k);
+                if (packed.precision == Precision::float32)
+                    static_cast<float *>(packed.data)[base + k * TILE + j] = value;
+                else if (packed.precision == Precision::bfloat16)
+                    static_cast<uint16_t *>(packed.data)[base + (k / 2 * TILE + j) * 2 + k % 2] = to_bfloat16(value);
+                else {
+                    const int q = n < N ? int(__builtin_rintf(value / packed.scale[n])) : 0;
+                    static_cast<int8_t *>(packed.data)[base + (k / 4 * TILE + j) * 4 + k % 4] = int8_t(q);
+                    if (n < N)
+                        packed.sum[n] += q;
+                }
+            }
+    }
+}
+
+// ---- rows of A as the kernels want them -----------------------------------------------------------------------------
+
+inline size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
+
+// Bytes for M converted rows and their scales; none for float32, which is read where it lies.
+inline size_t product_scratch(const Packed &w, int64_t M) {
+    if (w.precision == Precision::float32)
+        return 0;
+    return align64(M * depth(w.columns, w.precision) * value_bytes(w.precision)) + align64(M * sizeof(float));
+}
+
+inline void convert_bfloat16(const float *a, int64_t K, uint16_t *out) {
+    int64_t k = 0;
+#if defined(__AVX512BF16__)
+    for (; k + 16 <= K; k += 16) {
+        const __m256bh v = _mm512_cvtneps_pbh(_mm512_loadu_ps(a + k));
+        memcpy(out + k, &v, 32);
+    }
+#endif
+    for (; k < K; k++)
+        out[k] = to_bfloat16(a[k]);
+    for (; k < depth(K, Precision::bfloat16); k++)
+        out[k] = 0;
+}
+
+// uint8 = round(a / scale) + 128; returns the scale. A row with NaN gets scale NaN: it goes through.
+inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
+    F most = splat(0), odd = splat(0);
+    for_lanes(K, [&](int64_t u, auto lanes) {
+        const F v = lanes.load(a + u);
+        const F magnitude = bits<F>(U(bits<U>(v) & 0x7fffffffu));
+        most = magnitude > most ? magnitude : most;
+        odd += v * 0.0f; // NaN where v is NaN or infinite
+    });
+    float largest = 0;
+    for (int k = 0; k < V; k++)
+        largest = most[k] > largest ? most[k] : largest;
+    const float scale = largest > 0 ? largest / 127.0f : 1.0f, inverse = 1.0f / scale;
+    const F magic = splat(12582912.0f);
+    const int64_t D = depth(K, Precision::int8);
+    for_lanes(K, [&](int64_t u, auto lanes) {
+        const F v = lanes.load(a + u) * inverse + magic; // the whole number is in the low bits
+        const I q = bits<I>(v) - 0x4B400000 + 128;
+        for (int k = 0; k < lanes.n; k++)
+            out[u + k] = uint8_t(q[k]);
+    });
+    for (int64_t k = K; k < D; k++)
+        out[k] = 128; // meets weights of zero
+    return scale + sum(odd);
+}
+
+// ---- kernels: R rows, P panels side by side -------------------------------------------------------------------------
+
+template <int R, int P> inline void kernel_float32(const float *a, int64_t lda, const float *w, int64_t K, F (&acc)[R][P * NV]) {
+    for (int64_t k = 0; k < K; k++)
+        for (int p = 0; p < P; p++) {
+            F b[NV];
+            for (int j = 0; j < NV; j++)
+                b[j] = load(w + (p * K + k) * TILE + j * V);
+            for (int r = 0; r < R; r++)
+                for (int j = 0; j < NV; j++)
+                    acc[r][p * NV + j] += a[r * lda + k] * b[j];
+        }
+}
+
+inline F dot_bfloat16(F acc, U a, U b) {
+#if defined(__AVX512BF16__)
+    return bits<F>(_mm512_dpbf16_ps(bits<__m512>(acc), bits<__m512bh>(a), bits<__m512bh>(b)));
+#else
+    acc += bits<F>(U(a << 16)) * bits<F>(U(b << 16));
+    return acc + bits<F>(U(a & 0xffff0000u)) * bits<F>(U(b & 0xffff0000u));
+#endif
+}
+
+inline I dot_int8(I acc, U a, I b) { // a: four uint8, b: four int8
+#if defined(__AVX512VNNI__)
+    return bits<I>(_mm512_dpbusd_epi32(bits<__m512i>(acc), bits<__m512i>(a), bits<__m512i>(b)));
+#else
+    for (int k = 0; k < 4; k++)
+        acc += I((a >> (8 * k)) & 0xffu) * ((b << (24 - 8 * k)) >> 24);
+    return acc;
+#endif
+}
+
+template <int R, int P, class Sum, class Dot>
+inline void kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, int64_t groups, Sum (&acc)[R][P * NV], Dot dot) {
+    for (int64_t k = 0; k < groups; k++)
+        for (int p = 0; p < P; p++) {
+            U b[NV];
+            for (int j = 0; j < NV; j++)
+                memcpy(&b[j], w + (p * groups + k) * TILE + j * V, sizeof(U));
+            for (int r = 0; r < R; r++) {
+                const U s = a[r * lda + k] - U{};
+                for (int j = 0; j < NV; j++)
+                    acc[r][p * NV + j] = dot(acc[r][p * NV + j], s, b[j]);
+            }
+        }
+}
+
+// The product of R rows with the panels [panel, panel + P).
+template <int R, int P>
+inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_scale, int64_t lda, float *c, int64_t ldc) {
+    const int64_t K = w.columns, D = depth(K, w.precision), N = w.rows;
+    F out[R][P * NV] = {};
+    if (w.precision == Precision::float32) {
+        kernel_float32<R, P>(static_cast<const float *>(a), lda, static_cast<const float *>(w.data) + panel * TILE * D, K, out);
+    } else if (w.precision == Precision::bfloat16) {
+        const auto *data = static_cast<const uint32_t *>(w.data) + panel * TILE * D / 2;
+        kernel_grouped<R, P>(static_cast<const uint32_t *>(a), D / 2, data, D / 2, out,
+                             [](F s, U x, U b) { return dot_bfloat16(s, x, b); });
+    } else {
+        const auto *data = static_cast<const uint32_t *>(w.data) + panel * TILE * D / 4;
+        I sums[R][P * NV] = {};
+        kernel_grouped<R, P>(static_cast<const uint32_t *>(a), D / 4, data, D / 4, sums,
+                             [](I s, U x, U b) { return dot_int8(s, x, bits<I>(b)); });
+        for (int j = 0; j < P * NV; j++) {
+            const int64_t n = panel * TILE + j * V;
+            if (n >= N)
+                break;
+            const int here = int(N - n < V ? N - n : V);
+            I offset{};
+            memcpy(&offset, w.sum + n, here * sizeof(int32_t));
+            const F scale = load(w.scale + n, here);
+            for (int r = 0; r < R; r++)
+                out[r][j] = __builtin_convertvector(sums[r][j] - offset * 128, F) * scale * a_scale[r];
+        }
+    }
+    for (int j = 0; j < P * NV; j++) {
+        const int64_t n = panel * TILE + j * V;
+        if (n >= N)
+            break;
+        for (int r = 0; r < R; r++)
+            N - n >= V ? store(c + r * ldc + n, out[r][j]) : store(c + r * ldc + n, out[r][j], int(N - n));
+    }
+}
+
+// C [M, N] with row stride ldc = A [M, K] with row stride lda, times W^T.
+inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, float *c, int64_t ldc, void *scratch) {
+    const void *rows = a;
+    const float *scales = nullptr;
+    size_t row_bytes = lda * sizeof(float);
+    if (w.precision != Precision::float32) {
+        const int64_t D = depth(w.columns, w.precision);
+        row_bytes = D * value_bytes(w.precision);
+        auto *values = static_cast<uint8_t *>(scratch);
+        auto *row_scales = reinterpret_cast<float *>(values + align64(M * row_bytes));
+        for (int64_t m = 0; m < M; m++)
+            if (w.precision == Precision::bfloat16)
+                convert_bfloat16(a + m * lda, w.columns, reinterpret_cast<uint16_t *>(values + m * row_bytes));
+            else
+                row_scales[m] = convert_int8(a + m * lda, w.columns, values + m * row_bytes);
+        rows = values;
+        scales = row_scales;
+    }
+    const int64_t count = panels(w.rows);
+    auto block = [&](auto r, auto side, int64_t panel, int64_t m) {
+        tile<r.value, side.value>(w, panel, static_cast<const uint8_t *>(rows) + m * row_bytes, scales ? scales + m : nullptr,
+                                  lda, c + m * ldc, ldc);
+    };
+    if (M == 1) {
+        int64_t p = 0;
+        for (; p + SIDE <= count; p += SIDE)
+            block(Number<1>{}, Number<SIDE>{}, p, 0);
+        for (; p < count; p++)
+            block(Number<1>{}, Number<1>{}, p, 0);
+        return;
+    }
+    for (int64_t p = 0; p < count; p++) {
+        int64_t m = 0;
+        for (; m + ROWS <= M; m += ROWS)
+            block(Number<ROWS>{}, Number<1>{}, p, m);
+        switch (M - m) {
+        case 1: block(Number<1>{}, Number<1>{}, p, m); break;
+        case 2: block(Number<2>{}, Number<1>{}, p, m); break;
+        case 3: block(Number<3>{}, Number<1>{}, p, m); break;
+        case 4: block(Number<4>{}, Number<1>{}, p, m); break;
+        case 5: block(Number<5>{}, Number<1>{}, p, m); break;
+        default: break;
+        }
+    }
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

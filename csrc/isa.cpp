@@ -1,0 +1,63 @@
+// Compiled once an instruction set, with MEMORYCELL_ISA naming it: this file's copy of the engine.
+#include "step.hpp"
+
+namespace memorycell {
+namespace MEMORYCELL_ISA {
+
+static void forward(const Forward &f, int64_t begin, int64_t end, void *scratch) {
+    with_cell(f.cell, [&](auto cell) { forward_cell<Cell(cell.value)>(f, begin, end, scratch); });
+}
+static size_t forward_scratch(const Forward &f, int64_t rows) {
+    Arena arena{nullptr};
+    forward_buffers(arena, *f.weight, f.cell, f.hidden, rows);
+    return arena.used;
+}
+static void backward(const Backward &f, int64_t begin, int64_t end, void *scratch) {
+    with_cell(f.cell, [&](auto cell) { backward_cell<Cell(cell.value)>(f, begin, end, scratch); });
+}
+static size_t backward_scratch(const Backward &f, int64_t rows) {
+    Arena arena{nullptr};
+    backward_buffers(arena, f, rows);
+    return arena.used;
+}
+static void step(const Step &s) {
+    with_cell(s.cell, [&](auto cell) { step_cell<Cell(cell.value)>(s); });
+}
+static size_t step_scratch(const Step &s) {
+    Arena arena{nullptr};
+    step_buffers(arena, s);
+    return arena.used;
+}
+static void multiply(const Packed &w, const float *a, int64_t rows, float *c, void *scratch) {
+    product(w, a, w.columns, rows, c, w.rows, scratch);
+}
+static void map(Function function, const float *in, float *out, int64_t count) {
+    for_lanes(count, [&](int64_t u, auto lanes) {
+        const F x = lanes.load(in + u);
+        lanes.store(out + u, function == Function::exp ? exp(x) : function == Function::sigmoid ? sigmoid(x) : tanh(x));
+    });
+}
+
+} // namespace MEMORYCELL_ISA
+
+#define QUOTE(name) #name
+#define TEXT(name) QUOTE(name)
+#define JOIN(a, b) a##b
+#define ENGINE(name) JOIN(engine_, name)
+
+const Engine ENGINE(MEMORYCELL_ISA) = {
+    TEXT(MEMORYCELL_ISA),
+    MEMORYCELL_ISA::packed_bytes,
+    MEMORYCELL_ISA::pack,
+    MEMORYCELL_ISA::forward_scratch,
+    MEMORYCELL_ISA::forward,
+    MEMORYCELL_ISA::backward_scratch,
+    MEMORYCELL_ISA::backward,
+    MEMORYCELL_ISA::step_scratch,
+    MEMORYCELL_ISA::step,
+    MEMORYCELL_ISA::product_scratch,
+    MEMORYCELL_ISA::multiply,
+    MEMORYCELL_ISA::map,
+};
+
+} // namespace memorycell

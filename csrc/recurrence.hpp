@@ -1,0 +1,203 @@
+// The loop over time, forward and backward, for the rows [begin, end) of a batch: rows never wait for each other.
+#pragma once
+
+#include "cells.hpp"
+#include "gemm.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+// Cuts a block of memory into arrays that begin on cache lines; with no block it only counts.
+struct Arena {
+    uint8_t *base;
+    size_t used = 0;
+    float *floats(int64_t count) {
+        auto *p = reinterpret_cast<float *>(base + used);
+        used += align64(count * sizeof(float));
+        return p;
+    }
+    void *bytes(size_t count) {
+        void *p = base + used;
+        used += align64(count);
+        return p;
+    }
+};
+
+inline void copy(float *to, const float *from, int64_t count) { memcpy(to, from, count * sizeof(float)); }
+inline void zero(float *p, int64_t count) { memset(p, 0, count * sizeof(float)); }
+
+// new = keep * old + (1 - keep) * new, with keep from the mask where there is one.
+inline void zone(float *now, const float *old, const float *mask, float share, int64_t count) {
+    for_lanes(count, [&](int64_t u, auto lanes) {
+        const F keep = mask ? lanes.load(mask + u) : splat(share);
+        lanes.store(now + u, keep * lanes.load(old + u) + (1.0f - keep) * lanes.load(now + u));
+    });
+}
+
+struct ForwardBuffers {
+    float *h, *c, *product, *h_new, *c_new, *gates;
+    void *scratch;
+};
+
+inline ForwardBuffers forward_buffers(Arena &a, const Packed &w, Cell cell, int64_t H, int64_t rows) {
+    ForwardBuffers b;
+    b.h = a.floats(rows * H), b.c = a.floats(rows * H), b.product = a.floats(rows * blocks(cell) * H);
+    b.h_new = a.floats(H), b.c_new = a.floats(H), b.gates = a.floats(kept(cell) * H);
+    b.scratch = a.bytes(product_scratch(w, rows));
+    return b;
+}
+
+template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int64_t end, void *memory) {
+    const int64_t H = f.hidden, T = f.steps, G = blocks(C), rows = end - begin;
+    Arena arena{static_cast<uint8_t *>(memory)};
+    const ForwardBuffers buffer = forward_buffers(arena, *f.weight, C, H, rows);
+    copy(buffer.h, f.h_0 + begin * H, rows * H);
+    if (has_cell_state(C))
+        copy(buffer.c, f.c_0 + begin * H, rows * H);
+    for (int64_t k = 0; k < T; k++) {
+        const int64_t t = f.reverse ? T - 1 - k : k;
+        if (f.border)
+            for (int64_t b = 0; b < rows; b++)
+                if (f.border[(begin + b) * T + t])
+                    zero(buffer.h + b * H, H), zero(buffer.c + b * H, H);
+        product(*f.weight, buffer.h, H, rows, buffer.product, G * H, buffer.scratch);
+        for (int64_t b = 0; b < rows; b++) {
+            const int64_t at = (begin + b) * T + t;
+            float *gates = f.gates ? f.gates + at * kept(C) * H : buffer.gates;
+            if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state waits
+                zero(f.output + at * H, H);
+                if (f.gates)
+                    zero(gates, kept(C) * H);
+                if (f.cells)
+                    zero(f.cells + at * H, H);
+                if (f.normalised)
+                    zero(f.normalised + at * G * H, G * H), f.rstd[at] = 0;
+                continue;
+            }
+            float *h = buffer.h + b * H, *c = buffer.c + b * H, *p = buffer.product + b * G * H;
+            forward_row<C>({H, f.x_part + at * G * H, h, c, p, gates, buffer.c_new, buffer.h_new,
+                            f.rstd ? f.rstd + at : nullptr, f.extras});
+            if (f.normalised)
+                copy(f.normalised + at * G * H, p, G * H);
+            if (f.mask_h || f.zone_h > 0)
+                zone(buffer.h_new, h, f.mask_h ? f.mask_h + at * H : nullptr, f.zone_h, H);
+            copy(h, buffer.h_new, H);
+            copy(f.output + at * H, h, H);
+            if (has_cell_state(C)) {
+                if (f.mask_c || f.zone_c > 0)
+                    zone(buffer.c_new, c, f.mask_c ? f.mask_c + at * H : nullptr, f.zone_c, H);
+                copy(c, buffer.c_new, H);
+                if (f.cells)
+                    copy(f.cells + at * H, c, H);
+            }
+        }
+    }
+    copy(f.h_n + begin * H, buffer.h, rows * H);
+    if (has_cell_state(C))
+        copy(f.c_n + begin * H, buffer.c, rows * H);
+}
+
+struct BackwardBuffers {
+    float *dh, *carry, *dc, *dp, *dh_row, *dc_kept, *scratch_row, *zeros;
+    void *scratch;
+};
+
+inline BackwardBuffers backward_buffers(Arena &a, const Backward &f, int64_t rows) {
+    const int64_t H = f.hidden;
+    BackwardBuffers b;
+    b.dh = a.floats(rows * H), b.carry = a.floats(rows * H), b.dc = a.floats(rows * H);
+    b.dp = a.floats(rows * blocks(f.cell) * H);
+    b.dh_row = a.floats(H), b.dc_kept = a.floats(H), b.scratch_row = a.floats(2 * H), b.zeros = a.floats(H);
+    b.scratch = a.bytes(product_scratch(*f.weight_t, rows));
+    return b;
+}
+
+template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, int64_t end, void *memory) {
+    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin;
+    Arena arena{static_cast<uint8_t *>(memory)};
+    const BackwardBuffers buffer = backward_buffers(arena, f, rows);
+    const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
+    zero(buffer.zeros, H);
+    zero(buffer.dp, rows * GH);
+    copy(buffer.carry, f.d_h_n + begin * H, rows * H);
+    if (has_cell_state(C))
+        copy(buffer.dc, f.d_c_n + begin * H, rows * H);
+    // dh = dp W_hh + carry: what reaches h_t from the step after it.
+    auto reach_h = [&](bool first) {
+        if (first)
+            zero(buffer.dh, rows * H);
+        else
+            product(*f.weight_t, buffer.dp, GH, rows, buffer.dh, H, buffer.scratch);
+        for_lanes(rows * H, [&](int64_t u, auto lanes) {
+            lanes.store(buffer.dh + u, lanes.load(buffer.dh + u) + lanes.load(buffer.carry + u));
+        });
+    };
+    for (int64_t k = 0; k < T; k++) {
+        const int64_t t = f.reverse ? k : T - 1 - k, before = f.reverse ? t + 1 : t - 1;
+        reach_h(k == 0);
+        for (int64_t b = 0; b < rows; b++) {
+            const int64_t row = begin + b, at = row * T + t, length = f.lengths ? f.lengths[row] : T;
+            float *dh = buffer.dh + b * H, *carry = buffer.carry + b * H, *dc = buffer.dc + b * H, *dp = buffer.dp + b * GH;
+            if (t >= length) {
+                copy(carry, dh, H);
+                zero(dp, GH);
+                zero(f.d_x_part + at * GH, GH);
+                if (f.d_h_part)
+                    zero(f.d_h_part + at * GH, GH);
+                continue;
+            }
+            const bool border = f.border && f.border[at], at_start = before < 0 || before >= length;
+            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * H : f.output + (row * T + before) * H;
+            const float *c_prev = nullptr;
+            if (has_cell_state(C))
+                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + (row * T + before) * H;
+            for_lanes(H, [&](int64_t u, auto lanes) {
+                F d = lanes.load(dh + u) + lanes.load(f.d_output + at * H + u), past = splat(0);
+                if (zoned_h) {
+                    const F keep = f.mask_h ? lanes.load(f.mask_h + at * H + u) : splat(f.zone_h);
+                    past = d * keep;
+                    d = d * (1.0f - keep);
+                }
+                lanes.store(buffer.dh_row + u, d);
+                lanes.store(carry + u, past);
+                if (has_cell_state(C) && zoned_c) {
+                    const F keep = f.mask_c ? lanes.load(f.mask_c + at * H + u) : splat(f.zone_c), d_c = lanes.load(dc + u);
+                    lanes.store(buffer.dc_kept + u, d_c * keep);
+                    lanes.store(dc + u, d_c * (1.0f - keep));
+                }
+            });
+            float *dx = f.d_h_part ? f.d_x_part + at * GH : dp;
+            backward_row<C>({H, f.gates + at * kept(C) * H, h_prev, c_prev, f.normalised ? f.normalised + at * GH : nullptr,
+                             f.rstd ? f.rstd[at] : 0.0f, buffer.dh_row, dc, dx, dp, carry, buffer.scratch_row, f.d_gain_c,
+                             f.d_bias_c, f.extras});
+            copy(f.d_h_part ? f.d_h_part + at * GH : f.d_x_part + at * GH, dp, GH);
+            if (has_cell_state(C) && zoned_c)
+                for_lanes(H, [&](int64_t u, auto lanes) {
+                    lanes.store(dc + u, lanes.load(dc + u) + lanes.load(buffer.dc_kept + u));
+                });
+            if (border) { // nothing reaches the state before a reset
+                zero(dp, GH), zero(carry, H);
+                if (has_cell_state(C))
+                    zero(dc, H);
+            }
+        }
+    }
+    reach_h(T == 0);
+    copy(f.d_h_0 + begin * H, buffer.dh, rows * H);
+    if (has_cell_state(C))
+        copy(f.d_c_0 + begin * H, buffer.dc, rows * H);
+}
+
+// Calls body with the cell as a constant.
+template <class Body> inline void with_cell(Cell cell, Body body) {
+    switch (cell) {
+    case Cell::rnn: return body(Number<int(Cell::rnn)>{});
+    case Cell::rnn_relu: return body(Number<int(Cell::rnn_relu)>{});
+    case Cell::lstm: return body(Number<int(Cell::lstm)>{});
+    case Cell::peephole: return body(Number<int(Cell::peephole)>{});
+    case Cell::coupled: return body(Number<int(Cell::coupled)>{});
+    case Cell::layernorm: return body(Number<int(Cell::layernorm)>{});
+    case Cell::gru: return body(Number<int(Cell::gru)>{});
+    }
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

@@ -1,0 +1,120 @@
+// The vector type of the instruction set this file is compiled for, and its exp, sigmoid and tanh.
+//
+// GCC's and Clang's vector types: one source for AVX-512, AVX2, SSE and NEON. Everything lies in a namespace of the
+// instruction set's own, and nothing of the standard library with code in it is used here: the linker would be free to
+// keep the copy compiled for the widest instruction set and run it on a processor without it.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#define MEMORYCELL_WIDTH 16
+#elif defined(__AVX2__)
+#define MEMORYCELL_WIDTH 8
+#else
+#define MEMORYCELL_WIDTH 4
+#endif
+
+namespace memorycell::MEMORYCELL_ISA {
+
+constexpr int V = MEMORYCELL_WIDTH;
+typedef float F __attribute__((vector_size(V * 4), may_alias));
+typedef int32_t I __attribute__((vector_size(V * 4), may_alias));
+typedef uint32_t U __attribute__((vector_size(V * 4), may_alias));
+
+inline F splat(float x) { return x - F{}; }
+inline I splat_int(int32_t x) { return x - I{}; }
+
+inline F load(const float *p) {
+    F v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+inline void store(float *p, F v) { memcpy(p, &v, sizeof v); }
+inline F load(const float *p, int n) {
+    F v{};
+    memcpy(&v, p, n * sizeof(float));
+    return v;
+}
+inline void store(float *p, F v, int n) { memcpy(p, &v, n * sizeof(float)); }
+
+template <class To, class From> inline To bits(From from) {
+    To to;
+    static_assert(sizeof to == sizeof from);
+    memcpy(&to, &from, sizeof to);
+    return to;
+}
+
+// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. Saturates at e^±87; NaN stays.
+inline F exp(F x) {
+    x = x > 88.0f ? splat(88.0f) : x;
+    x = x < -87.0f ? splat(-87.0f) : x;
+    const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
+    F n = x * 1.44269504f + magic;
+    const I whole = bits<I>(n);
+    n -= magic;
+    F r = x - n * 0.693359375f;
+    r += n * 2.12194440e-4f;
+    F p = splat(0.00138141909649f);
+    p = p * r + 0.00836891368384f;
+    p = p * r + 0.0416684071819f;
+    p = p * r + 0.166665190058f;
+    p = p * r + 0.49999993338f;
+    p = p * r * r + r + 1.0f;
+    return p * bits<F>(I((whole + 127) << 23));
+}
+
+inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }
+
+// Near zero x + x^3 q(x^2), so that small arguments keep their digits; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x.
+inline F tanh(F x) {
+    const U sign = bits<U>(x) & 0x80000000u;
+    const F magnitude = bits<F>(U(bits<U>(x) & 0x7fffffffu));
+    const F large = 1.0f - 2.0f / (exp(magnitude + magnitude) + 1.0f);
+    const F z = x * x;
+    F q = splat(-0.00570498695913f);
+    q = q * z + 0.0206390871791f;
+    q = q * z - 0.0537397150508f;
+    q = q * z + 0.133314421975f;
+    q = q * z - 0.33333281942f;
+    return magnitude < 0.625f ? x + x * z * q : bits<F>(U(bits<U>(large) | sign));
+}
+
+inline float sum(F v) { // in one fixed order, the same on every call
+    float total = 0;
+    for (int k = 0; k < V; k++)
+        total += v[k];
+    return total;
+}
+
+// Calls body(u, n) for every vector of a row of `count` values: n is V but for the last. The two calls are separate so that
+// the full one compiles to plain loads and stores.
+template <int N> struct Lanes {
+    static constexpr bool full = N == V;
+    int n = N;
+    F load(const float *p) const { return full ? MEMORYCELL_ISA::load(p) : MEMORYCELL_ISA::load(p, n); }
+    void store(float *p, F v) const { full ? MEMORYCELL_ISA::store(p, v) : MEMORYCELL_ISA::store(p, v, n); }
+};
+template <class Body> inline void for_lanes(int64_t count, Body body) {
+    int64_t u = 0;
+    for (; u + V <= count; u += V)
+        body(u, Lanes<V>{});
+    if (u < count)
+        body(u, Lanes<0>{int(count - u)});
+}
+
+template <int N> struct Number { // a count known when compiling, as an argument
+    static constexpr int value = N;
+};
+
+inline uint16_t to_bfloat16(float x) { // round to nearest even; NaN stays NaN
+    uint32_t u;
+    memcpy(&u, &x, 4);
+    if ((u & 0x7fffffffu) > 0x7f800000u)
+        return uint16_t((u >> 16) | 64);
+    return uint16_t((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

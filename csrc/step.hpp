@@ -1,0 +1,60 @@
+// One step of one or many sessions. Nothing is allocated and nothing is packed: the weights are read once.
+#pragma once
+
+#include "recurrence.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+struct StepBuffers {
+    ForwardBuffers forward;
+    float *x_part;
+    void *scratch_x;
+};
+
+inline StepBuffers step_buffers(Arena &a, const Step &s) {
+    StepBuffers b;
+    b.forward = forward_buffers(a, *s.weight_hh, s.cell, s.hidden, s.count);
+    b.x_part = a.floats(s.count * blocks(s.cell) * s.hidden);
+    b.scratch_x = a.bytes(product_scratch(*s.weight_ih, s.count));
+    return b;
+}
+
+template <Cell C> inline void step_cell(const Step &s) {
+    const int64_t H = s.hidden, GH = blocks(C) * H;
+    Arena arena{static_cast<uint8_t *>(s.scratch)};
+    const StepBuffers buffer = step_buffers(arena, s);
+    auto slot = [&](int64_t k) { return s.slots ? s.slots[k] : k; };
+    const float *h = s.h + slot(0) * H;
+    if (s.count > 1) {
+        for (int64_t k = 0; k < s.count; k++)
+            copy(buffer.forward.h + k * H, s.h + slot(k) * H, H);
+        h = buffer.forward.h;
+    }
+    product(*s.weight_ih, s.x, s.input, s.count, buffer.x_part, GH, buffer.scratch_x);
+    product(*s.weight_hh, h, H, s.count, buffer.forward.product, GH, buffer.forward.scratch);
+    for (int64_t k = 0; k < s.count; k++) {
+        float *x = buffer.x_part + k * GH, *h_now = s.h + slot(k) * H, *c_now = s.c ? s.c + slot(k) * H : nullptr;
+        if constexpr (C == Cell::layernorm) {
+            const Moments m = moments(x, GH);
+            for_lanes(GH, [&](int64_t u, auto lanes) {
+                const F normal = (lanes.load(x + u) - m.mean) * m.rstd;
+                lanes.store(x + u, normal * lanes.load(s.gain_ih + u) + lanes.load(s.bias + u));
+            });
+        } else {
+            for_lanes(GH, [&](int64_t u, auto lanes) { lanes.store(x + u, lanes.load(x + u) + lanes.load(s.bias + u)); });
+        }
+        const ForwardBuffers &f = buffer.forward;
+        forward_row<C>({H, x, h_now, c_now, f.product + k * GH, f.gates, f.c_new, f.h_new, nullptr, s.extras});
+        if (s.zone_h > 0)
+            zone(f.h_new, h_now, nullptr, s.zone_h, H);
+        copy(h_now, f.h_new, H);
+        copy(s.y + k * H, f.h_new, H);
+        if (has_cell_state(C)) {
+            if (s.zone_c > 0)
+                zone(f.c_new, c_now, nullptr, s.zone_c, H);
+            copy(c_now, f.c_new, H);
+        }
+    }
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

@@ -4,14 +4,16 @@ Every cell maps the two products of one time step and the state before it to the
 
     cell(x_part, h_part, state, params) -> (state, gates)
 
-    x_part   [B, G·H]   W_ih x_t, without bias
+    x_part   [B, G·H]   W_ih x_t with all that does not depend on the past, done ahead for the whole sequence: the biases,
+                        or layer normalisation (the cell's `ahead`)
     h_part   [B, G·H]   W_hh h_{t-1}, without bias
     state    (h, c) or (h,), each [B, H] (h is [B, P] where the layer projects)
-    params   "bias_ih" and "bias_hh" [G·H], and what the cell's row in `CELLS` names besides
+    params   "bias_hh" [G·H], and what the cell's row in `CELLS` names besides
     gates    what the cell did at this step, after activation, each [B, H], in the cell's `gates` order
 
-The two products arrive apart because the GRU and the layer-normalised LSTM treat them differently. The order of the
-gates in the rows of W_ih, W_hh and the biases is torch's. ⊙ is the product of elements, σ the logistic function.
+The two products arrive apart because the GRU and the layer-normalised LSTM treat them differently; elsewhere
+pre = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh is their sum. The order of the gates in the rows of W_ih, W_hh and the biases
+is torch's. ⊙ is the product of elements, σ the logistic function.
 """
 
 from __future__ import annotations
@@ -33,12 +35,12 @@ Step = Callable[[Tensor, Tensor, Tensors, Params], tuple[Tensors, Tensors]]
 
 def rnn(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
     """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Elman (1990), "Finding structure in time"."""
-    return (torch.tanh(_sum(x_part, h_part, params)),), ()
+    return (torch.tanh(x_part + h_part),), ()
 
 
 def rnn_relu(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
     """h_t = max(0, W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Le, Jaitly & Hinton (2015), arXiv:1504.00941."""
-    return (torch.relu(_sum(x_part, h_part, params)),), ()
+    return (torch.relu(x_part + h_part),), ()
 
 
 def lstm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
@@ -48,7 +50,7 @@ def lstm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tupl
     c_t = f ⊙ c_{t-1} + i ⊙ g
     h_t = o ⊙ tanh(c_t)
     """
-    pre_i, pre_f, pre_g, pre_o = _sum(x_part, h_part, params).chunk(4, dim=-1)
+    pre_i, pre_f, pre_g, pre_o = (x_part + h_part).chunk(4, dim=-1)
     i, f, g, o = torch.sigmoid(pre_i), torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
     c = f * state[1] + i * g
     return (o * torch.tanh(c), c), (i, f, g, o)
@@ -64,7 +66,7 @@ def peephole(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> 
 
     `weight_ch` [3·H] holds w_ci, w_cf, w_co in this order.
     """
-    pre_i, pre_f, pre_g, pre_o = _sum(x_part, h_part, params).chunk(4, dim=-1)
+    pre_i, pre_f, pre_g, pre_o = (x_part + h_part).chunk(4, dim=-1)
     w_ci, w_cf, w_co = params["weight_ch"].chunk(3)
     i = torch.sigmoid(pre_i + w_ci * state[1])
     f = torch.sigmoid(pre_f + w_cf * state[1])
@@ -83,7 +85,7 @@ def coupled(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> t
 
     The weights have no rows for i: their blocks are f, g, o.
     """
-    pre_f, pre_g, pre_o = _sum(x_part, h_part, params).chunk(3, dim=-1)
+    pre_f, pre_g, pre_o = (x_part + h_part).chunk(3, dim=-1)
     f, g, o = torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
     i = 1 - f
     c = f * state[1] + i * g
@@ -100,9 +102,7 @@ def layernorm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) ->
 
     LN(a; gain, bias) = gain ⊙ (a - mean a) / sqrt(var a + 1e-5) + bias. The cell state itself is kept unnormalised.
     """
-    pre = _normalise(x_part, params["gain_ih"], params["bias_ih"])
-    pre = pre + _normalise(h_part, params["gain_hh"], params["bias_hh"])
-    pre_i, pre_f, pre_g, pre_o = pre.chunk(4, dim=-1)
+    pre_i, pre_f, pre_g, pre_o = (x_part + _normalise(h_part, params["gain_hh"], params["bias_hh"])).chunk(4, dim=-1)
     i, f, g, o = torch.sigmoid(pre_i), torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
     c = f * state[1] + i * g
     return (o * torch.tanh(_normalise(c, params["gain_c"], params["bias_c"])), c), (i, f, g, o)
@@ -116,11 +116,23 @@ def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple
 
     where x_• and h_• are the products with their biases; the blocks are r, z, n.
     """
-    x_r, x_z, x_n = (x_part + params["bias_ih"]).chunk(3, dim=-1)
+    x_r, x_z, x_n = x_part.chunk(3, dim=-1)
     h_r, h_z, h_n = (h_part + params["bias_hh"]).chunk(3, dim=-1)
     r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
     return ((1 - z) * n + z * state[0],), (r, z, n)
+
+
+def _add_biases(product: Tensor, params: Params) -> Tensor:
+    return product + (params["bias_ih"] + params["bias_hh"])
+
+
+def _add_input_bias(product: Tensor, params: Params) -> Tensor:
+    return product + params["bias_ih"]
+
+
+def _normalise_input(product: Tensor, params: Params) -> Tensor:
+    return _normalise(product, params["gain_ih"], params["bias_ih"])
 
 
 @dataclass(frozen=True)
@@ -136,6 +148,8 @@ class Cell:
     """("h", "c"), or ("h",) for a cell without a cell state."""
     extra: Mapping[str, int] = field(default_factory=dict)
     """Parameters beyond torch's: name -> its length in units of hidden_size."""
+    ahead: Callable[[Tensor, Params], Tensor] = _add_biases
+    """What is done to W_ih x [..., G·H] before the recurrence begins."""
 
 
 CELLS: dict[str, Cell] = {
@@ -144,13 +158,11 @@ CELLS: dict[str, Cell] = {
     "lstm": Cell(lstm, GATES, GATES, ("h", "c")),
     "peephole": Cell(peephole, GATES, GATES, ("h", "c"), {"weight_ch": 3}),
     "coupled": Cell(coupled, GATES[1:], GATES, ("h", "c")),
-    "layernorm": Cell(layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}),
-    "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",)),
+    "layernorm": Cell(
+        layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}, _normalise_input
+    ),
+    "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias),
 }
-
-
-def _sum(x_part: Tensor, h_part: Tensor, params: Params) -> Tensor:
-    return x_part + params["bias_ih"] + h_part + params["bias_hh"]
 
 
 def _normalise(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:

@@ -341,10 +341,10 @@ def explain(
 ) -> Explanation:
     """Which backend runs `layer(x)` with these options, and why."""
     call = layer._call(reverse=False, trace=trace)
-    if x is None:
-        return Explanation(*ops.choose(call, lengths=lengths, reset=reset))
-    steps = x.shape[1 if layer.batch_first and x.ndim == 3 else 0]
-    return Explanation(*ops.choose(call, steps=steps, device=x.device.type, lengths=lengths, reset=reset))
+    facts: dict[str, Any] = {"dtype": layer.weight_hh_l0.dtype, "projected": layer.proj_size > 0}
+    if x is not None:
+        facts |= {"steps": x.shape[1 if layer.batch_first and x.ndim == 3 else 0], "device": x.device.type}
+    return Explanation(*ops.choose(call, lengths=lengths, reset=reset, **facts))
 
 
 def adopt(model: nn.Module) -> nn.Module:

@@ -4,20 +4,22 @@
 
     reference   a Python loop over cells.py: every cell, every option; the truth the others are tested against
     torch       PyTorch's own kernels (oneDNN on the CPU, cuDNN on CUDA): the plain cells, without gates to look at
+    native      the C++ engine in csrc/: every cell on the CPU, in float32 or with bfloat16 products
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from memorycell.cells import CELLS, Params, Tensors
-from memorycell.ops import reference, torch_kernels
+from memorycell.ops import native, reference, torch_kernels
 from memorycell.ops.call import Call
 
-BACKENDS = ("reference", "torch")
+BACKENDS = ("reference", "torch", "native")
 
 
 class Result(NamedTuple):
@@ -60,10 +62,32 @@ def recurrence(
     run the call.
     """
     _check(call, x, params, state, lengths, reset)
-    options = {"lengths": lengths is not None, "reset": reset is not None}
-    choice = choose(call, steps=x.shape[1], device=x.device.type, backend=backend, **options)
-    run = torch_kernels.run if choice.backend == "torch" else reference.run
-    return Result(*run(call, x, params, state, lengths, reset))
+    choice = choose(
+        call,
+        steps=x.shape[1],
+        device=x.device.type,
+        dtype=params["weight_hh"].dtype,
+        projected="weight_hr" in params,
+        lengths=lengths is not None,
+        reset=reset is not None,
+        backend=backend,
+    )
+    if reset is not None and lengths is not None:
+        reset = reset & (torch.arange(x.shape[1], device=x.device) < lengths[:, None])  # nothing begins in padding
+    run = {"reference": reference.run, "torch": torch_kernels.run, "native": native.run}[choice.backend]
+    return Result(*run(call, x, params, state, lengths, reset, _zoneout_masks(call, x, state)))
+
+
+def _zoneout_masks(call: Call, x: Tensor, state: Tensors) -> Tensors:
+    """In training, 1 where a unit keeps its old value at a step: [B, T, H] each; drawn here, the same for every backend."""
+    if not call.training or not any(call.zoneout):
+        return ()
+    shape = x.shape[:2]
+    dtype = state[0].dtype
+    return tuple(
+        (torch.rand(*shape, s.shape[1], device=x.device) < p).to(dtype)
+        for s, p in zip(state, call.zoneout, strict=False)
+    )
 
 
 def choose(
@@ -71,25 +95,38 @@ def choose(
     *,
     steps: int = 2,
     device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    projected: bool = False,
     lengths: bool = False,
     reset: bool = False,
     backend: str | None = None,
 ) -> Choice:
     """Which backend runs this call, and why. Raises ValueError when the one asked for cannot."""
-    obstacle = torch_kernels.obstacle(call, lengths=lengths, reset=reset)
+    obstacles = {
+        "reference": None,
+        "torch": torch_kernels.obstacle(call, lengths=lengths, reset=reset),
+        "native": native.obstacle(device=device, dtype=dtype, projected=projected, cell=call.cell),
+    }
     if backend is None:
-        if obstacle:
-            return Choice("reference", obstacle)
-        if steps == 1 and device == "cpu":
-            # nn.LSTM takes 4,300 µs for one step at H = 512 on two cores, the loop 480 µs; at H = 64, 196 and 78.
-            return Choice("reference", "a single step: oneDNN would pack the weights anew at every call")
-        where = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device
-        return Choice("torch", f"a plain {call.cell} cell: PyTorch's own kernel ({where}) runs the whole sequence")
+        return _pick(call, obstacles, steps, device)
     if backend not in BACKENDS:
         raise ValueError(f"backend: expected one of {', '.join(BACKENDS)} or None, got {backend!r}")
-    if backend == "torch" and obstacle:
-        raise ValueError(f"backend='torch' cannot run this call: {obstacle}")
+    if obstacles[backend]:
+        raise ValueError(f"backend={backend!r} cannot run this call: {obstacles[backend]}")
     return Choice(backend, "asked for")
+
+
+def _pick(call: Call, obstacles: Mapping[str, str | None], steps: int, device: str) -> Choice:
+    """The rules, from `make bench`."""
+    if obstacles["native"] is None:
+        return Choice("native", f"the native engine has the {call.cell} cell ({native.engine.instruction_set()})")
+    if obstacles["torch"] is None and not (steps == 1 and device == "cpu"):
+        where = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device
+        return Choice("torch", f"PyTorch's own kernel ({where}); {obstacles['native']}")
+    if obstacles["torch"] is None:
+        # oneDNN packs the weights at every call: 4,300 µs for one step at H = 512, where the loop takes 480.
+        return Choice("reference", f"a single step, for which oneDNN is slow; {obstacles['native']}")
+    return Choice("reference", f"{obstacles['torch']}; {obstacles['native']}")
 
 
 def _check(call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None, reset: Tensor | None) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -10,7 +12,13 @@ from memorycell.ops.call import Call
 
 
 def run(
-    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None, reset: Tensor | None
+    call: Call,
+    x: Tensor,
+    params: Params,
+    state: Tensors,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    masks: Tensors,
 ) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
     """See `memorycell.ops.recurrence` for shapes."""
     cell = CELLS[call.cell]
@@ -19,8 +27,23 @@ def run(
     if inside is not None:
         # Padding may hold anything, NaN too; the masks below stop its values but 0 · NaN would still reach the gradients.
         x = x.masked_fill(~inside[..., None], 0.0)
-    border = _borders(reset, call.reverse)
-    x_parts = (x @ params["weight_ih"].T).unbind(1)
+    x_part = cell.ahead(x @ params["weight_ih"].T, params)
+    return loop(call, x_part, params, state, inside, reset, masks)
+
+
+def loop(
+    call: Call,
+    x_part: Tensor,
+    params: Params,
+    state: Tensors,
+    inside: Tensor | None,
+    reset: Tensor | None,
+    masks: Tensors,
+) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+    """The recurrence alone: x_part [B, T, G·H] as the cell's `ahead` leaves it, inside [B, T] bool (None: all of it)."""
+    cell, steps = CELLS[call.cell], x_part.shape[1]
+    border = borders(reset, call.reverse)
+    x_parts = x_part.unbind(1)
     outputs: list[Tensor] = [x_parts[0]] * steps
     traces: list[Tensors] = [()] * steps
     for t in reversed(range(steps)) if call.reverse else range(steps):
@@ -30,7 +53,8 @@ def run(
         if "weight_hr" in params:
             new = (new[0] @ params["weight_hr"].T, *new[1:])
         if any(call.zoneout):
-            new = tuple(_zoneout(s, n, p, call.training) for s, n, p in zip(state, new, call.zoneout, strict=False))
+            keep: tuple[Any, ...] = tuple(mask[:, t] for mask in masks) if call.training else call.zoneout
+            new = tuple(k * s + (1 - k) * n for k, s, n in zip(keep, state, new, strict=False))
         if inside is not None:
             now = inside[:, t, None]
             new = tuple(torch.where(now, n, s) for n, s in zip(new, state, strict=True))
@@ -47,16 +71,8 @@ def run(
     return torch.stack(outputs, 1), state, trace
 
 
-def _borders(reset: Tensor | None, reverse: bool) -> Tensor | None:
+def borders(reset: Tensor | None, reverse: bool) -> Tensor | None:
     """[B, T] bool: where the loop zeroes the state before a step. Going backwards the border before t lies after t - 1."""
     if reset is None or not reverse:
         return reset
     return torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], 1)
-
-
-def _zoneout(old: Tensor, new: Tensor, probability: float, training: bool) -> Tensor:
-    """Keep a unit's old value with the given probability; while evaluating, the expectation of that."""
-    if not training:
-        return probability * old + (1 - probability) * new
-    keep = torch.rand_like(new) < probability
-    return torch.where(keep, old, new)

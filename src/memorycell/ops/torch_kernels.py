@@ -37,7 +37,13 @@ def obstacle(call: Call, *, lengths: bool, reset: bool) -> str | None:
 
 
 def run(
-    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None, reset: Tensor | None
+    call: Call,
+    x: Tensor,
+    params: Params,
+    state: Tensors,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    masks: Tensors,
 ) -> tuple[Tensor, Tensors, None]:
     """See `memorycell.ops.recurrence` for shapes."""
     turn = None

@@ -24,10 +24,10 @@ struct BackRow {
     const float *gates, *h_prev, *c_prev, *normalised;
     float rstd;
     const float *dh;
-    float *dc;       // in: of c_t, out: of c_{t-1}
-    float *dx, *dp;  // [G * H]: of x and of p; the same memory where they are equal
-    float *dh_prev;  // added to: what reaches h_{t-1} without passing W_hh
-    float *scratch;  // [2 * H]
+    float *dc;      // in: of c_t, out: of c_{t-1}
+    float *dx, *dp; // [G * H]: of x and of p; the same memory where they are equal
+    float *dh_prev; // added to: what reaches h_{t-1} without passing W_hh
+    float *scratch; // [2 * H]
     float *d_gain_c, *d_bias_c;
     Extras extras;
 };

@@ -1,7 +1,7 @@
 // What the engine is asked to do: plain data, shared by the dispatcher and by every instruction set's copy of the code.
 //
-// Sequences lie batch first: row b, step t, feature k of a [B, T, K] array is at (b * T + t) * K + k. The order of gates in
-// G * H columns is the one of src/memorycell/cells.py. Null pointers mean "not wanted" or "not there".
+// Sequences lie batch first: row b, step t, feature k of a [B, T, K] array is at (b * T + t) * K + k. The order of
+// gates in G * H columns is the one of src/memorycell/cells.py. Null pointers mean "not wanted" or "not there".
 #pragma once
 
 #include <cstddef>
@@ -30,10 +30,10 @@ struct Packed {
 
 // The parameters of a cell beside the two matrices.
 struct Extras {
-    const float *peephole = nullptr;                        // [3, H]: of the input, forget and output gate
-    const float *bias_hh = nullptr;                         // [G * H]: GRU and layernorm
-    const float *gain_hh = nullptr;                         // [4 * H]: layernorm
-    const float *gain_c = nullptr, *bias_c = nullptr;       // [H]: layernorm
+    const float *peephole = nullptr;                  // [3, H]: of the input, forget and output gate
+    const float *bias_hh = nullptr;                   // [G * H]: GRU and layernorm
+    const float *gain_hh = nullptr;                   // [4 * H]: layernorm
+    const float *gain_c = nullptr, *bias_c = nullptr; // [H]: layernorm
 };
 
 // A layer in one direction over a whole sequence, forward.
@@ -41,20 +41,20 @@ struct Forward {
     Cell cell;
     bool reverse;
     int64_t batch, steps, hidden;
-    const float *x_part;    // [B, T, G * H]: W_ih x with all that does not depend on the past (Cell.ahead in cells.py)
-    const Packed *weight;   // W_hh [G * H, H]
+    const float *x_part;  // [B, T, G * H]: W_ih x with all that does not depend on the past (Cell.ahead in cells.py)
+    const Packed *weight; // W_hh [G * H, H]
     Extras extras;
-    const float *h_0, *c_0; // [B, H]
-    const int64_t *lengths; // [B]
-    const uint8_t *border;  // [B, T]: zero the state before this step
-    float zone_h, zone_c;   // share of the old state that is kept; the masks win where they are there
+    const float *h_0, *c_0;       // [B, H]
+    const int64_t *lengths;       // [B]
+    const uint8_t *border;        // [B, T]: zero the state before this step
+    float zone_h, zone_c;         // share of the old state that is kept; the masks win where they are there
     const float *mask_h, *mask_c; // [B, T, H] of 0 and 1
-    float *output;          // [B, T, H]
-    float *h_n, *c_n;       // [B, H]
-    float *gates;           // [B, T, kept, H]
-    float *cells;           // [B, T, H]
-    float *normalised;      // [B, T, 4 * H] layernorm: the product before gain and bias
-    float *rstd;            // [B, T] layernorm: 1 / standard deviation of that product
+    float *output;                // [B, T, H]
+    float *h_n, *c_n;             // [B, H]
+    float *gates;                 // [B, T, kept, H]
+    float *cells;                 // [B, T, H]
+    float *normalised;            // [B, T, 4 * H] layernorm: the product before gain and bias
+    float *rstd;                  // [B, T] layernorm: 1 / standard deviation of that product
 };
 
 // The same, backward: from the gradients of output, h_n and c_n to those of x_part, h_0, c_0.
@@ -70,9 +70,9 @@ struct Backward {
     float zone_h, zone_c;
     const float *mask_h, *mask_c;
     const float *d_output, *d_h_n, *d_c_n;
-    float *d_x_part;        // [B, T, G * H]
-    float *d_h_part;        // [B, T, G * H]: where it differs from d_x_part (GRU, layernorm), else null
-    float *d_h_0, *d_c_0;   // [B, H]
+    float *d_x_part;            // [B, T, G * H]
+    float *d_h_part;            // [B, T, G * H]: where it differs from d_x_part (GRU, layernorm), else null
+    float *d_h_0, *d_c_0;       // [B, H]
     float *d_gain_c, *d_bias_c; // [H] layernorm, added to
 };
 
@@ -80,16 +80,16 @@ struct Backward {
 struct Step {
     Cell cell;
     int64_t count, input, hidden;
-    const int64_t *slots;              // [count], or null for 0 .. count - 1
-    const float *x;                    // [count, I]
+    const int64_t *slots; // [count], or null for 0 .. count - 1
+    const float *x;       // [count, I]
     const Packed *weight_ih, *weight_hh;
-    const float *bias;                 // [G * H]: what the forward pass adds to x_part
-    const float *gain_ih;              // [4 * H] layernorm of the input's product
+    const float *bias;    // [G * H]: what the forward pass adds to x_part
+    const float *gain_ih; // [4 * H] layernorm of the input's product
     Extras extras;
     float zone_h, zone_c;
-    float *h, *c;                      // [capacity, H]
-    float *y;                          // [count, H]
-    void *scratch;                     // step_scratch() bytes, aligned to 64
+    float *h, *c;  // [capacity, H]
+    float *y;      // [count, H]
+    void *scratch; // step_scratch() bytes, aligned to 64
 };
 
 enum class Function : int { exp, sigmoid, tanh };
@@ -106,7 +106,12 @@ struct Engine {
     size_t (*step_scratch)(const Step &);
     void (*step)(const Step &);
     size_t (*product_scratch)(const Packed &, int64_t rows);
-    void (*product)(const Packed &, const float *a, int64_t rows, float *c, void *scratch); // c [rows, N] = a [rows, K] W^T
+    // c [rows, N] = a [rows, K] W^T + bias [N] or null
+    void (*product)(const Packed &, const float *a, int64_t rows, const float *bias, float *c, void *scratch);
+    size_t (*outer_scratch)(int64_t columns);
+    // rows [begin, end) of c [N, K] = left^T right, left [M, N], right [M, K]; sums [N] of left's columns, or null
+    void (*outer)(const float *left, const float *right, int64_t M, int64_t N, int64_t K, Precision, int64_t begin,
+                  int64_t end, float *c, float *sums, void *scratch);
     void (*map)(Function, const float *in, float *out, int64_t count);
 };
 

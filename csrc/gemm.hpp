@@ -2,9 +2,11 @@
 //
 //   float32    panel[k][TILE]
 //   bfloat16   panel[k / 2][TILE][2]: pairs for the dot product of two; sums in float32
-//   int8       panel[k / 4][TILE][4]: weights int8 with a scale a row, activations uint8 with a scale a row of A, sums int32
+//   int8       panel[k / 4][TILE][4]: weights int8 with a scale a row, activations uint8 with a scale a row of A, sums
+//   int32
 //
-// Every sum runs over k in order, however many rows are computed together, so a row's bits do not depend on its company.
+// Every sum runs over k in order, however many rows are computed together, so a row's bits do not depend on its
+// company.
 #pragma once
 
 #include "engine.hpp"
@@ -12,7 +14,7 @@
 
 namespace memorycell::MEMORYCELL_ISA {
 
-constexpr int NV = V == 16 ? 4 : 2;  // vectors in a panel: with ROWS rows the accumulators fill the registers
+constexpr int NV = V == 16 ? 4 : 2; // vectors in a panel: with ROWS rows the accumulators fill the registers
 constexpr int TILE = NV * V;
 constexpr int ROWS = 6;
 constexpr int SIDE = V == 16 ? 2 : 4; // panels a single row goes through at once, to hide the latency of its few sums
@@ -111,8 +113,14 @@ inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
 }
 
 // ---- kernels: R rows, P panels side by side -------------------------------------------------------------------------
+//
+// Row r of A at k lies at a[r * lda + k], or, packed as a strip (lda == STRIP), at a[k * ROWS + r].
 
-template <int R, int P> inline void kernel_float32(const float *a, int64_t lda, const float *w, int64_t K, F (&acc)[R][P * NV]) {
+constexpr int64_t STRIP = -1;
+template <bool strip> inline int64_t place(int r, int64_t k, int64_t lda) { return strip ? k * ROWS + r : r * lda + k; }
+
+template <int R, int P, bool strip = false>
+inline void kernel_float32(const float *a, int64_t lda, const float *w, int64_t K, F (&acc)[R][P * NV]) {
     for (int64_t k = 0; k < K; k++)
         for (int p = 0; p < P; p++) {
             F b[NV];
@@ -120,7 +128,7 @@ template <int R, int P> inline void kernel_float32(const float *a, int64_t lda, 
                 b[j] = load(w + (p * K + k) * TILE + j * V);
             for (int r = 0; r < R; r++)
                 for (int j = 0; j < NV; j++)
-                    acc[r][p * NV + j] += a[r * lda + k] * b[j];
+                    acc[r][p * NV + j] += a[place<strip>(r, k, lda)] * b[j];
         }
 }
 
@@ -143,15 +151,16 @@ inline I dot_int8(I acc, U a, I b) { // a: four uint8, b: four int8
 #endif
 }
 
-template <int R, int P, class Sum, class Dot>
-inline void kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, int64_t groups, Sum (&acc)[R][P * NV], Dot dot) {
+template <int R, int P, bool strip = false, class Sum, class Dot>
+inline void kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, int64_t groups, Sum (&acc)[R][P * NV],
+                           Dot dot) {
     for (int64_t k = 0; k < groups; k++)
         for (int p = 0; p < P; p++) {
             U b[NV];
             for (int j = 0; j < NV; j++)
                 memcpy(&b[j], w + (p * groups + k) * TILE + j * V, sizeof(U));
             for (int r = 0; r < R; r++) {
-                const U s = a[r * lda + k] - U{};
+                const U s = a[place<strip>(r, k, lda)] - U{};
                 for (int j = 0; j < NV; j++)
                     acc[r][p * NV + j] = dot(acc[r][p * NV + j], s, b[j]);
             }
@@ -160,11 +169,13 @@ inline void kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, in
 
 // The product of R rows with the panels [panel, panel + P).
 template <int R, int P>
-inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_scale, int64_t lda, float *c, int64_t ldc) {
+inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_scale, int64_t lda, const float *bias,
+                 float *c, int64_t ldc) {
     const int64_t K = w.columns, D = depth(K, w.precision), N = w.rows;
     F out[R][P * NV] = {};
     if (w.precision == Precision::float32) {
-        kernel_float32<R, P>(static_cast<const float *>(a), lda, static_cast<const float *>(w.data) + panel * TILE * D, K, out);
+        kernel_float32<R, P>(static_cast<const float *>(a), lda, static_cast<const float *>(w.data) + panel * TILE * D,
+                             K, out);
     } else if (w.precision == Precision::bfloat16) {
         const auto *data = static_cast<const uint32_t *>(w.data) + panel * TILE * D / 2;
         kernel_grouped<R, P>(static_cast<const uint32_t *>(a), D / 2, data, D / 2, out,
@@ -190,13 +201,16 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
         const int64_t n = panel * TILE + j * V;
         if (n >= N)
             break;
+        const int here = int(N - n < V ? N - n : V);
+        const F add = bias ? load(bias + n, here) : splat(0);
         for (int r = 0; r < R; r++)
-            N - n >= V ? store(c + r * ldc + n, out[r][j]) : store(c + r * ldc + n, out[r][j], int(N - n));
+            here == V ? store(c + r * ldc + n, out[r][j] + add) : store(c + r * ldc + n, out[r][j] + add, here);
     }
 }
 
-// C [M, N] with row stride ldc = A [M, K] with row stride lda, times W^T.
-inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, float *c, int64_t ldc, void *scratch) {
+// C [M, N] with row stride ldc = A [M, K] with row stride lda, times W^T, plus the bias [N] if there is one.
+inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, float *c, int64_t ldc, void *scratch,
+                    const float *bias = nullptr) {
     const void *rows = a;
     const float *scales = nullptr;
     size_t row_bytes = lda * sizeof(float);
@@ -215,8 +229,8 @@ inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, flo
     }
     const int64_t count = panels(w.rows);
     auto block = [&](auto r, auto side, int64_t panel, int64_t m) {
-        tile<r.value, side.value>(w, panel, static_cast<const uint8_t *>(rows) + m * row_bytes, scales ? scales + m : nullptr,
-                                  lda, c + m * ldc, ldc);
+        tile<r.value, side.value>(w, panel, static_cast<const uint8_t *>(rows) + m * row_bytes,
+                                  scales ? scales + m : nullptr, lda, bias, c + m * ldc, ldc);
     };
     if (M == 1) {
         int64_t p = 0;
@@ -231,12 +245,98 @@ inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, flo
         for (; m + ROWS <= M; m += ROWS)
             block(Number<ROWS>{}, Number<1>{}, p, m);
         switch (M - m) {
-        case 1: block(Number<1>{}, Number<1>{}, p, m); break;
-        case 2: block(Number<2>{}, Number<1>{}, p, m); break;
-        case 3: block(Number<3>{}, Number<1>{}, p, m); break;
-        case 4: block(Number<4>{}, Number<1>{}, p, m); break;
-        case 5: block(Number<5>{}, Number<1>{}, p, m); break;
-        default: break;
+        case 1:
+            block(Number<1>{}, Number<1>{}, p, m);
+            break;
+        case 2:
+            block(Number<2>{}, Number<1>{}, p, m);
+            break;
+        case 3:
+            block(Number<3>{}, Number<1>{}, p, m);
+            break;
+        case 4:
+            block(Number<4>{}, Number<1>{}, p, m);
+            break;
+        case 5:
+            block(Number<5>{}, Number<1>{}, p, m);
+            break;
+        default:
+            break;
+        }
+    }
+}
+
+// ---- weight gradients -----------------------------------------------------------------------------------------------
+
+constexpr int64_t CHUNK = 192;      // steps summed before the next are packed
+constexpr int64_t GROUP = 8 * ROWS; // rows of the result whose strips are packed together
+
+inline size_t outer_scratch(int64_t K) {
+    return align64(CHUNK * panels(K) * TILE * sizeof(float)) + align64(CHUNK * GROUP * sizeof(float));
+}
+
+// Rows [begin, end) of C [N, K] = left^T right, with left [M, N] and right [M, K]; and the sums of left's columns.
+template <Precision precision>
+inline void outer(const float *left, const float *right, int64_t M, int64_t N, int64_t K, int64_t begin, int64_t end,
+                  float *c, float *sums, void *scratch) {
+    constexpr bool half = precision == Precision::bfloat16;
+    constexpr int pair = half ? 2 : 1; // steps in one 32-bit word
+    auto *panel_words = static_cast<uint32_t *>(scratch);
+    auto *strip_words = panel_words + align64(CHUNK * panels(K) * TILE * sizeof(float)) / sizeof(uint32_t);
+    auto word = [&](const float *matrix, int64_t width, int64_t m, int64_t column) { // zero past the edges
+        auto at = [&](int64_t row) { return row < M && column < width ? matrix[row * width + column] : 0.0f; };
+        if constexpr (half)
+            return uint32_t(to_bfloat16(at(m))) | uint32_t(to_bfloat16(at(m + 1))) << 16;
+        else
+            return bits<uint32_t>(at(m));
+    };
+    if (sums)
+        memset(sums + begin, 0, (end - begin) * sizeof(float));
+    for (int64_t m0 = 0; m0 < M; m0 += CHUNK) {
+        const int64_t steps = M - m0 < CHUNK ? M - m0 : CHUNK, words = (steps + pair - 1) / pair;
+        for (int64_t k = 0; k < words; k++)
+            for (int64_t p = 0; p < panels(K); p++) {
+                uint32_t *to = panel_words + (p * words + k) * TILE;
+                if (!half && (p + 1) * TILE <= K)
+                    memcpy(to, right + (m0 + k) * K + p * TILE, TILE * sizeof(float));
+                else
+                    for (int j = 0; j < TILE; j++)
+                        to[j] = word(right, K, m0 + k * pair, p * TILE + j);
+            }
+        for (int64_t n0 = begin; n0 < end; n0 += GROUP) {
+            const int64_t group = end - n0 < GROUP ? end - n0 : GROUP;
+            for (int64_t k = 0; k < words; k++)
+                for (int64_t r = 0; r < (group + ROWS - 1) / ROWS * ROWS; r++)
+                    strip_words[(r / ROWS * words + k) * ROWS + r % ROWS] =
+                        r < group ? word(left, N, m0 + k * pair, n0 + r) : 0;
+            if (sums)
+                for (int64_t k = 0; k < steps; k++)
+                    for (int64_t r = 0; r < group; r++)
+                        sums[n0 + r] += left[(m0 + k) * N + n0 + r];
+            for (int64_t p = 0; p < panels(K); p++)
+                for (int64_t r0 = 0; r0 < group; r0 += ROWS) {
+                    const int64_t rows = group - r0 < ROWS ? group - r0 : ROWS;
+                    const uint32_t *strip = strip_words + r0 * words, *panel = panel_words + p * words * TILE;
+                    F acc[ROWS][NV];
+                    auto edge = [&](auto visit) { // every vector of the tile that lies in C
+                        for (int64_t r = 0; r < rows; r++)
+                            for (int j = 0; j < NV; j++) {
+                                const int64_t k = p * TILE + j * V, left_over = K - k;
+                                if (left_over > 0)
+                                    visit(c + (n0 + r0 + r) * K + k, acc[r][j], int(left_over < V ? left_over : V));
+                            }
+                    };
+                    memset(acc, 0, sizeof acc);
+                    if (m0)
+                        edge([](float *at, F &v, int n) { v = load(at, n); });
+                    if constexpr (half)
+                        kernel_grouped<ROWS, 1, true>(strip, STRIP, panel, words, acc,
+                                                      [](F s, U x, U b) { return dot_bfloat16(s, x, b); });
+                    else
+                        kernel_float32<ROWS, 1, true>(reinterpret_cast<const float *>(strip), STRIP,
+                                                      reinterpret_cast<const float *>(panel), words, acc);
+                    edge([](float *at, F &v, int n) { store(at, v, n); });
+                }
         }
     }
 }

@@ -28,8 +28,21 @@ static size_t step_scratch(const Step &s) {
     step_buffers(arena, s);
     return arena.used;
 }
-static void multiply(const Packed &w, const float *a, int64_t rows, float *c, void *scratch) {
-    product(w, a, w.columns, rows, c, w.rows, scratch);
+static void multiply(const Packed &w, const float *a, int64_t rows, const float *bias, float *c, void *scratch) {
+    const int64_t piece = 16 * ROWS; // so many rows of A stay in the cache while all panels go by
+    for (int64_t m = 0; m < rows; m += piece)
+        product(w, a + m * w.columns, w.columns, rows - m < piece ? rows - m : piece, c + m * w.rows, w.rows, scratch,
+                bias);
+}
+static size_t multiply_scratch(const Packed &w, int64_t rows) {
+    return product_scratch(w, rows < 16 * ROWS ? rows : 16 * ROWS);
+}
+static void outer_any(const float *left, const float *right, int64_t M, int64_t N, int64_t K, Precision precision,
+                      int64_t begin, int64_t end, float *c, float *sums, void *scratch) {
+    if (precision == Precision::bfloat16)
+        outer<Precision::bfloat16>(left, right, M, N, K, begin, end, c, sums, scratch);
+    else
+        outer<Precision::float32>(left, right, M, N, K, begin, end, c, sums, scratch);
 }
 static void map(Function function, const float *in, float *out, int64_t count) {
     for_lanes(count, [&](int64_t u, auto lanes) {
@@ -46,18 +59,13 @@ static void map(Function function, const float *in, float *out, int64_t count) {
 #define ENGINE(name) JOIN(engine_, name)
 
 const Engine ENGINE(MEMORYCELL_ISA) = {
-    TEXT(MEMORYCELL_ISA),
-    MEMORYCELL_ISA::packed_bytes,
-    MEMORYCELL_ISA::pack,
-    MEMORYCELL_ISA::forward_scratch,
-    MEMORYCELL_ISA::forward,
-    MEMORYCELL_ISA::backward_scratch,
-    MEMORYCELL_ISA::backward,
-    MEMORYCELL_ISA::step_scratch,
-    MEMORYCELL_ISA::step,
-    MEMORYCELL_ISA::product_scratch,
-    MEMORYCELL_ISA::multiply,
-    MEMORYCELL_ISA::map,
+    TEXT(MEMORYCELL_ISA),      MEMORYCELL_ISA::packed_bytes,
+    MEMORYCELL_ISA::pack,      MEMORYCELL_ISA::forward_scratch,
+    MEMORYCELL_ISA::forward,   MEMORYCELL_ISA::backward_scratch,
+    MEMORYCELL_ISA::backward,  MEMORYCELL_ISA::step_scratch,
+    MEMORYCELL_ISA::step,      MEMORYCELL_ISA::multiply_scratch,
+    MEMORYCELL_ISA::multiply,  MEMORYCELL_ISA::outer_scratch,
+    MEMORYCELL_ISA::outer_any, MEMORYCELL_ISA::map,
 };
 
 } // namespace memorycell

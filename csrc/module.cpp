@@ -22,8 +22,7 @@ namespace {
 // Memory that begins on a cache line.
 class Block {
   public:
-    explicit Block(size_t bytes = 0)
-        : pointer_(bytes ? ::operator new(bytes, std::align_val_t(64)) : nullptr) {}
+    explicit Block(size_t bytes = 0) : pointer_(bytes ? ::operator new(bytes, std::align_val_t(64)) : nullptr) {}
     Block(Block &&other) noexcept : pointer_(std::exchange(other.pointer_, nullptr)) {}
     Block &operator=(Block &&other) noexcept {
         std::swap(pointer_, other.pointer_);
@@ -156,8 +155,8 @@ void backward(int cell, bool reverse, int64_t batch, int64_t steps, int64_t hidd
 class Stepper {
   public:
     Stepper(int cell, int64_t input, int64_t hidden, int64_t capacity, nb::object weight_ih, nb::object weight_hh,
-            const std::vector<uintptr_t> &extras, uintptr_t bias, uintptr_t gain_ih, float zone_h, float zone_c, uintptr_t h,
-            uintptr_t c, int64_t largest)
+            const std::vector<uintptr_t> &extras, uintptr_t bias, uintptr_t gain_ih, float zone_h, float zone_c,
+            uintptr_t h, uintptr_t c, int64_t largest)
         : weight_ih_(std::move(weight_ih)), weight_hh_(std::move(weight_hh)), capacity_(capacity), largest_(largest) {
         const Weight &ih = nb::cast<const Weight &>(weight_ih_), &hh = nb::cast<const Weight &>(weight_hh_);
         engine_ = hh.engine;
@@ -183,11 +182,13 @@ class Stepper {
     // `count` rows at the given slots (each at most once). May be called from several threads for different slots.
     void many(int64_t count, uintptr_t slots, uintptr_t x, uintptr_t y) {
         if (count < 1 || count > largest_)
-            throw std::out_of_range("count: expected 1.." + std::to_string(largest_) + ", got " + std::to_string(count));
+            throw std::out_of_range("count: expected 1.." + std::to_string(largest_) + ", got " +
+                                    std::to_string(count));
         for (int64_t k = 0; k < count; k++) {
             const int64_t slot = slots ? pointer<int64_t>(slots)[k] : k;
             if (slot < 0 || slot >= capacity_)
-                throw std::out_of_range("slots: expected 0.." + std::to_string(capacity_ - 1) + ", got " + std::to_string(slot));
+                throw std::out_of_range("slots: expected 0.." + std::to_string(capacity_ - 1) + ", got " +
+                                        std::to_string(slot));
         }
         Step s = step_;
         s.count = count, s.slots = pointer<int64_t>(slots);
@@ -207,14 +208,26 @@ class Stepper {
     Block scratch_;
 };
 
-void product(const Weight &weight, uintptr_t a, int64_t rows, uintptr_t c, int threads) {
+void product(const Weight &weight, uintptr_t a, int64_t rows, uintptr_t bias, uintptr_t c, int threads) {
     const int64_t K = weight.packed.columns, N = weight.packed.rows;
     nb::gil_scoped_release release;
     const size_t bytes = weight.engine->product_scratch(weight.packed, (rows + threads - 1) / threads);
     Block scratch(bytes * threads);
     over_threads(rows, threads, [&](int k, int64_t begin, int64_t end) {
-        weight.engine->product(weight.packed, pointer<float>(a) + begin * K, end - begin, pointer<float>(c) + begin * N,
-                               static_cast<char *>(scratch.get()) + k * bytes);
+        weight.engine->product(weight.packed, pointer<float>(a) + begin * K, end - begin, pointer<float>(bias),
+                               pointer<float>(c) + begin * N, static_cast<char *>(scratch.get()) + k * bytes);
+    });
+}
+
+void outer(uintptr_t left, uintptr_t right, int64_t M, int64_t N, int64_t K, int precision, uintptr_t c, uintptr_t sums,
+           int threads) {
+    const Engine *engine = current;
+    nb::gil_scoped_release release;
+    const size_t bytes = engine->outer_scratch(K);
+    Block scratch(bytes * threads);
+    over_threads(N, threads, [&](int k, int64_t begin, int64_t end) {
+        engine->outer(pointer<float>(left), pointer<float>(right), M, N, K, Precision(precision), begin, end,
+                      pointer<float>(c), pointer<float>(sums), static_cast<char *>(scratch.get()) + k * bytes);
     });
 }
 
@@ -225,8 +238,11 @@ NB_MODULE(_native, m) {
     const char *forced = std::getenv("MEMORYCELL_ISA");
     current = find_engine(forced && *forced ? forced : instruction_sets().front());
     m.def("instruction_sets", &instruction_sets, "Those this processor has, the widest first.");
-    m.def("instruction_set", [] { return current->name; }, "The one in use; MEMORYCELL_ISA forces another when loading.");
-    m.def("use", [](const std::string &name) { current = find_engine(name); }, "Use another one for what is packed from now on.");
+    m.def(
+        "instruction_set", [] { return current->name; }, "The one in use; MEMORYCELL_ISA forces another when loading.");
+    m.def(
+        "use", [](const std::string &name) { current = find_engine(name); },
+        "Use another one for what is packed from now on.");
     nb::class_<Weight>(m, "Weight", "A matrix packed for products.")
         .def(nb::init<uintptr_t, int64_t, int64_t, int64_t, int64_t, int>(), nb::arg("address"), nb::arg("rows"),
              nb::arg("columns"), nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("precision"))
@@ -238,12 +254,13 @@ NB_MODULE(_native, m) {
     m.def("forward", &forward);
     m.def("backward", &backward);
     m.def("product", &product);
+    m.def("outer", &outer);
     m.def("map", [](int function, uintptr_t in, uintptr_t out, int64_t count) {
         current->map(Function(function), pointer<float>(in), pointer<float>(out), count);
     });
     nb::class_<Stepper>(m, "Stepper", "A layer ready to step.")
-        .def(nb::init<int, int64_t, int64_t, int64_t, nb::object, nb::object, const std::vector<uintptr_t> &, uintptr_t, uintptr_t,
-                      float, float, uintptr_t, uintptr_t, int64_t>())
+        .def(nb::init<int, int64_t, int64_t, int64_t, nb::object, nb::object, const std::vector<uintptr_t> &, uintptr_t,
+                      uintptr_t, float, float, uintptr_t, uintptr_t, int64_t>())
         .def("one", &Stepper::one)
         .def("many", &Stepper::many);
 }

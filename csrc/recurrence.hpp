@@ -136,7 +136,8 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
         reach_h(k == 0);
         for (int64_t b = 0; b < rows; b++) {
             const int64_t row = begin + b, at = row * T + t, length = f.lengths ? f.lengths[row] : T;
-            float *dh = buffer.dh + b * H, *carry = buffer.carry + b * H, *dc = buffer.dc + b * H, *dp = buffer.dp + b * GH;
+            float *dh = buffer.dh + b * H, *carry = buffer.carry + b * H, *dc = buffer.dc + b * H,
+                  *dp = buffer.dp + b * GH;
             if (t >= length) {
                 copy(carry, dh, H);
                 zero(dp, GH);
@@ -146,7 +147,9 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
                 continue;
             }
             const bool border = f.border && f.border[at], at_start = before < 0 || before >= length;
-            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * H : f.output + (row * T + before) * H;
+            const float *h_prev = border     ? buffer.zeros
+                                  : at_start ? f.h_0 + row * H
+                                             : f.output + (row * T + before) * H;
             const float *c_prev = nullptr;
             if (has_cell_state(C))
                 c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + (row * T + before) * H;
@@ -160,15 +163,16 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
                 lanes.store(buffer.dh_row + u, d);
                 lanes.store(carry + u, past);
                 if (has_cell_state(C) && zoned_c) {
-                    const F keep = f.mask_c ? lanes.load(f.mask_c + at * H + u) : splat(f.zone_c), d_c = lanes.load(dc + u);
+                    const F keep = f.mask_c ? lanes.load(f.mask_c + at * H + u) : splat(f.zone_c),
+                            d_c = lanes.load(dc + u);
                     lanes.store(buffer.dc_kept + u, d_c * keep);
                     lanes.store(dc + u, d_c * (1.0f - keep));
                 }
             });
             float *dx = f.d_h_part ? f.d_x_part + at * GH : dp;
-            backward_row<C>({H, f.gates + at * kept(C) * H, h_prev, c_prev, f.normalised ? f.normalised + at * GH : nullptr,
-                             f.rstd ? f.rstd[at] : 0.0f, buffer.dh_row, dc, dx, dp, carry, buffer.scratch_row, f.d_gain_c,
-                             f.d_bias_c, f.extras});
+            backward_row<C>({H, f.gates + at * kept(C) * H, h_prev, c_prev,
+                             f.normalised ? f.normalised + at * GH : nullptr, f.rstd ? f.rstd[at] : 0.0f, buffer.dh_row,
+                             dc, dx, dp, carry, buffer.scratch_row, f.d_gain_c, f.d_bias_c, f.extras});
             copy(f.d_h_part ? f.d_h_part + at * GH : f.d_x_part + at * GH, dp, GH);
             if (has_cell_state(C) && zoned_c)
                 for_lanes(H, [&](int64_t u, auto lanes) {
@@ -190,13 +194,20 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
 // Calls body with the cell as a constant.
 template <class Body> inline void with_cell(Cell cell, Body body) {
     switch (cell) {
-    case Cell::rnn: return body(Number<int(Cell::rnn)>{});
-    case Cell::rnn_relu: return body(Number<int(Cell::rnn_relu)>{});
-    case Cell::lstm: return body(Number<int(Cell::lstm)>{});
-    case Cell::peephole: return body(Number<int(Cell::peephole)>{});
-    case Cell::coupled: return body(Number<int(Cell::coupled)>{});
-    case Cell::layernorm: return body(Number<int(Cell::layernorm)>{});
-    case Cell::gru: return body(Number<int(Cell::gru)>{});
+    case Cell::rnn:
+        return body(Number<int(Cell::rnn)>{});
+    case Cell::rnn_relu:
+        return body(Number<int(Cell::rnn_relu)>{});
+    case Cell::lstm:
+        return body(Number<int(Cell::lstm)>{});
+    case Cell::peephole:
+        return body(Number<int(Cell::peephole)>{});
+    case Cell::coupled:
+        return body(Number<int(Cell::coupled)>{});
+    case Cell::layernorm:
+        return body(Number<int(Cell::layernorm)>{});
+    case Cell::gru:
+        return body(Number<int(Cell::gru)>{});
     }
 }
 

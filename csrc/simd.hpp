@@ -47,7 +47,8 @@ template <class To, class From> inline To bits(From from) {
     return to;
 }
 
-// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. Saturates at e^±87; NaN stays.
+// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. Saturates at e^±87; NaN
+// stays.
 inline F exp(F x) {
     x = x > 88.0f ? splat(88.0f) : x;
     x = x < -87.0f ? splat(-87.0f) : x;
@@ -89,8 +90,8 @@ inline float sum(F v) { // in one fixed order, the same on every call
     return total;
 }
 
-// Calls body(u, n) for every vector of a row of `count` values: n is V but for the last. The two calls are separate so that
-// the full one compiles to plain loads and stores.
+// Calls body(u, n) for every vector of a row of `count` values: n is V but for the last. The two calls are separate so
+// that the full one compiles to plain loads and stores.
 template <int N> struct Lanes {
     static constexpr bool full = N == V;
     int n = N;

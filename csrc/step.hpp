@@ -41,7 +41,8 @@ template <Cell C> inline void step_cell(const Step &s) {
                 lanes.store(x + u, normal * lanes.load(s.gain_ih + u) + lanes.load(s.bias + u));
             });
         } else {
-            for_lanes(GH, [&](int64_t u, auto lanes) { lanes.store(x + u, lanes.load(x + u) + lanes.load(s.bias + u)); });
+            for_lanes(GH,
+                      [&](int64_t u, auto lanes) { lanes.store(x + u, lanes.load(x + u) + lanes.load(s.bias + u)); });
         }
         const ForwardBuffers &f = buffer.forward;
         forward_row<C>({H, x, h_now, c_now, f.product + k * GH, f.gates, f.c_new, f.h_new, nullptr, s.extras});

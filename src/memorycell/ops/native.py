@@ -77,19 +77,20 @@ def run(
             inside = torch.arange(x.shape[1]) < lengths[:, None]
             x = x.masked_fill(~inside[..., None], 0.0)
         weight_ih, bias = params["weight_ih"], params["bias_ih"]
-        if half:
-            x_part = cell.ahead(_Product.apply(x.float(), weight_ih), params)
-        elif call.cell == "layernorm" or bias.ndim == 0:
-            x_part = cell.ahead(F.linear(x, weight_ih), params)
+        product: tuple[Tensor, Tensor | None, Tensor | None]
+        if call.cell == "layernorm":  # its input is normalised ahead, with autograd of its own
+            product = (cell.ahead(F.linear(x.float(), weight_ih), params), None, None)
         else:
-            x_part = F.linear(x, weight_ih, bias if call.cell == "gru" else bias + params["bias_hh"])
+            ahead = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
+            product = (x.float(), weight_ih, ahead)
         walk = Walk(call, "bfloat16" if half else "float32", lengths, reset, masks)
-        rows = len(params["weight_hh"])
         used = [params[name] for name in USED.get(call.cell, ())]
-        used = [value if value.ndim else value.expand(rows) for value in used]  # an absent bias is a scalar zero
+        used = [
+            value if value.ndim else value.expand(len(weight_ih)) for value in used
+        ]  # an absent bias is a scalar zero
         c_0 = state[1] if len(state) > 1 else None
         output, h_n, c_n, gates, cells = _Recurrence.apply(
-            walk, x_part, state[0].float(), c_0, params["weight_hh"], *used
+            walk, *product, state[0].float(), c_0, params["weight_hh"], *used
         )
     trace = None
     if call.trace:
@@ -100,22 +101,33 @@ def run(
 
 
 class _Recurrence(torch.autograd.Function):
-    """(x_part, h_0, c_0, weight_hh, extras…) -> (output, h_n, c_n, gates, cells)."""
+    """(x, weight_ih, bias, h_0, c_0, weight_hh, extras…) -> (output, h_n, c_n, gates, cells).
+
+    x_part = x W_ih^T + bias is one product ahead of the walk; without weight_ih, x is x_part already.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, walk: Walk, x_part: Tensor, h_0: Tensor, c_0: Tensor | None, weight_hh: Tensor, *used: Tensor
-    ) -> Any:
+        ctx: Any, walk: Walk, x: Tensor, weight_ih: Tensor | None, bias: Tensor | None, h_0: Tensor, c_0: Tensor | None,
+        weight_hh: Tensor, *used: Tensor,
+    ) -> Any:  # fmt: skip
         call = walk.call
-        x_part, h_0 = x_part.contiguous(), h_0.contiguous()
+        x, h_0 = x.contiguous(), h_0.contiguous()
         c_0 = None if c_0 is None else c_0.float().contiguous()
-        batch, steps, _ = x_part.shape
+        x_part = x if weight_ih is None else _times(x, _packed(weight_ih, walk.precision, transposed=False), bias)
+        batch, steps, columns = x_part.shape
         hidden = weight_hh.shape[1]
         keep = any(ctx.needs_input_grad) or call.trace
         output = x_part.new_empty(batch, steps, hidden)
         h_n = torch.empty_like(h_0)
         c_n = None if c_0 is None else torch.empty_like(c_0)
-        gates = x_part.new_empty(batch, steps, 1 if call.cell.startswith("rnn") else 4, hidden) if keep else None
+        kept = 1 if call.cell.startswith("rnn") else 4
+        gates = None
+        if keep:  # where the gates have the shape of x_part they take its place: each is written after it was read
+            in_place = x_part is not x and columns == kept * hidden
+            gates = (
+                x_part.view(batch, steps, kept, hidden) if in_place else x_part.new_empty(batch, steps, kept, hidden)
+            )
         cells = x_part.new_empty(batch, steps, hidden) if keep and c_0 is not None else None
         norm = keep and call.cell == "layernorm"
         normalised = torch.empty_like(x_part) if norm else None
@@ -143,17 +155,17 @@ class _Recurrence(torch.autograd.Function):
             _addresses(arrays), *_shares(call),
         )  # fmt: skip
         ctx.walk, ctx.border = walk, border
-        ctx.save_for_backward(x_part, h_0, c_0, weight_hh, output, gates, cells, normalised, rstd, *used)
+        ctx.save_for_backward(x, weight_ih, bias, h_0, c_0, weight_hh, output, gates, cells, normalised, rstd, *used)
         ctx.set_materialize_grads(False)
         return output, h_n, c_n, gates, cells
 
     @staticmethod
     def backward(ctx: Any, d_output: Any, d_h_n: Any, d_c_n: Any, d_gates: Any, d_cells: Any) -> Any:
-        x_part, h_0, c_0, weight_hh, output, gates, cells, normalised, rstd, *used = ctx.saved_tensors
+        x, weight_ih, bias, h_0, c_0, weight_hh, output, gates, cells, normalised, rstd, *used = ctx.saved_tensors
         walk: Walk = ctx.walk
         if torch.is_grad_enabled() or d_gates is not None or d_cells is not None:
             # A second derivative, or one of the trace: the reference has them, with the same numbers.
-            inputs = (x_part, h_0, c_0, weight_hh, *used)
+            inputs = (x, weight_ih, bias, h_0, c_0, weight_hh, *used)
             grads = (d_output, d_h_n, d_c_n, d_gates, d_cells)
             return None, *_by_reference(walk, inputs, grads, create_graph=torch.is_grad_enabled())
         call = walk.call
@@ -162,47 +174,37 @@ class _Recurrence(torch.autograd.Function):
         d_output = zeros(output) if d_output is None else d_output.contiguous()
         d_h_n = zeros(h_0) if d_h_n is None else d_h_n.contiguous()
         d_c_n = None if c_0 is None else zeros(c_0) if d_c_n is None else d_c_n.contiguous()
-        d_x = torch.empty_like(x_part)
-        d_h = torch.empty_like(x_part) if call.cell in ("gru", "layernorm") else None
+        d_part = output.new_empty(batch, steps, len(weight_hh))  # of x_part
+        d_h = torch.empty_like(d_part) if call.cell in ("gru", "layernorm") else None
         d_h_0, d_c_0 = torch.empty_like(h_0), None if c_0 is None else torch.empty_like(c_0)
         threads = _threads(batch, steps, weight_hh)
-        sums = [x_part.new_zeros(threads, hidden) if call.cell == "layernorm" else None for _ in range(2)]
+        sums = [output.new_zeros(threads, hidden) if call.cell == "layernorm" else None for _ in range(2)]
         extras = dict(zip(USED.get(call.cell, ()), (value.detach().contiguous() for value in used), strict=True))
         arrays = (h_0, c_0, output, gates, cells, normalised, rstd, walk.lengths, ctx.border, *_masks(walk),
-                  d_output, d_h_n, d_c_n, d_x, d_h, d_h_0, d_c_0, *sums)  # fmt: skip
+                  d_output, d_h_n, d_c_n, d_part, d_h, d_h_0, d_c_0, *sums)  # fmt: skip
         engine.backward(
             CELL_NUMBERS[call.cell], call.reverse, batch, steps, hidden, threads,
             _packed(weight_hh, walk.precision, transposed=True), _addresses(extras.get(n) for n in EXTRAS),
             _addresses(arrays), *_shares(call),
         )  # fmt: skip
-        d_part = d_x if d_h is None else d_h
-        d_weight = _outer(d_part, _before(output, h_0, ctx.border, walk), walk.precision)
+        d_weight, d_h_sum = _outer(
+            d_part if d_h is None else d_h, _before(output, h_0, ctx.border, walk), walk.precision
+        )
         d_used: list[Tensor] = []
         if call.cell == "gru":
-            d_used = [d_part.sum((0, 1))]
+            d_used = [d_h_sum]
         elif call.cell == "peephole":
-            d_used = [_peephole_gradient(d_x, gates, _before(cells, c_0, ctx.border, walk))]
+            d_used = [_peephole_gradient(d_part, gates, _before(cells, c_0, ctx.border, walk))]
         elif call.cell == "layernorm":
             gain_c, bias_c = (s.sum(0) for s in sums if s is not None)
-            d_used = [d_x.sum((0, 1)), (d_x * normalised).sum((0, 1)), gain_c, bias_c]
-        return None, d_x, d_h_0, d_c_0, d_weight, *d_used
-
-
-class _Product(torch.autograd.Function):
-    """x W^T with bfloat16 products and float32 sums, x [B, T, I]."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return _times(x, _packed(weight, "bfloat16", transposed=False))
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        if torch.is_grad_enabled():
-            return grad @ weight, grad.flatten(0, 1).T @ x.flatten(0, 1)
-        d_x = _times(grad, _packed(weight, "bfloat16", transposed=True)) if ctx.needs_input_grad[0] else None
-        return d_x, _outer(grad, x, "bfloat16")
+            d_used = [d_part.sum((0, 1)), (d_part * normalised).sum((0, 1)), gain_c, bias_c]
+        d_x, d_weight_ih, d_bias = d_part, None, None
+        if weight_ih is not None:
+            d_weight_ih, d_bias = _outer(d_part, x, walk.precision)
+            d_bias = None if bias is None else d_bias
+            if ctx.needs_input_grad[1]:
+                d_x = _times(d_part, _packed(weight_ih, walk.precision, transposed=True))
+        return None, d_x, d_weight_ih, d_bias, d_h_0, d_c_0, d_weight, *d_used
 
 
 def _by_reference(walk: Walk, inputs: tuple[Any, ...], grads: tuple[Any, ...], *, create_graph: bool) -> list[Any]:
@@ -212,7 +214,8 @@ def _by_reference(walk: Walk, inputs: tuple[Any, ...], grads: tuple[Any, ...], *
         fresh: tuple[Any, ...] = (
             inputs if create_graph else tuple(v if v is None else v.detach().requires_grad_() for v in inputs)
         )
-        x_part, h_0, c_0, weight_hh, *used = fresh
+        x, weight_ih, bias, h_0, c_0, weight_hh, *used = fresh
+        x_part = x if weight_ih is None else F.linear(x, weight_ih, bias)
         call = walk.call
         params = {"weight_hh": weight_hh, **dict(zip(USED.get(call.cell, ()), used, strict=True))}
         inside = None if walk.lengths is None else torch.arange(x_part.shape[1]) < walk.lengths[:, None]
@@ -251,23 +254,35 @@ def _peephole_gradient(d_x: Tensor, gates: Tensor, c_before: Tensor) -> Tensor:
     return torch.cat([(d_i * c_before).sum((0, 1)), (d_f * c_before).sum((0, 1)), (d_o * c_after).sum((0, 1))])
 
 
-def _times(x: Tensor, weight: Any) -> Tensor:
-    """Rows [B, T, K] by a packed matrix [N, K]: [B, T, N]."""
+def _times(x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
+    """Rows [B, T, K] by a packed matrix [N, K], plus the bias [N]: [B, T, N]."""
     x = x.contiguous()
     out = x.new_empty(*x.shape[:-1], weight.rows)
     rows = x.shape[:-1].numel()
-    engine.product(weight, x.data_ptr(), rows, out.data_ptr(), torch.get_num_threads())
+    bias = None if bias is None else bias.detach().contiguous()
+    threads = _at_most(rows * weight.rows * weight.columns, rows)
+    engine.product(weight, x.data_ptr(), rows, 0 if bias is None else bias.data_ptr(), out.data_ptr(), threads)
     return out
 
 
-def _outer(left: Tensor, right: Tensor, precision: str) -> Tensor:
-    """Σ over batch and time of left^T right: [B, T, N], [B, T, K] -> [N, K]."""
-    left, right = left.flatten(0, 1), right.flatten(0, 1)
-    if precision == "float32":
-        return left.T @ right
-    right = right.contiguous()
-    packed = engine.Weight(right.data_ptr(), right.shape[1], right.shape[0], 1, right.shape[1], PRECISIONS[precision])
-    return _times(left.T.contiguous(), packed)
+def _outer(left: Tensor, right: Tensor, precision: str) -> tuple[Tensor, Tensor]:
+    """Σ over batch and time of left^T right, [B, T, N] and [B, T, K] -> [N, K]; and Σ left, [N]."""
+    left, right = left.flatten(0, 1).contiguous(), right.flatten(0, 1).contiguous()
+    (steps, rows), columns = left.shape, right.shape[1]
+    result, sums = left.new_empty(rows, columns), left.new_empty(rows)
+    threads = _at_most(steps * rows * columns, rows)
+    engine.outer(
+        left.data_ptr(),
+        right.data_ptr(),
+        steps,
+        rows,
+        columns,
+        PRECISIONS[precision],
+        result.data_ptr(),
+        sums.data_ptr(),
+        threads,
+    )
+    return result, sums
 
 
 _cache: dict[tuple[int, str, bool, str], tuple[Any, tuple[int, int], Any]] = {}
@@ -291,8 +306,11 @@ def _packed(weight: Tensor, precision: str, *, transposed: bool) -> Any:
 
 def _threads(batch: int, steps: int, weight_hh: Tensor) -> int:
     """As many as torch uses, where each has 4 million multiplications or more to do."""
-    work = batch * steps * weight_hh.numel()
-    return max(1, min(torch.get_num_threads(), batch, work // 4_000_000))
+    return _at_most(batch * steps * weight_hh.numel(), batch)
+
+
+def _at_most(work: int, rows: int) -> int:
+    return max(1, min(torch.get_num_threads(), rows, work // 4_000_000))
 
 
 def _shares(call: Call) -> tuple[float, float]:

@@ -41,23 +41,35 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
             packed.scale[n] = largest > 0 ? largest / 127.0f : 1.0f;
             packed.sum[n] = 0;
         }
+    if (packed.precision == Precision::float32 && row_stride == 1) { // the transpose of what lies there: whole lines
+        for (int64_t p = 0; p < panels(N); p++)
+            for (int64_t k = 0; k < D; k++) {
+                const int64_t here = N - p * TILE < TILE ? N - p * TILE : TILE;
+                float *to = static_cast<float *>(packed.data) + (p * D + k) * TILE;
+                memset(to, 0, TILE * sizeof(float));
+                memcpy(to, w + k * column_stride + p * TILE, here * sizeof(float));
+            }
+        return;
+    }
     for (int64_t p = 0; p < panels(N); p++) {
         const int64_t base = p * TILE * D;
-        for (int64_t k = 0; k < D; k++)
-            for (int j = 0; j < TILE; j++) {
-                const int64_t n = p * TILE + j;
-                const float value = at(n, k);
-                if (packed.precision == Precision::float32)
+        for (int j = 0; j < TILE; j++) { // a row of W is read in order
+            const int64_t n = p * TILE + j, real = n < N ? K : 0;
+            const float *row = w + n * row_stride;
+            for (int64_t k = 0; k < D; k++) {
+                const float value = k < real ? row[k * column_stride] : 0.0f;
+                if (packed.precision == Precision::float32) {
                     static_cast<float *>(packed.data)[base + k * TILE + j] = value;
-                else if (packed.precision == Precision::bfloat16)
+                } else if (packed.precision == Precision::bfloat16) {
                     static_cast<uint16_t *>(packed.data)[base + (k / 2 * TILE + j) * 2 + k % 2] = to_bfloat16(value);
-                else {
+                } else {
                     const int q = n < N ? int(__builtin_rintf(value / packed.scale[n])) : 0;
                     static_cast<int8_t *>(packed.data)[base + (k / 4 * TILE + j) * 4 + k % 4] = int8_t(q);
                     if (n < N)
                         packed.sum[n] += q;
                 }
             }
+        }
     }
 }
 
@@ -283,36 +295,46 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
     constexpr int pair = half ? 2 : 1; // steps in one 32-bit word
     auto *panel_words = static_cast<uint32_t *>(scratch);
     auto *strip_words = panel_words + align64(CHUNK * panels(K) * TILE * sizeof(float)) / sizeof(uint32_t);
-    auto word = [&](const float *matrix, int64_t width, int64_t m, int64_t column) { // zero past the edges
-        auto at = [&](int64_t row) { return row < M && column < width ? matrix[row * width + column] : 0.0f; };
-        if constexpr (half)
-            return uint32_t(to_bfloat16(at(m))) | uint32_t(to_bfloat16(at(m + 1))) << 16;
-        else
-            return bits<uint32_t>(at(m));
+    // V words of a matrix from step m on: the step's values, or pairs of two steps' values; zero past the edges.
+    auto words_at = [&](const float *matrix, int64_t width, int64_t m, int64_t column) {
+        const int64_t here = width - column < V ? width - column : V;
+        const float *first = matrix + m * width + column;
+        const F value = here == V ? load(first) : load(first, int(here > 0 ? here : 0));
+        if constexpr (!half)
+            return bits<U>(value);
+        F next = splat(0);
+        if (m + 1 < M)
+            next = here == V ? load(first + width) : load(first + width, int(here > 0 ? here : 0));
+        return (round_bfloat16(value) >> 16) | (round_bfloat16(next) & 0xffff0000u);
     };
     if (sums)
         memset(sums + begin, 0, (end - begin) * sizeof(float));
     for (int64_t m0 = 0; m0 < M; m0 += CHUNK) {
         const int64_t steps = M - m0 < CHUNK ? M - m0 : CHUNK, words = (steps + pair - 1) / pair;
         for (int64_t k = 0; k < words; k++)
-            for (int64_t p = 0; p < panels(K); p++) {
-                uint32_t *to = panel_words + (p * words + k) * TILE;
-                if (!half && (p + 1) * TILE <= K)
-                    memcpy(to, right + (m0 + k) * K + p * TILE, TILE * sizeof(float));
-                else
-                    for (int j = 0; j < TILE; j++)
-                        to[j] = word(right, K, m0 + k * pair, p * TILE + j);
-            }
+            for (int64_t p = 0; p < panels(K); p++)
+                for (int j = 0; j < NV; j++) {
+                    const U w = words_at(right, K, m0 + k * pair, p * TILE + j * V);
+                    memcpy(panel_words + (p * words + k) * TILE + j * V, &w, sizeof w);
+                }
         for (int64_t n0 = begin; n0 < end; n0 += GROUP) {
             const int64_t group = end - n0 < GROUP ? end - n0 : GROUP;
-            for (int64_t k = 0; k < words; k++)
-                for (int64_t r = 0; r < (group + ROWS - 1) / ROWS * ROWS; r++)
-                    strip_words[(r / ROWS * words + k) * ROWS + r % ROWS] =
-                        r < group ? word(left, N, m0 + k * pair, n0 + r) : 0;
+            uint32_t row[GROUP];
+            for (int64_t k = 0; k < words; k++) {
+                for (int64_t r = 0; r < GROUP; r += V) {
+                    const U w = words_at(left, N, m0 + k * pair, n0 + r);
+                    memcpy(row + r, &w, sizeof w);
+                }
+                for (int64_t r = 0; r < GROUP; r += ROWS)
+                    memcpy(strip_words + (r / ROWS * words + k) * ROWS, row + r, ROWS * sizeof(uint32_t));
+            }
             if (sums)
-                for (int64_t k = 0; k < steps; k++)
-                    for (int64_t r = 0; r < group; r++)
-                        sums[n0 + r] += left[(m0 + k) * N + n0 + r];
+                for_lanes(group, [&](int64_t r, auto lanes) {
+                    F total = lanes.load(sums + n0 + r);
+                    for (int64_t k = 0; k < steps; k++)
+                        total += lanes.load(left + (m0 + k) * N + n0 + r);
+                    lanes.store(sums + n0 + r, total);
+                });
             for (int64_t p = 0; p < panels(K); p++)
                 for (int64_t r0 = 0; r0 < group; r0 += ROWS) {
                     const int64_t rows = group - r0 < ROWS ? group - r0 : ROWS;

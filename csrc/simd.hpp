@@ -118,4 +118,9 @@ inline uint16_t to_bfloat16(float x) { // round to nearest even; NaN stays NaN
     return uint16_t((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
 
+inline U round_bfloat16(F x) { // the same for a vector, left in the upper halves
+    const U u = bits<U>(x), odd = (u >> 16) & 1u;
+    return (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : u + 0x7fffu + odd;
+}
+
 } // namespace memorycell::MEMORYCELL_ISA

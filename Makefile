@@ -16,7 +16,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[forecast,data,log,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[forecast,data,bench,log,dev]'
 	@touch $@
 
 demo: $(INSTALLED)
@@ -32,6 +32,10 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
 
 bench: $(INSTALLED)
+	$(BIN)/memorycell bench step --hidden 64 --hidden 128 --hidden 256 --hidden 512 --peers torch,onnxruntime
+	$(BIN)/memorycell bench step --hidden 256 --hidden 512 --hidden 1024 --precision int8 --peers onnxruntime
+	$(BIN)/memorycell bench train --hidden 128 --hidden 256 --precision float32 --precision bfloat16
+	$(BIN)/memorycell bench train --hidden 256 --cell peephole --cell coupled --cell layernorm --peers reference
 	$(BIN)/python benchmarks/forecast_step.py
 
 lint: $(INSTALLED)

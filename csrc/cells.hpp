@@ -24,11 +24,11 @@ struct BackRow {
     const float *gates, *h_prev, *c_prev, *normalised;
     float rstd;
     const float *dh;
-    float *dc;      // in: of c_t, out: of c_{t-1}
-    float *dx, *dp; // [G * H]: of x and of p; the same memory where they are equal
-    float *dh_prev; // added to: what reaches h_{t-1} without passing W_hh
-    float *scratch; // [2 * H]
-    float *d_gain_c, *d_bias_c;
+    float *dc;                                          // in: of c_t, out: of c_{t-1}
+    float *dx, *dp;                                     // [G * H]: of x and of p; the same memory where they are equal
+    float *dh_prev;                                     // added to: what reaches h_{t-1} without passing W_hh
+    float *scratch;                                     // [2 * H]
+    float *d_gain_c, *d_bias_c, *d_gain_hh, *d_bias_hh; // layernorm: added to
     Extras extras;
 };
 
@@ -188,9 +188,11 @@ template <Cell C> inline void backward_row(const BackRow &r) {
         F total = splat(0), along = splat(0);
         auto inner = [&](int64_t u, auto lanes) { return lanes.load(r.dx + u) * lanes.load(r.extras.gain_hh + u); };
         for_lanes(4 * H, [&](int64_t u, auto lanes) {
-            const F d = inner(u, lanes);
+            const F d = inner(u, lanes), dx = lanes.load(r.dx + u), normal = lanes.load(r.normalised + u);
             total += d;
-            along += d * lanes.load(r.normalised + u);
+            along += d * normal;
+            lanes.store(r.d_gain_hh + u, lanes.load(r.d_gain_hh + u) + dx * normal);
+            lanes.store(r.d_bias_hh + u, lanes.load(r.d_bias_hh + u) + dx);
         });
         const float mean = sum(total) / (4 * H), slope = sum(along) / (4 * H);
         for_lanes(4 * H, [&](int64_t u, auto lanes) {

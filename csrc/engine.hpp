@@ -70,10 +70,11 @@ struct Backward {
     float zone_h, zone_c;
     const float *mask_h, *mask_c;
     const float *d_output, *d_h_n, *d_c_n;
-    float *d_x_part;            // [B, T, G * H]
-    float *d_h_part;            // [B, T, G * H]: where it differs from d_x_part (GRU, layernorm), else null
-    float *d_h_0, *d_c_0;       // [B, H]
-    float *d_gain_c, *d_bias_c; // [H] layernorm, added to
+    float *d_x_part;              // [B, T, G * H]
+    float *d_h_part;              // [B, T, G * H]: where it differs from d_x_part (GRU, layernorm), else null
+    float *d_h_0, *d_c_0;         // [B, H]
+    float *d_gain_c, *d_bias_c;   // [H] layernorm, added to
+    float *d_gain_hh, *d_bias_hh; // [4 * H] the same
 };
 
 // One step of sessions: rows of the states, named by slots.
@@ -113,6 +114,8 @@ struct Engine {
     void (*outer)(const float *left, const float *right, int64_t M, int64_t N, int64_t K, Precision, int64_t begin,
                   int64_t end, float *c, float *sums, void *scratch);
     void (*map)(Function, const float *in, float *out, int64_t count);
+    float (*read)(const float *p, int64_t count, int64_t repeats); // sums, as fast as memory gives them
+    int64_t (*multiply_add)(Precision, int64_t repeats);           // in registers alone; returns the operations done
 };
 
 extern const Engine engine_plain;

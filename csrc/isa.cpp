@@ -51,6 +51,41 @@ static void map(Function function, const float *in, float *out, int64_t count) {
     });
 }
 
+// What the machine can do at most, for the floors that benchmarks print.
+static float read(const float *p, int64_t count, int64_t repeats) {
+    F acc[8] = {};
+    for (int64_t k = 0; k < repeats; k++)
+        for (int64_t u = 0; u + 8 * V <= count; u += 8 * V)
+            for (int j = 0; j < 8; j++)
+                acc[j] += load(p + u + j * V);
+    F total = splat(0);
+    for (F &a : acc)
+        total += a;
+    return sum(total);
+}
+static int64_t multiply_add(Precision precision, int64_t repeats) {
+    constexpr int count = 3 * NV; // independent sums, enough to hide the latency of one
+    F acc[count] = {};
+    I whole[count] = {};
+    U a = U{} + 0x3f803f80u, b = a; // ones as float32 and as bfloat16: never denormal
+    for (int64_t k = 0; k < repeats; k++) {
+        for (int i = 0; i < 16; i++)
+            for (int j = 0; j < count; j++)
+                if (precision == Precision::float32)
+                    acc[j] += bits<F>(a) * bits<F>(b);
+                else if (precision == Precision::bfloat16)
+                    acc[j] = dot_bfloat16(acc[j], a, b);
+                else
+                    whole[j] = dot_int8(whole[j], a, bits<I>(b));
+        asm volatile("" : "+m"(a)); // keeps the loops from being folded
+    }
+    float used = 0;
+    for (int j = 0; j < count; j++)
+        used += acc[j][0] + float(whole[j][0]);
+    asm volatile("" : : "r"(&used) : "memory");
+    return repeats * 16 * count * V * (precision == Precision::float32 ? 2 : precision == Precision::bfloat16 ? 4 : 8);
+}
+
 } // namespace MEMORYCELL_ISA
 
 #define QUOTE(name) #name
@@ -66,6 +101,7 @@ const Engine ENGINE(MEMORYCELL_ISA) = {
     MEMORYCELL_ISA::step,      MEMORYCELL_ISA::multiply_scratch,
     MEMORYCELL_ISA::multiply,  MEMORYCELL_ISA::outer_scratch,
     MEMORYCELL_ISA::outer_any, MEMORYCELL_ISA::map,
+    MEMORYCELL_ISA::read,      MEMORYCELL_ISA::multiply_add,
 };
 
 } // namespace memorycell

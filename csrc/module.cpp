@@ -139,7 +139,8 @@ void backward(int cell, bool reverse, int64_t batch, int64_t steps, int64_t hidd
     f.d_output = pointer<float>(p.at(11)), f.d_h_n = pointer<float>(p.at(12)), f.d_c_n = pointer<float>(p.at(13));
     f.d_x_part = pointer<float>(p.at(14)), f.d_h_part = pointer<float>(p.at(15));
     f.d_h_0 = pointer<float>(p.at(16)), f.d_c_0 = pointer<float>(p.at(17));
-    float *d_gain_c = pointer<float>(p.at(18)), *d_bias_c = pointer<float>(p.at(19)); // [threads, H]
+    float *d_gain_c = pointer<float>(p.at(18)), *d_bias_c = pointer<float>(p.at(19));   // [threads, H]
+    float *d_gain_hh = pointer<float>(p.at(20)), *d_bias_hh = pointer<float>(p.at(21)); // [threads, 4 * H]
     nb::gil_scoped_release release;
     const size_t bytes = weight_t.engine->backward_scratch(f, (batch + threads - 1) / threads);
     Block scratch(bytes * threads);
@@ -147,6 +148,8 @@ void backward(int cell, bool reverse, int64_t batch, int64_t steps, int64_t hidd
         Backward own = f;
         own.d_gain_c = d_gain_c ? d_gain_c + k * hidden : nullptr;
         own.d_bias_c = d_bias_c ? d_bias_c + k * hidden : nullptr;
+        own.d_gain_hh = d_gain_hh ? d_gain_hh + k * 4 * hidden : nullptr;
+        own.d_bias_hh = d_bias_hh ? d_bias_hh + k * 4 * hidden : nullptr;
         weight_t.engine->backward(own, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
     });
 }
@@ -258,6 +261,9 @@ NB_MODULE(_native, m) {
     m.def("map", [](int function, uintptr_t in, uintptr_t out, int64_t count) {
         current->map(Function(function), pointer<float>(in), pointer<float>(out), count);
     });
+    m.def("read",
+          [](uintptr_t p, int64_t count, int64_t repeats) { return current->read(pointer<float>(p), count, repeats); });
+    m.def("multiply_add", [](int precision, int64_t n) { return current->multiply_add(Precision(precision), n); });
     nb::class_<Stepper>(m, "Stepper", "A layer ready to step.")
         .def(nb::init<int, int64_t, int64_t, int64_t, nb::object, nb::object, const std::vector<uintptr_t> &, uintptr_t,
                       uintptr_t, float, float, uintptr_t, uintptr_t, int64_t>())

@@ -172,7 +172,8 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
             float *dx = f.d_h_part ? f.d_x_part + at * GH : dp;
             backward_row<C>({H, f.gates + at * kept(C) * H, h_prev, c_prev,
                              f.normalised ? f.normalised + at * GH : nullptr, f.rstd ? f.rstd[at] : 0.0f, buffer.dh_row,
-                             dc, dx, dp, carry, buffer.scratch_row, f.d_gain_c, f.d_bias_c, f.extras});
+                             dc, dx, dp, carry, buffer.scratch_row, f.d_gain_c, f.d_bias_c, f.d_gain_hh, f.d_bias_hh,
+                             f.extras});
             copy(f.d_h_part ? f.d_h_part + at * GH : f.d_x_part + at * GH, dp, GH);
             if (has_cell_state(C) && zoned_c)
                 for_lanes(H, [&](int64_t u, auto lanes) {

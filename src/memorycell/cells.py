@@ -166,4 +166,4 @@ CELLS: dict[str, Cell] = {
 
 
 def _normalise(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(a, a.shape[-1:], eps=1e-5) * gain + bias
+    return F.layer_norm(a, a.shape[-1:], gain, bias if bias.ndim else None, eps=1e-5)  # an absent bias is a scalar zero

@@ -200,6 +200,40 @@ def stream(
             forecaster.save(state, header=header)
 
 
+@app.command()
+def bench(
+    work: Annotated[str, typer.Argument(metavar="step|train", help="One live step, or one training step.")],
+    hidden: Annotated[
+        list[int] | None, typer.Option("--hidden", help="Sizes of the layer [default: 64 128 256 512].")
+    ] = None,
+    cell: Annotated[list[str] | None, typer.Option("--cell", help="Cells [default: lstm].")] = None,
+    precision: Annotated[list[str] | None, typer.Option("--precision", help="float32, bfloat16, int8 (step).")] = None,
+    peers: Annotated[
+        str, typer.Option("--peers", help="torch, onnxruntime, openvino, reference; with commas.")
+    ] = "torch",
+    batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences in a training step.")] = 64,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Their length.")] = 100,
+    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    plot: Annotated[Path | None, typer.Option("--plot", help="Write a page with the table and a picture.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Measure speed beside peers: outputs compared first, then timed in turns, medians."""
+    if work not in ("step", "train"):
+        raise UserError(f"bench {work}: expected step or train")
+    _check_writable(plot)
+    from memorycell import bench as benchmark
+
+    result = benchmark.run(
+        work, hidden or [64, 128, 256, 512], cell or ["lstm"], [p.strip() for p in peers.split(",") if p.strip()],
+        precision or ["float32"], batch=batch, steps=steps, threads=threads, say=_say,
+    )  # fmt: skip
+    if plot is not None:
+        benchmark.plot(result, plot)
+        _say(f"written: {plot}")
+    if as_json:
+        print(json.dumps(result))
+
+
 @data_app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """The data sets, their licences, and whether they are here."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import replace
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import torch
@@ -21,7 +22,7 @@ from memorycell.ops.call import Call
 engine: Any = None
 missing = ""
 try:
-    from memorycell import _native as engine  # type: ignore[no-redef]
+    engine = import_module("memorycell._native")
 except ImportError as error:  # no compiler when it was installed, or MEMORYCELL_ISA names what this processor lacks
     missing = f"the native engine is not here ({error}); install g++ or clang++ and install memorycell again"
 
@@ -151,8 +152,8 @@ class _Recurrence(torch.autograd.Function):
         )
         engine.forward(
             CELL_NUMBERS[call.cell], call.reverse, batch, steps, hidden, _threads(batch, steps, weight_hh),
-            _packed(weight_hh, walk.precision, transposed=False), _addresses(extras.get(n) for n in EXTRAS),
-            _addresses(arrays), *_shares(call),
+            _packed(weight_hh, walk.precision, transposed=False), addresses(extras.get(n) for n in EXTRAS),
+            addresses(arrays), *_shares(call),
         )  # fmt: skip
         ctx.walk, ctx.border = walk, border
         ctx.save_for_backward(x, weight_ih, bias, h_0, c_0, weight_hh, output, gates, cells, normalised, rstd, *used)
@@ -178,14 +179,15 @@ class _Recurrence(torch.autograd.Function):
         d_h = torch.empty_like(d_part) if call.cell in ("gru", "layernorm") else None
         d_h_0, d_c_0 = torch.empty_like(h_0), None if c_0 is None else torch.empty_like(c_0)
         threads = _threads(batch, steps, weight_hh)
-        sums = [output.new_zeros(threads, hidden) if call.cell == "layernorm" else None for _ in range(2)]
+        widths = (hidden, hidden, 4 * hidden, 4 * hidden)  # of gain_c, bias_c, gain_hh, bias_hh
+        sums = [output.new_zeros(threads, width) if call.cell == "layernorm" else None for width in widths]
         extras = dict(zip(USED.get(call.cell, ()), (value.detach().contiguous() for value in used), strict=True))
         arrays = (h_0, c_0, output, gates, cells, normalised, rstd, walk.lengths, ctx.border, *_masks(walk),
                   d_output, d_h_n, d_c_n, d_part, d_h, d_h_0, d_c_0, *sums)  # fmt: skip
         engine.backward(
             CELL_NUMBERS[call.cell], call.reverse, batch, steps, hidden, threads,
-            _packed(weight_hh, walk.precision, transposed=True), _addresses(extras.get(n) for n in EXTRAS),
-            _addresses(arrays), *_shares(call),
+            _packed(weight_hh, walk.precision, transposed=True), addresses(extras.get(n) for n in EXTRAS),
+            addresses(arrays), *_shares(call),
         )  # fmt: skip
         d_weight, d_h_sum = _outer(
             d_part if d_h is None else d_h, _before(output, h_0, ctx.border, walk), walk.precision
@@ -196,8 +198,8 @@ class _Recurrence(torch.autograd.Function):
         elif call.cell == "peephole":
             d_used = [_peephole_gradient(d_part, gates, _before(cells, c_0, ctx.border, walk))]
         elif call.cell == "layernorm":
-            gain_c, bias_c = (s.sum(0) for s in sums if s is not None)
-            d_used = [d_part.sum((0, 1)), (d_part * normalised).sum((0, 1)), gain_c, bias_c]
+            gain_c, bias_c, gain_hh, bias_hh = (s.sum(0) for s in sums if s is not None)
+            d_used = [bias_hh, gain_hh, gain_c, bias_c]
         d_x, d_weight_ih, d_bias = d_part, None, None
         if weight_ih is not None:
             d_weight_ih, d_bias = _outer(d_part, x, walk.precision)
@@ -295,13 +297,18 @@ def _packed(weight: Tensor, precision: str, *, transposed: bool) -> Any:
     found = _cache.get(key)
     if found is not None and found[0]() is weight and found[1] == (version, weight.data_ptr()):
         return found[2]
+    value = packed(weight, precision, transposed=transposed)
+    if isinstance(weight, torch.nn.Parameter):
+        _cache[key] = (weakref.ref(weight, lambda _: _cache.pop(key, None)), (version, weight.data_ptr()), value)
+    return value
+
+
+def packed(weight: Tensor, precision: str, *, transposed: bool = False) -> Any:
+    """A matrix [N, K], or its transpose, packed for the engine: a copy."""
     value = weight.detach().contiguous()
     rows, columns = value.shape
     sizes = (columns, rows, 1, columns) if transposed else (rows, columns, columns, 1)
-    packed = engine.Weight(value.data_ptr(), *sizes, PRECISIONS[precision])
-    if isinstance(weight, torch.nn.Parameter):
-        _cache[key] = (weakref.ref(weight, lambda _: _cache.pop(key, None)), (version, weight.data_ptr()), packed)
-    return packed
+    return engine.Weight(value.data_ptr(), *sizes, PRECISIONS[precision])
 
 
 def _threads(batch: int, steps: int, weight_hh: Tensor) -> int:
@@ -322,5 +329,6 @@ def _masks(walk: Walk) -> tuple[Tensor | None, ...]:
     return (*walk.masks, None, None)[:2]
 
 
-def _addresses(tensors: Any) -> list[int]:
+def addresses(tensors: Any) -> list[int]:
+    """Where they lie; 0 for None."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]

@@ -1,0 +1,383 @@
+"""Speed side by side: the same work by memorycell and by its peers, outputs compared first, timed in turns, medians.
+
+No time is given for a peer whose outputs differ by more than the stated tolerance. Beside each figure stands the floor:
+the weights' bytes over the bandwidth this machine reads them with, or the operations over its peak, both measured here
+in the same run.
+"""
+
+from __future__ import annotations
+
+import platform
+import statistics
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memorycell.cells import CELLS
+from memorycell.errors import UserError
+from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.ops import native
+from memorycell.ops.step import LayerStep
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "int8": 6e-2}
+"""Largest difference of an output (a hidden state, at most 1 in size) at which a speed is printed; of a gradient, times
+its largest value."""
+ROUNDS = 15
+PLAIN = ("lstm", "gru", "rnn")
+ONNX_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
+"""ONNX keeps the LSTM's blocks as i, o, f, g and the GRU's as z, r, n: where each of its blocks lies in torch's rows."""
+
+
+def run(
+    work: str, hidden: Sequence[int], cells: Sequence[str], peers: Sequence[str], precisions: Sequence[str], *,
+    batch: int = 64, steps: int = 100, threads: int = 1, say: Callable[[str], None] = lambda line: None,
+) -> dict[str, Any]:  # fmt: skip
+    """The JSON object of `memorycell bench step` and `memorycell bench train`."""
+    if native.engine is None:
+        raise UserError(f"bench: {native.missing}")
+    for name in cells:
+        if name not in CELLS:
+            raise UserError(f"--cell {name}: expected one of {', '.join(CELLS)}")
+    for name in precisions:
+        if name not in TOLERANCE:
+            raise UserError(f"--precision {name}: expected one of {', '.join(TOLERANCE)}")
+    for name in peers:
+        if name not in ("torch", "onnxruntime", "openvino", "reference"):
+            raise UserError(f"--peers {name}: expected torch, onnxruntime, openvino or reference")
+    if min(hidden, default=0) < 1:
+        raise UserError("--hidden: expected sizes of 1 or more")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        rows = []
+        for size in hidden:
+            for cell in cells:
+                for precision in precisions:
+                    if work == "step":
+                        row = _step(cell, size, precision, peers, say)
+                    else:
+                        if precision == "int8":
+                            raise UserError("bench train: int8 is for steps; float32 or bfloat16")
+                        row = _train(cell, size, precision, peers, batch, steps, say)
+                    rows.append(row)
+                    say(describe(row))
+    finally:
+        torch.set_num_threads(before)
+    return {"cpu": cpu_name(), "isa": native.engine.instruction_set(), "threads": threads, "rows": rows}
+
+
+def describe(row: dict[str, Any]) -> str:
+    """A row in words."""
+    text = f"{row['work']} {row['cell']} H={row['hidden']} B={row['batch']} {row['precision']}: {row['ours_us']:.1f} µs"
+    text += f" (floor {row['floor_us']:.1f})"
+    for name, peer in row["peers"].items():
+        text += (
+            f"; {name} {peer['us']:.1f} µs, {peer['ratio']:.2f}×" if "us" in peer else f"; {name}: {peer['refused']}"
+        )
+    return text
+
+
+def plot(result: dict[str, Any], path: Path) -> None:
+    """A page with the table as bars: how many times faster than each peer."""
+    from memorycell.files import write_atomically
+    from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
+
+    names = sorted({name for row in result["rows"] for name in row["peers"]})
+    fig = figure(420)
+    labels = [f"{row['cell']} {row['hidden']} {row['precision']}" for row in result["rows"]]
+    for name, colour in zip(names, (BLUE, ORANGE, GREEN, PURPLE), strict=False):
+        fig.add_bar(
+            x=labels,
+            y=[row["peers"].get(name, {}).get("ratio") for row in result["rows"]],
+            name=name,
+            marker_color=colour,
+        )
+    fig.add_hline(y=1, line={"color": GREY, "dash": "dash"})
+    fig.update_yaxes(title="times faster than the peer")
+    table = [["work", "ours, µs", "floor, µs", *(f"{n}, µs" for n in names)]]
+    for row, label in zip(result["rows"], labels, strict=True):
+        others = [f"{row['peers'][n]['us']:.1f}" if "us" in row["peers"].get(n, {}) else "–" for n in names]
+        table.append([f"{row['work']} {label}", f"{row['ours_us']:.1f}", f"{row['floor_us']:.1f}", *others])
+    lead = f"{result['cpu']}, {result['isa']}, {result['threads']} thread(s); outputs compared first, timed in turns, medians."
+    write_atomically(path, page("How fast, beside whom", lead, [Section("", table=table), Section("", figure=fig)]))
+
+
+# ---- one live step --------------------------------------------------------------------------------------------------
+
+
+def _step(cell: str, size: int, precision: str, peers: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+    torch.manual_seed(0)
+    layer = _layer(cell, size)
+    inputs = torch.randn(50, size)
+    ours = LayerStep(cell, layer.layer_parameters(0, ""), precision=precision)
+    mine = torch.stack([ours.one(x).clone() for x in inputs])
+    contenders: dict[str, Callable[[], Any]] = {"ours": lambda: ours.one(inputs[0])}
+    results = {}
+    for name in peers:
+        peer = _step_peer(name, cell, layer)
+        if isinstance(peer, str):
+            results[name] = {"refused": peer}
+            continue
+        theirs = np.stack([np.array(peer(x)) for x in inputs])
+        results[name] = _compare(mine.numpy(), theirs, precision)
+        if "refused" not in results[name]:
+            contenders[name] = partial(peer, inputs[0])
+    seconds = _in_turns(contenders, 0.004)
+    floor = ours.bytes_read / _bandwidth(ours.bytes_read)
+    return _row("step", cell, size, 1, precision, seconds, floor, results)
+
+
+def _step_peer(name: str, cell: str, layer: Recurrent) -> Any:
+    """A function x -> y that keeps its state between calls, or why there is none."""
+    size = layer.hidden_size
+    if name in ("torch", "reference"):
+        if name == "torch" and cell not in PLAIN:
+            return "has no such cell"
+        module = _torchs(layer) if name == "torch" else layer
+        options: dict[str, Any] = {} if name == "torch" else {"backend": "reference"}
+        state: list[Any] = [None]
+
+        def step(x: Tensor) -> Tensor:
+            with torch.inference_mode():
+                y, state[0] = module(x.view(1, 1, -1), state[0], **options)
+            return y[0, 0]
+
+        return step
+    if cell not in PLAIN:
+        return "has no such cell"
+    try:
+        model = _onnx(cell, layer)
+        if name == "onnxruntime":
+            import onnxruntime
+
+            limits = onnxruntime.SessionOptions()
+            limits.intra_op_num_threads = limits.inter_op_num_threads = torch.get_num_threads()
+            session = onnxruntime.InferenceSession(model, limits, providers=["CPUExecutionProvider"])
+
+            def call(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
+                return list(session.run(None, feed))
+        else:
+            import io
+
+            import openvino
+
+            core = openvino.Core()
+            settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+            request = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings).create_infer_request()
+
+            def call(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
+                return list(request.infer(feed).values())
+    except ModuleNotFoundError as error:
+        return f"not installed: pip install {error.name}"
+    names = ["h", "c"][: len(CELLS[cell].state)]
+    kept = {n: np.zeros((1, 1, size), np.float32) for n in names}
+
+    def step_onnx(x: Tensor) -> np.ndarray:
+        y, *states = call({"x": x.numpy()[None, None], **kept})
+        kept.update(zip(names, states, strict=True))
+        return y[0, 0, 0]
+
+    return step_onnx
+
+
+def _onnx(cell: str, layer: Recurrent) -> bytes:
+    """The layer as one ONNX operator with its state as inputs and outputs."""
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    size = layer.hidden_size
+    params = {n: p.detach().numpy() for n, p in layer.layer_parameters(0, "").items()}
+
+    def blocks(array: np.ndarray) -> np.ndarray:
+        parts = np.split(array, len(CELLS[cell].blocks))
+        return np.concatenate([parts[k] for k in ONNX_GATES[cell]])
+
+    bias = np.concatenate([blocks(params["bias_ih"]), blocks(params["bias_hh"])])
+    weights = {"W": blocks(params["weight_ih"])[None], "R": blocks(params["weight_hh"])[None], "B": bias[None]}
+    states = ["h", "c"][: len(CELLS[cell].state)]
+    options: Any = {"linear_before_reset": 1} if cell == "gru" else {}
+    node = helper.make_node(
+        cell.upper(), ["x", "W", "R", "B", "", *states], ["y", *(f"{s}_n" for s in states)], hidden_size=size, **options
+    )
+    info = helper.make_tensor_value_info
+    graph = helper.make_graph(
+        [node], cell,
+        [info("x", TensorProto.FLOAT, [1, 1, layer.input_size]), *(info(s, TensorProto.FLOAT, [1, 1, size]) for s in states)],
+        [info("y", TensorProto.FLOAT, [1, 1, 1, size]), *(info(f"{s}_n", TensorProto.FLOAT, [1, 1, size]) for s in states)],
+        [numpy_helper.from_array(np.ascontiguousarray(v), n) for n, v in weights.items()],
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.checker.check_model(model)
+    return bytes(model.SerializeToString())
+
+
+# ---- one training step ----------------------------------------------------------------------------------------------
+
+
+def _train(
+    cell: str, size: int, precision: str, peers: Sequence[str], batch: int, steps: int, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Forward and backward over [B, T, H], the weights changed before each, as an optimiser does."""
+    torch.manual_seed(0)
+    layer = _layer(cell, size)
+    x = torch.randn(batch, steps, size)
+    weigh = torch.randn(batch, steps, size)
+
+    def trainer(module: Any, half: bool = False, **options: Any) -> Callable[[], list[Tensor]]:
+        def once() -> list[Tensor]:
+            module.zero_grad(set_to_none=True)
+            with torch.no_grad():
+                for parameter in module.parameters():
+                    parameter.mul_(1.0)  # to the same value, but a new version: what was packed is packed again
+            own = x.detach().requires_grad_()
+            with torch.autocast("cpu", torch.bfloat16, enabled=half):
+                y = module(own, **options)[0]
+            (y * weigh).sum().backward()
+            assert own.grad is not None
+            return [y.detach(), own.grad, *(p.grad for p in module.parameters())]
+
+        return once
+
+    ours = trainer(layer, half=precision == "bfloat16", backend="native")
+    mine = ours()
+    contenders: dict[str, Callable[[], Any]] = {"ours": ours}
+    results: dict[str, Any] = {}
+    if cell not in PLAIN and size <= 1024:  # what a variant costs beside the plain cell
+        contenders["plain"] = trainer(_layer("lstm", size), half=precision == "bfloat16", backend="native")
+    traced = trainer(layer, half=precision == "bfloat16", backend="native", trace=True)
+    contenders["trace"] = traced
+    for name in peers:
+        if name == "torch" and cell in PLAIN:
+            theirs = trainer(_torchs(layer))
+        elif name == "reference" or name == "torch":
+            name, theirs = "reference", trainer(layer, backend="reference")
+        else:
+            results[name] = {"refused": "does not train"}
+            continue
+        differences = [_compare(a.numpy(), b.numpy(), precision) for a, b in zip(mine, theirs(), strict=True)]
+        results[name] = max(differences, key=lambda d: d["max_diff"])
+        if "refused" not in results[name]:
+            contenders[name] = theirs
+    seconds = _in_turns(contenders, 0.0)
+    blocks = len(CELLS[cell].blocks)
+    operations = 6 * 2 * batch * steps * blocks * size * size  # x and h products, twice again for each backward
+    row = _row("train", cell, size, batch, precision, seconds, operations / _peak(precision), results)
+    row["steps"] = steps
+    row["trace_ratio"] = seconds["trace"] / seconds["ours"]
+    if "plain" in seconds:
+        row["plain_ratio"] = seconds["ours"] / seconds["plain"]
+    return row
+
+
+# ---- what both share ------------------------------------------------------------------------------------------------
+
+
+def _layer(cell: str, size: int) -> Recurrent:
+    if cell == "gru":
+        return GRU(size, size, batch_first=True)
+    if cell.startswith("rnn"):
+        return RNN(size, size, batch_first=True, nonlinearity="relu" if cell == "rnn_relu" else "tanh")
+    layer = LSTM(size, size, batch_first=True, cell=cell)
+    if cell == "layernorm":
+        # Gains of 1 make the untrained layer chaotic: in 100 steps float32 rounding grows ten-thousandfold, in every
+        # implementation alike, and no two could be compared.
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                if name.startswith(("gain_ih", "gain_hh")):
+                    parameter.fill_(0.3)
+    return layer
+
+
+def _torchs(layer: Recurrent) -> torch.nn.Module:
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
+    theirs = kind(layer.input_size, layer.hidden_size, batch_first=True)
+    theirs.load_state_dict(layer.state_dict())
+    return theirs
+
+
+def _compare(ours: np.ndarray, theirs: np.ndarray, precision: str) -> dict[str, Any]:
+    """The largest difference, relative to values over one; refused past the tolerance."""
+    difference = float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(theirs).max())))
+    if not difference <= TOLERANCE[precision]:
+        return {"max_diff": difference, "refused": f"outputs differ by {difference:.2g}: no speed is given"}
+    return {"max_diff": difference}
+
+
+def _in_turns(contenders: dict[str, Callable[[], Any]], slice_s: float) -> dict[str, float]:
+    """Median seconds a call, everyone timed once a round; each for `slice_s` a round, one call at least."""
+    counts = {}
+    for name, call in contenders.items():
+        call()
+        began = time.perf_counter()
+        call()
+        counts[name] = max(1, int(slice_s / (time.perf_counter() - began)))
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, call in contenders.items():
+            count = counts[name]
+            began = time.perf_counter()
+            for _ in range(count):
+                call()
+            samples[name].append((time.perf_counter() - began) / count)
+    return {name: statistics.median(values) for name, values in samples.items()}
+
+
+def _row(
+    work: str,
+    cell: str,
+    size: int,
+    batch: int,
+    precision: str,
+    seconds: dict[str, float],
+    floor: float,
+    results: dict[str, Any],
+) -> dict[str, Any]:
+    for name, result in results.items():
+        if name in seconds:
+            result |= {"us": seconds[name] * 1e6, "ratio": seconds[name] / seconds["ours"]}
+    return {
+        "work": work, "cell": cell, "hidden": size, "batch": batch, "precision": precision,
+        "ours_us": seconds["ours"] * 1e6, "floor_us": floor * 1e6, "peers": results,
+    }  # fmt: skip
+
+
+def _bandwidth(size: int) -> float:
+    """Bytes a second at which one core reads so many bytes again and again."""
+    memory = torch.ones(max(size // 4, 1024))
+    repeats = max(1, 20_000_000 // size)
+    return max(
+        4 * len(memory) * repeats / _seconds(lambda: native.engine.read(memory.data_ptr(), len(memory), repeats))
+        for _ in range(5)
+    )
+
+
+def _peak(precision: str) -> float:
+    """Operations a second in registers, over the threads in use."""
+    number = native.PRECISIONS[precision]
+    rounds = 200_000
+    operations = native.engine.multiply_add(number, rounds)
+    fastest = min(_seconds(lambda: native.engine.multiply_add(number, rounds)) for _ in range(5))
+    return float(operations / fastest) * torch.get_num_threads()
+
+
+def _seconds(call: Callable[[], Any]) -> float:
+    began = time.perf_counter()
+    call()
+    return time.perf_counter() - began
+
+
+def cpu_name() -> str:
+    """The processor's name, as the system tells it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

@@ -339,25 +339,25 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
                 for (int64_t r0 = 0; r0 < group; r0 += ROWS) {
                     const int64_t rows = group - r0 < ROWS ? group - r0 : ROWS;
                     const uint32_t *strip = strip_words + r0 * words, *panel = panel_words + p * words * TILE;
-                    F acc[ROWS][NV];
-                    auto edge = [&](auto visit) { // every vector of the tile that lies in C
-                        for (int64_t r = 0; r < rows; r++)
-                            for (int j = 0; j < NV; j++) {
-                                const int64_t k = p * TILE + j * V, left_over = K - k;
-                                if (left_over > 0)
-                                    visit(c + (n0 + r0 + r) * K + k, acc[r][j], int(left_over < V ? left_over : V));
-                            }
-                    };
-                    memset(acc, 0, sizeof acc);
-                    if (m0)
-                        edge([](float *at, F &v, int n) { v = load(at, n); });
+                    F acc[ROWS][NV] = {}; // only ever indexed by constants, so that it stays in registers
                     if constexpr (half)
                         kernel_grouped<ROWS, 1, true>(strip, STRIP, panel, words, acc,
                                                       [](F s, U x, U b) { return dot_bfloat16(s, x, b); });
                     else
                         kernel_float32<ROWS, 1, true>(reinterpret_cast<const float *>(strip), STRIP,
                                                       reinterpret_cast<const float *>(panel), words, acc);
-                    edge([](float *at, F &v, int n) { store(at, v, n); });
+                    float *to = c + (n0 + r0) * K + p * TILE;
+                    for (int r = 0; r < ROWS; r++)
+                        for (int j = 0; j < NV; j++) {
+                            const int64_t here = K - p * TILE - j * V;
+                            if (r >= rows || here <= 0)
+                                continue;
+                            float *at = to + r * K + j * V;
+                            if (here >= V)
+                                store(at, m0 ? load(at) + acc[r][j] : acc[r][j]);
+                            else
+                                store(at, m0 ? load(at, int(here)) + acc[r][j] : acc[r][j], int(here));
+                        }
                 }
         }
     }

@@ -54,7 +54,7 @@ inline F exp(F x) {
     x = x < -87.0f ? splat(-87.0f) : x;
     const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
     F n = x * 1.44269504f + magic;
-    const I whole = bits<I>(n);
+    const U whole = bits<U>(n); // unsigned: what a NaN leaves here may wrap
     n -= magic;
     F r = x - n * 0.693359375f;
     r += n * 2.12194440e-4f;
@@ -64,7 +64,7 @@ inline F exp(F x) {
     p = p * r + 0.166665190058f;
     p = p * r + 0.49999993338f;
     p = p * r * r + r + 1.0f;
-    return p * bits<F>(I((whole + 127) << 23));
+    return p * bits<F>(U((whole + 127u) << 23));
 }
 
 inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }

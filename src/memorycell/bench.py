@@ -124,7 +124,7 @@ def _step(cell: str, size: int, precision: str, peers: Sequence[str], say: Calla
         if isinstance(peer, str):
             results[name] = {"refused": peer}
             continue
-        theirs = np.stack([np.array(peer(x)) for x in inputs])
+        theirs = torch.stack([torch.as_tensor(peer(x)) for x in inputs]).numpy()
         results[name] = _compare(mine.numpy(), theirs, precision)
         if "refused" not in results[name]:
             contenders[name] = partial(peer, inputs[0])

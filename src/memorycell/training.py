@@ -21,6 +21,7 @@ from memorycell.errors import UserError
 from memorycell.files import write_atomically
 from memorycell.model import Model
 from memorycell.modelfile import ModelFile
+from memorycell.ops import native
 from memorycell.state import State
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
 
@@ -84,6 +85,8 @@ def train(
     simple = problem.baselines("valid")
     best_simple = min(simple, key=lambda name: simple[name][task.primary])
     say(f"to beat on validation: {best_simple}, {task.primary} {simple[best_simple][task.primary]:.4g}")
+    if native.engine is None:
+        say(f"slower than it could be: {native.missing}")
     budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
     run = Run(problem, how, task.primary, out, simple[best_simple][task.primary], budget)
     info = {

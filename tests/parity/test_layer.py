@@ -351,17 +351,20 @@ def test_adopt_shares_parameters_and_keeps_outputs():
 
 def test_explain_says_which_and_why():
     layer = memorycell.LSTM(3, 4, batch_first=True)
-    assert memorycell.explain(layer, torch.zeros(1, 9, 3)).backend == "torch"
-    assert "single step" in memorycell.explain(layer, torch.zeros(1, 1, 3)).reason
-    assert "gates" in str(memorycell.explain(layer, trace=True))
-    assert "peephole" in memorycell.explain(memorycell.LSTM(3, 4, cell="peephole")).reason
+    assert "lstm" in str(memorycell.explain(layer, torch.zeros(1, 9, 3)))
+    assert memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64)).backend == "torch"
+    told = memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64), trace=True)
+    assert told.backend == "reference"
+    assert "gates" in told.reason
+    assert "float64" in told.reason
+    assert "peephole" in memorycell.explain(memorycell.LSTM(3, 4, cell="peephole", dtype=torch.float64)).reason
 
 
 def test_autocast_is_respected():
     layer = memorycell.LSTM(8, 8, batch_first=True)
     x = torch.randn(2, 5, 8)
     exact = layer(x)[0].detach()
-    for backend in ("reference", "torch"):
+    for backend in (None, "reference", "torch"):
         with torch.autocast("cpu", torch.bfloat16):
             output = layer(x, backend=backend)[0].detach()
         difference = float((output.float() - exact).abs().max())

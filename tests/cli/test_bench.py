@@ -1,0 +1,83 @@
+"""memorycell bench: the rows that programs read, the refusal to print a speed for other outputs, mistakes."""
+
+import json
+
+import pytest
+
+from memorycell import bench
+from memorycell.cli import app
+from memorycell.ops import native
+
+pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
+
+
+def command(capsys, *words: str) -> tuple[int, str, str]:
+    try:
+        app(list(words), prog_name="memorycell")
+        status = 0
+    except SystemExit as end:
+        status = int(end.code or 0)
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+@pytest.fixture(autouse=True)
+def few_rounds(monkeypatch):
+    monkeypatch.setattr(bench, "ROUNDS", 2)
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
+def test_step_rows(capsys, cell, tmp_path):
+    pytest.importorskip("onnxruntime")
+    status, out, _ = command(
+        capsys, "bench", "step", "--hidden", "12", "--cell", cell, "--precision", "float32", "--precision", "int8",
+        "--peers", "torch,onnxruntime,reference", "--plot", str(tmp_path / "p.html"), "--json",
+    )  # fmt: skip
+    assert status == 0
+    result = json.loads(out)
+    assert result["isa"] == native.engine.instruction_set()
+    assert [row["precision"] for row in result["rows"]] == ["float32", "int8"]
+    for row in result["rows"]:
+        assert set(row["peers"]) == {"torch", "onnxruntime", "reference"}
+        for peer in row["peers"].values():
+            assert peer["ratio"] == pytest.approx(peer["us"] / row["ours_us"])
+            assert peer["max_diff"] <= bench.TOLERANCE[row["precision"]]
+    assert "times faster" in (tmp_path / "p.html").read_text()
+
+
+def test_train_rows(capsys):
+    status, out, _ = command(
+        capsys, "bench", "train", "--hidden", "8", "--batch", "3", "--steps", "5", "--cell", "lstm", "--cell", "layernorm",
+        "--precision", "float32", "--precision", "bfloat16", "--peers", "torch", "--json",
+    )  # fmt: skip
+    assert status == 0
+    rows = json.loads(out)["rows"]
+    assert [list(row["peers"]) for row in rows] == [["torch"], ["torch"], ["reference"], ["reference"]]
+    assert all("us" in peer for row in rows for peer in row["peers"].values())
+
+
+def test_no_speed_for_other_outputs(capsys, monkeypatch):
+    monkeypatch.setitem(bench.TOLERANCE, "float32", 1e-12)
+    _, out, err = command(capsys, "bench", "step", "--hidden", "12", "--peers", "torch", "--json")
+    peer = json.loads(out)["rows"][0]["peers"]["torch"]
+    assert "us" not in peer
+    assert "no speed is given" in peer["refused"]
+    assert "no speed is given" in err
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["bench", "fly"], "step or train"),
+        (["bench", "step", "--hidden", "0"], "--hidden"),
+        (["bench", "step", "--cell", "elm"], "--cell elm"),
+        (["bench", "step", "--peers", "keras"], "--peers keras"),
+        (["bench", "step", "--precision", "int4"], "--precision int4"),
+        (["bench", "train", "--precision", "int8", "--hidden", "4"], "int8 is for steps"),
+    ],
+)
+def test_mistakes(capsys, words, told):
+    status, _, err = command(capsys, *words)
+    assert status == 2
+    assert told in err
+    assert err.count("\n") == 1

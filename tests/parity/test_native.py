@@ -1,0 +1,395 @@
+"""The native engine against the reference, on every instruction set this processor has: values, states, traces, gradients.
+
+Fresh memory is filled with NaN (torch's deterministic mode), so that nothing passes by luck.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+import memorycell
+from memorycell.cells import CELLS
+from memorycell.ops import native
+from memorycell.ops.step import LayerStep
+
+engine = native.engine
+pytestmark = pytest.mark.skipif(engine is None, reason=native.missing or "built")
+SETS = engine.instruction_sets() if engine else []
+CELL_NAMES = sorted(CELLS)
+SIZES = [(1, 1, 1), (1, 17, 7), (3, 17, 63), (33, 2, 65)]  # batch, steps, hidden
+OPTIONS = ["plain", "lengths", "reset", "lengths and reset", "zoneout", "zoneout training", "no bias"]
+
+
+@pytest.fixture(autouse=True)
+def poison():
+    """Uninitialised tensors hold NaN."""
+    torch.use_deterministic_algorithms(True)
+    yield
+    torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(params=SETS)
+def isa(request):
+    """Each instruction set in turn."""
+    engine.use(request.param)
+    yield request.param
+    engine.use(os.environ.get("MEMORYCELL_ISA") or SETS[0])
+
+
+def build(cell: str, inputs: int, hidden: int, **options):
+    """A layer with that cell, batch first, float32."""
+    kind = {"gru": memorycell.GRU, "rnn": memorycell.RNN, "rnn_relu": memorycell.RNN}.get(cell, memorycell.LSTM)
+    if cell == "rnn_relu":
+        options["nonlinearity"] = "relu"
+    elif kind is memorycell.LSTM:
+        options["cell"] = cell
+    return kind(inputs, hidden, batch_first=True, **options)
+
+
+def results(layer, x, hx, **options) -> list[torch.Tensor]:
+    """Output, final states and every gradient, for a loss that weighs every element; random numbers from one seed."""
+    x = x.detach().clone().requires_grad_()
+    hx = [h.detach().clone().requires_grad_() for h in hx]
+    torch.manual_seed(11)
+    output, final = layer(x, hx[0] if len(hx) == 1 else tuple(hx), **options)[:2]
+    values = [output, *([final] if isinstance(final, torch.Tensor) else final)]
+    generator = torch.Generator().manual_seed(7)
+    weights = [torch.randn(v.shape, generator=generator, dtype=torch.float32).to(v.dtype) for v in values]
+    loss = sum((v * w).sum() for v, w in zip(values, weights, strict=True))
+    return [v.detach() for v in values] + list(torch.autograd.grad(loss, [x, *hx, *layer.parameters()]))
+
+
+def difference(ours, theirs) -> float:
+    """The largest, relative to the largest value where that is over one; NaN counts as infinite."""
+    pairs = list(zip(ours, theirs, strict=True))
+    assert all(a.shape == b.shape for a, b in pairs)
+    worst = max(float((a.double() - b.double()).abs().max() / max(1.0, float(b.abs().max()))) for a, b in pairs)
+    return worst if worst == worst else float("inf")
+
+
+def situation(cell, option, batch, steps, hidden):
+    """(layer, x, states, options of the call)"""
+    torch.manual_seed(batch * 100 + steps * 10 + hidden)
+    settings = {"bias": False} if option == "no bias" else {}
+    settings |= {"zoneout": (0.3, 0.2)} if "zoneout" in option else {}
+    layer = build(cell, 5, hidden, bidirectional=True, **settings)
+    layer.train("training" in option)
+    call = {}
+    if "lengths" in option:
+        call["lengths"] = torch.randint(1, steps + 1, (batch,))
+    if "reset" in option:
+        call["reset"] = torch.rand(batch, steps) < 0.3
+    hx = [torch.randn(2, batch, hidden) for _ in CELLS[cell].state]
+    return layer, torch.randn(batch, steps, 5), hx, call
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_every_cell_and_option_as_the_reference(isa, cell, option):
+    for sizes in SIZES:
+        layer, x, hx, call = situation(cell, option, *sizes)
+        ours, theirs = (
+            results(layer, x, hx, backend="native", **call),
+            results(layer, x, hx, backend="reference", **call),
+        )
+        # One unit normalised alone: its variance is 1e-5, so that rounding is 300 times larger.
+        assert difference(ours, theirs) < (3e-5 if cell == "layernorm" else 2e-6), sizes
+        exact = results(layer.double(), x.double(), [h.double() for h in hx], backend="reference", **call)
+        if "training" not in option:  # the masks are drawn in the dtype's own numbers
+            assert difference(ours, exact) < (5e-5 if cell == "layernorm" else 5e-6), sizes
+
+
+@given(
+    cell=st.sampled_from(CELL_NAMES),
+    sizes=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(2, 40)),
+    option=st.sampled_from(OPTIONS),
+)
+def test_drawn_shapes(cell, sizes, option):
+    layer, x, hx, call = situation(cell, option, *sizes)
+    ours, theirs = results(layer, x, hx, backend="native", **call), results(layer, x, hx, backend="reference", **call)
+    assert difference(ours, theirs) < (1e-4 if cell == "layernorm" else 2e-6)
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_trace_and_its_gradients(isa, cell):
+    layer, x, hx, call = situation(cell, "lengths and reset", 3, 9, 7)
+    hx = hx[0] if len(hx) == 1 else tuple(hx)
+    found = []
+    for backend in ("native", "reference"):
+        own = x.clone().requires_grad_()
+        _, _, traces = layer(own, hx, trace=True, backend=backend, **call)
+        values = [value for trace in traces for _, value in sorted(trace.items())]
+        generator = torch.Generator().manual_seed(3)
+        loss = sum((v * torch.randn(v.shape, generator=generator)).sum() for v in values)
+        found.append([*(v.detach() for v in values), *torch.autograd.grad(loss, [own, *layer.parameters()])])
+    assert difference(*found) < 1e-5
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_second_derivatives(cell):
+    layer, x, hx, call = situation(cell, "reset", 2, 4, 3)
+    hx = hx[0] if len(hx) == 1 else tuple(hx)
+    found = []
+    for backend in ("native", "reference"):
+        own = x.clone().requires_grad_()
+        output = layer(own, hx, backend=backend, **call)[0]
+        (first,) = torch.autograd.grad(output.pow(2).sum(), own, create_graph=True)
+        found.append(torch.autograd.grad(first.pow(2).sum(), [own, *layer.parameters()], allow_unused=True))
+    pairs = [(a, b) for a, b in zip(*found, strict=True) if b is not None]
+    assert difference([a for a, _ in pairs], [b for _, b in pairs]) < 1e-4
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_bfloat16_products(isa, cell):
+    """Under autocast: float32 in and out, errors of the size of bfloat16's 8 bits, none of them lost."""
+    torch.manual_seed(0)
+    layer = build(cell, 33, 63)
+    with torch.no_grad():  # gains of one make layer normalisation amplify rounding step by step
+        for name, parameter in layer.named_parameters():
+            if name.startswith(("gain_ih", "gain_hh")):
+                parameter.fill_(0.3)
+    x, hx = torch.randn(7, 11, 33), [torch.randn(1, 7, 63) for _ in CELLS[cell].state]
+    exact = results(layer, x, hx, backend="native")
+    with torch.autocast("cpu", torch.bfloat16):
+        half = results(layer, x, hx, backend="native")
+    assert all(value.dtype == torch.float32 for value in half)
+    assert 1e-5 < difference(half, exact) < 0.05
+
+
+def test_functions_over_the_whole_float_range(isa):
+    """exp within 1 ulp (|x| < 87), sigmoid within 2.5, tanh within 1.5; infinities at their limits; NaN stays NaN."""
+    x = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
+    x = np.concatenate([x, np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 0.625, -0.625, 1e-38, 87, -87])])
+    with np.errstate(all="ignore"):
+        exact = {0: np.exp(x.astype(float)), 1: 1 / (1 + np.exp(-x.astype(float))), 2: np.tanh(x.astype(float))}
+    for function, bound in ((0, 1.0), (1, 2.5), (2, 1.5)):
+        y = np.full_like(x, 7.0)
+        engine.map(function, x.ctypes.data, y.ctypes.data, len(x))
+        inside = (np.abs(x) < 87) if function == 0 else ~np.isnan(x)
+        ulp = np.maximum(np.spacing(np.abs(exact[function][inside]).astype(np.float32)), np.float32(1.2e-38))
+        assert (np.abs(y[inside] - exact[function][inside]) / ulp).max() <= bound
+        assert np.isnan(y[np.isnan(x)]).all()
+
+
+def rounding(unit: float, count: int) -> float:
+    """What a sum of `count` products of normal numbers may be off by: the factors are rounded to `unit`, whose errors add
+    up like a random walk, and every partial sum, of size √k, is rounded to float32. Several standard deviations of both."""
+    return 8 * unit * count**0.5 + 4 * 2**-24 * count
+
+
+@pytest.mark.parametrize("precision", [0, 1, 2])
+def test_products(isa, precision):
+    """Against float64 on odd sizes, plus a bias; a row's bits are the same alone and in company."""
+    rng = np.random.default_rng(0)
+    for rows, columns, depth in ((1, 1, 1), (7, 63, 65), (33, 129, 5), (100, 65, 257)):
+        a, w = rng.normal(size=(rows, depth)).astype(np.float32), rng.normal(size=(columns, depth)).astype(np.float32)
+        bias = rng.normal(size=columns).astype(np.float32)
+        weight = engine.Weight(w.ctypes.data, columns, depth, depth, 1, precision)
+        whole, alone = np.full((rows, columns), np.nan, np.float32), np.full((rows, columns), np.nan, np.float32)
+        engine.product(weight, a.ctypes.data, rows, bias.ctypes.data, whole.ctypes.data, 2)
+        for row in range(rows):
+            engine.product(weight, a[row:].ctypes.data, 1, bias.ctypes.data, alone[row:].ctypes.data, 1)
+        assert np.array_equal(whole, alone)
+        exact = a.astype(float) @ w.T.astype(float) + bias
+        assert np.abs(whole - exact).max() < rounding((2**-24, 2**-8, 1 / 127)[precision], depth)
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_weight_gradients(isa, precision):
+    """left^T right and the sums of left, over several chunks of steps and odd sizes."""
+    rng = np.random.default_rng(0)
+    for batch, steps, rows, columns in ((1, 1, 1, 1), (5, 101, 63, 65), (3, 64, 49, 7)):
+        left = torch.from_numpy(rng.normal(size=(batch, steps, rows)).astype(np.float32))
+        right = torch.from_numpy(rng.normal(size=(batch, steps, columns)).astype(np.float32))
+        found, sums = native._outer(left, right, precision)
+        exact = left.flatten(0, 1).double().T @ right.flatten(0, 1).double()
+        unit = 2**-24 if precision == "float32" else 2**-8
+        assert float((found.double() - exact).abs().max()) < rounding(unit, batch * steps)
+        assert float((sums.double() - left.double().sum((0, 1))).abs().max()) < 1e-4
+
+
+def test_the_same_bits_on_one_thread_and_on_two():
+    layer, x, hx, _ = situation("lstm", "plain", 16, 40, 64)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = results(layer, x, hx, backend="native")
+        torch.set_num_threads(2)
+        assert native._threads(16, 40, layer.weight_hh_l0) == 2
+        two = results(layer, x, hx, backend="native")
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+# ---- one step -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("cell", CELL_NAMES)
+@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("bfloat16", 0.01), ("int8", 0.02)])
+def test_steps_are_the_whole_sequence(isa, cell, precision, bound):
+    for inputs, hidden in ((1, 2), (5, 63), (33, 64)):
+        torch.manual_seed(0)
+        layer = build(cell, inputs, hidden, zoneout=0.1).eval()
+        with torch.no_grad():
+            for name, parameter in layer.named_parameters():
+                if name.startswith(("gain_ih", "gain_hh")):
+                    parameter.fill_(0.3)
+        x = torch.randn(20, inputs)
+        whole = layer(x[None], backend="reference")[0][0].detach()
+        step = LayerStep(cell, layer.layer_parameters(0, ""), precision=precision, zoneout=layer.zoneout)
+        mine = torch.stack([step.one(row).clone() for row in x])
+        assert float((mine - whole).abs().max()) < bound * (20 if cell == "layernorm" and hidden == 2 else 1)
+        # Many sessions at once give the bits of one alone.
+        many = LayerStep(
+            cell, layer.layer_parameters(0, ""), precision=precision, zoneout=layer.zoneout, capacity=9, largest=7
+        )
+        slots = torch.tensor([3, 8, 0, 5, 1, 2, 7])
+        for k, row in enumerate(x):
+            y = many.many(slots, torch.cat([torch.randn(3, inputs), row[None], torch.randn(3, inputs)]))
+            assert torch.equal(y[3], mine[k])
+
+
+def test_two_threads_step_different_slots():
+    layer = build("lstm", 8, 32)
+    x = torch.randn(2, 300, 4, 8)
+
+    def run(shared: LayerStep, half: int, out: list) -> None:
+        slots = torch.arange(4) + 4 * half
+        out[half] = torch.stack([shared.many(slots, row) for row in x[half]])
+
+    def fresh() -> LayerStep:
+        return LayerStep("lstm", layer.layer_parameters(0, ""), capacity=8, largest=4)
+
+    alone, together = [None, None], [None, None]
+    shared = fresh()
+    for half in (0, 1):
+        run(shared, half, alone)
+    shared = fresh()
+    threads = [threading.Thread(target=run, args=(shared, half, together)) for half in (0, 1)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+
+
+def test_nan_goes_through_and_never_becomes_a_number():
+    for precision in ("float32", "bfloat16", "int8"):
+        step = LayerStep("lstm", build("lstm", 4, 6).layer_parameters(0, ""), precision=precision)
+        assert step.one(torch.tensor([1.0, float("nan"), 2.0, 3.0])).isnan().all()
+
+
+def raises(words: str):
+    return pytest.raises(ValueError, match=words)
+
+
+def test_mistakes_name_the_argument():
+    layer = build("lstm", 4, 6)
+    params = layer.layer_parameters(0, "")
+    step = LayerStep("lstm", params, capacity=3, largest=2)
+    with raises(r"x: expected \[4\] float32.*got \[5\]"):
+        step.one(torch.zeros(5))
+    with raises("float64"):
+        step.one(torch.zeros(4, dtype=torch.float64))
+    with raises("contiguous"):
+        step.one(torch.zeros(8)[::2])
+    with raises(r"slots: expected 0..2, got 3"):
+        step.many(torch.tensor([3]), torch.zeros(1, 4))
+    with raises(r"slots: expected 0..2, got -1"):
+        step.many(torch.tensor([-1]), torch.zeros(1, 4))
+    with raises(r"count: expected 1..2, got 3"):
+        step.many(torch.tensor([0, 1, 2]), torch.zeros(3, 4))
+    with raises("int64"):
+        step.many(torch.tensor([0.0]), torch.zeros(1, 4))
+    with raises("precision"):
+        LayerStep("lstm", params, precision="int4")
+    with raises("NaN"):
+        LayerStep("lstm", {**params, "weight_hh": params["weight_hh"] * float("nan")})
+    with raises("float64"):
+        LayerStep("lstm", {name: p.double() for name, p in params.items()})
+    with raises("out of range"):
+        engine.Weight(0, 2**40, 2**40, 1, 1, 0)
+    with raises("projection"):
+        memorycell.LSTM(4, 6, proj_size=2, batch_first=True)(torch.zeros(1, 2, 4), backend="native")
+    with raises("float64"):
+        build("lstm", 4, 6).double()(torch.zeros(1, 2, 4).double(), backend="native")
+    noncontiguous = torch.randn(4, 9, 2).transpose(0, 2)  # [2, 9, 4]: laid out otherwise, but right
+    torch.testing.assert_close(layer(noncontiguous, backend="native")[0], layer(noncontiguous.contiguous())[0])
+
+
+def test_weights_that_change_are_packed_again():
+    layer = build("lstm", 4, 6)
+    x = torch.randn(1, 3, 4)
+    before = layer(x, backend="native")[0]
+    with torch.no_grad():
+        layer.weight_hh_l0.mul_(2)
+    changed = layer(x, backend="native")[0]
+    assert not torch.equal(before, changed)
+    torch.testing.assert_close(changed, layer(x, backend="reference")[0])
+    layer.load_state_dict({name: p * 0.5 for name, p in layer.state_dict().items()})
+    torch.testing.assert_close(layer(x, backend="native")[0], layer(x, backend="reference")[0])
+
+
+# ---- which engine ---------------------------------------------------------------------------------------------------
+
+
+def explained(**environment: str) -> str:
+    program = "import memorycell; print(memorycell.explain(memorycell.LSTM(2, 3)))"
+    words = [sys.executable, "-c", program]
+    return subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=True).stdout
+
+
+def test_the_instruction_set_can_be_forced_and_is_told():
+    for name in SETS:
+        assert f"({name})" in explained(MEMORYCELL_ISA=name)
+    told = explained(MEMORYCELL_ISA="sparc")
+    assert told.startswith("torch:")
+    assert "sparc" in told
+    assert "this processor has" in told
+
+
+def test_without_the_engine_everything_still_runs(monkeypatch):
+    layer, x, hx, _ = situation("lstm", "plain", 3, 5, 7)
+    with_engine = results(layer, x, hx)
+    monkeypatch.setattr(native, "engine", None)
+    monkeypatch.setattr(native, "missing", "the native engine is not here (no compiler); install g++ or clang++")
+    assert difference(results(layer, x, hx), with_engine) < 2e-6
+    assert memorycell.explain(layer).backend == "torch"
+    assert "install g++" in memorycell.explain(layer).reason
+    assert memorycell.explain(layer, torch.zeros(1, 1, 5)).backend == "reference"
+
+
+@pytest.mark.data
+def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_path):
+    """CRPS on the test part of the glucose forecaster with its recurrent part stepped in bfloat16 and in int8."""
+    from memorycell import modelfile, training
+    from memorycell.tasks import TASKS
+    from memorycell.tasks.forecast import ForecastSettings, reopen
+    from memorycell.tasks.task import TrainSettings
+
+    torch.use_deterministic_algorithms(False)
+    path = tmp_path / "g.safetensors"
+    training.train(TASKS["forecast"], "glucose", ForecastSettings(), TrainSettings(epochs=6), path)
+    file = modelfile.load(path)
+    problem = reopen(None, file)
+    at = problem.at("test")
+    model, x = file.model, torch.from_numpy(problem.inputs[at[0] - 2000 :])
+    scores = {}
+    for precision in ("float32", "bfloat16", "int8"):
+        step = LayerStep("lstm", model.recurrent.layer_parameters(0, ""), precision=precision)
+        hidden = torch.stack([step.one(row).clone() for row in x])[None]
+        with torch.inference_mode():
+            window, _ = model._windows(x[None], model.initial_state().window, None)
+            quantiles = model.head(hidden, window, x[None, :, :1])[0].numpy()
+        scores[precision] = problem.measure(quantiles[at - at[0] + 2000], at)["crps"]
+    assert scores["float32"] == pytest.approx(problem.score(model, "test")["crps"], rel=1e-3)
+    for precision in ("bfloat16", "int8"):
+        assert abs(scores[precision] / scores["float32"] - 1) < 0.005, scores

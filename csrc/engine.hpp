@@ -24,7 +24,7 @@ struct Packed {
     int64_t rows = 0, columns = 0; // N, K
     Precision precision = Precision::float32;
     void *data = nullptr;
-    float *scale = nullptr; // int8: [N] the value of one unit of a row's weights
+    float *scale = nullptr; // int8: [N, padded to whole panels] the value of one unit of a row's weights
     int32_t *sum = nullptr; // int8: [N] the sum of a row's weights, to undo the offset of the activations
 };
 

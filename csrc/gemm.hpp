@@ -34,7 +34,7 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
     const int64_t N = packed.rows, K = packed.columns, D = depth(K, packed.precision);
     auto at = [&](int64_t n, int64_t k) { return n < N && k < K ? w[n * row_stride + k * column_stride] : 0.0f; };
     if (packed.precision == Precision::int8)
-        for (int64_t n = 0; n < N; n++) {
+        for (int64_t n = 0; n < panels(N) * TILE; n++) {
             float largest = 0;
             for (int64_t k = 0; k < K; k++)
                 largest = largest > __builtin_fabsf(at(n, k)) ? largest : __builtin_fabsf(at(n, k));
@@ -116,8 +116,8 @@ inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
     for_lanes(K, [&](int64_t u, auto lanes) {
         const F v = lanes.load(a + u) * inverse + magic; // the whole number is in the low bits
         const I q = bits<I>(v) - 0x4B400000 + 128;
-        for (int k = 0; k < lanes.n; k++)
-            out[u + k] = uint8_t(q[k]);
+        const Bytes narrow = __builtin_convertvector(q, Bytes);
+        memcpy(out + u, &narrow, lanes.n);
     });
     for (int64_t k = K; k < D; k++)
         out[k] = 128; // meets weights of zero
@@ -201,10 +201,9 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
             const int64_t n = panel * TILE + j * V;
             if (n >= N)
                 break;
-            const int here = int(N - n < V ? N - n : V);
-            I offset{};
-            memcpy(&offset, w.sum + n, here * sizeof(int32_t));
-            const F scale = load(w.scale + n, here);
+            I offset; // both are padded to whole panels
+            memcpy(&offset, w.sum + n, sizeof offset);
+            const F scale = load(w.scale + n);
             for (int r = 0; r < R; r++)
                 out[r][j] = __builtin_convertvector(sums[r][j] - offset * 128, F) * scale * a_scale[r];
         }
@@ -214,7 +213,7 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
         if (n >= N)
             break;
         const int here = int(N - n < V ? N - n : V);
-        const F add = bias ? load(bias + n, here) : splat(0);
+        const F add = !bias ? splat(0) : here == V ? load(bias + n) : load(bias + n, here);
         for (int r = 0; r < R; r++)
             here == V ? store(c + r * ldc + n, out[r][j] + add) : store(c + r * ldc + n, out[r][j] + add, here);
     }

@@ -63,27 +63,27 @@ static float read(const float *p, int64_t count, int64_t repeats) {
         total += a;
     return sum(total);
 }
-static int64_t multiply_add(Precision precision, int64_t repeats) {
-    constexpr int count = 3 * NV; // independent sums, enough to hide the latency of one
-    F acc[count] = {};
-    I whole[count] = {};
-    U a = U{} + 0x3f803f80u, b = a; // ones as float32 and as bfloat16: never denormal
+template <class Sum, class Dot> static int64_t repeat_dot(int64_t repeats, int64_t each, Dot dot) {
+    Sum acc[ROWS * NV] = {}; // independent sums, as many as the products have
+    U a = U{} + 0x3f803f80u; // ones as float32 and as bfloat16: never denormal
     for (int64_t k = 0; k < repeats; k++) {
         for (int i = 0; i < 16; i++)
-            for (int j = 0; j < count; j++)
-                if (precision == Precision::float32)
-                    acc[j] += bits<F>(a) * bits<F>(b);
-                else if (precision == Precision::bfloat16)
-                    acc[j] = dot_bfloat16(acc[j], a, b);
-                else
-                    whole[j] = dot_int8(whole[j], a, bits<I>(b));
+            for (Sum &sum : acc)
+                sum = dot(sum, a, a);
         asm volatile("" : "+m"(a)); // keeps the loops from being folded
     }
-    float used = 0;
-    for (int j = 0; j < count; j++)
-        used += acc[j][0] + float(whole[j][0]);
-    asm volatile("" : : "r"(&used) : "memory");
-    return repeats * 16 * count * V * (precision == Precision::float32 ? 2 : precision == Precision::bfloat16 ? 4 : 8);
+    Sum total{};
+    for (Sum &sum : acc)
+        total += sum;
+    asm volatile("" : : "r"(&total) : "memory");
+    return repeats * 16 * ROWS * NV * V * each;
+}
+static int64_t multiply_add(Precision precision, int64_t repeats) {
+    if (precision == Precision::float32)
+        return repeat_dot<F>(repeats, 2, [](F s, U a, U b) { return s + bits<F>(a) * bits<F>(b); });
+    if (precision == Precision::bfloat16)
+        return repeat_dot<F>(repeats, 4, [](F s, U a, U b) { return dot_bfloat16(s, a, b); });
+    return repeat_dot<I>(repeats, 8, [](I s, U a, U b) { return dot_int8(s, a, bits<I>(b)); });
 }
 
 } // namespace MEMORYCELL_ISA

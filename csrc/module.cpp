@@ -80,7 +80,8 @@ struct Weight {
         data = Block(engine->packed_bytes(rows, columns, packed.precision));
         packed.data = data.get();
         if (packed.precision == Precision::int8) {
-            scale = Block(rows * sizeof(float)), sum = Block(rows * sizeof(int32_t));
+            const int64_t padded = (rows + 63) / 64 * 64; // to whole panels of the widest instruction set
+            scale = Block(padded * sizeof(float)), sum = Block(padded * sizeof(int32_t));
             packed.scale = static_cast<float *>(scale.get()), packed.sum = static_cast<int32_t *>(sum.get());
         }
         nb::gil_scoped_release release;

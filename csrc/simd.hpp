@@ -23,6 +23,7 @@ constexpr int V = MEMORYCELL_WIDTH;
 typedef float F __attribute__((vector_size(V * 4), may_alias));
 typedef int32_t I __attribute__((vector_size(V * 4), may_alias));
 typedef uint32_t U __attribute__((vector_size(V * 4), may_alias));
+typedef uint8_t Bytes __attribute__((vector_size(V), may_alias));
 
 inline F splat(float x) { return x - F{}; }
 inline I splat_int(int32_t x) { return x - I{}; }

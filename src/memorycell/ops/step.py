@@ -46,7 +46,8 @@ class LayerStep:
         self.hidden_size = weight_hh.shape[1]
         self.h = torch.zeros(capacity, self.hidden_size)
         self.c = torch.zeros(capacity, self.hidden_size) if "c" in CELLS[cell].state else None
-        self._y = torch.zeros(largest, self.hidden_size)
+        self._y = torch.zeros(self.hidden_size)
+        self._address = self._y.data_ptr()
         zero = torch.zeros(rows)
         bias_ih, bias_hh = (params[n].detach() + zero for n in ("bias_ih", "bias_hh"))
         bias = bias_ih if cell in ("gru", "layernorm") else bias_ih + bias_hh
@@ -69,9 +70,8 @@ class LayerStep:
             raise ValueError(
                 f"x: expected [{self.input_size}] float32 on the CPU, contiguous; got {list(x.shape)} {x.dtype} {x.device}"
             )
-        y = self._y
-        self._stepper.one(x.data_ptr(), y.data_ptr())
-        return y[0]
+        self._stepper.one(x.data_ptr(), self._address)
+        return self._y
 
     def many(self, slots: Tensor, x: Tensor) -> Tensor:
         """Step the sessions `slots` [n] int64, each at most once: x [n, I] -> y [n, H], new at every call."""

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from memorycell.cells import CELLS, Params, Tensors
 from memorycell.ops import native, reference, torch_kernels
-from memorycell.ops.call import Call
+from memorycell.ops.call import Call, Inputs
 
 BACKENDS = ("reference", "torch", "native")
 
@@ -75,7 +75,7 @@ def recurrence(
     if reset is not None and lengths is not None:
         reset = reset & (torch.arange(x.shape[1], device=x.device) < lengths[:, None])  # nothing begins in padding
     run = {"reference": reference.run, "torch": torch_kernels.run, "native": native.run}[choice.backend]
-    return Result(*run(call, x, params, state, lengths, reset, _zoneout_masks(call, x, state)))
+    return Result(*run(call, Inputs(x, params, state, lengths, reset, _zoneout_masks(call, x, state))))
 
 
 def _zoneout_masks(call: Call, x: Tensor, state: Tensors) -> Tensors:

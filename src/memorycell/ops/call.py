@@ -1,6 +1,13 @@
 """What a backend is asked to run."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from memorycell.cells import Params, Tensors
 
 
 @dataclass(frozen=True)
@@ -16,3 +23,17 @@ class Call:
     zoneout: tuple[float, float] = (0.0, 0.0)
     training: bool = False
     trace: bool = False
+
+
+class Inputs(NamedTuple):
+    """The numbers of a recurrence; shapes as in `memorycell.ops.recurrence`.
+
+    masks   zoneout in training: 1 where a unit keeps its old value at a step, [B, T, H] for h and for c; else empty
+    """
+
+    x: Tensor
+    params: Params
+    state: Tensors
+    lengths: Tensor | None
+    reset: Tensor | None
+    masks: Tensors

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.cells import CELLS, Params, Tensors
+from memorycell.cells import CELLS, Tensors
 from memorycell.ops import reference
-from memorycell.ops.call import Call
+from memorycell.ops.call import Call, Inputs
 
 engine: Any = None
 missing = ""
@@ -61,16 +61,9 @@ def obstacle(*, device: str, dtype: torch.dtype, projected: bool, cell: str) -> 
     return None
 
 
-def run(
-    call: Call,
-    x: Tensor,
-    params: Params,
-    state: Tensors,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    masks: Tensors,
-) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
-    """See `memorycell.ops.recurrence` for shapes. Under autocast to bfloat16 products are in bfloat16, all else float32."""
+def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+    """(output, final state, trace). Under autocast to bfloat16 products are in bfloat16, all else in float32."""
+    x, params, state, lengths, reset, masks = given
     cell = CELLS[call.cell]
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
     with torch.autocast("cpu", enabled=False):

@@ -8,19 +8,12 @@ import torch
 from torch import Tensor
 
 from memorycell.cells import CELLS, Params, Tensors
-from memorycell.ops.call import Call
+from memorycell.ops.call import Call, Inputs
 
 
-def run(
-    call: Call,
-    x: Tensor,
-    params: Params,
-    state: Tensors,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    masks: Tensors,
-) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
-    """See `memorycell.ops.recurrence` for shapes."""
+def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+    """(output, final state, trace)."""
+    x, params, state, lengths, reset, masks = given
     cell = CELLS[call.cell]
     steps = x.shape[1]
     inside = None if lengths is None else torch.arange(steps, device=x.device) < lengths[:, None]

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from memorycell.cells import Params, Tensors
-from memorycell.ops.call import Call
+from memorycell.ops.call import Call, Inputs
 
 KERNELS: dict[str, Any] = {
     "lstm": torch._VF.lstm,
@@ -36,16 +36,9 @@ def obstacle(call: Call, *, lengths: bool, reset: bool) -> str | None:
     return None
 
 
-def run(
-    call: Call,
-    x: Tensor,
-    params: Params,
-    state: Tensors,
-    lengths: Tensor | None,
-    reset: Tensor | None,
-    masks: Tensors,
-) -> tuple[Tensor, Tensors, None]:
-    """See `memorycell.ops.recurrence` for shapes."""
+def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, None]:
+    """(output, final state, no trace)."""
+    x, params, state, lengths, reset, _ = given
     turn = None
     if call.reverse:
         turn = _turn(x.shape[1], lengths, x.device)

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(engine is None, reason=native.missing or "built"
 SETS = engine.instruction_sets() if engine else []
 CELL_NAMES = sorted(CELLS)
 SIZES = [(1, 1, 1), (1, 17, 7), (3, 17, 63), (33, 2, 65)]  # batch, steps, hidden
-OPTIONS = ["plain", "lengths", "reset", "lengths and reset", "zoneout", "zoneout training", "no bias"]
+OPTIONS = ["plain", "lengths", "reset", "lengths and reset", "zoneout", "zoneout training", "no bias", "projected"]
 
 
 @pytest.fixture(autouse=True)
@@ -79,14 +79,16 @@ def situation(cell, option, batch, steps, hidden):
     torch.manual_seed(batch * 100 + steps * 10 + hidden)
     settings = {"bias": False} if option == "no bias" else {}
     settings |= {"zoneout": (0.3, 0.2)} if "zoneout" in option else {}
+    projected = "projected" in option and cell in ("lstm", "peephole", "coupled") and hidden > 1
+    settings |= {"proj_size": (hidden + 1) // 2} if projected else {}
     layer = build(cell, 5, hidden, bidirectional=True, **settings)
     layer.train("training" in option)
     call = {}
-    if "lengths" in option:
+    if "lengths" in option or projected:
         call["lengths"] = torch.randint(1, steps + 1, (batch,))
-    if "reset" in option:
+    if "reset" in option or projected:
         call["reset"] = torch.rand(batch, steps) < 0.3
-    hx = [torch.randn(2, batch, hidden) for _ in CELLS[cell].state]
+    hx = [torch.randn_like(s) for s in layer.initial_state(batch)]
     return layer, torch.randn(batch, steps, 5), hx, call
 
 
@@ -318,7 +320,7 @@ def test_mistakes_name_the_argument():
     with raises("out of range"):
         engine.Weight(0, 2**40, 2**40, 1, 1, 0)
     with raises("projection"):
-        memorycell.LSTM(4, 6, proj_size=2, batch_first=True)(torch.zeros(1, 2, 4), backend="native")
+        memorycell.LSTM(4, 6, proj_size=2, batch_first=True, zoneout=0.1)(torch.zeros(1, 2, 4), backend="native")
     with raises("float64"):
         build("lstm", 4, 6).double()(torch.zeros(1, 2, 4).double(), backend="native")
     noncontiguous = torch.randn(4, 9, 2).transpose(0, 2)  # [2, 9, 4]: laid out otherwise, but right

@@ -143,6 +143,20 @@ def test_several_targets_and_groups(hourly, tmp_path):
     assert file.model.config.targets == 2
 
 
+def test_groups_without_a_clock_are_evaluated_on_their_own_test_parts(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{g},{np.sin(k / 3) + rng.normal() / 9:.4f}" for g in "ab" for k in range(300)]
+    (tmp_path / "g.csv").write_text("g,y\n" + "\n".join(rows))
+    settings = replace(SMALL, group="g")
+    training.train(
+        TASKS["forecast"], str(tmp_path / "g.csv"), settings, TrainSettings(epochs=1), tmp_path / "m.safetensors"
+    )
+    problem = reopen(None, modelfile.load(tmp_path / "m.safetensors"))
+    at = problem.at("test")
+    assert (at % 300 >= 255).all()
+    assert set(problem.series.group[at]) == {0, 1}
+
+
 def test_months_and_rows_without_a_clock(tmp_path):
     lines = ["month,y"] + [
         f"{2000 + k // 12}-{k % 12 + 1:02d}-01,{100 + 10 * np.sin(k * np.pi / 6) + k % 5}" for k in range(160)

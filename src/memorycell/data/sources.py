@@ -52,7 +52,8 @@ SOURCES = {
     for source in (
         Source(
             "glucose",
-            "a continuous glucose monitor: one person, 200 days of 2010, a reading every five minutes, with gaps (mg/dl)",
+            "a continuous glucose monitor: one person, 200 days of 2010, a reading every five minutes, with gaps (mg/dl); "
+            "a demonstration, not medical advice",
             "public domain",
             "Bokeh sample data (bokeh.sampledata.glucose)",
             package=("bokeh_sampledata", "_data/CGM.csv.gz", "bokeh-sampledata"),

@@ -105,7 +105,7 @@ def choose(
     obstacles = {
         "reference": None,
         "torch": torch_kernels.obstacle(call, lengths=lengths, reset=reset),
-        "native": native.obstacle(device=device, dtype=dtype, projected=projected, cell=call.cell),
+        "native": native.obstacle(call, device=device, dtype=dtype, projected=projected),
     }
     if backend is None:
         return _pick(call, obstacles, steps, device)

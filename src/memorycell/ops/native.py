@@ -46,8 +46,9 @@ class Walk(NamedTuple):
     masks: Tensors
 
 
-def obstacle(*, device: str, dtype: torch.dtype, projected: bool, cell: str) -> str | None:
+def obstacle(call: Call, *, device: str, dtype: torch.dtype, projected: bool) -> str | None:
     """Why the engine cannot run this, or None."""
+    cell = call.cell
     if engine is None:
         return missing
     if cell not in CELL_NUMBERS:
@@ -56,8 +57,8 @@ def obstacle(*, device: str, dtype: torch.dtype, projected: bool, cell: str) -> 
         return f"the native engine runs on the CPU, not on {device}"
     if dtype != torch.float32:
         return f"the native engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
-    if projected:
-        return "the native engine has no projection (proj_size)"
+    if projected and (cell == "layernorm" or any(call.zoneout)):
+        return "the native engine has no projection (proj_size) with layer normalisation or zoneout"
     return None
 
 
@@ -71,27 +72,53 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] |
             inside = torch.arange(x.shape[1]) < lengths[:, None]
             x = x.masked_fill(~inside[..., None], 0.0)
         weight_ih, bias = params["weight_ih"], params["bias_ih"]
+        weight_hh, h_0 = params["weight_hh"], state[0].float()
         product: tuple[Tensor, Tensor | None, Tensor | None]
         if call.cell == "layernorm":  # its input is normalised ahead, with autograd of its own
             product = (cell.ahead(F.linear(x.float(), weight_ih), params), None, None)
         else:
             ahead = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
             product = (x.float(), weight_ih, ahead)
+        if "weight_hr" in params:
+            product = (_with_first_product(call, product, h_0 @ weight_hh.T, lengths, reset), None, None)
+            weight_hh, h_0 = weight_hh @ params["weight_hr"], h_0.new_zeros(len(h_0), params["weight_hr"].shape[1])
         walk = Walk(call, "bfloat16" if half else "float32", lengths, reset, masks)
         used = [params[name] for name in USED.get(call.cell, ())]
-        used = [
-            value if value.ndim else value.expand(len(weight_ih)) for value in used
-        ]  # an absent bias is a scalar zero
+        used = [v if v.ndim else v.expand(len(weight_ih)) for v in used]  # an absent bias is a scalar zero
         c_0 = state[1] if len(state) > 1 else None
-        output, h_n, c_n, gates, cells = _Recurrence.apply(
-            walk, *product, state[0].float(), c_0, params["weight_hh"], *used
-        )
+        output, h_n, c_n, gates, cells = _Recurrence.apply(walk, *product, h_0, c_0, weight_hh, *used)
+        if "weight_hr" in params:
+            output, h_n = F.linear(output, params["weight_hr"]), F.linear(h_n, params["weight_hr"])
     trace = None
     if call.trace:
         trace = {name: gates[:, :, k] for k, name in enumerate(cell.gates)} | {"h": output}
         if c_0 is not None:
             trace["c"] = cells
     return output, (h_n,) if c_0 is None else (h_n, c_n), trace
+
+
+def _with_first_product(
+    call: Call,
+    product: tuple[Tensor, Tensor | None, Tensor | None],
+    first: Tensor,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+) -> Tensor:
+    """x_part with W_hh h_0 added where each row begins, so that the walk can begin at zero.
+
+    With a projection h = W_hr m the walk goes over m: W_hh h_{t-1} = (W_hh W_hr) m_{t-1}, and only h_0 has no m.
+    """
+    x, weight_ih, bias = product
+    assert weight_ih is not None
+    x_part = F.linear(x, weight_ih, bias)
+    batch, steps, columns = x_part.shape
+    begin = torch.zeros(batch, dtype=torch.int64)
+    if call.reverse:
+        begin = begin + steps - 1 if lengths is None else lengths - 1
+    border = reference.borders(reset, call.reverse)
+    if border is not None:
+        first = first.masked_fill(border.gather(1, begin[:, None]), 0.0)
+    return x_part.scatter_add(1, begin[:, None, None].expand(batch, 1, columns), first[:, None])
 
 
 class _Recurrence(torch.autograd.Function):

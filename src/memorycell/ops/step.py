@@ -7,6 +7,7 @@ from torch import Tensor
 
 from memorycell.cells import CELLS, Params
 from memorycell.ops import native
+from memorycell.ops.call import Call
 
 
 class LayerStep:
@@ -33,11 +34,9 @@ class LayerStep:
         zoneout: tuple[float, float] = (0.0, 0.0),
     ) -> None:
         weight_ih, weight_hh = (params[n].detach().contiguous() for n in ("weight_ih", "weight_hh"))
-        obstacle = native.obstacle(
-            device=weight_hh.device.type, dtype=weight_hh.dtype, projected="weight_hr" in params, cell=cell
-        )
-        if obstacle:
-            raise ValueError(f"step: {obstacle}")
+        obstacle = native.obstacle(Call(cell), device=weight_hh.device.type, dtype=weight_hh.dtype, projected=False)
+        if obstacle or "weight_hr" in params:
+            raise ValueError(f"step: {obstacle or 'no projection (proj_size)'}")
         if precision not in native.PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(native.PRECISIONS)}, got {precision!r}")
         if not bool(weight_ih.isfinite().all() and weight_hh.isfinite().all()):

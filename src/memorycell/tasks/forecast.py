@@ -17,7 +17,7 @@ from memorycell.data.batches import Batch, lanes
 from memorycell.data.series import Series, SeriesCodec, detect, fit_scaling
 from memorycell.data.sources import locate
 from memorycell.data.tables import read_table
-from memorycell.errors import DataError
+from memorycell.errors import DataError, ModelFileError
 from memorycell.model import Model, ModelConfig
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval
@@ -231,24 +231,34 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
 
 def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
     """The same for a trained model. Its own data: the held-out test part. Other data: all but the span it learnt from."""
-    settings = ForecastSettings(**file.info["settings"])
+    try:
+        settings = ForecastSettings(**file.info["settings"])
+        begin, end = int(file.info["split"]["train"][0]), int(file.info["split"]["test"][0])
+        naive_error, fingerprint = float(file.info["naive_error"]), str(file.info["fingerprint"])
+        methods = restored(
+            {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}, settings.season or 1
+        )
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise ModelFileError(
+            f"the model file's description of its training is not whole ({error!r}); train it anew"
+        ) from None
     path, source = locate(data or str(file.info["data"]))
     where = source.name if source else str(path)
     series = file.codec.read(read_table(path), where)
-    cuts = file.info["split"]
-    test = (series.time >= cuts["test"][0]) | (series.time < cuts["train"][0])
-    same = series.fingerprint() == file.info["fingerprint"]
-    if not same and file.codec.time is None:
-        test[:] = True  # no clock: nothing tells whether a row was learnt from
+    same = series.fingerprint() == fingerprint
+    if same:
+        test = _split(file.codec, series, settings, where) == 2
+    elif file.codec.time is None:
+        test = np.ones(len(series), bool)  # no clock: nothing tells whether a row was learnt from
+    else:
+        test = (series.time >= end) | (series.time < begin)
     problem = ForecastProblem(where, series, file.codec, settings, np.where(test, 2, -1))
     if len(problem.at("test")) == 0:
         raise DataError(
             f"{where}: nothing to evaluate: no row lies outside the time the model learnt from, or the series is shorter "
             f"than {settings.horizon} steps"
         )
-    problem.naive_error = float(file.info["naive_error"])
-    arrays = {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}
-    problem.methods = restored(arrays, settings.season or 1)
+    problem.naive_error, problem.methods = naive_error, methods
     which = "of the held-out test part" if same else "outside the time it learnt from"
     problem.notes = [f"scored: {len(problem.at('test')):,} forecasts {which}"]
     return problem

@@ -198,7 +198,11 @@ class Stepper {
         s.count = count, s.slots = pointer<int64_t>(slots);
         s.x = pointer<float>(x), s.y = pointer<float>(y);
         nb::gil_scoped_release release;
-        Block own(bytes_); // the shared scratch is for `one`, which holds the GIL
+        // The shared scratch is for `one`, which holds the GIL; every thread keeps one of its own for calls like this.
+        thread_local Block own;
+        thread_local size_t size = 0;
+        if (size < bytes_)
+            own = Block(size = bytes_);
         s.scratch = own.get();
         engine_->step(s);
     }

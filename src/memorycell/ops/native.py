@@ -67,6 +67,7 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] |
     x, params, state, lengths, reset, masks = given
     cell = CELLS[call.cell]
     half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    precision = "bfloat16" if half else "float32"
     with torch.autocast("cpu", enabled=False):
         if lengths is not None:
             inside = torch.arange(x.shape[1]) < lengths[:, None]
@@ -75,14 +76,16 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] |
         weight_hh, h_0 = params["weight_hh"], state[0].float()
         product: tuple[Tensor, Tensor | None, Tensor | None]
         if call.cell == "layernorm":  # its input is normalised ahead, with autograd of its own
-            product = (cell.ahead(F.linear(x.float(), weight_ih), params), None, None)
+            product = (cell.ahead(_Product.apply(precision, x.float(), weight_ih), params), None, None)
         else:
             ahead = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
             product = (x.float(), weight_ih, ahead)
         if "weight_hr" in params:
-            product = (_with_first_product(call, product, h_0 @ weight_hh.T, lengths, reset), None, None)
+            x_part = _Product.apply(precision, x.float(), weight_ih)
+            x_part = x_part if product[2] is None else x_part + product[2]
+            product = (_with_first_product(call, x_part, h_0 @ weight_hh.T, lengths, reset), None, None)
             weight_hh, h_0 = weight_hh @ params["weight_hr"], h_0.new_zeros(len(h_0), params["weight_hr"].shape[1])
-        walk = Walk(call, "bfloat16" if half else "float32", lengths, reset, masks)
+        walk = Walk(call, precision, lengths, reset, masks)
         used = [params[name] for name in USED.get(call.cell, ())]
         used = [v if v.ndim else v.expand(len(weight_ih)) for v in used]  # an absent bias is a scalar zero
         c_0 = state[1] if len(state) > 1 else None
@@ -98,19 +101,12 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] |
 
 
 def _with_first_product(
-    call: Call,
-    product: tuple[Tensor, Tensor | None, Tensor | None],
-    first: Tensor,
-    lengths: Tensor | None,
-    reset: Tensor | None,
+    call: Call, x_part: Tensor, first: Tensor, lengths: Tensor | None, reset: Tensor | None
 ) -> Tensor:
     """x_part with W_hh h_0 added where each row begins, so that the walk can begin at zero.
 
     With a projection h = W_hr m the walk goes over m: W_hh h_{t-1} = (W_hh W_hr) m_{t-1}, and only h_0 has no m.
     """
-    x, weight_ih, bias = product
-    assert weight_ih is not None
-    x_part = F.linear(x, weight_ih, bias)
     batch, steps, columns = x_part.shape
     begin = torch.zeros(batch, dtype=torch.int64)
     if call.reverse:
@@ -119,6 +115,24 @@ def _with_first_product(
     if border is not None:
         first = first.masked_fill(border.gather(1, begin[:, None]), 0.0)
     return x_part.scatter_add(1, begin[:, None, None].expand(batch, 1, columns), first[:, None])
+
+
+class _Product(torch.autograd.Function):
+    """(precision, x [B, T, I], W [N, I]) -> x W^T [B, T, N]."""
+
+    @staticmethod
+    def forward(ctx: Any, precision: str, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        ctx.precision = precision
+        return _times(x, _packed(weight, precision, transposed=False))
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a second derivative
+            return None, grad @ weight, grad.flatten(0, 1).T @ x.flatten(0, 1)
+        d_x = _times(grad, _packed(weight, ctx.precision, transposed=True)) if ctx.needs_input_grad[1] else None
+        return None, d_x, _outer(grad, x, ctx.precision)[0]
 
 
 class _Recurrence(torch.autograd.Function):

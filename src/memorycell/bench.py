@@ -99,13 +99,23 @@ def plot(result: dict[str, Any], path: Path) -> None:
             marker_color=colour,
         )
     fig.add_hline(y=1, line={"color": GREY, "dash": "dash"})
-    fig.update_yaxes(title="times faster than the peer")
+    fig.update_yaxes(title="times faster than the peer", type="log", dtick="D1")
     table = [["work", "ours, µs", "floor, µs", *(f"{n}, µs" for n in names)]]
     for row, label in zip(result["rows"], labels, strict=True):
         others = [f"{row['peers'][n]['us']:.1f}" if "us" in row["peers"].get(n, {}) else "–" for n in names]
         table.append([f"{row['work']} {label}", f"{row['ours_us']:.1f}", f"{row['floor_us']:.1f}", *others])
     lead = f"{result['cpu']}, {result['isa']}, {result['threads']} thread(s); outputs compared first, timed in turns, medians."
-    write_atomically(path, page("How fast, beside whom", lead, [Section("", table=table), Section("", figure=fig)]))
+    write_atomically(
+        path,
+        page(
+            "How fast, beside whom",
+            lead,
+            [
+                Section("Microseconds", table=table),
+                Section("How many times faster than each peer (above the dashed line: faster)", figure=fig),
+            ],
+        ),
+    )
 
 
 # ---- one live step --------------------------------------------------------------------------------------------------

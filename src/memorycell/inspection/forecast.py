@@ -206,9 +206,9 @@ def _training(history: list[dict[str, float]], file: ModelFile) -> Section:
 def _add_band(
     fig: go.Figure, x: Sequence[Any], low: Sequence[float], median: Sequence[float], high: Sequence[float]
 ) -> None:
-    fig.add_scatter(x=x, y=high, name="90%", line={"width": 0}, showlegend=False)
-    fig.add_scatter(x=x, y=low, name="80% interval", line={"width": 0}, fill="tonexty", fillcolor=BAND)
-    fig.add_scatter(x=x, y=median, name="forecast (median)", line={"color": BLUE, "width": 2.5})
+    fig.add_scatter(x=x, y=high, name="90%", mode="lines", line={"width": 0}, showlegend=False)
+    fig.add_scatter(x=x, y=low, name="80% interval", mode="lines", line={"width": 0}, fill="tonexty", fillcolor=BAND)
+    fig.add_scatter(x=x, y=median, name="forecast (median)", mode="lines", line={"color": BLUE, "width": 2.5})
 
 
 def _add_fans(fig: go.Figure, x: list[Any], lines: dict[str, list[float | None]]) -> None:

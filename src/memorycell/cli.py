@@ -8,17 +8,14 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from memorycell import console
 from memorycell.errors import DataError, UserError
-
-if TYPE_CHECKING:
-    from memorycell.training import Epoch, Step
 
 
 class Verbs(TyperGroup):
@@ -96,7 +93,7 @@ def train(
     from memorycell import training
 
     try:
-        with _progress(chosen.primary) as watch:
+        with console.progress(chosen.primary) as watch:
             result = training.train(
                 chosen,
                 data,
@@ -115,7 +112,7 @@ def train(
         raise SystemExit(130) from None
     if report is not None:
         _write_report(out, data, report)
-    _print_result(result, as_json)
+    console.print_result(result, as_json)
 
 
 @app.command()
@@ -132,7 +129,7 @@ def evaluate(
     result = training.evaluate(_task(model.info["task"]), model, file, data, _say)
     if report is not None:
         _write_report(file, data, report)
-    _print_result(result, as_json)
+    console.print_result(result, as_json)
 
 
 @app.command()
@@ -154,7 +151,7 @@ def predict(
         from memorycell.files import write_atomically
 
         if out.suffix == ".csv":
-            write_atomically(out, _forecast_csv(records, model.codec.group))
+            write_atomically(out, console.forecast_csv(records, model.codec.group))
         else:
             from memorycell.inspection.forecast import forecast_page
 
@@ -163,7 +160,7 @@ def predict(
     if as_json:
         print(json.dumps({"task": model.info["task"], "file": str(file), "forecasts": records}))
     else:
-        _print_forecasts(records, model.codec.group)
+        console.print_forecasts(records, model.codec.group)
 
 
 @app.command()
@@ -364,103 +361,3 @@ def _write_report(file: Path, data: str | None, report: Path) -> None:
     problem = _task(model.info["task"]).reopen(data, model)
     write_atomically(report, evaluation_page(model, problem))
     _say(f"written: {report}")
-
-
-def _print_result(result: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(result))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title=f"{result['task']}: on the test part, which it never saw", title_justify="left")
-    primary = result["primary"]
-    table.add_column("method")
-    for metric in result["metrics"]:
-        table.add_column(metric + (" ↓" if metric == primary else ""), justify="right")
-    rows = sorted(result["baselines"].items(), key=lambda item: item[1][primary], reverse=True)
-    for name, values in [*rows, ("memorycell", result["metrics"])]:
-        table.add_row(name, *(f"{v:.4g}" for v in values.values()), style="bold" if name == "memorycell" else "")
-    console = Console()
-    console.print(table)
-    best = min(result["baselines"], key=lambda name: result["baselines"][name][primary])
-    better = "better" if result["skill"] >= 0 else "WORSE"
-    console.print(
-        f"{primary}: {abs(result['skill']):.1%} {better} than the best simple method ({best})", highlight=False
-    )
-    if result["skill"] < 0:
-        console.print(f"On these data {best} is the better tool.", highlight=False)
-    console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)
-
-
-def _print_forecasts(records: list[dict[str, Any]], group: str | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    for record in records:
-        of = f" of {record[group]}" if group else ""
-        table = Table(title=f"forecast{of} from {record['time']}", title_justify="left")
-        table.add_column("time")
-        for target in record["forecast"]:
-            table.add_column(f"{target}, median", justify="right")
-            table.add_column("80% interval", justify="right")
-        for k, moment in enumerate(record["ahead"]):
-            cells = []
-            for values in record["forecast"].values():
-                cells += [f"{values['median'][k]:.5g}", f"{values['low80'][k]:.5g} … {values['high80'][k]:.5g}"]
-            table.add_row(str(moment), *cells)
-        console.print(table)
-
-
-def _forecast_csv(records: list[dict[str, Any]], group: str | None) -> str:
-    import csv
-    import io
-
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*([group] if group else []), "time", "target", "median", "low80", "high80"])
-    for record in records:
-        for target, values in record["forecast"].items():
-            for k, moment in enumerate(record["ahead"]):
-                own = [record[group]] if group else []
-                writer.writerow([*own, moment, target, *(values[q][k] for q in ("median", "low80", "high80"))])
-    return text.getvalue()
-
-
-@contextlib.contextmanager
-def _progress(primary: str) -> Iterator[Any]:
-    """A watcher for `training.train`: a bar on a terminal, a line an epoch elsewhere; both on stderr."""
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    from memorycell.training import Step
-
-    console = Console(stderr=True, highlight=False)
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn()]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
-        job = bar.add_task("reading", total=None, figures="")
-        seen: set[str] = set()
-        valid = ""
-
-        def watch(event: Step | Epoch) -> None:
-            nonlocal valid
-            if isinstance(event, Step):
-                speed = event.step / event.seconds if event.seconds else 0.0
-                left = f", {(event.steps - event.step) / speed:.0f} s left" if event.steps and speed else ""
-                label = f"epoch {event.epoch + 1}" + (f"/{event.epochs}" if event.epochs else "")
-                figures = f"loss {event.loss:.4f}, {speed:.1f} steps/s{left}{valid}"
-                bar.update(job, description=label, total=event.steps, completed=event.step, figures=figures)
-                return
-            score = event.valid[primary]
-            valid = f", {primary} {score:.4g} (best {event.best:.4g}, to beat {event.to_beat:.4g})"
-            if not console.is_terminal:
-                print(
-                    f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid}  {event.seconds:.0f} s",
-                    file=sys.stderr,
-                )
-            if event.warning and event.warning.split(":")[0] not in seen:
-                seen.add(event.warning.split(":")[0])
-                console.print(f"warning: {event.warning}")
-
-        yield watch

@@ -91,14 +91,15 @@ def test_other_files_are_refused(tmp_path):
         State.load(tmp_path / "none.bin")
 
 
-def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch):
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch, call):
     path = tmp_path / "file"
     write_atomically(path, b"old")
 
-    def full(_descriptor):
+    def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    monkeypatch.setattr(os, call, full)
     with pytest.raises(UserError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

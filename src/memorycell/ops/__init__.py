@@ -119,7 +119,7 @@ def choose(
 def _pick(call: Call, obstacles: Mapping[str, str | None], steps: int, device: str, projected: bool) -> Choice:
     """The rules, from `make bench`."""
     if obstacles["native"] is None and projected and obstacles["torch"] is None and steps > 1:
-        # Forward and backward at H = 256, P = 128: 318 ms against the engine's 339; at H = 128, P = 32: 49 against 72.
+        # The engine walks over the unprojected state, whose matrix is wider than the projection's.
         return Choice("torch", "a plain lstm cell with a projection, for which PyTorch's own kernel is faster")
     if obstacles["native"] is None:
         return Choice("native", f"the native engine has the {call.cell} cell ({native.engine.instruction_set()})")
@@ -127,7 +127,7 @@ def _pick(call: Call, obstacles: Mapping[str, str | None], steps: int, device: s
         where = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device
         return Choice("torch", f"PyTorch's own kernel ({where}); {obstacles['native']}")
     if obstacles["torch"] is None:
-        # oneDNN packs the weights at every call: 4,300 µs for one step at H = 512, where the loop takes 480.
+        # oneDNN packs the weights at every call; see `memorycell bench step --peers torch,reference`.
         return Choice("reference", f"a single step, for which oneDNN is slow; {obstacles['native']}")
     return Choice("reference", f"{obstacles['torch']}; {obstacles['native']}")
 

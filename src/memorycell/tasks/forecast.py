@@ -292,7 +292,7 @@ def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where
         raise DataError(
             f"{where}: too short: {total} steps, of which {longest} to train on and {shortest_test} to test on; a context "
             f"of {settings.context} and a horizon of {settings.horizon} need {need} and {(settings.horizon or 1) + 1}; "
-            "bring more rows, or --set horizon=… context=…"
+            "bring more rows, or --set horizon=… --set context=…"
         )
     return split
 

@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test bench sanitize lint format clean
+.PHONY: help install demo test bench sanitize no-compiler lint format clean
 
 help:
 	@echo "make demo     train a forecaster on real sensor readings, see it beat simple methods, run it live (3 minutes)"
 	@echo "make test     run the tests"
 	@echo "make bench    measure a streamed step and a training step"
 	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make no-compiler  install as where nothing compiles, and run the tests that need no engine"
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
 	@echo "make install  make .venv with everything"
 
@@ -35,19 +36,30 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/memorycell bench step --hidden 64 --hidden 128 --hidden 256 --hidden 512 --peers torch,onnxruntime
 	$(BIN)/memorycell bench step --hidden 256 --hidden 512 --hidden 1024 --precision int8 --peers onnxruntime
-	$(BIN)/memorycell bench train --hidden 128 --hidden 256 --precision float32 --precision bfloat16
+	$(BIN)/memorycell bench train --hidden 64 --hidden 128 --hidden 256 --hidden 512 --precision float32 --precision bfloat16
 	$(BIN)/memorycell bench train --hidden 256 --cell peephole --cell coupled --cell layernorm --peers reference
+	$(BIN)/memorycell bench train --hidden 256 --zoneout 0.1 --peers reference
 	$(BIN)/python benchmarks/forecast_step.py
 
-# The parity tests on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer, in an environment of its own
-# that borrows the packages of .venv.
+# An environment of its own, build/$(1), that borrows the packages of .venv: for other builds of memorycell itself.
+define other_environment
+	test -d build/$(1) || $(PYTHON) -m venv build/$(1)
+	echo "$(CURDIR)/$$(ls -d .venv/lib/python*/site-packages)" > $$(ls -d build/$(1)/lib/python*/site-packages)/borrowed.pth
+endef
+install_again := -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall
+
+# The parity tests on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(INSTALLED)
-	test -d build/sanitize || $(PYTHON) -m venv build/sanitize
-	echo "$(CURDIR)/$$(ls -d .venv/lib/python*/site-packages)" > $$(ls -d build/sanitize/lib/python*/site-packages)/borrowed.pth
-	build/sanitize/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall \
-	  -C cmake.define.MEMORYCELL_SANITIZE=ON -C build-dir=build/sanitize-cmake .
+	$(call other_environment,sanitize)
+	build/sanitize/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=ON -C build-dir=build/sanitize-cmake .
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
 	  build/sanitize/bin/python -m pytest tests/parity -q -p no:cacheprovider -m "not data" -k "not forced"
+
+no-compiler: $(INSTALLED)
+	$(call other_environment,no-compiler)
+	CXX=/bin/false build/no-compiler/bin/python $(install_again) -C build-dir=build/no-compiler-cmake . 2>/dev/null
+	build/no-compiler/bin/python -c "from memorycell.ops import native; assert native.engine is None; print(native.missing)"
+	build/no-compiler/bin/python -m pytest tests/parity tests/properties/test_state.py -q -p no:cacheprovider -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -129,10 +129,15 @@ inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
 // Row r of A at k lies at a[r * lda + k], or, packed as a strip (lda == STRIP), at a[k * ROWS + r].
 
 constexpr int64_t STRIP = -1;
+// Held by value, so that the compiler may keep all of it in registers.
+template <class Sum, int R, int P> struct Sums {
+    Sum at[R][P * NV];
+};
 template <bool strip> inline int64_t place(int r, int64_t k, int64_t lda) { return strip ? k * ROWS + r : r * lda + k; }
 
 template <int R, int P, bool strip = false>
-inline void kernel_float32(const float *a, int64_t lda, const float *w, int64_t K, F (&acc)[R][P * NV]) {
+[[gnu::noinline]] Sums<F, R, P> kernel_float32(const float *a, int64_t lda, const float *w, int64_t K) {
+    Sums<F, R, P> sums{};
     for (int64_t k = 0; k < K; k++)
         for (int p = 0; p < P; p++) {
             F b[NV];
@@ -140,20 +145,22 @@ inline void kernel_float32(const float *a, int64_t lda, const float *w, int64_t 
                 b[j] = load(w + (p * K + k) * TILE + j * V);
             for (int r = 0; r < R; r++)
                 for (int j = 0; j < NV; j++)
-                    acc[r][p * NV + j] += a[place<strip>(r, k, lda)] * b[j];
+                    sums.at[r][p * NV + j] += a[place<strip>(r, k, lda)] * b[j];
         }
+    return sums;
 }
 
-inline F dot_bfloat16(F acc, U a, U b) {
+constexpr auto dot_bfloat16 = [](F acc, U a, U b) -> F {
 #if defined(__AVX512BF16__)
     return bits<F>(_mm512_dpbf16_ps(bits<__m512>(acc), bits<__m512bh>(a), bits<__m512bh>(b)));
 #else
     acc += bits<F>(U(a << 16)) * bits<F>(U(b << 16));
     return acc + bits<F>(U(a & 0xffff0000u)) * bits<F>(U(b & 0xffff0000u));
 #endif
-}
+};
 
-inline I dot_int8(I acc, U a, I b) { // a: four uint8, b: four int8
+constexpr auto dot_int8 = [](I acc, U a, U weights) -> I { // a: four uint8, weights: four int8
+    const I b = bits<I>(weights);
 #if defined(__AVX512VNNI__)
     return bits<I>(_mm512_dpbusd_epi32(bits<__m512i>(acc), bits<__m512i>(a), bits<__m512i>(b)));
 #else
@@ -161,11 +168,12 @@ inline I dot_int8(I acc, U a, I b) { // a: four uint8, b: four int8
         acc += I((a >> (8 * k)) & 0xffu) * ((b << (24 - 8 * k)) >> 24);
     return acc;
 #endif
-}
+};
 
-template <int R, int P, bool strip = false, class Sum, class Dot>
-inline void kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, int64_t groups, Sum (&acc)[R][P * NV],
-                           Dot dot) {
+template <class Sum, int R, int P, bool strip = false, class Dot>
+[[gnu::noinline]] Sums<Sum, R, P> kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, int64_t groups,
+                                                 Dot dot) {
+    Sums<Sum, R, P> sums{};
     for (int64_t k = 0; k < groups; k++)
         for (int p = 0; p < P; p++) {
             U b[NV];
@@ -174,9 +182,10 @@ inline void kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, in
             for (int r = 0; r < R; r++) {
                 const U s = a[place<strip>(r, k, lda)] - U{};
                 for (int j = 0; j < NV; j++)
-                    acc[r][p * NV + j] = dot(acc[r][p * NV + j], s, b[j]);
+                    sums.at[r][p * NV + j] = dot(sums.at[r][p * NV + j], s, b[j]);
             }
         }
+    return sums;
 }
 
 // The product of R rows with the panels [panel, panel + P).
@@ -184,19 +193,16 @@ template <int R, int P>
 inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_scale, int64_t lda, const float *bias,
                  float *c, int64_t ldc) {
     const int64_t K = w.columns, D = depth(K, w.precision), N = w.rows;
-    F out[R][P * NV] = {};
+    Sums<F, R, P> out;
     if (w.precision == Precision::float32) {
-        kernel_float32<R, P>(static_cast<const float *>(a), lda, static_cast<const float *>(w.data) + panel * TILE * D,
-                             K, out);
+        out = kernel_float32<R, P>(static_cast<const float *>(a), lda,
+                                   static_cast<const float *>(w.data) + panel * TILE * D, K);
     } else if (w.precision == Precision::bfloat16) {
         const auto *data = static_cast<const uint32_t *>(w.data) + panel * TILE * D / 2;
-        kernel_grouped<R, P>(static_cast<const uint32_t *>(a), D / 2, data, D / 2, out,
-                             [](F s, U x, U b) { return dot_bfloat16(s, x, b); });
+        out = kernel_grouped<F, R, P>(static_cast<const uint32_t *>(a), D / 2, data, D / 2, dot_bfloat16);
     } else {
         const auto *data = static_cast<const uint32_t *>(w.data) + panel * TILE * D / 4;
-        I sums[R][P * NV] = {};
-        kernel_grouped<R, P>(static_cast<const uint32_t *>(a), D / 4, data, D / 4, sums,
-                             [](I s, U x, U b) { return dot_int8(s, x, bits<I>(b)); });
+        const auto sums = kernel_grouped<I, R, P>(static_cast<const uint32_t *>(a), D / 4, data, D / 4, dot_int8);
         for (int j = 0; j < P * NV; j++) {
             const int64_t n = panel * TILE + j * V;
             if (n >= N)
@@ -205,7 +211,7 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
             memcpy(&offset, w.sum + n, sizeof offset);
             const F scale = load(w.scale + n);
             for (int r = 0; r < R; r++)
-                out[r][j] = __builtin_convertvector(sums[r][j] - offset * 128, F) * scale * a_scale[r];
+                out.at[r][j] = __builtin_convertvector(sums.at[r][j] - offset * 128, F) * scale * a_scale[r];
         }
     }
     for (int j = 0; j < P * NV; j++) {
@@ -215,7 +221,7 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
         const int here = int(N - n < V ? N - n : V);
         const F add = !bias ? splat(0) : here == V ? load(bias + n) : load(bias + n, here);
         for (int r = 0; r < R; r++)
-            here == V ? store(c + r * ldc + n, out[r][j] + add) : store(c + r * ldc + n, out[r][j] + add, here);
+            here == V ? store(c + r * ldc + n, out.at[r][j] + add) : store(c + r * ldc + n, out.at[r][j] + add, here);
     }
 }
 
@@ -280,6 +286,7 @@ inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, flo
 // ---- weight gradients -----------------------------------------------------------------------------------------------
 
 constexpr int64_t CHUNK = 192;      // steps summed before the next are packed
+constexpr int64_t AHEAD = 8;        // words
 constexpr int64_t GROUP = 8 * ROWS; // rows of the result whose strips are packed together
 
 inline size_t outer_scratch(int64_t K) {
@@ -295,19 +302,23 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
     auto *panel_words = static_cast<uint32_t *>(scratch);
     auto *strip_words = panel_words + align64(CHUNK * panels(K) * TILE * sizeof(float)) / sizeof(uint32_t);
     // V words of a matrix from step m on: the step's values, or pairs of two steps' values; zero past the edges.
-    auto words_at = [&](const float *matrix, int64_t width, int64_t m, int64_t column) {
-        const int64_t here = width - column < V ? width - column : V;
-        const float *first = matrix + m * width + column;
-        const F value = here == V ? load(first) : load(first, int(here > 0 ? here : 0));
-        if constexpr (!half)
-            return bits<U>(value);
-        F next = splat(0);
-        if (m + 1 < M)
-            next = here == V ? load(first + width) : load(first + width, int(here > 0 ? here : 0));
-        return (round_bfloat16(value) >> 16) | (round_bfloat16(next) & 0xffff0000u);
-    };
-    if (sums)
-        memset(sums + begin, 0, (end - begin) * sizeof(float));
+    // Adds the values to `total`, if there is one.
+    auto words_at = [&](const float *matrix, int64_t width, int64_t m, int64_t column, F *total = nullptr)
+                        __attribute__((always_inline)) {
+                            const int64_t here = width - column < V ? width - column : V;
+                            const float *first = matrix + m * width + column;
+                            const F value = here == V ? load(first) : load(first, int(here > 0 ? here : 0));
+                            if (total)
+                                *total += value;
+                            if constexpr (!half)
+                                return bits<U>(value);
+                            F next = splat(0);
+                            if (m + 1 < M)
+                                next = here == V ? load(first + width) : load(first + width, int(here > 0 ? here : 0));
+                            if (total)
+                                *total += next;
+                            return (round_bfloat16(value) >> 16) | (round_bfloat16(next) & 0xffff0000u);
+                        };
     for (int64_t m0 = 0; m0 < M; m0 += CHUNK) {
         const int64_t steps = M - m0 < CHUNK ? M - m0 : CHUNK, words = (steps + pair - 1) / pair;
         for (int64_t k = 0; k < words; k++)
@@ -319,9 +330,12 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
         for (int64_t n0 = begin; n0 < end; n0 += GROUP) {
             const int64_t group = end - n0 < GROUP ? end - n0 : GROUP;
             uint32_t row[GROUP];
+            F totals[GROUP / V] = {};
             for (int64_t k = 0; k < words; k++) {
-                for (int64_t r = 0; r < GROUP; r += V) {
-                    const U w = words_at(left, N, m0 + k * pair, n0 + r);
+                for (int64_t r = 0; r < GROUP; r += V) { // rows lie far apart: ask for those to come
+                    if (m0 + (k + AHEAD) * pair < M)
+                        __builtin_prefetch(left + (m0 + (k + AHEAD) * pair) * N + n0 + r);
+                    const U w = words_at(left, N, m0 + k * pair, n0 + r, totals + r / V);
                     memcpy(row + r, &w, sizeof w);
                 }
                 for (int64_t r = 0; r < GROUP; r += ROWS)
@@ -329,23 +343,25 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
             }
             if (sums)
                 for_lanes(group, [&](int64_t r, auto lanes) {
-                    F total = lanes.load(sums + n0 + r);
-                    for (int64_t k = 0; k < steps; k++)
-                        total += lanes.load(left + (m0 + k) * N + n0 + r);
+                    F total = totals[r / V];
+                    if (m0)
+                        total += lanes.load(sums + n0 + r);
                     lanes.store(sums + n0 + r, total);
                 });
             for (int64_t p = 0; p < panels(K); p++)
                 for (int64_t r0 = 0; r0 < group; r0 += ROWS) {
                     const int64_t rows = group - r0 < ROWS ? group - r0 : ROWS;
                     const uint32_t *strip = strip_words + r0 * words, *panel = panel_words + p * words * TILE;
-                    F acc[ROWS][NV] = {}; // only ever indexed by constants, so that it stays in registers
-                    if constexpr (half)
-                        kernel_grouped<ROWS, 1, true>(strip, STRIP, panel, words, acc,
-                                                      [](F s, U x, U b) { return dot_bfloat16(s, x, b); });
-                    else
-                        kernel_float32<ROWS, 1, true>(reinterpret_cast<const float *>(strip), STRIP,
-                                                      reinterpret_cast<const float *>(panel), words, acc);
                     float *to = c + (n0 + r0) * K + p * TILE;
+                    for (int64_t r = 0; r < rows; r++) // needed when the kernel is done
+                        fetch(to + r * K, K - p * TILE < TILE ? K - p * TILE : TILE);
+                    const auto acc = [&] {
+                        if constexpr (half)
+                            return kernel_grouped<F, ROWS, 1, true>(strip, STRIP, panel, words, dot_bfloat16);
+                        else
+                            return kernel_float32<ROWS, 1, true>(reinterpret_cast<const float *>(strip), STRIP,
+                                                                 reinterpret_cast<const float *>(panel), words);
+                    }();
                     for (int r = 0; r < ROWS; r++)
                         for (int j = 0; j < NV; j++) {
                             const int64_t here = K - p * TILE - j * V;
@@ -353,9 +369,9 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
                                 continue;
                             float *at = to + r * K + j * V;
                             if (here >= V)
-                                store(at, m0 ? load(at) + acc[r][j] : acc[r][j]);
+                                store(at, m0 ? load(at) + acc.at[r][j] : acc.at[r][j]);
                             else
-                                store(at, m0 ? load(at, int(here)) + acc[r][j] : acc[r][j], int(here));
+                                store(at, m0 ? load(at, int(here)) + acc.at[r][j] : acc.at[r][j], int(here));
                         }
                 }
         }

@@ -82,8 +82,8 @@ static int64_t multiply_add(Precision precision, int64_t repeats) {
     if (precision == Precision::float32)
         return repeat_dot<F>(repeats, 2, [](F s, U a, U b) { return s + bits<F>(a) * bits<F>(b); });
     if (precision == Precision::bfloat16)
-        return repeat_dot<F>(repeats, 4, [](F s, U a, U b) { return dot_bfloat16(s, a, b); });
-    return repeat_dot<I>(repeats, 8, [](I s, U a, U b) { return dot_int8(s, a, bits<I>(b)); });
+        return repeat_dot<F>(repeats, 4, dot_bfloat16);
+    return repeat_dot<I>(repeats, 8, dot_int8);
 }
 
 } // namespace MEMORYCELL_ISA

@@ -11,6 +11,10 @@
 #include <thread>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "cpu.hpp"
 #include "engine.hpp"
 
@@ -216,6 +220,18 @@ class Stepper {
     Block scratch_;
 };
 
+// New memory of tens of megabytes costs more to be mapped page by page than to be written: ask for huge pages.
+void expect_much(uintptr_t address, size_t bytes) {
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    constexpr uintptr_t huge = uintptr_t(1) << 21;
+    const uintptr_t begin = (address + huge - 1) / huge * huge, end = (address + bytes) / huge * huge;
+    if (begin < end)
+        madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // a wish: it may be refused
+#else
+    (void)address, (void)bytes;
+#endif
+}
+
 void product(const Weight &weight, uintptr_t a, int64_t rows, uintptr_t bias, uintptr_t c, int threads) {
     const int64_t K = weight.packed.columns, N = weight.packed.rows;
     nb::gil_scoped_release release;
@@ -261,6 +277,7 @@ NB_MODULE(_native, m) {
         });
     m.def("forward", &forward);
     m.def("backward", &backward);
+    m.def("expect_much", &expect_much);
     m.def("product", &product);
     m.def("outer", &outer);
     m.def("map", [](int function, uintptr_t in, uintptr_t out, int64_t count) {

@@ -74,6 +74,8 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
                 continue;
             }
             float *h = buffer.h + b * H, *c = buffer.c + b * H, *p = buffer.product + b * G * H;
+            if (b + 1 < rows) // the next row's inputs lie far away
+                fetch(f.x_part + (at + T) * G * H, G * H);
             forward_row<C>({H, f.x_part + at * G * H, h, c, p, gates, buffer.c_new, buffer.h_new,
                             f.rstd ? f.rstd + at : nullptr, f.extras});
             if (f.normalised)
@@ -145,6 +147,12 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
                 if (f.d_h_part)
                     zero(f.d_h_part + at * GH, GH);
                 continue;
+            }
+            if (b + 1 < rows) {
+                fetch(f.gates + (at + T) * kept(C) * H, kept(C) * H);
+                fetch(f.d_output + (at + T) * H, H);
+                if (has_cell_state(C) && before >= 0 && before < T)
+                    fetch(f.cells + ((row + 1) * T + before) * H, H);
             }
             const bool border = f.border && f.border[at], at_start = before < 0 || before >= length;
             const float *h_prev = border     ? buffer.zeros

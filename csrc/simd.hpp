@@ -41,6 +41,12 @@ inline F load(const float *p, int n) {
 }
 inline void store(float *p, F v, int n) { memcpy(p, &v, n * sizeof(float)); }
 
+// Asks for memory that is needed soon: `count` values from p on.
+inline void fetch(const float *p, int64_t count) {
+    for (int64_t u = 0; u < count; u += 16)
+        __builtin_prefetch(p + u);
+}
+
 template <class To, class From> inline To bits(From from) {
     To to;
     static_assert(sizeof to == sizeof from);

@@ -36,7 +36,7 @@ ONNX_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
 
 def run(
     work: str, hidden: Sequence[int], cells: Sequence[str], peers: Sequence[str], precisions: Sequence[str], *,
-    batch: int = 64, steps: int = 100, threads: int = 1, say: Callable[[str], None] = lambda line: None,
+    batch: int = 64, steps: int = 100, threads: int = 1, zoneout: float = 0.0, say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """The JSON object of `memorycell bench step` and `memorycell bench train`."""
     if native.engine is None:
@@ -50,6 +50,8 @@ def run(
     for name in peers:
         if name not in ("torch", "onnxruntime", "openvino", "reference"):
             raise UserError(f"--peers {name}: expected torch, onnxruntime, openvino or reference")
+    if zoneout and work != "train":
+        raise UserError("--zoneout: masks are drawn in training only: bench train")
     if min(hidden, default=0) < 1:
         raise UserError("--hidden: expected sizes of 1 or more")
     before = torch.get_num_threads()
@@ -60,11 +62,11 @@ def run(
             for cell in cells:
                 for precision in precisions:
                     if work == "step":
-                        row = _step(cell, size, precision, peers, say)
+                        row = _step(cell, size, precision, peers)
                     else:
                         if precision == "int8":
                             raise UserError("bench train: int8 is for steps; float32 or bfloat16")
-                        row = _train(cell, size, precision, peers, batch, steps, say)
+                        row = _train(cell, size, precision, peers, batch, steps, zoneout)
                     rows.append(row)
                     say(describe(row))
     finally:
@@ -121,7 +123,7 @@ def plot(result: dict[str, Any], path: Path) -> None:
 # ---- one live step --------------------------------------------------------------------------------------------------
 
 
-def _step(cell: str, size: int, precision: str, peers: Sequence[str], say: Callable[[str], None]) -> dict[str, Any]:
+def _step(cell: str, size: int, precision: str, peers: Sequence[str]) -> dict[str, Any]:
     torch.manual_seed(0)
     layer = _layer(cell, size)
     inputs = torch.randn(50, size)
@@ -231,16 +233,19 @@ def _onnx(cell: str, layer: Recurrent) -> bytes:
 
 
 def _train(
-    cell: str, size: int, precision: str, peers: Sequence[str], batch: int, steps: int, say: Callable[[str], None]
+    cell: str, size: int, precision: str, peers: Sequence[str], batch: int, steps: int, zoneout: float
 ) -> dict[str, Any]:
     """Forward and backward over [B, T, H], the weights changed before each, as an optimiser does."""
     torch.manual_seed(0)
     layer = _layer(cell, size)
+    layer.zoneout = (zoneout, zoneout)
+    plain = cell in PLAIN and not zoneout
     x = torch.randn(batch, steps, size)
     weigh = torch.randn(batch, steps, size)
 
     def trainer(module: Any, half: bool = False, **options: Any) -> Callable[[], list[Tensor]]:
         def once() -> list[Tensor]:
+            torch.manual_seed(0)  # the same masks for all
             module.zero_grad(set_to_none=True)
             with torch.no_grad():
                 for parameter in module.parameters():
@@ -258,12 +263,12 @@ def _train(
     mine = ours()
     contenders: dict[str, Callable[[], Any]] = {"ours": ours}
     results: dict[str, Any] = {}
-    if cell not in PLAIN and size <= 1024:  # what a variant costs beside the plain cell
+    if not plain:  # what a variant costs beside the plain cell
         contenders["plain"] = trainer(_layer("lstm", size), half=precision == "bfloat16", backend="native")
     traced = trainer(layer, half=precision == "bfloat16", backend="native", trace=True)
     contenders["trace"] = traced
     for name in peers:
-        if name == "torch" and cell in PLAIN:
+        if name == "torch" and plain:
             theirs = trainer(_torchs(layer))
         elif name == "reference" or name == "torch":
             name, theirs = "reference", trainer(layer, backend="reference")
@@ -279,6 +284,8 @@ def _train(
     operations = 6 * 2 * batch * steps * blocks * size * size  # x and h products, twice again for each backward
     row = _row("train", cell, size, batch, precision, seconds, operations / _peak(precision), results)
     row["steps"] = steps
+    if zoneout:
+        row["zoneout"] = zoneout
     row["trace_ratio"] = seconds["trace"] / seconds["ours"]
     if "plain" in seconds:
         row["plain_ratio"] = seconds["ours"] / seconds["plain"]

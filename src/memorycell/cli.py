@@ -210,6 +210,7 @@ def bench(
     ] = "torch",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences in a training step.")] = 64,
     steps: Annotated[int, typer.Option("--steps", min=1, help="Their length.")] = 100,
+    zoneout: Annotated[float, typer.Option("--zoneout", min=0, max=0.99, help="Of a training step.")] = 0.0,
     threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a page with the table and a picture.")] = None,
     as_json: AsJson = False,
@@ -222,7 +223,8 @@ def bench(
 
     result = benchmark.run(
         work, hidden or [64, 128, 256, 512], cell or ["lstm"], [p.strip() for p in peers.split(",") if p.strip()],
-        precision or ["float32"], batch=batch, steps=steps, threads=threads, say=_say,
+        precision or ["float32"], batch=batch, steps=steps, threads=threads,
+        zoneout=zoneout, say=_say,
     )  # fmt: skip
     if plot is not None:
         benchmark.plot(result, plot)

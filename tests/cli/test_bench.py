@@ -56,6 +56,17 @@ def test_train_rows(capsys):
     assert all("us" in peer for row in rows for peer in row["peers"].values())
 
 
+def test_train_with_zoneout_is_compared_with_the_plain_cell(capsys):
+    status, out, _ = command(
+        capsys, "bench", "train", "--hidden", "7", "--batch", "3", "--steps", "5", "--zoneout", "0.1", "--json"
+    )
+    (row,) = json.loads(out)["rows"]
+    assert status == 0
+    assert row["zoneout"] == 0.1
+    assert row["plain_ratio"] > 0
+    assert row["peers"]["reference"]["max_diff"] < 1e-5  # the same masks for both
+
+
 def test_no_speed_for_other_outputs(capsys, monkeypatch):
     monkeypatch.setitem(bench.TOLERANCE, "float32", 1e-12)
     _, out, err = command(capsys, "bench", "step", "--hidden", "12", "--peers", "torch", "--json")

@@ -153,17 +153,15 @@ class _Recurrence(torch.autograd.Function):
         batch, steps, columns = x_part.shape
         hidden = weight_hh.shape[1]
         keep = any(ctx.needs_input_grad) or call.trace
-        output = x_part.new_empty(batch, steps, hidden)
+        output = _new(x_part, batch, steps, hidden)
         h_n = torch.empty_like(h_0)
         c_n = None if c_0 is None else torch.empty_like(c_0)
         kept = 1 if call.cell.startswith("rnn") else 4
         gates = None
         if keep:  # where the gates have the shape of x_part they take its place: each is written after it was read
             in_place = x_part is not x and columns == kept * hidden
-            gates = (
-                x_part.view(batch, steps, kept, hidden) if in_place else x_part.new_empty(batch, steps, kept, hidden)
-            )
-        cells = x_part.new_empty(batch, steps, hidden) if keep and c_0 is not None else None
+            gates = x_part.view(batch, steps, kept, hidden) if in_place else _new(x_part, batch, steps, kept, hidden)
+        cells = _new(x_part, batch, steps, hidden) if keep and c_0 is not None else None
         norm = keep and call.cell == "layernorm"
         normalised = torch.empty_like(x_part) if norm else None
         rstd = x_part.new_empty(batch, steps) if norm else None
@@ -209,7 +207,7 @@ class _Recurrence(torch.autograd.Function):
         d_output = zeros(output) if d_output is None else d_output.contiguous()
         d_h_n = zeros(h_0) if d_h_n is None else d_h_n.contiguous()
         d_c_n = None if c_0 is None else zeros(c_0) if d_c_n is None else d_c_n.contiguous()
-        d_part = output.new_empty(batch, steps, len(weight_hh))  # of x_part
+        d_part = _new(output, batch, steps, len(weight_hh))  # of x_part
         d_h = torch.empty_like(d_part) if call.cell in ("gru", "layernorm") else None
         d_h_0, d_c_0 = torch.empty_like(h_0), None if c_0 is None else torch.empty_like(c_0)
         threads = _threads(batch, steps, weight_hh)
@@ -293,7 +291,7 @@ def _peephole_gradient(d_x: Tensor, gates: Tensor, c_before: Tensor) -> Tensor:
 def _times(x: Tensor, weight: Any, bias: Tensor | None = None) -> Tensor:
     """Rows [B, T, K] by a packed matrix [N, K], plus the bias [N]: [B, T, N]."""
     x = x.contiguous()
-    out = x.new_empty(*x.shape[:-1], weight.rows)
+    out = _new(x, *x.shape[:-1], weight.rows)
     rows = x.shape[:-1].numel()
     bias = None if bias is None else bias.detach().contiguous()
     threads = _at_most(rows * weight.rows * weight.columns, rows)
@@ -361,6 +359,14 @@ def _shares(call: Call) -> tuple[float, float]:
 
 def _masks(walk: Walk) -> tuple[Tensor | None, ...]:
     return (*walk.masks, None, None)[:2]
+
+
+def _new(like: Tensor, *shape: int) -> Tensor:
+    """An empty tensor about to be filled."""
+    tensor = like.new_empty(*shape)
+    if tensor.numel() >= 1 << 20:
+        engine.expect_much(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+    return tensor
 
 
 def addresses(tensors: Any) -> list[int]:

@@ -88,7 +88,8 @@ struct Step {
     const float *gain_ih; // [4 * H] layernorm of the input's product
     Extras extras;
     float zone_h, zone_c;
-    float *h, *c;  // [capacity, H]
+    float *h, *c; // of slot 0; those of the next slot lie `stride` values on
+    int64_t stride;
     float *y;      // [count, H]
     void *scratch; // step_scratch() bytes, aligned to 64
 };

@@ -4,8 +4,11 @@
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <cstring>
 #include <new>
+#include <optional>
 #include <stdexcept>
 #include <string>
 #include <thread>
@@ -159,65 +162,188 @@ void backward(int cell, bool reverse, int64_t batch, int64_t steps, int64_t hidd
     });
 }
 
-// A layer ready to step: everything that does not change from call to call.
-class Stepper {
+// An array of Python's (anything with the buffer protocol), held while it is used. `letter` is its type in struct's
+// terms.
+class Array {
   public:
-    Stepper(int cell, int64_t input, int64_t hidden, int64_t capacity, nb::object weight_ih, nb::object weight_hh,
-            const std::vector<uintptr_t> &extras, uintptr_t bias, uintptr_t gain_ih, float zone_h, float zone_c,
-            uintptr_t h, uintptr_t c, int64_t largest)
-        : weight_ih_(std::move(weight_ih)), weight_hh_(std::move(weight_hh)), capacity_(capacity), largest_(largest) {
-        const Weight &ih = nb::cast<const Weight &>(weight_ih_), &hh = nb::cast<const Weight &>(weight_hh_);
-        engine_ = hh.engine;
-        if (ih.engine != engine_)
-            throw std::invalid_argument("weights: packed for different instruction sets");
-        step_.cell = Cell(cell), step_.count = largest, step_.input = input, step_.hidden = hidden;
-        step_.weight_ih = &ih.packed, step_.weight_hh = &hh.packed, step_.extras = extras_of(extras);
-        step_.bias = pointer<float>(bias), step_.gain_ih = pointer<float>(gain_ih);
-        step_.zone_h = zone_h, step_.zone_c = zone_c;
-        step_.h = pointer<float>(h), step_.c = pointer<float>(c);
-        bytes_ = engine_->step_scratch(step_);
-        scratch_ = Block(bytes_);
-    }
-
-    // One row, slot 0.
-    void one(uintptr_t x, uintptr_t y) {
-        Step s = step_;
-        s.count = 1, s.slots = nullptr;
-        s.x = pointer<float>(x), s.y = pointer<float>(y), s.scratch = scratch_.get();
-        engine_->step(s);
-    }
-
-    // `count` rows at the given slots (each at most once). May be called from several threads for different slots.
-    void many(int64_t count, uintptr_t slots, uintptr_t x, uintptr_t y) {
-        if (count < 1 || count > largest_)
-            throw std::out_of_range("count: expected 1.." + std::to_string(largest_) + ", got " +
-                                    std::to_string(count));
-        for (int64_t k = 0; k < count; k++) {
-            const int64_t slot = slots ? pointer<int64_t>(slots)[k] : k;
-            if (slot < 0 || slot >= capacity_)
-                throw std::out_of_range("slots: expected 0.." + std::to_string(capacity_ - 1) + ", got " +
-                                        std::to_string(slot));
+    Array(nb::handle object, const char *name, char letter, bool writable = false) {
+        const int flags = PyBUF_C_CONTIGUOUS | PyBUF_FORMAT | (writable ? PyBUF_WRITABLE : 0);
+        if (PyObject_GetBuffer(object.ptr(), &view_, flags) != 0)
+            throw nb::python_error();
+        const char given = view_.format ? view_.format[0] : 'B';
+        if (given != letter && !(letter == 'l' && given == 'q')) {
+            PyBuffer_Release(&view_);
+            throw std::invalid_argument(std::string(name) + ": expected type '" + letter + "', got '" + given + "'");
         }
-        Step s = step_;
-        s.count = count, s.slots = pointer<int64_t>(slots);
-        s.x = pointer<float>(x), s.y = pointer<float>(y);
-        nb::gil_scoped_release release;
-        // The shared scratch is for `one`, which holds the GIL; every thread keeps one of its own for calls like this.
-        thread_local Block own;
-        thread_local size_t size = 0;
-        if (size < bytes_)
-            own = Block(size = bytes_);
-        s.scratch = own.get();
-        engine_->step(s);
     }
+    Array(const Array &) = delete;
+    ~Array() { PyBuffer_Release(&view_); }
+    int64_t size() const { return view_.len / view_.itemsize; }
+    template <class T> T *as() const { return static_cast<T *>(view_.buf); }
+
+  private:
+    Py_buffer view_;
+};
+
+void expect(bool right, const char *name, int64_t wanted, int64_t got) {
+    if (!right)
+        throw std::invalid_argument(std::string(name) + ": expected " + std::to_string(wanted) + " values, got " +
+                                    std::to_string(got));
+}
+
+// y [n, N] = x [n, K] W^T + bias [N], on this thread.
+void times(const Weight &weight, nb::handle x_object, nb::handle bias_object, nb::handle y_object) {
+    const Array x(x_object, "x", 'f'), bias(bias_object, "bias", 'f'), y(y_object, "y", 'f', true);
+    const int64_t rows = x.size() / weight.packed.columns;
+    expect(x.size() == rows * weight.packed.columns, "x", (rows + 1) * weight.packed.columns, x.size());
+    expect(bias.size() == weight.packed.rows, "bias", weight.packed.rows, bias.size());
+    expect(y.size() == rows * weight.packed.rows, "y", rows * weight.packed.rows, y.size());
+    Block scratch(weight.engine->product_scratch(weight.packed, rows));
+    weight.engine->product(weight.packed, x.as<float>(), rows, bias.as<float>(), y.as<float>(), scratch.get());
+}
+
+std::string out_of_range(const char *name, int64_t value, int64_t count) {
+    return std::string(name) + ": expected 0.." + std::to_string(count - 1) + ", got " + std::to_string(value);
+}
+
+// One layer ready to step: everything that does not change from call to call. The addresses are kept by Python.
+class Layer {
+  public:
+    Layer(int cell, nb::object weight_ih, nb::object weight_hh, const std::vector<uintptr_t> &extras, uintptr_t bias,
+          uintptr_t gain_ih, float zone_h, float zone_c, int64_t h_at, int64_t c_at)
+        : h_at(h_at), c_at(c_at), weight_ih_(std::move(weight_ih)), weight_hh_(std::move(weight_hh)) {
+        const Weight &ih = nb::cast<const Weight &>(weight_ih_), &hh = nb::cast<const Weight &>(weight_hh_);
+        engine = hh.engine;
+        if (ih.engine != engine)
+            throw std::invalid_argument("weights: packed for different instruction sets");
+        step.cell = Cell(cell), step.input = ih.packed.columns, step.hidden = hh.packed.columns;
+        step.weight_ih = &ih.packed, step.weight_hh = &hh.packed, step.extras = extras_of(extras);
+        step.bias = pointer<float>(bias), step.gain_ih = pointer<float>(gain_ih);
+        step.zone_h = zone_h, step.zone_c = zone_c;
+    }
+    const Engine *engine;
+    Step step{};
+    int64_t h_at, c_at; // where h and c lie in the row of a session; c_at < 0 for a cell without one
 
   private:
     nb::object weight_ih_, weight_hh_;
-    const Engine *engine_;
-    Step step_{};
-    int64_t capacity_, largest_;
-    size_t bytes_ = 0;
-    Block scratch_;
+};
+
+// Layers above each other, ready to step sessions. A session's state is one row of `width` floats.
+class Stack {
+  public:
+    Stack(nb::list layers, int64_t width) : layers_(layers), width_(width) {
+        for (nb::handle layer : layers)
+            stack_.push_back(&nb::cast<Layer &>(layer));
+        widest_ = 0;
+        for (const Layer *layer : stack_)
+            widest_ = std::max(widest_, layer->step.hidden);
+        single_ = scratch_bytes(1);
+    }
+
+    // One session, x [T, I] -> y [T, H], one step after another. Its states lie in a ring of rows [R, width]: each step
+    // leaves the row before it as it was, unless there is but one. Returns the row of the last step.
+    int64_t walk(nb::handle ring_object, int64_t row, nb::handle x_object, nb::handle y_object) const {
+        const Array ring(ring_object, "states", 'f', true), x(x_object, "x", 'f'), y(y_object, "y", 'f', true);
+        const int64_t rows = ring.size() / width_, input = stack_.front()->step.input;
+        const int64_t output = stack_.back()->step.hidden, steps = x.size() / input;
+        expect(x.size() == steps * input, "x", (steps + 1) * input, x.size());
+        expect(y.size() == steps * output, "y", steps * output, y.size());
+        if (row < 0 || row >= rows)
+            throw std::invalid_argument(out_of_range("row", row, rows));
+        char *scratch = own_scratch(single_);
+        std::optional<nb::gil_scoped_release> release;
+        if (steps > 1)
+            release.emplace();
+        for (int64_t t = 0; t < steps; t++) {
+            const int64_t next = row + 1 == rows ? 0 : row + 1;
+            if (next != row)
+                std::memcpy(ring.as<float>() + next * width_, ring.as<float>() + row * width_, width_ * sizeof(float));
+            row = next;
+            step(ring.as<float>() + row * width_, nullptr, 1, x.as<float>() + t * input, y.as<float>() + t * output,
+                 scratch);
+        }
+        return row;
+    }
+
+    // Sessions in the given rows of a block [capacity, width], each at most once: x [n, I] -> y [n, H]. May be called
+    // from several threads for different rows.
+    void many(nb::handle block_object, nb::handle rows_object, nb::handle x_object, nb::handle y_object,
+              int threads) const {
+        const Array block(block_object, "states", 'f', true), rows(rows_object, "rows", 'l'), x(x_object, "x", 'f'),
+            y(y_object, "y", 'f', true);
+        const int64_t capacity = block.size() / width_, count = rows.size();
+        const int64_t input = stack_.front()->step.input, output = stack_.back()->step.hidden;
+        expect(x.size() == count * input, "x", count * input, x.size());
+        expect(y.size() == count * output, "y", count * output, y.size());
+        check_rows(rows.as<int64_t>(), count, capacity);
+        nb::gil_scoped_release release;
+        over_threads(count, threads, [&](int, int64_t begin, int64_t end) {
+            char *scratch = own_scratch(scratch_bytes(PIECE));
+            for (int64_t k = begin; k < end; k += PIECE)
+                step(block.as<float>(), rows.as<int64_t>() + k, std::min(PIECE, end - k), x.as<float>() + k * input,
+                     y.as<float>() + k * output, scratch);
+        });
+    }
+
+  private:
+    static constexpr int64_t PIECE = 96; // sessions taken through all layers together
+
+    void step(float *states, const int64_t *rows, int64_t count, const float *x, float *y, char *scratch) const {
+        float *between = reinterpret_cast<float *>(scratch), *spare = between + PIECE * widest_;
+        char *rest = scratch + hidden_bytes();
+        for (const Layer *layer : stack_) {
+            Step s = layer->step;
+            s.count = count, s.slots = rows, s.stride = width_, s.x = x, s.scratch = rest;
+            s.h = states + layer->h_at, s.c = layer->c_at < 0 ? nullptr : states + layer->c_at;
+            s.y = layer == stack_.back() ? y : between;
+            layer->engine->step(s);
+            x = between;
+            std::swap(between, spare);
+        }
+    }
+    size_t hidden_bytes() const { return (2 * PIECE * widest_ * sizeof(float) + 63) / 64 * 64; }
+    size_t scratch_bytes(int64_t count) const {
+        size_t most = 0;
+        for (const Layer *layer : stack_) {
+            Step s = layer->step;
+            s.count = count;
+            most = std::max(most, layer->engine->step_scratch(s));
+        }
+        return hidden_bytes() + most;
+    }
+    // Every thread keeps one of its own from call to call.
+    static char *own_scratch(size_t bytes) {
+        thread_local Block own;
+        thread_local size_t size = 0;
+        if (size < bytes)
+            own = Block(size = bytes);
+        return static_cast<char *>(own.get());
+    }
+    static void check_rows(const int64_t *rows, int64_t count, int64_t capacity) {
+        thread_local std::vector<bool> seen;
+        if (int64_t(seen.size()) < capacity)
+            seen.resize(capacity);
+        int64_t k = 0;
+        std::string wrong;
+        for (; k < count && wrong.empty(); k++) {
+            if (rows[k] < 0 || rows[k] >= capacity)
+                wrong = out_of_range("rows", rows[k], capacity);
+            else if (seen[rows[k]])
+                wrong = "rows: " + std::to_string(rows[k]) + " twice";
+            else
+                seen[rows[k]] = true;
+        }
+        for (int64_t j = 0; j < (wrong.empty() ? k : k - 1); j++)
+            seen[rows[j]] = false;
+        if (!wrong.empty())
+            throw std::invalid_argument(wrong);
+    }
+
+    nb::list layers_;
+    std::vector<const Layer *> stack_;
+    int64_t width_, widest_;
+    size_t single_;
 };
 
 // New memory of tens of megabytes costs more to be mapped page by page than to be written: ask for huge pages.
@@ -272,6 +398,7 @@ NB_MODULE(_native, m) {
              nb::arg("columns"), nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("precision"))
         .def_prop_ro("rows", [](const Weight &w) { return w.packed.rows; })
         .def_prop_ro("columns", [](const Weight &w) { return w.packed.columns; })
+        .def("times", &times)
         .def_prop_ro("bytes", [](const Weight &w) {
             return w.engine->packed_bytes(w.packed.rows, w.packed.columns, w.packed.precision);
         });
@@ -286,9 +413,11 @@ NB_MODULE(_native, m) {
     m.def("read",
           [](uintptr_t p, int64_t count, int64_t repeats) { return current->read(pointer<float>(p), count, repeats); });
     m.def("multiply_add", [](int precision, int64_t n) { return current->multiply_add(Precision(precision), n); });
-    nb::class_<Stepper>(m, "Stepper", "A layer ready to step.")
-        .def(nb::init<int, int64_t, int64_t, int64_t, nb::object, nb::object, const std::vector<uintptr_t> &, uintptr_t,
-                      uintptr_t, float, float, uintptr_t, uintptr_t, int64_t>())
-        .def("one", &Stepper::one)
-        .def("many", &Stepper::many);
+    nb::class_<Layer>(m, "Layer", "A layer ready to step.")
+        .def(nb::init<int, nb::object, nb::object, const std::vector<uintptr_t> &, uintptr_t, uintptr_t, float, float,
+                      int64_t, int64_t>());
+    nb::class_<Stack>(m, "Stack", "Layers above each other, ready to step.")
+        .def(nb::init<nb::list, int64_t>())
+        .def("walk", &Stack::walk)
+        .def("many", &Stack::many);
 }

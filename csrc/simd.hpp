@@ -54,11 +54,27 @@ template <class To, class From> inline To bits(From from) {
     return to;
 }
 
+// NaN goes through: the instructions give their second argument then.
+inline F at_most(F x, float bound) {
+#if defined(__AVX512F__)
+    return bits<F>(_mm512_min_ps(_mm512_set1_ps(bound), bits<__m512>(x)));
+#else
+    return x > bound ? splat(bound) : x;
+#endif
+}
+inline F at_least(F x, float bound) {
+#if defined(__AVX512F__)
+    return bits<F>(_mm512_max_ps(_mm512_set1_ps(bound), bits<__m512>(x)));
+#else
+    return x < bound ? splat(bound) : x;
+#endif
+}
+
 // e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. Saturates at e^±87; NaN
 // stays.
 inline F exp(F x) {
-    x = x > 88.0f ? splat(88.0f) : x;
-    x = x < -87.0f ? splat(-87.0f) : x;
+    x = at_most(x, 88.0f);
+    x = at_least(x, -87.0f);
     const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
     F n = x * 1.44269504f + magic;
     const U whole = bits<U>(n); // unsigned: what a NaN leaves here may wrap

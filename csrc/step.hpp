@@ -24,25 +24,24 @@ template <Cell C> inline void step_cell(const Step &s) {
     Arena arena{static_cast<uint8_t *>(s.scratch)};
     const StepBuffers buffer = step_buffers(arena, s);
     auto slot = [&](int64_t k) { return s.slots ? s.slots[k] : k; };
-    const float *h = s.h + slot(0) * H;
+    const float *h = s.h + slot(0) * s.stride;
     if (s.count > 1) {
         for (int64_t k = 0; k < s.count; k++)
-            copy(buffer.forward.h + k * H, s.h + slot(k) * H, H);
+            copy(buffer.forward.h + k * H, s.h + slot(k) * s.stride, H);
         h = buffer.forward.h;
     }
-    product(*s.weight_ih, s.x, s.input, s.count, buffer.x_part, GH, buffer.scratch_x);
+    const float *bias = C == Cell::layernorm ? nullptr : s.bias; // there it comes after the normalisation
+    product(*s.weight_ih, s.x, s.input, s.count, buffer.x_part, GH, buffer.scratch_x, bias);
     product(*s.weight_hh, h, H, s.count, buffer.forward.product, GH, buffer.forward.scratch);
     for (int64_t k = 0; k < s.count; k++) {
-        float *x = buffer.x_part + k * GH, *h_now = s.h + slot(k) * H, *c_now = s.c ? s.c + slot(k) * H : nullptr;
+        const int64_t at = slot(k) * s.stride;
+        float *x = buffer.x_part + k * GH, *h_now = s.h + at, *c_now = s.c ? s.c + at : nullptr;
         if constexpr (C == Cell::layernorm) {
             const Moments m = moments(x, GH);
             for_lanes(GH, [&](int64_t u, auto lanes) {
                 const F normal = (lanes.load(x + u) - m.mean) * m.rstd;
                 lanes.store(x + u, normal * lanes.load(s.gain_ih + u) + lanes.load(s.bias + u));
             });
-        } else {
-            for_lanes(GH,
-                      [&](int64_t u, auto lanes) { lanes.store(x + u, lanes.load(x + u) + lanes.load(s.bias + u)); });
         }
         const ForwardBuffers &f = buffer.forward;
         forward_row<C>({H, x, h_now, c_now, f.product + k * GH, f.gates, f.c_new, f.h_new, nullptr, s.extras});

@@ -15,16 +15,20 @@ _HOME = {
     "explain": "memorycell.nn.recurrent",
     "State": "memorycell.state",
     "Stream": "memorycell.streams",
+    "Pool": "memorycell.pool",
+    "prove": "memorycell.proof",
     "stream": "memorycell.live",
     "load": "memorycell.modelfile",
 }
 
-__all__ = ["GRU", "LSTM", "RNN", "State", "Stream", "adopt", "explain", "load", "stream"]
+__all__ = ["GRU", "LSTM", "RNN", "Pool", "State", "Stream", "adopt", "explain", "load", "prove", "stream"]
 
 if TYPE_CHECKING:
     from memorycell.live import stream
     from memorycell.modelfile import load
     from memorycell.nn.recurrent import GRU, LSTM, RNN, adopt, explain
+    from memorycell.pool import Pool
+    from memorycell.proof import prove
     from memorycell.state import State
     from memorycell.streams import Stream
 

@@ -23,22 +23,19 @@ from memorycell.cells import CELLS
 from memorycell.errors import UserError
 from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
 from memorycell.ops import native
-from memorycell.ops.step import LayerStep
+from memorycell.ops.step import TOLERANCE, StackStep
+from memorycell.pool import Pool
+from memorycell.streams import Stream
 
-TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "int8": 6e-2}
-"""Largest difference of an output (a hidden state, at most 1 in size) at which a speed is printed; of a gradient, times
-its largest value."""
 ROUNDS = 15
 PLAIN = ("lstm", "gru", "rnn")
-ONNX_GATES = {"lstm": (0, 3, 1, 2), "gru": (1, 0, 2), "rnn": (0,)}
-"""ONNX keeps the LSTM's blocks as i, o, f, g and the GRU's as z, r, n: where each of its blocks lies in torch's rows."""
 
 
 def run(
     work: str, hidden: Sequence[int], cells: Sequence[str], peers: Sequence[str], precisions: Sequence[str], *,
-    batch: int = 64, steps: int = 100, threads: int = 1, zoneout: float = 0.0, say: Callable[[str], None] = lambda line: None,
+    batch: int = 64, sessions: int = 64, steps: int = 100, threads: int = 1, zoneout: float = 0.0, say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The JSON object of `memorycell bench step` and `memorycell bench train`."""
+    """The JSON object of `memorycell bench step|stream|sessions|train`."""
     if native.engine is None:
         raise UserError(f"bench: {native.missing}")
     for name in cells:
@@ -61,8 +58,10 @@ def run(
         for size in hidden:
             for cell in cells:
                 for precision in precisions:
-                    if work == "step":
-                        row = _step(cell, size, precision, peers)
+                    if work in ("step", "stream"):
+                        row = _step(work, cell, size, precision, peers)
+                    elif work == "sessions":
+                        row = _sessions(cell, size, precision, peers, sessions)
                     else:
                         if precision == "int8":
                             raise UserError("bench train: int8 is for steps; float32 or bfloat16")
@@ -78,6 +77,10 @@ def describe(row: dict[str, Any]) -> str:
     """A row in words."""
     text = f"{row['work']} {row['cell']} H={row['hidden']} B={row['batch']} {row['precision']}: {row['ours_us']:.1f} µs"
     text += f" (floor {row['floor_us']:.1f})"
+    if "overhead_us" in row:
+        text += f", {row['overhead_us']:.1f} over the kernel"
+    if "p99_us" in row:
+        text += f", p99 {row['p99_us']:.1f}, {row['steps_per_s']:,.0f} steps/s, {row['bytes_per_session']:,} bytes a session"
     for name, peer in row["peers"].items():
         text += (
             f"; {name} {peer['us']:.1f} µs, {peer['ratio']:.2f}×" if "us" in peer else f"; {name}: {peer['refused']}"
@@ -123,110 +126,156 @@ def plot(result: dict[str, Any], path: Path) -> None:
 # ---- one live step --------------------------------------------------------------------------------------------------
 
 
-def _step(cell: str, size: int, precision: str, peers: Sequence[str]) -> dict[str, Any]:
+def _step(work: str, cell: str, size: int, precision: str, peers: Sequence[str]) -> dict[str, Any]:
+    """The raw step of the engine, or `Stream.step` on an array."""
     torch.manual_seed(0)
     layer = _layer(cell, size)
     inputs = torch.randn(50, size)
-    ours = LayerStep(cell, layer.layer_parameters(0, ""), precision=precision)
-    mine = torch.stack([ours.one(x).clone() for x in inputs])
-    contenders: dict[str, Callable[[], Any]] = {"ours": lambda: ours.one(inputs[0])}
+    ours = StackStep(cell, [layer.layer_parameters(0, "")], precision=precision)
+    ring, y = np.zeros((1, ours.layout.width), np.float32), np.empty((50, size), np.float32)
+    ours.walk(ring, 0, inputs.numpy(), y)
+    mine, x = y.copy(), inputs[0].numpy()
+    contenders: dict[str, Callable[[], Any]] = {"kernel": lambda: ours.walk(ring, 0, x, y[0])}
+    if work == "stream":
+        stream = Stream(layer, precision)
+        mine = np.stack([stream.step(row) for row in inputs.numpy()])
+        contenders["ours"] = lambda: stream.step(x)
     results = {}
     for name in peers:
-        peer = _step_peer(name, cell, layer)
+        peer = _peer(name, cell, layer)
         if isinstance(peer, str):
             results[name] = {"refused": peer}
             continue
-        theirs = torch.stack([torch.as_tensor(peer(x)) for x in inputs]).numpy()
-        results[name] = _compare(mine.numpy(), theirs, precision)
+        theirs = np.stack([peer(row)[0] for row in inputs.numpy()])
+        results[name] = _compare(mine, theirs, precision)
         if "refused" not in results[name]:
-            contenders[name] = partial(peer, inputs[0])
+            contenders[name] = partial(peer, x)
     seconds = _in_turns(contenders, 0.004)
+    kernel = seconds.pop("kernel")
     floor = ours.bytes_read / _bandwidth(ours.bytes_read)
-    return _row("step", cell, size, 1, precision, seconds, floor, results)
+    row = _row(work, cell, size, 1, precision, {"ours": kernel, **seconds}, floor, results)
+    if work == "stream":
+        row["overhead_us"] = (seconds["ours"] - kernel) * 1e6
+    return row
 
 
-def _step_peer(name: str, cell: str, layer: Recurrent) -> Any:
-    """A function x -> y that keeps its state between calls, or why there is none."""
-    size = layer.hidden_size
+def _peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
+    """A function (x [n, I], slots=[0]) -> y [n, H] that keeps the states of sessions by hand, or why there is none."""
+    states = CELLS[cell].state
+    kept = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in states}
     if name in ("torch", "reference"):
         if name == "torch" and cell not in PLAIN:
             return "has no such cell"
         module = _torchs(layer) if name == "torch" else layer
         options: dict[str, Any] = {} if name == "torch" else {"backend": "reference"}
-        state: list[Any] = [None]
+        module.batch_first = False  # type: ignore[assignment]
 
-        def step(x: Tensor) -> Tensor:
+        def call(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
+            tensors = [torch.from_numpy(v) for v in feed.values()]
             with torch.inference_mode():
-                y, state[0] = module(x.view(1, 1, -1), state[0], **options)
-            return y[0, 0]
+                y, after = module(tensors[0], tensors[1] if len(states) == 1 else tuple(tensors[1:]), **options)
+            return [t.numpy() for t in (y, *((after,) if isinstance(after, Tensor) else after))]
+    else:
+        if cell not in PLAIN:
+            return "has no such cell"
+        try:
+            call = _runtime(name, _onnx(cell, layer))
+        except ModuleNotFoundError as error:
+            return f"not installed: pip install {error.name}"
 
-        return step
-    if cell not in PLAIN:
-        return "has no such cell"
-    try:
-        model = _onnx(cell, layer)
-        if name == "onnxruntime":
-            import onnxruntime
+    def step(x: np.ndarray, slots: np.ndarray | None = None) -> np.ndarray:
+        x = x.reshape(1, -1, layer.input_size)
+        if slots is None:
+            y, *after = call({"x": x, **kept})
+            kept.update(zip(states, after, strict=True))
+            return y[0]
+        y, *after = call({"x": x, **{n: v[:, slots] for n, v in kept.items()}})
+        for n, value in zip(states, after, strict=True):
+            kept[n][:, slots] = value
+        return y[0]
 
-            limits = onnxruntime.SessionOptions()
-            limits.intra_op_num_threads = limits.inter_op_num_threads = torch.get_num_threads()
-            session = onnxruntime.InferenceSession(model, limits, providers=["CPUExecutionProvider"])
+    return step
 
-            def call(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
-                return list(session.run(None, feed))
-        else:
-            import io
 
-            import openvino
+def _runtime(name: str, model: bytes) -> Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]:
+    """ONNX Runtime or OpenVINO: inputs by name -> outputs in order."""
+    if name == "onnxruntime":
+        import onnxruntime
 
-            core = openvino.Core()
-            settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-            request = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings).create_infer_request()
+        limits = onnxruntime.SessionOptions()
+        limits.intra_op_num_threads = limits.inter_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(model, limits, providers=["CPUExecutionProvider"])
+        return lambda feed: list(session.run(None, feed))
+    import io
 
-            def call(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
-                return list(request.infer(feed).values())
-    except ModuleNotFoundError as error:
-        return f"not installed: pip install {error.name}"
-    names = ["h", "c"][: len(CELLS[cell].state)]
-    kept = {n: np.zeros((1, 1, size), np.float32) for n in names}
+    import openvino
 
-    def step_onnx(x: Tensor) -> np.ndarray:
-        y, *states = call({"x": x.numpy()[None, None], **kept})
-        kept.update(zip(names, states, strict=True))
-        return y[0, 0, 0]
-
-    return step_onnx
+    core = openvino.Core()
+    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
+    request = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings).create_infer_request()
+    return lambda feed: [np.array(value) for value in request.infer(feed).values()]
 
 
 def _onnx(cell: str, layer: Recurrent) -> bytes:
-    """The layer as one ONNX operator with its state as inputs and outputs."""
-    import onnx
-    from onnx import TensorProto, helper, numpy_helper
+    """The layer as one ONNX operator with its state as inputs and outputs, and nothing around it."""
+    from onnx import TensorProto, helper
 
-    size = layer.hidden_size
-    params = {n: p.detach().numpy() for n, p in layer.layer_parameters(0, "").items()}
+    from memorycell.exchange import onnx_export
 
-    def blocks(array: np.ndarray) -> np.ndarray:
-        parts = np.split(array, len(CELLS[cell].blocks))
-        return np.concatenate([parts[k] for k in ONNX_GATES[cell]])
-
-    bias = np.concatenate([blocks(params["bias_ih"]), blocks(params["bias_hh"])])
-    weights = {"W": blocks(params["weight_ih"])[None], "R": blocks(params["weight_hh"])[None], "B": bias[None]}
-    states = ["h", "c"][: len(CELLS[cell].state)]
-    options: Any = {"linear_before_reset": 1} if cell == "gru" else {}
-    node = helper.make_node(
-        cell.upper(), ["x", "W", "R", "B", "", *states], ["y", *(f"{s}_n" for s in states)], hidden_size=size, **options
-    )
+    graph, names, size = onnx_export.Graph(), CELLS[cell].state, layer.hidden_size
+    y, after = onnx_export.operator(graph, layer, layer.layer_parameters(0, ""), "x", {n: n for n in names}, False)
+    graph.rename(y, "y")
+    for name in names:
+        graph.rename(after[name], f"{name}_n")
     info = helper.make_tensor_value_info
-    graph = helper.make_graph(
-        [node], cell,
-        [info("x", TensorProto.FLOAT, [1, 1, layer.input_size]), *(info(s, TensorProto.FLOAT, [1, 1, size]) for s in states)],
-        [info("y", TensorProto.FLOAT, [1, 1, 1, size]), *(info(f"{s}_n", TensorProto.FLOAT, [1, 1, size]) for s in states)],
-        [numpy_helper.from_array(np.ascontiguousarray(v), n) for n, v in weights.items()],
+    state = {n: [1, "B", size] for n in names}
+    made = helper.make_graph(
+        graph.nodes, cell, [info("x", TensorProto.FLOAT, [1, "B", layer.input_size]),
+                            *(info(n, TensorProto.FLOAT, shape) for n, shape in state.items())],
+        [info("y", TensorProto.FLOAT, [1, "B", size]), *(info(f"{n}_n", TensorProto.FLOAT, s) for n, s in state.items())],
+        graph.constants,
     )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
+    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=onnx_export.IR_VERSION)
     return bytes(model.SerializeToString())
+
+
+# ---- many sessions --------------------------------------------------------------------------------------------------
+
+
+def _sessions(cell: str, size: int, precision: str, peers: Sequence[str], count: int) -> dict[str, Any]:
+    """All sessions of a pool stepped in one call, each time in another order, as requests come in."""
+    torch.manual_seed(0)
+    layer = _layer(cell, size)
+    rng = np.random.default_rng(0)
+    pool = Pool(layer, count, precision)
+    slots = np.array([pool.open() for _ in range(count)])
+    orders = [rng.permutation(slots) for _ in range(20)]
+    inputs = rng.normal(size=(20, count, size)).astype(np.float32)
+    mine = np.stack([pool.step(order, x) for order, x in zip(orders, inputs, strict=True)])
+    contenders: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {"ours": lambda x, order: pool.step(order, x)}
+    results: dict[str, dict[str, Any]] = {}
+    for name in peers:
+        peer = _peer(name, cell, layer, count)
+        if isinstance(peer, str):
+            results[name] = {"refused": peer}
+            continue
+        theirs = np.stack([peer(x, order) for order, x in zip(orders, inputs, strict=True)])
+        results[name] = _compare(mine, theirs, precision)
+        if "refused" not in results[name]:
+            contenders[name] = peer
+    samples: dict[str, list[float]] = {name: [] for name in contenders}
+    for _ in range(ROUNDS):
+        for name, call in contenders.items():
+            for order, x in zip(orders, inputs, strict=True):
+                began = time.perf_counter()
+                call(x, order)
+                samples[name].append(time.perf_counter() - began)
+    operations = 2 * count * len(CELLS[cell].blocks) * size * 2 * size
+    seconds = {name: statistics.median(values) for name, values in samples.items()}
+    row = _row("sessions", cell, size, count, precision, seconds, operations / _peak(precision), results)
+    for name, values in samples.items():
+        (row if name == "ours" else row["peers"][name])["p99_us"] = float(np.percentile(values, 99)) * 1e6
+    return {**row, "steps_per_s": count / seconds["ours"], "bytes_per_session": pool.nbytes // count}
 
 
 # ---- one training step ----------------------------------------------------------------------------------------------

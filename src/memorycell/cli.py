@@ -169,11 +169,21 @@ def stream(
     state: Annotated[
         Path | None, typer.Option("--state", help="Take up this state if it exists, and save it there.")
     ] = None,
+    precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8.")] = "float32",
 ) -> None:
-    """A line in, a line out: rows of readings on stdin (CSV with a header, or JSON lines), forecasts on stdout as JSON lines."""
+    """A line in, a line out: rows of readings on stdin (CSV with a header, or JSON lines), forecasts on stdout as JSON lines.
+
+    At a lower precision it is first proved that the model still runs the same in every way, and said what it costs.
+    """
     from memorycell import live, modelfile
 
-    forecaster = live.LiveForecaster(modelfile.load(file))
+    model = modelfile.load(file)
+    _check_precision(precision)
+    if precision != "float32":
+        _, _, proof = _proved(model, (precision,), ())
+        if not proof.ok:
+            raise SystemExit(1)
+    forecaster = live.LiveForecaster(model, precision)
     header: list[str] | None = None
     if state is not None and state.exists():
         saved = forecaster.load(state).get("header")
@@ -198,8 +208,62 @@ def stream(
 
 
 @app.command()
+def prove(
+    file: ModelPath,
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="float32, bfloat16, int8 [default: all three].")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a model in every way it can be run and print the largest difference: whole, in chunks, step by step, among
+    others in a pool, saved and loaded, rewound and forked, exported. Status 1 when one is larger than it may be.
+    """
+    from memorycell import modelfile
+
+    precisions = precision or ["float32", "bfloat16", "int8"]
+    _check_precision(*precisions)
+    result, costs, proof = _proved(modelfile.load(file), precisions, ("onnx", "c"))
+    if as_json:
+        print(json.dumps({"file": str(file), **result, "costs": costs}))
+    if not proof.ok:
+        raise SystemExit(1)
+
+
+@app.command()
+def export(
+    file: ModelPath,
+    to: Annotated[str, typer.Option("--to", metavar="onnx|c", help="An ONNX file, or C99 source with its header and test.")],
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")] = Path(),
+    precision: Annotated[str, typer.Option("--precision", help="float32, or int8 for C.")] = "float32",
+    as_json: AsJson = False,
+) -> None:
+    """Write a model for another world, and prove that it still gives the same numbers there."""
+    from memorycell import modelfile
+    from memorycell.exchange import files
+
+    _check_precision(precision)
+    model = modelfile.load(file)
+    problem = _reopened(model)
+    test = None if problem is None else problem.sample(32)
+    written = files.write(model, to, out, file.stem, precision=precision, test=test)
+    for path in written["files"]:
+        _say(f"written: {path}")
+    if "flash_bytes" in written:
+        _say("{flash_bytes:,} bytes of constants (flash), {state_bytes:,} bytes of state, {stack_bytes:,} bytes of stack for "
+             "a step's arrays (RAM)".format(**written))  # fmt: skip
+    result, costs, proof = _proved(model, (precision,), (to,), problem)
+    if as_json:
+        print(json.dumps({"file": str(file), **written, "proof": result, "costs": costs}))
+    if not proof.ok:
+        raise SystemExit(1)
+
+
+@app.command()
 def bench(
-    work: Annotated[str, typer.Argument(metavar="step|train", help="One live step, or one training step.")],
+    work: Annotated[
+        str,
+        typer.Argument(metavar="step|stream|sessions|train", help="One live step, raw or through Stream; many sessions; or one training step."),
+    ],
     hidden: Annotated[
         list[int] | None, typer.Option("--hidden", help="Sizes of the layer [default: 64 128 256 512].")
     ] = None,
@@ -209,21 +273,22 @@ def bench(
         str, typer.Option("--peers", help="torch, onnxruntime, openvino, reference; with commas.")
     ] = "torch",
     batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences in a training step.")] = 64,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Their length.")] = 100,
+    sessions: Annotated[int, typer.Option("--sessions", min=1, help="Live sequences stepped together.")] = 64,
+    steps: Annotated[int, typer.Option("--steps", min=1, help="Their length in a training step.")] = 100,
     zoneout: Annotated[float, typer.Option("--zoneout", min=0, max=0.99, help="Of a training step.")] = 0.0,
     threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
     plot: Annotated[Path | None, typer.Option("--plot", help="Write a page with the table and a picture.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed beside peers: outputs compared first, then timed in turns, medians."""
-    if work not in ("step", "train"):
-        raise UserError(f"bench {work}: expected step or train")
+    if work not in ("step", "stream", "sessions", "train"):
+        raise UserError(f"bench {work}: expected step, stream, sessions or train")
     _check_writable(plot)
     from memorycell import bench as benchmark
 
     result = benchmark.run(
         work, hidden or [64, 128, 256, 512], cell or ["lstm"], [p.strip() for p in peers.split(",") if p.strip()],
-        precision or ["float32"], batch=batch, steps=steps, threads=threads,
+        precision or ["float32"], batch=batch, sessions=sessions, steps=steps, threads=threads,
         zoneout=zoneout, say=_say,
     )  # fmt: skip
     if plot is not None:
@@ -298,6 +363,40 @@ def _interrupt(signum: int, frame: Any) -> None:
 
 def _say(line: str) -> None:
     print(line, file=sys.stderr)
+
+
+def _check_precision(*names: str) -> None:
+    for name in names:
+        if name not in ("float32", "bfloat16", "int8"):
+            raise UserError(f"--precision {name}: expected float32, bfloat16 or int8")
+
+
+def _reopened(model: Any) -> Any:
+    """The model's own test data, or None where it is not here any more."""
+    try:
+        return _task(model.info["task"]).reopen(None, model)
+    except UserError as error:
+        _say(f"proved on random numbers, not on the model's own data ({error})")
+        return None
+
+
+def _proved(model: Any, precisions: Any, exports: Any, problem: Any = None) -> tuple[dict[str, Any], list[Any], Any]:
+    """Prove a model on its own test data, if that is here, and say what each lower precision costs on it."""
+    from memorycell import proof as proofs
+
+    problem = problem or _reopened(model)
+    inputs = None if problem is None else problem.sample(proofs.STEPS)
+    found = proofs.prove(model, inputs, precisions=precisions, exports=exports, say=_say)
+    for name, why in found.skipped.items():
+        _say(f"not checked: {name}: {why}")
+    costs = []
+    for precision in [p for p in precisions if p != "float32" and problem is not None]:
+        if any(check.precision == precision for check in found.checks):
+            metric = _task(model.info["task"]).primary
+            cost = proofs.precision_cost(lambda p: problem.score(model.model, "test", p), metric, precision)
+            _say(f"{precision}: {metric} on the test part {cost['float32']:.4g} -> {cost[precision]:.4g} ({cost['change']:+.2%})")
+            costs.append({"precision": precision, **cost})
+    return found.to_json(), costs, found
 
 
 def _task(name: str) -> Any:

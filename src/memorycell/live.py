@@ -10,16 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from memorycell import modelfile
 from memorycell.data.series import LiveSeries, Series, SeriesCodec
 from memorycell.errors import DataError, StateError
-from memorycell.model import Model
 from memorycell.modelfile import ModelFile
-from memorycell.nn.recurrent import Recurrent, adopt
 from memorycell.quantiles import interval
-from memorycell.state import State, fingerprint
+from memorycell.state import State
 from memorycell.streams import Stream
 
 if TYPE_CHECKING:
@@ -27,10 +24,14 @@ if TYPE_CHECKING:
 
 
 class LiveForecaster:
-    """Rows of readings in, forecasts out. Several series in one stream (a `group` column) each keep their own state."""
+    """Rows of readings in, forecasts out. Several series in one stream (a `group` column) each keep their own state.
 
-    def __init__(self, file: ModelFile) -> None:
+    precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
+    """
+
+    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
         self.file = file
+        self._blank = Stream(file.model, precision, history=0)
         self.codec: SeriesCodec = file.codec
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
@@ -45,7 +46,7 @@ class LiveForecaster:
         """
         name = self._name(row, where)
         if name not in self._series:
-            series, stream = self.codec.live(), Stream(self.file.model)
+            series, stream = self.codec.live(), self._blank.fork()
         else:
             series, stream = self._series[name]
         inputs, fresh = series.encode(row, where)
@@ -53,7 +54,7 @@ class LiveForecaster:
             return {**self._last[name], "repeat": True}
         if fresh:
             stream.reset()
-        self.quantiles = self.codec.unscale(stream.step(inputs)[-1].numpy().astype(np.float64))
+        self.quantiles = self.codec.unscale(stream.step(inputs)[-1].astype(np.float64))
         self._series[name] = series, stream
         self._last[name] = forecast_record(self.codec, name, series.memory["time"], self.quantiles)
         return self._last[name]
@@ -62,27 +63,26 @@ class LiveForecaster:
         """All series' states and clocks in one file, for this model only."""
         names = list(self._series)
         memory = [self._series[n][0].memory for n in names]
-        blank = self.file.model.initial_state()
-        state = State.stack([self._series[n][1].state for n in names]) if names else blank
+        state = State.stack([self._series[n][1].state for n in names]) if names else self._blank.state
         last = [self._last[n] for n in names]
         state.save(
             path,
-            fingerprint=fingerprint(self.file.model),
+            fingerprint=self._blank.fingerprint,
             extra={"names": names, "memory": memory, "last": last, **extra},
         )
 
     def load(self, path: str | Path) -> dict[str, Any]:
         """Go on where `save` stopped; returns the further values saved. Raises `StateError`, and is then as it was."""
-        state, extra = State.load(path, fingerprint=fingerprint(self.file.model))
+        state, extra = State.load(path, fingerprint=self._blank.fingerprint)
         try:
             loaded: dict[str, tuple[LiveSeries, Stream]] = {}
             for k, (name, memory) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
-                series, stream = self.codec.live(), Stream(self.file.model)
+                series, stream = self.codec.live(), self._blank.fork()
                 series.memory = {"time": memory["time"], "filled": [float(v) for v in memory["filled"]]}
                 stream.state = state.select([k])
                 loaded[name] = series, stream
             last = dict(zip(extra["names"], extra["last"], strict=True))
-        except (KeyError, TypeError, ValueError, IndexError):
+        except (KeyError, TypeError, ValueError, IndexError, StateError):
             raise StateError(f"{path}: not the state of a live forecaster; start without it") from None
         self._series, self._last = loaded, last
         return extra
@@ -123,17 +123,16 @@ def forecast_record(codec: SeriesCodec, group: str, now: int, values: np.ndarray
     return record
 
 
-def stream(x: Any) -> Stream | LiveForecaster:
+def stream(x: Any, precision: str = "float32", *, history: int = 16) -> Stream | LiveForecaster:
     """Run something live: a layer of ours or torch's, a `Model`, a model file or its path.
 
-    A layer or a model takes tensors; a model file takes what a person has, a row of readings.
+    A layer or a model takes arrays or tensors (`Stream`); a model file takes what a person has, a row of readings.
+
+    precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
+    history     steps that `Stream.rewind` can take back
     """
     if isinstance(x, (str, Path)):
         x = modelfile.load(x)
     if isinstance(x, ModelFile):
-        return LiveForecaster(x)
-    if isinstance(x, Model):
-        return Stream(x)
-    if isinstance(x, (Recurrent, torch.nn.LSTM, torch.nn.GRU, torch.nn.RNN)):
-        return Stream(adopt(x))
-    raise TypeError(f"stream: expected a layer, a model or a model file, got {type(x).__name__}")
+        return LiveForecaster(x, precision)
+    return Stream(x, precision, history=history)

@@ -12,9 +12,11 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS
 from memorycell.data.batches import Batch
-from memorycell.heads import Forecast
+from memorycell.heads import Forecast, ForecastStep
 from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
-from memorycell.state import State
+from memorycell.ops.step import obstacle
+from memorycell.state import Layout, State
+from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Model.run` takes at once."""
@@ -102,16 +104,26 @@ class Model(nn.Module):
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self.head(hidden, window, x[..., : self.config.targets]), State(**kept, window=past)
 
+    def stepper(self, precision: str = "float32") -> Stepper:
+        """The model made ready for single steps; see `memorycell.stepping`. The head is in float32 at every precision."""
+        reason = obstacle(self.config.cell, layers(self.recurrent))
+        if reason is None:
+            return ModelStepper(self, precision)
+        if precision != "float32":
+            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
+        return ForwardStepper(self, self.config.input_size)
+
     def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """The head's loss over a batch, and the state after it."""
         prediction, state = self(batch.x, state, batch.reset)
         return self.head.loss(prediction, batch.target), state
 
-    def run(self, x: np.ndarray, start: np.ndarray, at: np.ndarray) -> np.ndarray:
+    def run(self, x: np.ndarray, start: np.ndarray, at: np.ndarray, *, precision: str = "float32") -> np.ndarray:
         """The forecasts at the steps `at` [M] of a long series, run as the model runs live: state carried all along.
 
         x [N, F] float32, start [N] the step at which each step's segment begins (the state is zero there)
-        -> [M, horizon, targets, K] float32, in scaled units. Segments are run side by side, in pieces.
+        -> [M, horizon, targets, K] float32, in scaled units. Segments are run side by side, in pieces; at a lower
+        precision one after another, as a stream does.
         """
         begins = np.flatnonzero(start == np.arange(len(x)))
         ends = np.append(begins[1:], len(x))
@@ -120,8 +132,17 @@ class Model(nn.Module):
         place[at] = np.arange(len(at))
         config = self.config
         result = np.empty((len(at), config.horizon, config.targets, config.quantiles), np.float32)
-        inputs = torch.from_numpy(x)
         self.eval()
+        if precision != "float32":
+            ready = self.stepper(precision)
+            for begin, end in zip(begins, ends, strict=True):
+                ring = np.zeros((1, ready.layout.width), np.float32)
+                for t in range(begin, end, PIECE):
+                    wanted = place[t : min(t + PIECE, end)]
+                    forecasts, _ = ready.walk(ring, 0, np.ascontiguousarray(x[t : min(t + PIECE, end)]))
+                    result[wanted[wanted >= 0]] = forecasts[wanted >= 0]
+            return result
+        inputs = torch.from_numpy(x)
         with torch.inference_mode():
             for part in np.array_split(longest_first, -(-len(begins) // SIDE_BY_SIDE)):
                 state = self.initial_state(len(part))
@@ -149,3 +170,35 @@ class Model(nn.Module):
             windows = windows * same[..., None]
             kept = kept * (before[:, before.shape[1] - (width - 1) :] == segment[:, -1:])[..., None]
         return windows.flatten(2), kept.transpose(0, 1)
+
+
+class ModelStepper:
+    """A model ready for single steps: the window of past inputs lies behind h and c in a session's row."""
+
+    def __init__(self, model: Model, precision: str) -> None:
+        config = model.config
+        self.input_size, self.precision = config.input_size, precision
+        self._past, self._targets = config.window - 1, config.targets
+        self._layers = LayerStepper(model.recurrent, precision, further=self._past * config.input_size)
+        self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.input_size)})
+        self._at = self.layout.at["window"]
+        self._head = ForecastStep(model.head)
+
+    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`: y [horizon, targets, K] a step, in scaled units."""
+        steps = x.reshape(-1, self.input_size)
+        count, past = len(steps), self._past
+        inputs = np.concatenate([ring[row, self._at].reshape(past, self.input_size), steps])
+        hidden, row = self._layers.walk(ring, row, steps)
+        for back in range(min(count, len(ring))):  # the window after each step that the ring remembers
+            ring[row - back, self._at] = inputs[count - back : count - back + past].ravel()
+        windows = inputs[None] if count == 1 else inputs[np.arange(count)[:, None] + np.arange(past + 1)]
+        y = self._head(hidden, windows.reshape(count, -1), steps[:, : self._targets])
+        return (y if x.ndim == 2 else y[0]), row
+
+    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        hidden = self._layers.many(block, rows, x)
+        windows = np.concatenate([block[rows, self._at], x], 1)
+        block[rows, self._at] = windows[:, self.input_size :]
+        return self._head(hidden, windows, x[:, : self._targets])

@@ -9,11 +9,13 @@ The second axis of every tensor is the batch: h and c are [L·directions, B, H],
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors
 import safetensors.torch
 import torch
@@ -109,17 +111,52 @@ class State(tuple[Tensor, ...]):
             raise StateError(f"{path}: damaged or not a state file ({error}); start without it") from None
         if fingerprint is not None and note.get("fingerprint") != fingerprint:
             raise StateError(
-                f"{path}: this state belongs to other weights ({note.get('fingerprint') or 'unnamed'}, "
+                f"{path}: this state belongs to other weights or another precision ({note.get('fingerprint') or 'unnamed'}, "
                 f"not {fingerprint}); use the model it was saved with, or start a new state"
             )
         extra = note.get("extra")
         return state, extra if isinstance(extra, dict) else {}
 
 
-def fingerprint(module: nn.Module) -> str:
-    """16 hexadecimal digits of SHA-256 over the names, shapes, types and bytes of a module's weights."""
+class Layout:
+    """How the state of one session lies in a row of float32 values: what Stream and Pool keep.
+
+    sizes   name -> [R, S], the state's tensors [R, B, S] without their batch: h and c are [L, H]
+
+    width   values in a row
+    """
+
+    def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
+        self.sizes = dict(sizes)
+        lengths = [rows * size for rows, size in self.sizes.values()]
+        ends = list(itertools.accumulate(lengths))
+        self.at = {name: slice(end - length, end) for name, end, length in zip(self.sizes, ends, lengths, strict=True)}
+        self.width = ends[-1]
+
+    def state(self, rows: np.ndarray) -> State:
+        """Rows [B, width] as a `State`: a copy."""
+        parts = {n: np.array(rows[:, at]).reshape(len(rows), *self.sizes[n]) for n, at in self.at.items()}
+        return State(**{n: torch.from_numpy(part.swapaxes(0, 1).copy()) for n, part in parts.items()})
+
+    def rows(self, state: Sequence[Tensor]) -> np.ndarray:
+        """A state, or the tuple or tensor torch's layers return, as rows [B, width]. Raises `StateError`."""
+        given = state.asdict() if isinstance(state, State) else dict(zip(self.sizes, state, strict=False))
+        batch = next(iter(given.values())).shape[1] if given else 1
+        wanted = {name: (rows, batch, size) for name, (rows, size) in self.sizes.items()}
+        if {name: tuple(tensor.shape) for name, tensor in given.items()} != wanted:
+            expected = ", ".join(f"{name}={[rows, 'B', size]}" for name, (rows, size) in self.sizes.items())
+            got = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in given.items())
+            raise StateError(f"state: expected {expected}, got {got}; start a new state")
+        parts = [given[n].detach().to("cpu", torch.float32).transpose(0, 1).reshape(batch, -1) for n in self.sizes]
+        return torch.cat(parts, 1).numpy()
+
+
+def fingerprint(module: nn.Module, precision: str = "float32") -> str:
+    """16 hexadecimal digits of SHA-256 over the names, shapes, types and bytes of a module's weights, and the precision
+    it runs in, where it is a lower one.
+    """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()[:16]
+    return digest.hexdigest()[:16] + ("" if precision == "float32" else f" in {precision}")

@@ -2,62 +2,110 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memorycell.nn.recurrent import Recurrent
+from memorycell.errors import StateError
 from memorycell.state import State, fingerprint
+from memorycell.stepping import Stepper, stepper
 
 
 class Stream:
     """A layer or a model that runs live: `y = stream.step(x)`, with `stream.state` to read, write, save and fork.
 
-    module   a batch-first module with `initial_state()` and `forward(x [B, T, F], state) -> (y [B, T, …], state)`: a
-             layer of ours, or a `Model`. It is put into evaluation mode. A step gives the numbers of the whole sequence.
+    module      a recurrent layer of ours, or a `Model`; put into evaluation mode. Its weights are packed once: later
+                changes are not seen
+    precision   of the products: "float32", "bfloat16" or "int8"; states, sums and gates are float32
+    history     steps that can be taken back with `rewind`
 
-    Raises ValueError for a bidirectional layer: its backward half needs the future.
+    A step gives the numbers of the whole sequence. Raises ValueError for a bidirectional layer.
     """
 
-    def __init__(self, module: nn.Module) -> None:
-        for layer in module.modules():
-            if isinstance(layer, Recurrent) and layer.bidirectional:
-                raise ValueError(
-                    "stream: a bidirectional layer needs the future and cannot run live; train one direction"
-                )
-        self.module = module.eval()
-        self._batch_first = bool(getattr(module, "batch_first", True))
-        self.reset()
+    def __init__(self, module: nn.Module, precision: str = "float32", *, history: int = 16) -> None:
+        self.module = module
+        self.stepper: Stepper = stepper(module, precision)
+        self._start(history)
+
+    def _start(self, history: int) -> None:
+        self._ring = np.zeros((history + 1, self.stepper.layout.width), np.float32)
+        self._row = 0
+        self._steps = 0
+        self._walk = self.stepper.walk
+        self._width = self.stepper.input_size
+
+    @overload
+    def step(self, x: Tensor) -> Tensor: ...
+
+    @overload
+    def step(self, x: np.ndarray | Sequence[float]) -> np.ndarray: ...
+
+    def step(self, x: Any) -> Any:
+        """One step, x [I] -> y [H], or several at once, x [T, I] -> y [T, H]: the same numbers.
+
+        A tensor gives a tensor, an array or a list an array; float32. Of a model, y is what its forward gives a step.
+        """
+        if isinstance(x, Tensor):
+            if x.requires_grad or x.dtype is not torch.float32 or not x.is_cpu:
+                x = x.detach().to("cpu", torch.float32)
+            return torch.from_numpy(self.step(x.numpy()))
+        x = np.ascontiguousarray(x, np.float32)
+        shape = x.shape
+        if len(shape) > 2 or shape[-1] != self._width or shape[0] == 0:
+            raise ValueError(f"x: expected [{self._width}] or [T, {self._width}], got {list(shape)}")
+        y, self._row = self._walk(self._ring, self._row, x)
+        self._steps += 1 if len(shape) == 1 else shape[0]
+        return y
+
+    @property
+    def state(self) -> State:
+        """The state as it is now, a copy. Setting it takes it up; raises `StateError` for another shape."""
+        return self.stepper.layout.state(self._ring[self._row : self._row + 1])
+
+    @state.setter
+    def state(self, state: Sequence[Tensor]) -> None:
+        rows = self.stepper.layout.rows(state)
+        if len(rows) != 1:
+            raise StateError(f"state: expected one sequence, got {len(rows)}; use state.select([k])")
+        self._ring[self._row], self._steps = rows[0], 0
 
     def reset(self) -> None:
-        """Begin a new sequence: the state is zero."""
-        self.state: State = self.module.initial_state()  # type: ignore[operator]
+        """Begin a new sequence: the state is zero, and nothing before it can be rewound."""
+        self._ring[self._row], self._steps = 0, 0
 
-    @torch.inference_mode()
-    def step(self, x: Tensor | np.ndarray) -> Tensor:
-        """One step, x [F] -> y [H], or several at once, x [T, F] -> y [T, H]: the same numbers."""
-        chunk = torch.as_tensor(x)
-        several = chunk.ndim == 2
-        chunk = chunk if several else chunk[None]
-        given: Any = self.state if "c" in self.state.asdict() or len(self.state) > 1 else self.state.h
-        y, state = self.module(chunk[None] if self._batch_first else chunk[:, None], given)
-        self.state = state if isinstance(state, State) else State(h=state)
-        y = y[0] if self._batch_first else y[:, 0]
-        return y if several else y[0]
+    def rewind(self, n: int = 1) -> None:
+        """Take back the last n steps. Raises ValueError beyond the history, which begins anew with each state set."""
+        most = min(self._steps, len(self._ring) - 1)
+        if not 0 <= n <= most:
+            raise ValueError(f"rewind: expected 0..{most} steps, got {n}; keep more with history={n}")
+        self._row, self._steps = (self._row - n) % len(self._ring), most - n
+
+    def fork(self) -> Stream:
+        """An independent stream in the same state, with the same history; the packed weights are shared."""
+        other = object.__new__(type(self))
+        other.module, other.stepper = self.module, self.stepper
+        other._start(len(self._ring) - 1)
+        other._ring[...], other._row, other._steps = self._ring, self._row, self._steps
+        return other
 
     def save(self, path: str | Path, **extra: Any) -> None:
-        """Write the state and JSON values beside it; it can only be loaded into the same weights."""
-        self.state.save(path, fingerprint=fingerprint(self.module), extra=extra)
+        """Write the state and JSON values beside it; it can only be loaded into the same weights and precision."""
+        self.state.save(path, fingerprint=self.fingerprint, extra=extra)
 
     def load(self, path: str | Path) -> dict[str, Any]:
-        """Take up a saved state; returns the JSON values saved with it. Raises `StateError`."""
-        state, extra = State.load(path, fingerprint=fingerprint(self.module))
-        if {n: t.shape for n, t in state.asdict().items()} != {n: t.shape for n, t in self.state.asdict().items()}:
-            from memorycell.errors import StateError
-
-            raise StateError(f"{path}: expected {self.state!r}, got {state!r}; start a new state")
-        self.state = state
+        """Take up a saved state; returns the JSON values saved with it. Raises `StateError`, and is then as it was."""
+        state, extra = State.load(path, fingerprint=self.fingerprint)
+        try:
+            self.state = state
+        except StateError as error:
+            raise StateError(f"{path}: {error}") from None
         return extra
+
+    @property
+    def fingerprint(self) -> str:
+        """The weights and the precision that a saved state belongs to."""
+        return fingerprint(self.module, self.stepper.precision)

@@ -53,7 +53,7 @@ def test_torchs_own_layers_stream(kind):
     layer = getattr(torch.nn, kind)(3, 5, 2)
     x = torch.randn(9, 1, 3)
     stream = memorycell.stream(layer)
-    steps = torch.stack([stream.step(row.numpy()) for row in x[:, 0]])
+    steps = torch.from_numpy(np.stack([stream.step(row.numpy()) for row in x[:, 0]]))
     torch.testing.assert_close(steps, layer(x)[0][:, 0], rtol=0, atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_state_is_kept_forked_and_taken_up(tmp_path):
 def test_bidirectional_layers_cannot_run_live():
     with pytest.raises(ValueError, match="needs the future"):
         memorycell.stream(memorycell.LSTM(3, 5, bidirectional=True))
-    with pytest.raises(TypeError, match="expected a layer"):
+    with pytest.raises(TypeError, match="expected a recurrent layer"):
         memorycell.stream(3)
 
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 import memorycell
 from memorycell.cells import CELLS
 from memorycell.ops import native
-from memorycell.ops.step import LayerStep
+from memorycell.ops.step import StackStep
 
 engine = native.engine
 pytestmark = pytest.mark.skipif(engine is None, reason=native.missing or "built")
@@ -246,47 +246,67 @@ def test_steps_are_the_whole_sequence(isa, cell, precision, bound):
                     parameter.fill_(0.3)
         x = torch.randn(20, inputs)
         whole = layer(x[None], backend="reference")[0][0].detach()
-        step = LayerStep(cell, layer.layer_parameters(0, ""), precision=precision, zoneout=layer.zoneout)
-        mine = torch.stack([step.one(row).clone() for row in x])
-        assert float((mine - whole).abs().max()) < bound * (20 if cell == "layernorm" and hidden == 2 else 1)
-        # Many sessions at once give the bits of one alone.
-        many = LayerStep(
-            cell, layer.layer_parameters(0, ""), precision=precision, zoneout=layer.zoneout, capacity=9, largest=7
-        )
-        slots = torch.tensor([3, 8, 0, 5, 1, 2, 7])
+        step = StackStep(cell, [layer.layer_parameters(0, "")], precision=precision, zoneout=layer.zoneout, further=3)
+        width = step.layout.width + 3
+        mine = np.full((20, hidden), np.nan, np.float32)
+        ring = np.zeros((4, width), np.float32)
+        assert step.walk(ring, 3, x.numpy(), mine) == (3 + 20) % 4
+        assert np.abs(mine - whole.numpy()).max() < bound * (20 if cell == "layernorm" and hidden == 2 else 1)
+        # Many sessions at once give the bits of one alone, and touch no other.
+        block = np.zeros((9, width), np.float32)
+        slots = np.array([3, 8, 0, 5, 1, 2, 7])
         for k, row in enumerate(x):
-            y = many.many(slots, torch.cat([torch.randn(3, inputs), row[None], torch.randn(3, inputs)]))
-            assert torch.equal(y[3], mine[k])
+            others = torch.randn(3, inputs), torch.randn(3, inputs)
+            y = step.many(block, slots, torch.cat([others[0], row[None], others[1]]).numpy())
+            assert np.array_equal(y[3], mine[k])
+        assert not block[[4, 6]].any()
+        assert not block[:, -3:].any()
+
+
+def test_layers_above_each_other_step_as_the_whole_sequence(isa):
+    layer = memorycell.LSTM(5, 7, num_layers=3, batch_first=True)
+    x = torch.randn(30, 5)
+    step = StackStep("lstm", [layer.layer_parameters(k, "") for k in range(3)])
+    y, ring = np.empty((30, 7), np.float32), np.zeros((1, step.layout.width), np.float32)
+    step.walk(ring, 0, x.numpy(), y)
+    whole, state = layer(x[None], backend="reference")
+    assert np.abs(y - whole[0].detach().numpy()).max() < 1e-6
+    for mine, theirs in zip(step.layout.state(ring), state, strict=True):
+        assert float((mine - theirs).detach().abs().max()) < 1e-6
+    block = np.zeros((200, step.layout.width), np.float32)  # more than the engine takes through the layers together
+    for k in range(30):
+        many = step.many(block, np.arange(199, -1, -1), np.repeat(x[k : k + 1].numpy(), 200, 0))
+    assert all(np.array_equal(row, y[29]) for row in many)
 
 
 def test_two_threads_step_different_slots():
     layer = build("lstm", 8, 32)
-    x = torch.randn(2, 300, 4, 8)
+    x = np.random.default_rng(0).normal(size=(2, 300, 4, 8)).astype(np.float32)
+    step = StackStep("lstm", [layer.layer_parameters(0, "")])
 
-    def run(shared: LayerStep, half: int, out: list) -> None:
-        slots = torch.arange(4) + 4 * half
-        out[half] = torch.stack([shared.many(slots, row) for row in x[half]])
-
-    def fresh() -> LayerStep:
-        return LayerStep("lstm", layer.layer_parameters(0, ""), capacity=8, largest=4)
+    def run(block: np.ndarray, half: int, out: list) -> None:
+        slots = np.arange(4) + 4 * half
+        out[half] = np.stack([step.many(block, slots, row) for row in x[half]])
 
     alone, together = [None, None], [None, None]
-    shared = fresh()
+    block = np.zeros((8, step.layout.width), np.float32)
     for half in (0, 1):
-        run(shared, half, alone)
-    shared = fresh()
-    threads = [threading.Thread(target=run, args=(shared, half, together)) for half in (0, 1)]
+        run(block, half, alone)
+    block = np.zeros((8, step.layout.width), np.float32)
+    threads = [threading.Thread(target=run, args=(block, half, together)) for half in (0, 1)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert all(torch.equal(a, b) for a, b in zip(alone, together, strict=True))
+    assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
 def test_nan_goes_through_and_never_becomes_a_number():
     for precision in ("float32", "bfloat16", "int8"):
-        step = LayerStep("lstm", build("lstm", 4, 6).layer_parameters(0, ""), precision=precision)
-        assert step.one(torch.tensor([1.0, float("nan"), 2.0, 3.0])).isnan().all()
+        step = StackStep("lstm", [build("lstm", 4, 6).layer_parameters(0, "")], precision=precision)
+        y = np.zeros(6, np.float32)
+        step.walk(np.zeros((1, 12), np.float32), 0, np.array([1, np.nan, 2, 3], np.float32), y)
+        assert np.isnan(y).all()
 
 
 def raises(words: str):
@@ -296,27 +316,30 @@ def raises(words: str):
 def test_mistakes_name_the_argument():
     layer = build("lstm", 4, 6)
     params = layer.layer_parameters(0, "")
-    step = LayerStep("lstm", params, capacity=3, largest=2)
-    with raises(r"x: expected \[4\] float32.*got \[5\]"):
-        step.one(torch.zeros(5))
-    with raises("float64"):
-        step.one(torch.zeros(4, dtype=torch.float64))
+    step = StackStep("lstm", [params])
+    ring, y = np.zeros((3, 12), np.float32), np.zeros((1, 6), np.float32)
+    with raises("x: expected 8 values, got 5"):
+        step.walk(ring, 0, np.zeros(5, np.float32), y)
+    with raises("x: expected type 'f', got 'd'"):
+        step.walk(ring, 0, np.zeros(4), y)
+    with raises(r"row: expected 0\.\.2, got 3"):
+        step.walk(ring, 3, np.zeros(4, np.float32), y)
     with raises("contiguous"):
-        step.one(torch.zeros(8)[::2])
-    with raises(r"slots: expected 0..2, got 3"):
-        step.many(torch.tensor([3]), torch.zeros(1, 4))
-    with raises(r"slots: expected 0..2, got -1"):
-        step.many(torch.tensor([-1]), torch.zeros(1, 4))
-    with raises(r"count: expected 1..2, got 3"):
-        step.many(torch.tensor([0, 1, 2]), torch.zeros(3, 4))
-    with raises("int64"):
-        step.many(torch.tensor([0.0]), torch.zeros(1, 4))
+        step.walk(ring, 0, np.zeros(8, np.float32)[::2], y)
+    x = np.zeros((2, 4), np.float32)
+    for rows, words in (([0, 3], r"rows: expected 0\.\.2, got 3"), ([-1, 0], "got -1"), ([1, 1], "rows: 1 twice")):
+        with raises(words):
+            step.many(ring, np.array(rows), x)
+    with raises("rows: expected type 'l', got 'd'"):
+        step.many(ring, np.array([0.0, 1.0]), x)
+    assert not ring.any()
+    step.many(ring, np.array([1, 2]), x)  # what was refused left no trace
     with raises("precision"):
-        LayerStep("lstm", params, precision="int4")
+        StackStep("lstm", [params], precision="int4")
     with raises("NaN"):
-        LayerStep("lstm", {**params, "weight_hh": params["weight_hh"] * float("nan")})
+        StackStep("lstm", [{**params, "weight_hh": params["weight_hh"] * float("nan")}])
     with raises("float64"):
-        LayerStep("lstm", {name: p.double() for name, p in params.items()})
+        StackStep("lstm", [{name: p.double() for name, p in params.items()}])
     with raises("out of range"):
         engine.Weight(0, 2**40, 2**40, 1, 1, 0)
     with raises("projection"):
@@ -383,14 +406,10 @@ def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_pa
     file = modelfile.load(path)
     problem = reopen(None, file)
     at = problem.at("test")
-    model, x = file.model, torch.from_numpy(problem.inputs[at[0] - 2000 :])
+    model, x = file.model, problem.inputs[at[0] - 2000 :]
     scores = {}
     for precision in ("float32", "bfloat16", "int8"):
-        step = LayerStep("lstm", model.recurrent.layer_parameters(0, ""), precision=precision)
-        hidden = torch.stack([step.one(row).clone() for row in x])[None]
-        with torch.inference_mode():
-            window, _ = model._windows(x[None], model.initial_state().window, None)
-            quantiles = model.head(hidden, window, x[None, :, :1])[0].numpy()
+        quantiles = memorycell.stream(model, precision).step(x)
         scores[precision] = problem.measure(quantiles[at - at[0] + 2000], at)["crps"]
     assert scores["float32"] == pytest.approx(problem.score(model, "test")["crps"], rel=1e-3)
     for precision in ("bfloat16", "int8"):

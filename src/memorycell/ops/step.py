@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
 from memorycell.cells import CELLS, Params
 from memorycell.ops import native
 from memorycell.ops.call import Call
+from memorycell.state import Layout
+
+THREAD_WORK = 4_000_000
+"""Multiplications a call must bring for each thread it is split over."""
+
+TOLERANCE = {"float32": 1e-4, "bfloat16": 3e-2, "int8": 6e-2}
+"""How far an output may lie from the reference in float32, relative to values over one: hidden states are at most one."""
 
 
-class LayerStep:
-    """One recurrent layer, one direction, with the states of `capacity` sessions.
+def obstacle(cell: str, layers: Sequence[Params]) -> str | None:
+    """Why the engine cannot step these layers, or None."""
+    weight = layers[0]["weight_hh"]
+    if "weight_hr" in layers[0]:
+        return "the native engine steps no projection (proj_size)"
+    return native.obstacle(Call(cell), device=weight.device.type, dtype=weight.dtype, projected=False)
 
-    params      as for `memorycell.ops.recurrence`; copied, so later changes of the weights are not seen
+
+class StackStep:
+    """Recurrent layers above each other, in one direction.
+
+    layers      their parameters, as for `memorycell.ops.recurrence`; copied: later changes of the weights are not seen
     precision   of the products: "float32", "bfloat16", or "int8" (weights with a scale a row, inputs and h with a scale
                 a step); sums, gates and states are float32
-    largest     sessions in one call of `many` at most
+    zoneout     expectation of what is kept, as while evaluating
+    further     floats that a session's row has beyond h and c, for somebody else
 
-    h, c        [capacity, H] float32: the states, to read and to write
+    A session's state is a row of float32 values: h of every layer, then c of every layer, see `layout`.
 
     Raises ValueError where the native engine cannot run the cell.
     """
@@ -26,65 +45,71 @@ class LayerStep:
     def __init__(
         self,
         cell: str,
-        params: Params,
+        layers: Sequence[Params],
         *,
         precision: str = "float32",
-        capacity: int = 1,
-        largest: int = 1,
         zoneout: tuple[float, float] = (0.0, 0.0),
+        further: int = 0,
     ) -> None:
-        weight_ih, weight_hh = (params[n].detach().contiguous() for n in ("weight_ih", "weight_hh"))
-        obstacle = native.obstacle(Call(cell), device=weight_hh.device.type, dtype=weight_hh.dtype, projected=False)
-        if obstacle or "weight_hr" in params:
-            raise ValueError(f"step: {obstacle or 'no projection (proj_size)'}")
+        reason = obstacle(cell, layers)
+        if reason:
+            raise ValueError(f"step: {reason}")
         if precision not in native.PRECISIONS:
             raise ValueError(f"precision: expected one of {', '.join(native.PRECISIONS)}, got {precision!r}")
+        self.input_size = layers[0]["weight_ih"].shape[1]
+        self.hidden_size = layers[0]["weight_hh"].shape[1]
+        self.layout = Layout({name: (len(layers), self.hidden_size) for name in CELLS[cell].state})
+        self.bytes_read = 0
+        """Bytes of weights that one step reads."""
+        self._kept: list[object] = []  # the engine holds their addresses
+        ready = [self._layer(cell, params, k, precision, zoneout) for k, params in enumerate(layers)]
+        self._stack = native.engine.Stack(ready, self.layout.width + further)
+        self.walk = self._stack.walk
+        """walk(ring [R, width], row, x [T, I], y [T, H]) -> row: steps one session T times. Every step leaves the row
+        before it as it was and writes the next one of the ring, unless there is but one. Float32, contiguous."""
+        self._work = sum(p["weight_ih"].numel() + p["weight_hh"].numel() for p in layers)
+
+    def _layer(self, cell: str, params: Params, place: int, precision: str, zoneout: tuple[float, float]) -> object:
+        weight_ih, weight_hh = (params[n].detach().contiguous() for n in ("weight_ih", "weight_hh"))
         if not bool(weight_ih.isfinite().all() and weight_hh.isfinite().all()):
             raise ValueError("weights: expected finite values, got NaN or infinity")
-        rows, self.input_size = weight_ih.shape
-        self.hidden_size = weight_hh.shape[1]
-        self.h = torch.zeros(capacity, self.hidden_size)
-        self.c = torch.zeros(capacity, self.hidden_size) if "c" in CELLS[cell].state else None
-        self._y = torch.zeros(self.hidden_size)
-        self._address = self._y.data_ptr()
-        zero = torch.zeros(rows)
+        zero = torch.zeros(len(weight_ih))
         bias_ih, bias_hh = (params[n].detach() + zero for n in ("bias_ih", "bias_hh"))
         bias = bias_ih if cell in ("gru", "layernorm") else bias_ih + bias_hh
-        extras = {**{n: params[n].detach().contiguous() for n in CELLS[cell].extra}, "bias_hh": bias_hh}
+        extras = {**{n: params[n].detach().clone() for n in CELLS[cell].extra}, "bias_hh": bias_hh}
         gain_ih = extras.get("gain_ih")
-        self._kept = (bias, extras)  # the engine holds their addresses
         packed = [native.packed(w, precision) for w in (weight_ih, weight_hh)]
-        self._stepper = native.engine.Stepper(
-            native.CELL_NUMBERS[cell], self.input_size, self.hidden_size, capacity, *packed,
-            native.addresses(extras.get(n) for n in native.EXTRAS), bias.data_ptr(),
-            0 if gain_ih is None else gain_ih.data_ptr(), *zoneout, self.h.data_ptr(),
-            0 if self.c is None else self.c.data_ptr(), largest,
+        self._kept += [bias, extras]
+        self.bytes_read += sum(p.bytes for p in packed)
+        h_at, c_at = (
+            self.layout.at[name].start + place * self.hidden_size if name in self.layout.at else -1 for name in "hc"
+        )
+        return native.engine.Layer(
+            native.CELL_NUMBERS[cell], *packed, native.addresses(extras.get(n) for n in native.EXTRAS), bias.data_ptr(),
+            0 if gain_ih is None else gain_ih.data_ptr(), *zoneout, h_at, c_at,
         )  # fmt: skip
-        self.bytes_read = sum(p.bytes for p in packed)
-        """Bytes of weights that one step reads."""
 
-    def one(self, x: Tensor) -> Tensor:
-        """Step session 0: x [I] -> y [H], float32. The tensor returned is the same at every call."""
-        if x.dtype is not torch.float32 or x.numel() != self.input_size or not x.is_contiguous() or not x.is_cpu:
-            raise ValueError(
-                f"x: expected [{self.input_size}] float32 on the CPU, contiguous; got {list(x.shape)} {x.dtype} {x.device}"
-            )
-        self._stepper.one(x.data_ptr(), self._address)
-        return self._y
+    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Step the sessions in `rows` [n] int64 of a block [capacity, width], each at most once: x [n, I] -> y [n, H].
 
-    def many(self, slots: Tensor, x: Tensor) -> Tensor:
-        """Step the sessions `slots` [n] int64, each at most once: x [n, I] -> y [n, H], new at every call."""
-        count = len(slots)
-        if slots.dtype is not torch.int64 or slots.ndim != 1:
-            raise ValueError(f"slots: expected [n] int64, got {list(slots.shape)} {slots.dtype}")
-        if x.dtype is not torch.float32 or x.shape != (count, self.input_size) or not x.is_cpu:
-            raise ValueError(
-                f"x: expected [{count}, {self.input_size}] float32 on the CPU, got {list(x.shape)} {x.dtype} {x.device}"
-            )
-        x, slots = x.contiguous(), slots.contiguous()
-        y = torch.empty(count, self.hidden_size)
-        try:
-            self._stepper.many(count, slots.data_ptr(), x.data_ptr(), y.data_ptr())
-        except IndexError as error:
-            raise ValueError(str(error)) from None
+        A session's bits do not depend on which others are stepped with it. Raises ValueError for a row out of range or
+        named twice, and has then changed nothing.
+        """
+        y = np.empty((len(rows), self.hidden_size), np.float32)
+        threads = max(1, min(torch.get_num_threads(), len(rows) * self._work // THREAD_WORK))
+        self._stack.many(block, rows, x, y, threads)
+        return y
+
+
+class LinearStep:
+    """y = W x + b of rows, on the engine in float32: a row's bits do not depend on the others."""
+
+    def __init__(self, weight: Tensor, bias: Tensor) -> None:
+        self._weight = native.packed(weight, "float32")
+        self._bias = bias.detach().numpy().copy()
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        """[n, K] float32, contiguous -> [n, N]."""
+        y = np.empty((len(x), len(self._bias)), np.float32)
+        self._weight.times(x, self._bias, y)
         return y

@@ -141,9 +141,9 @@ class ForecastProblem:
         shift = int(np.random.default_rng(seed).integers(len(rows)))
         return lanes(self.inputs[rows], target, reset, count=count, bptt=s.bptt, shift=shift)
 
-    def quantiles(self, model: Model, at: np.ndarray) -> np.ndarray:
+    def quantiles(self, model: Model, at: np.ndarray, precision: str = "float32") -> np.ndarray:
         """The model's forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units."""
-        return model.run(self.inputs, self.series.start, at)
+        return model.run(self.inputs, self.series.start, at, precision=precision)
 
     def measure(self, quantiles: np.ndarray, at: np.ndarray) -> Metrics:
         """crps, mae, mase, coverage_80: in the table's units for one target, in standard deviations for several."""
@@ -158,10 +158,15 @@ class ForecastProblem:
             "coverage_80": metrics.coverage(truth, low, high),
         }
 
-    def score(self, model: Model, split: str) -> Metrics:
+    def score(self, model: Model, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
         at = self.at(split)
-        return self.measure(self.quantiles(model, at), at)
+        return self.measure(self.quantiles(model, at, precision), at)
+
+    def sample(self, steps: int) -> np.ndarray:
+        """Inputs [T, F] from where the test part begins."""
+        begin = int(self.at("test")[0])
+        return self.inputs[begin : begin + steps]
 
     def fit_baselines(self, quantiles: int) -> None:
         """Learn the simple methods on the training part."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, get_type_hints
 
+import numpy as np
 from torch import Tensor
 
 from memorycell.data.batches import Batch
@@ -52,8 +53,11 @@ class Problem(Protocol):
     def epoch(self, seed: int) -> Iterator[Batch]:
         """One pass over the training data, in an order that depends on the seed alone."""
 
-    def score(self, model: Model, split: str) -> Metrics:
-        """The metrics on "train", "valid" or "test"."""
+    def score(self, model: Model, split: str, precision: str = "float32") -> Metrics:
+        """The metrics on "train", "valid" or "test", with the recurrent part's products in a precision."""
+
+    def sample(self, steps: int) -> np.ndarray:
+        """So many steps of the test part's inputs, [T, F] float32: what a model is proved on."""
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The same metrics of the simple methods."""

@@ -1,0 +1,85 @@
+"""A model file as the files of another world: .onnx, or C99 with its header and test."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from memorycell.data.series import SeriesCodec
+from memorycell.errors import UserError
+from memorycell.files import write_atomically
+from memorycell.modelfile import ModelFile
+from memorycell.state import fingerprint
+
+KINDS = ("onnx", "c")
+
+
+def write(
+    file: ModelFile, to: str, folder: Path, name: str, *, precision: str = "float32", test: np.ndarray | None = None
+) -> dict[str, Any]:
+    """Write the model as `to` into a folder; test [T, F] is the test vector of the C code.
+
+    Returns `{"files": […], "flash_bytes": …, "state_bytes": …, "stack_bytes": …}` (the sizes for C alone). Raises
+    `UserError` where a library is missing or the model cannot go there.
+    """
+    name = re.sub(r"\W", "_", name, flags=re.ASCII)
+    name = f"m_{name}" if not name.isidentifier() else name
+    if to not in KINDS:
+        raise UserError(f"--to {to}: expected {' or '.join(KINDS)}")
+    codec = file.codec
+    contents: dict[str, str | bytes]
+    result: dict[str, Any] = {}
+    if to == "onnx":
+        if precision != "float32":
+            raise UserError(f"--precision {precision}: an ONNX file is in float32; quantise it with the runtime's own tools")
+        try:
+            from memorycell.exchange import onnx_export
+        except ModuleNotFoundError as error:
+            raise UserError(f"--to onnx needs {error.name}: pip install 'memorycell[onnx]'") from None
+        note = {"inputs": described(codec), "targets": codec.targets, "mean": codec.mean, "std": codec.std,
+                "fingerprint": fingerprint(file.model)}  # fmt: skip
+        contents = {f"{name}.onnx": onnx_export.export(file.model, note=note).SerializeToString()}
+    else:
+        from memorycell.exchange import c_export
+
+        if precision not in c_export.PRECISIONS:
+            raise UserError(f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}")
+        count, config = len(codec.targets), file.model.config
+        made = c_export.export(
+            file.model, name, precision=precision, scale=codec.std[:count], offset=codec.mean[:count],
+            inputs=described(codec), test=test,
+            output=f"[{config.horizon}][{config.targets}][{config.quantiles}]: quantiles of {', '.join(codec.targets)} "
+            f"for the next {config.horizon} steps, in the table's units",
+        )  # fmt: skip
+        contents = dict(made.files)
+        result = {k: v for k, v in asdict(made).items() if k != "files"}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror or error}); nothing was changed") from None
+    for filename, content in contents.items():
+        write_atomically(folder / filename, content)
+    return {"files": [str(folder / filename) for filename in contents], **result}
+
+
+def described(codec: SeriesCodec) -> list[str]:
+    """How every input of a step is made, in words."""
+    lines = [f"{c}: (value - {m:.9g}) / {s:.9g}" for c, m, s in zip(codec.columns, codec.mean, codec.std, strict=True)]
+    lines += [
+        f"change of {c}: (value - the value a step before, or itself at the beginning) / {s:.9g}"
+        for c, s in zip(codec.columns, codec.change, strict=True)
+    ]
+    lines.append("observed: 1, or 0 for a step that fills a gap; it repeats the values before it")
+    lines += [f"{c} missing: 1 where it is, else 0; the value is then the last one known" for c in codec.gappy]
+    for name, period in codec.clock.calendar:
+        lines += [
+            f"{wave}{label} of {name}: {wave}({turns} pi t / {period:.9g}), t in seconds since 1970-01-01"
+            for turns, label in ((2, ""), (4, " 2"))
+            for wave in ("sin", "cos")
+        ]
+    assert len(lines) == len(codec.features)
+    return lines

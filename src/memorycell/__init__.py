@@ -16,14 +16,18 @@ _HOME = {
     "State": "memorycell.state",
     "Stream": "memorycell.streams",
     "Pool": "memorycell.pool",
+    "from_keras": "memorycell.exchange.keras_import",
+    "from_onnx": "memorycell.exchange.onnx_import",
     "prove": "memorycell.proof",
     "stream": "memorycell.live",
     "load": "memorycell.modelfile",
 }
 
-__all__ = ["GRU", "LSTM", "RNN", "Pool", "State", "Stream", "adopt", "explain", "load", "prove", "stream"]
+__all__ = ["GRU", "LSTM", "RNN", "Pool", "State", "Stream", "adopt", "explain", "from_keras", "from_onnx", "load", "prove", "stream"]
 
 if TYPE_CHECKING:
+    from memorycell.exchange.keras_import import from_keras
+    from memorycell.exchange.onnx_import import from_onnx
     from memorycell.live import stream
     from memorycell.modelfile import load
     from memorycell.nn.recurrent import GRU, LSTM, RNN, adopt, explain

@@ -211,6 +211,12 @@ class Pool:
             self._free_rows += rows.tolist()
         self._folder.flush()
 
+    def shutdown(self) -> None:
+        """Spill all sessions and let go of the folder: the next pool with this folder has them. Then the pool is at its end."""
+        self.spill(self.slots)
+        assert self._folder is not None
+        self._folder.release()
+
     # ---- rows and slots ---------------------------------------------------------------------------------------------
 
     def _check(self, slots: np.ndarray) -> None:

@@ -11,6 +11,7 @@ that was closed after the last file was written comes back if the process is kil
 from __future__ import annotations
 
 import json
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,14 +44,18 @@ class SpillFolder:
         self._told: set[int] = set()  # closed sessions that the last file names
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _locked(folder)
+            self._lock = _Lock(folder)
             numbers = sorted(int(p.stem.removeprefix("spill-")) for p in folder.glob("spill-*.safetensors"))
         except (OSError, ValueError) as error:
             raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
         self._last = numbers[-1] if numbers else 0
-        for number in numbers:
-            self._adopt(number)
-        self._clear()
+        try:
+            for number in numbers:
+                self._adopt(number)
+            self._clear()
+        except StateError:
+            self.release()
+            raise
 
     @property
     def slots(self) -> np.ndarray:
@@ -108,6 +113,10 @@ class SpillFolder:
                 self._live[int(self._file[slot])] -= 1
                 self._file[slot] = 0
         self._clear()
+
+    def release(self) -> None:
+        """Let another pool have the folder."""
+        self._lock.release()
 
     def _adopt(self, number: int) -> None:
         path = self._path(number)
@@ -170,16 +179,25 @@ def _checks(states: np.ndarray) -> np.ndarray:
     return np.array([zlib.crc32(row.tobytes()) for row in states], np.uint32)
 
 
-def _locked(folder: Path) -> object:
-    """Hold the folder for this process while the object lives; the system lets go of it when the process ends."""
-    file = (folder / "lock").open("w")
-    try:
-        import fcntl
+class _Lock:
+    """Holds a folder for this process; the system lets go of it when the process ends."""
 
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except ImportError:  # no locks on this system
-        pass
-    except OSError:
-        file.close()
-        raise StateError(f"{folder}: another pool uses this folder; spill to another") from None
-    return file
+    def __init__(self, folder: Path) -> None:
+        self._handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
+        try:
+            import fcntl
+
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # no locks on this system
+            pass
+        except OSError:
+            self.release()
+            raise StateError(f"{folder}: another pool uses this folder; spill to another") from None
+
+    def release(self) -> None:
+        """Let others have it."""
+        if self._handle >= 0:
+            os.close(self._handle)
+            self._handle = -1
+
+    __del__ = release

@@ -11,9 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
-from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -21,6 +19,12 @@ from memorycell.cells import CELLS
 from memorycell.heads import Forecast
 from memorycell.model import Model
 from memorycell.nn.recurrent import Recurrent
+
+try:
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError("ONNX files need onnx: pip install 'memorycell[onnx]'", name="onnx") from error
 
 OPSET, IR_VERSION = 17, 9
 OPERATORS = {"lstm": "LSTM", "peephole": "LSTM", "coupled": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn_relu": "RNN"}

@@ -1,0 +1,99 @@
+"""Proof: what holds is shown, and what is broken is found."""
+
+import numpy as np
+import pytest
+import torch
+
+import memorycell
+from memorycell import proof
+from memorycell.exchange import c_export
+from memorycell.model import Model, ModelConfig
+from memorycell.ops import native
+from memorycell.stepping import LayerStepper
+from memorycell.streams import Stream
+
+pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
+
+
+def model(cell: str = "lstm") -> Model:
+    torch.manual_seed(0)
+    made = Model(ModelConfig(input_size=4, hidden_size=9, horizon=3, window=5, cell=cell, num_layers=2))
+    for parameter in made.head.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    return made
+
+
+@pytest.mark.parametrize("make", [model, lambda: model("gru"), lambda: torch.nn.LSTM(3, 8), lambda: memorycell.RNN(3, 8)])
+def test_everything_agrees(make):
+    told: list[str] = []
+    result = memorycell.prove(make(), say=told.append)
+    assert result.ok, told
+    names = {(check.name, check.precision) for check in result.checks}
+    for precision in ("float32", "bfloat16", "int8"):
+        for way in ("chunks of random sizes", "among others in a pool", "saved and loaded", "rewound and forked"):
+            assert (f"{way} = step by step", precision) in names
+    assert ("step by step = whole sequence", "float32") in names
+    assert ("native = reference", "float32") in names
+    assert ("c = step by step", "int8") in names
+    assert ("onnx = step by step", "float32") in names
+    assert len(told) == len(result.checks)
+    told_json = result.to_json()
+    assert told_json["ok"] is True
+    assert {"name", "precision", "max_diff", "bound", "ok"} == set(told_json["checks"][0])
+
+
+def broken(module=None, **changes) -> set[str]:
+    result = memorycell.prove(module or model(), **changes)
+    assert not result.ok
+    assert result.to_json()["ok"] is False
+    return {f"{check.name}, {check.precision}" for check in result.checks if not check.ok}
+
+
+def test_a_broken_pool_is_found(monkeypatch):
+    from memorycell.model import ModelStepper
+
+    whole = ModelStepper.many
+    monkeypatch.setattr(ModelStepper, "many", lambda self, block, rows, x: whole(self, block, np.sort(rows), x))
+    assert all("pool" in name for name in broken(precisions=["float32"], exports=[]))
+
+
+def test_a_broken_rewind_and_a_broken_file_are_found(monkeypatch):
+    monkeypatch.setattr(Stream, "rewind", lambda self, n=1: None)
+    assert broken(precisions=["float32"], exports=[]) == {"rewound and forked = step by step, float32"}
+    monkeypatch.undo()
+    monkeypatch.setattr(Stream, "load", lambda self, path: {})
+    assert broken(precisions=["int8"], exports=[]) == {"saved and loaded = step by step, int8"}
+
+
+def test_a_broken_export_and_nan_are_found(monkeypatch):
+    monkeypatch.setitem(c_export.CELL_CODE, "lstm", c_export.CELL_CODE["lstm"].replace("a(1)", "a(0)"))
+    assert broken(precisions=["float32"], exports=["c"]) == {"c = step by step, float32"}
+    monkeypatch.undo()
+    walk = LayerStepper.walk
+
+    def poisoned(self, ring, row, x):
+        y, row = walk(self, ring, row, x)
+        y[..., 0] = np.nan
+        return y, row
+
+    monkeypatch.setattr(LayerStepper, "walk", poisoned)
+    assert "step by step = whole sequence, float32" in broken(precisions=["float32"], exports=[])
+
+
+def test_what_cannot_be_checked_is_named(monkeypatch):
+    monkeypatch.setattr(proof.shutil, "which", lambda name: None)
+    result = memorycell.prove(model(), precisions=["float32"], exports=["c"])
+    assert result.skipped == {"c in float32": "needs a C compiler: cc, gcc or clang"}
+    assert result.ok
+    result = memorycell.prove(memorycell.LSTM(3, 4).double().float().requires_grad_(False), precisions=["float32"], exports=[])
+    assert result.ok
+    with pytest.raises(ValueError, match="needs the future"):
+        memorycell.prove(memorycell.LSTM(3, 4, bidirectional=True))
+    with pytest.raises(TypeError, match="prove: expected"):
+        memorycell.prove(torch.nn.Linear(3, 4))
+
+
+def test_what_a_precision_costs():
+    scores = {"float32": {"crps": 2.0}, "int8": {"crps": 2.1}}
+    cost = proof.precision_cost(scores.__getitem__, "crps", "int8")
+    assert cost == {"metric": "crps", "float32": 2.0, "int8": 2.1, "change": pytest.approx(0.05)}

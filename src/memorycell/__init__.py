@@ -23,7 +23,21 @@ _HOME = {
     "load": "memorycell.modelfile",
 }
 
-__all__ = ["GRU", "LSTM", "RNN", "Pool", "State", "Stream", "adopt", "explain", "from_keras", "from_onnx", "load", "prove", "stream"]
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Pool",
+    "State",
+    "Stream",
+    "adopt",
+    "explain",
+    "from_keras",
+    "from_onnx",
+    "load",
+    "prove",
+    "stream",
+]
 
 if TYPE_CHECKING:
     from memorycell.exchange.keras_import import from_keras

@@ -33,7 +33,8 @@ PLAIN = ("lstm", "gru", "rnn")
 
 def run(
     work: str, hidden: Sequence[int], cells: Sequence[str], peers: Sequence[str], precisions: Sequence[str], *,
-    batch: int = 64, sessions: int = 64, steps: int = 100, threads: int = 1, zoneout: float = 0.0, say: Callable[[str], None] = lambda line: None,
+    batch: int = 64, sessions: int = 64, steps: int = 100, threads: int = 1, zoneout: float = 0.0,
+    say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """The JSON object of `memorycell bench step|stream|sessions|train`."""
     if native.engine is None:
@@ -162,6 +163,7 @@ def _step(work: str, cell: str, size: int, precision: str, peers: Sequence[str])
 def _peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
     """A function (x [n, I], slots=[0]) -> y [n, H] that keeps the states of sessions by hand, or why there is none."""
     states = CELLS[cell].state
+    call: Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
     kept = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in states}
     if name in ("torch", "reference"):
         if name == "torch" and cell not in PLAIN:
@@ -170,11 +172,13 @@ def _peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
         options: dict[str, Any] = {} if name == "torch" else {"backend": "reference"}
         module.batch_first = False  # type: ignore[assignment]
 
-        def call(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
+        def run_torch(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
             tensors = [torch.from_numpy(v) for v in feed.values()]
             with torch.inference_mode():
                 y, after = module(tensors[0], tensors[1] if len(states) == 1 else tuple(tensors[1:]), **options)
             return [t.numpy() for t in (y, *((after,) if isinstance(after, Tensor) else after))]
+
+        call = run_torch
     else:
         if cell not in PLAIN:
             return "has no such cell"
@@ -228,7 +232,7 @@ def _onnx(cell: str, layer: Recurrent) -> bytes:
     for name in names:
         graph.rename(after[name], f"{name}_n")
     info = helper.make_tensor_value_info
-    state = {n: [1, "B", size] for n in names}
+    state: dict[str, Sequence[str | int | None]] = {n: [1, "B", size] for n in names}
     made = helper.make_graph(
         graph.nodes, cell, [info("x", TensorProto.FLOAT, [1, "B", layer.input_size]),
                             *(info(n, TensorProto.FLOAT, shape) for n, shape in state.items())],

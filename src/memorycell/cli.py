@@ -178,7 +178,7 @@ def stream(
     from memorycell import live, modelfile
 
     model = modelfile.load(file)
-    _check_precision(precision)
+    _check_precision(precision, needed=True)
     if precision != "float32":
         _, _, proof = _proved(model, (precision,), ())
         if not proof.ok:
@@ -232,7 +232,9 @@ def prove(
 @app.command()
 def export(
     file: ModelPath,
-    to: Annotated[str, typer.Option("--to", metavar="onnx|c", help="An ONNX file, or C99 source with its header and test.")],
+    to: Annotated[
+        str, typer.Option("--to", metavar="onnx|c", help="An ONNX file, or C99 source with its header and test.")
+    ],
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")] = Path(),
     precision: Annotated[str, typer.Option("--precision", help="float32, or int8 for C.")] = "float32",
     as_json: AsJson = False,
@@ -241,7 +243,7 @@ def export(
     from memorycell import modelfile
     from memorycell.exchange import files
 
-    _check_precision(precision)
+    _check_precision(precision, needed=True)
     model = modelfile.load(file)
     problem = _reopened(model)
     test = None if problem is None else problem.sample(32)
@@ -262,7 +264,10 @@ def export(
 def bench(
     work: Annotated[
         str,
-        typer.Argument(metavar="step|stream|sessions|train", help="One live step, raw or through Stream; many sessions; or one training step."),
+        typer.Argument(
+            metavar="step|stream|sessions|train",
+            help="One live step, raw or through Stream; many sessions; or one training step.",
+        ),
     ],
     hidden: Annotated[
         list[int] | None, typer.Option("--hidden", help="Sizes of the layer [default: 64 128 256 512].")
@@ -365,10 +370,14 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _check_precision(*names: str) -> None:
+def _check_precision(*names: str, needed: bool = False) -> None:
+    from memorycell.ops import native
+
     for name in names:
-        if name not in ("float32", "bfloat16", "int8"):
-            raise UserError(f"--precision {name}: expected float32, bfloat16 or int8")
+        if name not in native.PRECISIONS:
+            raise UserError(f"--precision {name}: expected {', '.join(native.PRECISIONS)}")
+        if needed and name != "float32" and native.engine is None:
+            raise UserError(f"--precision {name}: {native.missing}")
 
 
 def _reopened(model: Any) -> Any:
@@ -394,7 +403,9 @@ def _proved(model: Any, precisions: Any, exports: Any, problem: Any = None) -> t
         if any(check.precision == precision for check in found.checks):
             metric = _task(model.info["task"]).primary
             cost = proofs.precision_cost(lambda p: problem.score(model.model, "test", p), metric, precision)
-            _say(f"{precision}: {metric} on the test part {cost['float32']:.4g} -> {cost[precision]:.4g} ({cost['change']:+.2%})")
+            _say(
+                f"{precision}: {metric} on the test part {cost['float32']:.4g} -> {cost[precision]:.4g} ({cost['change']:+.2%})"
+            )
             costs.append({"precision": precision, **cost})
     return found.to_json(), costs, found
 

@@ -102,18 +102,29 @@ class Pool:
 
     def open(self, state: State | None = None) -> int:
         """A new session, at zero or in the given state of one sequence; returns its slot."""
-        rows = np.zeros((1, self.width), np.float32) if state is None else self.stepper.layout.rows(state)
+        if state is None:
+            return int(self._open(1)[0])
+        rows = self.stepper.layout.rows(state)
         if len(rows) != 1:
             raise StateError(f"state: expected one sequence, got {len(rows)}; use state.select([k])")
-        row = self._take_rows(1, np.zeros(0, np.int64))
-        if self._free_slots:
-            slot = self._free_slots.pop()
-        else:
-            slot = self._fresh_slot
-            self._grow_slots(slot + 1)
-            self._fresh_slot += 1
-        self._place(np.array([slot]), row, rows)
-        return slot
+        return int(self._open(1, rows)[0])
+
+    def open_many(self, count: int) -> np.ndarray:
+        """So many new sessions at zero: their slots [count] int64."""
+        return self._open(count)
+
+    def _open(self, count: int, states: np.ndarray | None = None) -> np.ndarray:
+        again = [self._free_slots.pop() for _ in range(min(count, len(self._free_slots)))]
+        fresh = np.arange(self._fresh_slot, self._fresh_slot + count - len(again))
+        slots = np.concatenate([np.array(again, np.int64), fresh])
+        self._fresh_slot += len(fresh)
+        self._grow_slots(self._fresh_slot)
+        # With a limit on what is in memory, the first must go before the last come.
+        most = self.resident or max(1, count)
+        for k in range(0, count, most):
+            part = slots[k : k + most]
+            self._place(part, self._take_rows(len(part), part), 0.0 if states is None else states[k : k + most])
+        return slots
 
     def fork(self, slot: int) -> int:
         """A new session in the state of another."""
@@ -187,11 +198,7 @@ class Pool:
         """
         state, _ = State.load(path, fingerprint=self.fingerprint)
         rows = self.stepper.layout.rows(state)
-        slots = []
-        for row in rows:
-            slots.append(self.open())
-            self._block[self._row_of[slots[-1]]] = row
-        return slots
+        return self._open(len(rows), rows).tolist()
 
     def spill(self, slots: Sequence[int] | np.ndarray) -> None:
         """Write sessions to the folder and free their memory; when this returns, no crash loses them.
@@ -200,10 +207,9 @@ class Pool:
         """
         if self._folder is None:
             raise ValueError("spill: the pool has no folder; Pool(…, spill=FOLDER)")
-        slots = np.unique(np.asarray(slots, np.int64))
-        self._check(slots)
-        slots = slots[self._row_of[slots] >= 0]
-        for piece in self._pieces(slots):
+        chosen = np.unique(np.asarray(slots, np.int64))
+        self._check(chosen)
+        for piece in self._pieces(chosen[self._row_of[chosen] >= 0]):
             rows = self._row_of[piece]
             self._folder.write(piece, self._block[rows])
             self._row_of[piece] = SPILLED
@@ -254,7 +260,7 @@ class Pool:
         most = max(1, spilling.PIECE_BYTES // (4 * self.width))
         return [slots[k : k + most] for k in range(0, len(slots), most)]
 
-    def _place(self, slots: np.ndarray, rows: np.ndarray, states: np.ndarray) -> None:
+    def _place(self, slots: np.ndarray, rows: np.ndarray, states: np.ndarray | float) -> None:
         self._block[rows] = states
         self._row_of[slots] = rows
         self._slot_of[rows] = slots

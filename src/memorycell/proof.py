@@ -129,9 +129,7 @@ def prove(
     return proof
 
 
-def precision_cost(
-    score: Callable[[str], Mapping[str, float]], metric: str, precision: str
-) -> dict[str, Any]:
+def precision_cost(score: Callable[[str], Mapping[str, float]], metric: str, precision: str) -> dict[str, Any]:
     """What a precision costs on a model's own test data: `{"metric", "float32", precision, "change"}`, change relative.
 
     score   precision -> the metrics

@@ -71,7 +71,7 @@ class SpillFolder:
         tensors = {"slots": slots.astype(np.int64), "states": states, "checks": _checks(states)}
         number = self._last + 1
         write_atomically(self._path(number), safetensors.numpy.save(tensors, {"memorycell": json.dumps(note)}))
-        self._last, self._told = number, set(note["closed"])
+        self._last, self._told = number, set(closed.tolist())
         self._take(number, slots)
         self._clear()
         while sum(self._rows.values()) > 4 * sum(self._live.values()) + 4096:  # mostly copies that do not count

@@ -45,6 +45,32 @@ def test_step_rows(capsys, cell, tmp_path):
     assert "times faster" in (tmp_path / "p.html").read_text()
 
 
+def test_stream_and_session_rows(capsys):
+    pytest.importorskip("onnxruntime")
+    status, out, _ = command(
+        capsys, "bench", "stream", "--hidden", "12", "--cell", "lstm", "--cell", "peephole", "--peers", "torch,onnxruntime",
+        "--json",
+    )  # fmt: skip
+    assert status == 0
+    plain, other = json.loads(out)["rows"]
+    assert plain["work"] == "stream"
+    assert plain["overhead_us"] < plain["ours_us"]
+    assert all("us" in peer for peer in plain["peers"].values())
+    assert other["peers"]["torch"]["refused"] == "has no such cell"
+    for cell in ("lstm", "gru"):
+        status, out, _ = command(
+            capsys, "bench", "sessions", "--hidden", "12", "--sessions", "5", "--cell", cell, "--precision", "bfloat16",
+            "--peers", "torch,onnxruntime", "--json",
+        )  # fmt: skip
+        assert status == 0
+        (row,) = json.loads(out)["rows"]
+        assert row["batch"] == 5
+        assert row["p99_us"] >= row["ours_us"]
+        assert row["steps_per_s"] == pytest.approx(5e6 / row["ours_us"])
+        assert row["bytes_per_session"] == 4 * 12 * (2 if cell == "lstm" else 1) + 24
+        assert all(peer["max_diff"] <= bench.TOLERANCE["bfloat16"] for peer in row["peers"].values())
+
+
 def test_train_rows(capsys):
     status, out, _ = command(
         capsys, "bench", "train", "--hidden", "8", "--batch", "3", "--steps", "5", "--cell", "lstm", "--cell", "layernorm",
@@ -79,7 +105,7 @@ def test_no_speed_for_other_outputs(capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["bench", "fly"], "step or train"),
+        (["bench", "fly"], "step, stream, sessions or train"),
         (["bench", "step", "--hidden", "0"], "--hidden"),
         (["bench", "step", "--cell", "elm"], "--cell elm"),
         (["bench", "step", "--peers", "keras"], "--peers keras"),

@@ -3,17 +3,20 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from memorycell import modelfile
 from memorycell.cli import app
+from memorycell.ops import native
 
 COMMAND = [sys.executable, "-m", "memorycell"]
 TINY = ["--set", "hidden=4", "--set", "horizon=4", "--set", "context=24", "--set", "epochs=2"]
@@ -146,6 +149,100 @@ def test_stream_tells_the_row_and_keeps_what_came_before(model, tmp_path):
     assert result.stdout + rest.stdout == stream(model, lines).stdout
 
 
+def test_prove_says_what_was_compared(memorycell, model):
+    status, out, err = memorycell("prove", model, "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert status == 0
+    assert result["ok"] is True
+    names = {check["name"] for check in result["checks"]}
+    assert {"among others in a pool = step by step", "saved and loaded = step by step"} <= names
+    assert all(check["max_diff"] <= check["bound"] for check in result["checks"])
+    if native.engine is not None:
+        assert [cost["precision"] for cost in result["costs"]] == ["bfloat16", "int8"]
+        assert "int8: crps on the test part" in err
+    status, out, err = memorycell("prove", model, "--precision", "float32")
+    assert (status, out) == (0, "")
+    assert "step by step = whole sequence" in err
+
+
+def test_a_broken_model_ends_with_status_1(memorycell, model, monkeypatch):
+    from memorycell.streams import Stream
+
+    monkeypatch.setattr(Stream, "rewind", lambda self, n=1: None)
+    status, out, err = memorycell("prove", model, "--precision", "float32", "--json")
+    assert status == 1
+    assert json.loads(out.splitlines()[-1])["ok"] is False
+    assert "BROKEN  float32   rewound and forked = step by step" in err
+
+
+def test_export_writes_files_that_run(memorycell, model, tmp_path):
+    status, out, _ = memorycell("export", model, "--to", "onnx", "--out", tmp_path / "new" / "folder", "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert status == 0
+    assert result["proof"]["ok"]
+    assert result["files"] == [str(tmp_path / "new" / "folder" / "m.onnx")]
+    assert (tmp_path / "new" / "folder" / "m.onnx").stat().st_size > 1000
+    words = ["--precision", "int8"] if native.engine is not None else []
+    status, out, err = memorycell("export", model, "--to", "c", *words, "--out", tmp_path / "c", "--json")
+    assert status == 0
+    assert "bytes of constants (flash)" in err
+    assert json.loads(out.splitlines()[-1])["flash_bytes"] > 1000
+    header = (tmp_path / "c" / "m.h").read_text()
+    assert "x[0]  y: (value - " in header
+    assert "for the next 4 steps, in the table's units" in header
+    if shutil.which("gcc"):
+        build = "gcc -std=c99 -Wall -Wextra -Werror -O2 *.c -lm -o run && ./run"
+        ran = subprocess.run(build, shell=True, cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        assert "32 steps" in ran.stdout
+
+
+def test_the_exported_c_gives_the_forecasts_of_the_table(memorycell, model, tmp_path):
+    """Rows, encoded as the header says, through the compiled code: `predict`'s numbers, in the table's units."""
+    if not shutil.which("gcc"):
+        pytest.skip("no gcc")
+    assert memorycell("export", model, "--to", "c", "--out", tmp_path)[0] == 0
+    file = modelfile.load(model)
+    from memorycell.data.tables import read_table
+
+    series = file.codec.read(read_table(model.parent / "rows.csv"), "rows")
+    inputs = file.codec.encode(series)
+    (tmp_path / "m_test.c").unlink()
+    (tmp_path / "main.c").write_text(
+        '#include "m.h"\n#include <stdio.h>\nint main(void) { float s[M_STATE], x[M_INPUTS], y[M_OUTPUTS]; m_init(s);\n'
+        "while (fread(x, sizeof x, 1, stdin)) m_step(s, x, y); fwrite(y, sizeof y, 1, stdout); return 0; }\n"
+    )
+    subprocess.run("gcc -std=c99 -O2 *.c -lm -o run", shell=True, cwd=tmp_path, check=True)
+    ran = subprocess.run([tmp_path / "run"], input=inputs.tobytes(), capture_output=True, check=True)
+    mine = np.frombuffer(ran.stdout, np.float32).reshape(4, 1, -1)
+    _, out, _ = memorycell("predict", model, model.parent / "rows.csv", "--json")
+    (forecast,) = json.loads(out)["forecasts"]
+    assert mine[:, 0, mine.shape[2] // 2].tolist() == pytest.approx(forecast["forecast"]["y"]["median"], rel=1e-4)
+
+
+@pytest.mark.skipif(native.engine is None, reason="needs the engine")
+def test_streaming_in_int8_says_what_it_costs_first(model, tmp_path):
+    lines = (model.parent / "rows.csv").read_text().splitlines()[:40]
+    words = [*COMMAND, "stream", str(model), "--precision", "int8", "--state", str(tmp_path / "s")]
+    ran = subprocess.run(words, input="\n".join(lines), capture_output=True, text=True, check=True)
+    assert len(ran.stdout.splitlines()) == 39
+    assert "int8: crps on the test part" in ran.stderr
+    assert "ok      int8      step by step" in ran.stderr
+    words = [*COMMAND, "stream", str(model), "--state", str(tmp_path / "s")]
+    ran = subprocess.run(words, input="\n".join(lines), capture_output=True, text=True, check=False)
+    assert ran.returncode == 2
+    assert "another precision" in ran.stderr
+
+
+def test_a_model_without_its_data_is_proved_on_random_numbers(memorycell, model, tmp_path):
+    file = modelfile.load(model)
+    file.info["data"] = str(tmp_path / "gone.csv")
+    file.save(tmp_path / "m.safetensors")
+    status, _, err = memorycell("prove", tmp_path / "m.safetensors", "--precision", "float32")
+    assert status == 0
+    assert "proved on random numbers" in err
+
+
 def test_a_closed_pipe_is_no_error(model):
     command = f"cat {model.parent / 'rows.csv'} | {' '.join(COMMAND)} stream {model} | head -1"
     result = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=True)
@@ -248,6 +345,13 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
         (["predict", "{model}", "{hourly}"], []),
         (["predict", "{model}", "{other}"], ["no column 'y'"]),
         (["stream", "{model}", "--state", "{hourly}"], ["damaged or not a state"]),
+        (["stream", "{model}", "--precision", "int4"], ["--precision int4", "bfloat16"]),
+        (["prove", "{model}", "--precision", "double"], ["--precision double"]),
+        (["prove", "{hourly}"], ["not a model file"]),
+        (["export", "{model}", "--to", "tflite"], ["--to tflite", "onnx or c"]),
+        (["export", "{model}", "--to", "onnx", "--precision", "int8", "--out", "{tmp}/o"], ["ONNX file is in float32"]),
+        (["export", "{model}", "--to", "c", "--precision", "bfloat16", "--out", "{tmp}/o"], ["float32 or int8"]),
+        (["export", "{model}", "--to", "c", "--out", "{hourly}/o"], ["cannot be made"]),
     ],
 )
 def test_bad_calls(memorycell, hourly, model, tmp_path, words, told):

@@ -81,6 +81,25 @@ def test_sessions_open_close_and_fork():
     assert isinstance(pool.step([b], torch.randn(1, 5)), torch.Tensor)
 
 
+def test_the_block_grows_by_doubling_and_memory_is_as_said():
+    pool = Pool(layer(), 64)
+    assert pool.nbytes == 64 * (4 * pool.width + 24)
+    for _ in range(65):
+        pool.open()
+    assert pool.nbytes == 128 * (4 * pool.width + 24)
+
+
+def test_many_are_opened_at_once(tmp_path):
+    pool = Pool(layer(), 2, spill=tmp_path, resident=3)
+    first = pool.open_many(8)
+    for slot in first[2:5]:
+        pool.close(slot)
+    later = pool.open_many(5)
+    assert sorted([*first[[0, 1, 5, 6, 7]], *later]) == list(range(10))
+    assert not any(part.any() for part in pool.state(pool.slots))
+    assert pool.open_many(0).tolist() == []
+
+
 def test_mistakes_name_the_slot_and_change_nothing():
     pool = Pool(layer(), 4)
     a, b = pool.open(), pool.open()
@@ -137,11 +156,11 @@ def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
     rng = np.random.default_rng(0)
     tracemalloc.start()
     pool = Pool(module, 64, spill=tmp_path)
-    slots = np.array([pool.open() for _ in range(10_000)])
+    slots = pool.open_many(10_000)
     for _ in range(100):
         chosen = rng.permutation(slots)[:300]
         pool.step(chosen, rng.normal(size=(300, 5)).astype(np.float32))
-    room = 16_384  # 64 doubled until it suffices
+    room = 10_000
     said = room * (4 * pool.width + 24 + 16)
     assert pool.nbytes == said
     assert tracemalloc.get_traced_memory()[1] < 1.2 * said
@@ -211,7 +230,9 @@ def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, 
         elif action == "r":
             pool._folder.release()  # as the system does when the process is gone
             pool = Pool(module, 1, spill=folder)
-            found = states()  # of what was closed after the last file was written, some may be open again, as it was then
+            found = (
+                states()
+            )  # of what was closed after the last file was written, some may be open again, as it was then
             assert {k: v for k, v in written.items() if k not in closed}.items() <= found.items() <= written.items()
             written, closed = found, set()
 
@@ -259,7 +280,9 @@ def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
         torch.manual_seed(0)
         pool = Pool(memorycell.LSTM(5, 64, batch_first=True), 16, spill=folder)
         slots = pool.slots
-        found = dict(zip(slots.tolist(), (row.tobytes() for row in pool.stepper.layout.rows(pool.state(slots))), strict=True))
+        found = dict(
+            zip(slots.tolist(), (row.tobytes() for row in pool.stepper.layout.rows(pool.state(slots))), strict=True)
+        )
         assert found in (expected, expected | begun)
         pool.shutdown()
 

@@ -23,7 +23,9 @@ def model(cell: str = "lstm") -> Model:
     return made
 
 
-@pytest.mark.parametrize("make", [model, lambda: model("gru"), lambda: torch.nn.LSTM(3, 8), lambda: memorycell.RNN(3, 8)])
+@pytest.mark.parametrize(
+    "make", [model, lambda: model("gru"), lambda: torch.nn.LSTM(3, 8), lambda: memorycell.RNN(3, 8)]
+)
 def test_everything_agrees(make):
     told: list[str] = []
     result = memorycell.prove(make(), say=told.append)
@@ -85,7 +87,9 @@ def test_what_cannot_be_checked_is_named(monkeypatch):
     result = memorycell.prove(model(), precisions=["float32"], exports=["c"])
     assert result.skipped == {"c in float32": "needs a C compiler: cc, gcc or clang"}
     assert result.ok
-    result = memorycell.prove(memorycell.LSTM(3, 4).double().float().requires_grad_(False), precisions=["float32"], exports=[])
+    result = memorycell.prove(
+        memorycell.LSTM(3, 4).double().float().requires_grad_(False), precisions=["float32"], exports=[]
+    )
     assert result.ok
     with pytest.raises(ValueError, match="needs the future"):
         memorycell.prove(memorycell.LSTM(3, 4, bidirectional=True))

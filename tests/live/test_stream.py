@@ -94,7 +94,7 @@ def test_what_a_step_takes_and_gives(engine):
 def test_state_goes_between_whole_and_live(engine):
     x = torch.from_numpy(rows())
     module = layer()
-    y, state = module(x[None, :12])
+    _, state = module(x[None, :12])
     stream = memorycell.stream(module)
     stream.state = state
     torch.testing.assert_close(stream.step(x[12:]), module(x[None, 12:], state)[0][0].detach(), rtol=0, atol=1e-6)

@@ -91,7 +91,9 @@ def test_projections_in_onnxruntime():
     same_in_onnx(layer("lstm", proj_size=3, num_layers=2), 5e-6)
 
 
-@pytest.mark.parametrize("options", [{"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}], ids=str
+)
 def test_models_in_onnxruntime(options):
     same_in_onnx(model(**options), 2e-5)
 
@@ -119,7 +121,9 @@ def test_operators_written_by_hand_are_read(kind, tmp_path):
 
     rng = np.random.default_rng(0)
     gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[kind]
-    shapes = {"W": (2, gates * 7, 5), "R": (2, gates * 7, 7), "B": (2, gates * 14)} | ({"P": (2, 21)} if kind == "LSTM" else {})
+    shapes = {"W": (2, gates * 7, 5), "R": (2, gates * 7, 7), "B": (2, gates * 14)} | (
+        {"P": (2, 21)} if kind == "LSTM" else {}
+    )
     constants = {n: rng.normal(scale=0.4, size=s).astype(np.float32) for n, s in shapes.items()}
     inputs = ["x", "W", "R", "B", "", "", "", "P"] if kind == "LSTM" else ["x", "W", "R", "B"]
     options = {"linear_before_reset": 1} if kind == "GRU" else {}
@@ -183,7 +187,20 @@ def compiled(module: torch.nn.Module, folder, precision: str, **options) -> str:
     made = export(module, "net", precision=precision, **options)
     for name, text in made.files.items():
         (folder / name).write_text(text)
-    words = ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2", "net.c", "net_test.c", "-lm", "-o", "run"]
+    words = [
+        "gcc",
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        "-O2",
+        "net.c",
+        "net_test.c",
+        "-lm",
+        "-o",
+        "run",
+    ]
     built = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     ran = subprocess.run([folder / "run"], capture_output=True, text=True, check=False)

@@ -350,6 +350,65 @@ def test_adopt_shares_parameters_and_keeps_outputs():
     assert not model.rnn.training
 
 
+class Seq2Seq(torch.nn.Module):
+    """Reads a sequence and writes one, calling its decoder a step at a time: other people's code, which knows only torch."""
+
+    def __init__(self):
+        super().__init__()
+        self.words = torch.nn.Embedding(20, 6)
+        self.encoder = torch.nn.LSTM(6, 7, 2, batch_first=True)
+        self.decoder = torch.nn.LSTM(6, 7, 2, batch_first=True)
+        self.out = torch.nn.Linear(7, 20)
+
+    def forward(self, source, target):
+        _, state = self.encoder(self.words(source))
+        logits = []
+        for k in range(target.shape[1]):
+            y, (h, c) = self.decoder(self.words(target[:, k : k + 1]), state)
+            state = (h, c)
+            logits.append(self.out(y))
+        return torch.cat(logits, 1)
+
+    @torch.no_grad()
+    def greedy(self, source, steps):
+        _, state = self.encoder(self.words(source))
+        token, written = source[:, :1] * 0, []
+        for _ in range(steps):
+            y, state = self.decoder(self.words(token), state)
+            token = self.out(y).argmax(-1)
+            written.append(token)
+        return torch.cat(written, 1)
+
+
+def test_an_encoder_decoder_trains_and_decodes_the_same_when_adopted():
+    """It learns to reverse its input: the losses of every training step, and what it writes afterwards."""
+    torch.manual_seed(0)
+    theirs = Seq2Seq()
+    ours = memorycell.adopt(copy.deepcopy(theirs))
+    expected = "native" if native.engine is not None else "torch"
+    assert memorycell.explain(ours.decoder, torch.zeros(4, 9, 6)).backend == expected
+    losses = []
+    for model in (theirs, ours):
+        generator = torch.Generator().manual_seed(1)
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.02)
+        history = []
+        for _ in range(60):
+            source = torch.randint(1, 20, (16, 4), generator=generator)
+            target = source.flip(1)
+            before = torch.cat([target[:, :1] * 0, target[:, :-1]], 1)
+            loss = torch.nn.functional.cross_entropy(model.train()(source, before).flatten(0, 1), target.flatten())
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            history.append(loss.item())
+        losses.append(history)
+    assert losses[1] == pytest.approx(losses[0], rel=2e-3)
+    assert losses[1][-1] < 0.9 * losses[1][0]  # it learns
+    source = torch.randint(1, 20, (8, 4), generator=torch.Generator().manual_seed(2))
+    ours.load_state_dict(theirs.state_dict())  # the same weights to the bit: the same words
+    assert torch.equal(theirs.eval().greedy(source, 4), ours.eval().greedy(source, 4))
+
+
 def test_explain_says_which_and_why():
     layer = memorycell.LSTM(3, 4, batch_first=True)
     words = "the native engine has the lstm cell" if native.engine is not None else "install g++"

@@ -35,7 +35,9 @@ def write(
     result: dict[str, Any] = {}
     if to == "onnx":
         if precision != "float32":
-            raise UserError(f"--precision {precision}: an ONNX file is in float32; quantise it with the runtime's own tools")
+            raise UserError(
+                f"--precision {precision}: an ONNX file is in float32; quantise it with the runtime's own tools"
+            )
         try:
             from memorycell.exchange import onnx_export
         except ModuleNotFoundError as error:

@@ -58,7 +58,9 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
             try:
                 found[name] = _convert(layer, groups[name], f"{path}: layer {name!r}")
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-                raise UserError(f"{path}: layer {name!r}: its weights are missing or misshapen ({str(error).splitlines()[0]})") from None
+                raise UserError(
+                    f"{path}: layer {name!r}: its weights are missing or misshapen ({str(error).splitlines()[0]})"
+                ) from None
     if not found:
         raise UserError(f"{path}: no recurrent layer in it (LSTM, GRU, SimpleRNN, Bidirectional)")
     return found
@@ -91,7 +93,9 @@ def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
     bidirectional = layer["class_name"] == "Bidirectional"
     if bidirectional:
         if outer["merge_mode"] != "concat":
-            raise UserError(f"{where}: merge_mode={outer['merge_mode']!r}; ours lays directions side by side ('concat')")
+            raise UserError(
+                f"{where}: merge_mode={outer['merge_mode']!r}; ours lays directions side by side ('concat')"
+            )
         inner = outer["layer"]
         parts = {"": group["forward_layer"], "_reverse": group["backward_layer"]}
     kind, config = inner["class_name"], inner["config"]

@@ -175,28 +175,29 @@ def _scan(
 ) -> tuple[str, dict[str, str]]:
     """The same, composed: a Scan whose body is the cell's equation."""
     cell = CELLS[module.cell]
-    known = {n: Symbol(graph, graph.constant(p, n), tuple(p.shape)) for n, p in params.items()}
+    # To the equations a symbol is a tensor; to the type checker it is anything.
+    known: Any = {n: Symbol(graph, graph.constant(p, n), tuple(p.shape)) for n, p in params.items()}
     rows = len(params["weight_ih"])
-    product = Symbol(graph, graph.op("MatMul", x, graph.constant(params["weight_ih"].T, "W_ih")), (0, 0, rows))
-    x_part = cell.ahead(product, known)  # type: ignore[arg-type]
+    product: Any = Symbol(graph, graph.op("MatMul", x, graph.constant(params["weight_ih"].T, "W_ih")), (0, 0, rows))
+    x_part: Any = cell.ahead(product, known)
     weight_hh = graph.constant(params["weight_hh"].T, "W_hh")
     body = Graph()
     body._count = 10_000_000  # its names must not meet those outside
     sizes = {"h": module.output_size, "c": module.hidden_size}
-    before = {name: Symbol(body, body.name(name), (0, sizes[name])) for name in state}
-    step_x = Symbol(body, body.name("x_part"), (0, rows))
-    h_part = Symbol(body, body.op("MatMul", before["h"].name, weight_hh), (0, rows))
-    inside = {n: Symbol(body, s.name, s.shape) for n, s in known.items()}
-    new, _ = cell.step(step_x, h_part, tuple(before.values()), inside)  # type: ignore[arg-type]
-    after = dict(zip(state, new, strict=True))
+    before: dict[str, Any] = {name: Symbol(body, body.name(name), (0, sizes[name])) for name in state}
+    step_x: Any = Symbol(body, body.name("x_part"), (0, rows))
+    h_part: Any = Symbol(body, body.op("MatMul", before["h"].name, weight_hh), (0, rows))
+    inside: Any = {n: Symbol(body, s.name, s.shape) for n, s in known.items()}
+    new, _ = cell.step(step_x, h_part, tuple(before.values()), inside)
+    after: dict[str, Any] = dict(zip(state, new, strict=True))
     if "weight_hr" in params:
         after["h"] = Symbol(
             body, body.op("MatMul", after["h"].name, graph.constant(params["weight_hr"].T, "W_hr")), before["h"].shape
-        )  # type: ignore[assignment]
+        )
     if any(module.zoneout):
         shares = dict(zip("hc", module.zoneout, strict=True))
-        after = {n: before[n] * shares[n] + value * (1 - shares[n]) for n, value in after.items()}  # type: ignore[misc, operator]
-    outputs = {name: body.op("Identity", value.name) for name, value in after.items()}  # type: ignore[attr-defined]
+        after = {n: before[n] * shares[n] + value * (1 - shares[n]) for n, value in after.items()}
+    outputs = {name: body.op("Identity", value.name) for name, value in after.items()}
     y = body.op("Identity", outputs["h"])
 
     def info(name: str, size: int) -> onnx.ValueInfoProto:
@@ -209,7 +210,7 @@ def _scan(
     axis = graph.constant([0])
     start = [graph.op("Squeeze", value, axis) for value in state.values()]
     results = graph.op(
-        "Scan", *start, x_part.name, outputs=len(state) + 1, body=made, num_scan_inputs=1,  # type: ignore[attr-defined]
+        "Scan", *start, x_part.name, outputs=len(state) + 1, body=made, num_scan_inputs=1,
         scan_input_directions=[int(reverse)], scan_output_directions=[int(reverse)],
     )  # fmt: skip
     return results[-1], {n: graph.op("Unsqueeze", r, axis) for n, r in zip(state, results[:-1], strict=True)}
@@ -258,7 +259,7 @@ class Symbol:
                 "LayerNormalization", own.name, *(o.name for o in others), axis=-1, epsilon=kwargs["eps"]
             )
             return Symbol(own.graph, name, own.shape)
-        return NotImplemented  # type: ignore[no-any-return]
+        return NotImplemented
 
 
 # ---- the head -------------------------------------------------------------------------------------------------------

@@ -9,8 +9,11 @@ import numpy as np
 import torch
 
 from memorycell.errors import UserError
-from memorycell.exchange.onnx_export import BLOCKS, helper, numpy_helper, onnx
+from memorycell.exchange.onnx_export import BLOCKS  # says what to install where onnx is missing
 from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+
+import onnx  # isort: skip
+from onnx import helper, numpy_helper  # isort: skip
 
 KINDS: dict[str, type[Recurrent]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 ACTIVATIONS = {"LSTM": ["Sigmoid", "Tanh", "Tanh"], "GRU": ["Sigmoid", "Tanh"], "RNN": ["Tanh"]}
@@ -62,7 +65,9 @@ def _convert(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], where
         given = node.input[place] if place < len(node.input) else ""
         if given:
             if given not in constants:
-                raise UserError(f"{where}: {key} ({given!r}) is computed, not a constant of the file; fold constants first")
+                raise UserError(
+                    f"{where}: {key} ({given!r}) is computed, not a constant of the file; fold constants first"
+                )
             arrays[key] = numpy_helper.to_array(constants[given]).astype(np.float32)
     if "P" in arrays and coupled:
         raise UserError(f"{where}: peepholes together with input_forget; memorycell has no such cell")
@@ -85,7 +90,7 @@ def _convert(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], where
             parts = [-parts[0], parts[2], parts[3]]
         return torch.from_numpy(np.ascontiguousarray(np.concatenate(parts)))
 
-    state = {}
+    state: dict[str, torch.Tensor] = {}
     for d, end in enumerate(ends):
         state |= {f"weight_ih_l0{end}": blocked(arrays["W"][d]), f"weight_hh_l0{end}": blocked(arrays["R"][d])}
         if "B" in arrays:
@@ -104,8 +109,12 @@ def _check(kind: str, options: dict[str, Any], direction: str, where: str) -> No
     activations = [a.decode() for a in options.get("activations", [])]
     known = [ACTIVATIONS[kind]] + ([["Relu"]] if kind == "RNN" else [])
     if activations and not any(activations == a * len(DIRECTIONS[direction]) for a in known):
-        raise UserError(f"{where}: activations {', '.join(activations)}; memorycell's {kind} has {', '.join(ACTIVATIONS[kind])}")
+        raise UserError(
+            f"{where}: activations {', '.join(activations)}; memorycell's {kind} has {', '.join(ACTIVATIONS[kind])}"
+        )
     if "clip" in options:
         raise UserError(f"{where}: clip={options['clip']}; memorycell does not clip gates")
     if kind == "GRU" and not options.get("linear_before_reset", 0):
-        raise UserError(f"{where}: linear_before_reset=0; memorycell's GRU resets after the product, as torch and cuDNN do")
+        raise UserError(
+            f"{where}: linear_before_reset=0; memorycell's GRU resets after the product, as torch and cuDNN do"
+        )

@@ -8,7 +8,7 @@ INSTALLED := .venv/.installed
 help:
 	@echo "make demo     train a forecaster on real sensor readings, see it beat simple methods, run it live (3 minutes)"
 	@echo "make test     run the tests"
-	@echo "make bench    measure a streamed step and a training step"
+	@echo "make bench    measure live steps, many sessions and training steps beside PyTorch and ONNX Runtime"
 	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer"
 	@echo "make no-compiler  install as where nothing compiles, and run the tests that need no engine"
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
@@ -36,6 +36,8 @@ test: $(INSTALLED)
 bench: $(INSTALLED)
 	$(BIN)/memorycell bench step --hidden 64 --hidden 128 --hidden 256 --hidden 512 --peers torch,onnxruntime
 	$(BIN)/memorycell bench step --hidden 256 --hidden 512 --hidden 1024 --precision int8 --peers onnxruntime
+	$(BIN)/memorycell bench stream --peers torch,onnxruntime
+	$(BIN)/memorycell bench sessions --hidden 256 --precision float32 --precision bfloat16 --precision int8 --peers torch,onnxruntime
 	$(BIN)/memorycell bench train --hidden 64 --hidden 128 --hidden 256 --hidden 512 --precision float32 --precision bfloat16
 	$(BIN)/memorycell bench train --hidden 256 --cell peephole --cell coupled --cell layernorm --peers reference
 	$(BIN)/memorycell bench train --hidden 256 --zoneout 0.1 --peers reference

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from memorycell.cells import Params
 from memorycell.nn.recurrent import Recurrent, adopt
 from memorycell.ops.step import StackStep, obstacle
-from memorycell.state import Layout
+from memorycell.state import Layout, State
 
 
 class Stepper(Protocol):
@@ -33,7 +33,10 @@ class Stepper(Protocol):
         """
 
     def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """The sessions in `rows` [n] int64 of block [capacity, width], each at most once: x [n, I] -> y [n, ...]."""
+        """The sessions in `rows` [n] int64 of block [capacity, width], each at most once: x [n, I] -> y [n, ...].
+
+        Raises ValueError for a row out of range or named twice, and has then changed nothing.
+        """
 
 
 def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
@@ -113,13 +116,15 @@ class ForwardStepper:
 
     def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
+        if len(rows) and (rows.min() < 0 or rows.max() >= len(block) or len(np.unique(rows)) < len(rows)):
+            raise ValueError(f"rows: expected different ones in 0..{len(block) - 1}")
         y, after = self._run(block[rows], x[:, None])
         block[rows] = after
         return y[:, 0]
 
     @torch.inference_mode()
     def _run(self, rows: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        state: Any = [tensor.to(self._like) for tensor in self.layout.state(rows)]
+        state = State(**{name: tensor.to(self._like) for name, tensor in self.layout.state(rows).asdict().items()})
         inputs = torch.from_numpy(x).to(self._like)
         y, after = self.module(
             inputs if self._batch_first else inputs.transpose(0, 1), state if len(state) > 1 else state[0]

@@ -134,6 +134,7 @@ def test_layers_the_engine_cannot_step_still_stream():
             Stream(module, "int8")
 
 
+@pytest.mark.skipif(native.engine is None, reason="the engine packs the weights")
 def test_weights_changed_later_are_not_seen():
     module = layer()
     stream = memorycell.stream(module)
@@ -141,7 +142,6 @@ def test_weights_changed_later_are_not_seen():
     with torch.no_grad():
         for parameter in module.parameters():
             parameter.zero_()
-    if native.engine is not None:
-        assert np.array_equal(stream.step(rows()), expected)
+    assert np.array_equal(stream.step(rows()), expected)
     with pytest.raises(ValueError, match="precision: expected one of"):
         memorycell.stream(layer(), "int4")

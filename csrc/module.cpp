@@ -384,6 +384,7 @@ void outer(uintptr_t left, uintptr_t right, int64_t M, int64_t N, int64_t K, int
 } // namespace
 
 NB_MODULE(_native, m) {
+    nb::set_leak_warnings(false); // packed weights live as long as their layers: with global ones, to the very end
     m.doc() = "The native engine. Knows nothing of PyTorch: matrices and sequences arrive as addresses of float32.";
     const char *forced = std::getenv("MEMORYCELL_ISA");
     current = find_engine(forced && *forced ? forced : instruction_sets().front());

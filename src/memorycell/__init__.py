@@ -18,6 +18,7 @@ _HOME = {
     "Pool": "memorycell.pool",
     "from_keras": "memorycell.exchange.keras_import",
     "from_onnx": "memorycell.exchange.onnx_import",
+    "inspect": "memorycell.inspection.inside",
     "prove": "memorycell.proof",
     "stream": "memorycell.live",
     "load": "memorycell.modelfile",
@@ -34,6 +35,7 @@ __all__ = [
     "explain",
     "from_keras",
     "from_onnx",
+    "inspect",
     "load",
     "prove",
     "stream",
@@ -42,6 +44,7 @@ __all__ = [
 if TYPE_CHECKING:
     from memorycell.exchange.keras_import import from_keras
     from memorycell.exchange.onnx_import import from_onnx
+    from memorycell.inspection.inside import inspect
     from memorycell.live import stream
     from memorycell.modelfile import load
     from memorycell.nn.recurrent import GRU, LSTM, RNN, adopt, explain

@@ -230,6 +230,80 @@ def prove(
 
 
 @app.command()
+def inspect(
+    file: ModelPath,
+    source: Annotated[
+        str | None, typer.Argument(metavar="[INPUT]", help="A table to read; else the model's own data.")
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
+    as_json: AsJson = False,
+) -> None:
+    """Look inside the gates: what they did over time, what saturates, and how far back the model remembers."""
+    _check_writable(out)
+    from memorycell import modelfile
+    from memorycell.data.sources import locate
+    from memorycell.data.tables import read_table
+    from memorycell.files import write_atomically
+    from memorycell.inspection.forecast import inside
+
+    model = modelfile.load(file)
+    source = source or str(model.info["data"])
+    path, named = locate(source)
+    found = inside(model, read_table(path), named.name if named else source)
+    write_atomically(out, found.page())
+    _say(found.sentence)
+    for line in found.advice:
+        _say(f"try: {line}")
+    _say(f"written: {out}")
+    if as_json:
+        print(json.dumps({"file": str(file), "report": str(out), **found.to_json()}))
+
+
+@app.command()
+def lab(
+    what: Annotated[
+        str, typer.Argument(metavar="[classics|story]", help="The long-lag problems, or the article's example.")
+    ] = "classics",
+    out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("lab.html"),
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Take about so long [3; the story 0.8].")
+    ] = None,
+    gap: Annotated[int, typer.Option("--gap", help="The longest gap of the recall problem.")] = 200,
+    cell: Annotated[list[str] | None, typer.Option("--cell", help="Cells [default: all six].")] = None,
+    problem: Annotated[
+        list[str] | None, typer.Option("--problem", help="recall, adding, order, copy [default: all].")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed")] = 0,
+    as_json: AsJson = False,
+) -> None:
+    """The memory lab: why a plain RNN forgets and the gated cells do not, trained before your eyes."""
+    if what not in ("classics", "story"):
+        raise UserError(f"lab {what}: expected classics or story")
+    _check_writable(out)
+    from memorycell.files import write_atomically
+
+    if what == "story":
+        from memorycell.lab import story
+
+        told = story.tell(minutes or 0.8, seed, _say)
+        write_atomically(out, story.report(told))
+        _say(f"so this country is … {told.completion.capitalize()} ({told.probability:.1%})")
+        result = told.to_json()
+    else:
+        from memorycell.lab import lab as classics
+        from memorycell.lab.problems import PROBLEMS
+        from memorycell.lab.trial import CELLS
+
+        began = time.monotonic()
+        outcomes = classics.trials(minutes or 3.0, gap, cell or CELLS, problem or tuple(PROBLEMS), seed=seed, say=_say)
+        result = classics.to_json(outcomes, time.monotonic() - began)
+        write_atomically(out, classics.report(outcomes, result["carousel"]["max_change"]))
+    _say(f"written: {out}")
+    if as_json:
+        print(json.dumps({"report": str(out), **result}))
+
+
+@app.command()
 def export(
     file: ModelPath,
     to: Annotated[

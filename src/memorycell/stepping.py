@@ -6,7 +6,7 @@ forward, or what a module makes itself (`Model.stepper`).
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from memorycell import metrics
 from memorycell.data.series import Series
+from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, COLOURS, GREY, Section, figure, page
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval, quantile_levels
@@ -16,6 +18,7 @@ from memorycell.tasks.forecast import ForecastProblem
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
+    import polars as pl
 
 BAND = "rgba(61, 143, 209, 0.22)"
 FANS = 48
@@ -58,6 +61,23 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
         sections,
         [*file.info.get("notes", []), *problem.notes],
     )
+
+
+def inside(file: ModelFile, frame: pl.DataFrame, where: str, *, steps: int = 1000) -> Inspection:
+    """Look inside a forecaster while it reads the last steps of a table."""
+    series = file.codec.read(frame, where)
+    inputs = file.codec.encode(series)[-steps:]
+    readings = file.codec.fill(series)[-steps:, 0]
+    stamps = [str(file.codec.stamp(int(moment))) for moment in series.time[-steps:]]
+    labels = [f"{stamp[11:16] or stamp} {value:.4g}" for stamp, value in zip(stamps, readings, strict=True)]
+    settings = file.info.get("settings") or {}
+    target = ", ".join(file.codec.targets)
+    found = inspect(
+        file.model, torch.from_numpy(inputs)[None], labels=labels, title=f"Inside the forecaster of {target}",
+        trained_on=settings.get("bptt"),
+    )  # fmt: skip
+    found.notes.append(f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}")
+    return found
 
 
 def forecast_page(file: ModelFile, records: Sequence[dict[str, Any]], series: Series) -> str:

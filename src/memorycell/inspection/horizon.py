@@ -1,7 +1,7 @@
 """How far back a recurrent layer remembers: by gradient, by occlusion, and by what its forget gates say.
 
     by gradient    s_k = mean over t of |∂h_t / ∂x_{t-k}|, the Frobenius norm, against the distance k
-    by occlusion   d_k = mean over t of |h_t - h_t'| with x_{t-k} replaced by the mean input
+    by occlusion   d_k = |h_t - h_t'| over |x_{t-k} - mean x|, with x_{t-k} replaced by the mean input, summed over t
     by the gates   a unit whose forget gate is f on average keeps c for -1 / ln f steps (to 1/e), -ln 2 / ln f to one half
 
 Every distance is measured from the same t, sampled over the sequence.
@@ -24,20 +24,14 @@ SHARE = 0.95
 
 @dataclass(frozen=True)
 class Horizon:
-    """A curve against distance, its numbers.
-
-    lags       [K] distances in steps
-    curve      [K] sensitivity at each
-    half_life  steps until it has fallen to half its largest value (interpolated), or None where it never does
-    uses       steps within which 95% of it lies
-    cut        the curve ends before it has decayed: the true horizon is longer
-    """
+    """Sensitivity `curve` [K] at the distances `lags` [K], in steps."""
 
     lags: np.ndarray
     curve: np.ndarray
 
     @property
     def half_life(self) -> float | None:
+        """Steps until it has fallen to half its largest value, interpolated; None where it never does."""
         peak = int(self.curve.argmax())
         half = self.curve[peak] / 2
         below = np.flatnonzero(self.curve[peak:] <= half)
@@ -53,6 +47,7 @@ class Horizon:
 
     @property
     def uses(self) -> int:
+        """Steps within which 95% of it lies."""
         # Between measured distances the curve is taken as straight.
         every = np.arange(int(self.lags[-1]) + 1)
         total = np.cumsum(np.interp(every, self.lags, self.curve))
@@ -60,10 +55,11 @@ class Horizon:
 
     @property
     def cut(self) -> bool:
+        """The curve ends before it has decayed: the true horizon is longer."""
         return bool(self.curve[-1] > 0.05 * self.curve.max()) if len(self.curve) else False
 
 
-def by_gradient(layer: Recurrent, x: Tensor, *, samples: int = 16, longest: int = 512, seed: int = 0) -> Horizon:
+def by_gradient(layer: Recurrent, x: Tensor, *, samples: int = 8, longest: int = 512, seed: int = 0) -> Horizon:
     """The horizon of a stack of layers, its last hidden state against its first input.
 
     x         [1, T, I] or [B, T, I], of which the first row is used
@@ -104,7 +100,7 @@ def by_gradient(layer: Recurrent, x: Tensor, *, samples: int = 16, longest: int 
 
 
 @torch.no_grad()
-def by_occlusion(layer: Recurrent, x: Tensor, *, samples: int = 6, longest: int = 512, lags: int = 16) -> Horizon:
+def by_occlusion(layer: Recurrent, x: Tensor, *, samples: int = 4, longest: int = 512, lags: int = 12) -> Horizon:
     """The same by replacing one input by the mean of all: distances spaced evenly on a logarithmic scale."""
     x = x[:1].detach()
     steps = x.shape[1]
@@ -116,17 +112,17 @@ def by_occlusion(layer: Recurrent, x: Tensor, *, samples: int = 6, longest: int 
     try:
         plain = _run(layer, x)[0]
         mean = x.mean(1)[0]
-        curve = np.zeros(len(distances))
+        curve, changes = np.zeros(len(distances)), np.zeros(len(distances))
         for t in at:
             reach = distances[distances <= t]
             changed = x.expand(len(reach), -1, -1).clone()
             changed[torch.arange(len(reach)), torch.as_tensor(t - reach)] = mean
             output = _run(layer, changed if layer.bidirectional else changed[:, : t + 1])
             curve[: len(reach)] += (output[:, t] - plain[t]).norm(dim=-1).cpu().double().numpy()
+            changes[: len(reach)] += (x[0, torch.as_tensor(t - reach)] - mean).norm(dim=-1).cpu().double().numpy()
     finally:
         layer.train(was)
-    counts = np.array([(np.array(at) >= k).sum() for k in distances])
-    return Horizon(distances, curve / np.maximum(counts, 1))
+    return Horizon(distances, curve / np.maximum(changes, 1e-30))
 
 
 def gate_half_lives(forget: Tensor) -> np.ndarray:

@@ -30,6 +30,8 @@ th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid var(-
 th:first-child, td:first-child { text-align: left; }
 tr.ours td { font-weight: 650; }
 .figure { width: 100%; }
+.words { color: var(--ink); line-height: 2.1; max-width: none; }
+.words span { padding: .15rem .3rem; border-radius: .25rem; }
 ul { color: var(--soft); padding-left: 1.2rem; }
 """
 
@@ -61,6 +63,8 @@ class Section:
     table: Sequence[Sequence[str]] = field(default_factory=list)
     highlight: str = ""
     """The first cell of the row to set in bold."""
+    words: Sequence[tuple[str, float]] = field(default_factory=list)
+    """A text, each word coloured by a value in -1 … 1: orange below zero, blue above."""
 
 
 def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str] = ()) -> str:
@@ -70,6 +74,8 @@ def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str
         parts.append(f"<h2>{html.escape(section.title)}</h2>")
         if section.text:
             parts.append(f"<p>{html.escape(section.text)}</p>")
+        if section.words:
+            parts.append(_words(section.words))
         if section.table:
             parts.append(_table(section))
         if section.figure is not None:
@@ -97,6 +103,15 @@ def figure(height: int = 360) -> go.Figure:
         xaxis={"automargin": True}, yaxis={"automargin": True},
     )  # fmt: skip
     return empty
+
+
+def _words(words: Sequence[tuple[str, float]]) -> str:
+    spans = []
+    for text, value in words:
+        colour = "61, 143, 209" if value >= 0 else "230, 159, 0"
+        style = f"background: rgba({colour}, {min(1.0, abs(value)):.2f})"
+        spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(text)}</span>')
+    return f'<p class="words">{" ".join(spans)}</p>'
 
 
 def _table(section: Section) -> str:

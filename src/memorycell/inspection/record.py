@@ -93,8 +93,8 @@ def _joined(name: str, layer: Recurrent, entries: list[tuple[Any, Tensor]]) -> l
     for row in range(layer.num_layers * len(layer.directions)):
         place, direction = divmod(row, len(layer.directions))
         gates = {gate: torch.cat([trace[row][gate] for trace, _ in entries], 1) for gate in entries[0][0][row]}
-        title = name or "the layer"
-        title += f" layer {place + 1}" if layer.num_layers > 1 else ""
+        several = layer.num_layers > 1
+        title = f"{name} layer {place + 1}".strip() if several else name or "the layer"
         title += " backwards" if direction else ""
         result.append(Recorded(title, layer, place, bool(direction), gates, inputs))
     return result

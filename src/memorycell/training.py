@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from memorycell.errors import UserError
 from memorycell.files import write_atomically
+from memorycell.inspection.flow import GradientFlow
 from memorycell.model import Model
 from memorycell.modelfile import ModelFile
 from memorycell.ops import native
@@ -167,6 +168,7 @@ class Run:
             [{"params": decay, "weight_decay": how.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=how.lr
         )
         self.gradients = GradientWatch()
+        self.flow = GradientFlow(self.model, every=1)
         self.best_weights = _copy(self.average)
         self.best = math.inf
         self.best_epoch = -1
@@ -181,7 +183,7 @@ class Run:
         """Train until the epochs, the time or the patience end."""
         log = _tensorboard(tensorboard)
         while self.epochs is None or self.epoch < self.epochs:
-            began = time.monotonic()
+            began, first = time.monotonic(), self.flow.steps
             loss = self._one_epoch(watch)
             valid = self.problem.score(self.average, "valid")
             if not math.isfinite(valid[self.primary]):
@@ -198,7 +200,9 @@ class Run:
             self.epoch += 1
             if self.epochs is None:
                 self.epochs = self._plan()
-            self.history.append({"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}})
+            flow = {f"gradient of {layer}": told["median"] for layer, told in self.flow.summary(first).items()}
+            flow = {name: value for name, value in flow.items() if math.isfinite(value)}
+            self.history.append({"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}, **flow})
             warning = self.gradients.warning()
             if log is not None:
                 for name, value in self.history[-1].items():
@@ -228,6 +232,7 @@ class Run:
             loss, state = self.model.loss(batch, state.detach() if batch.carry and state is not None else None)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
+            self.flow.see()
             norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.how.clip))
             self.gradients.see(norm)
             if math.isfinite(norm):  # a step that is not finite would spoil every weight

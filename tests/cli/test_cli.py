@@ -447,3 +447,29 @@ def test_stopping_keeps_the_best_model_and_resumes(hourly, tmp_path, kind, memor
     status, stdout, _ = memorycell("evaluate", out, "--json")
     assert status == 0
     assert json.loads(stdout)["metrics"]["crps"] > 0
+
+
+def test_inspect_tells_how_far_back_a_model_remembers(memorycell, model, tmp_path):
+    status, out, err = memorycell("inspect", model, "--out", tmp_path / "inside.html", "--json")
+    result = json.loads(out.splitlines()[-1])
+    assert status == 0
+    assert result["sentence"] in err
+    assert "you train" in err or "it was trained on pieces of" in err
+    assert result["horizon"]["gradient"]["uses"] >= 1
+    assert result["layers"][0]["cell"] == "lstm"
+    page = (tmp_path / "inside.html").read_text()
+    assert "How gradients flowed while it was trained" in page
+    assert len(page) < 8e6
+    table = tmp_path / "rows.csv"
+    table.write_text("\n".join((model.parent / "rows.csv").read_text().splitlines()[:60]))
+    status, out, _ = memorycell("inspect", model, table, "--out", tmp_path / "short.html", "--json")
+    assert status == 0
+    assert any("the last 59 of 59 steps" in note for note in json.loads(out.splitlines()[-1])["notes"])
+    for words, told in (
+        (["--out", tmp_path / "no" / "p.html"], "no folder"),
+        ([tmp_path / "none.csv"], "no such file"),
+    ):
+        status, _, err = memorycell("inspect", model, *words)
+        assert status == 2
+        assert told in err
+        assert err.count("\n") == 1

@@ -214,3 +214,31 @@ def test_the_page_draws_every_figure_in_a_browser(tmp_path: Path):
     assert int(figures) >= 5
     assert int(drawn) >= int(figures)
     assert int(errors) == 0
+
+
+def test_gradient_flow_is_recorded_while_training():
+    """Norms against torch's own, layer by layer; what vanishes and explodes is counted."""
+    from memorycell.inspection.flow import GradientFlow, layer_of
+
+    assert layer_of("encoder.rnn.weight_hh_l1_reverse") == "encoder.rnn layer 2 backwards"
+    assert layer_of("out.bias") == "out"
+    assert layer_of("weight_ih_l0") == "layer 1"
+    torch.manual_seed(0)
+    model = Tagger()
+    flow = GradientFlow(model, every=2)
+    for step in range(12):
+        model.zero_grad()
+        loss = model(torch.randint(30, (3, 11))).square().mean()
+        (loss * (1e9 if step == 8 else 1.0)).backward()
+        flow.see()
+        if step == 10:
+            own = [p.grad.norm() for p in model.second.parameters()]
+            assert flow.seen[-1][1][flow.layers.index("second layer 1")] == pytest.approx(
+                float(torch.stack(own).norm())
+            )
+    assert [step for step, _ in flow.seen] == [0, 2, 4, 6, 8, 10]
+    told = flow.summary()
+    assert told["second layer 1"]["exploded"] == pytest.approx(1 / 6)
+    assert told["words"]["vanished"] == 0
+    assert len(flow.figure().data) == len(flow.layers)
+    assert flow.summary(since=10)["second layer 1"]["exploded"] == 0

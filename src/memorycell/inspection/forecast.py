@@ -76,6 +76,7 @@ def inside(file: ModelFile, frame: pl.DataFrame, where: str, *, steps: int = 100
         file.model, torch.from_numpy(inputs)[None], labels=labels, title=f"Inside the forecaster of {target}",
         trained_on=settings.get("bptt"),
     )  # fmt: skip
+    found.history = file.info.get("history") or []
     found.notes.append(f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}")
     return found
 

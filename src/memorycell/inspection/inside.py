@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
+from memorycell.inspection.flow import flow_figure
 from memorycell.inspection.horizon import Horizon, by_gradient, by_occlusion, gate_half_lives
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.inspection.record import Recorded, recording
@@ -59,6 +60,8 @@ class Inspection:
     labels: list[str]
     notes: list[str] = field(default_factory=list)
     trained_on: int | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+    """Of its training, an entry an epoch; what is named "gradient of …" is drawn."""
 
     @property
     def sentence(self) -> str:
@@ -119,6 +122,14 @@ class Inspection:
         )  # fmt: skip
         if self.advice:
             sections.append(Section("What to try", table=[["finding"], *([line] for line in self.advice)]))
+        flow = sorted({name for entry in self.history for name in entry if name.startswith("gradient of ")})
+        if flow:
+            epochs = list(range(1, len(self.history) + 1))
+            lines = {n.removeprefix("gradient of "): (epochs, [e.get(n, 0.0) for e in self.history]) for n in flow}
+            sections.append(
+                Section("How gradients flowed while it was trained", "The median norm of every layer's gradient in each epoch, "
+                        "before clipping.", flow_figure(lines, "epoch"))
+            )  # fmt: skip
         for layer in self.layers:
             sections += _gate_sections(layer, self.labels)
         lead = f"{len(self.layers)} recurrent layer(s); {self.layers[0].recorded.gates['h'].shape[1]:,} steps were looked at."
@@ -282,7 +293,10 @@ def horizon_figure(found: Inspection) -> go.Figure:
         if found.trained_on:
             fig.add_vline(x=found.trained_on, line={"color": GREY}, annotation_text=f"trained on {found.trained_on}",
                           annotation_position="bottom right")  # fmt: skip
-    last = max((int(c.lags[c.curve > 1e-4 * c.curve.max()][-1]) for _, c, *_ in curves if c is not None), default=1)
+    last = max(
+        (int(c.lags[c.curve > 1e-4 * c.curve.max()][-1]) for _, c, *_ in curves if c is not None and c.curve.max() > 0),
+        default=1,
+    )
     last = max(last, found.trained_on or 0, found.gradient.uses if found.gradient is not None else 1)
     fig.update_xaxes(title="steps back", range=[-0.02 * last, 1.05 * last])
     fig.update_yaxes(
@@ -317,7 +331,8 @@ def saturation_figure(found: Inspection) -> go.Figure:
             highs.append(high)
     middle = [1 - low - high for low, high in zip(lows, highs, strict=True)]
     for label, values, colour in (
-        ("near its lower end", lows, ORANGE), ("in between", middle, "rgba(138, 143, 152, 0.35)"), ("near its upper end", highs, BLUE),
+        ("near its lower end", lows, ORANGE), ("in between", middle, "rgba(138, 143, 152, 0.35)"),
+        ("near its upper end", highs, BLUE),
     ):  # fmt: skip
         fig.add_bar(y=names[::-1], x=values[::-1], name=label, orientation="h", marker_color=colour)
     fig.update_layout(barmode="stack", hovermode="y unified")
@@ -370,8 +385,9 @@ def _forgetting(found: Inspection) -> Section:
     half = float(np.median(finite)) if len(finite) else float("inf")
     longest = float(finite.max()) if len(finite) else float("inf")
     return Section(
-        f"By their forget gates, half of the units forget half of what they hold within {half:.3g} steps; the longest keeps it for {longest:.3g}",
-        "-ln 2 / mean ln f of every unit. What is kept in the cell need not be used: the curve above shows what reaches the output.",
+        f"By their forget gates, half of the units lose half of what they hold in {half:.3g} steps, the slowest in {longest:.3g}",
+        "-ln 2 / mean ln f of every unit. What is kept in the cell need not be used: the curve above shows what reaches the "
+        "output.",
         forgetting_figure(found),
     )  # fmt: skip
 
@@ -384,8 +400,8 @@ def _gate_sections(layer: LayerReport, labels: Sequence[str]) -> list[Section]:
     units = recorded.gates["h"].shape[2]
     count = f"the {SHOWN_UNITS} of {units} units that move most" if units > SHOWN_UNITS else f"all {units} units"
     sections = [
-        Section(f"What the gates did: {recorded.name}", f"{shown}{count}, ordered so that those that move together stand together. "
-                "Blue and yellow: a gate shut (dark) and open (bright); red and blue: states below and above zero.",
+        Section(f"What the gates did: {recorded.name}", f"{shown}{count}, ordered so that those that move together "
+                "stand together. Blue and yellow: a gate shut (dark) and open (bright); red and blue: states below and above 0.",
                 gates_figure(layer, labels, begin))
     ]  # fmt: skip
     h = recorded.gates["h"][0].detach().float()
@@ -397,7 +413,7 @@ def _gate_sections(layer: LayerReport, labels: Sequence[str]) -> list[Section]:
             strongest = change.sum(0).argsort(descending=True)[:5].tolist()
             sections.append(
                 Section(f"The sequence through unit {unit}, the one that reacts most ({recorded.name})",
-                        f"Each step in the colour of its h. Units that react most: {', '.join(map(str, strongest))}.", words=words)
+                        f"In the colour of its h. Those that react most: {', '.join(map(str, strongest))}.", words=words)
             )  # fmt: skip
         turn = int(change.sum(1).argmax()) + 1
         places = similar_states(h, turn)

@@ -82,9 +82,14 @@ def carousel(steps: int = CAROUSEL_STEPS) -> float:
     torch.manual_seed(0)
     layer = LSTM(2, 8, batch_first=True)
     with torch.no_grad():
-        for parameter in (layer.weight_ih_l0, layer.weight_hh_l0, layer.bias_hh_l0):
+        for parameter in layer.parameters():
             parameter.zero_()
-        layer.bias_ih_l0[:8], layer.bias_ih_l0[8:16] = -100.0, 100.0  # σ(-100) is nothing, σ(100) is 1
+        bias = layer.get_parameter("bias_ih_l0")
+        bias[:8], bias[8:16], bias[16:24] = (
+            -100.0,
+            100.0,
+            1.0,
+        )  # σ(-100) is nothing, σ(100) is 1; the candidate is not 0
         c_0 = torch.randn(1, 1, 8)
         _, (_, c) = layer(torch.randn(1, steps, 2), (torch.zeros(1, 1, 8), c_0))
     return float((c - c_0).abs().max())
@@ -113,8 +118,9 @@ def report(outcomes: Sequence[Outcome], change: float) -> str:
                  f"the plain RNN {at_longest['rnn'].accuracy:.1%} (chance {at_longest['rnn'].chance:.1%})")  # fmt: skip
     if recalls:
         sections.append(
-            Section("Recall: a symbol, then noise, then the question which it was", "Accuracy on sequences never seen, against "
-                    "the gap. Every cell has 48 units and the same share of the time.", recall_figure(recalls))
+            Section("Recall: a marked symbol, others of the same kind, then the question which it was", "Accuracy on "
+                    "sequences never seen, against the gap. Every cell has 48 units and the same share of the time.",
+                    recall_figure(recalls))
         )  # fmt: skip
         sections.append(
             Section("Why: how much of the gradient arrives from the end of the sequence back at its steps",

@@ -14,6 +14,7 @@ import copy
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,7 +42,10 @@ DEEDS = ("dances in the rain", "eats bamboo", "flies over the river", "sleeps un
 FILLERS = ("the wind blows over the hills .", "the sun goes down .", "a child sings a song .", "the rain comes and goes .",
            "people walk to the market .", "it is a long day .")  # fmt: skip
 QUESTION = ("so", "this", "country", "is")
-ARTICLE = "the peacock dances in the rain . then the panda eats bamboo . the red-crowned-crane flies over the river . so this country is"
+ARTICLE = (
+    "the peacock dances in the rain . then the panda eats bamboo . the red-crowned-crane flies over the river . "
+    "so this country is"
+)
 WORDS = tuple(dict.fromkeys(" ".join(["the then .", *DEEDS, *FILLERS, *QUESTION, *COUNTRIES,
                                       *(w for pair in ANIMALS.values() for w in pair)]).split()))  # fmt: skip
 INDEX = {word: k for k, word in enumerate(WORDS)}
@@ -60,7 +64,7 @@ def story(rng: np.random.Generator, *, held_out: bool = False, fillers: int | No
     scenes = int(rng.integers(2 if held_out else 1, 5))
     while True:
         chosen = [COUNTRIES[k] for k in rng.permutation(len(COUNTRIES))[:scenes]]
-        pairs = set(zip(chosen, chosen[1:], strict=False))
+        pairs = set(pairwise(chosen))
         if held_out and (chosen[-2], chosen[-1]) in HELD_OUT:
             break
         if not held_out and not pairs & HELD_OUT:
@@ -249,10 +253,23 @@ def report(told: Told) -> str:
         told.reader(encode([words])[0])
     layer = LayerReport(recorded[0], {}, 0, 0, np.zeros(0), None)
     coloured = [(w, float(told.believed[k, china] - told.believed[k, india])) for k, w in enumerate(words)]
+    lost = next(
+        (w for k, w in enumerate(words) if k and told.believed[k, india] < 0.5 <= told.believed[k - 1, india]), None
+    )
+    won = next((w for k, w in enumerate(words) if told.believed[k, china] >= 0.5), None)
+    kept = bool((told.believed[words.index("red-crowned-crane") :, china] > 0.5).all())
+    turn = (
+        f"India is given up at “{lost}”, China named from “{won}” on"
+        if lost and won
+        else "What it believed, word by word"
+    )
+    crane = "; the crane is added and changes nothing" if kept else ""
+    where = f"in training the distance was at most about {told.distances[2]} words"
     sections = [
-        Section("Had it been asked after each word: India until the panda comes, then China",
-                "Blue: China. Orange: India. The state is forked at every word and the question put to the copy.", words=coloured),
-        Section("The peacock is forgotten when the panda arrives; the crane is added and changes nothing",
+        Section(f"Had it been asked after each word: {turn}",
+                "Blue: China. Orange: India. The state is forked at every word, and the question put to the copy.",
+                words=coloured),
+        Section(f"The peacock is forgotten when the panda arrives{crane}" if won == "panda" else turn,
                 "The probability of each country, had the question come after that word.", belief_figure(told)),
         Section("What the gates did at the words that matter",
                 "Dropped: the share of the cell that the forget gate took away, |(1 - f) c| / |c|. Written: what the input gate "
@@ -261,15 +278,15 @@ def report(told: Told) -> str:
         Section("Every gate at every word", "The units that move most, ordered so that those that move together stand together.",
                 gates_figure(layer, words)),
         Section("Beside the plain RNN: right answers against the distance to the question",
-                f"Stories with pairs of countries never drawn in training, 300 a point; in training the distance was at most about "
-                f"{told.distances[2]} words.", distance_figure(told)),
+                f"Stories with pairs of countries never drawn in training, 300 a point; {where}.", distance_figure(told)),
     ]  # fmt: skip
     return page(
         f"“So this country is …” {told.completion.capitalize()} ({told.probability:.1%})",
-        f"An LSTM of 48 units that has read stories about national animals, never one in which China follows India. It names the "
-        f"country in {told.held_out['lstm']:.1%} of 1,000 stories with such new pairs; a plain RNN in {told.held_out['rnn']:.1%}.",
+        "An LSTM of 48 units that has read stories about national animals, never one in which China follows India. It names "
+        f"the country in {told.held_out['lstm']:.1%} of 1,000 stories with such new pairs; a plain RNN, with the same time "
+        f"to learn, in {told.held_out['rnn']:.1%}.",
         sections,
-    )  # fmt: skip
+    )
 
 
 def belief_figure(told: Told) -> go.Figure:

@@ -72,8 +72,8 @@ def build(cell: str, inputs: int, hidden: int, steps: int) -> Recurrent:
         for name, value in (("z" if cell == "gru" else "f", keep), ("i", -keep)):
             if name in blocks:
                 at = slice(blocks.index(name) * hidden, (blocks.index(name) + 1) * hidden)
-                layer.bias_ih_l0[at] = value
-                layer.bias_hh_l0[at] = 0.0
+                layer.get_parameter("bias_ih_l0")[at] = value
+                layer.get_parameter("bias_hh_l0")[at] = 0.0
     return layer
 
 

@@ -158,10 +158,14 @@ def test_stories_ask_for_the_last_country_and_hold_pairs_out():
 def test_asking_at_every_word_is_asking_the_story_that_ends_there():
     torch.manual_seed(0)
     model = story.Reader("lstm").eval()
-    words = story.ARTICLE.split()[:9]
+    words = story.ARTICLE.split()
+    assert story.rest_after(words, 0) == [".", "so", "this", "country", "is"]
+    assert story.rest_after(words, 6) == ["so", "this", "country", "is"]
+    assert story.rest_after(words, len(words) - 3) == ["country", "is"]
+    assert story.rest_after(words, len(words) - 1) == []
     found = story.beliefs(model, words)
     for k in range(len(words)):
-        asked, _ = story.encode([[*words[: k + 1], *story.QUESTION]])
+        asked, _ = story.encode([[*words[: k + 1], *story.rest_after(words, k)]])
         expected = model(asked)[0, -1].softmax(-1).detach().numpy()
         assert np.abs(found[k] - expected).max() < 1e-6
 

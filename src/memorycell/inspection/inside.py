@@ -132,7 +132,9 @@ class Inspection:
             )  # fmt: skip
         for layer in self.layers:
             sections += _gate_sections(layer, self.labels)
-        lead = f"{len(self.layers)} recurrent layer(s); {self.layers[0].recorded.gates['h'].shape[1]:,} steps were looked at."
+        count = len(self.layers)
+        steps = self.layers[0].recorded.gates["h"].shape[1]
+        lead = f"{count} recurrent layer{'s' if count > 1 else ''}; {steps:,} steps were looked at."
         return page(self.title, lead, sections, self.notes)
 
 

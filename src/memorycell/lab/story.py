@@ -147,15 +147,27 @@ def score(model: Reader, stories: Sequence[tuple[list[str], str]]) -> float:
 
 @torch.no_grad()
 def beliefs(model: Reader, words: Sequence[str]) -> np.ndarray:
-    """[T, countries]: the probabilities, had the question come after each word (its state is forked there)."""
+    """[T, countries]: the probabilities, had the sentence ended and the question come after each word.
+
+    The state is forked there. Within the question itself its remaining words follow.
+    """
     result = []
-    asked = encode([QUESTION])[0]
     state: Any = None
-    for word in words:
-        _, state = model.recurrent(model.words(encode([[word]])[0]), state)
-        answer = model.country(model.recurrent(model.words(asked), state)[0][:, -1])
-        result.append(answer.softmax(-1)[0].numpy())
+    for k, word in enumerate(words):
+        hidden, state = model.recurrent(model.words(encode([[word]])[0]), state)
+        rest = rest_after(words, k)
+        if rest:
+            hidden, _ = model.recurrent(model.words(encode([rest])[0]), state)
+        result.append(model.country(hidden[:, -1]).softmax(-1)[0].numpy())
     return np.stack(result)
+
+
+def rest_after(words: Sequence[str], k: int) -> list[str]:
+    """What follows the word k when the question is put there."""
+    asked = len(words) - len(QUESTION) if tuple(words[-len(QUESTION) :]) == QUESTION else len(words)
+    if k >= asked:
+        return list(QUESTION[k - asked + 1 :])
+    return list(QUESTION) if words[k] == "." else [".", *QUESTION]
 
 
 @dataclass
@@ -267,7 +279,7 @@ def report(told: Told) -> str:
     where = f"in training the distance was at most about {told.distances[2]} words"
     sections = [
         Section(f"Had it been asked after each word: {turn}",
-                "Blue: China. Orange: India. The state is forked at every word, and the question put to the copy.",
+                "Blue: China. Orange: India. The state is forked at every word; the copy gets a full stop and the question.",
                 words=coloured),
         Section(f"The peacock is forgotten when the panda arrives{crane}" if won == "panda" else turn,
                 "The probability of each country, had the question come after that word.", belief_figure(told)),

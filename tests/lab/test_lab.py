@@ -171,7 +171,7 @@ def test_asking_at_every_word_is_asking_the_story_that_ends_there():
 
 
 def test_the_articles_story_ends_in_china(tmp_path):
-    told = story.tell(0.4)
+    told = story.tell(updates=600)
     result = told.to_json()
     json.dumps(result)
     assert result["completion"] == "China"

@@ -141,6 +141,8 @@ def test_every_cell_is_inspected(cell):
     json.dumps(told, allow_nan=False)
     assert "uses about the last" in told["sentence"]
     assert len(told["layers"]) == 2
+    words = found.coloured(3, "h", layer=1)
+    assert words[7] == ("w7", pytest.approx(float(layer(found.layers[0].recorded.inputs)[0][0, 7, 3].detach())))
     for each in told["layers"]:
         assert all(0 <= s["low"] + s["high"] <= 1 for s in each["saturation"].values())
     assert "<h2>What saturates</h2>" in found.page()

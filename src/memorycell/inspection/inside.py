@@ -38,6 +38,7 @@ class LayerReport:
     dead         units whose h never leaves 0 by more than 0.001; constant: whose h never changes by more
     half_lives   [H] steps a unit keeps half of its cell, by its forget gate; empty for cells without one
     horizon      of this layer alone, its h against its own input, by gradient; None where the input is too short
+    occlusion    the same by replacing one input; None too where the layer is the whole stack
     """
 
     recorded: Recorded
@@ -46,6 +47,7 @@ class LayerReport:
     constant: int
     half_lives: np.ndarray
     horizon: Horizon | None
+    occlusion: Horizon | None = None
 
 
 @dataclass
@@ -94,6 +96,11 @@ class Inspection:
         if self.gradient is not None and self.trained_on and self.gradient.uses > 0.9 * self.trained_on:
             found.append("the memory reaches as far as the pieces it was trained on: longer pieces (bptt) may help")
         return found
+
+    def coloured(self, unit: int, gate: str = "h", layer: int = 0) -> list[tuple[str, float]]:
+        """The sequence through one unit's gate or state: (label, value) of every step, for `Section.words`."""
+        values = self.layers[layer].recorded.gates[gate][0, :, unit]
+        return list(zip(self.labels, values.tolist(), strict=True))
 
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `memorycell inspect`."""
@@ -199,11 +206,12 @@ def _report(recorded: Recorded, everything: Sequence[Recorded]) -> LayerReport:
     forget = recorded.gates.get("f")
     below = [r for r in everything if r.layer is recorded.layer and r.place == recorded.place - 1]
     x = torch.cat([r.gates["h"] for r in below], -1) if below else recorded.inputs
-    alone = _alone(recorded)
+    alone, long_enough = _alone(recorded), x.shape[1] > 2 and not recorded.reverse
     return LayerReport(
         recorded, saturation, int((h.abs().amax(0) < 1e-3).sum()), int((h.amax(0) - h.amin(0) < 1e-3).sum()),
         np.zeros(0) if forget is None else gate_half_lives(forget),
-        by_gradient(alone, x) if x.shape[1] > 2 and not recorded.reverse else None,
+        by_gradient(alone, x) if long_enough else None,
+        by_occlusion(alone, x, samples=2, lags=8) if long_enough and recorded.layer.num_layers > 1 else None,
     )  # fmt: skip
 
 
@@ -240,7 +248,8 @@ def _layer_json(layer: LayerReport) -> dict[str, Any]:
     return {
         "name": layer.recorded.name, "cell": layer.recorded.layer.cell, "units": layer.recorded.gates["h"].shape[2],
         "saturation": {n: {"low": low, "high": high} for n, (low, high) in layer.saturation.items()},
-        "dead": layer.dead, "constant": layer.constant, "forget_half_life": forget, "horizon": _horizon(layer.horizon),
+        "dead": layer.dead, "constant": layer.constant, "forget_half_life": forget,
+        "horizon": {"gradient": _horizon(layer.horizon), "occlusion": _horizon(layer.occlusion)},
     }  # fmt: skip
 
 

@@ -110,6 +110,7 @@ def _words(words: Sequence[tuple[str, float]]) -> str:
     for text, value in words:
         colour = "61, 143, 209" if value >= 0 else "230, 159, 0"
         style = f"background: rgba({colour}, {min(1.0, abs(value)):.2f})"
+        style += "; color: #14181f" if abs(value) > 0.5 else ""  # on a strong colour, in the dark as well
         spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(text)}</span>')
     return f'<p class="words">{" ".join(spans)}</p>'
 

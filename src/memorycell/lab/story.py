@@ -109,8 +109,8 @@ def encode(stories: Sequence[Sequence[str]]) -> tuple[Tensor, Tensor]:
     return words, lengths
 
 
-def learn(cell: str, seconds: float, seed: int = 0) -> tuple[Reader, int]:
-    """Train a reader on stories without held-out pairs; returns the best by validation, and the updates made."""
+def learn(cell: str, seconds: float, seed: int = 0, most: int | None = None) -> tuple[Reader, int]:
+    """Train a reader on stories without held-out pairs for so long, or `most` updates. The best by validation, and how many."""
     torch.manual_seed(seed)
     rng = np.random.default_rng(seed)
     model, highest = Reader(cell), LEARNING_RATE[cell]
@@ -118,12 +118,12 @@ def learn(cell: str, seconds: float, seed: int = 0) -> tuple[Reader, int]:
     check = [story(np.random.default_rng(seed + 10_000 + k)) for k in range(256)]
     best, kept, updates = -1.0, copy.deepcopy(model.state_dict()), 0
     began = time.monotonic()
-    while (passed := time.monotonic() - began) < seconds:
+    while (passed := updates / most if most else (time.monotonic() - began) / seconds) < 1:
         drawn = [story(rng) for _ in range(64)]
         words, lengths = encode([s for s, _ in drawn])
         scores = model(words, lengths)[torch.arange(64), lengths - 1]
         loss = F.cross_entropy(scores, torch.tensor([COUNTRIES.index(c) for _, c in drawn]))
-        optimiser.param_groups[0]["lr"] = highest * (0.05 + 0.95 * (1 - passed / seconds))
+        optimiser.param_groups[0]["lr"] = highest * (0.05 + 0.95 * (1 - passed))
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -199,8 +199,10 @@ class Told:
         }  # fmt: skip
 
 
-def tell(minutes: float = 0.6, seed: int = 0, say: Callable[[str], None] = lambda line: None) -> Told:
-    """Train an LSTM and a plain RNN on stories, and walk through the article's."""
+def tell(
+    minutes: float = 0.8, seed: int = 0, say: Callable[[str], None] = lambda line: None, *, updates: int | None = None
+) -> Told:
+    """Train an LSTM and a plain RNN on stories, so long or so many updates each, and walk through the article's."""
     readers: dict[str, Reader] = {}
     held, seen, distant = {}, {}, {}
     fillers = [0, 3, 6, 10, 15, 20, 30]
@@ -211,10 +213,10 @@ def tell(minutes: float = 0.6, seed: int = 0, say: Callable[[str], None] = lambd
         for n in fillers
     ]
     for cell in ("lstm", "rnn"):
-        readers[cell], updates = learn(cell, 30 * minutes, seed)
+        readers[cell], made = learn(cell, 30 * minutes, seed, updates)
         held[cell], seen[cell] = score(readers[cell], new), score(readers[cell], plain)
         distant[cell] = [score(readers[cell], stories) for stories in far]
-        say(f"{cell}: {held[cell]:.1%} of the stories with held-out pairs, {updates:,} updates")
+        say(f"{cell}: {held[cell]:.1%} of the stories with held-out pairs, {made:,} updates")
     words = ARTICLE.split()
     believed = beliefs(readers["lstm"], words)
     with torch.no_grad():

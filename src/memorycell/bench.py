@@ -40,8 +40,8 @@ def run(
     if native.engine is None:
         raise UserError(f"bench: {native.missing}")
     for name in cells:
-        if name not in CELLS:
-            raise UserError(f"--cell {name}: expected one of {', '.join(CELLS)}")
+        if name not in native.CELL_NUMBERS:
+            raise UserError(f"--cell {name}: the engine has {', '.join(native.CELL_NUMBERS)}")
     for name in precisions:
         if name not in TOLERANCE:
             raise UserError(f"--precision {name}: expected one of {', '.join(TOLERANCE)}")
@@ -349,8 +349,8 @@ def _train(
 
 
 def _layer(cell: str, size: int) -> Recurrent:
-    if cell == "gru":
-        return GRU(size, size, batch_first=True)
+    if cell.startswith("gru"):
+        return GRU(size, size, batch_first=True, cell=cell)
     if cell.startswith("rnn"):
         return RNN(size, size, batch_first=True, nonlinearity="relu" if cell == "rnn_relu" else "tanh")
     layer = LSTM(size, size, batch_first=True, cell=cell)

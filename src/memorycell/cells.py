@@ -123,6 +123,24 @@ def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple
     return ((1 - z) * n + z * state[0],), (r, z, n)
 
 
+def gru_reset_before(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+    """The GRU as first written, with the reset gate before the product. Cho et al. (2014), arXiv:1406.1078, equations 5-8.
+
+    r = σ(x_r + h_r)   z = σ(x_z + h_z)   n = tanh(x_n + W_hn (r ⊙ h_{t-1}) + b_hn)
+    h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
+
+    Keras has it as reset_after=False, ONNX as linear_before_reset=0. Its step needs two products, one after the other: it
+    runs on the reference alone.
+    """
+    bias = params["bias_hh"]
+    x_r, x_z, x_n = x_part.chunk(3, dim=-1)
+    h_r, h_z, _ = (h_part + bias).chunk(3, dim=-1)
+    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    product = (r * state[0]) @ params["weight_hh"].chunk(3)[2].T
+    n = torch.tanh(x_n + (product + (bias.chunk(3)[2] if bias.ndim else bias)))
+    return ((1 - z) * n + z * state[0],), (r, z, n)
+
+
 def _add_biases(product: Tensor, params: Params) -> Tensor:
     return product + (params["bias_ih"] + params["bias_hh"])
 
@@ -162,6 +180,7 @@ CELLS: dict[str, Cell] = {
         layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}, _normalise_input
     ),
     "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias),
+    "gru_reset_before": Cell(gru_reset_before, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias),
 }
 
 

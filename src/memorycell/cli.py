@@ -177,9 +177,10 @@ def stream(
     """
     from memorycell import live, modelfile
 
+    _check_precision(precision)
     model = modelfile.load(file)
-    _check_precision(precision, needed=True)
     if precision != "float32":
+        _check_engine(model, precision)
         _, _, proof = _proved(model, (precision,), ())
         if not proof.ok:
             raise SystemExit(1)
@@ -317,8 +318,10 @@ def export(
     from memorycell import modelfile
     from memorycell.exchange import files
 
-    _check_precision(precision, needed=True)
+    _check_precision(precision)
     model = modelfile.load(file)
+    if precision != "float32":
+        _check_engine(model, precision)
     problem = _reopened(model)
     test = None if problem is None else problem.sample(32)
     written = files.write(model, to, out, file.stem, precision=precision, test=test)
@@ -444,14 +447,21 @@ def _say(line: str) -> None:
     print(line, file=sys.stderr)
 
 
-def _check_precision(*names: str, needed: bool = False) -> None:
+def _check_engine(model: Any, precision: str) -> None:
+    from memorycell.ops.step import obstacle
+    from memorycell.stepping import layers
+
+    reason = obstacle(model.model.config.cell, layers(model.model.recurrent))
+    if reason:
+        raise UserError(f"--precision {precision}: {reason}")
+
+
+def _check_precision(*names: str) -> None:
     from memorycell.ops import native
 
     for name in names:
         if name not in native.PRECISIONS:
             raise UserError(f"--precision {name}: expected {', '.join(native.PRECISIONS)}")
-        if needed and name != "float32" and native.engine is None:
-            raise UserError(f"--precision {name}: {native.missing}")
 
 
 def _reopened(model: Any) -> Any:

@@ -21,7 +21,7 @@ from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Model.run` takes at once."""
 
-LAYERS: dict[str, type[Recurrent]] = {"gru": GRU, "rnn": RNN, "rnn_relu": RNN}
+LAYERS: dict[str, type[Recurrent]] = {"gru": GRU, "gru_reset_before": GRU, "rnn": RNN, "rnn_relu": RNN}
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """The command line as a person uses it: what it prints, and the one line that a mistake gets."""
 
+import dataclasses
 import json
 import os
 import resource
@@ -16,6 +17,7 @@ import torch
 
 from memorycell import modelfile
 from memorycell.cli import app
+from memorycell.model import Model
 from memorycell.ops import native
 
 COMMAND = [sys.executable, "-m", "memorycell"]
@@ -232,6 +234,21 @@ def test_streaming_in_int8_says_what_it_costs_first(model, tmp_path):
     ran = subprocess.run(words, input="\n".join(lines), capture_output=True, text=True, check=False)
     assert ran.returncode == 2
     assert "another precision" in ran.stderr
+
+
+def test_a_cell_the_engine_lacks_has_no_lower_precision(memorycell, model, tmp_path):
+    file = modelfile.load(model)
+    config = dataclasses.replace(file.model.config, cell="gru_reset_before", forget_bias=None)
+    file.model = Model(config)
+    file.save(tmp_path / "m.safetensors")
+    for words in (["stream"], ["export", "--to", "c"]):
+        status, _, err = memorycell(*words, tmp_path / "m.safetensors", "--precision", "int8")
+        assert status == 2
+        assert "engine" in err
+        assert err.count("\n") == 1
+    status, _, err = memorycell("prove", tmp_path / "m.safetensors")
+    assert status == 0, err
+    assert "not checked: int8 = float32" in err
 
 
 def test_a_model_without_its_data_is_proved_on_random_numbers(memorycell, model, tmp_path):

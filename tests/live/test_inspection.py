@@ -130,8 +130,8 @@ def test_an_lstm_that_only_forgets_has_its_gates_half_life():
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_every_cell_is_inspected(cell):
     torch.manual_seed(0)
-    if cell == "gru":
-        layer = memorycell.GRU(3, 6, 2, batch_first=True)
+    if cell.startswith("gru"):
+        layer = memorycell.GRU(3, 6, 2, batch_first=True, cell=cell)
     elif cell.startswith("rnn"):
         layer = memorycell.RNN(3, 6, 2, nonlinearity="relu" if cell == "rnn_relu" else "tanh", batch_first=True)
     else:

@@ -22,7 +22,7 @@ from memorycell.ops.step import StackStep
 engine = native.engine
 pytestmark = pytest.mark.skipif(engine is None, reason=native.missing or "built")
 SETS = engine.instruction_sets() if engine else []
-CELL_NAMES = sorted(CELLS)
+CELL_NAMES = sorted(native.CELL_NUMBERS)
 SIZES = [(1, 1, 1), (1, 17, 7), (3, 17, 63), (33, 2, 65)]  # batch, steps, hidden
 OPTIONS = ["plain", "lengths", "reset", "lengths and reset", "zoneout", "zoneout training", "no bias", "projected"]
 
@@ -45,10 +45,15 @@ def isa(request):
 
 def build(cell: str, inputs: int, hidden: int, **options):
     """A layer with that cell, batch first, float32."""
-    kind = {"gru": memorycell.GRU, "rnn": memorycell.RNN, "rnn_relu": memorycell.RNN}.get(cell, memorycell.LSTM)
+    kind = {
+        "gru": memorycell.GRU,
+        "gru_reset_before": memorycell.GRU,
+        "rnn": memorycell.RNN,
+        "rnn_relu": memorycell.RNN,
+    }.get(cell, memorycell.LSTM)
     if cell == "rnn_relu":
         options["nonlinearity"] = "relu"
-    elif kind is memorycell.LSTM:
+    elif kind is not memorycell.RNN:
         options["cell"] = cell
     return kind(inputs, hidden, batch_first=True, **options)
 

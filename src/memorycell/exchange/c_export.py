@@ -41,6 +41,8 @@ CELL_CODE = {  # one unit u: x and h are its products, {k} the block; writes h_n
         shown[u] = c_new;""",
     "gru": """const float r = sigmoid(a(0)), z = sigmoid(a(1)), n = tanhf(x_part[2 * H + u] + r * h_part[2 * H + u]);
         h_new[u] = (1.0f - z) * n + z * h[u];""",
+    "gru_reset_before": """gated[u] = sigmoid(a(0)) * h[u];
+        x_part[H + u] = sigmoid(a(1));""",
 }
 
 
@@ -119,7 +121,12 @@ class _Writer:
         cell, H = self.recurrent.cell, self.recurrent.hidden_size
         rows = len(CELLS[cell].blocks) * H
         # x_part, h_part, h_new; what layer normalisation shows; the int8 copy of an input
-        self.stack = 4 * (2 * rows + H + (H if cell == "layernorm" else 0) + (H if self.recurrent.proj_size else 0))
+        self.stack = 4 * (
+            2 * rows
+            + H
+            + (H if cell in ("layernorm", "gru_reset_before") else 0)
+            + (H if self.recurrent.proj_size else 0)
+        )
         self.widest = max(H, self.recurrent.input_size)
         self.stack += self.widest if self.int8 else 0
         for layer in range(self.recurrent.num_layers):
@@ -149,23 +156,25 @@ class _Writer:
 
     def _layer(self, layer: int) -> None:
         r = self.recurrent
+        early = r.cell == "gru_reset_before"
         cell, H, P = r.cell, r.hidden_size, r.output_size
         params = {n: p.detach() for n, p in r.layer_parameters(layer, "").items()}
         rows = len(params["weight_ih"])
         zero = params["weight_ih"].new_zeros(rows)
         bias_ih, bias_hh = params["bias_ih"] + zero, params["bias_hh"] + zero
-        apart = cell in ("gru", "layernorm")
+        apart = early or cell in ("gru", "layernorm")
         prefix = f"layer_{layer}"
         lines = [f"float x_part[{rows}], h_part[{rows}], h_new[{H}];"]
         normal = cell == "layernorm"
-        lines += [f"float shown[{H}];"] if normal else []
+        lines += [f"float shown[{H}];"] if normal else [f"float gated[{H}];"] if early else []
         lines += [f"const int H = {H};", "int u;"]
         lines.append(
             self.product(f"{prefix}_ih", params["weight_ih"], zero if normal else bias_ih if apart else bias_ih + bias_hh,
                          "x", "x_part")
         )  # fmt: skip
-        hh_bias = bias_hh if cell == "gru" else zero
-        lines.append(self.product(f"{prefix}_hh", params["weight_hh"], hh_bias, "h", "h_part"))
+        hh_bias = bias_hh if early or cell == "gru" else zero
+        first = 2 * H if early else rows
+        lines.append(self.product(f"{prefix}_hh", params["weight_hh"][:first], hh_bias[:first], "h", "h_part"))
         if normal:
             for part, gain, bias in (("x_part", "gain_ih", bias_ih), ("h_part", "gain_hh", bias_hh)):
                 g, b = self.constant(f"{prefix}_{gain}", params[gain]), self.constant(f"{prefix}_{gain}_bias", bias)
@@ -185,6 +194,12 @@ class _Writer:
             )
             lines.append(f"normalise(shown, H, {g}, {b});")
             lines.append("for (u = 0; u < H; u++)\n        h_new[u] = sigmoid(a(3)) * tanhf(shown[u]);")
+        if early:
+            lines.append(
+                self.product(f"{prefix}_hn", params["weight_hh"][2 * H :], bias_hh[2 * H :], "gated", "h_part")
+            )
+            update = "h_new[u] = (1.0f - x_part[H + u]) * tanhf(x_part[2 * H + u] + h_part[u]) + x_part[H + u] * h[u];"
+            lines.append(f"for (u = 0; u < H; u++)\n        {update}")
         new = "h_new"
         if r.proj_size:
             lines.insert(0, f"float projected[{P}];")

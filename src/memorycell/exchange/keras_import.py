@@ -32,7 +32,7 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
     carried over: dropout, masks, `stateful`, and `return_sequences`: ours always give every step.
 
     Raises `UserError` for a file that is not a Keras 3 model, a recurrent layer we do not have (ConvLSTM2D, an RNN of
-    cells of one's own, a GRU with reset_after=False) or one with other activations, naming the layer.
+    cells of one's own) or one with other activations, naming the layer.
     """
     path = Path(path)
     try:
@@ -107,6 +107,8 @@ def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
     if config["units"] != size:
         raise ValueError(f"units={config['units']}, but the weights have {size}")
     options: dict[str, Any] = {"nonlinearity": config["activation"]} if kind == "SimpleRNN" else {}
+    if kind == "GRU" and not config["reset_after"]:
+        options["cell"] = "gru_reset_before"
     made = KINDS[kind](
         arrays[""]["weight_ih"].shape[1], size, bias=config["use_bias"], batch_first=True,
         bidirectional=bidirectional, **options,
@@ -120,8 +122,6 @@ def _check(kind: str, config: Mapping[str, Any], where: str) -> None:
     wanted: dict[str, tuple[Any, ...]] = {"activation": ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)}
     if kind != "SimpleRNN":
         wanted["recurrent_activation"] = ("sigmoid",)
-    if kind == "GRU":
-        wanted["reset_after"] = (True,)
     wanted["go_backwards"] = (False,)
     for key, values in wanted.items():
         if config.get(key, values[0]) not in values:

@@ -27,7 +27,10 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError("ONNX files need onnx: pip install 'memorycell[onnx]'", name="onnx") from error
 
 OPSET, IR_VERSION = 17, 9
-OPERATORS = {"lstm": "LSTM", "peephole": "LSTM", "coupled": "LSTM", "gru": "GRU", "rnn": "RNN", "rnn_relu": "RNN"}
+OPERATORS = {
+    "lstm": "LSTM", "peephole": "LSTM", "coupled": "LSTM", "gru": "GRU", "gru_reset_before": "GRU", "rnn": "RNN",
+    "rnn_relu": "RNN",
+}  # fmt: skip
 BLOCKS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
 """ONNX keeps the LSTM's blocks as i, o, f, c and the GRU's as z, r, h: where each of its blocks lies in torch's rows."""
 
@@ -241,11 +244,20 @@ class Symbol:
     def __rsub__(self, other: Any) -> Symbol:
         return self._with("Sub", other, first=False)
 
+    def __matmul__(self, other: Symbol) -> Symbol:
+        return Symbol(self.graph, self.graph.op("MatMul", self.name, other.name), (*self.shape[:-1], other.shape[-1]))
+
+    @property
+    def T(self) -> Symbol:
+        """Of a matrix."""
+        return Symbol(self.graph, self.graph.op("Transpose", self.name, perm=[1, 0]), self.shape[::-1])
+
     def chunk(self, count: int, dim: int = 0) -> list[Symbol]:
-        """Equal parts of the last axis."""
-        assert dim in (-1, self.ndim - 1)
-        names = self.graph.op("Split", self.name, outputs=count, axis=self.ndim - 1)
-        return [Symbol(self.graph, n, (*self.shape[:-1], self.shape[-1] // count)) for n in names]
+        """Equal parts along an axis."""
+        axis = dim % self.ndim
+        names = self.graph.op("Split", self.name, outputs=count, axis=axis)
+        sizes = (*self.shape[:axis], self.shape[axis] // count, *self.shape[axis + 1 :])
+        return [Symbol(self.graph, n, sizes) for n in names]
 
     @classmethod
     def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Symbol:

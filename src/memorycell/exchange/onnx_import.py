@@ -24,10 +24,11 @@ def from_onnx(path: str | Path) -> dict[str, Recurrent]:
     """The recurrent layers of an ONNX model by the names of their nodes (LSTM_0, … where they have none).
 
     A layer with peepholes becomes a `peephole` cell, one with input_forget a `coupled` cell. Layers read [T, B, I] as the
-    operator does, [B, T, I] with layout=1. Other operators stay behind.
+    operator does, [B, T, I] with layout=1. Other operators stay behind. A GRU with linear_before_reset=0 becomes a
+    `gru_reset_before` cell.
 
-    Raises `UserError` for a file that is not an ONNX model, weights that are not constants of the file, a GRU with
-    linear_before_reset=0, other activations, a clip, or a single direction backwards, naming the node.
+    Raises `UserError` for a file that is not an ONNX model, weights that are not constants of the file, other activations,
+    a clip, or a single direction backwards, naming the node.
     """
     path = Path(path)
     try:
@@ -77,6 +78,8 @@ def _convert(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], where
     }  # fmt: skip
     if kind == "LSTM":
         arguments["cell"] = "peephole" if "P" in arrays else "coupled" if coupled else "lstm"
+    if kind == "GRU":
+        arguments["cell"] = "gru" if options.get("linear_before_reset", 0) else "gru_reset_before"
     if kind == "RNN":
         arguments["nonlinearity"] = (options.get("activations") or [b"Tanh"])[0].decode().lower()
     size = int(options["hidden_size"]) if "hidden_size" in options else arrays["R"].shape[2]
@@ -114,7 +117,3 @@ def _check(kind: str, options: dict[str, Any], direction: str, where: str) -> No
         )
     if "clip" in options:
         raise UserError(f"{where}: clip={options['clip']}; memorycell does not clip gates")
-    if kind == "GRU" and not options.get("linear_before_reset", 0):
-        raise UserError(
-            f"{where}: linear_before_reset=0; memorycell's GRU resets after the product, as torch and cuDNN do"
-        )

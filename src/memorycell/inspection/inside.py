@@ -220,10 +220,10 @@ def _alone(recorded: Recorded) -> Recurrent:
     layer = recorded.layer
     params = layer.layer_parameters(recorded.place, "_reverse" if recorded.reverse else "")
     options: dict[str, Any] = {"proj_size": layer.proj_size} if layer.proj_size else {}
-    kinds: dict[str, type[Recurrent]] = {"gru": GRU, "rnn": RNN, "rnn_relu": RNN}
+    kinds: dict[str, type[Recurrent]] = {"gru": GRU, "gru_reset_before": GRU, "rnn": RNN, "rnn_relu": RNN}
     if layer.cell.startswith("rnn"):
         options["nonlinearity"] = "relu" if layer.cell == "rnn_relu" else "tanh"
-    elif layer.cell != "gru":
+    else:
         options["cell"] = layer.cell
     made = kinds.get(layer.cell, LSTM)(
         params["weight_ih"].shape[1], layer.hidden_size, bias=layer.bias, batch_first=True, zoneout=layer.zoneout,

@@ -294,9 +294,9 @@ class LSTM(Recurrent):
 
 
 class GRU(Recurrent):
-    """Gated recurrent unit: drop-in for torch.nn.GRU. See `Recurrent`."""
+    """Gated recurrent unit: drop-in for torch.nn.GRU. See `Recurrent`; cells: gru, gru_reset_before."""
 
-    cells = ("gru",)
+    cells = ("gru", "gru_reset_before")
     mode = "GRU"
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -7,6 +7,7 @@ in the same run.
 
 from __future__ import annotations
 
+import copy
 import platform
 import statistics
 import time
@@ -168,7 +169,7 @@ def _peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
     if name in ("torch", "reference"):
         if name == "torch" and cell not in PLAIN:
             return "has no such cell"
-        module = _torchs(layer) if name == "torch" else layer
+        module = _torchs(layer) if name == "torch" else copy.deepcopy(layer)
         options: dict[str, Any] = {} if name == "torch" else {"backend": "reference"}
         module.batch_first = False  # type: ignore[assignment]
 

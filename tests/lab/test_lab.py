@@ -61,6 +61,10 @@ def test_the_gradient_against_distance_is_autograds(cell):
     x = x.double()
     found = gradient_by_distance(model, problem, (x, target))
     assert len(found) == problem.steps
+    hidden = model.recurrent(x)[0]
+    hidden.retain_grad()
+    (problem.loss(model.out(hidden[:, -1:]), target) * 16).backward()
+    assert found[0] == pytest.approx(float(hidden.grad[:, -1].norm(dim=-1).mean()))  # the last step has no other way
     nudge = torch.zeros(16, problem.steps, 5, dtype=torch.float64)
     plain = _with_nudges(model.recurrent, x, nudge)
     torch.testing.assert_close(plain, model.recurrent(x)[0], rtol=0, atol=1e-12)

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
-from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.nn.recurrent import Recurrent, of_cell
 from memorycell.ops import native
 from memorycell.ops.step import TOLERANCE, StackStep
 from memorycell.pool import Pool
@@ -350,11 +350,7 @@ def _train(
 
 
 def _layer(cell: str, size: int) -> Recurrent:
-    if cell.startswith("gru"):
-        return GRU(size, size, batch_first=True, cell=cell)
-    if cell.startswith("rnn"):
-        return RNN(size, size, batch_first=True, nonlinearity="relu" if cell == "rnn_relu" else "tanh")
-    layer = LSTM(size, size, batch_first=True, cell=cell)
+    layer = of_cell(cell, size, size, batch_first=True)
     if cell == "layernorm":
         # Gains of 1 make the untrained layer chaotic: in 100 steps float32 rounding grows ten-thousandfold, in every
         # implementation alike, and no two could be compared.

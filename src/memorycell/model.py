@@ -13,15 +13,13 @@ from torch.nn import functional as F
 from memorycell.cells import CELLS
 from memorycell.data.batches import Batch
 from memorycell.heads import Forecast, ForecastStep
-from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.nn.recurrent import of_cell
 from memorycell.ops.step import obstacle
 from memorycell.state import Layout, State
 from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Model.run` takes at once."""
-
-LAYERS: dict[str, type[Recurrent]] = {"gru": GRU, "gru_reset_before": GRU, "rnn": RNN, "rnn_relu": RNN}
 
 
 @dataclass(frozen=True)
@@ -71,13 +69,11 @@ class Model(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
-        options: dict[str, Any] = {"cell": config.cell}
-        if config.cell.startswith("rnn"):
-            options = {"nonlinearity": "relu" if config.cell == "rnn_relu" else "tanh"}
+        options: dict[str, Any] = {}
         if "f" in CELLS[config.cell].blocks:
             options["forget_bias"] = config.forget_bias
-        self.recurrent = LAYERS.get(config.cell, LSTM)(
-            config.input_size, config.hidden_size, config.num_layers, batch_first=True,
+        self.recurrent = of_cell(
+            config.cell, config.input_size, config.hidden_size, config.num_layers, batch_first=True,
             dropout=config.dropout if config.num_layers > 1 else 0.0, recurrent_init=config.recurrent_init,
             zoneout=config.zoneout, weight_drop=config.weight_drop, variational_dropout=config.variational_dropout,
             **options,

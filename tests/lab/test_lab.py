@@ -85,6 +85,8 @@ def test_the_gradient_against_distance_is_autograds(cell):
 
 
 def test_gates_start_ready_to_remember():
+    plain = build("rnn", 3, 50, 100)  # as torch starts it
+    assert float(plain.bias_ih_l0.detach().abs().max()) <= 50**-0.5
     for cell in CELLS[1:]:
         layer = build(cell, 3, 4000, 100)
         at = {"gru": 1, "coupled": 0}.get(cell, 1)

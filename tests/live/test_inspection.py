@@ -17,6 +17,7 @@ from memorycell.cells import CELLS
 from memorycell.inspection.horizon import by_gradient, by_occlusion, gate_half_lives
 from memorycell.inspection.inside import similar_states, unit_order
 from memorycell.inspection.record import recording
+from memorycell.nn.recurrent import of_cell
 
 
 class Tagger(nn.Module):
@@ -130,12 +131,7 @@ def test_an_lstm_that_only_forgets_has_its_gates_half_life():
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_every_cell_is_inspected(cell):
     torch.manual_seed(0)
-    if cell.startswith("gru"):
-        layer = memorycell.GRU(3, 6, 2, batch_first=True, cell=cell)
-    elif cell.startswith("rnn"):
-        layer = memorycell.RNN(3, 6, 2, nonlinearity="relu" if cell == "rnn_relu" else "tanh", batch_first=True)
-    else:
-        layer = memorycell.LSTM(3, 6, 2, cell=cell, batch_first=True)
+    layer = of_cell(cell, 3, 6, 2, batch_first=True)
     found = memorycell.inspect(layer, torch.randn(1, 50, 3), labels=[f"w{k}" for k in range(50)])
     told = found.to_json()
     json.dumps(told, allow_nan=False)

@@ -14,6 +14,7 @@ import memorycell
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
 from memorycell.model import Model, ModelConfig
+from memorycell.nn.recurrent import of_cell
 from memorycell.ops import native
 from memorycell.state import State
 
@@ -23,12 +24,7 @@ ODD = [{}, {"num_layers": 3}, {"bias": False}, {"zoneout": 0.2, "num_layers": 2}
 def layer(cell: str, **options) -> torch.nn.Module:
     """7 units over 5 inputs; every weight differs, so that no two gates can be taken for each other."""
     torch.manual_seed(0)
-    if cell.startswith("gru"):
-        made = memorycell.GRU(5, 7, batch_first=True, cell=cell, **options)
-    elif cell.startswith("rnn"):
-        made = memorycell.RNN(5, 7, nonlinearity="relu" if cell == "rnn_relu" else "tanh", batch_first=True, **options)
-    else:
-        made = memorycell.LSTM(5, 7, cell=cell, batch_first=True, **options)
+    made = of_cell(cell, 5, 7, batch_first=True, **options)
     with torch.no_grad():
         for name, parameter in made.named_parameters():
             if name.startswith("gain"):

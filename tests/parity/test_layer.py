@@ -10,6 +10,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequen
 
 import memorycell
 from memorycell.cells import CELLS
+from memorycell.nn.recurrent import of_cell
 from memorycell.ops import native
 
 KINDS = {"LSTM": memorycell.LSTM, "GRU": memorycell.GRU, "RNN": memorycell.RNN}
@@ -19,17 +20,7 @@ CELL_NAMES = sorted(CELLS)
 
 def build(cell: str, inputs: int, hidden: int, **options):
     """A layer with that cell, batch first, in float64."""
-    kind = {
-        "gru": memorycell.GRU,
-        "gru_reset_before": memorycell.GRU,
-        "rnn": memorycell.RNN,
-        "rnn_relu": memorycell.RNN,
-    }.get(cell, memorycell.LSTM)
-    if cell == "rnn_relu":
-        options["nonlinearity"] = "relu"
-    elif kind is not memorycell.RNN:
-        options["cell"] = cell
-    return kind(inputs, hidden, batch_first=True, dtype=torch.float64, **options)
+    return of_cell(cell, inputs, hidden, batch_first=True, dtype=torch.float64, **options)
 
 
 def gradients(layer: torch.nn.Module, x: torch.Tensor, hx, *args, **kwargs) -> list[torch.Tensor]:

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 import memorycell
 from memorycell.cells import CELLS
+from memorycell.nn.recurrent import of_cell
 from memorycell.ops import native
 from memorycell.ops.step import StackStep
 
@@ -45,17 +46,7 @@ def isa(request):
 
 def build(cell: str, inputs: int, hidden: int, **options):
     """A layer with that cell, batch first, float32."""
-    kind = {
-        "gru": memorycell.GRU,
-        "gru_reset_before": memorycell.GRU,
-        "rnn": memorycell.RNN,
-        "rnn_relu": memorycell.RNN,
-    }.get(cell, memorycell.LSTM)
-    if cell == "rnn_relu":
-        options["nonlinearity"] = "relu"
-    elif kind is not memorycell.RNN:
-        options["cell"] = cell
-    return kind(inputs, hidden, batch_first=True, **options)
+    return of_cell(cell, inputs, hidden, batch_first=True, **options)
 
 
 def results(layer, x, hx, **options) -> list[torch.Tensor]:

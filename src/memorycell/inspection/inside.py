@@ -15,7 +15,7 @@ from memorycell.inspection.flow import flow_figure
 from memorycell.inspection.horizon import Horizon, by_gradient, by_occlusion, gate_half_lives
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.inspection.record import Recorded, recording
-from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.nn.recurrent import Recurrent, of_cell
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -220,14 +220,9 @@ def _alone(recorded: Recorded) -> Recurrent:
     layer = recorded.layer
     params = layer.layer_parameters(recorded.place, "_reverse" if recorded.reverse else "")
     options: dict[str, Any] = {"proj_size": layer.proj_size} if layer.proj_size else {}
-    kinds: dict[str, type[Recurrent]] = {"gru": GRU, "gru_reset_before": GRU, "rnn": RNN, "rnn_relu": RNN}
-    if layer.cell.startswith("rnn"):
-        options["nonlinearity"] = "relu" if layer.cell == "rnn_relu" else "tanh"
-    else:
-        options["cell"] = layer.cell
-    made = kinds.get(layer.cell, LSTM)(
-        params["weight_ih"].shape[1], layer.hidden_size, bias=layer.bias, batch_first=True, zoneout=layer.zoneout,
-        device="meta", **options,
+    made = of_cell(
+        layer.cell, params["weight_ih"].shape[1], layer.hidden_size, bias=layer.bias, batch_first=True,
+        zoneout=layer.zoneout, device="meta", **options,
     )  # fmt: skip
     for name, value in params.items():
         if value.ndim:

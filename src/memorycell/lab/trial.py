@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from memorycell.cells import CELLS as TABLE
 from memorycell.inspection.record import recording
 from memorycell.lab.problems import PROBLEMS, Problem
-from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.nn.recurrent import Recurrent, of_cell
 
 CELLS = ("rnn", "gru", "lstm", "peephole", "coupled", "layernorm")
 HIDDEN, BATCH, TEST = 48, 32, 512
@@ -61,13 +62,9 @@ def build(cell: str, inputs: int, hidden: int, steps: int) -> Recurrent:
     input gate's the opposite (Tallec & Ollivier 2018, arXiv:1804.11188). The plain RNN has no gate to set, and starts as
     torch starts it.
     """
-    if cell == "rnn":
-        return RNN(inputs, hidden, batch_first=True)
-    layer: Recurrent = (
-        GRU(inputs, hidden, batch_first=True) if cell == "gru" else LSTM(inputs, hidden, batch_first=True, cell=cell)
-    )
+    layer = of_cell(cell, inputs, hidden, batch_first=True)
     keep = torch.empty(hidden).uniform_(1, max(2, steps - 1)).log()
-    blocks = {"gru": ("r", "z", "n"), "coupled": ("f", "g", "o")}.get(cell, ("i", "f", "g", "o"))
+    blocks = TABLE[cell].blocks
     with torch.no_grad():
         for name, value in (("z" if cell == "gru" else "f", keep), ("i", -keep)):
             if name in blocks:
@@ -134,8 +131,6 @@ def gradient_by_distance(model: Answerer, problem: Problem, batch: tuple[Tensor,
 
 def _with_nudges(layer: Recurrent, x: Tensor, nudge: Tensor) -> Tensor:
     """Hidden states with something added to every h_t, through the plain loop."""
-    from memorycell.cells import CELLS as TABLE
-
     params = layer.layer_parameters(0, "")
     cell = TABLE[layer.cell]
     part = cell.ahead(x @ params["weight_ih"].T, params)

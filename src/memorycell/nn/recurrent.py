@@ -326,6 +326,14 @@ class RNN(Recurrent):
         self.mode = f"RNN_{nonlinearity.upper()}"
 
 
+def of_cell(cell: str, input_size: int, hidden_size: int, num_layers: int = 1, **options: Any) -> Recurrent:
+    """The layer that has this cell: an LSTM, a GRU or an RNN. Raises ValueError for a cell none of them has."""
+    if cell in RNN.cells:
+        nonlinearity = "relu" if cell == "rnn_relu" else "tanh"
+        return RNN(input_size, hidden_size, num_layers, nonlinearity=nonlinearity, **options)
+    return (GRU if cell in GRU.cells else LSTM)(input_size, hidden_size, num_layers, cell=cell, **options)
+
+
 class Explanation(NamedTuple):
     """What runs a layer, and why."""
 

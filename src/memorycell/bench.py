@@ -7,7 +7,6 @@ in the same run.
 
 from __future__ import annotations
 
-import copy
 import platform
 import statistics
 import time
@@ -25,11 +24,11 @@ from memorycell.errors import UserError
 from memorycell.nn.recurrent import Recurrent, of_cell
 from memorycell.ops import native
 from memorycell.ops.step import TOLERANCE, StackStep
+from memorycell.peers import PLAIN, keeping, torchs
 from memorycell.pool import Pool
 from memorycell.streams import Stream
 
 ROUNDS = 15
-PLAIN = ("lstm", "gru", "rnn")
 
 
 def run(
@@ -144,7 +143,7 @@ def _step(work: str, cell: str, size: int, precision: str, peers: Sequence[str])
         contenders["ours"] = lambda: stream.step(x)
     results = {}
     for name in peers:
-        peer = _peer(name, cell, layer)
+        peer = keeping(name, cell, layer)
         if isinstance(peer, str):
             results[name] = {"refused": peer}
             continue
@@ -159,89 +158,6 @@ def _step(work: str, cell: str, size: int, precision: str, peers: Sequence[str])
     if work == "stream":
         row["overhead_us"] = (seconds["ours"] - kernel) * 1e6
     return row
-
-
-def _peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
-    """A function (x [n, I], slots=[0]) -> y [n, H] that keeps the states of sessions by hand, or why there is none."""
-    states = CELLS[cell].state
-    call: Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
-    kept = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in states}
-    if name in ("torch", "reference"):
-        if name == "torch" and cell not in PLAIN:
-            return "has no such cell"
-        module = _torchs(layer) if name == "torch" else copy.deepcopy(layer)
-        options: dict[str, Any] = {} if name == "torch" else {"backend": "reference"}
-        module.batch_first = False  # type: ignore[assignment]
-
-        def run_torch(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
-            tensors = [torch.from_numpy(v) for v in feed.values()]
-            with torch.inference_mode():
-                y, after = module(tensors[0], tensors[1] if len(states) == 1 else tuple(tensors[1:]), **options)
-            return [t.numpy() for t in (y, *((after,) if isinstance(after, Tensor) else after))]
-
-        call = run_torch
-    else:
-        if cell not in PLAIN:
-            return "has no such cell"
-        try:
-            call = _runtime(name, _onnx(cell, layer))
-        except ModuleNotFoundError as error:
-            return f"not installed: pip install {error.name}"
-
-    def step(x: np.ndarray, slots: np.ndarray | None = None) -> np.ndarray:
-        x = x.reshape(1, -1, layer.input_size)
-        if slots is None:
-            y, *after = call({"x": x, **kept})
-            kept.update(zip(states, after, strict=True))
-            return y[0]
-        y, *after = call({"x": x, **{n: v[:, slots] for n, v in kept.items()}})
-        for n, value in zip(states, after, strict=True):
-            kept[n][:, slots] = value
-        return y[0]
-
-    return step
-
-
-def _runtime(name: str, model: bytes) -> Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]:
-    """ONNX Runtime or OpenVINO: inputs by name -> outputs in order."""
-    if name == "onnxruntime":
-        import onnxruntime
-
-        limits = onnxruntime.SessionOptions()
-        limits.intra_op_num_threads = limits.inter_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(model, limits, providers=["CPUExecutionProvider"])
-        return lambda feed: list(session.run(None, feed))
-    import io
-
-    import openvino
-
-    core = openvino.Core()
-    settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings).create_infer_request()
-    return lambda feed: [np.array(value) for value in request.infer(feed).values()]
-
-
-def _onnx(cell: str, layer: Recurrent) -> bytes:
-    """The layer as one ONNX operator with its state as inputs and outputs, and nothing around it."""
-    from onnx import TensorProto, helper
-
-    from memorycell.exchange import onnx_export
-
-    graph, names, size = onnx_export.Graph(), CELLS[cell].state, layer.hidden_size
-    y, after = onnx_export.operator(graph, layer, layer.layer_parameters(0, ""), "x", {n: n for n in names}, False)
-    graph.rename(y, "y")
-    for name in names:
-        graph.rename(after[name], f"{name}_n")
-    info = helper.make_tensor_value_info
-    state: dict[str, Sequence[str | int | None]] = {n: [1, "B", size] for n in names}
-    made = helper.make_graph(
-        graph.nodes, cell, [info("x", TensorProto.FLOAT, [1, "B", layer.input_size]),
-                            *(info(n, TensorProto.FLOAT, shape) for n, shape in state.items())],
-        [info("y", TensorProto.FLOAT, [1, "B", size]), *(info(f"{n}_n", TensorProto.FLOAT, s) for n, s in state.items())],
-        graph.constants,
-    )  # fmt: skip
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=onnx_export.IR_VERSION)
-    return bytes(model.SerializeToString())
 
 
 # ---- many sessions --------------------------------------------------------------------------------------------------
@@ -260,7 +176,7 @@ def _sessions(cell: str, size: int, precision: str, peers: Sequence[str], count:
     contenders: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {"ours": lambda x, order: pool.step(order, x)}
     results: dict[str, dict[str, Any]] = {}
     for name in peers:
-        peer = _peer(name, cell, layer, count)
+        peer = keeping(name, cell, layer, count)
         if isinstance(peer, str):
             results[name] = {"refused": peer}
             continue
@@ -323,7 +239,7 @@ def _train(
     contenders["trace"] = traced
     for name in peers:
         if name == "torch" and plain:
-            theirs = trainer(_torchs(layer))
+            theirs = trainer(torchs(layer))
         elif name == "reference" or name == "torch":
             name, theirs = "reference", trainer(layer, backend="reference")
         else:
@@ -359,13 +275,6 @@ def _layer(cell: str, size: int) -> Recurrent:
                 if name.startswith(("gain_ih", "gain_hh")):
                     parameter.fill_(0.3)
     return layer
-
-
-def _torchs(layer: Recurrent) -> torch.nn.Module:
-    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
-    theirs = kind(layer.input_size, layer.hidden_size, batch_first=True)
-    theirs.load_state_dict(layer.state_dict())
-    return theirs
 
 
 def _compare(ours: np.ndarray, theirs: np.ndarray, precision: str) -> dict[str, Any]:

@@ -84,10 +84,11 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a data set or a file of yours; keep the best; compare it with simple methods."""
-    from memorycell.tasks.task import TrainSettings, parse_settings
+    from memorycell.tasks.task import parse_settings
 
     chosen = _task(task)
-    own, how = parse_settings((chosen.settings, TrainSettings), _pairs(settings or []))
+    own, how = parse_settings((chosen.settings(), chosen.training), _pairs(settings or []))
+    minutes = chosen.minutes if minutes is None and how.epochs is None else minutes
     out = out or Path(f"{task}.safetensors")
     _check_writable(out, report)
     from memorycell import training

@@ -12,6 +12,9 @@ from torch.nn import functional as F
 from memorycell.ops.step import LinearStep
 from memorycell.quantiles import quantile_levels
 
+IGNORE = -100
+"""The target of a step from which nothing is learnt."""
+
 
 class Forecast(nn.Module):
     """The distribution of the next `horizon` values of each target, as quantiles that never cross.
@@ -81,3 +84,30 @@ class ForecastStep:
         quantiles[..., middle + 1 :] = median[..., None] + gap[..., middle + 1 :].cumsum(-1)
         quantiles[..., :middle] = median[..., None] - gap[..., :middle][..., ::-1].cumsum(-1)[..., ::-1]
         return quantiles
+
+
+class NextStep(nn.Module):
+    """The distribution of the next token: log softmax(E (P h_t) + b).
+
+    With `embedding` the output weights E are the input embedding's (Press & Wolf 2017, arXiv:1608.05859; Inan et al. 2017,
+    arXiv:1611.01462), and P brings h to its size where it has another; else E is its own and P the identity.
+    """
+
+    def __init__(self, hidden_size: int, vocabulary: int, tied_size: int | None = None) -> None:
+        super().__init__()
+        self.project = nn.Linear(hidden_size, tied_size, bias=False) if tied_size not in (None, hidden_size) else None
+        self.weight = nn.Parameter(torch.empty(vocabulary, hidden_size)) if tied_size is None else None
+        self.bias = nn.Parameter(torch.zeros(vocabulary))
+        if self.weight is not None:
+            nn.init.uniform_(self.weight, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        """Hidden [..., H], embedding [V, E] -> scores [..., V] before the softmax."""
+        hidden = hidden if self.project is None else self.project(hidden)
+        return F.linear(hidden, embedding if self.weight is None else self.weight, self.bias)
+
+    def loss(self, scores: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
+        """Mean negative log-likelihood in nats over the targets [...] int64 that are not `IGNORE`."""
+        return F.cross_entropy(
+            scores.flatten(0, -2).float(), target.flatten(), ignore_index=IGNORE, label_smoothing=smoothing
+        )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,14 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from memorycell.data.series import SeriesCodec
 from memorycell.errors import ModelFileError
 from memorycell.files import write_atomically
-from memorycell.model import Model, ModelConfig
+from memorycell.models import MODELS
+from memorycell.models.model import Model
 
 FORMAT_VERSION = 1
-CODECS = {"series": SeriesCodec}
+CODECS = {"series": ("memorycell.data.series", "SeriesCodec"), "text": ("memorycell.data.text", "TextCodec")}
+"""The name in a model file -> the class, imported when it is met: what reads text needs packages that forecasts do not."""
 
 
 @dataclass
@@ -32,7 +34,7 @@ class ModelFile:
     """
 
     model: Model
-    codec: SeriesCodec
+    codec: Any
     info: dict[str, Any]
     arrays: dict[str, Tensor] = field(default_factory=dict)
 
@@ -42,8 +44,8 @@ class ModelFile:
             "format": "memorycell-model",
             "version": FORMAT_VERSION,
             "library": version("memorycell"),
-            "config": self.model.config.to_json(),
-            "codec": {"kind": "series", **self.codec.to_json()},
+            "config": {"kind": self.model.kind, **self.model.config.to_json()},
+            "codec": {"kind": self.codec.kind, **self.codec.to_json()},
             "info": self.info,
         }
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
@@ -73,14 +75,17 @@ def load(path: str | Path) -> ModelFile:
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     arrays = {n.removeprefix("array."): t for n, t in tensors.items() if n.startswith("array.")}
     try:
-        codec = CODECS[note["codec"].pop("kind")].from_json(note["codec"])
+        kind = note["codec"].pop("kind")
+        codec_class: Any = getattr(import_module(CODECS[kind][0]), CODECS[kind][1])
+        codec = codec_class.from_json(note["codec"])
         info = dict(note["info"])
-        config = ModelConfig(**note["config"])
-        if config.input_size != len(codec.features) or config.targets != len(codec.targets):
-            raise ValueError("the codec and the model do not fit each other")
+        model_class = MODELS[note["config"].pop("kind", "forecaster")]  # version 1 knew no other
+        config = model_class.config_class(**note["config"])
         if config.num_layers > len(weights):
             raise ValueError("more layers than tensors")
-        model = _built(config, weights)
+        model = _built(model_class, config, weights)
+        if kind not in model.codec_kind or not model.fits(codec):
+            raise ValueError("the codec and the model do not fit each other")
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelFileError(
             f"{path}: its description is not a model's ({_first_line(error)}); train a new model"
@@ -98,9 +103,9 @@ def _check_version(path: Path, note: Any) -> None:
         )
 
 
-def _built(config: ModelConfig, weights: dict[str, Tensor]) -> Model:
+def _built(model_class: Any, config: Any, weights: dict[str, Tensor]) -> Model:
     with torch.device("meta"):
-        model = Model(config)
+        model: Model = model_class(config)
     for name, expected in model.state_dict().items():
         given = weights.get(name)
         if given is None or given.shape != expected.shape or given.dtype != torch.float32:

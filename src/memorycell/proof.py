@@ -19,7 +19,7 @@ from torch import nn
 
 from memorycell import modelfile
 from memorycell.errors import UserError
-from memorycell.model import Model
+from memorycell.models.model import Model
 from memorycell.modelfile import ModelFile
 from memorycell.nn.recurrent import Recurrent, adopt
 from memorycell.ops import native

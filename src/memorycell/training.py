@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from memorycell.errors import UserError
 from memorycell.files import write_atomically
 from memorycell.inspection.flow import GradientFlow
-from memorycell.model import Model
+from memorycell.models.model import Model
 from memorycell.modelfile import ModelFile
 from memorycell.ops import native
 from memorycell.state import State
@@ -229,7 +229,8 @@ class Run:
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            loss, state = self.model.loss(batch, state.detach() if batch.carry and state is not None else None)
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.how.precision == "bfloat16"):
+                loss, state = self.model.loss(batch, state.detach() if batch.carry and state is not None else None)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.flow.see()

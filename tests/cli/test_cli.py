@@ -17,7 +17,7 @@ import torch
 
 from memorycell import modelfile
 from memorycell.cli import app
-from memorycell.model import Model
+from memorycell.models.forecaster import Forecaster
 from memorycell.ops import native
 
 COMMAND = [sys.executable, "-m", "memorycell"]
@@ -239,7 +239,7 @@ def test_streaming_in_int8_says_what_it_costs_first(model, tmp_path):
 def test_a_cell_the_engine_lacks_has_no_lower_precision(memorycell, model, tmp_path):
     file = modelfile.load(model)
     config = dataclasses.replace(file.model.config, cell="gru_reset_before", forget_bias=None)
-    file.model = Model(config)
+    file.model = Forecaster(config)
     file.save(tmp_path / "m.safetensors")
     for words in (["stream"], ["export", "--to", "c"]):
         status, _, err = memorycell(*words, tmp_path / "m.safetensors", "--precision", "int8")

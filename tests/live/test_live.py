@@ -10,7 +10,7 @@ from memorycell.cells import CELLS
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError, StateError
 from memorycell.live import LiveForecaster, predict
-from memorycell.model import Model, ModelConfig
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
 from memorycell.tasks.task import TrainSettings
@@ -38,7 +38,7 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_a_model_of_every_cell_steps_as_it_runs_whole(cell):
     torch.manual_seed(0)
-    model = Model(ModelConfig(input_size=4, hidden_size=7, horizon=3, num_layers=2, window=5, cell=cell))
+    model = Forecaster(ForecasterConfig(input_size=4, hidden_size=7, horizon=3, num_layers=2, window=5, cell=cell))
     for parameter in model.head.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(40, 4)

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import memorycell
 from memorycell.errors import StateError
-from memorycell.model import Model, ModelConfig
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.ops import native
 from memorycell.pool import Pool
 from memorycell.streams import Stream
@@ -30,9 +30,9 @@ def layer(hidden: int = 9, **options) -> memorycell.LSTM:
     return memorycell.LSTM(5, hidden, batch_first=True, **options)
 
 
-def model() -> Model:
+def model() -> Forecaster:
     torch.manual_seed(0)
-    made = Model(ModelConfig(input_size=5, hidden_size=9, horizon=3, window=4, num_layers=2))
+    made = Forecaster(ForecasterConfig(input_size=5, hidden_size=9, horizon=3, window=4, num_layers=2))
     for parameter in made.head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return made

@@ -7,7 +7,7 @@ import torch
 import memorycell
 from memorycell import proof
 from memorycell.exchange import c_export
-from memorycell.model import Model, ModelConfig
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.ops import native
 from memorycell.stepping import LayerStepper
 from memorycell.streams import Stream
@@ -15,9 +15,9 @@ from memorycell.streams import Stream
 pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
 
 
-def model(cell: str = "lstm") -> Model:
+def model(cell: str = "lstm") -> Forecaster:
     torch.manual_seed(0)
-    made = Model(ModelConfig(input_size=4, hidden_size=9, horizon=3, window=5, cell=cell, num_layers=2))
+    made = Forecaster(ForecasterConfig(input_size=4, hidden_size=9, horizon=3, window=5, cell=cell, num_layers=2))
     for parameter in made.head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return made
@@ -52,10 +52,10 @@ def broken(module=None, **changes) -> set[str]:
 
 
 def test_a_broken_pool_is_found(monkeypatch):
-    from memorycell.model import ModelStepper
+    from memorycell.models.forecaster import ForecasterStepper
 
-    whole = ModelStepper.many
-    monkeypatch.setattr(ModelStepper, "many", lambda self, block, rows, x: whole(self, block, np.sort(rows), x))
+    whole = ForecasterStepper.many
+    monkeypatch.setattr(ForecasterStepper, "many", lambda self, block, rows, x: whole(self, block, np.sort(rows), x))
     assert all("pool" in name for name in broken(precisions=["float32"], exports=[]))
 
 

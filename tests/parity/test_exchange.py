@@ -13,7 +13,7 @@ import torch
 import memorycell
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
-from memorycell.model import Model, ModelConfig
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.nn.recurrent import of_cell
 from memorycell.ops import native
 from memorycell.state import State
@@ -32,9 +32,9 @@ def layer(cell: str, **options) -> torch.nn.Module:
     return made.eval()
 
 
-def model(cell: str = "lstm", **options) -> Model:
+def model(cell: str = "lstm", **options) -> Forecaster:
     torch.manual_seed(0)
-    made = Model(ModelConfig(**{"input_size": 4, "hidden_size": 7, "horizon": 3, "window": 5, "cell": cell, **options}))
+    made = Forecaster(ForecasterConfig(**{"input_size": 4, "hidden_size": 7, "horizon": 3, "window": 5, "cell": cell, **options}))
     with torch.no_grad():
         for parameter in made.head.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
@@ -57,7 +57,7 @@ def through_onnx(module: torch.nn.Module, x: torch.Tensor, state: State) -> list
 
 def same_in_onnx(module: torch.nn.Module, bound: float) -> None:
     for batch, steps in ((1, 1), (3, 17)):
-        x = torch.randn(batch, steps, 5 if not isinstance(module, Model) else 4)
+        x = torch.randn(batch, steps, 5 if not isinstance(module, Forecaster) else 4)
         zeros = module.initial_state(batch)
         state = State(**{name: torch.randn_like(value) for name, value in zeros.asdict().items()})
         with torch.no_grad():

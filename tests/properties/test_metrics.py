@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memorycell import metrics
-from memorycell.baselines import History, Persistence, Ridge, SeasonalNaive, forecast_baselines, restored
+from memorycell.baselines.series import History, Persistence, Ridge, SeasonalNaive, forecast_baselines, restored
 from memorycell.heads import Forecast
 from memorycell.quantiles import interval, quantile_levels
 

@@ -13,7 +13,7 @@ from memorycell import modelfile
 from memorycell.data.clock import Clock
 from memorycell.data.series import SeriesCodec
 from memorycell.errors import ModelFileError
-from memorycell.model import Model, ModelConfig
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.modelfile import ModelFile
 
 
@@ -31,7 +31,7 @@ def whole(tmp_path_factory):
         gappy=("x",),
     )
     torch.manual_seed(0)
-    model = Model(ModelConfig(input_size=len(codec.features), hidden_size=5, horizon=3, window=4))
+    model = Forecaster(ForecasterConfig(input_size=len(codec.features), hidden_size=5, horizon=3, window=4))
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
     ModelFile(model, codec, {"task": "forecast"}, {"baseline.ridge.weights": torch.ones(2)}).save(path)
     return path
@@ -57,7 +57,7 @@ def test_everything_comes_back(whole):
     assert file.info == {"task": "forecast"}
     assert torch.equal(file.arrays["baseline.ridge.weights"], torch.ones(2))
     torch.manual_seed(0)
-    again = Model(file.model.config)
+    again = Forecaster(file.model.config)
     x = torch.randn(1, 6, again.config.input_size)
     assert torch.equal(file.model(x)[0], again.eval()(x)[0])
     assert np.isfinite(file.model.run(x[0].numpy(), np.zeros(6, int), np.arange(6))).all()

@@ -111,8 +111,8 @@ def test_running_in_pieces_is_running_whole(hourly, monkeypatch):
     start[130:] = 130
     at = np.arange(len(start))
     whole = model.run(problem.inputs, start, at)
-    monkeypatch.setattr("memorycell.model.PIECE", 37)
-    monkeypatch.setattr("memorycell.model.SIDE_BY_SIDE", 2)
+    monkeypatch.setattr("memorycell.models.forecaster.PIECE", 37)
+    monkeypatch.setattr("memorycell.models.forecaster.SIDE_BY_SIDE", 2)
     pieces = model.run(problem.inputs, start, at)
     assert np.abs(whole - pieces).max() < 1e-5
     reset = torch.from_numpy(start == at)[None]

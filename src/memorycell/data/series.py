@@ -10,7 +10,7 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -69,6 +69,7 @@ class SeriesCodec:
     gappy               columns that had missing values in training; the model is told when they are missing
     """
 
+    kind: ClassVar[str] = "series"
     targets: tuple[str, ...]
     inputs: tuple[str, ...]
     clock: Clock

@@ -80,6 +80,48 @@ SOURCES = {
             paths=("forecast/ETTh1.csv", "ETTh1.csv"),
             settings={"target": "OT", "time": "date"},
         ),
+        Source(
+            "tinyshakespeare",
+            "1.1 million characters of Shakespeare's plays",
+            "public domain",
+            "A. Karpathy (2015), char-rnn",
+            paths=("text/tinyshakespeare.txt", "tinyshakespeare.txt"),
+        ),
+        Source(
+            "sst",
+            "Stanford Sentiment Treebank: sentences of film reviews as trees, every phrase labelled 0 to 4",
+            "research use",
+            "R. Socher et al. (2013), Recursive deep models for semantic compositionality, EMNLP",
+            paths=("sentiment/sst", "sst"),
+        ),
+        Source(
+            "multi30k-de-en",
+            "captions of pictures, German and English: 29,000 pairs to train on",
+            "non-commercial",
+            "D. Elliott et al. (2016), Multi30K, arXiv:1605.00459",
+            paths=("translation/multi30k", "multi30k"),
+        ),
+        Source(
+            "tatoeba-en-hi",
+            "3,117 English sentences with their Hindi translations",
+            "CC BY 2.0 FR",
+            "Tatoeba (tatoeba.org)",
+            paths=("translation/tatoeba-en-hi.txt", "tatoeba-en-hi.txt"),
+        ),
+        Source(
+            "localisation-en-hi",
+            "64,534 English messages of programs with their Hindi translations",
+            "the programs' own free licences",
+            "Debian's message catalogues",
+            paths=("translation/localisation-en-hi.tsv.gz", "localisation-en-hi.tsv.gz"),
+        ),
+        Source(
+            "chatterbot",
+            "small talk and questions with their answers, by subject",
+            "BSD-3-Clause",
+            "G. Cox, chatterbot-corpus",
+            package=("chatterbot_corpus", "data/english", "chatterbot-corpus"),
+        ),
     )
 }
 

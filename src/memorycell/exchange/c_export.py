@@ -14,7 +14,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
-from memorycell.model import Model
+from memorycell.models.forecaster import Forecaster
 from memorycell.nn.recurrent import Recurrent
 from memorycell.stepping import stepper
 
@@ -67,7 +67,7 @@ def export(
     output: str = "",
     test: np.ndarray | None = None,
 ) -> Exported:
-    """A recurrent layer of ours or a `Model` as C99.
+    """A recurrent layer of ours or a `Forecaster` as C99.
 
     name            of the files and of what they define: letters, digits, underscores
     precision       "float32", or "int8" for the recurrent weights and their products
@@ -86,12 +86,12 @@ def export(
     recurrent = writer.recurrent
     length = ready.layout.width
     count = recurrent.output_size
-    if isinstance(module, Model):
+    if isinstance(module, Forecaster):
         count = module.config.horizon * module.config.targets * module.config.quantiles
     x = np.random.default_rng(0).normal(size=(32, ready.input_size)) if test is None else test
     x = np.ascontiguousarray(x, np.float32)
     y, _ = ready.walk(np.zeros((1, length), np.float32), 0, x)
-    if isinstance(module, Model):
+    if isinstance(module, Forecaster):
         targets = module.config.targets
         scales = np.array(scale or [1.0] * targets, np.float32), np.array(offset or [0.0] * targets, np.float32)
         y = y * scales[0][:, None] + scales[1][:, None]
@@ -110,7 +110,7 @@ class _Writer:
     """Collects constants and functions."""
 
     def __init__(self, module: nn.Module, name: str, precision: str) -> None:
-        found = module.recurrent if isinstance(module, Model) else module
+        found = module.recurrent if isinstance(module, Forecaster) else module
         assert isinstance(found, Recurrent)
         self.recurrent: Recurrent = found
         self.name, self.int8 = name, precision == "int8"
@@ -225,7 +225,7 @@ class _Writer:
         at = (self.recurrent.num_layers - 1) * size
         self.body.append(f"for (k = 0; k < {size}; k++)\n        y[k] = state[{at} + k];")
 
-    def model(self, module: Model, scale: np.ndarray, offset: np.ndarray) -> None:
+    def model(self, module: Forecaster, scale: np.ndarray, offset: np.ndarray) -> None:
         """The window and the head: see `heads.Forecast`."""
         config, head = module.config, module.head
         states = 2 if "c" in CELLS[config.cell].state else 1

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS
 from memorycell.heads import Forecast
-from memorycell.model import Model
+from memorycell.models.forecaster import Forecaster
 from memorycell.nn.recurrent import Recurrent
 
 try:
@@ -68,7 +68,7 @@ class Graph:
 
 
 def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.ModelProto:
-    """A recurrent layer of ours or a `Model` as an ONNX model, checked by onnx's checker.
+    """A recurrent layer of ours or a `Forecaster` as an ONNX model, checked by onnx's checker.
 
     Inputs: x [B, T, I], and the state by name (h, c, window), each [R, B, S] as in `State`.
     Outputs: y [B, T, H] of a layer (directions side by side), or quantiles [B, T, horizon, targets, K] in scaled units of
@@ -76,14 +76,14 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
     """
     module.eval()
     graph = Graph()
-    recurrent = module.recurrent if isinstance(module, Model) else module
+    recurrent = module.recurrent if isinstance(module, Forecaster) else module
     if not isinstance(recurrent, Recurrent):
         raise TypeError(f"export: expected a recurrent layer or a model, got {type(module).__name__}")
     sizes = {name: (int(t.shape[0]), int(t.shape[2])) for name, t in module.initial_state().asdict().items()}  # type: ignore[operator]
     sizes = {name: size for name, size in sizes.items() if size[0]}  # a window of one step keeps nothing
     hidden = _stack(graph, recurrent, "x")
     shape: list[Any] = ["B", "T", recurrent.output_size * len(recurrent.directions)]
-    if isinstance(module, Model):
+    if isinstance(module, Forecaster):
         config = module.config
         _forecast(graph, module.head, hidden, config.window, config.input_size)
         shape = ["B", "T", config.horizon, config.targets, config.quantiles]
@@ -91,7 +91,7 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
         graph.rename(hidden, "y")
     info = helper.make_tensor_value_info
     inputs = [info("x", TensorProto.FLOAT, ["B", "T", recurrent.input_size])]
-    outputs = [info("quantiles" if isinstance(module, Model) else "y", TensorProto.FLOAT, shape)]
+    outputs = [info("quantiles" if isinstance(module, Forecaster) else "y", TensorProto.FLOAT, shape)]
     for name, (rows, size) in sizes.items():
         inputs.append(info(name, TensorProto.FLOAT, [rows, "B", size]))
         outputs.append(info(f"{name}_n", TensorProto.FLOAT, [rows, "B", size]))

@@ -17,3 +17,10 @@ def variational_dropout(x: Tensor, probability: float, training: bool) -> Tensor
     if not training or probability == 0:
         return x
     return x * F.dropout(torch.ones_like(x[:, :1]), probability, training)
+
+
+def embedding_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:
+    """Drop whole rows of an embedding [V, E]: the same tokens everywhere in a batch. Gal & Ghahramani (2016)."""
+    if not training or probability == 0:
+        return weight
+    return weight * F.dropout(torch.ones_like(weight[:, :1]), probability, training)

@@ -2,5 +2,6 @@
 
 from memorycell.tasks.forecast import FORECAST
 from memorycell.tasks.task import Task
+from memorycell.tasks.text import TEXT
 
-TASKS: dict[str, Task] = {task.name: task for task in (FORECAST,)}
+TASKS: dict[str, Task] = {task.name: task for task in (FORECAST, TEXT)}

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from memorycell import metrics
-from memorycell.baselines import History, Persistence, forecast_baselines, restored
+from memorycell.baselines.series import History, Persistence, forecast_baselines, restored
 from memorycell.data.batches import Batch, lanes
 from memorycell.data.series import Series, SeriesCodec, detect, fit_scaling
 from memorycell.data.sources import locate
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError, ModelFileError
-from memorycell.model import Model, ModelConfig
 from memorycell.modelfile import ModelFile
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.quantiles import interval
 from memorycell.tasks.task import Metrics, Task
 
@@ -70,9 +70,9 @@ class ForecastSettings:
                 raise ValueError(f"{name}={value}: expected 1 or more")
         self.model_config(1, 1)  # says what is wrong with the rest
 
-    def model_config(self, input_size: int, targets: int) -> ModelConfig:
+    def model_config(self, input_size: int, targets: int) -> ForecasterConfig:
         """The sizes of the model these settings ask for."""
-        return ModelConfig(
+        return ForecasterConfig(
             input_size=input_size,
             hidden_size=self.hidden,
             horizon=self.horizon or 1,
@@ -126,9 +126,9 @@ class ForecastProblem:
 
     # ---- what training asks for -------------------------------------------------------------------------------------
 
-    def build(self) -> Model:
+    def build(self) -> Forecaster:
         """An LSTM with a linear path beside it, sized by the settings."""
-        return Model(self.settings.model_config(self.inputs.shape[1], len(self.codec.targets)))
+        return Forecaster(self.settings.model_config(self.inputs.shape[1], len(self.codec.targets)))
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The training part in lanes, shifted at random."""
@@ -141,7 +141,7 @@ class ForecastProblem:
         shift = int(np.random.default_rng(seed).integers(len(rows)))
         return lanes(self.inputs[rows], target, reset, count=count, bptt=s.bptt, shift=shift)
 
-    def quantiles(self, model: Model, at: np.ndarray, precision: str = "float32") -> np.ndarray:
+    def quantiles(self, model: Forecaster, at: np.ndarray, precision: str = "float32") -> np.ndarray:
         """The model's forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units."""
         return model.run(self.inputs, self.series.start, at, precision=precision)
 
@@ -158,7 +158,7 @@ class ForecastProblem:
             "coverage_80": metrics.coverage(truth, low, high),
         }
 
-    def score(self, model: Model, split: str, precision: str = "float32") -> Metrics:
+    def score(self, model: Forecaster, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
         at = self.at(split)
         return self.measure(self.quantiles(model, at, precision), at)
@@ -229,7 +229,7 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
         if len(problem.at(name)) == 0:
             raise DataError(f"{where}: nothing to forecast in the {name} part; the gaps are too long or too many")
     problem.naive_error = _naive_error(problem)
-    problem.fit_baselines(ModelConfig.quantiles)
+    problem.fit_baselines(ForecasterConfig.quantiles)
     problem.notes = _notes(problem, frame.height)
     return problem
 

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, get_type_hints
 
 import numpy as np
 from torch import Tensor
 
-from memorycell.data.batches import Batch
-from memorycell.data.series import SeriesCodec
 from memorycell.errors import UserError
-from memorycell.model import Model
 
 Metrics = dict[str, float]
 
@@ -27,6 +24,7 @@ class TrainSettings:
     lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear warm-up over the
                 first epoch, cosine decay over the rest
     clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012, arXiv:1211.5063)
+    precision   of the products in training: float32, or bfloat16 with states, sums and weights in float32
     average     decay of the running average of the weights, which is what is evaluated and saved
     patience    epochs without a better validation score before training stops; a third of them where not said
     """
@@ -37,23 +35,28 @@ class TrainSettings:
     clip: float = 1.0
     average: float = 0.99
     patience: int | None = None
+    precision: str = "float32"
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("float32", "bfloat16"):
+            raise ValueError(f"precision={self.precision}: expected float32 or bfloat16")
 
 
 class Problem(Protocol):
     """A task's data, read, split and encoded: what the training loop and the evaluation ask for."""
 
-    codec: SeriesCodec
+    codec: Any
     notes: list[str]
     """What was found in the data, and what was decided, in lines for people."""
 
-    def build(self) -> Model:
+    def build(self) -> Any:
         """A new model with start values."""
 
-    def epoch(self, seed: int) -> Iterator[Batch]:
+    def epoch(self, seed: int) -> Iterator[Any]:
         """One pass over the training data, in an order that depends on the seed alone."""
 
-    def score(self, model: Model, split: str, precision: str = "float32") -> Metrics:
+    def score(self, model: Any, split: str, precision: str = "float32") -> Metrics:
         """The metrics on "train", "valid" or "test", with the recurrent part's products in a precision."""
 
     def sample(self, steps: int) -> np.ndarray:
@@ -87,20 +90,25 @@ class Task:
     reopen: Callable[..., Problem]
     """(data or None, ModelFile) -> Problem: the same for a trained model, to evaluate it."""
     baselines: tuple[str, ...]
+    training: TrainSettings = TrainSettings()
+    """Where the task's defaults differ from `TrainSettings`."""
+    minutes: float | None = None
+    """How long `train` takes where neither --minutes nor epochs is given; None: a plan in epochs."""
 
 
-def parse_settings(kinds: tuple[type, ...], pairs: Mapping[str, str]) -> list[Any]:
-    """One instance of each dataclass from key=value pairs; each key belongs to one of them. Raises `UserError`."""
-    known = {field.name: kind for kind in kinds for field in dataclasses.fields(kind)}
+def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:
+    """Each dataclass value with some fields replaced by key=value pairs; each key belongs to one. Raises `UserError`."""
+    known = {field.name: type(value) for value in defaults for field in dataclasses.fields(value)}
     for key in pairs:
         if key not in known:
             raise UserError(f"--set {key}: no such setting; there are {', '.join(sorted(known))}")
     result = []
-    for kind in kinds:
+    for default in defaults:
+        kind = type(default)
         hints = get_type_hints(kind)
         values = {key: _convert(key, text, hints[key]) for key, text in pairs.items() if known[key] is kind}
         try:
-            result.append(kind(**values))
+            result.append(dataclasses.replace(default, **values))
         except ValueError as error:
             raise UserError(f"--set {error}") from None
     return result

@@ -1,86 +1,68 @@
-"""Model = recurrent stack -> head, with everything a step needs from the past in one `State`."""
+"""Forecaster = recurrent stack -> head, with everything a step needs from the past in one `State`."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.cells import CELLS
 from memorycell.data.batches import Batch
 from memorycell.heads import Forecast, ForecastStep
-from memorycell.nn.recurrent import of_cell
+from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.ops.step import obstacle
 from memorycell.state import Layout, State
 from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 SIDE_BY_SIDE, PIECE = 64, 2048
-"""How many segments, and how many steps of each, `Model.run` takes at once."""
+"""How many segments, and how many steps of each, `Forecaster.run` takes at once."""
 
 
-@dataclass(frozen=True)
-class ModelConfig:
-    """The sizes of a model: enough to build it empty. What each means is said in `Recurrent` and `heads.Forecast`.
+@dataclass(frozen=True, kw_only=True)
+class ForecasterConfig(ModelConfig):
+    """The sizes of a forecaster; see `ModelConfig` and `heads.Forecast`.
 
     window   steps whose inputs the head's linear path sees, the present one included
     """
 
     input_size: int
-    hidden_size: int
     horizon: int
     targets: int = 1
     quantiles: int = 15
     window: int = 12
-    cell: str = "lstm"
-    num_layers: int = 1
-    dropout: float = 0.0
-    forget_bias: float | None = 1.0
-    recurrent_init: str = "uniform"
-    zoneout: float = 0.0
-    weight_drop: float = 0.0
-    variational_dropout: float = 0.0
+
+    counts: ClassVar[tuple[str, ...]] = (
+        *ModelConfig.counts, "input_size", "horizon", "targets", "quantiles", "window",
+    )  # fmt: skip
 
     def __post_init__(self) -> None:
-        for name in ("input_size", "hidden_size", "horizon", "targets", "quantiles", "window", "num_layers"):
-            value = getattr(self, name)
-            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
-                raise ValueError(f"{name}: expected a whole number of 1 or more, got {value!r}")
-        for name in ("dropout", "zoneout", "weight_drop", "variational_dropout"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, float)) or not 0 <= value < 1:
-                raise ValueError(f"{name}: expected a probability below 1, got {value!r}")
-        if self.cell not in CELLS:
-            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {self.cell!r}")
+        super().__post_init__()
         if self.quantiles % 2 == 0:
             raise ValueError(f"quantiles: expected an odd number, got {self.quantiles}")
 
-    def to_json(self) -> dict[str, Any]:
-        """What a model file keeps."""
-        return asdict(self)
 
+class Forecaster(Model):
+    """Inputs of a step in, the distribution of the next values out, state carried from step to step."""
 
-class Model(nn.Module):
-    """A forecaster: inputs of a step in, the distribution of the next values out, state carried from step to step."""
+    kind = "forecaster"
+    codec_kind = ("series",)
+    config_class = ForecasterConfig
+    config: ForecasterConfig
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ForecasterConfig) -> None:
         super().__init__()
         self.config = config
-        options: dict[str, Any] = {}
-        if "f" in CELLS[config.cell].blocks:
-            options["forget_bias"] = config.forget_bias
-        self.recurrent = of_cell(
-            config.cell, config.input_size, config.hidden_size, config.num_layers, batch_first=True,
-            dropout=config.dropout if config.num_layers > 1 else 0.0, recurrent_init=config.recurrent_init,
-            zoneout=config.zoneout, weight_drop=config.weight_drop, variational_dropout=config.variational_dropout,
-            **options,
-        )  # fmt: skip
+        self.recurrent = config.stack(config.input_size)
         self.head = Forecast(
             config.hidden_size, config.window * config.input_size, config.horizon, config.targets, config.quantiles
         )
+
+    def fits(self, codec: Any) -> bool:
+        """See `Model`."""
+        return self.config.input_size == len(codec.features) and self.config.targets == len(codec.targets)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and the inputs of the last W - 1 steps, `window` [W - 1, B, F]."""
@@ -94,9 +76,7 @@ class Model(nn.Module):
         """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
         state = self.initial_state(x.shape[0]) if state is None else state
         window, past = self._windows(x, state.window, reset)
-        hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h
-        hidden, final = self.recurrent(x, hx, reset=reset, backend=backend)
-        kept = final.asdict() if isinstance(final, State) else {"h": final}
+        hidden, kept = carried(self.recurrent, x, state, reset=reset, backend=backend)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self.head(hidden, window, x[..., : self.config.targets]), State(**kept, window=past)
 
@@ -104,7 +84,7 @@ class Model(nn.Module):
         """The model made ready for single steps; see `memorycell.stepping`. The head is in float32 at every precision."""
         reason = obstacle(self.config.cell, layers(self.recurrent))
         if reason is None:
-            return ModelStepper(self, precision)
+            return ForecasterStepper(self, precision)
         if precision != "float32":
             raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
         return ForwardStepper(self, self.config.input_size)
@@ -168,10 +148,10 @@ class Model(nn.Module):
         return windows.flatten(2), kept.transpose(0, 1)
 
 
-class ModelStepper:
+class ForecasterStepper:
     """A model ready for single steps: the window of past inputs lies behind h and c in a session's row."""
 
-    def __init__(self, model: Model, precision: str) -> None:
+    def __init__(self, model: Forecaster, precision: str) -> None:
         config = model.config
         self.input_size, self.precision = config.input_size, precision
         self._past, self._targets = config.window - 1, config.targets

@@ -1,0 +1,1 @@
+"""Simple methods a model must beat, one kind of data a file."""

@@ -1,0 +1,8 @@
+"""What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of model a file."""
+
+from memorycell.models.forecaster import Forecaster
+from memorycell.models.language import LanguageModel
+from memorycell.models.model import Model
+
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (Forecaster, LanguageModel)}
+"""The name in a model file -> the class."""

@@ -1,0 +1,152 @@
+"""LanguageModel = embedding -> recurrent stack -> the distribution of the next token."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memorycell.data.batches import Batch
+from memorycell.heads import NextStep
+from memorycell.models.model import Model, ModelConfig, carried
+from memorycell.nn.regularise import embedding_dropout, variational_dropout
+from memorycell.ops.step import LinearStep, obstacle
+from memorycell.state import State
+from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageConfig(ModelConfig):
+    """The sizes of a language model, and how it is held back from learning by heart (Merity et al. 2017, arXiv:1708.02182).
+
+    vocabulary          tokens
+    embedding_size      of a token's vector
+    tied                the output weights are the embedding's
+    embedding_dropout   probability that a token of the vocabulary is dropped for a whole batch
+    activation          weight of the mean square of what the head reads (AR)
+    slowness            weight of the mean square of the last layer's change from step to step (TAR)
+    """
+
+    vocabulary: int
+    embedding_size: int
+    tied: bool = True
+    embedding_dropout: float = 0.0
+    activation: float = 0.0
+    slowness: float = 0.0
+
+    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "vocabulary", "embedding_size")
+    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "embedding_dropout")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("activation", "slowness"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)!r}")
+
+
+class LanguageModel(Model):
+    """Tokens in, log-probabilities of the next token out, state carried from token to token."""
+
+    kind = "language"
+    codec_kind = ("text",)
+    config_class = LanguageConfig
+    config: LanguageConfig
+
+    def __init__(self, config: LanguageConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding = nn.Embedding(config.vocabulary, config.embedding_size)
+        nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
+        self.recurrent = config.stack(config.embedding_size)
+        self.head = NextStep(config.hidden_size, config.vocabulary, config.embedding_size if config.tied else None)
+
+    def fits(self, codec: Any) -> bool:
+        """See `Model`."""
+        return self.config.vocabulary == len(codec)
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros."""
+        return self.recurrent.initial_state(batch_size)
+
+    def forward(
+        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """X [B, T] token numbers (or [B, T, 1], in any type), reset [B, T] bool -> (log-probabilities [B, T, V], state)."""
+        hidden, state = self.hidden(x if x.ndim == 2 else x[..., 0].long(), state, reset, backend=backend)
+        return F.log_softmax(self.head(hidden, self.embedding.weight).float(), -1), state
+
+    def hidden(
+        self, tokens: Tensor, state: State | None, reset: Tensor | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """Tokens [B, T] int64 -> (hidden states [B, T, H], state)."""
+        state = self.initial_state(len(tokens)) if state is None else state
+        table = embedding_dropout(self.embedding.weight, self.config.embedding_dropout, self.training)
+        output, after = carried(self.recurrent, F.embedding(tokens, table), state, reset=reset, backend=backend)
+        return output, State(**after)
+
+    def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+        """Nats a token, with what regularises the activations (Merity, McCann & Socher 2017, arXiv:1708.01009)."""
+        hidden, after = self.hidden(batch.x, state, batch.reset)
+        read = variational_dropout(hidden, self.config.dropout, self.training)
+        loss = self.head.loss(self.head(read, self.embedding.weight), batch.target)
+        if self.training and self.config.activation:
+            loss = loss + self.config.activation * read.float().square().mean()
+        if self.training and self.config.slowness and hidden.shape[1] > 1:
+            loss = loss + self.config.slowness * (hidden[:, 1:] - hidden[:, :-1]).float().square().mean()
+        return loss, after
+
+    @torch.inference_mode()
+    def nats(self, tokens: Tensor, target: Tensor, state: State | None = None, piece: int = 512) -> Tensor:
+        """Negative log-likelihood [B, T] of each target after its tokens, zero where it is `IGNORE`; run in pieces."""
+        self.eval()
+        parts = []
+        for x, y in zip(tokens.split(piece, 1), target.split(piece, 1), strict=True):
+            hidden, state = self.hidden(x, state)
+            scores = self.head(hidden, self.embedding.weight).float()
+            parts.append(F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view(y.shape))
+        return torch.cat(parts, 1)
+
+    def stepper(self, precision: str = "float32") -> Stepper:
+        """See `Model`: x is a token's number [1], y its successor's log-probabilities [V]. The head is in float32."""
+        reason = obstacle(self.config.cell, layers(self.recurrent))
+        if reason is None:
+            return LanguageStepper(self, precision)
+        if precision != "float32":
+            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
+        return ForwardStepper(self, 1)
+
+
+class LanguageStepper:
+    """A language model ready for single steps."""
+
+    input_size = 1
+
+    def __init__(self, model: LanguageModel, precision: str) -> None:
+        self.precision = precision
+        self._layers = LayerStepper(model.recurrent, precision)
+        self.layout = self._layers.layout
+        self._table = model.embedding.weight.detach().float().numpy().copy()
+        head = model.head
+        weight = head.weight if head.weight is not None else model.embedding.weight
+        self._project = None if head.project is None else LinearStep(head.project.weight, torch.zeros(len(head.project.weight)))
+        self._score = LinearStep(weight, head.bias)
+
+    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`."""
+        hidden, row = self._layers.walk(ring, row, self._table[x.reshape(-1).astype(np.int64)])
+        y = self._head(hidden)
+        return (y if x.ndim == 2 else y[0]), row
+
+    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        return self._head(self._layers.many(block, rows, self._table[x[:, 0].astype(np.int64)]))
+
+    def _head(self, hidden: np.ndarray) -> np.ndarray:
+        scores = self._score(hidden if self._project is None else self._project(hidden))
+        scores -= scores.max(-1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        return scores

@@ -1,0 +1,95 @@
+"""What every model has in common: its sizes as a value, its stack of recurrent layers, its way to be trained and stepped."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, ClassVar
+
+from torch import Tensor, nn
+
+from memorycell.cells import CELLS
+from memorycell.nn.recurrent import Recurrent, of_cell
+from memorycell.state import State
+from memorycell.stepping import Stepper
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The sizes of a model: enough to build it empty. Here those of its recurrent stack; see `Recurrent`.
+
+    dropout   of what the head reads, and between the layers of the stack
+    """
+
+    hidden_size: int
+    cell: str = "lstm"
+    num_layers: int = 1
+    dropout: float = 0.0
+    forget_bias: float | None = 1.0
+    recurrent_init: str = "uniform"
+    zoneout: float = 0.0
+    weight_drop: float = 0.0
+    variational_dropout: float = 0.0
+
+    counts: ClassVar[tuple[str, ...]] = ("hidden_size", "num_layers")
+    """The fields that are whole numbers of 1 or more."""
+    probabilities: ClassVar[tuple[str, ...]] = ("dropout", "zoneout", "weight_drop", "variational_dropout")
+
+    def __post_init__(self) -> None:
+        for name in self.counts:
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 1_000_000:
+                raise ValueError(f"{name}: expected a whole number of 1 or more, got {value!r}")
+        for name in self.probabilities:
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not 0 <= value < 1:
+                raise ValueError(f"{name}: expected a probability below 1, got {value!r}")
+        if self.cell not in CELLS:
+            raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {self.cell!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """What a model file keeps."""
+        return asdict(self)
+
+    def stack(self, input_size: int, **options: Any) -> Recurrent:
+        """The recurrent layers, batch first."""
+        if "f" in CELLS[self.cell].blocks:
+            options["forget_bias"] = self.forget_bias
+        return of_cell(
+            self.cell, input_size, options.pop("hidden_size", self.hidden_size),
+            options.pop("num_layers", self.num_layers), batch_first=True,
+            dropout=self.dropout if self.num_layers > 1 else 0.0, recurrent_init=self.recurrent_init,
+            zoneout=self.zoneout, weight_drop=self.weight_drop, variational_dropout=self.variational_dropout,
+            **options,
+        )  # fmt: skip
+
+
+class Model(nn.Module):
+    """What the training loop, the model file and the streams ask of a model."""
+
+    kind: ClassVar[str]
+    """Its name in a model file."""
+    codec_kind: ClassVar[tuple[str, ...]]
+    """The codecs (their names in a model file) that can feed it."""
+    config_class: ClassVar[type[ModelConfig]]
+
+    config: ModelConfig
+
+    def fits(self, codec: Any) -> bool:
+        """Whether a codec's inputs and outputs are as many as this model's."""
+        raise NotImplementedError
+
+    def loss(self, batch: Any, state: State | None) -> tuple[Tensor, State | None]:
+        """What training makes small, over a batch; and the state after it, where one is carried."""
+        raise NotImplementedError
+
+    def stepper(self, precision: str = "float32") -> Stepper:
+        """The model made ready for single steps; see `memorycell.stepping`. Raises ValueError where it has no steps."""
+        raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
+
+
+def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """A stack run from a `State` that may hold more than h and c: (output, the names and tensors of h and c after it)."""
+    hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h
+    output, final = recurrent(x, hx, **options)
+    return output, final.asdict() if isinstance(final, State) else {"h": final}
+

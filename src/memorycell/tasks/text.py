@@ -1,0 +1,309 @@
+"""text: the next character, word or piece of a word; generation, completion, scoring."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memorycell.baselines.ngram import KneserNey
+from memorycell.data.batches import Batch, lanes
+from memorycell.data.sources import locate
+from memorycell.data.text import UNITS, TextCodec, fit, read_text
+from memorycell.errors import DataError, ModelFileError, UserError
+from memorycell.modelfile import ModelFile
+from memorycell.models.language import LanguageConfig, LanguageModel
+from memorycell.tasks.task import Metrics, Task, TrainSettings
+
+SPLITS = ("train", "valid", "test")
+TRAIN_SHARE, VALID_SHARE = 0.85, 0.05
+LEAST = 2000
+"""Characters a text must have at least."""
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    """What --set can say about a language model.
+
+    unit         char, word or piece (a part of a word, learnt by sentencepiece)
+    vocabulary   tokens at most
+    encoding     of the files, where it is not UTF-8
+    cell, hidden, layers   the recurrent part; embedding: the size of a token's vector (where not said: 64 for
+                 characters, else like hidden)
+    dropout, variational, weight_drop, embedding_dropout, zoneout   probabilities; see `LanguageConfig`
+    activation, slowness   weights of AR and TAR
+    lanes, bptt  sequences side by side in a batch, and steps a gradient flows back
+    dynamic      learning rate of dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): also score a model that goes on
+                 learning from the text it has just been scored on; 0 leaves it out
+    """
+
+    unit: str = "char"
+    vocabulary: int = 8000
+    encoding: str | None = None
+    cell: str = "lstm"
+    hidden: int = 384
+    layers: int = 1
+    embedding: int | None = None
+    dropout: float = 0.3
+    variational: float = 0.0
+    weight_drop: float = 0.0
+    embedding_dropout: float = 0.0
+    zoneout: float = 0.0
+    activation: float = 0.0
+    slowness: float = 0.0
+    lanes: int = 32
+    bptt: int = 128
+    dynamic: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.unit not in UNITS:
+            raise ValueError(f"unit={self.unit}: expected {', '.join(UNITS)}")
+        for name in ("vocabulary", "hidden", "layers", "embedding", "lanes", "bptt"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name}={value}: expected 1 or more")
+        if not 0 <= self.dynamic < 10:
+            raise ValueError(f"dynamic={self.dynamic}: expected a learning rate")
+        self.model_config(10)  # says what is wrong with the rest
+
+    def model_config(self, vocabulary: int) -> LanguageConfig:
+        """The sizes of the model these settings ask for."""
+        words = self.unit != "char"
+        return LanguageConfig(
+            vocabulary=vocabulary,
+            embedding_size=self.embedding or (self.hidden if words else min(self.hidden, 64)),
+            tied=words,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            variational_dropout=self.variational,
+            weight_drop=self.weight_drop,
+            embedding_dropout=self.embedding_dropout,
+            zoneout=self.zoneout,
+            activation=self.activation,
+            slowness=self.slowness,
+        )
+
+
+class TextProblem:
+    """Texts, each cut into train, valid and test by place, as tokens."""
+
+    def __init__(self, name: str, texts: dict[str, list[str]], codec: TextCodec, settings: TextSettings) -> None:
+        self.name, self.texts, self.codec, self.settings = name, texts, codec, settings
+        self.notes: list[str] = []
+        self.tokens = {split: sequence(codec, parts) for split, parts in texts.items()}
+        self.fingerprint = fingerprint([part for parts in texts.values() for part in parts])
+
+    @cached_property
+    def ngram(self) -> KneserNey | None:
+        """The n-gram model, its order chosen on the validation part; None where the training text is not here."""
+        if "train" not in self.tokens:
+            return None
+        train, valid = self.tokens["train"], self.tokens["valid"]
+        best = None
+        for order in range(2, 9):
+            made = KneserNey(train, len(self.codec), order)
+            nats = float(-np.log(made.probabilities(valid)[1:]).mean())
+            if best is not None and nats > best[0]:
+                break
+            best = (nats, made)
+        return best[1] if best else None
+
+    # ---- what training asks for -------------------------------------------------------------------------------------
+
+    def build(self) -> LanguageModel:
+        """A language model sized by the settings."""
+        return LanguageModel(self.settings.model_config(len(self.codec)))
+
+    def epoch(self, seed: int) -> Iterator[Batch]:
+        """The training part in lanes, shifted at random."""
+        x, y = self.tokens["train"][:-1], self.tokens["train"][1:]
+        s = self.settings
+        shift = int(np.random.default_rng(seed).integers(len(x)))
+        count = max(1, min(s.lanes, len(x) // s.bptt))
+        return lanes(x, y, x == 1, count=count, bptt=s.bptt, shift=shift)
+
+    def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
+        """The model's metrics on a split, read from its beginning to its end (valid: in eight pieces side by side)."""
+        tokens = torch.from_numpy(self.tokens[split])
+        if precision != "float32":
+            return self.measure(_stepped(model, self.tokens[split], precision), split)
+        rows = 8 if split == "valid" and len(tokens) > 8000 else 1
+        length = -(-(len(tokens) - 1) // rows)
+        padded = torch.cat([tokens, tokens.new_ones(rows * length + 1 - len(tokens))])
+        nats = model.nats(padded[:-1].view(rows, length), padded[1:].view(rows, length)).flatten()[: len(tokens) - 1]
+        found = self.measure(nats.double().numpy(), split)
+        if split == "test" and self.settings.dynamic:
+            found["dynamic"] = float(dynamic_nats(model, tokens, self.settings.dynamic))
+        return found
+
+    def measure(self, nats: np.ndarray, split: str) -> Metrics:
+        """nats (a token), perplexity, bits_per_character, from the nats of every token of a split after the first."""
+        characters = sum(len(text) for text in self.texts[split])
+        mean = float(nats.mean())
+        return {
+            "nats": mean,
+            "perplexity": math.exp(min(mean, 700.0)),
+            "bits_per_character": float(nats.sum()) / math.log(2) / characters,
+        }
+
+    def sample(self, steps: int) -> np.ndarray:
+        """Tokens [T, 1] from where the test part begins."""
+        return self.tokens["test"][:steps, None].astype(np.float32)
+
+    def baselines(self, split: str) -> dict[str, Metrics]:
+        """The n-gram model's metrics on a split."""
+        if self.ngram is None:
+            return {}
+        nats = -np.log(self.ngram.probabilities(self.tokens[split])[1:])
+        return {f"{self.ngram.order}-gram": self.measure(nats, split)}
+
+    def info(self) -> dict[str, Any]:
+        """For the model file."""
+        return {
+            "data": self.name,
+            "fingerprint": self.fingerprint,
+            "split": {split: sum(len(text) for text in parts) for split, parts in self.texts.items()},
+            "settings": dataclasses.asdict(self.settings),
+            "unit": f"nats a {self.settings.unit}",
+        }
+
+    def arrays(self) -> dict[str, Tensor]:
+        """Nothing: the n-gram model is counted again when it is needed."""
+        return {}
+
+
+def prepare(data: str | None, settings: TextSettings) -> TextProblem:
+    """Read the texts, cut them, and only then make the vocabulary, from the training part."""
+    texts, where = read(data or TEXT.source, settings)
+    parts = cut(texts)
+    codec = fit(parts["train"], settings.unit, vocabulary=settings.vocabulary)
+    problem = TextProblem(where, parts, codec, settings)
+    unknown = float((problem.tokens["valid"] == 0).mean())
+    sizes = ", ".join(f"{len(tokens) - 1:,} {split}" for split, tokens in problem.tokens.items())
+    problem.notes = [
+        f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,} characters; "
+        f"{settings.unit}s: {sizes}",
+        f"vocabulary: {len(codec) - codec.marks:,}; unknown in the validation part: {unknown:.2%}",
+    ]
+    return problem
+
+
+def reopen(data: str | None, file: ModelFile) -> TextProblem:
+    """The same for a trained model. Its own text: the held-out last part. Another text: all of it."""
+    try:
+        settings = TextSettings(**file.info["settings"])
+        trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(f"the model file's description of its training is not whole ({error!r}); train it anew") from None
+    assert isinstance(file.codec, TextCodec)
+    texts, where = read(data or trained, settings)
+    parts = cut(texts)
+    if fingerprint([part for pieces in parts.values() for part in pieces]) == print_:
+        problem = TextProblem(where, parts, file.codec, settings)
+        problem.notes = [f"scored: the last {1 - TRAIN_SHARE - VALID_SHARE:.0%}, which it never saw"]
+        return problem
+    try:
+        own = cut(read(trained, settings)[0])
+    except UserError as error:
+        own = {}
+        note = f"no n-gram model beside it: the text it learnt from is not here ({error})"
+    else:
+        note = f"the n-gram model beside it has learnt from {trained}, as the model has"
+    problem = TextProblem(where, {**own, "test": texts}, file.codec, settings)
+    problem.notes = [f"scored: {len(problem.tokens['test']) - 1:,} {settings.unit}s of another text", note]
+    return problem
+
+
+def read(data: str, settings: TextSettings) -> tuple[list[str], str]:
+    """The texts of a file, of a folder's .txt and .md files, or of a named set; and its name."""
+    path, source = locate(data)
+    files = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if path.is_dir() else [path]
+    if not files:
+        raise DataError(f"{path}: no .txt or .md file in this folder")
+    texts = [read_text(file, settings.encoding) for file in files]
+    if sum(map(len, texts)) < LEAST:
+        raise DataError(f"{path}: {sum(map(len, texts)):,} characters; a language model needs {LEAST:,} or more")
+    return texts, source.name if source else str(data)
+
+
+def cut(texts: list[str]) -> dict[str, list[str]]:
+    """Every text in three by place: the first 85% train, the next 5% valid, the last 10% test."""
+    ends = [[0, int(TRAIN_SHARE * len(t)), int((TRAIN_SHARE + VALID_SHARE) * len(t)), len(t)] for t in texts]
+    return {name: [t[e[k] : e[k + 1]] for t, e in zip(texts, ends, strict=True)] for k, name in enumerate(SPLITS)}
+
+
+def sequence(codec: TextCodec, texts: list[str]) -> np.ndarray:
+    """All texts as one sequence [N] int64, `END` before, between and after them."""
+    return np.concatenate([[1], *(np.array([*codec.encode(text), 1], np.int64) for text in texts)])
+
+
+def fingerprint(texts: list[str]) -> str:
+    """16 hexadecimal digits that name the texts."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode(errors="surrogatepass"))
+    return digest.hexdigest()[:16]
+
+
+def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 32, decay: float = 0.002) -> float:
+    """Mean nats a token of a model that learns as it reads: after each piece a step down its gradient, and a pull back
+    towards where the weights began. Krause et al. (2018), arXiv:1709.07432, with plain gradient steps.
+    """
+    began = {name: value.clone() for name, value in model.state_dict().items()}
+    model.eval()
+    state = None
+    total = 0.0
+    try:
+        for begin in range(0, len(tokens) - 1, piece):
+            x, y = tokens[None, begin : begin + piece], tokens[None, begin + 1 : begin + piece + 1]
+            x = x[:, : y.shape[1]]
+            hidden, after = model.hidden(x, None if state is None else state.detach())
+            scores = model.head(hidden, model.embedding.weight)
+            loss = F.cross_entropy(scores[0], y[0])
+            total += float(loss.detach()) * y.shape[1]
+            state = after
+            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            with torch.no_grad():
+                for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+                    parameter -= lr * gradient - decay * (began[name] - parameter)
+    finally:
+        model.load_state_dict(began)
+    return total / (len(tokens) - 1)
+
+
+def _stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndarray:
+    """Nats of every token after the first, run a piece at a time as a stream does."""
+    ready = model.stepper(precision)
+    ring = np.zeros((1, ready.layout.width), np.float32)
+    parts = []
+    for begin in range(0, len(tokens) - 1, 2048):
+        x, y = tokens[begin : begin + 2048], tokens[begin + 1 : begin + 2049]
+        scores, _ = ready.walk(ring, 0, x[: len(y), None].astype(np.float32))
+        parts.append(-np.take_along_axis(scores, y[:, None], 1)[:, 0])
+    return np.concatenate(parts).astype(np.float64)
+
+
+TEXT = Task(
+    name="text",
+    about="learns a language from any text: generates, completes, scores, suggests the next word as you type",
+    reads="text files (UTF-8, or --set encoding=…), or a folder of .txt and .md files",
+    source="tinyshakespeare",
+    primary="nats",
+    settings=TextSettings,
+    prepare=prepare,
+    reopen=reopen,
+    baselines=("n-gram (interpolated Kneser-Ney)",),
+    training=TrainSettings(lr=3e-3, weight_decay=0.0, average=0.998),
+    minutes=4.0,
+)

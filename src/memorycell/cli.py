@@ -84,7 +84,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a data set or a file of yours; keep the best; compare it with simple methods."""
-    from memorycell.tasks.task import parse_settings
+    from memorycell.settings import parse_settings
 
     chosen = _task(task)
     own, how = parse_settings((chosen.settings(), chosen.training), _pairs(settings or []))
@@ -94,7 +94,7 @@ def train(
     from memorycell import training
 
     try:
-        with console.progress(chosen.primary) as watch:
+        with console.progress(chosen.watch or chosen.primary) as watch:
             result = training.train(
                 chosen,
                 data,
@@ -112,7 +112,7 @@ def train(
         print(f"memorycell: stopped; {saved}", file=sys.stderr)
         raise SystemExit(130) from None
     if report is not None:
-        _write_report(out, data, report)
+        _write_report(out, data, report, result)
     console.print_result(result, as_json)
 
 
@@ -129,39 +129,43 @@ def evaluate(
     model = modelfile.load(file)
     result = training.evaluate(_task(model.info["task"]), model, file, data, _say)
     if report is not None:
-        _write_report(file, data, report)
+        _write_report(file, data, report, result)
     console.print_result(result, as_json)
 
 
 @app.command()
 def predict(
     file: ModelPath,
-    source: Annotated[str, typer.Argument(metavar="INPUT", help="A table that ends where the forecast begins.")],
-    out: Annotated[Path | None, typer.Option("--out", help="Write a picture (.html) or the table (.csv).")] = None,
+    source: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[INPUT]", help="A table that ends where a forecast begins; a text, a text file, or - for stdin."
+        ),
+    ] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="How to do it.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", help="Write a picture (.html), or the table (.csv).")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """The forecast from the end of a table: the median and the interval in which 80% of the outcomes lie."""
+    """What the model makes of an input: a forecast, a text that goes on, a label, a translation, a reply."""
     from memorycell import live, modelfile
-    from memorycell.data.sources import locate
-    from memorycell.data.tables import read_table
+    from memorycell.settings import parse_settings
 
+    _check_writable(out)
     model = modelfile.load(file)
-    path, _ = locate(source)
-    records, series = live.predict(model, read_table(path), source)
+    task = str(model.info["task"])
+    work = live.application(task)
+    (how,) = parse_settings([work.Options()], _pairs(settings or []))
+    record = work.predict(model, _source(source, task), how)
     if out is not None:
         from memorycell.files import write_atomically
+        from memorycell.inspection import pictures
 
-        if out.suffix == ".csv":
-            write_atomically(out, console.forecast_csv(records, model.codec.group))
-        else:
-            from memorycell.inspection.forecast import forecast_page
-
-            write_atomically(out, forecast_page(model, records, series))
+        write_atomically(out, pictures.of(task, model, record, out.suffix))
         _say(f"written: {out}")
     if as_json:
-        print(json.dumps({"task": model.info["task"], "file": str(file), "forecasts": records}))
+        print(json.dumps({"task": task, "file": str(file), **record}, ensure_ascii=False))
     else:
-        console.print_forecasts(records, model.codec.group)
+        print(work.show(record))
 
 
 @app.command()
@@ -172,7 +176,7 @@ def stream(
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8.")] = "float32",
 ) -> None:
-    """A line in, a line out: rows of readings on stdin (CSV with a header, or JSON lines), forecasts on stdout as JSON lines.
+    """A line in, a line out, state kept: rows of readings (CSV with a header, or JSON lines), or text as it is typed.
 
     At a lower precision it is first proved that the model still runs the same in every way, and said what it costs.
     """
@@ -185,28 +189,21 @@ def stream(
         _, _, proof = _proved(model, (precision,), ())
         if not proof.ok:
             raise SystemExit(1)
-    forecaster = live.LiveForecaster(model, precision)
-    header: list[str] | None = None
+    running = live.live(model, precision)
     if state is not None and state.exists():
-        saved = forecaster.load(state).get("header")
-        header = saved if isinstance(saved, list) else None
+        running.load(state)
     last_save = time.monotonic()
-    count = 0
     try:
-        for line in sys.stdin:
-            if not line.strip():
-                continue
-            header, row = _parse_line(line, header, forecaster.codec.columns, count)
-            if row is None:
-                continue
-            count += 1
-            print(json.dumps(forecaster.step(row, f"stdin, row {count}")), flush=True)
+        for number, line in enumerate(sys.stdin, 1):
+            answer = running.line(line.rstrip("\r\n"), number)
+            if answer is not None:
+                print(json.dumps(answer, ensure_ascii=False), flush=True)
             if state is not None and time.monotonic() - last_save > 10:
-                forecaster.save(state, header=header)
+                running.save(state)
                 last_save = time.monotonic()
     finally:  # also when the row is wrong, the pipe is closed or the user stops: what was read is not lost
         if state is not None:
-            forecaster.save(state, header=header)
+            running.save(state)
 
 
 @app.command()
@@ -235,7 +232,7 @@ def prove(
 def inspect(
     file: ModelPath,
     source: Annotated[
-        str | None, typer.Argument(metavar="[INPUT]", help="A table to read; else the model's own data.")
+        str | None, typer.Argument(metavar="[INPUT]", help="A table or a text to read; else the model's own data.")
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
     as_json: AsJson = False,
@@ -246,12 +243,20 @@ def inspect(
     from memorycell.data.sources import locate
     from memorycell.data.tables import read_table
     from memorycell.files import write_atomically
-    from memorycell.inspection.forecast import inside
 
     model = modelfile.load(file)
-    source = source or str(model.info["data"])
-    path, named = locate(source)
-    found = inside(model, read_table(path), named.name if named else source)
+    task, own = str(model.info["task"]), source is None
+    source = str(model.info["data"]) if source is None else source
+    if task == "forecast":
+        from memorycell.inspection.forecast import inside
+
+        path, named = locate(source)
+        found = inside(model, read_table(path), named.name if named else source)
+    else:
+        from memorycell.inspection import language
+
+        text = _task(task).reopen(None, model).reading() if own else _source(source, task)
+        found = language.inside(model, text or "", source if own else "what was given")
     write_atomically(out, found.page())
     _say(found.sentence)
     for line in found.advice:
@@ -528,33 +533,35 @@ def _check_writable(*paths: Path | None) -> None:
             raise UserError(f"{path}: there is no folder {path.parent}; make it, or name another file")
 
 
-def _parse_line(
-    line: str, header: list[str] | None, columns: tuple[str, ...], count: int
-) -> tuple[list[str] | None, dict[str, Any] | None]:
-    """(header, row): a row of JSON or of CSV under the header; None for the header line itself."""
-    if line.lstrip().startswith("{"):
-        try:
-            return header, json.loads(line)
-        except ValueError:
-            raise DataError(f"stdin, row {count + 1}: is not JSON") from None
-    import csv
+def _source(given: str | None, task: str) -> str | None:
+    """What INPUT says: for a forecast the name of a table; else a text, or the text in a file or on stdin."""
+    if given is None or task == "forecast":
+        return given
+    if given == "-":
+        return sys.stdin.read()
+    try:
+        is_file = len(given) < 1000 and Path(given).is_file()
+    except (OSError, ValueError):  # a text with a NUL, or with too long a word
+        is_file = False
+    if is_file:
+        from memorycell.data.text import read_text
 
-    cells = next(csv.reader([line]))
-    if set(columns) <= {cell.strip() for cell in cells}:
-        return [cell.strip() for cell in cells], None
-    if header is None:
-        raise DataError(f"stdin: a header line with the columns {', '.join(columns)} must come first (or JSON lines)")
-    if len(cells) != len(header):
-        raise DataError(f"stdin, row {count + 1}: {len(cells)} values, but the header has {len(header)} columns")
-    return header, dict(zip(header, cells, strict=True))
+        return read_text(Path(given))
+    return given
 
 
-def _write_report(file: Path, data: str | None, report: Path) -> None:
+def _write_report(file: Path, data: str | None, report: Path, result: dict[str, Any]) -> None:
     from memorycell import modelfile
     from memorycell.files import write_atomically
-    from memorycell.inspection.forecast import evaluation_page
 
     model = modelfile.load(file)
-    problem = _task(model.info["task"]).reopen(data, model)
-    write_atomically(report, evaluation_page(model, problem))
+    if result["task"] == "forecast":
+        from memorycell.inspection.forecast import evaluation_page
+
+        text = evaluation_page(model, _task("forecast").reopen(data, model))
+    else:
+        from memorycell.inspection import language
+
+        text = language.evaluation_page(model, result)
+    write_atomically(report, text)
     _say(f"written: {report}")

@@ -111,3 +111,58 @@ class NextStep(nn.Module):
         return F.cross_entropy(
             scores.flatten(0, -2).float(), target.flatten(), ignore_index=IGNORE, label_smoothing=smoothing
         )
+
+
+class WordPairs(nn.Module):
+    """A linear path beside the recurrent one: what single tokens and pairs of neighbours say about the class, summed,
+
+        Σ_t (w[x_t] + v[hash(x_{t-1}, x_t)]) / √n
+
+    which is what logistic regression on counted words sees; the recurrent part has to explain only the rest (Cheng et al.
+    2016, wide & deep learning, arXiv:1606.07792; hashed features: Weinberger et al. 2009, arXiv:0902.2206).
+    """
+
+    def __init__(self, vocabulary: int, classes: int, buckets: int = 1 << 17) -> None:
+        super().__init__()
+        self.single = nn.Embedding(vocabulary, classes)
+        self.pair = nn.Embedding(buckets, classes)
+        for table in (self.single, self.pair):
+            nn.init.zeros_(table.weight)
+
+    def forward(self, tokens: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
+        """Tokens [B, T] int64, past [B, classes + 2] -> (scores after every step [B, T, classes], past afterwards).
+
+        past is the sum so far, how many tokens it is of, and the last of them; zeros at the beginning.
+        """
+        before = torch.cat([past[:, -1:].long(), tokens[:, :-1]], 1)
+        numbers = (before * 1_000_003 + tokens * 8191) % self.pair.num_embeddings
+        terms = torch.cat([self.single(tokens) + self.pair(numbers), torch.ones_like(tokens[..., None])], -1)
+        sums = terms.cumsum(1) + past[:, None, :-1]
+        after = torch.cat([sums[:, -1], tokens[:, -1:].to(sums.dtype)], 1)
+        return sums[..., :-1] / sums[..., -1:].sqrt(), after
+
+
+class Classify(nn.Module):
+    """The distribution over classes of a whole sequence: softmax((W z + b) / temperature).
+
+    The temperature is 1 while it trains; `calibrate` sets it on held-out examples (Guo et al. 2017, arXiv:1706.04599).
+    """
+
+    temperature: Tensor
+
+    def __init__(self, size: int, classes: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, classes)
+        self.register_buffer("temperature", torch.ones(()))
+
+    def forward(self, z: Tensor, besides: Tensor | None = None) -> Tensor:
+        """Z [..., Z], scores of another path [..., classes] -> log-probabilities [..., classes]."""
+        scores = self.linear(z).float()
+        return F.log_softmax((scores if besides is None else scores + besides) / self.temperature, -1)
+
+    @torch.no_grad()
+    def calibrate(self, log_p: Tensor, target: Tensor) -> None:
+        """Set the temperature that makes the targets [N] most likely, given log_p [N, classes] at temperature 1."""
+        choices = torch.logspace(-1, 1, 81)
+        losses = torch.stack([F.nll_loss(F.log_softmax(log_p / t, -1), target) for t in choices])
+        self.temperature.fill_(float(choices[losses.argmin()]))

@@ -1,4 +1,4 @@
-"""Measures of a forecast: one function each, with its equation, unit and source. NaN in `truth` means unknown: left out."""
+"""Measures: one function each, with its equation, unit and source. NaN in a forecast's `truth` means unknown: left out."""
 
 from __future__ import annotations
 
@@ -45,3 +45,40 @@ def coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
 def _mean_of_known(score: np.ndarray, truth: np.ndarray) -> float:
     """The mean where the truth is known; a forecast that is NaN there makes it NaN."""
     return float(score[~np.isnan(truth)].mean())
+
+
+# ---- classes --------------------------------------------------------------------------------------------------------
+
+
+def accuracy(truth: np.ndarray, log_p: np.ndarray) -> float:
+    """Share of examples whose likeliest class is the true one. truth [N] int, log_p [N, classes]."""
+    return float((log_p.argmax(1) == truth).mean())
+
+
+def macro_f1(truth: np.ndarray, log_p: np.ndarray) -> float:
+    """The mean over the classes of F1 = 2 TP / (2 TP + FP + FN); a class that neither occurs nor is answered is left out."""
+    table = confusion(truth, log_p.argmax(1), log_p.shape[1])
+    both = table.sum(0) + table.sum(1)
+    f1 = 2 * np.diag(table) / np.maximum(both, 1)
+    return float(f1[both > 0].mean())
+
+
+def log_loss(truth: np.ndarray, log_p: np.ndarray) -> float:
+    """Mean negative log-likelihood of the true class, in nats."""
+    return float(-log_p[np.arange(len(truth)), truth].mean())
+
+
+def calibration_error(truth: np.ndarray, log_p: np.ndarray, bins: int = 15) -> float:
+    """Expected calibration error: the mean difference between how sure the answers are and how often they are right, over
+    bins of equally sure ones, each weighted by its size. Naeini, Cooper & Hauskrecht (2015).
+    """
+    sure = np.exp(log_p.max(1))
+    right = log_p.argmax(1) == truth
+    place = np.minimum((sure * bins).astype(int), bins - 1)
+    gaps = [abs(sure[place == k].mean() - right[place == k].mean()) * (place == k).mean() for k in np.unique(place)]
+    return float(np.sum(gaps))
+
+
+def confusion(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
+    """[classes, classes] int64: rows are the true class, columns the answer."""
+    return np.bincount(truth * classes + answer, minlength=classes * classes).reshape(classes, classes)

@@ -21,7 +21,12 @@ from memorycell.models import MODELS
 from memorycell.models.model import Model
 
 FORMAT_VERSION = 1
-CODECS = {"series": ("memorycell.data.series", "SeriesCodec"), "text": ("memorycell.data.text", "TextCodec")}
+CODECS = {
+    "series": ("memorycell.data.series", "SeriesCodec"),
+    "text": ("memorycell.data.text", "TextCodec"),
+    "labelled": ("memorycell.data.labelled", "LabelledCodec"),
+    "pairs": ("memorycell.data.pairs", "PairCodec"),
+}
 """The name in a model file -> the class, imported when it is met: what reads text needs packages that forecasts do not."""
 
 
@@ -29,11 +34,13 @@ CODECS = {"series": ("memorycell.data.series", "SeriesCodec"), "text": ("memoryc
 class ModelFile:
     """What a model file holds.
 
+    model    a `Model`, of the kind its task needs
+    codec    how what people have becomes its inputs, and its outputs what people want
     info     task, settings, data (name, fingerprint), split, metrics, baselines, seed, library version: JSON values
     arrays   further tensors by name: the fitted baselines
     """
 
-    model: Model
+    model: Any
     codec: Any
     info: dict[str, Any]
     arrays: dict[str, Tensor] = field(default_factory=dict)

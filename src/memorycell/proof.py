@@ -19,8 +19,8 @@ from torch import nn
 
 from memorycell import modelfile
 from memorycell.errors import UserError
-from memorycell.models.model import Model
 from memorycell.modelfile import ModelFile
+from memorycell.models.model import Model
 from memorycell.nn.recurrent import Recurrent, adopt
 from memorycell.ops import native
 from memorycell.ops.step import TOLERANCE, obstacle

@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from memorycell.errors import UserError
 from memorycell.files import write_atomically
 from memorycell.inspection.flow import GradientFlow
-from memorycell.models.model import Model
 from memorycell.modelfile import ModelFile
+from memorycell.models.model import Model
 from memorycell.ops import native
 from memorycell.state import State
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
@@ -37,6 +37,8 @@ class Step:
     steps: int | None
     loss: float
     seconds: float
+    speed: float
+    """What was learnt from since the run began, in the data's own steps a second: characters, words, rows."""
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,9 @@ class Epoch:
     loss: float
     valid: Metrics
     best: float
-    to_beat: float
+    to_beat: float | None
     seconds: float
+    speed: float
     warning: str | None
 
 
@@ -84,24 +87,26 @@ def train(
     for note in problem.notes:
         say(note)
     simple = problem.baselines("valid")
-    best_simple = min(simple, key=lambda name: simple[name][task.primary])
+    best_simple = task.best(simple)
     say(f"to beat on validation: {best_simple}, {task.primary} {simple[best_simple][task.primary]:.4g}")
+    watched = task.watch or task.primary
     if native.engine is None:
         say(f"slower than it could be: {native.missing}")
     budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
-    run = Run(problem, how, task.primary, out, simple[best_simple][task.primary], budget)
+    run = Run(problem, how, watched, out, simple[best_simple].get(watched), budget)
     info = {
         "task": task.name,
         "primary": task.primary,
         **problem.info(),
         "notes": problem.notes,
         "training": dataclasses.asdict(how),
-        "to_beat": simple[best_simple][task.primary],
+        "to_beat": run.to_beat,
     }
     if resume:
         say(f"resumed after epoch {run.load_checkpoint()}")
     run.fit(lambda: save_model(run, problem, info, out), watch, tensorboard)
     run.use_best()
+    problem.finish(run.model)
     result = report(task, problem, run.model, out, time.monotonic() - began)
     info |= {
         "metrics": result["metrics"],
@@ -109,7 +114,7 @@ def train(
         "skill": result["skill"],
         "history": run.history,
     }
-    save_model(run, problem, info, out)
+    save_model(run, problem, info, out, run.model)
     run.checkpoint_path.unlink(missing_ok=True)
     return result
 
@@ -124,24 +129,27 @@ def evaluate(task: Task, file: ModelFile, path: Path, data: str | None, say: Cal
 
 
 def report(task: Task, problem: Problem, model: Model, path: Path, seconds: float) -> dict[str, Any]:
-    """The model's and the simple methods' metrics on the test part; skill = 1 - model / best simple method."""
+    """The model's and the simple methods' metrics on the test part; skill is the relative improvement of the primary one
+    over the best simple method's, None where there is none to compare with.
+    """
     scores, simple = problem.score(model, "test"), problem.baselines("test")
-    best = min(values[task.primary] for values in simple.values())
+    skill = task.skill(scores[task.primary], simple[task.best(simple)][task.primary]) if simple else None
     return {
         "task": task.name,
         "file": str(path),
         "primary": task.primary,
         "metrics": scores,
         "baselines": simple,
-        "skill": 1 - scores[task.primary] / best,
+        "skill": skill,
         "seconds": round(seconds, 2),
+        **problem.details(model, "test"),
     }
 
 
-def save_model(run: Run, problem: Problem, info: dict[str, Any], out: Path) -> None:
-    """Write the best model so far."""
+def save_model(run: Run, problem: Problem, info: dict[str, Any], out: Path, finished: nn.Module | None = None) -> None:
+    """Write the best model so far, or the finished one."""
     model = problem.build()
-    model.load_state_dict(run.best_weights)
+    model.load_state_dict(run.best_weights if finished is None else finished.state_dict())
     ModelFile(model, problem.codec, {**info, "history": run.history}, problem.arrays()).save(out)
 
 
@@ -154,9 +162,15 @@ class Run:
     """A training run: everything that changes while it goes on, and how it is kept in `OUT.resume`."""
 
     def __init__(
-        self, problem: Problem, how: TrainSettings, primary: str, out: Path, to_beat: float, budget_s: float | None
+        self,
+        problem: Problem,
+        how: TrainSettings,
+        watched: str,
+        out: Path,
+        to_beat: float | None,
+        budget_s: float | None,
     ) -> None:
-        self.problem, self.how, self.primary, self.to_beat, self.budget_s = problem, how, primary, to_beat, budget_s
+        self.problem, self.how, self.watched, self.to_beat, self.budget_s = problem, how, watched, to_beat, budget_s
         self.checkpoint_path = checkpoint_path(out)
         torch.manual_seed(how.seed)
         self.model = problem.build()
@@ -177,6 +191,7 @@ class Run:
         self.epochs = how.epochs if budget_s is None else None  # None: planned after the first epoch
         self.steps_an_epoch = 0
         self.seconds = 0.0
+        self.speed = 0.0
         self.history: list[dict[str, float]] = []
 
     def fit(self, save: Callable[[], None], watch: Watch, tensorboard: Path | None) -> None:
@@ -185,20 +200,20 @@ class Run:
         while self.epochs is None or self.epoch < self.epochs:
             began, first = time.monotonic(), self.flow.steps
             loss = self._one_epoch(watch)
-            valid = self.problem.score(self.average, "valid")
-            if not math.isfinite(valid[self.primary]):
+            valid = self.problem.validate(self.average)
+            if not math.isfinite(valid[self.watched]):
                 kept = (
                     f"; the best model so far, of epoch {self.best_epoch + 1}, is kept" if self.best_epoch >= 0 else ""
                 )
                 raise UserError(
                     f"training diverged in epoch {self.epoch + 1}: try a third of the lr (--set lr=…){kept}"
                 )
-            better = valid[self.primary] < self.best
+            better = valid[self.watched] < self.best
             if better:
-                self.best, self.best_epoch, self.best_weights = valid[self.primary], self.epoch, _copy(self.average)
+                self.best, self.best_epoch, self.best_weights = valid[self.watched], self.epoch, _copy(self.average)
             self.seconds += time.monotonic() - began
             self.epoch += 1
-            if self.epochs is None:
+            if self.epochs is None or self.budget_s is not None:
                 self.epochs = self._plan()
             flow = {f"gradient of {layer}": told["median"] for layer, told in self.flow.summary(first).items()}
             flow = {name: value for name, value in flow.items() if math.isfinite(value)}
@@ -207,12 +222,14 @@ class Run:
             if log is not None:
                 for name, value in self.history[-1].items():
                     log.add_scalar(name, value, self.epoch)
-            watch(Epoch(self.epoch, self.epochs, loss, valid, self.best, self.to_beat, self.seconds, warning))
+            watch(
+                Epoch(self.epoch, self.epochs, loss, valid, self.best, self.to_beat, self.seconds, self.speed, warning)
+            )
             self.save_checkpoint()
             if better:
                 save()
             patience = self.how.patience or max(self.epochs // 3, 3)
-            if self.epoch - 1 - self.best_epoch >= patience or self._out_of_time():
+            if self.epoch - 1 - self.best_epoch >= patience:
                 break
         if log is not None:
             log.close()
@@ -221,9 +238,12 @@ class Run:
         began = time.monotonic()
         self.model.train()
         total = torch.zeros(())
-        count = 0
+        count, learnt = 0, 0
         state: State | None = None
         seed = self.how.seed * 1_000_003 + self.epoch
+        held = self.problem.held(self.epoch)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not held or not name.startswith(held))
         torch.manual_seed(seed)  # every epoch's random numbers are its own: a resumed run draws the same
         for batch in self.problem.epoch(seed):
             rate = self._learning_rate()
@@ -244,6 +264,9 @@ class Run:
             self.step += 1
             total += loss.detach()
             count += 1
+            learnt += batch.steps
+            seconds = time.monotonic() - began
+            self.speed = learnt / max(seconds, 1e-9)
             steps = None if self.epochs is None else self.epochs * max(self.steps_an_epoch, count)
             watch(
                 Step(
@@ -252,16 +275,19 @@ class Run:
                     self.step,
                     steps,
                     float(loss.detach()),
-                    self.seconds + time.monotonic() - began,
+                    self.seconds + seconds,
+                    self.speed,
                 )
             )
         self.steps_an_epoch = self.steps_an_epoch or count
         return float(total) / max(count, 1)
 
     def _plan(self) -> int:
-        """How many epochs, once the first has shown how long one is; a resumed run keeps the plan."""
+        """How many epochs, once the first has shown how long one is. With a budget of time the plan follows the machine,
+        so that the learning rate comes down to zero when the time is over.
+        """
         if self.budget_s is not None:
-            return max(2, int(self.budget_s / self.seconds))
+            return max(2, self.epoch, int(self.budget_s * self.epoch / self.seconds))
         return min(max(24, -(-400 // self.steps_an_epoch)), 200)
 
     def _learning_rate(self) -> float:
@@ -278,10 +304,6 @@ class Run:
         """The running average of the weights (Polyak & Juditsky 1992), quicker at first."""
         decay = min(self.how.average, (1 + self.step) / (10 + self.step))
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
-
-    def _out_of_time(self) -> bool:
-        """Whether another epoch would go well past the budget: the machine got slower after the plan was made."""
-        return self.budget_s is not None and self.seconds * (self.epoch + 1) / self.epoch > 1.15 * self.budget_s
 
     def use_best(self) -> None:
         """Put the best weights into `model`."""

@@ -146,7 +146,7 @@ def test_stream_tells_the_row_and_keeps_what_came_before(model, tmp_path):
     result = stream(model, spoilt, "--state", str(tmp_path / "s.bin"))
     assert result.returncode == 2
     assert result.stderr.strip().count("\n") == 0
-    assert "stdin, row 10, column 'y'" in result.stderr
+    assert "stdin, line 11, column 'y'" in result.stderr
     rest = stream(model, lines[10:], "--state", str(tmp_path / "s.bin"))
     assert result.stdout + rest.stdout == stream(model, lines).stdout
 

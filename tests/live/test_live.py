@@ -9,7 +9,7 @@ from memorycell import modelfile, training
 from memorycell.cells import CELLS
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError, StateError
-from memorycell.live import LiveForecaster, predict
+from memorycell.live.forecast import LiveForecaster, forecasts
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
@@ -91,7 +91,7 @@ def test_streamed_rows_give_the_forecasts_of_the_whole_table(trained):
     for k, row in enumerate(frame.iter_rows(named=True)):
         answer = live.step(row)
         assert np.abs(live.quantiles - whole[k]).max() < 1e-4
-    records, _ = predict(file, frame, "rows")
+    records, _ = forecasts(file, frame, "rows")
     assert (records[0]["time"], records[0]["ahead"]) == (answer["time"], answer["ahead"])
     assert records[0]["forecast"]["y"]["median"] == pytest.approx(answer["forecast"]["y"]["median"], abs=1e-3)
 

@@ -34,7 +34,9 @@ def layer(cell: str, **options) -> torch.nn.Module:
 
 def model(cell: str = "lstm", **options) -> Forecaster:
     torch.manual_seed(0)
-    made = Forecaster(ForecasterConfig(**{"input_size": 4, "hidden_size": 7, "horizon": 3, "window": 5, "cell": cell, **options}))
+    made = Forecaster(
+        ForecasterConfig(**{"input_size": 4, "hidden_size": 7, "horizon": 3, "window": 5, "cell": cell, **options})
+    )
     with torch.no_grad():
         for parameter in made.head.parameters():
             torch.nn.init.normal_(parameter, std=0.3)

@@ -13,8 +13,8 @@ from memorycell import modelfile
 from memorycell.data.clock import Clock
 from memorycell.data.series import SeriesCodec
 from memorycell.errors import ModelFileError
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.modelfile import ModelFile
+from memorycell.models.forecaster import Forecaster, ForecasterConfig
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,10 @@ import torch
 from memorycell import modelfile
 from memorycell.data.batches import lanes
 from memorycell.errors import UserError
+from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
-from memorycell.tasks.task import TrainSettings, parse_settings
+from memorycell.tasks.task import TrainSettings
 from memorycell.training import Epoch, GradientWatch, Step, train
 
 SMALL = ForecastSettings(target="y", hidden=6, horizon=4, context=24, dropout=0.1, bptt=24, lanes=3)
@@ -140,7 +141,7 @@ def test_lanes_cover_every_step_once_and_carry():
 
 
 def test_settings_are_parsed_and_refused():
-    own, how = parse_settings((ForecastSettings, TrainSettings), {"hidden": "32", "lr": "1e-3", "target": "a,b"})
+    own, how = parse_settings((ForecastSettings(), TrainSettings()), {"hidden": "32", "lr": "1e-3", "target": "a,b"})
     assert (own.hidden, how.lr, own.target) == (32, 1e-3, "a,b")
     for pairs, words in (
         ({"hiden": "3"}, "no such setting"),
@@ -148,7 +149,7 @@ def test_settings_are_parsed_and_refused():
         ({"horizon": "0"}, "horizon=0"),
     ):
         with pytest.raises(UserError, match=words):
-            parse_settings((ForecastSettings, TrainSettings), pairs)
+            parse_settings((ForecastSettings(), TrainSettings()), pairs)
 
 
 def test_two_runs_in_threads_do_not_share_anything(hourly, tmp_path):

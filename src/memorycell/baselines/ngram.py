@@ -32,7 +32,9 @@ class KneserNey:
             self.grams.append(distinct)
             counts.append(count)
             place = np.concatenate([np.full(n, -1), where])
-        suffix = [self._suffixes(n) for n in range(1, order)]  # of every n-gram, the place of the one without its oldest
+        suffix = [
+            self._suffixes(n) for n in range(1, order)
+        ]  # of every n-gram, the place of the one without its oldest
         for n in range(order):
             count = counts[n] if n == order - 1 else np.bincount(suffix[n], minlength=len(counts[n]))
             # What begins a text has no context before it: it was seen once, nowhere.

@@ -1,8 +1,10 @@
-"""Batches for training: long sequences cut into lanes that carry their state from one batch to the next."""
+"""Batches for training: long sequences cut into lanes that carry their state from one batch to the next, or many short
+ones gathered by length.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,8 +15,8 @@ from torch import Tensor
 class Batch(NamedTuple):
     """A piece of every lane.
 
-    x        [B, T, F] float32
-    target   [B, T, …] float32, NaN where there is nothing to learn from
+    x        [B, T, F] float32, or tokens [B, T] int64
+    target   [B, T, …] float32, NaN where there is nothing to learn from; or tokens [B, T] int64
     reset    [B, T] bool: a new sequence begins at that step
     carry    the state after the batch before it is the state before this one (truncated back-propagation)
     """
@@ -23,6 +25,11 @@ class Batch(NamedTuple):
     target: Tensor
     reset: Tensor
     carry: bool
+
+    @property
+    def steps(self) -> int:
+        """Steps to learn from."""
+        return self.target.shape[0] * self.target.shape[1]
 
 
 def lanes(
@@ -45,3 +52,49 @@ def lanes(
             torch.from_numpy(reset[index] | (index == 0)),
             carry=begin > 0,
         )
+
+
+class Gathered(NamedTuple):
+    """Whole sequences side by side, padded with zeros.
+
+    x         [B, T] int64 tokens, or [B, T, F] float32
+    lengths   [B] int64
+    target    what belongs to each, as the model wants it
+    carry     False: nothing goes from one batch to the next
+    """
+
+    x: Tensor
+    lengths: Tensor
+    target: Tensor
+    carry: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Steps read, padding not counted."""
+        return int(self.lengths.sum())
+
+
+def by_length(lengths: np.ndarray, budget: int, seed: int) -> list[np.ndarray]:
+    """Sequences [N] gathered so that those of a batch are about as long, and a batch with its padding holds at most
+    `budget` steps (one sequence at least). The batches' order, and which of the equally long go together, are random.
+    """
+    rng = np.random.default_rng(seed)
+    order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
+    batches: list[np.ndarray] = []
+    begin, longest = 0, 0
+    for k, which in enumerate(order):
+        longest = max(longest, int(lengths[which]))
+        if k > begin and longest * (k + 1 - begin) > budget:
+            batches.append(order[begin:k])
+            begin, longest = k, int(lengths[which])
+    batches.append(order[begin:])
+    return [batches[k] for k in rng.permutation(len(batches))]
+
+
+def padded(rows: Sequence[np.ndarray], fill: int | float = 0) -> tuple[Tensor, Tensor]:
+    """Rows [T_k, …] as one tensor [B, T, …] filled up at the end, and their lengths [B]."""
+    lengths = np.array([len(row) for row in rows], np.int64)
+    out = np.full((len(rows), max(1, int(lengths.max(initial=0))), *rows[0].shape[1:]), fill, rows[0].dtype)
+    for k, row in enumerate(rows):
+        out[k, : len(row)] = row
+    return torch.from_numpy(out), torch.from_numpy(lengths)

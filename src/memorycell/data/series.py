@@ -209,7 +209,8 @@ class SeriesCodec:
             missing[:, gappy],
             *(w[:, None] for w in waves),
         ]
-        return np.concatenate(parts, 1).astype(np.float32)
+        whole = np.concatenate(parts, 1)
+        return np.clip(whole, -1e30, 1e30).astype(np.float32)  # a reading far outside what was learnt stays a number
 
     # ---- live -------------------------------------------------------------------------------------------------------
 

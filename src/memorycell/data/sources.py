@@ -126,9 +126,14 @@ SOURCES = {
 }
 
 
-def locate(name_or_path: str | Path) -> tuple[Path, Source | None]:
-    """The file behind a set's name or a path, and the set if it was one. A file of that name in the way wins."""
+def locate(name_or_path: str | Path, *, stem: bool = False) -> tuple[Path, Source | None]:
+    """The file behind a set's name or a path, and the set if it was one. A file of that name in the way wins.
+
+    stem   it may also be what two files' names have in common before their endings
+    """
     path = Path(name_or_path)
+    if stem and not path.exists() and any(path.parent.glob(f"{path.name}.*")):
+        return path, None
     if not path.exists() and str(name_or_path) in SOURCES:
         source = SOURCES[str(name_or_path)]
         return source.find(), source

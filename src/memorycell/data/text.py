@@ -14,11 +14,12 @@ stood there.
 from __future__ import annotations
 
 import base64
+import hashlib
 import io
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -45,6 +46,7 @@ class TextCodec:
     surfaces    token number -> surface; `UNKNOWN` and `END` first, then further marks (names in <…>), then text
     marks       how many of the first are no text
     pieces      the sentencepiece model (its protocol buffer in base64) where the unit is "piece"
+    lower       capital letters are read as small ones
     """
 
     kind: ClassVar[str] = "text"
@@ -52,7 +54,7 @@ class TextCodec:
     surfaces: tuple[str, ...]
     marks: int = 2
     pieces: str = ""
-    notes: tuple[str, ...] = field(default=(), compare=False)
+    lower: bool = False
 
     def __len__(self) -> int:
         return len(self.surfaces)
@@ -92,7 +94,12 @@ class TextCodec:
 
     def encode(self, text: str) -> list[int]:
         """Token numbers. What is not in the vocabulary is token 0."""
-        return [number for span in self.split(normalise(text)) for number in self.encode_span(span)]
+        return [number for span in self.spans(text) for number in self.encode_span(span)]
+
+    def spans(self, text: str) -> list[str]:
+        """The spans of a text as people write it."""
+        text = normalise(text)
+        return self.split(text.lower() if self.lower else text)
 
     def encode_span(self, span: str) -> list[int]:
         """Token numbers of one span of `split`."""
@@ -121,15 +128,27 @@ class TextCodec:
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
-        return {"unit": self.unit, "surfaces": list(self.surfaces), "marks": self.marks, "pieces": self.pieces}
+        return {
+            "unit": self.unit,
+            "surfaces": list(self.surfaces),
+            "marks": self.marks,
+            "pieces": self.pieces,
+            "lower": self.lower,
+        }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TextCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
-        codec = cls(str(data["unit"]), tuple(data["surfaces"]), int(data["marks"]), str(data["pieces"]))
+        codec = cls(
+            str(data["unit"]), tuple(data["surfaces"]), int(data["marks"]), str(data["pieces"]), data["lower"] is True
+        )
         if codec.unit not in UNITS or not all(isinstance(s, str) for s in codec.surfaces):
             raise ValueError("not a text codec")
-        if len(codec.numbers) != len(codec) or codec.surfaces[:2] != (UNKNOWN, END) or not 2 <= codec.marks < len(codec):
+        if (
+            len(codec.numbers) != len(codec)
+            or codec.surfaces[:2] != (UNKNOWN, END)
+            or not 2 <= codec.marks < len(codec)
+        ):
             raise ValueError("the vocabulary is not whole")
         if codec.unit == "piece":
             try:
@@ -139,25 +158,29 @@ class TextCodec:
         return codec
 
 
-def fit(texts: Sequence[str], unit: str, *, vocabulary: int, marks: Sequence[str] = (), seed: int = 0) -> TextCodec:
+def fit(
+    texts: Sequence[str], unit: str, *, vocabulary: int, marks: Sequence[str] = (), lower: bool = False, apart: str = ""
+) -> TextCodec:
     """A codec from training texts: the most frequent surfaces, at most `vocabulary` of them, each seen twice or more
-    where there are many. Raises `DataError` for texts too small to learn pieces from.
+    where there are many. `apart` are characters that are never joined with others into a piece. Raises `DataError` for
+    texts too small to learn pieces from.
     """
     names = (UNKNOWN, END, *marks)
     if unit == "piece":
-        pieces, surfaces = _learn_pieces(texts, vocabulary - len(names))
-        return TextCodec(unit, (*names, *surfaces), len(names), pieces)
-    blank = TextCodec(unit, names, len(names))
-    counts = Counter(span for text in texts for span in blank.split(normalise(text)))
+        texts = [text.lower() for text in texts] if lower else texts
+        pieces, surfaces = _learn_pieces(texts, vocabulary - len(names), apart)
+        return TextCodec(unit, (*names, *surfaces), len(names), pieces, lower)
+    blank = TextCodec(unit, names, len(names), lower=lower)
+    counts = Counter(span for text in texts for span in blank.spans(text))
     ordered = sorted(counts, key=lambda s: (-counts[s], s))
     least = 2 if sum(counts.values()) > 20 * len(counts) or unit == "word" else 1
     kept = [s for s in ordered if counts[s] >= least and s not in names][: vocabulary - len(names)] or ordered[:1]
     if not kept:
         raise DataError("no text to learn from")
-    return TextCodec(unit, (*names, *kept), len(names))
+    return TextCodec(unit, (*names, *kept), len(names), lower=lower)
 
 
-def _learn_pieces(texts: Sequence[str], size: int) -> tuple[str, list[str]]:
+def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, list[str]]:
     import sentencepiece
 
     spans = TextCodec("piece", (UNKNOWN, END))
@@ -168,7 +191,8 @@ def _learn_pieces(texts: Sequence[str], size: int) -> tuple[str, list[str]]:
         sentencepiece.SentencePieceTrainer.train(
             sentence_iterator=cut, model_writer=model, vocab_size=size + 1, model_type="unigram", hard_vocab_limit=False,
             normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
-            character_coverage=0.9999, bos_id=-1, eos_id=-1, unk_id=0, num_threads=1, minloglevel=2,
+            character_coverage=0.9999, user_defined_symbols=list(apart), bos_id=-1, eos_id=-1, unk_id=0, num_threads=1,
+            minloglevel=2,
         )  # fmt: skip
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[-1][:120]
@@ -195,7 +219,12 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if encoding is None:
-        marks = {b"\xff\xfe\x00\x00": "utf-32", b"\x00\x00\xfe\xff": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+        marks = {
+            b"\xff\xfe\x00\x00": "utf-32",
+            b"\x00\x00\xfe\xff": "utf-32",
+            b"\xff\xfe": "utf-16",
+            b"\xfe\xff": "utf-16",
+        }
         encoding = next((name for mark, name in marks.items() if data.startswith(mark)), "utf-8-sig")
     try:
         text = data.decode(encoding)
@@ -212,3 +241,11 @@ def read_text(path: Path, encoding: str | None = None) -> str:
     if "\0" in text[:10_000] and encoding == "utf-8-sig":
         raise DataError(f"{path}: holds NUL bytes: not a text file")
     return normalise(text)
+
+
+def fingerprint(texts: Iterable[str]) -> str:
+    """16 hexadecimal digits that name the texts."""
+    digest = hashlib.sha256()
+    for text in texts:
+        digest.update(text.encode(errors="surrogatepass") + b"\0")
+    return digest.hexdigest()[:16]

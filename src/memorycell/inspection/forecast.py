@@ -10,6 +10,8 @@ import torch
 
 from memorycell import metrics
 from memorycell.data.series import Series
+from memorycell.data.sources import locate
+from memorycell.data.tables import read_table
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, COLOURS, GREY, Section, figure, page
 from memorycell.modelfile import ModelFile
@@ -81,23 +83,24 @@ def inside(file: ModelFile, frame: pl.DataFrame, where: str, *, steps: int = 100
     return found
 
 
-def forecast_page(file: ModelFile, records: Sequence[dict[str, Any]], series: Series) -> str:
+def forecast_page(file: ModelFile, record: dict[str, Any]) -> str:
     """The forecast from the end of a table, after its last stretch."""
-    codec = file.codec
+    codec, records = file.codec, record["forecasts"]
+    series: Series = codec.read(read_table(locate(record["data"])[0]), record["data"])
     shown = 4 * file.model.config.horizon
     sections = []
-    for record in records:
-        group = record.get(codec.group, "") if codec.group else ""
+    for one in records:
+        group = one.get(codec.group, "") if codec.group else ""
         steps = np.flatnonzero(series.group == series.groups.index(group))[-shown:]
         for k, target in enumerate(codec.targets):
-            values = record["forecast"][target]
+            values = one["forecast"][target]
             fig = figure(420)
             past = [codec.stamp(int(t)) for t in series.time[steps]]
             if codec.time is None or codec.clock.unit == "row":
                 past = list(range(1 - len(steps), 1))
-                ahead: list[Any] = list(range(1, len(record["ahead"]) + 1))
+                ahead: list[Any] = list(range(1, len(one["ahead"]) + 1))
             else:
-                ahead = record["ahead"]
+                ahead = one["ahead"]
             fig.add_scatter(x=past, y=series.values[steps, k], name="read", line={"color": GREY}, connectgaps=False)
             _add_band(fig, ahead, values["low80"], values["median"], values["high80"])
             fig.update_yaxes(title=target)

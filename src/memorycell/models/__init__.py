@@ -1,8 +1,10 @@
 """What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of model a file."""
 
+from memorycell.models.classifier import Classifier
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
+from memorycell.models.translator import Translator
 
-MODELS: dict[str, type[Model]] = {model.kind: model for model in (Forecaster, LanguageModel)}
+MODELS: dict[str, type[Model]] = {model.kind: model for model in (Forecaster, LanguageModel, Classifier, Translator)}
 """The name in a model file -> the class."""

@@ -132,7 +132,9 @@ class LanguageStepper:
         self._table = model.embedding.weight.detach().float().numpy().copy()
         head = model.head
         weight = head.weight if head.weight is not None else model.embedding.weight
-        self._project = None if head.project is None else LinearStep(head.project.weight, torch.zeros(len(head.project.weight)))
+        self._project = (
+            None if head.project is None else LinearStep(head.project.weight, torch.zeros(len(head.project.weight)))
+        )
         self._score = LinearStep(weight, head.bias)
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:

@@ -92,4 +92,3 @@ def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tu
     hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h
     output, final = recurrent(x, hx, **options)
     return output, final.asdict() if isinstance(final, State) else {"h": final}
-

@@ -21,7 +21,7 @@ from memorycell.errors import DataError, ModelFileError
 from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.quantiles import interval
-from memorycell.tasks.task import Metrics, Task
+from memorycell.tasks.task import Metrics, Problem, Task
 
 SPLITS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.70, 0.15
@@ -86,7 +86,7 @@ class ForecastSettings:
         )
 
 
-class ForecastProblem:
+class ForecastProblem(Problem):
     """A table of readings, on its clock, split by time, encoded, with the baselines fitted."""
 
     def __init__(

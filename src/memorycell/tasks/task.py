@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, get_type_hints
+from typing import Any
 
 import numpy as np
 from torch import Tensor
-
-from memorycell.errors import UserError
 
 Metrics = dict[str, float]
 
@@ -43,33 +41,61 @@ class TrainSettings:
             raise ValueError(f"precision={self.precision}: expected float32 or bfloat16")
 
 
-class Problem(Protocol):
+class Problem(ABC):
     """A task's data, read, split and encoded: what the training loop and the evaluation ask for."""
 
     codec: Any
+    """What the model file keeps of how the data are read."""
     notes: list[str]
     """What was found in the data, and what was decided, in lines for people."""
 
+    @abstractmethod
     def build(self) -> Any:
         """A new model with start values."""
 
+    @abstractmethod
     def epoch(self, seed: int) -> Iterator[Any]:
         """One pass over the training data, in an order that depends on the seed alone."""
 
+    def validate(self, model: Any) -> Metrics:
+        """The metrics after an epoch, on "valid"; `Task.watch` is among them."""
+        return self.score(model, "valid")
+
+    @abstractmethod
     def score(self, model: Any, split: str, precision: str = "float32") -> Metrics:
         """The metrics on "train", "valid" or "test", with the recurrent part's products in a precision."""
 
+    @abstractmethod
     def sample(self, steps: int) -> np.ndarray:
         """So many steps of the test part's inputs, [T, F] float32: what a model is proved on."""
 
+    @abstractmethod
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The same metrics of the simple methods."""
 
+    @abstractmethod
     def info(self) -> dict[str, Any]:
         """JSON values for the model file: the data's name and fingerprint, the split, the settings."""
 
     def arrays(self) -> dict[str, Tensor]:
-        """Tensors for the model file: the fitted baselines."""
+        """Tensors for the model file: the fitted baselines, where they are kept."""
+        return {}
+
+    def held(self, epoch: int) -> tuple[str, ...]:
+        """How the names of the parameters begin that are not trained in an epoch."""
+        return ()
+
+    def finish(self, model: Any) -> None:
+        """What is left to be set, on the validation part, once the best weights are chosen."""
+        return
+
+    def reading(self) -> str:
+        """A text of the test part, for a look inside a model that reads text."""
+        return ""
+
+    def details(self, model: Any, split: str) -> dict[str, Any]:
+        """What a person would also see beside the metrics: JSON values."""
+        return {}
 
 
 @dataclass(frozen=True)
@@ -82,7 +108,7 @@ class Task:
     source: str
     """The named data set that is used when none is given."""
     primary: str
-    """The metric that counts; lower is better."""
+    """The metric that counts."""
     settings: type
     """A dataclass: what --set can change besides `TrainSettings`, with its defaults."""
     prepare: Callable[..., Problem]
@@ -92,39 +118,17 @@ class Task:
     baselines: tuple[str, ...]
     training: TrainSettings = TrainSettings()
     """Where the task's defaults differ from `TrainSettings`."""
+    higher: bool = False
+    """Whether more of the primary metric is better."""
+    watch: str = ""
+    """The metric by which the best epoch is chosen, lower is better; the primary one where not said."""
     minutes: float | None = None
     """How long `train` takes where neither --minutes nor epochs is given; None: a plan in epochs."""
 
+    def best(self, scores: Mapping[str, Metrics]) -> str:
+        """The method with the best primary metric."""
+        return sorted(scores, key=lambda name: scores[name][self.primary], reverse=self.higher)[0]
 
-def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:
-    """Each dataclass value with some fields replaced by key=value pairs; each key belongs to one. Raises `UserError`."""
-    known = {field.name: type(value) for value in defaults for field in dataclasses.fields(value)}
-    for key in pairs:
-        if key not in known:
-            raise UserError(f"--set {key}: no such setting; there are {', '.join(sorted(known))}")
-    result = []
-    for default in defaults:
-        kind = type(default)
-        hints = get_type_hints(kind)
-        values = {key: _convert(key, text, hints[key]) for key, text in pairs.items() if known[key] is kind}
-        try:
-            result.append(dataclasses.replace(default, **values))
-        except ValueError as error:
-            raise UserError(f"--set {error}") from None
-    return result
-
-
-def _convert(key: str, text: str, hint: Any) -> Any:
-    options = getattr(hint, "__args__", (hint,))
-    if type(None) in options and text.lower() in ("none", ""):
-        return None
-    for kind in (int, float):
-        if kind in options:
-            try:
-                return kind(text)
-            except ValueError:
-                continue
-    if str in options:
-        return text
-    expected = " or ".join(o.__name__ for o in options if o is not type(None))
-    raise UserError(f"--set {key}={text}: expected {expected}")
+    def skill(self, ours: float, simple: float) -> float:
+        """Relative improvement of the primary metric over a simple method's."""
+        return ours / simple - 1 if self.higher else 1 - ours / simple

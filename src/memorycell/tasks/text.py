@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,11 +17,11 @@ from torch.nn import functional as F
 from memorycell.baselines.ngram import KneserNey
 from memorycell.data.batches import Batch, lanes
 from memorycell.data.sources import locate
-from memorycell.data.text import UNITS, TextCodec, fit, read_text
+from memorycell.data.text import UNITS, TextCodec, fingerprint, fit, read_text
 from memorycell.errors import DataError, ModelFileError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageConfig, LanguageModel
-from memorycell.tasks.task import Metrics, Task, TrainSettings
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
 
 SPLITS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.85, 0.05
@@ -95,7 +94,7 @@ class TextSettings:
         )
 
 
-class TextProblem:
+class TextProblem(Problem):
     """Texts, each cut into train, valid and test by place, as tokens."""
 
     def __init__(self, name: str, texts: dict[str, list[str]], codec: TextCodec, settings: TextSettings) -> None:
@@ -148,7 +147,7 @@ class TextProblem:
         return found
 
     def measure(self, nats: np.ndarray, split: str) -> Metrics:
-        """nats (a token), perplexity, bits_per_character, from the nats of every token of a split after the first."""
+        """Nats (a token), perplexity, bits_per_character, from the nats of every token of a split after the first."""
         characters = sum(len(text) for text in self.texts[split])
         mean = float(nats.mean())
         return {
@@ -160,6 +159,10 @@ class TextProblem:
     def sample(self, steps: int) -> np.ndarray:
         """Tokens [T, 1] from where the test part begins."""
         return self.tokens["test"][:steps, None].astype(np.float32)
+
+    def reading(self) -> str:
+        """See `Problem`."""
+        return self.texts["test"][0][:3000]
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The n-gram model's metrics on a split."""
@@ -177,10 +180,6 @@ class TextProblem:
             "settings": dataclasses.asdict(self.settings),
             "unit": f"nats a {self.settings.unit}",
         }
-
-    def arrays(self) -> dict[str, Tensor]:
-        """Nothing: the n-gram model is counted again when it is needed."""
-        return {}
 
 
 def prepare(data: str | None, settings: TextSettings) -> TextProblem:
@@ -205,7 +204,9 @@ def reopen(data: str | None, file: ModelFile) -> TextProblem:
         settings = TextSettings(**file.info["settings"])
         trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"the model file's description of its training is not whole ({error!r}); train it anew") from None
+        raise ModelFileError(
+            f"the model file's description of its training is not whole ({error!r}); train it anew"
+        ) from None
     assert isinstance(file.codec, TextCodec)
     texts, where = read(data or trained, settings)
     parts = cut(texts)
@@ -248,14 +249,6 @@ def sequence(codec: TextCodec, texts: list[str]) -> np.ndarray:
     return np.concatenate([[1], *(np.array([*codec.encode(text), 1], np.int64) for text in texts)])
 
 
-def fingerprint(texts: list[str]) -> str:
-    """16 hexadecimal digits that name the texts."""
-    digest = hashlib.sha256()
-    for text in texts:
-        digest.update(text.encode(errors="surrogatepass"))
-    return digest.hexdigest()[:16]
-
-
 def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 32, decay: float = 0.002) -> float:
     """Mean nats a token of a model that learns as it reads: after each piece a step down its gradient, and a pull back
     towards where the weights began. Krause et al. (2018), arXiv:1709.07432, with plain gradient steps.
@@ -276,7 +269,7 @@ def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 3
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             with torch.no_grad():
                 for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
-                    parameter -= lr * gradient - decay * (began[name] - parameter)
+                    parameter.add_(decay * (began[name] - parameter) - lr * gradient)
     finally:
         model.load_state_dict(began)
     return total / (len(tokens) - 1)

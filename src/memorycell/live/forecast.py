@@ -1,18 +1,19 @@
-"""A model file running live: what a person has goes in, what a person wants comes out.
-
-Nothing of training is needed: the file holds the model and the codec.
-"""
+"""A forecaster running live: rows of readings in, the distribution of what follows out."""
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell import modelfile
 from memorycell.data.series import LiveSeries, Series, SeriesCodec
+from memorycell.data.sources import locate
+from memorycell.data.tables import read_table
 from memorycell.errors import DataError, StateError
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval
@@ -35,6 +36,8 @@ class LiveForecaster:
         self.codec: SeriesCodec = file.codec
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
+        self.header: list[str] | None = None
+        """The columns of the CSV lines, once their header has come."""
         self.quantiles = np.zeros(0)
         """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
 
@@ -59,6 +62,28 @@ class LiveForecaster:
         self._last[name] = forecast_record(self.codec, name, series.memory["time"], self.quantiles)
         return self._last[name]
 
+    def line(self, text: str, number: int) -> dict[str, Any] | None:
+        """A row as a line of JSON, or of CSV under a header line that came before: its forecast; None for the header."""
+        row = self._parsed(text, number)
+        return None if row is None else self.step(row, f"stdin, line {number}")
+
+    def _parsed(self, text: str, number: int) -> dict[str, Any] | None:
+        if text.lstrip().startswith("{"):
+            try:
+                return dict(json.loads(text))
+            except ValueError:
+                raise DataError(f"stdin, line {number}: is not JSON") from None
+        cells = next(csv.reader([text]))
+        if set(self.codec.columns) <= {cell.strip() for cell in cells}:
+            self.header = [cell.strip() for cell in cells]
+            return None
+        if self.header is None:
+            columns = ", ".join(self.codec.columns)
+            raise DataError(f"stdin: a header line with the columns {columns} must come first (or JSON lines)")
+        if len(cells) != len(self.header):
+            raise DataError(f"stdin, line {number}: {len(cells)} values, but the header has {len(self.header)} columns")
+        return dict(zip(self.header, cells, strict=True))
+
     def save(self, path: str | Path, **extra: Any) -> None:
         """All series' states and clocks in one file, for this model only."""
         names = list(self._series)
@@ -68,7 +93,7 @@ class LiveForecaster:
         state.save(
             path,
             fingerprint=self._blank.fingerprint,
-            extra={"names": names, "memory": memory, "last": last, **extra},
+            extra={"names": names, "memory": memory, "last": last, "header": self.header, **extra},
         )
 
     def load(self, path: str | Path) -> dict[str, Any]:
@@ -85,6 +110,8 @@ class LiveForecaster:
         except (KeyError, TypeError, ValueError, IndexError, StateError):
             raise StateError(f"{path}: not the state of a live forecaster; start without it") from None
         self._series, self._last = loaded, last
+        header = extra.get("header")
+        self.header = [str(name) for name in header] if isinstance(header, list) else None
         return extra
 
     def _name(self, row: Mapping[str, Any], where: str) -> str:
@@ -95,7 +122,20 @@ class LiveForecaster:
         return str(row[self.codec.group])
 
 
-def predict(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[dict[str, Any]], Series]:
+@dataclass(frozen=True)
+class Options:
+    """What --set can say about a forecast: nothing."""
+
+
+def predict(file: ModelFile, source: str | None, how: Options) -> dict[str, Any]:
+    """`{"forecasts": […]}`, one from the end of each series of a table, given as a file or a named set."""
+    if source is None:
+        raise DataError("predict: a forecast needs a table that ends where it begins")
+    path, _ = locate(source)
+    return {"data": source, "forecasts": forecasts(file, read_table(path), source)[0]}
+
+
+def forecasts(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[dict[str, Any]], Series]:
     """The forecast from the end of each series of a table, and the series as they were read.
 
     Raises `DataError` for a table that does not fit the model.
@@ -123,16 +163,28 @@ def forecast_record(codec: SeriesCodec, group: str, now: int, values: np.ndarray
     return record
 
 
-def stream(x: Any, precision: str = "float32", *, history: int = 16) -> Stream | LiveForecaster:
-    """Run something live: a layer of ours or torch's, a `Model`, a model file or its path.
+def show(record: dict[str, Any]) -> str:
+    """The record for people: a table a series."""
+    from rich.console import Console
+    from rich.table import Table
 
-    A layer or a model takes arrays or tensors (`Stream`); a model file takes what a person has, a row of readings.
+    console = Console()
+    with console.capture() as captured:
+        for one in record["forecasts"]:
+            group = next(iter(one)) if next(iter(one)) != "time" else None
+            of = f" of {one[group]}" if group else ""
+            table = Table(title=f"forecast{of} from {one['time']}", title_justify="left")
+            table.add_column("time")
+            for target in one["forecast"]:
+                table.add_column(f"{target}, median", justify="right")
+                table.add_column("80% interval", justify="right")
+            for k, moment in enumerate(one["ahead"]):
+                cells = []
+                for values in one["forecast"].values():
+                    cells += [f"{values['median'][k]:.5g}", f"{values['low80'][k]:.5g} … {values['high80'][k]:.5g}"]
+                table.add_row(str(moment), *cells)
+            console.print(table)
+    return captured.get().rstrip("\n")
 
-    precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
-    history     steps that `Stream.rewind` can take back
-    """
-    if isinstance(x, (str, Path)):
-        x = modelfile.load(x)
-    if isinstance(x, ModelFile):
-        return LiveForecaster(x, precision)
-    return Stream(x, precision, history=history)
+
+Live = LiveForecaster

@@ -1,0 +1,38 @@
+"""What `predict --out` writes: a picture of the answer, or its table."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from memorycell.errors import UserError
+from memorycell.modelfile import ModelFile
+
+
+def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str:
+    """The text of a file with that ending. Raises `UserError` for one that the task does not have."""
+    if task == "forecast" and ending == ".csv":
+        return forecast_csv(record["forecasts"], file.codec.group)
+    if ending not in (".html", ".htm"):
+        raise UserError(f"--out: a {task} can be written as .html" + (" or .csv" if task == "forecast" else ""))
+    if task == "forecast":
+        from memorycell.inspection.forecast import forecast_page
+
+        return forecast_page(file, record)
+    from memorycell.inspection import language
+
+    return language.page_of(task, record)
+
+
+def forecast_csv(records: list[dict[str, Any]], group: str | None) -> str:
+    """The same as CSV, a line a time and target."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*([group] if group else []), "time", "target", "median", "low80", "high80"])
+    for record in records:
+        for target, values in record["forecast"].items():
+            for k, moment in enumerate(record["ahead"]):
+                own = [record[group]] if group else []
+                writer.writerow([*own, moment, target, *(values[q][k] for q in ("median", "low80", "high80"))])
+    return text.getvalue()

@@ -1,0 +1,291 @@
+"""A language model at work: it writes on, completes words, and says how likely a text is."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from memorycell.data.text import TextCodec, normalise
+from memorycell.errors import DataError, StateError, UserError
+from memorycell.modelfile import ModelFile
+from memorycell.models.language import LanguageModel
+from memorycell.search import sample
+from memorycell.streams import Stream
+
+WIDTH, LONGEST_WORD = 24, 24
+"""Beams, and tokens a word may have, in the search for the next words."""
+
+
+@dataclass(frozen=True)
+class Writing:
+    """What --set can say about writing on.
+
+    length        tokens to write at most; stop: a text at which it ends, left out
+    temperature, top_k, top_p   see `search.sample`
+    seed          the same seed writes the same text
+    top           how many of the likeliest next words are told
+    """
+
+    length: int = 300
+    temperature: float = 0.8
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+    stop: str | None = None
+    top: int = 10
+
+    def __post_init__(self) -> None:
+        if self.length < 0 or self.top < 0 or self.top_k < 0:
+            raise ValueError("length, top, top_k: expected 0 or more")
+        if not (self.temperature >= 0 and 0 < self.top_p <= 1):
+            raise ValueError("temperature: expected 0 or more; top_p: above 0, at most 1")
+
+
+class LiveText:
+    """Text goes in as it is typed; what may follow can be asked at any time.
+
+    A word that is not finished is kept aside (`pending`) until it is, so that pieces give the tokens of the whole text.
+    """
+
+    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
+        self.codec: TextCodec = file.codec
+        self._stream = Stream(file.model, precision, history=0)
+        self.pending = ""
+        self._before = "\n"  # the character before `pending`
+        self._word = ""  # of the unit char: the letters of the word that is being written, already read
+        self._log_p = self._stream.step([1.0])  # every text begins after END
+        self.nats: list[float] = []
+        """Of every token read since the last `line`, how unlikely it was."""
+
+    # ---- reading ----------------------------------------------------------------------------------------------------
+
+    def feed(self, text: str) -> None:
+        """Read on."""
+        text = normalise(text)
+        text = self.pending + (text.lower() if self.codec.lower else text)
+        spans = self._spans(text)
+        if self.codec.unit == "char":
+            self.pending = ""
+        else:  # the last span may go on
+            self.pending = "" if not spans or spans[-1] == "\n" else spans.pop()
+            if not self.pending and text[-1:].isspace() and text[-1:] != "\n":
+                self.pending = " "
+        for span in spans:
+            self._read(self.codec.encode_span(span))
+            self._before = span[-1]
+        if self.codec.unit == "char":
+            for character in "".join(spans):
+                self._word = self._word + character if _of_word(character) else ""
+
+    def close(self) -> None:
+        """Read what is pending as a finished word."""
+        if self.pending.strip():
+            self._read(self.codec.encode_span(self.pending))
+            self._before = self.pending[-1]
+        self.pending = ""
+
+    def line(self, text: str, number: int) -> dict[str, Any]:
+        """What is typed next, with a blank after it; an empty line ends a line; in quotes it is read as it is, as JSON.
+
+        Gives the next words with their probabilities, and the nats of what was read.
+        """
+        text = text.rstrip("\n")
+        if text.startswith('"'):
+            try:
+                typed = str(json.loads(text))
+            except ValueError:
+                raise DataError(
+                    f"stdin, line {number}: is not a JSON string; leave the quotes away, or close them"
+                ) from None
+        else:
+            typed = text + " " if text else "\n"
+        self.nats = []
+        self.feed(typed)
+        return {"read": typed, "nats": [round(v, 4) for v in self.nats], "next": self.next_words(5)}
+
+    def _spans(self, text: str) -> list[str]:
+        spans = self.codec.split(text)
+        begins_inside = spans and self._before != "\n" and text[:1] != " " and self.codec.unit != "char"
+        if begins_inside and spans[0].startswith(" "):  # `split` takes the start of its text for the start of a line
+            spans[0] = spans[0][1:]
+        return spans
+
+    def _read(self, tokens: list[int]) -> None:
+        for token in tokens:
+            self.nats.append(-float(self._log_p[token]))
+            self._log_p = self._stream.step([float(token)])
+
+    # ---- writing ----------------------------------------------------------------------------------------------------
+
+    def write(self, how: Writing) -> Iterator[str]:
+        """The text that follows, token by token; what is written is read too."""
+        self.close()
+        rng = np.random.default_rng(how.seed)
+        written = ""
+        told = 0
+        for _ in range(how.length):
+            token = sample(
+                self._allowed(self._log_p), rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p
+            )
+            if token == 1:
+                break
+            self._read([token])
+            surface = self.codec.surfaces[token]
+            if self.codec.unit != "char" and self._before == "\n":
+                surface = surface.removeprefix(" ")
+            self._before = self.codec.surfaces[token][-1]
+            written += surface
+            if how.stop and how.stop in written:
+                yield written[told : written.index(how.stop)]
+                return
+            safe = len(written) - (len(how.stop) - 1 if how.stop else 0)  # the stop may have begun
+            if safe > told:
+                yield written[told:safe]
+                told = safe
+        yield written[told:]
+
+    def _allowed(self, log_p: np.ndarray) -> np.ndarray:
+        log_p = log_p.copy()
+        log_p[0] = -np.inf
+        log_p[2 : self.codec.marks] = -np.inf
+        return log_p
+
+    @cached_property
+    def _inside(self) -> np.ndarray:
+        """[V] bool: tokens that only go on with a word."""
+        return np.array([k >= self.codec.marks and all(map(_of_word, s)) for k, s in enumerate(self.codec.surfaces)])
+
+    @cached_property
+    def _blank(self) -> np.ndarray:
+        """[V] bool: tokens that are blank."""
+        return np.array([k >= self.codec.marks and s.isspace() for k, s in enumerate(self.codec.surfaces)])
+
+    def next_words(self, top: int) -> list[dict[str, Any]]:
+        """The likeliest words that come next, or that finish the word being written, with their probabilities.
+
+        A beam search over tokens until a word ends; probabilities are of the word given all before it, and a little too
+        small where the search left something out.
+        """
+        stepper, width = self._stream.stepper, self._stream.stepper.layout.width
+        state = self._stream._ring[self._stream._row]
+        found: dict[str, float] = {}
+        beams: list[tuple[float, str, np.ndarray, np.ndarray]] = [(0.0, "", state, self._allowed(self._log_p))]
+        for _ in range(LONGEST_WORD):
+            candidates: list[tuple[float, str, int, int]] = []
+            for k, (score, text, _, log_p) in enumerate(beams):
+                word = (self._word + text).strip()
+                going = self._inside if word else np.ones(len(log_p), bool)
+                if word and len(text) >= len(self.pending):
+                    ended = float(np.exp(log_p[~self._inside]).sum())
+                    found[word] = found.get(word, 0.0) + math.exp(score) * ended
+                    going = going & ~self._blank
+                for token in np.argsort(-np.where(going, log_p, -np.inf))[: 4 * WIDTH if text else len(log_p)]:
+                    surface = text + self.codec.surfaces[token]
+                    if token < self.codec.marks or not going[token] or not math.isfinite(log_p[token]):
+                        continue
+                    if not (surface.startswith(self.pending) or self.pending.startswith(surface)):
+                        continue
+                    whole = (self._word + surface).strip()
+                    if self.codec.unit == "word" and whole:
+                        found[whole] = found.get(whole, 0.0) + math.exp(score + float(log_p[token]))
+                        continue
+                    candidates.append((score + float(log_p[token]), surface, k, int(token)))
+            best = sorted(candidates, reverse=True)[:WIDTH]
+            known = sorted(found.values(), reverse=True)
+            if not best or (len(known) >= top and math.exp(best[0][0]) < known[top - 1]):
+                break
+            block = np.stack([beams[k][2] for _, _, k, _ in best]).reshape(len(best), width)
+            y = stepper.many(block, np.arange(len(best)), np.array([[t] for *_, t in best], np.float32))
+            beams = [(s, text, block[n], self._allowed(y[n])) for n, (s, text, _, _) in enumerate(best)]
+        ranked = sorted(found.items(), key=lambda item: -item[1])[:top]
+        total = sum(found.values()) if self.pending.strip() else 1.0  # given that the word begins as it was typed
+        return [{"word": word, "p": float(f"{p / max(total, 1e-300):.4g}")} for word, p in ranked]
+
+    # ---- keeping ----------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | Path) -> None:
+        """See `Live`."""
+        extra = {"pending": self.pending, "before": self._before, "word": self._word, "log_p": self._log_p.tolist()}
+        self._stream.save(path, **extra)
+
+    def load(self, path: str | Path) -> None:
+        """See `Live`."""
+        extra = self._stream.load(path)
+        try:
+            log_p = np.array(extra["log_p"], np.float32)
+            if log_p.shape != self._log_p.shape:
+                raise ValueError("another vocabulary")
+            self.pending, self._before, self._word = (str(extra[name]) for name in ("pending", "before", "word"))
+            self._log_p = log_p
+        except (KeyError, TypeError, ValueError):
+            raise StateError(f"{path}: not the state of a text; start without it") from None
+
+
+def score(file: ModelFile, text: str) -> dict[str, Any]:
+    """How likely a text is: nats and perplexity a token, bits a character, and every token with its nats.
+
+    Raises `DataError` for an empty text.
+    """
+    codec: TextCodec = file.codec
+    tokens = [1, *codec.encode(text)]
+    if len(tokens) == 1:
+        raise DataError("predict: no text to score")
+    sequence = torch.tensor(tokens)[None]
+    nats = file.model.nats(sequence[:, :-1], sequence[:, 1:])[0].double().numpy()
+    told = [{"token": codec.surfaces[t], "nats": round(float(n), 4)} for t, n in zip(tokens[1:], nats, strict=True)]
+    return {
+        "nats": float(nats.mean()),
+        "perplexity": math.exp(min(float(nats.mean()), 700.0)),
+        "bits_per_character": float(nats.sum()) / math.log(2) / len(normalise(text)),
+        "unknown": tokens[1:].count(0),
+        "tokens": told,
+    }
+
+
+def predict(file: ModelFile, source: str | None, how: Writing) -> dict[str, Any]:
+    """A text written on, with the next words and how likely the text is: `{"text", "continuation", "next", "score"}`."""
+    if not isinstance(file.model, LanguageModel):
+        raise UserError("predict: not a language model")
+    live = LiveText(file)
+    text = normalise(source or "")
+    live.feed(text)
+    following = live.next_words(how.top)
+    return {
+        "text": text,
+        "continuation": "".join(live.write(how)),
+        "next": following,
+        "score": score(file, text) if text else None,
+    }
+
+
+def show(record: dict[str, Any]) -> str:
+    """The record for people."""
+    lines = [record["text"] + record["continuation"], ""]
+    if record["next"]:
+        lines.append("next: " + "  ".join(f"{w['word']} {w['p']:.1%}" for w in record["next"]))
+    if record["score"]:
+        lines.append("what was given: {nats:.3f} nats a token, perplexity {perplexity:.3g}, {bits_per_character:.3f} bits a "
+                     "character".format(**record["score"]))  # fmt: skip
+    return "\n".join(lines)
+
+
+def _of_word(character: str) -> bool:
+    return character.isalnum() or character in "'’-" or (not character.isascii() and not character.isspace() and
+                                                         character.isprintable() and not _sign(character))  # fmt: skip
+
+
+def _sign(character: str) -> bool:
+    import unicodedata
+
+    return unicodedata.category(character[0])[0] in "PSZC"
+
+
+Options, Live = Writing, LiveText

@@ -1,0 +1,137 @@
+"""From distributions to sequences: sampling one token, and beam search over whole translations."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from memorycell.models.translator import Translator
+
+BEGIN_END = 1
+"""The token before the first and after the last; `data.text.END`."""
+
+
+def sample(
+    log_p: np.ndarray, rng: np.random.Generator, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+) -> int:
+    """One token from log-probabilities [V].
+
+    temperature   divides them: below 1 the likely ones get likelier; 0 takes the likeliest
+    top_k         only so many of the likeliest; 0: all
+    top_p         only the likeliest that together have at least this probability (Holtzman et al. 2020, arXiv:1904.09751)
+    """
+    if temperature == 0:
+        return int(log_p.argmax())
+    scaled = log_p.astype(np.float64) / temperature
+    order = np.argsort(-scaled, kind="stable")
+    p = np.exp(scaled[order] - scaled[order[0]])
+    p /= p.sum()
+    keep = len(p) if not top_k else min(top_k, len(p))
+    if top_p < 1:
+        keep = min(keep, int(np.searchsorted(p.cumsum(), top_p)) + 1)
+    p = p[:keep] / p[:keep].sum()
+    return int(order[rng.choice(keep, p=p)])
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """A finished translation.
+
+    tokens      [T], without the one that ends it
+    score       log-probability over length^alpha (Wu et al. 2016, arXiv:1609.08144, their equation 14, simplified)
+    log_p       mean log-probability of a token
+    attention   [T, S]: what each looked at
+    """
+
+    tokens: np.ndarray
+    score: float
+    log_p: float
+    attention: np.ndarray
+
+
+@torch.inference_mode()
+def beam_search(
+    model: Translator, source: Tensor, lengths: Tensor, *, width: int = 5, alpha: float = 1.0,
+    once: tuple[int, ...] = (), owed: Tensor | None = None, longest: float = 2.0,
+) -> list[Hypothesis]:  # fmt: skip
+    """The best translation of every source [B, S] int64 with lengths [B].
+
+    once      tokens that must be in a translation exactly as often as `owed` [B, len(once)] says: what is held as it is
+    longest   a translation may be this many times as long as its source, and 8 tokens more
+    """
+    model.eval()
+    batch, steps = len(source), int(longest * int(lengths.max())) + 8
+    read, state = model.read(source, lengths)
+    rows = torch.arange(batch).repeat_interleave(width)
+    read, state = read.select(rows), state.select(rows)
+    held = torch.tensor(once, dtype=torch.int64)
+    owed = torch.zeros(batch, len(once), dtype=torch.int64) if owed is None else owed
+    owed = owed[rows].view(batch, width, len(once))
+    scores = torch.full((batch, width), -torch.inf)
+    scores[:, 0] = 0.0
+    tokens = torch.full((batch * width,), BEGIN_END)
+    limit = longest * lengths + 8
+    trail: list[
+        tuple[Tensor, Tensor, Tensor]
+    ] = []  # of every step: tokens, whose successors they are, what they looked at
+    finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(batch)]  # (score, log_p, step, hypothesis)
+    for step in range(steps):
+        out, state, attention = model.write(tokens[:, None], read, state)
+        log_p = out[:, 0].float().log_softmax(-1).view(batch, width, -1)
+        log_p[..., 0] -= 3.0  # an unknown word only where nothing else will do
+        if once:
+            log_p = _only_owed(log_p, owed, held, (step >= limit)[:, None].expand(batch, width))
+        vocabulary = log_p.shape[-1]
+        best, place = (scores[..., None] + log_p).flatten(1).topk(2 * width, dim=1)
+        parent, token = place // vocabulary, place % vocabulary
+        ends = (token == BEGIN_END) & best.isfinite()
+        for row, column in ends.nonzero().tolist():
+            if column < width:  # of the second half, those that go on are wanted, not those that end
+                total = float(best[row, column])
+                mean = total / (step + 1)
+                finished[row].append((total / (step + 1) ** alpha, mean, step, int(parent[row, column])))
+        # The best that go on; `ends` are put behind all others.
+        going = torch.where(ends, -torch.inf, best).topk(width, dim=1)
+        parent, token, scores = parent.gather(1, going.indices), token.gather(1, going.indices), going.values
+        trail.append((token, parent, attention[:, 0].view(batch, width, -1)))
+        done = [len(f) >= width or (len(f) > 0 and step >= limit[k]) for k, f in enumerate(finished)]
+        if all(done):
+            break
+        where = (parent + torch.arange(batch)[:, None] * width).flatten()
+        state, tokens = state.select(where), token.flatten()
+        owed = owed.view(batch * width, -1)[where].view(batch, width, -1)
+        owed = owed - (token[..., None] == held).long()
+    return [_traced(trail, finished[row], row, float(scores[row, 0]), int(lengths[row])) for row in range(batch)]
+
+
+def _only_owed(log_p: Tensor, owed: Tensor, held: Tensor, must: Tensor) -> Tensor:
+    """Forbid what is not owed, the end while something is, and, where it `must` [B, K], everything else."""
+    own = log_p[..., held].masked_fill(owed <= 0, -torch.inf)
+    some = (owed > 0).any(-1)
+    log_p = log_p.masked_fill((must & some)[..., None], -torch.inf)
+    log_p[..., held] = torch.where((must & some)[..., None] & own.isfinite(), own.clamp(min=-20.0), own)
+    log_p[..., BEGIN_END] = log_p[..., BEGIN_END].masked_fill(some, -torch.inf)
+    return log_p
+
+
+def _traced(
+    trail: list[tuple[Tensor, Tensor, Tensor]], finished: list[tuple[float, float, int, int]], row: int, going: float,
+    length: int,
+) -> Hypothesis:  # fmt: skip
+    """The best that ended, walked back to its beginning; the best that did not where none did."""
+    if finished:
+        score, mean, step, at = max(finished)
+    else:
+        step, at = len(trail), 0
+        score = mean = going / max(step, 1)
+    tokens, attention = [], []
+    for t in range(step - 1, -1, -1):
+        token, parent, weights = trail[t]
+        tokens.append(int(token[row, at]))
+        at = int(parent[row, at])
+        attention.append(weights[row, at, :length].numpy())
+    empty = np.zeros((0, length), np.float32)
+    return Hypothesis(np.array(tokens[::-1], np.int64), score, mean, np.array(attention[::-1]) if attention else empty)

@@ -1,0 +1,43 @@
+"""Settings: dataclasses whose fields a person changes with --set key=value."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, get_type_hints
+
+from memorycell.errors import UserError
+
+
+def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:
+    """Each dataclass value with some fields replaced by key=value pairs; each key belongs to one. Raises `UserError`."""
+    known = {field.name: type(value) for value in defaults for field in dataclasses.fields(value)}
+    for key in pairs:
+        if key not in known:
+            raise UserError(f"--set {key}: no such setting; there are {', '.join(sorted(known))}")
+    result = []
+    for default in defaults:
+        kind = type(default)
+        hints = get_type_hints(kind)
+        values = {key: _convert(key, text, hints[key]) for key, text in pairs.items() if known[key] is kind}
+        try:
+            result.append(dataclasses.replace(default, **values))
+        except ValueError as error:
+            raise UserError(f"--set {error}") from None
+    return result
+
+
+def _convert(key: str, text: str, hint: Any) -> Any:
+    options = getattr(hint, "__args__", (hint,))
+    if type(None) in options and text.lower() in ("none", ""):
+        return None
+    for kind in (int, float):
+        if kind in options:
+            try:
+                return kind(text)
+            except ValueError:
+                continue
+    if str in options:
+        return text
+    expected = " or ".join(o.__name__ for o in options if o is not type(None))
+    raise UserError(f"--set {key}={text}: expected {expected}")

@@ -106,3 +106,16 @@ def _lookup(sorted_keys: np.ndarray, keys: np.ndarray) -> np.ndarray:
         return np.full(len(keys), -1)
     place = np.minimum(np.searchsorted(sorted_keys, keys), len(sorted_keys) - 1)
     return np.where(sorted_keys[place] == keys, place, -1)
+
+
+def best_order(train: np.ndarray, valid: np.ndarray, vocabulary: int) -> KneserNey:
+    """The model with the order, 2 to 8, that makes the validation tokens likeliest."""
+    best: tuple[float, KneserNey] | None = None
+    for order in range(2, 9):
+        made = KneserNey(train, vocabulary, order)
+        nats = float(-np.log(made.probabilities(valid)[1:]).mean())
+        if best is not None and nats > best[0]:
+            break
+        best = nats, made
+    assert best is not None
+    return best[1]

@@ -1,9 +1,10 @@
 """One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
 
+from memorycell.tasks.chat import CHAT
 from memorycell.tasks.forecast import FORECAST
 from memorycell.tasks.sentiment import SENTIMENT
 from memorycell.tasks.task import Task
 from memorycell.tasks.text import TEXT
 from memorycell.tasks.translation import TRANSLATION
 
-TASKS: dict[str, Task] = {task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION)}
+TASKS: dict[str, Task] = {task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT)}

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.baselines.ngram import KneserNey
+from memorycell.baselines.ngram import KneserNey, best_order
 from memorycell.data.batches import Batch, lanes
 from memorycell.data.sources import locate
 from memorycell.data.text import UNITS, TextCodec, fingerprint, fit, read_text
@@ -108,15 +108,7 @@ class TextProblem(Problem):
         """The n-gram model, its order chosen on the validation part; None where the training text is not here."""
         if "train" not in self.tokens:
             return None
-        train, valid = self.tokens["train"], self.tokens["valid"]
-        best = None
-        for order in range(2, 9):
-            made = KneserNey(train, len(self.codec), order)
-            nats = float(-np.log(made.probabilities(valid)[1:]).mean())
-            if best is not None and nats > best[0]:
-                break
-            best = (nats, made)
-        return best[1] if best else None
+        return best_order(self.tokens["train"], self.tokens["valid"], len(self.codec))
 
     # ---- what training asks for -------------------------------------------------------------------------------------
 

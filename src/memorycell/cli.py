@@ -454,10 +454,7 @@ def _say(line: str) -> None:
 
 
 def _check_engine(model: Any, precision: str) -> None:
-    from memorycell.ops.step import obstacle
-    from memorycell.stepping import layers
-
-    reason = obstacle(model.model.config.cell, layers(model.model.recurrent))
+    reason = model.model.obstacle()
     if reason:
         raise UserError(f"--precision {precision}: {reason}")
 

@@ -20,6 +20,8 @@ from torch import nn
 from memorycell import modelfile
 from memorycell.errors import UserError
 from memorycell.modelfile import ModelFile
+from memorycell.models.forecaster import Forecaster
+from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
 from memorycell.nn.recurrent import Recurrent, adopt
 from memorycell.ops import native
@@ -96,7 +98,7 @@ def prove(
     proof = Proof()
     stream = Stream(module)
     if inputs is None:
-        inputs = np.random.default_rng(0).normal(size=(STEPS, stream.stepper.input_size))
+        inputs = _noise(module, np.random.default_rng(0), (STEPS, stream.stepper.input_size))
     inputs = np.ascontiguousarray(inputs, np.float32)
     whole = _whole(module, inputs, "reference")
 
@@ -156,9 +158,17 @@ def _whole(module: nn.Module, inputs: np.ndarray, backend: str) -> np.ndarray:
 
 
 def _no_engine(module: nn.Module) -> str | None:
-    recurrent = module.recurrent if isinstance(module, Model) else module
-    assert isinstance(recurrent, Recurrent)
-    return native.missing or obstacle(recurrent.cell, layers(recurrent))
+    if isinstance(module, Model):
+        return native.missing or module.obstacle()
+    assert isinstance(module, Recurrent)
+    return native.missing or obstacle(module.cell, layers(module))
+
+
+def _noise(module: nn.Module, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Inputs like those it reads: [..., I] float32, or [..., 1] token numbers."""
+    vocabulary = getattr(getattr(module, "config", None), "vocabulary", 0)
+    drawn = rng.integers(0, vocabulary, size=shape) if vocabulary else rng.normal(size=shape)
+    return drawn.astype(np.float32)
 
 
 def _steps(module: nn.Module, inputs: np.ndarray, precision: str) -> np.ndarray:
@@ -178,7 +188,7 @@ def _other_ways(module: nn.Module, inputs: np.ndarray, precision: str) -> Iterat
     for row in inputs:
         company = rng.permutation(slots[1:])[: rng.integers(0, 9)]
         among = rng.permutation(np.append(company, slots[0]))
-        x = rng.normal(size=(len(among), len(row))).astype(np.float32)
+        x = _noise(module, rng, (len(among), len(row)))
         x[among == slots[0]] = row
         rows.append(pool.step(among, x)[among == slots[0]][0])
     yield "among others in a pool", np.stack(rows)
@@ -195,7 +205,7 @@ def _other_ways(module: nn.Module, inputs: np.ndarray, precision: str) -> Iterat
     stream.reset()
     rows = []
     for row in inputs:  # every step taken twice, the first time with another input
-        stream.step(-row)
+        stream.step(_noise(module, rng, row.shape))
         stream.rewind()
         rows.append(stream.fork().step(row))
         stream.step(row)
@@ -214,13 +224,16 @@ def _onnx(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | s
         from memorycell.exchange import onnx_export
     except ModuleNotFoundError as error:
         return f"needs {error.name}: pip install 'memorycell[onnx]'"
+    if not isinstance(module, (Recurrent, *onnx_export.MODELS)):
+        return f"not for a {type(module).__name__} yet"
     model = onnx_export.export(module).SerializeToString()
+    tokens = isinstance(module, LanguageModel)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
     state: State = module.initial_state()  # type: ignore[operator]
     kept = {name: value.numpy() for name, value in state.asdict().items() if value.shape[0]}
     parts = []
     for part in np.array_split(inputs, 7):  # with the state handed on
-        y, *after = session.run(None, {"x": part[None], **kept})
+        y, *after = session.run(None, {"x": part[None, :, 0].astype(np.int64) if tokens else part[None], **kept})
         kept = dict(zip(kept, after, strict=True))
         parts.append(y[0])
     return np.concatenate(parts), _steps(module, inputs, precision), TOLERANCE["float32"]
@@ -232,6 +245,8 @@ def _c(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | str 
 
     if precision not in c_export.PRECISIONS:
         return None
+    if not isinstance(module, (Recurrent, Forecaster)):
+        return f"not for a {type(module).__name__}: it runs on layers and forecasters"
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return "needs a C compiler: cc, gcc or clang"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from memorycell.data.tables import read_table
 from memorycell.data.text import TextCodec, normalise
@@ -21,8 +21,16 @@ TEXT_COLUMNS = ("text", "sentence", "review", "comment", "message", "content", "
 LONGEST = 2000
 """Characters of a text that are read; of longer ones the end is left out, and said."""
 
-Examples = list[tuple[str, str]]
-"""(text, label)"""
+
+class Example(NamedTuple):
+    """A text and its label; `sure` is the label's share where a text is of several (the others share the rest)."""
+
+    text: str
+    label: str
+    sure: float = 1.0
+
+
+Examples = list[Example]
 
 
 @dataclass(frozen=True)
@@ -69,16 +77,16 @@ def read_examples(
         known: set[str] = set()
         for split in reversed(SPLITS):  # what is to be tested on must not be learnt from, whatever the files hold
             parts[split], said, repeated = _read_file(files[split], text, label, trees, known, phrases=split == "train")
-            known |= {_same(one) for one, _ in parts[split]}
+            known |= {_same(example.text) for example in parts[split]}
             notes += said
             if repeated:
                 notes.append(f"{files[split].name}: {repeated:,} texts that also stand in a later part left out")
         return {split: parts[split] for split in SPLITS}, notes
     examples, notes, _ = _read_file(path, text, label, trees, set(), phrases=True)
     parts = {split: [] for split in SPLITS}
-    for one, name in examples:
-        digit = hashlib.sha256(_same(one).encode()).digest()[0] % 10
-        parts["test" if digit == 0 else "valid" if digit == 1 else "train"].append((one, name))
+    for example in examples:
+        digit = hashlib.sha256(_same(example.text).encode()).digest()[0] % 10
+        parts["test" if digit == 0 else "valid" if digit == 1 else "train"].append(example)
     return parts, notes
 
 
@@ -95,7 +103,7 @@ def _read_file(
         examples, repeated = read_trees(path, known, grain=trees, phrases=phrases)
         return examples, [], repeated
     rows, notes = read_rows(path, text, label)
-    fresh = [e for e in rows if _same(e[0]) not in known]
+    fresh = [example for example in rows if _same(example.text) not in known]
     return fresh, notes, len(rows) - len(fresh)
 
 
@@ -110,7 +118,7 @@ def read_rows(path: Path, text: str | None, label: str | None) -> tuple[Examples
             empty += 1
             continue
         long += len(str(one)) > LONGEST
-        examples.append((normalise(str(one))[:LONGEST], str(name).strip()))
+        examples.append(Example(normalise(str(one))[:LONGEST], str(name).strip()))
     notes = [f"{path.name}: text in {text!r}, label in {label!r}"]
     if empty:
         notes.append(f"{path.name}: {empty:,} rows without text or label left out")
@@ -139,8 +147,12 @@ def _columns(frame: Any, path: Path, text: str | None, label: str | None) -> tup
 
 # ---- the Stanford treebank ------------------------------------------------------------------------------------------
 
-BINARY = {"0": "negative", "1": "negative", "3": "positive", "4": "positive"}
-FIVE = {"0": "very negative", "1": "negative", "2": "neutral", "3": "positive", "4": "very positive"}
+BINARY = {"0": ("negative", 1.0), "1": ("negative", 0.75), "2": ("negative", 0.5), "3": ("positive", 0.75),
+          "4": ("positive", 1.0)}  # fmt: skip
+"""Grade -> label, and how sure: a neutral phrase speaks for both alike, which also has to be learnt."""
+FIVE = {
+    str(k): (name, 1.0) for k, name in enumerate(("very negative", "negative", "neutral", "positive", "very positive"))
+}
 _UNTREEBANK = (
     (re.compile(r"-LRB-\s?"), "("), (re.compile(r"\s?-RRB-"), ")"), (re.compile(r"``\s?|\s?''"), '"'),
     (re.compile(r"\s(n't|'s|'re|'ve|'ll|'d|'m)\b"), r"\1"), (re.compile(r"\s([.,;:!?%)])"), r"\1"),
@@ -152,7 +164,7 @@ def read_trees(path: Path, known: set[str], *, grain: str, phrases: bool) -> tup
     """The sentences of a file of trees, `(3 (2 It) (4 (2 's) (4 good)))` a line, or all their phrases, each once a line;
     and how many sentences were left out because they are `known`.
 
-    grain   "binary": neutral ones left out; "five": five classes
+    grain   "binary": neutral sentences left out, neutral phrases half of both; "five": five classes
     """
     names = BINARY if grain == "binary" else FIVE
     examples: Examples = []
@@ -168,7 +180,9 @@ def read_trees(path: Path, known: set[str], *, grain: str, phrases: bool) -> tup
             repeated += 1
             continue
         kept = dict(reversed(found)) if phrases else dict(found[-1:])  # a phrase of one word may stand there twice
-        examples += [(words, names[label]) for words, label in kept.items() if label in names]
+        examples += [
+            Example(words, *names[grade]) for words, grade in kept.items() if phrases or names[grade][1] != 0.5
+        ]
     return examples, repeated
 
 
@@ -205,9 +219,10 @@ def as_written(text: str) -> str:
     return text
 
 
-def counted(examples: Sequence[tuple[str, str]]) -> dict[str, int]:
+def counted(examples: Sequence[Example]) -> dict[str, int]:
     """Label -> how often, the most frequent first."""
     counts: dict[str, int] = {}
-    for _, label in examples:
-        counts[label] = counts.get(label, 0) + 1
+    for example in examples:
+        if example.sure > 0.5:
+            counts[example.label] = counts.get(example.label, 0) + 1
     return dict(sorted(counts.items(), key=lambda item: -item[1]))

@@ -31,6 +31,8 @@ def write(
     if to not in KINDS:
         raise UserError(f"--to {to}: expected {' or '.join(KINDS)}")
     codec = file.codec
+    if codec.kind not in (("series", "text") if to == "onnx" else ("series",)):
+        raise UserError(f"--to {to}: not for a model of the task {file.info.get('task')} yet")
     contents: dict[str, str | bytes]
     result: dict[str, Any] = {}
     if to == "onnx":
@@ -42,8 +44,7 @@ def write(
             from memorycell.exchange import onnx_export
         except ModuleNotFoundError as error:
             raise UserError(f"--to onnx needs {error.name}: pip install 'memorycell[onnx]'") from None
-        note = {"inputs": described(codec), "targets": codec.targets, "mean": codec.mean, "std": codec.std,
-                "fingerprint": fingerprint(file.model)}  # fmt: skip
+        note = {"fingerprint": fingerprint(file.model), **_note(codec)}
         contents = {f"{name}.onnx": onnx_export.export(file.model, note=note).SerializeToString()}
     else:
         from memorycell.exchange import c_export
@@ -66,6 +67,13 @@ def write(
     for filename, content in contents.items():
         write_atomically(folder / filename, content)
     return {"files": [str(folder / filename) for filename in contents], **result}
+
+
+def _note(codec: Any) -> dict[str, Any]:
+    """What a reader of the ONNX file must know about its inputs and outputs."""
+    if codec.kind == "text":
+        return {"unit": codec.unit, "tokens": codec.surfaces}
+    return {"inputs": described(codec), "targets": codec.targets, "mean": codec.mean, "std": codec.std}
 
 
 def described(codec: SeriesCodec) -> list[str]:

@@ -18,6 +18,7 @@ from torch.nn import functional as F
 from memorycell.cells import CELLS
 from memorycell.heads import Forecast
 from memorycell.models.forecaster import Forecaster
+from memorycell.models.language import LanguageModel
 from memorycell.nn.recurrent import Recurrent
 
 try:
@@ -67,31 +68,45 @@ class Graph:
         self.nodes.append(helper.make_node("Identity", [name], [to]))
 
 
-def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.ModelProto:
-    """A recurrent layer of ours or a `Forecaster` as an ONNX model, checked by onnx's checker.
+MODELS = (Forecaster, LanguageModel)
+"""The models that can be written."""
 
-    Inputs: x [B, T, I], and the state by name (h, c, window), each [R, B, S] as in `State`.
-    Outputs: y [B, T, H] of a layer (directions side by side), or quantiles [B, T, horizon, targets, K] in scaled units of
-    a model; and the state afterwards, named h_n, c_n, window_n. All float32. `note` goes into the metadata as JSON.
+
+def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.ModelProto:
+    """A recurrent layer of ours, a `Forecaster` or a `LanguageModel` as an ONNX model, checked by onnx's checker.
+
+    Inputs: x [B, T, I], or tokens x [B, T] int64, and the state by name (h, c, window), each [R, B, S] as in `State`.
+    Outputs: y [B, T, H] of a layer (directions side by side), quantiles [B, T, horizon, targets, K] in scaled units of a
+    forecaster, or log_p [B, T, V] of a language model; and the state afterwards, named h_n, c_n, window_n. All float32.
+    `note` goes into the metadata as JSON.
     """
     module.eval()
     graph = Graph()
-    recurrent = module.recurrent if isinstance(module, Forecaster) else module
+    recurrent = module.recurrent if isinstance(module, MODELS) else module
     if not isinstance(recurrent, Recurrent):
         raise TypeError(f"export: expected a recurrent layer or a model, got {type(module).__name__}")
     sizes = {name: (int(t.shape[0]), int(t.shape[2])) for name, t in module.initial_state().asdict().items()}  # type: ignore[operator]
     sizes = {name: size for name, size in sizes.items() if size[0]}  # a window of one step keeps nothing
-    hidden = _stack(graph, recurrent, "x")
-    shape: list[Any] = ["B", "T", recurrent.output_size * len(recurrent.directions)]
+    tokens = isinstance(module, LanguageModel)
+    x = graph.op("Gather", graph.constant(module.embedding.weight, "embedding"), "x") if tokens else "x"
+    hidden = _stack(graph, recurrent, x)
+    answer, shape = "y", ["B", "T", recurrent.output_size * len(recurrent.directions)]
     if isinstance(module, Forecaster):
         config = module.config
         _forecast(graph, module.head, hidden, config.window, config.input_size)
-        shape = ["B", "T", config.horizon, config.targets, config.quantiles]
+        answer, shape = "quantiles", ["B", "T", config.horizon, config.targets, config.quantiles]
+    elif isinstance(module, LanguageModel):
+        _next_step(graph, module, hidden)
+        answer, shape = "log_p", ["B", "T", module.config.vocabulary]
     else:
         graph.rename(hidden, "y")
     info = helper.make_tensor_value_info
-    inputs = [info("x", TensorProto.FLOAT, ["B", "T", recurrent.input_size])]
-    outputs = [info("quantiles" if isinstance(module, Forecaster) else "y", TensorProto.FLOAT, shape)]
+    inputs = [
+        info("x", TensorProto.INT64, ["B", "T"])
+        if tokens
+        else info("x", TensorProto.FLOAT, ["B", "T", recurrent.input_size])
+    ]
+    outputs = [info(answer, TensorProto.FLOAT, shape)]
     for name, (rows, size) in sizes.items():
         inputs.append(info(name, TensorProto.FLOAT, [rows, "B", size]))
         outputs.append(info(f"{name}_n", TensorProto.FLOAT, [rows, "B", size]))
@@ -275,6 +290,16 @@ class Symbol:
 
 
 # ---- the head -------------------------------------------------------------------------------------------------------
+
+
+def _next_step(graph: Graph, module: LanguageModel, hidden: str) -> None:
+    """`heads.NextStep` over hidden [B, T, H]; writes log_p."""
+    head = module.head
+    if head.project is not None:
+        hidden = graph.op("MatMul", hidden, graph.constant(head.project.weight.T, "project"))
+    weight = module.embedding.weight if head.weight is None else head.weight
+    scores = graph.op("Add", graph.op("MatMul", hidden, graph.constant(weight.T, "head")), graph.constant(head.bias))
+    graph.rename(graph.op("LogSoftmax", scores, axis=-1), "log_p")
 
 
 def _forecast(graph: Graph, head: Forecast, hidden: str, window: int, features: int) -> None:

@@ -103,7 +103,9 @@ class Conversation:
         """The same by beam search: the reply with the best mean log-probability a token."""
         stepper = self._stream.stepper
         start = self._stream._ring[self._stream._row]
-        beams: list[tuple[float, list[int], np.ndarray, np.ndarray]] = [(0.0, [], start, self._without_unknown(self._log_p))]
+        beams: list[tuple[float, list[int], np.ndarray, np.ndarray]] = [
+            (0.0, [], start, self._without_unknown(self._log_p))
+        ]
         finished: list[tuple[float, list[int]]] = []
         for _ in range(how.length):
             options = [
@@ -165,7 +167,8 @@ def predict(file: ModelFile, source: str | None, how: Replying) -> dict[str, Any
 def show(record: dict[str, Any]) -> str:
     """The record for people."""
     return "\n".join(
-        f"> {turn['said']}\n{turn['reply'] or '…'}" + ("   (unsure)" if turn["unsure"] else "") for turn in record["turns"]
+        f"> {turn['said']}\n{turn['reply'] or '…'}" + ("   (unsure)" if turn["unsure"] else "")
+        for turn in record["turns"]
     )
 
 

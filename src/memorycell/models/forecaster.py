@@ -80,9 +80,13 @@ class Forecaster(Model):
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self.head(hidden, window, x[..., : self.config.targets]), State(**kept, window=past)
 
+    def obstacle(self) -> str | None:
+        """See `Model`."""
+        return obstacle(self.config.cell, layers(self.recurrent))
+
     def stepper(self, precision: str = "float32") -> Stepper:
         """The model made ready for single steps; see `memorycell.stepping`. The head is in float32 at every precision."""
-        reason = obstacle(self.config.cell, layers(self.recurrent))
+        reason = self.obstacle()
         if reason is None:
             return ForecasterStepper(self, precision)
         if precision != "float32":

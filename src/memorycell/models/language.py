@@ -110,9 +110,13 @@ class LanguageModel(Model):
             parts.append(F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view(y.shape))
         return torch.cat(parts, 1)
 
+    def obstacle(self) -> str | None:
+        """See `Model`."""
+        return obstacle(self.config.cell, layers(self.recurrent))
+
     def stepper(self, precision: str = "float32") -> Stepper:
         """See `Model`: x is a token's number [1], y its successor's log-probabilities [V]. The head is in float32."""
-        reason = obstacle(self.config.cell, layers(self.recurrent))
+        reason = self.obstacle()
         if reason is None:
             return LanguageStepper(self, precision)
         if precision != "float32":

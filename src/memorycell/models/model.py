@@ -82,6 +82,10 @@ class Model(nn.Module):
         """What training makes small, over a batch; and the state after it, where one is carried."""
         raise NotImplementedError
 
+    def obstacle(self) -> str | None:
+        """Why the native engine cannot step it, and no precision but float32 is to be had; None where it can."""
+        return f"a {self.kind} model runs in float32 through PyTorch"
+
     def stepper(self, precision: str = "float32") -> Stepper:
         """The model made ready for single steps; see `memorycell.stepping`. Raises ValueError where it has no steps."""
         raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")

@@ -77,7 +77,9 @@ class ChatSettings:
 class ChatProblem(Problem):
     """Dialogues, split, as tokens: END <you> … <me> … <you> … END."""
 
-    def __init__(self, name: str, dialogues: dict[str, list[Dialogue]], codec: TextCodec, settings: ChatSettings) -> None:
+    def __init__(
+        self, name: str, dialogues: dict[str, list[Dialogue]], codec: TextCodec, settings: ChatSettings
+    ) -> None:
         self.name, self.dialogues, self.codec, self.settings = name, dialogues, codec, settings
         self.notes: list[str] = []
         self.fingerprint = fingerprint("\t".join(turns) for part in dialogues.values() for turns in part)
@@ -113,7 +115,7 @@ class ChatProblem(Problem):
         return self.measure(np.concatenate(parts), split)
 
     def measure(self, nats: np.ndarray, split: str) -> Metrics:
-        """perplexity and nats a token of the answers, their ends included, from the nats of all tokens but each first."""
+        """Perplexity and nats a token of the answers, their ends included, from the nats of all tokens but each first."""
         answers = np.concatenate([of_answers(tokens)[1:] for tokens in self.tokens[split]])
         mean = float(nats[answers].mean())
         return {"perplexity": math.exp(min(mean, 700.0)), "nats": mean}
@@ -192,7 +194,9 @@ def reopen(data: str | None, file: ModelFile) -> ChatProblem:
     try:
         settings, trained = ChatSettings(**file.info["settings"]), str(file.info["data"])
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(f"the model file's description of its training is not whole ({error!r}); train it anew") from None
+        raise ModelFileError(
+            f"the model file's description of its training is not whole ({error!r}); train it anew"
+        ) from None
     if data is None or data == trained:
         problem = ChatProblem(trained, split(_read(trained)[0]), file.codec, settings)
         problem.notes = ["scored: the held-out test part"]

@@ -104,11 +104,11 @@ class SentimentProblem(Problem):
     ) -> None:  # fmt: skip
         self.name, self.examples, self.codec, self.settings, self.start = name, examples, codec, settings, start
         self.notes: list[str] = []
-        self.fingerprint = fingerprint([f"{text}\t{label}" for part in examples.values() for text, label in part])
+        self.fingerprint = fingerprint(f"{e.text}\t{e.label}\t{e.sure}" for part in examples.values() for e in part)
         number = {label: k for k, label in enumerate(codec.labels)}
-        self.truth = {s: np.array([number[label] for _, label in part], np.int64) for s, part in examples.items()}
+        self.truth = {s: np.array([number[e.label] for e in part], np.int64) for s, part in examples.items()}
         self.tokens = {
-            s: [np.array(codec.text.encode(text) or [0], np.int64) for text, _ in part] for s, part in examples.items()
+            s: [np.array(codec.text.encode(e.text) or [0], np.int64) for e in part] for s, part in examples.items()
         }
 
     @cached_property
@@ -116,8 +116,12 @@ class SentimentProblem(Problem):
         """The simple method; None where the texts it learns from are not here."""
         if "train" not in self.examples:
             return None
-        texts = {split: [text for text, _ in part] for split, part in self.examples.items()}
-        return TfIdf(texts["train"], self.truth["train"], texts["valid"], self.truth["valid"])
+        sure = np.array([e.sure > 0.5 for e in self.examples["train"]])
+        texts, valid = (
+            [e.text for e in self.examples["train"] if e.sure > 0.5],
+            [e.text for e in self.examples["valid"]],
+        )
+        return TfIdf(texts, self.truth["train"][sure], valid, self.truth["valid"])
 
     # ---- what training asks for -------------------------------------------------------------------------------------
 
@@ -136,10 +140,13 @@ class SentimentProblem(Problem):
 
     def epoch(self, seed: int) -> Iterator[Gathered]:
         """The training texts, gathered by length."""
-        tokens = self.tokens["train"]
+        tokens, classes = self.tokens["train"], len(self.codec.labels)
+        sure = np.array([e.sure for e in self.examples["train"]], np.float32)[:, None]
+        target = np.eye(classes, dtype=np.float32)[self.truth["train"]]
+        target = target * sure + (1 - target) * (1 - sure) / (classes - 1)
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
             x, lengths = padded([tokens[k] for k in rows])
-            yield Gathered(x, lengths, torch.from_numpy(self.truth["train"][rows]))
+            yield Gathered(x, lengths, torch.from_numpy(target[rows]))
 
     def held(self, epoch: int) -> tuple[str, ...]:
         """Started from a language model, the head learns alone first (Howard & Ruder 2018, arXiv:1801.06146)."""
@@ -182,7 +189,7 @@ class SentimentProblem(Problem):
 
     def reading(self) -> str:
         """See `Problem`: the longest text."""
-        return max((text for text, _ in self.examples["test"]), key=len)
+        return max((e.text for e in self.examples["test"]), key=len)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The simple methods' metrics on a split."""
@@ -191,7 +198,7 @@ class SentimentProblem(Problem):
         shares = np.log(np.maximum(learnt, 1e-3) / learnt.sum())
         found = {"most frequent": measure(truth, np.tile(shares, (len(truth), 1)))}
         if self.words is not None:
-            found["tf-idf"] = measure(truth, self.words.log_probabilities([text for text, _ in self.examples[split]]))
+            found["tf-idf"] = measure(truth, self.words.log_probabilities([e.text for e in self.examples[split]]))
         return found
 
     def info(self) -> dict[str, Any]:
@@ -224,17 +231,17 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:
         )
     if len(counts) > 200:
         raise DataError(f"{where}: {len(counts)} different labels; is the right column named? --set label=COLUMN")
-    unseen = {label for split in ("valid", "test") for _, label in examples[split]} - set(counts)
+    unseen = {e.label for split in ("valid", "test") for e in examples[split]} - set(counts)
     if unseen:
         notes.append(f"left out: labels too rare to be in the training part: {', '.join(sorted(unseen))}")
-        examples = {s: [e for e in part if e[1] in counts] for s, part in examples.items()}
+        examples = {s: [e for e in part if e.label in counts] for s, part in examples.items()}
     for split, part in examples.items():
         if len(part) < 5:
             raise DataError(f"{where}: too few texts: {len(part)} in the {split} part; bring more rows")
     start, codec = None, None
     if settings.start is not None:
         settings, start, codec = _started(settings)
-    codec = codec or fit([t for t, _ in examples["train"]], settings.unit, vocabulary=settings.vocabulary, lower=True)
+    codec = codec or fit([e.text for e in examples["train"]], settings.unit, vocabulary=settings.vocabulary, lower=True)
     problem = SentimentProblem(where, examples, LabelledCodec(codec, tuple(sorted(counts))), settings, start)
     unknown = float(np.concatenate([t == 0 for t in problem.tokens["valid"]]).mean())
     problem.notes = [
@@ -259,7 +266,7 @@ def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
 
     def opened(name: str) -> dict[str, Examples]:
         examples = _read(name, settings)[0]
-        return {s: [e for e in part if e[1] in known] for s, part in examples.items()}
+        return {s: [e for e in part if e.label in known] for s, part in examples.items()}
 
     examples, note = opened(data or trained), "scored: the held-out test part"
     if data is not None:

@@ -49,3 +49,21 @@ def public_data() -> Path:
     if not folder:
         pytest.skip("MEMORYCELL_DATA names no folder")
     return Path(folder)
+
+
+@pytest.fixture
+def memorycell(capsys):
+    """Run a command in this process: (status, stdout, stderr)."""
+
+    from memorycell.cli import app
+
+    def run(*words) -> tuple[int, str, str]:
+        try:
+            app([str(w) for w in words], prog_name="memorycell")
+            status = 0
+        except SystemExit as end:
+            status = int(end.code or 0)
+        captured = capsys.readouterr()
+        return status, captured.out, captured.err
+
+    return run

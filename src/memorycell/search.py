@@ -63,73 +63,68 @@ def beam_search(
     longest   a translation may be this many times as long as its source, and 8 tokens more
     """
     model.eval()
-    batch, steps = len(source), int(longest * int(lengths.max())) + 8
+    batch = len(source)
     read, state = model.read(source, lengths)
     rows = torch.arange(batch).repeat_interleave(width)
     read, state = read.select(rows), state.select(rows)
     held = torch.tensor(once, dtype=torch.int64)
     owed = torch.zeros(batch, len(once), dtype=torch.int64) if owed is None else owed
+    limit = (longest * lengths).long() + 8 + owed.sum(1)
     owed = owed[rows].view(batch, width, len(once))
     scores = torch.full((batch, width), -torch.inf)
     scores[:, 0] = 0.0
     tokens = torch.full((batch * width,), BEGIN_END)
-    limit = longest * lengths + 8
-    trail: list[
-        tuple[Tensor, Tensor, Tensor]
-    ] = []  # of every step: tokens, whose successors they are, what they looked at
+    trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of every step: tokens, whose successors they are, what they looked at
     finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(batch)]  # (score, log_p, step, hypothesis)
-    for step in range(steps):
+    done = [False] * batch
+    for step in range(int(limit.max()) + 1):
         out, state, attention = model.write(tokens[:, None], read, state)
         log_p = out[:, 0].float().log_softmax(-1).view(batch, width, -1)
         log_p[..., 0] -= 3.0  # an unknown word only where nothing else will do
-        if once:
-            log_p = _only_owed(log_p, owed, held, (step >= limit)[:, None].expand(batch, width))
+        log_p = _allowed(log_p, owed, held, (limit - step)[:, None])
         vocabulary = log_p.shape[-1]
-        best, place = (scores[..., None] + log_p).flatten(1).topk(2 * width, dim=1)
+        best, place = (scores[..., None] + log_p).flatten(1).topk(min(2 * width, width * vocabulary), dim=1)
         parent, token = place // vocabulary, place % vocabulary
         ends = (token == BEGIN_END) & best.isfinite()
         for row, column in ends.nonzero().tolist():
-            if column < width:  # of the second half, those that go on are wanted, not those that end
+            if column < width and not done[row]:  # of the second half, those that go on are wanted, not those that end
                 total = float(best[row, column])
                 mean = total / (step + 1)
                 finished[row].append((total / (step + 1) ** alpha, mean, step, int(parent[row, column])))
-        # The best that go on; `ends` are put behind all others.
+        done = [len(f) >= width or step >= int(limit[k]) for k, f in enumerate(finished)]
+        if all(done):
+            break
+        # The best that go on; those that end are put behind all others.
         going = torch.where(ends, -torch.inf, best).topk(width, dim=1)
         parent, token, scores = parent.gather(1, going.indices), token.gather(1, going.indices), going.values
         trail.append((token, parent, attention[:, 0].view(batch, width, -1)))
-        done = [len(f) >= width or (len(f) > 0 and step >= limit[k]) for k, f in enumerate(finished)]
-        if all(done):
-            break
         where = (parent + torch.arange(batch)[:, None] * width).flatten()
         state, tokens = state.select(where), token.flatten()
-        owed = owed.view(batch * width, -1)[where].view(batch, width, -1)
+        owed = owed.view(batch * width, len(once))[where].view(batch, width, len(once))
         owed = owed - (token[..., None] == held).long()
-    return [_traced(trail, finished[row], row, float(scores[row, 0]), int(lengths[row])) for row in range(batch)]
+    return [_traced(trail, *max(finished[row]), row, int(lengths[row])) for row in range(batch)]
 
 
-def _only_owed(log_p: Tensor, owed: Tensor, held: Tensor, must: Tensor) -> Tensor:
-    """Forbid what is not owed, the end while something is, and, where it `must` [B, K], everything else."""
-    own = log_p[..., held].masked_fill(owed <= 0, -torch.inf)
+def _allowed(log_p: Tensor, owed: Tensor, held: Tensor, left: Tensor) -> Tensor:
+    """Log-probabilities [B, K, V] without what must not come: what is not owed, the end while something is; and, when no
+    more than `left` [B, 1] tokens may come, everything but what is owed or, where nothing is, the end.
+    """
     some = (owed > 0).any(-1)
-    log_p = log_p.masked_fill((must & some)[..., None], -torch.inf)
-    log_p[..., held] = torch.where((must & some)[..., None] & own.isfinite(), own.clamp(min=-20.0), own)
-    log_p[..., BEGIN_END] = log_p[..., BEGIN_END].masked_fill(some, -torch.inf)
+    must = owed.sum(-1) >= left
+    own = log_p[..., held].masked_fill(owed <= 0, -torch.inf)
+    end = log_p[..., BEGIN_END].masked_fill(some, -torch.inf)
+    log_p = log_p.masked_fill(must[..., None], -torch.inf)
+    log_p[..., held] = own
+    log_p[..., BEGIN_END] = end
     return log_p
 
 
 def _traced(
-    trail: list[tuple[Tensor, Tensor, Tensor]], finished: list[tuple[float, float, int, int]], row: int, going: float,
-    length: int,
-) -> Hypothesis:  # fmt: skip
-    """The best that ended, walked back to its beginning; the best that did not where none did."""
-    if finished:
-        score, mean, step, at = max(finished)
-    else:
-        step, at = len(trail), 0
-        score = mean = going / max(step, 1)
+    trail: list[tuple[Tensor, Tensor, Tensor]], score: float, mean: float, step: int, at: int, row: int, length: int
+) -> Hypothesis:
+    """A hypothesis that ended, walked back to its beginning."""
     tokens, attention = [], []
-    for t in range(step - 1, -1, -1):
-        token, parent, weights = trail[t]
+    for token, parent, weights in reversed(trail[:step]):
         tokens.append(int(token[row, at]))
         at = int(parent[row, at])
         attention.append(weights[row, at, :length].numpy())

@@ -24,22 +24,6 @@ COMMAND = [sys.executable, "-m", "memorycell"]
 TINY = ["--set", "hidden=4", "--set", "horizon=4", "--set", "context=24", "--set", "epochs=2"]
 
 
-@pytest.fixture
-def memorycell(capsys):
-    """Run a command in this process: (status, stdout, stderr)."""
-
-    def run(*words) -> tuple[int, str, str]:
-        try:
-            app([str(w) for w in words], prog_name="memorycell")
-            status = 0
-        except SystemExit as end:
-            status = int(end.code or 0)
-        captured = capsys.readouterr()
-        return status, captured.out, captured.err
-
-    return run
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory) -> Path:
     """A small model file, trained on `hourly` rows."""

@@ -18,6 +18,7 @@ class KneserNey:
     """
 
     def __init__(self, tokens: np.ndarray, vocabulary: int, order: int) -> None:
+        order = min(order, len(tokens))
         self.vocabulary, self.order = vocabulary, order
         self._levels = []
         # An n-gram is numbered by (number of its first n-1 tokens) · V + last token; numbers are places in a sorted list,

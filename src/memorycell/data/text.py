@@ -76,20 +76,22 @@ class TextCodec:
 
     # ---- text to tokens ---------------------------------------------------------------------------------------------
 
-    def split(self, text: str) -> list[str]:
-        """The spans that are encoded each on its own: characters, words, or what stands between two blanks."""
+    def cut(self, text: str, begins: bool = True) -> list[tuple[str, int]]:
+        """The spans that are encoded each on its own (characters, words, or what stands between two blanks), each with the
+        place in the text where it ends. `begins`: the text stands where a line begins.
+        """
         import regex  # the standard library's knows neither \\X nor \\p
 
-        found = regex.findall(SPANS[self.unit], text)
+        matches = regex.finditer(SPANS[self.unit], text)
         if self.unit == "char":
-            return found
-        spans: list[str] = []
-        for span in found:
-            if span == "\n":
-                spans.append(span)
-            else:
-                begins = not spans or spans[-1] == "\n"  # a line begins as if a space stood there
-                spans.append(" " + span.lstrip() if begins or span[0].isspace() else span)
+            return [(m.group(), m.end()) for m in matches]
+        spans: list[tuple[str, int]] = []
+        for match in matches:
+            span = match.group()
+            if span != "\n" and (begins or span[0].isspace()):
+                span = " " + span.lstrip()  # one blank, also where a line begins
+            begins = span == "\n"
+            spans.append((span, match.end()))
         return spans
 
     def encode(self, text: str) -> list[int]:
@@ -98,11 +100,15 @@ class TextCodec:
 
     def spans(self, text: str) -> list[str]:
         """The spans of a text as people write it."""
+        return [span for span, _ in self.cut(self.normalise(text))]
+
+    def normalise(self, text: str) -> str:
+        """A text as it is read: see `normalise`; in small letters where capitals do not count."""
         text = normalise(text)
-        return self.split(text.lower() if self.lower else text)
+        return text.lower() if self.lower else text
 
     def encode_span(self, span: str) -> list[int]:
-        """Token numbers of one span of `split`."""
+        """Token numbers of one span."""
         if self.unit != "piece" or span == "\n":
             return [self.numbers.get(span, 0)]
         cached = self._spans.get(span)
@@ -184,7 +190,7 @@ def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, lis
     import sentencepiece
 
     spans = TextCodec("piece", (UNKNOWN, END))
-    lines = ("".join(spans.split(line)) for text in texts for line in normalise(text).split("\n") if line.strip())
+    lines = ("".join(spans.spans(line)) for text in texts for line in normalise(text).split("\n") if line.strip())
     cut = (line[k : k + 4000] for line in lines for k in range(0, len(line), 4000))  # it leaves longer ones out
     model = io.BytesIO()
     try:

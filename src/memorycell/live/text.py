@@ -58,8 +58,8 @@ class LiveText:
     def __init__(self, file: ModelFile, precision: str = "float32") -> None:
         self.codec: TextCodec = file.codec
         self._stream = Stream(file.model, precision, history=0)
-        self.pending = ""
-        self._before = "\n"  # the character before `pending`
+        self._tail = ""  # what was typed after the last finished span
+        self._begins = True  # whether a line begins there
         self._word = ""  # of the unit char: the letters of the word that is being written, already read
         self._log_p = self._stream.step([1.0])  # every text begins after END
         self.nats: list[float] = []
@@ -67,30 +67,34 @@ class LiveText:
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
+    @property
+    def pending(self) -> str:
+        """What is not read yet: a word that may go on, with the blank before it; or the blank alone."""
+        spans = self.codec.cut(self._tail, self._begins)
+        return spans[-1][0] if spans else self._tail[:1] and " "
+
     def feed(self, text: str) -> None:
-        """Read on."""
-        text = normalise(text)
-        text = self.pending + (text.lower() if self.codec.lower else text)
-        spans = self._spans(text)
-        if self.codec.unit == "char":
-            self.pending = ""
-        else:  # the last span may go on
-            self.pending = "" if not spans or spans[-1] == "\n" else spans.pop()
-            if not self.pending and text[-1:].isspace() and text[-1:] != "\n":
-                self.pending = " "
-        for span in spans:
-            self._read(self.codec.encode_span(span))
-            self._before = span[-1]
-        if self.codec.unit == "char":
-            for character in "".join(spans):
-                self._word = self._word + character if _of_word(character) else ""
+        """Read on. A piece of text may end inside a word, but not inside a character."""
+        text = self._tail + self.codec.normalise(text)
+        read = 0
+        for span, end in self.codec.cut(text, self._begins):
+            if self.codec.unit != "char" and span != "\n" and end == len(text):
+                break  # it may go on
+            self._read_span(span)
+            read = end
+        self._tail = text[read:]
 
     def close(self) -> None:
         """Read what is pending as a finished word."""
-        if self.pending.strip():
-            self._read(self.codec.encode_span(self.pending))
-            self._before = self.pending[-1]
-        self.pending = ""
+        for span, _ in self.codec.cut(self._tail, self._begins):
+            self._read_span(span)
+        self._tail = ""
+
+    def _read_span(self, span: str) -> None:
+        self._read(self.codec.encode_span(span))
+        self._begins = span == "\n"
+        if self.codec.unit == "char":
+            self._word = self._word + span if _of_word(span) else ""
 
     def line(self, text: str, number: int) -> dict[str, Any]:
         """What is typed next, with a blank after it; an empty line ends a line; in quotes it is read as it is, as JSON.
@@ -111,13 +115,6 @@ class LiveText:
         self.feed(typed)
         return {"read": typed, "nats": [round(v, 4) for v in self.nats], "next": self.next_words(5)}
 
-    def _spans(self, text: str) -> list[str]:
-        spans = self.codec.split(text)
-        begins_inside = spans and self._before != "\n" and text[:1] != " " and self.codec.unit != "char"
-        if begins_inside and spans[0].startswith(" "):  # `split` takes the start of its text for the start of a line
-            spans[0] = spans[0][1:]
-        return spans
-
     def _read(self, tokens: list[int]) -> None:
         for token in tokens:
             self.nats.append(-float(self._log_p[token]))
@@ -127,25 +124,25 @@ class LiveText:
 
     def write(self, how: Writing) -> Iterator[str]:
         """The text that follows, token by token; what is written is read too."""
+        blank = self.pending == " "
         self.close()
         rng = np.random.default_rng(how.seed)
-        written = ""
-        told = 0
+        written, told = "", 0
         for _ in range(how.length):
-            token = sample(
-                self._allowed(self._log_p), rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p
-            )
+            log_p = self._allowed(self._log_p)
+            if blank:  # was typed already
+                log_p = np.where(self._spaced, log_p, -np.inf)
+            token = sample(log_p, rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
             if token == 1:
                 break
             self._read([token])
             surface = self.codec.surfaces[token]
-            if self.codec.unit != "char" and self._before == "\n":
-                surface = surface.removeprefix(" ")
-            self._before = self.codec.surfaces[token][-1]
-            written += surface
+            unspoken = blank or (self._begins and self.codec.unit != "char")
+            written += surface.removeprefix(" ") if unspoken else surface
+            self._begins, blank = surface == "\n", False
             if how.stop and how.stop in written:
-                yield written[told : written.index(how.stop)]
-                return
+                written = written[: written.index(how.stop)]
+                break
             safe = len(written) - (len(how.stop) - 1 if how.stop else 0)  # the stop may have begun
             if safe > told:
                 yield written[told:safe]
@@ -164,6 +161,11 @@ class LiveText:
         return np.array([k >= self.codec.marks and all(map(_of_word, s)) for k, s in enumerate(self.codec.surfaces)])
 
     @cached_property
+    def _spaced(self) -> np.ndarray:
+        """[V] bool: tokens that begin with a blank."""
+        return np.array([k >= self.codec.marks and s[0] == " " for k, s in enumerate(self.codec.surfaces)])
+
+    @cached_property
     def _blank(self) -> np.ndarray:
         """[V] bool: tokens that are blank."""
         return np.array([k >= self.codec.marks and s.isspace() for k, s in enumerate(self.codec.surfaces)])
@@ -175,7 +177,7 @@ class LiveText:
         small where the search left something out.
         """
         stepper, width = self._stream.stepper, self._stream.stepper.layout.width
-        state = self._stream._ring[self._stream._row]
+        state, pending = self._stream._ring[self._stream._row], self.pending
         found: dict[str, float] = {}
         beams: list[tuple[float, str, np.ndarray, np.ndarray]] = [(0.0, "", state, self._allowed(self._log_p))]
         for _ in range(LONGEST_WORD):
@@ -183,7 +185,7 @@ class LiveText:
             for k, (score, text, _, log_p) in enumerate(beams):
                 word = (self._word + text).strip()
                 going = self._inside if word else np.ones(len(log_p), bool)
-                if word and len(text) >= len(self.pending):
+                if word and len(text) >= len(pending):
                     ended = float(np.exp(log_p[~self._inside]).sum())
                     found[word] = found.get(word, 0.0) + math.exp(score) * ended
                     going = going & ~self._blank
@@ -191,7 +193,7 @@ class LiveText:
                     surface = text + self.codec.surfaces[token]
                     if token < self.codec.marks or not going[token] or not math.isfinite(log_p[token]):
                         continue
-                    if not (surface.startswith(self.pending) or self.pending.startswith(surface)):
+                    if not (surface.startswith(pending) or pending.startswith(surface)):
                         continue
                     whole = (self._word + surface).strip()
                     if self.codec.unit == "word" and whole:
@@ -206,15 +208,15 @@ class LiveText:
             y = stepper.many(block, np.arange(len(best)), np.array([[t] for *_, t in best], np.float32))
             beams = [(s, text, block[n], self._allowed(y[n])) for n, (s, text, _, _) in enumerate(best)]
         ranked = sorted(found.items(), key=lambda item: -item[1])[:top]
-        total = sum(found.values()) if self.pending.strip() else 1.0  # given that the word begins as it was typed
+        total = sum(found.values()) if pending.strip() else 1.0  # given that the word begins as it was typed
         return [{"word": word, "p": float(f"{p / max(total, 1e-300):.4g}")} for word, p in ranked]
 
     # ---- keeping ----------------------------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
         """See `Live`."""
-        extra = {"pending": self.pending, "before": self._before, "word": self._word, "log_p": self._log_p.tolist()}
-        self._stream.save(path, **extra)
+        told = {"tail": self._tail, "begins": self._begins, "word": self._word, "log_p": self._log_p.tolist()}
+        self._stream.save(path, **told)
 
     def load(self, path: str | Path) -> None:
         """See `Live`."""
@@ -223,7 +225,7 @@ class LiveText:
             log_p = np.array(extra["log_p"], np.float32)
             if log_p.shape != self._log_p.shape:
                 raise ValueError("another vocabulary")
-            self.pending, self._before, self._word = (str(extra[name]) for name in ("pending", "before", "word"))
+            self._tail, self._begins, self._word = str(extra["tail"]), bool(extra["begins"]), str(extra["word"])
             self._log_p = log_p
         except (KeyError, TypeError, ValueError):
             raise StateError(f"{path}: not the state of a text; start without it") from None

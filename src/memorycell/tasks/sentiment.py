@@ -128,7 +128,8 @@ class SentimentProblem(Problem):
     def build(self) -> Classifier:
         """A classifier sized by the settings; its layers those of the language model it starts from, if there is one."""
         model = Classifier(self.settings.model_config(len(self.codec.text), len(self.codec.labels)))
-        counts = np.bincount(self.truth.get("train", np.zeros(0, np.int64)), minlength=len(self.codec.labels))
+        known = counted(self.examples.get("train", []))
+        counts = np.array([known.get(label, 0) for label in self.codec.labels])
         uneven = counts.max() > 1.5 * max(counts.min(), 1)
         if counts.all() and (self.settings.balance == "yes" or (self.settings.balance == "auto" and uneven)):
             weights = counts.sum() / (len(counts) * counts)
@@ -194,7 +195,8 @@ class SentimentProblem(Problem):
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The simple methods' metrics on a split."""
         truth = self.truth[split]
-        learnt = np.bincount(self.truth.get("train", truth), minlength=len(self.codec.labels))
+        known = counted(self.examples.get("train", self.examples[split]))
+        learnt = np.array([known.get(label, 0) for label in self.codec.labels])
         shares = np.log(np.maximum(learnt, 1e-3) / learnt.sum())
         found = {"most frequent": measure(truth, np.tile(shares, (len(truth), 1)))}
         if self.words is not None:

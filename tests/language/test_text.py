@@ -1,0 +1,236 @@
+"""The text task: train, score, write on, complete, stream; the same whatever the pieces it is typed in."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from language.conftest import tale
+
+from memorycell import modelfile, training
+from memorycell.data.text import fit
+from memorycell.errors import DataError, StateError, UserError
+from memorycell.live.text import LiveText, Writing, predict, score
+from memorycell.modelfile import ModelFile
+from memorycell.models.language import LanguageConfig, LanguageModel
+from memorycell.tasks.task import TrainSettings
+from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen
+
+UNITS = ("char", "word", "piece")
+HOW = TrainSettings(epochs=5, lr=0.02, average=0.9)
+
+
+def settings(unit: str, **options) -> TextSettings:
+    return TextSettings(**{"unit": unit, "vocabulary": 90, "hidden": 24, "lanes": 8, "bptt": 32, "dropout": 0.0, **options})
+
+
+@pytest.fixture(scope="module")
+def trained(tale_file, tmp_path_factory):
+    """unit -> (result, path), trained for a few seconds."""
+    folder = tmp_path_factory.mktemp("models")
+    made = {}
+    for unit in UNITS:
+        out = folder / f"{unit}.safetensors"
+        made[unit] = training.train(TEXT, str(tale_file), settings(unit), HOW, out), out
+    return made
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_it_learns_and_says_how_well(trained, unit, tale_file):
+    result, out = trained[unit]
+    assert set(result["metrics"]) == {"nats", "perplexity", "bits_per_character"}
+    assert result["metrics"]["perplexity"] == pytest.approx(math.exp(result["metrics"]["nats"]))
+    file = modelfile.load(out)
+    again = training.evaluate(TEXT, file, out, None, lambda line: None)
+    assert again["metrics"] == pytest.approx(result["metrics"])
+    assert again["baselines"] == result["baselines"]
+    # Another implementation of the score: the whole test part at once, by cross-entropy.
+    text = tale_file.read_text()[int(0.9 * len(tale_file.read_text())) :]
+    tokens = torch.tensor([[1, *file.codec.encode(text), 1]])
+    log_p = file.model(tokens[:, :-1])[0]
+    nats = -log_p.detach().gather(2, tokens[:, 1:, None])
+    assert result["metrics"]["nats"] == pytest.approx(float(nats.mean()), rel=1e-4)
+    bits = float(nats.sum()) / math.log(2) / len(text)
+    assert result["metrics"]["bits_per_character"] == pytest.approx(bits, rel=1e-4)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_typed_in_pieces_is_the_whole(trained, unit):
+    file = modelfile.load(trained[unit][1])
+    text = "The cat sat on the mat. The panda sings on the river.\nThe dog, sleeps"
+    whole = score(file, text)
+    for seed in range(4):
+        cuts = np.sort(np.random.default_rng(seed).integers(0, len(text), 9))
+        live = LiveText(file)
+        for begin, end in zip([0, *cuts], [*cuts, len(text)], strict=True):
+            live.feed(text[begin:end])
+        live.close()
+        np.testing.assert_allclose(live.nats, [t["nats"] for t in whole["tokens"]], atol=2e-4)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_the_next_words_are_the_grammars(trained, unit):
+    file = modelfile.load(trained[unit][1])
+    live = LiveText(file)
+    live.feed("The cat sat on the ")
+    found = {w["word"]: w["p"] for w in live.next_words(10)}
+    assert {"mat", "hill", "roof", "river"} <= set(found)
+    assert sum(found[w] for w in ("mat", "hill", "roof", "river")) > 0.9
+    assert sum(found.values()) <= 1.0001
+    live.feed("r")  # half a word: only what it can become
+    begun = {w["word"]: w["p"] for w in live.next_words(5)}
+    likely = [w for w, p in begun.items() if p > 0.05]
+    assert set(likely) == {"roof", "river"}
+    assert 0.85 < sum(begun.values()) <= 1.0001
+
+
+def test_next_words_of_a_word_model_are_its_probabilities(trained):
+    file = modelfile.load(trained["word"][1])
+    live = LiveText(file)
+    live.feed("The cat ")
+    log_p = file.model(torch.tensor([[1, *file.codec.encode("The cat")]]))[0][0, -1]
+    for one in live.next_words(5):
+        token = file.codec.numbers[" " + one["word"]] if one["word"] != "." else file.codec.numbers["."]
+        assert one["p"] == pytest.approx(float(log_p[token].detach().exp()), rel=2e-3)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_writing_is_seeded_and_stops(trained, unit):
+    file = modelfile.load(trained[unit][1])
+    a, b = (predict(file, "The cat", Writing(length=40, seed=3))["continuation"] for _ in range(2))
+    assert a == b
+    assert a != predict(file, "The cat", Writing(length=40, seed=4))["continuation"]
+    cold = predict(file, "The panda", Writing(length=60, temperature=0.0, stop="."))["continuation"]
+    assert "." not in cold
+    assert any(cold.strip().endswith(place) for place in ("mat", "hill", "roof", "river"))
+    assert "<" not in a
+    assert "�" not in a
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_saved_and_taken_up_again(trained, unit, tmp_path):
+    file = modelfile.load(trained[unit][1])
+    one, two = LiveText(file), LiveText(file)
+    one.feed("The cat sat on the ri")
+    one.save(tmp_path / "s.bin")
+    two.load(tmp_path / "s.bin")
+    for live in (one, two):
+        live.feed("ver. The pan")
+    assert one.next_words(5) == two.next_words(5)
+    other = LiveText(modelfile.load(trained[UNITS[UNITS.index(unit) - 1]][1]))
+    with pytest.raises(StateError, match="other weights"):
+        other.load(tmp_path / "s.bin")
+
+
+def test_stream_lines(trained):
+    live = LiveText(modelfile.load(trained["char"][1]))
+    assert live.line("The", 1)["read"] == "The "
+    assert live.line('"ca"', 2)["read"] == "ca"
+    assert {w["word"] for w in live.line('"t "', 3)["next"]} >= {"sat", "sleeps", "sings"}
+    assert live.line("", 4)["read"] == "\n"
+    with pytest.raises(DataError, match="line 5"):
+        live.line('"open', 5)
+
+
+def test_another_text_is_scored_whole_with_the_baseline_that_learnt_the_same(trained, tmp_path):
+    other = tmp_path / "other.txt"
+    other.write_text(tale(600, seed=9))
+    file = modelfile.load(trained["char"][1])
+    problem = reopen(str(other), file)
+    assert problem.score(file.model, "test")["nats"] == pytest.approx(trained["char"][0]["metrics"]["nats"], rel=0.05)
+    assert "as the model has" in problem.notes[1]
+    file.info["data"] = "nowhere.txt"
+    alone = training.evaluate(TEXT, file, other, str(other), lambda line: None)
+    assert alone["baselines"] == {}
+    assert alone["skill"] is None
+
+
+def test_dynamic_evaluation_is_gradient_steps_and_leaves_the_model_as_it_was():
+    torch.manual_seed(0)
+    model = LanguageModel(LanguageConfig(vocabulary=6, embedding_size=4, hidden_size=5)).eval()
+    before = {n: v.clone() for n, v in model.state_dict().items()}
+    tokens = torch.tensor([1, 3, 4, 5] * 40)
+    still = dynamic_nats(model, tokens, 0.0)
+    assert still == pytest.approx(float(model.nats(tokens[None, :-1], tokens[None, 1:]).mean()), rel=1e-5)
+    assert dynamic_nats(model, tokens, 2.0) < 0.95 * still
+    assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+
+
+def test_cuts_are_by_place():
+    parts = cut(["a" * 85 + "b" * 5 + "c" * 10, "d" * 17 + "e" + "f" * 2])
+    assert [set("".join(parts[s])) for s in ("train", "valid", "test")] == [set("ad"), set("be"), set("cf")]
+
+
+def test_the_vocabulary_is_of_the_training_part(tmp_path):
+    path = tmp_path / "t.txt"
+    path.write_text("abcab " * 800 + "zzzzz " * 90)
+    problem = prepare(str(path), settings("char"))
+    assert "z" not in problem.codec.numbers
+    assert (problem.tokens["test"] == 0).any()
+
+
+def test_several_files_and_mistakes(tmp_path):
+    for name in ("a.txt", "b.md"):
+        (tmp_path / name).write_text(tale(100))
+    assert "2 texts" in prepare(str(tmp_path), settings("char")).notes[0]
+    (tmp_path / "empty").mkdir()
+    for data, message in [
+        (str(tmp_path / "empty"), "no .txt or .md file"), (str(tmp_path / "none.txt"), "no such file"),
+    ]:  # fmt: skip
+        with pytest.raises(DataError, match=message):
+            prepare(data, settings("char"))
+    (tmp_path / "short.txt").write_text("too short")
+    with pytest.raises(DataError, match="9 characters; a language model needs"):
+        prepare(str(tmp_path / "short.txt"), settings("char"))
+    with pytest.raises(ValueError, match="unit=line"):
+        TextSettings(unit="line")
+
+
+def test_the_command_line(trained, memorycell, tmp_path):
+    path = trained["word"][1]
+    status, out, err = memorycell("predict", path, "The cat ", "--set", "length=5", "--json")
+    record = json.loads(out.splitlines()[-1])
+    assert (status, err) == (0, "")
+    assert record["task"] == "text"
+    assert len(record["next"]) == 10
+    assert record["score"]["tokens"][0]["token"] == " The"
+    status, _, err = memorycell("predict", path, "The cat", "--out", tmp_path / "p.html")
+    assert status == 0
+    assert "The next word" in (tmp_path / "p.html").read_text()
+    assert memorycell("predict", path, "The cat", "--set", "temperature=-1")[0] == 2
+    assert memorycell("predict", path, "The cat", "--set", "warmth=1")[0] == 2
+    assert memorycell("inspect", path, "The cat sat on the mat. The dog sings on the roof.", "--out", tmp_path / "i.html")[0] == 0
+    status, _, err = memorycell("inspect", path, "", "--out", tmp_path / "i.html")
+    assert status == 2
+    assert "too little text" in err
+
+
+def test_a_model_of_another_task_is_told(trained):
+    file = modelfile.load(trained["char"][1])
+    from memorycell.live import sentiment, translation
+
+    for module in (sentiment, translation):
+        with pytest.raises(UserError, match="not a"):
+            module.predict(file, "x", module.Options())
+
+
+@pytest.mark.data
+def test_real_text_beats_the_n_gram(public_data, tmp_path):
+    """Half a minute of one play: already better than its n-gram model."""
+    text = (public_data / "text" / "tinyshakespeare.txt").read_text()[:150_000]
+    (tmp_path / "play.txt").write_text(text)
+    codec = fit([text], "char", vocabulary=200)
+    assert codec.decode(codec.encode(text)) == text
+    how = TrainSettings(epochs=6, lr=6e-3, average=0.98)
+    small = TextSettings(hidden=160, lanes=16, bptt=64, dropout=0.1)
+    result = training.train(TEXT, str(tmp_path / "play.txt"), small, how, tmp_path / "m.safetensors")
+    assert result["skill"] > 0, result
+
+
+def test_a_model_file_keeps_the_codec(trained, tmp_path):
+    file = modelfile.load(trained["piece"][1])
+    ModelFile(file.model, file.codec, file.info).save(tmp_path / "again.safetensors")
+    again = modelfile.load(tmp_path / "again.safetensors")
+    assert again.codec == file.codec
+    assert predict(again, "The", Writing(length=20)) == predict(file, "The", Writing(length=20))

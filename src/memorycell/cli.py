@@ -328,6 +328,7 @@ def export(
     model = modelfile.load(file)
     if precision != "float32":
         _check_engine(model, precision)
+    files.check(model, to)
     problem = _reopened(model)
     test = None if problem is None else problem.sample(32)
     written = files.write(model, to, out, file.stem, precision=precision, test=test)

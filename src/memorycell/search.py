@@ -10,6 +10,8 @@ from torch import Tensor
 
 from memorycell.models.translator import Translator
 
+UNKNOWN_COST = 1.0
+"""What an unknown word costs more, in nats: it will be copied from the source, which is often wrong."""
 BEGIN_END = 1
 """The token before the first and after the last; `data.text.END`."""
 
@@ -74,13 +76,15 @@ def beam_search(
     scores = torch.full((batch, width), -torch.inf)
     scores[:, 0] = 0.0
     tokens = torch.full((batch * width,), BEGIN_END)
-    trail: list[tuple[Tensor, Tensor, Tensor]] = []  # of every step: tokens, whose successors they are, what they looked at
+    trail: list[
+        tuple[Tensor, Tensor, Tensor]
+    ] = []  # of every step: tokens, whose successors they are, what they looked at
     finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(batch)]  # (score, log_p, step, hypothesis)
     done = [False] * batch
     for step in range(int(limit.max()) + 1):
         out, state, attention = model.write(tokens[:, None], read, state)
         log_p = out[:, 0].float().log_softmax(-1).view(batch, width, -1)
-        log_p[..., 0] -= 3.0  # an unknown word only where nothing else will do
+        log_p[..., 0] -= UNKNOWN_COST
         log_p = _allowed(log_p, owed, held, (limit - step)[:, None])
         vocabulary = log_p.shape[-1]
         best, place = (scores[..., None] + log_p).flatten(1).topk(min(2 * width, width * vocabulary), dim=1)

@@ -67,7 +67,12 @@ def test_a_codec_survives_its_json(unit):
     again = TextCodec.from_json(codec.to_json())
     assert again == codec
     assert again.encode(tale(8, 1)) == codec.encode(tale(8, 1))
-    for spoilt in ({"unit": "line"}, {"surfaces": ["a", "b", "c"]}, {"marks": 9999}, {"surfaces": [*codec.surfaces, "<unk>"]}):
+    for spoilt in (
+        {"unit": "line"},
+        {"surfaces": ["a", "b", "c"]},
+        {"marks": 9999},
+        {"surfaces": [*codec.surfaces, "<unk>"]},
+    ):
         with pytest.raises(ValueError):
             TextCodec.from_json({**codec.to_json(), **spoilt})
     if unit == "piece":
@@ -81,7 +86,9 @@ def test_encodings(tmp_path):
         path.write_bytes("one\r\ntwo é".encode(encoding))
         assert read_text(path) == "one\ntwo é"
     path.write_bytes(b"fine\nna\xefve")
-    with pytest.raises(DataError, match=r"line 2: byte 7 \(0xef\) is not utf-8; name its encoding: --set encoding=cp1252"):
+    with pytest.raises(
+        DataError, match=r"line 2: byte 7 \(0xef\) is not utf-8; name its encoding: --set encoding=cp1252"
+    ):
         read_text(path)
     assert read_text(path, "cp1252") == "fine\nnaïve"
     with pytest.raises(DataError, match="no encoding is called 'klingon'"):

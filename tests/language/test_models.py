@@ -77,7 +77,13 @@ def classifier(pooling: str, bidirectional: bool, **options) -> Classifier:
     torch.manual_seed(2)
     made = Classifier(
         ClassifierConfig(
-            vocabulary=12, input_size=5, hidden_size=6, classes=3, pooling=pooling, bidirectional=bidirectional, **options
+            vocabulary=12,
+            input_size=5,
+            hidden_size=6,
+            classes=3,
+            pooling=pooling,
+            bidirectional=bidirectional,
+            **options,
         )
     )
     for parameter in made.parameters():
@@ -149,7 +155,14 @@ def translator(**options) -> Translator:
     torch.manual_seed(3)
     made = Translator(
         TranslatorConfig(
-            **{"vocabulary": 9, "source_vocabulary": 8, "embedding_size": 6, "hidden_size": 10, "smoothing": 0.0, **options}
+            **{
+                "vocabulary": 9,
+                "source_vocabulary": 8,
+                "embedding_size": 6,
+                "hidden_size": 10,
+                "smoothing": 0.0,
+                **options,
+            }
         )
     )
     for parameter in made.parameters():
@@ -193,7 +206,10 @@ def test_padding_teaches_nothing():
     def batch(which):
         source, lengths = padded([pairs[k][0] for k in which])
         return PairBatch(
-            source, lengths, padded([pairs[k][1][:-1] for k in which])[0], padded([pairs[k][1][1:] for k in which], IGNORE)[0]
+            source,
+            lengths,
+            padded([pairs[k][1][:-1] for k in which])[0],
+            padded([pairs[k][1][1:] for k in which], IGNORE)[0],
         )
 
     losses = [model.loss(batch([k]), None)[0] for k in (0, 1)]
@@ -206,7 +222,7 @@ def test_padding_teaches_nothing():
 def log_p_of(model, read, state, tokens):
     scores, _, _ = model.write(torch.tensor([[1, *tokens[:-1]]]), read, state)
     log_p = scores[0].log_softmax(-1)
-    log_p[:, 0] -= 3.0  # as the search counts what is unknown
+    log_p[:, 0] -= 1.0  # as the search counts what is unknown
     return float(log_p[torch.arange(len(tokens)), torch.tensor(tokens)].sum())
 
 
@@ -243,7 +259,7 @@ def test_a_beam_of_one_is_greedy_and_batches_change_nothing():
     for _ in range(14):
         scores, state, _ = model.write(token, read, state)
         log_p = scores[0, 0].log_softmax(-1)
-        log_p[0] -= 3.0
+        log_p[0] -= 1.0
         token = log_p.argmax()[None, None]
         if int(token) == 1:
             break

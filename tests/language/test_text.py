@@ -22,7 +22,9 @@ HOW = TrainSettings(epochs=5, lr=0.02, average=0.9)
 
 
 def settings(unit: str, **options) -> TextSettings:
-    return TextSettings(**{"unit": unit, "vocabulary": 90, "hidden": 24, "lanes": 8, "bptt": 32, "dropout": 0.0, **options})
+    return TextSettings(
+        **{"unit": unit, "vocabulary": 90, "hidden": 24, "lanes": 8, "bptt": 32, "dropout": 0.0, **options}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -200,7 +202,12 @@ def test_the_command_line(trained, memorycell, tmp_path):
     assert "The next word" in (tmp_path / "p.html").read_text()
     assert memorycell("predict", path, "The cat", "--set", "temperature=-1")[0] == 2
     assert memorycell("predict", path, "The cat", "--set", "warmth=1")[0] == 2
-    assert memorycell("inspect", path, "The cat sat on the mat. The dog sings on the roof.", "--out", tmp_path / "i.html")[0] == 0
+    assert (
+        memorycell("inspect", path, "The cat sat on the mat. The dog sings on the roof.", "--out", tmp_path / "i.html")[
+            0
+        ]
+        == 0
+    )
     status, _, err = memorycell("inspect", path, "", "--out", tmp_path / "i.html")
     assert status == 2
     assert "too little text" in err

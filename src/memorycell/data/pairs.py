@@ -15,11 +15,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from memorycell.data.tables import read_table
-from memorycell.data.text import TextCodec, fit, normalise, read_text
+from memorycell.data.text import HELD, TextCodec, fit, normalise, read_text
 from memorycell.errors import DataError
 
-HELD = "".join(chr(0xE000 + k) for k in range(10))
-"""What stands for the first ten things that are held as they are."""
 _KEPT = re.compile(
     r"%(?:\d+\$)?(?:\([^)\s]*\))?[-+#0]*\d*(?:\.\d+)?(?:hh?|ll?|[zjtL])?[sdifuxXcgeEopr]"  # printf and Python's %
     r"|\$\{[^}\s]*\}|\{[^{}\s]*\}"  # {name}, {0}, ${name}
@@ -78,30 +76,26 @@ def fit_pairs(pairs: Pairs, unit: str, *, vocabulary: int, joint: bool) -> PairC
     return PairCodec(*(fit(texts, unit, vocabulary=vocabulary, apart=HELD) for texts in (sources, targets)))
 
 
-def hold(text: str, order: tuple[str, ...] = ()) -> tuple[str, list[str]]:
-    """A text with what must not be changed replaced by characters of `HELD`, and what they stand for.
+def hold(text: str) -> tuple[str, list[str]]:
+    """A text with what must not be changed replaced by characters of `HELD`, and what they stand for, in order."""
+    text = normalise(text)
+    held = list(dict.fromkeys(_KEPT.findall(text)))[: len(HELD)]
+    return _replaced(text, held, 0), held
 
-    order   what stands where already: a target is held in its source's numbers, and what is not in the source is text
+
+def hold_both(source: str, target: str, first: int = 0) -> tuple[str, str, list[str]]:
+    """A pair with the same held in both: (source, target, what they stand for). What is not in the source is text.
+
+    first   the number in `HELD` of the first: in training another each time, so that all of them are learnt
     """
-    held = list(order)
-
-    def name(match: re.Match[str]) -> str:
-        found = match.group()
-        if found not in held:
-            if order or len(held) == len(HELD):
-                return found
-            held.append(found)
-        return HELD[held.index(found)]
-
-    if order or not held:
-        text = normalise(text)
-    return _KEPT.sub(name, text), held
+    source, target = normalise(source), normalise(target)
+    held = list(dict.fromkeys(_KEPT.findall(source)))[: len(HELD)]
+    return _replaced(source, held, first), _replaced(target, held, first), held
 
 
-def hold_both(source: str, target: str) -> tuple[str, str, list[str]]:
-    """A pair with the same held in both; nothing is held in the target where nothing is in the source."""
-    masked, held = hold(source)
-    return masked, hold(target, tuple(held))[0] if held else normalise(target), held
+def _replaced(text: str, held: list[str], first: int) -> str:
+    numbers = {kept: HELD[(k + first) % len(HELD)] for k, kept in enumerate(held)}
+    return _KEPT.sub(lambda match: numbers.get(match.group(), match.group()), text) if held else text
 
 
 def release(text: str, held: list[str]) -> str:
@@ -131,7 +125,7 @@ def read_pairs(path: Path, where: str, languages: tuple[str, str] | None) -> tup
     if name.endswith((".tsv", ".txt")):
         return {"all": _read_tsv(path, notes)}, notes
     if name.endswith((".po", ".mo")):
-        return {"all": _read_catalogue(path)}, notes
+        return {"all": _read_catalogue(path, notes)}, notes
     frame = read_table(path)
     columns = languages if languages and set(languages) <= set(frame.columns) else tuple(frame.columns[:2])
     if len(columns) < 2:
@@ -184,7 +178,7 @@ def _read_tsv(path: Path, notes: list[str]) -> Pairs:
     return _kept([(row[0], row[1]) for row in rows if len(row) >= 2], path, notes)
 
 
-def _read_catalogue(path: Path) -> Pairs:
+def _read_catalogue(path: Path, notes: list[str]) -> Pairs:
     """The translated messages of a gettext catalogue, fuzzy and obsolete ones left out."""
     import polib
 
@@ -192,8 +186,11 @@ def _read_catalogue(path: Path) -> Pairs:
         catalogue = polib.mofile(str(path)) if path.suffix == ".mo" else polib.pofile(str(path))
     except (OSError, ValueError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a readable message catalogue ({error})") from None
-    entries = [e for e in catalogue if e.translated() and not e.obsolete]
-    return [(normalise(e.msgid), normalise(e.msgstr or next(iter(e.msgstr_plural.values()), ""))) for e in entries]
+    kept = [e for e in catalogue if not getattr(e, "obsolete", False) and "fuzzy" not in getattr(e, "flags", [])]
+    pairs = [(normalise(e.msgid), normalise(e.msgstr or next(iter(e.msgstr_plural.values()), ""))) for e in kept]
+    if not pairs:
+        raise DataError(f"{path}: not a readable message catalogue, or without translated messages")
+    return _kept(pairs, path, notes)
 
 
 def _lines(path: Path) -> list[str]:

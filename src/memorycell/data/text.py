@@ -29,13 +29,16 @@ from memorycell.errors import DataError
 UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"
 """The first two tokens: what is not in the vocabulary, and where a text ends."""
+HELD = "".join(chr(0xE000 + k) for k in range(10))
+"""Characters of Unicode's private use area that stand for what a translation must not change; see `data.pairs`."""
 SPANS = {
     "char": r"\X",
-    "word": r"\n|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|[^\s\p{L}\p{N}]\p{M}*)",
+    "word": rf"\n|[{HELD}]|[^\S\n]+(?=[{HELD}])"
+    r"|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|[^\s\p{L}\p{N}]\p{M}*)",
     "piece": r"\n|[^\S\n]*\S+",
 }
 """What is encoded each on its own: a character; a line's end; a word, a number or a sign; what stands between two blanks.
-All with the blanks before them."""
+All with the blanks before them, but for what is held."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class TextCodec:
         spans: list[tuple[str, int]] = []
         for match in matches:
             span = match.group()
-            if span != "\n" and (begins or span[0].isspace()):
+            if span != "\n" and (begins or span[0].isspace()) and span not in HELD:
                 span = " " + span.lstrip()  # one blank, also where a line begins
             begins = span == "\n"
             spans.append((span, match.end()))
@@ -181,6 +184,7 @@ def fit(
     ordered = sorted(counts, key=lambda s: (-counts[s], s))
     least = 2 if sum(counts.values()) > 20 * len(counts) or unit == "word" else 1
     kept = [s for s in ordered if counts[s] >= least and s not in names][: vocabulary - len(names)] or ordered[:1]
+    kept += [c for c in (*apart, " ") if apart and c not in kept]
     if not kept:
         raise DataError("no text to learn from")
     return TextCodec(unit, (*names, *kept), len(names), lower=lower)

@@ -18,6 +18,14 @@ from memorycell.state import fingerprint
 KINDS = ("onnx", "c")
 
 
+def check(file: ModelFile, to: str) -> None:
+    """Raises `UserError` where a model cannot be written as `to`."""
+    if to not in KINDS:
+        raise UserError(f"--to {to}: expected {' or '.join(KINDS)}")
+    if file.codec.kind not in (("series", "text") if to == "onnx" else ("series",)):
+        raise UserError(f"--to {to}: not for a model of the task {file.info.get('task')} yet")
+
+
 def write(
     file: ModelFile, to: str, folder: Path, name: str, *, precision: str = "float32", test: np.ndarray | None = None
 ) -> dict[str, Any]:
@@ -28,11 +36,8 @@ def write(
     """
     name = re.sub(r"\W", "_", name, flags=re.ASCII)
     name = f"m_{name}" if not name.isidentifier() else name
-    if to not in KINDS:
-        raise UserError(f"--to {to}: expected {' or '.join(KINDS)}")
+    check(file, to)
     codec = file.codec
-    if codec.kind not in (("series", "text") if to == "onnx" else ("series",)):
-        raise UserError(f"--to {to}: not for a model of the task {file.info.get('task')} yet")
     contents: dict[str, str | bytes]
     result: dict[str, Any] = {}
     if to == "onnx":

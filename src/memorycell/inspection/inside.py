@@ -138,7 +138,10 @@ class Inspection:
                         "before clipping.", flow_figure(lines, "epoch"))
             )  # fmt: skip
         for layer in self.layers:
-            sections += _gate_sections(layer, self.labels)
+            steps = layer.recorded.gates["h"].shape[1]  # a decoder's are not those of the input
+            sections += _gate_sections(
+                layer, self.labels if steps == len(self.labels) else [str(k) for k in range(steps)]
+            )
         count = len(self.layers)
         steps = self.layers[0].recorded.gates["h"].shape[1]
         lead = f"{count} recurrent layer{'s' if count > 1 else ''}; {steps:,} steps were looked at."

@@ -116,13 +116,14 @@ class Conversation:
             ]
             options.sort(reverse=True)
             going = []
-            for score, k, token in options[: 2 * how.beam]:
-                if self._ends(token):
-                    finished.append((score / (len(beams[k][1]) + 1), beams[k][1]))
-                elif len(going) < how.beam:
+            for rank, (score, k, token) in enumerate(options[: 2 * how.beam]):
+                if not self._ends(token):
                     going.append((score, k, token))
-            if len(finished) >= how.beam or not going:
-                break
+                elif rank < how.beam:
+                    finished.append((score / (len(beams[k][1]) + 1), beams[k][1]))
+            going = going[: how.beam]
+            if not going or (finished and max(finished)[0] > going[0][0] / (len(beams[going[0][1]][1]) + 1)):
+                break  # nothing that goes on is better than what has ended
             block = np.stack([beams[k][2] for _, k, _ in going])
             y = stepper.many(block, np.arange(len(going)), np.array([[t] for *_, t in going], np.float32))
             beams = [

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 
 from memorycell.data.batches import by_length, padded
-from memorycell.data.pairs import HELD, PairCodec, release
-from memorycell.data.text import normalise
+from memorycell.data.pairs import PairCodec, release
+from memorycell.data.text import HELD, normalise
 from memorycell.errors import DataError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.translator import Translator

@@ -103,7 +103,7 @@ class TranslationProblem(Problem):
 
     def _tokens(self, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
         """Source tokens, and the target's with `END` before and behind."""
-        masked, wanted, _ = hold_both(source, target)
+        masked, wanted, _ = hold_both(source, target, len(source) + len(target))
         return (
             np.array(self.codec.source.encode(masked) or [0], np.int64),
             np.array([1, *self.codec.target.encode(wanted), 1], np.int64),

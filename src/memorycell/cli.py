@@ -18,6 +18,14 @@ from memorycell import console
 from memorycell.errors import DataError, UserError
 
 
+EXTRAS = {
+    "polars": "forecast", "plotly": "forecast", "onnx": "onnx", "onnxruntime": "onnx",
+    "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "language", "polib": "language",
+    "yaml": "language",
+}  # fmt: skip
+"""Package that an import may miss -> the extra that brings it."""
+
+
 class Verbs(TyperGroup):
     """Mistakes of the user's are one line on stderr and status 2; Ctrl-C and SIGTERM end with 130."""
 
@@ -29,6 +37,12 @@ class Verbs(TyperGroup):
             return super().invoke(ctx)
         except UserError as error:
             print(f"memorycell: {error}", file=sys.stderr)
+            raise SystemExit(2) from None
+        except ModuleNotFoundError as error:
+            extra = EXTRAS.get((error.name or "").split(".")[0])
+            if extra is None:
+                raise
+            print(f"memorycell: this needs {error.name}: pip install 'memorycell[{extra}]'", file=sys.stderr)
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print("memorycell: stopped", file=sys.stderr)

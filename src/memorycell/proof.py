@@ -229,7 +229,7 @@ def _onnx(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | s
     model = onnx_export.export(module).SerializeToString()
     tokens = isinstance(module, LanguageModel)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
-    state: State = module.initial_state()  # type: ignore[operator]
+    state: State = module.initial_state()
     kept = {name: value.numpy() for name, value in state.asdict().items() if value.shape[0]}
     parts = []
     for part in np.array_split(inputs, 7):  # with the state handed on

@@ -474,3 +474,18 @@ def test_inspect_tells_how_far_back_a_model_remembers(memorycell, model, tmp_pat
         assert status == 2
         assert told in err
         assert err.count("\n") == 1
+
+
+def test_a_missing_package_is_named_with_its_extra(memorycell, monkeypatch, tmp_path):
+    (tmp_path / "t.txt").write_text("some text, " * 400)
+    monkeypatch.setitem(sys.modules, "regex", None)
+    status, _, err = memorycell("train", "text", tmp_path / "t.txt", "--out", tmp_path / "m.safetensors")
+    assert (status, err.splitlines()[-1]) == (2, "memorycell: this needs regex: pip install 'memorycell[language]'")
+
+
+def test_every_task_is_listed_with_what_it_needs(memorycell):
+    status, out, _ = memorycell("tasks", "--json")
+    found = {task["name"]: task for task in json.loads(out)}
+    assert status == 0
+    assert set(found) >= {"forecast", "text", "sentiment", "translation", "chat"}
+    assert all(task["baselines"] and task["reads"] and task["primary"] for task in found.values())

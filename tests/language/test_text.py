@@ -160,7 +160,7 @@ def test_dynamic_evaluation_is_gradient_steps_and_leaves_the_model_as_it_was():
 
 
 def test_cuts_are_by_place():
-    parts = cut(["a" * 85 + "b" * 5 + "c" * 10, "d" * 17 + "e" + "f" * 2])
+    parts = cut(["a" * 85 + "b" * 5 + "c" * 10, "d" * 17 + "e" + "f" * 2], 0.05)
     assert [set("".join(parts[s])) for s in ("train", "valid", "test")] == [set("ad"), set("be"), set("cf")]
 
 

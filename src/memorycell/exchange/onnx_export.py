@@ -87,10 +87,12 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
         raise TypeError(f"export: expected a recurrent layer or a model, got {type(module).__name__}")
     sizes = {name: (int(t.shape[0]), int(t.shape[2])) for name, t in module.initial_state().asdict().items()}  # type: ignore[operator]
     sizes = {name: size for name, size in sizes.items() if size[0]}  # a window of one step keeps nothing
-    tokens = isinstance(module, LanguageModel)
-    x = graph.op("Gather", graph.constant(module.embedding.weight, "embedding"), "x") if tokens else "x"
-    hidden = _stack(graph, recurrent, x)
-    answer, shape = "y", ["B", "T", recurrent.output_size * len(recurrent.directions)]
+    tokens, read = isinstance(module, LanguageModel), "x"
+    if isinstance(module, LanguageModel):
+        read = graph.op("Gather", graph.constant(module.embedding.weight, "embedding"), "x")
+    hidden = _stack(graph, recurrent, read)
+    answer = "y"
+    shape: list[Any] = ["B", "T", recurrent.output_size * len(recurrent.directions)]
     if isinstance(module, Forecaster):
         config = module.config
         _forecast(graph, module.head, hidden, config.window, config.input_size)

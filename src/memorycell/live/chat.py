@@ -89,7 +89,9 @@ class Conversation:
 
     def _sampled(self, how: Replying, rng: np.random.Generator) -> tuple[list[int], float]:
         """(tokens, mean log-probability), the state left as it was."""
-        branch, log_p, reply, total = self._stream.fork(), self._without_unknown(self._log_p), [], 0.0
+        branch, log_p = self._stream.fork(), self._without_unknown(self._log_p)
+        reply: list[int] = []
+        total = 0.0
         while len(reply) < how.length:
             token = sample(log_p, rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
             total += float(log_p[token])

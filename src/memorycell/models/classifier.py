@@ -141,7 +141,7 @@ class Classifier(Model):
         """Cross-entropy in nats, classes weighted by `class_weight`."""
         log_p = self.classify(batch.x, batch.lengths)
         return (
-            F.cross_entropy(log_p, batch.target, self.class_weight, label_smoothing=self.config.smoothing),  # type: ignore[arg-type]
+            F.cross_entropy(log_p, batch.target, self.class_weight, label_smoothing=self.config.smoothing),
             None,
         )
 

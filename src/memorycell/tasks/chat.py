@@ -90,7 +90,8 @@ class ChatProblem(Problem):
         """The n-gram model, its order chosen on the validation part; None where the dialogues it counts are not here."""
         if "train" not in self.tokens:
             return None
-        return best_order(*(np.concatenate(self.tokens[s]) for s in ("train", "valid")), len(self.codec))
+        train, valid = (np.concatenate(self.tokens[split]) for split in ("train", "valid"))
+        return best_order(train, valid, len(self.codec))
 
     # ---- what training asks for -------------------------------------------------------------------------------------
 

@@ -144,7 +144,7 @@ class SentimentProblem(Problem):
         tokens, classes = self.tokens["train"], len(self.codec.labels)
         sure = np.array([e.sure for e in self.examples["train"]], np.float32)[:, None]
         target = np.eye(classes, dtype=np.float32)[self.truth["train"]]
-        target = target * sure + (1 - target) * (1 - sure) / (classes - 1)
+        target = (target * sure + (1 - target) * (1 - sure) / (classes - 1)).astype(np.float32)
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
             x, lengths = padded([tokens[k] for k in rows])
             yield Gathered(x, lengths, torch.from_numpy(target[rows]))

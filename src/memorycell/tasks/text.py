@@ -24,7 +24,7 @@ from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
 
 SPLITS = ("train", "valid", "test")
-TRAIN_SHARE, VALID_SHARE = 0.85, 0.05
+TEST_SHARE = 0.1
 LEAST = 2000
 """Characters a text must have at least."""
 
@@ -36,6 +36,7 @@ class TextSettings:
     unit         char, word or piece (a part of a word, learnt by sentencepiece)
     vocabulary   tokens at most
     encoding     of the files, where it is not UTF-8
+    valid        share of every text that is held out for validation, before the last 10%, which is for the test
     cell, hidden, layers   the recurrent part; embedding: the size of a token's vector (where not said: 64 for
                  characters, else like hidden)
     dropout, variational, weight_drop, embedding_dropout, zoneout   probabilities; see `LanguageConfig`
@@ -48,6 +49,7 @@ class TextSettings:
     unit: str = "char"
     vocabulary: int = 8000
     encoding: str | None = None
+    valid: float = 0.05
     cell: str = "lstm"
     hidden: int = 384
     layers: int = 1
@@ -70,6 +72,8 @@ class TextSettings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name}={value}: expected 1 or more")
+        if not 0.001 <= self.valid <= 0.4:
+            raise ValueError(f"valid={self.valid}: expected a share from 0.001 to 0.4")
         if not 0 <= self.dynamic < 10:
             raise ValueError(f"dynamic={self.dynamic}: expected a learning rate")
         self.model_config(10)  # says what is wrong with the rest
@@ -177,7 +181,7 @@ class TextProblem(Problem):
 def prepare(data: str | None, settings: TextSettings) -> TextProblem:
     """Read the texts, cut them, and only then make the vocabulary, from the training part."""
     texts, where = read(data or TEXT.source, settings)
-    parts = cut(texts)
+    parts = cut(texts, settings.valid)
     codec = fit(parts["train"], settings.unit, vocabulary=settings.vocabulary)
     problem = TextProblem(where, parts, codec, settings)
     unknown = float((problem.tokens["valid"] == 0).mean())
@@ -201,13 +205,13 @@ def reopen(data: str | None, file: ModelFile) -> TextProblem:
         ) from None
     assert isinstance(file.codec, TextCodec)
     texts, where = read(data or trained, settings)
-    parts = cut(texts)
+    parts = cut(texts, settings.valid)
     if fingerprint([part for pieces in parts.values() for part in pieces]) == print_:
         problem = TextProblem(where, parts, file.codec, settings)
-        problem.notes = [f"scored: the last {1 - TRAIN_SHARE - VALID_SHARE:.0%}, which it never saw"]
+        problem.notes = [f"scored: the last {TEST_SHARE:.0%}, which it never saw"]
         return problem
     try:
-        own = cut(read(trained, settings)[0])
+        own = cut(read(trained, settings)[0], settings.valid)
     except UserError as error:
         own = {}
         note = f"no n-gram model beside it: the text it learnt from is not here ({error})"
@@ -230,9 +234,9 @@ def read(data: str, settings: TextSettings) -> tuple[list[str], str]:
     return texts, source.name if source else str(data)
 
 
-def cut(texts: list[str]) -> dict[str, list[str]]:
-    """Every text in three by place: the first 85% train, the next 5% valid, the last 10% test."""
-    ends = [[0, int(TRAIN_SHARE * len(t)), int((TRAIN_SHARE + VALID_SHARE) * len(t)), len(t)] for t in texts]
+def cut(texts: list[str], valid: float) -> dict[str, list[str]]:
+    """Every text in three by place: the last 10% test, the share `valid` before it, what is before that train."""
+    ends = [[0, int((1 - TEST_SHARE - valid) * len(t)), int((1 - TEST_SHARE) * len(t)), len(t)] for t in texts]
     return {name: [t[e[k] : e[k + 1]] for t, e in zip(texts, ends, strict=True)] for k, name in enumerate(SPLITS)}
 
 
@@ -241,7 +245,7 @@ def sequence(codec: TextCodec, texts: list[str]) -> np.ndarray:
     return np.concatenate([[1], *(np.array([*codec.encode(text), 1], np.int64) for text in texts)])
 
 
-def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 32, decay: float = 0.002) -> float:
+def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 32, decay: float = 0.0005) -> float:
     """Mean nats a token of a model that learns as it reads: after each piece a step down its gradient, and a pull back
     towards where the weights began. Krause et al. (2018), arXiv:1709.07432, with plain gradient steps.
     """

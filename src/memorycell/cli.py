@@ -17,7 +17,6 @@ from typer.core import TyperGroup
 from memorycell import console
 from memorycell.errors import DataError, UserError
 
-
 EXTRAS = {
     "polars": "forecast", "plotly": "forecast", "onnx": "onnx", "onnxruntime": "onnx",
     "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "language", "polib": "language",

@@ -78,7 +78,7 @@ def _text(record: dict[str, Any]) -> str:
         fig = figure(80 + 28 * len(record["next"]))
         words = list(reversed(record["next"]))
         fig.add_bar(x=[w["p"] for w in words], y=[w["word"] for w in words], orientation="h", marker={"color": BLUE})
-        fig.update_xaxes(tickformat=".0%", title="probability")
+        fig.update_xaxes(tickformat=".1%" if words[-1]["p"] < 0.1 else ".0%", title="probability")
         sections.append(Section("The next word", figure=fig))
     if record["score"]:
         told = record["score"]

@@ -24,7 +24,7 @@ body { margin: 0 auto; max-width: 1040px; padding: 2rem 1.2rem 4rem; background:
   font: 16px/1.5 system-ui, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .4rem; }
 h2 { font-size: 1.1rem; margin: 2.4rem 0 .2rem; }
-p { margin: .2rem 0 .8rem; color: var(--soft); max-width: 72ch; }
+p { margin: .2rem 0 .8rem; color: var(--soft); max-width: 72ch; white-space: pre-line; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }

@@ -9,6 +9,21 @@ from typing import Any, get_type_hints
 from memorycell.errors import UserError
 
 
+def check_counts(settings: Any, *names: str) -> None:
+    """Raises ValueError where a field is below 1; None is let through."""
+    for name in names:
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise ValueError(f"{name}={value}: expected 1 or more")
+
+
+def check_choices(settings: Any, **choices: Sequence[str]) -> None:
+    """Raises ValueError where a field is none of its choices."""
+    for name, allowed in choices.items():
+        if getattr(settings, name) not in allowed:
+            raise ValueError(f"{name}={getattr(settings, name)}: expected {', '.join(allowed)}")
+
+
 def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:
     """Each dataclass value with some fields replaced by key=value pairs; each key belongs to one. Raises `UserError`."""
     known = {field.name: type(value) for value in defaults for field in dataclasses.fields(value)}

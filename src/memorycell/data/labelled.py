@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
+from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.tables import read_table
 from memorycell.data.text import TextCodec, normalise
 from memorycell.errors import DataError
 
-SPLITS = ("train", "valid", "test")
 NAMES = {"train": "train", "valid": "valid", "dev": "valid", "val": "valid", "validation": "valid", "test": "test"}
 """How the files of a folder may begin -> the split."""
 LABEL_COLUMNS = ("label", "sentiment", "class", "category", "target", "stars", "rating", "polarity", "score", "y")
@@ -85,8 +84,7 @@ def read_examples(
     examples, notes, _ = _read_file(path, text, label, trees, set(), phrases=True)
     parts = {split: [] for split in SPLITS}
     for example in examples:
-        digit = hashlib.sha256(_same(example.text).encode()).digest()[0] % 10
-        parts["test" if digit == 0 else "valid" if digit == 1 else "train"].append(example)
+        parts[part_of(_same(example.text), 10)].append(example)
     return parts, notes
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from memorycell.baselines.ngram import KneserNey, best_order
 from memorycell.data.batches import Batch, by_length, padded
 from memorycell.data.dialogues import ME, YOU, Dialogue, read_dialogues
 from memorycell.data.sources import locate
+from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.text import UNITS, TextCodec, fingerprint, fit
-from memorycell.errors import DataError, ModelFileError
+from memorycell.errors import DataError
 from memorycell.heads import IGNORE
 from memorycell.live.chat import Conversation, Replying
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageConfig, LanguageModel
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
-
-SPLITS = ("train", "valid", "test")
+from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
 
 
 @dataclass(frozen=True)
@@ -51,11 +50,8 @@ class ChatSettings:
     budget: int = 1500
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ValueError(f"unit={self.unit}: expected {', '.join(UNITS)}")
-        for name in ("vocabulary", "hidden", "layers", "embedding", "budget"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more")
+        check_choices(self, unit=UNITS)
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
         self.model_config(10)  # says what is wrong with the rest
 
     def model_config(self, vocabulary: int) -> LanguageConfig:
@@ -192,12 +188,8 @@ def prepare(data: str | None, settings: ChatSettings) -> ChatProblem:
 
 def reopen(data: str | None, file: ModelFile) -> ChatProblem:
     """The same for a trained model. Its own dialogues: the held-out test part. Others: all of them."""
-    try:
-        settings, trained = ChatSettings(**file.info["settings"]), str(file.info["data"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"the model file's description of its training is not whole ({error!r}); train it anew"
-        ) from None
+    settings: ChatSettings = settings_of(file, ChatSettings)
+    trained = str(file.info["data"])
     if data is None or data == trained:
         problem = ChatProblem(trained, split(_read(trained)[0]), file.codec, settings)
         problem.notes = ["scored: the held-out test part"]
@@ -220,8 +212,7 @@ def split(dialogues: list[Dialogue]) -> dict[str, list[Dialogue]]:
     parts: dict[str, list[Dialogue]] = {name: [] for name in SPLITS}
     for turns in dialogues:
         key = " ".join(c for c in turns[0].lower().split())
-        digit = hashlib.sha256(key.encode()).digest()[0] % 10
-        parts["test" if digit == 0 else "valid" if digit == 1 else "train"].append(turns)
+        parts[part_of(key, 10)].append(turns)
     return parts
 
 

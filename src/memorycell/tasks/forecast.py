@@ -16,14 +16,15 @@ from memorycell.baselines.series import History, Persistence, forecast_baselines
 from memorycell.data.batches import Batch, lanes
 from memorycell.data.series import Series, SeriesCodec, detect, fit_scaling
 from memorycell.data.sources import locate
+from memorycell.data.splits import SPLITS
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError, ModelFileError
 from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.quantiles import interval
+from memorycell.settings import check_counts
 from memorycell.tasks.task import Metrics, Problem, Task
 
-SPLITS = ("train", "valid", "test")
 TRAIN_SHARE, VALID_SHARE = 0.70, 0.15
 
 
@@ -64,10 +65,7 @@ class ForecastSettings:
     bptt: int = 96
 
     def __post_init__(self) -> None:
-        for name in ("horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: expected 1 or more")
+        check_counts(self, "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt")
         self.model_config(1, 1)  # says what is wrong with the rest
 
     def model_config(self, input_size: int, targets: int) -> ForecasterConfig:

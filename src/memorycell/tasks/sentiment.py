@@ -18,11 +18,12 @@ from memorycell.data.batches import Gathered, by_length, padded
 from memorycell.data.labelled import Examples, LabelledCodec, counted
 from memorycell.data.sources import locate
 from memorycell.data.text import TextCodec, fingerprint, fit
-from memorycell.errors import DataError, ModelFileError, UserError
+from memorycell.errors import DataError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import POOLINGS, Classifier, ClassifierConfig
 from memorycell.models.language import LanguageModel
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
+from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
 
 HEAD_ALONE = 1
 """Epochs in which a model that starts from a language model trains its head alone."""
@@ -65,14 +66,11 @@ class SentimentSettings:
     budget: int = 4000
 
     def __post_init__(self) -> None:
-        choices = {"direction": ("both", "forward"), "pooling": POOLINGS, "balance": ("auto", "yes", "no"),
-                   "pairs": ("yes", "no"), "trees": ("binary", "five"), "unit": ("word", "piece", "char")}  # fmt: skip
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)}: expected {', '.join(allowed)}")
-        for name in ("vocabulary", "hidden", "layers", "embedding", "budget"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more")
+        check_choices(
+            self, direction=("both", "forward"), pooling=POOLINGS, balance=("auto", "yes", "no"), pairs=("yes", "no"),
+            trees=("binary", "five"), unit=("word", "piece", "char"),
+        )  # fmt: skip
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
         self.model_config(10, 2)  # says what is wrong with the rest
 
     def model_config(self, vocabulary: int, classes: int) -> ClassifierConfig:
@@ -257,13 +255,8 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:
 
 def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
     """The same for a trained model. Its own data: the held-out test part. Other data: all of them."""
-    try:
-        settings = SentimentSettings(**file.info["settings"])
-        trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"the model file's description of its training is not whole ({error!r}); train it anew"
-        ) from None
+    settings: SentimentSettings = settings_of(file, SentimentSettings)
+    trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     known = set(file.codec.labels)
 
     def opened(name: str) -> dict[str, Examples]:

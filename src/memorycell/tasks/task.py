@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from memorycell.errors import ModelFileError
+from memorycell.modelfile import ModelFile
+
 Metrics = dict[str, float]
 
 
@@ -96,6 +99,17 @@ class Problem(ABC):
     def details(self, model: Any, split: str) -> dict[str, Any]:
         """What a person would also see beside the metrics: JSON values."""
         return {}
+
+
+def settings_of(file: ModelFile, kind: type) -> Any:
+    """The settings a model was trained with. Raises `ModelFileError` where its description is not whole."""
+    try:
+        str(file.info["data"]), str(file.info["fingerprint"])
+        return kind(**file.info["settings"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ModelFileError(
+            f"the model file's description of its training is not whole ({error!r}); train it anew"
+        ) from None
 
 
 @dataclass(frozen=True)

@@ -17,13 +17,14 @@ from torch.nn import functional as F
 from memorycell.baselines.ngram import KneserNey, best_order
 from memorycell.data.batches import Batch, lanes
 from memorycell.data.sources import locate
+from memorycell.data.splits import SPLITS
 from memorycell.data.text import UNITS, TextCodec, fingerprint, fit, read_text
-from memorycell.errors import DataError, ModelFileError, UserError
+from memorycell.errors import DataError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageConfig, LanguageModel
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
+from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
 
-SPLITS = ("train", "valid", "test")
 TEST_SHARE = 0.1
 LEAST = 2000
 """Characters a text must have at least."""
@@ -66,12 +67,8 @@ class TextSettings:
     dynamic: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.unit not in UNITS:
-            raise ValueError(f"unit={self.unit}: expected {', '.join(UNITS)}")
-        for name in ("vocabulary", "hidden", "layers", "embedding", "lanes", "bptt"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name}={value}: expected 1 or more")
+        check_choices(self, unit=UNITS)
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "lanes", "bptt")
         if not 0.001 <= self.valid <= 0.4:
             raise ValueError(f"valid={self.valid}: expected a share from 0.001 to 0.4")
         if not 0 <= self.dynamic < 10:
@@ -196,13 +193,8 @@ def prepare(data: str | None, settings: TextSettings) -> TextProblem:
 
 def reopen(data: str | None, file: ModelFile) -> TextProblem:
     """The same for a trained model. Its own text: the held-out last part. Another text: all of it."""
-    try:
-        settings = TextSettings(**file.info["settings"])
-        trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"the model file's description of its training is not whole ({error!r}); train it anew"
-        ) from None
+    settings: TextSettings = settings_of(file, TextSettings)
+    trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     assert isinstance(file.codec, TextCodec)
     texts, where = read(data or trained, settings)
     parts = cut(texts, settings.valid)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,15 +16,15 @@ from memorycell.baselines.nearest import Nearest
 from memorycell.data.batches import by_length, padded
 from memorycell.data.pairs import PairCodec, Pairs, fit_pairs, hold_both, read_pairs
 from memorycell.data.sources import locate
+from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.text import fingerprint
-from memorycell.errors import DataError, ModelFileError, UserError
+from memorycell.errors import DataError, UserError
 from memorycell.heads import IGNORE
 from memorycell.live.translation import translate
 from memorycell.modelfile import ModelFile
 from memorycell.models.translator import PairBatch, Translator, TranslatorConfig
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
-
-SPLITS = ("train", "valid", "test")
+from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
 
 
 @dataclass(frozen=True)
@@ -56,13 +55,8 @@ class TranslationSettings:
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        choices = {"unit": ("piece", "word", "char"), "joint": ("auto", "yes", "no")}
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name}={getattr(self, name)}: expected {', '.join(allowed)}")
-        for name in ("vocabulary", "hidden", "layers", "embedding", "budget", "beam"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)}: expected 1 or more")
+        check_choices(self, unit=("piece", "word", "char"), joint=("auto", "yes", "no"))
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget", "beam")
         if self.languages is not None and not re.fullmatch(r"[^-]+-[^-]+", self.languages):
             raise ValueError(f"languages={self.languages}: expected from-to, as in de-en")
         self.model_config(10, 0)  # says what is wrong with the rest
@@ -241,13 +235,8 @@ def prepare(data: str | None, settings: TranslationSettings) -> TranslationProbl
 
 def reopen(data: str | None, file: ModelFile) -> TranslationProblem:
     """The same for a trained model. Its own data: the held-out test part. Other data: all pairs that it did not learn."""
-    try:
-        settings = TranslationSettings(**file.info["settings"])
-        trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"the model file's description of its training is not whole ({error!r}); train it anew"
-        ) from None
+    settings: TranslationSettings = settings_of(file, TranslationSettings)
+    trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     try:
         pairs = _read(trained, settings)[0]
     except UserError:
@@ -284,8 +273,7 @@ def split(pairs: Pairs) -> dict[str, Pairs]:
     """90 / 5 / 5 by a hash of the source without its signs, numbers and capitals: what is said alike falls together."""
     parts: dict[str, Pairs] = {name: [] for name in SPLITS}
     for pair in pairs:
-        digit = hashlib.sha256(_key(pair[0]).encode()).digest()[0] % 20
-        parts["test" if digit == 0 else "valid" if digit == 1 else "train"].append(pair)
+        parts[part_of(_key(pair[0]), 20)].append(pair)
     return parts
 
 

@@ -18,8 +18,8 @@ from memorycell.tasks.task import TrainSettings
 
 HOW = TrainSettings(epochs=30, lr=0.02, average=0.9)
 SMALL = ChatSettings(
-    unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, variational=0.0, weight_drop=0.0, embedding_dropout=0.0,
-    budget=600,
+    unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, variational=0.0, weight_drop=0.0,
+    embedding_dropout=0.0, noise=0.0, budget=600,
 )  # fmt: skip
 COLOURS = ("red", "green", "blue", "black", "white")
 

@@ -241,3 +241,21 @@ def test_a_model_file_keeps_the_codec(trained, tmp_path):
     again = modelfile.load(tmp_path / "again.safetensors")
     assert again.codec == file.codec
     assert predict(again, "The", Writing(length=20)) == predict(file, "The", Writing(length=20))
+
+
+def test_emoji_other_directions_and_long_texts(tmp_path):
+    """Grapheme clusters are never broken; what is too long for `predict` is said."""
+    draw = np.random.default_rng(0)
+    words = ["👩‍👩‍👧‍👦", "🇮🇳", "שלום", "नमस्ते", "مرحبا", "hello"]
+    path = tmp_path / "mixed.txt"
+    path.write_text("\n".join(" ".join(draw.choice(words, 6)) for _ in range(300)))
+    for unit in UNITS:
+        training.train(
+            TEXT, str(path), settings(unit), TrainSettings(epochs=4, lr=0.03, average=0.9), tmp_path / "m.safetensors"
+        )
+        file = modelfile.load(tmp_path / "m.safetensors")
+        said = predict(file, "नमस्ते ", Writing(length=80))["continuation"]
+        assert unit == "piece" or set(said.split()[:-1]) <= set(words), unit
+    long = predict(file, "hello " * 20_000, Writing(length=1, top=0))
+    assert long["note"] == "only the last 100,000 of 120,000 characters were read"
+    assert predict(file, "", Writing(length=3))["score"] is None

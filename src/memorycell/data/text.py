@@ -34,7 +34,7 @@ HELD = "".join(chr(0xE000 + k) for k in range(10))
 SPANS = {
     "char": r"\X",
     "word": rf"\n|[{HELD}]|[^\S\n]+(?=[{HELD}])"
-    r"|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|[^\s\p{L}\p{N}]\p{M}*)",
+    r"|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|(?!\s)\X)",
     "piece": r"\n|[^\S\n]*\S+",
 }
 """What is encoded each on its own: a character; a line's end; a word, a number or a sign; what stands between two blanks.

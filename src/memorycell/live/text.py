@@ -22,6 +22,8 @@ from memorycell.streams import Stream
 
 WIDTH, LONGEST_WORD = 24, 24
 """Beams, and tokens a word may have, in the search for the next words."""
+MOST = 100_000
+"""Characters that `predict` reads; `evaluate` reads any number."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +178,8 @@ class LiveText:
         A beam search over tokens until a word ends; probabilities are of the word given all before it, and a little too
         small where the search left something out.
         """
+        if top < 1:
+            return []
         stepper, width = self._stream.stepper, self._stream.stepper.layout.width
         state, pending = self._stream._ring[self._stream._row], self.pending
         found: dict[str, float] = {}
@@ -258,14 +262,17 @@ def predict(file: ModelFile, source: str | None, how: Writing) -> dict[str, Any]
         raise UserError("predict: not a language model")
     live = LiveText(file)
     text = normalise(source or "")
+    note = f"only the last {MOST:,} of {len(text):,} characters were read" if len(text) > MOST else None
+    text = text[-MOST:]
     live.feed(text)
     following = live.next_words(how.top)
-    return {
+    record = {
         "text": text,
         "continuation": "".join(live.write(how)),
         "next": following,
         "score": score(file, text) if text else None,
     }
+    return {**record, "note": note} if note else record
 
 
 def show(record: dict[str, Any]) -> str:
@@ -276,6 +283,8 @@ def show(record: dict[str, Any]) -> str:
     if record["score"]:
         lines.append("what was given: {nats:.3f} nats a token, perplexity {perplexity:.3g}, {bits_per_character:.3f} bits a "
                      "character".format(**record["score"]))  # fmt: skip
+    if "note" in record:
+        lines.append(record["note"])
     return "\n".join(lines)
 
 

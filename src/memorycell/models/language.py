@@ -27,6 +27,8 @@ class LanguageConfig(ModelConfig):
     embedding_size      of a token's vector
     tied                the output weights are the embedding's
     embedding_dropout   probability that a token of the vocabulary is dropped for a whole batch
+    noise               probability that a token is read as another, drawn as often as it occurs: what smoothing is to n-grams
+                        (Xie et al. 2017, arXiv:1703.02573)
     activation          weight of the mean square of what the head reads (AR)
     slowness            weight of the mean square of the last layer's change from step to step (TAR)
     """
@@ -35,11 +37,12 @@ class LanguageConfig(ModelConfig):
     embedding_size: int
     tied: bool = True
     embedding_dropout: float = 0.0
+    noise: float = 0.0
     activation: float = 0.0
     slowness: float = 0.0
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "vocabulary", "embedding_size")
-    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "embedding_dropout")
+    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "embedding_dropout", "noise")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -90,7 +93,11 @@ class LanguageModel(Model):
 
     def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """Nats a token, with what regularises the activations (Merity, McCann & Socher 2017, arXiv:1708.01009)."""
-        hidden, after = self.hidden(batch.x, state, batch.reset)
+        x = batch.x
+        if self.training and self.config.noise:
+            others = x.flatten()[torch.randint(x.numel(), x.shape)]
+            x = torch.where(torch.rand(x.shape) < self.config.noise, others, x)
+        hidden, after = self.hidden(x, state, batch.reset)
         read = variational_dropout(hidden, self.config.dropout, self.training)
         loss = self.head.loss(self.head(read, self.embedding.weight), batch.target)
         if self.training and self.config.activation:

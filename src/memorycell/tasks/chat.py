@@ -33,7 +33,7 @@ class ChatSettings:
 
     unit         word, piece or char; vocabulary: tokens at most
     cell, hidden, layers, embedding   the recurrent part, and the size of a token's vector
-    dropout, variational, weight_drop, embedding_dropout   probabilities; see `LanguageConfig`
+    dropout, variational, weight_drop, embedding_dropout, noise   probabilities; see `LanguageConfig`
     budget       tokens in a batch, padding included
     """
 
@@ -47,6 +47,7 @@ class ChatSettings:
     variational: float = 0.3
     weight_drop: float = 0.3
     embedding_dropout: float = 0.1
+    noise: float = 0.1
     budget: int = 1500
 
     def __post_init__(self) -> None:
@@ -67,6 +68,7 @@ class ChatSettings:
             variational_dropout=self.variational,
             weight_drop=self.weight_drop,
             embedding_dropout=self.embedding_dropout,
+            noise=self.noise,
         )
 
 

@@ -40,7 +40,7 @@ class TextSettings:
     valid        share of every text that is held out for validation, before the last 10%, which is for the test
     cell, hidden, layers   the recurrent part; embedding: the size of a token's vector (where not said: 64 for
                  characters, else like hidden)
-    dropout, variational, weight_drop, embedding_dropout, zoneout   probabilities; see `LanguageConfig`
+    dropout, variational, weight_drop, embedding_dropout, noise, zoneout   probabilities; see `LanguageConfig`
     activation, slowness   weights of AR and TAR
     lanes, bptt  sequences side by side in a batch, and steps a gradient flows back
     dynamic      learning rate of dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): also score a model that goes on
@@ -59,6 +59,7 @@ class TextSettings:
     variational: float = 0.0
     weight_drop: float = 0.0
     embedding_dropout: float = 0.0
+    noise: float = 0.0
     zoneout: float = 0.0
     activation: float = 0.0
     slowness: float = 0.0
@@ -89,6 +90,7 @@ class TextSettings:
             variational_dropout=self.variational,
             weight_drop=self.weight_drop,
             embedding_dropout=self.embedding_dropout,
+            noise=self.noise,
             zoneout=self.zoneout,
             activation=self.activation,
             slowness=self.slowness,

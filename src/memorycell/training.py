@@ -181,6 +181,8 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             [{"params": decay, "weight_decay": how.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=how.lr
         )
+        own = native.engine is not None and "bf16" in native.engine.instruction_set()
+        self.bfloat16 = how.precision == "bfloat16" or (how.precision == "auto" and own)
         self.gradients = GradientWatch()
         self.flow = GradientFlow(self.model, every=1)
         self.best_weights = _copy(self.average)
@@ -249,7 +251,7 @@ class Run:
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
-            with torch.autocast("cpu", torch.bfloat16, enabled=self.how.precision == "bfloat16"):
+            with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
                 loss, state = self.model.loss(batch, state.detach() if batch.carry and state is not None else None)
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()

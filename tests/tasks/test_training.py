@@ -87,6 +87,18 @@ def test_the_same_seed_gives_the_same_model_and_another_another(hourly, tmp_path
     assert results[0]["metrics"] != results[2]["metrics"]
 
 
+def test_bfloat16_learns_as_well(hourly, tmp_path):
+    crps = {
+        precision: run(hourly, tmp_path / "m.safetensors", how=dataclasses.replace(HOW, precision=precision))[0][
+            "metrics"
+        ]["crps"]
+        for precision in ("float32", "bfloat16", "auto")
+    }
+    assert crps["bfloat16"] == pytest.approx(crps["float32"], rel=0.1)
+    assert crps["auto"] in (crps["float32"], crps["bfloat16"])
+    assert crps["bfloat16"] != crps["float32"]
+
+
 def test_minutes_are_kept(hourly, tmp_path):
     result, epochs = run(hourly, tmp_path / "m.safetensors", minutes=0.1)
     assert result["seconds"] < 12

@@ -70,7 +70,8 @@ class Conversation:
         self._turns += 1
         p = math.exp(mean)
         unsure = p < UNSURE or 2 * tokens.count(0) > len(tokens)
-        return {"said": text, "reply": self.codec.decode(reply).strip(), "p": round(p, 4), "unsure": unsure}
+        record = {"said": text, "reply": self.codec.decode(reply).strip(), "p": round(p, 4), "unsure": unsure}
+        return {**record, "note": f"only the first {LONGEST} characters were read"} if len(text) > LONGEST else record
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
         """A turn a line; an empty line begins a new conversation."""

@@ -78,6 +78,8 @@ def predict(file: ModelFile, source: str | None, how: Explaining) -> dict[str, A
     records = []
     for text, p in zip(texts, classify(file, texts), strict=True):
         record = _record(codec, text, p)
+        if len(text) > LONGEST:
+            record["note"] = f"only the first {LONGEST:,} characters were read"
         if how.words == "yes":
             record["words"] = words_that_mattered(file, text)
         records.append(record)
@@ -88,7 +90,8 @@ def show(record: dict[str, Any]) -> str:
     """The record for people."""
     lines = []
     for one in record["texts"]:
-        lines.append(f"{one['label']} ({one['p']:.1%})  {one['text']}")
+        note = f"   [{one['note']}]" if "note" in one else ""
+        lines.append(f"{one['label']} ({one['p']:.1%})  {one['text']}{note}")
         strongest = sorted(one.get("words", []), key=lambda w: -abs(w["weight"]))[:6]
         if strongest:
             lines.append("    " + "  ".join(f"{w['word']} {w['weight']:+.2f}" for w in strongest))

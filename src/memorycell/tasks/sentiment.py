@@ -60,7 +60,7 @@ class SentimentSettings:
     embedding: int = 128
     dropout: float = 0.5
     embedding_dropout: float = 0.0
-    word_dropout: float = 0.2
+    word_dropout: float = 0.1
     weight_drop: float = 0.0
     smoothing: float = 0.0
     budget: int = 4000
@@ -315,6 +315,6 @@ SENTIMENT = Task(
     prepare=prepare,
     reopen=reopen,
     baselines=("most frequent label", "TF-IDF with logistic regression"),
-    training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.995),
-    minutes=3.0,
+    training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, precision="auto"),
+    minutes=4.5,
 )

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memorycell.errors import ModelFileError
 from memorycell.modelfile import ModelFile
+from memorycell.settings import check_choices
 
 Metrics = dict[str, float]
 
@@ -25,7 +26,8 @@ class TrainSettings:
     lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear warm-up over the
                 first epoch, cosine decay over the rest
     clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012, arXiv:1211.5063)
-    precision   of the products in training: float32, or bfloat16 with states, sums and weights in float32
+    precision   of the products in training: float32, or bfloat16 with states, sums and weights in float32; auto: bfloat16
+                where the processor multiplies it
     average     decay of the running average of the weights, which is what is evaluated and saved
     patience    epochs without a better validation score before training stops; a third of them where not said
     """
@@ -40,8 +42,7 @@ class TrainSettings:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.precision not in ("float32", "bfloat16"):
-            raise ValueError(f"precision={self.precision}: expected float32 or bfloat16")
+        check_choices(self, precision=("float32", "bfloat16", "auto"))
 
 
 class Problem(ABC):

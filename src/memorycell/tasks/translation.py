@@ -300,6 +300,6 @@ TRANSLATION = Task(
     prepare=prepare,
     reopen=reopen,
     baselines=("the translation of the nearest known sentence", "the source unchanged"),
-    training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, clip=1.0, precision="bfloat16"),
+    training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, clip=1.0, precision="auto"),
     minutes=4.5,
 )

@@ -170,10 +170,11 @@ def predict(file: ModelFile, source: str | None, how: Replying) -> dict[str, Any
 
 def show(record: dict[str, Any]) -> str:
     """The record for people."""
-    return "\n".join(
-        f"> {turn['said']}\n{turn['reply'] or '…'}" + ("   (unsure)" if turn["unsure"] else "")
-        for turn in record["turns"]
-    )
+    lines = []
+    for turn in record["turns"]:
+        unsure, note = "   (unsure)" if turn["unsure"] else "", f"   [{turn['note']}]" if "note" in turn else ""
+        lines.append(f"> {turn['said']}\n{turn['reply'] or '…'}{unsure}{note}")
+    return "\n".join(lines)
 
 
 Options, Live = Replying, Conversation

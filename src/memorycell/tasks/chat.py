@@ -38,16 +38,16 @@ class ChatSettings:
     """
 
     unit: str = "piece"
-    vocabulary: int = 1000
+    vocabulary: int = 400
     cell: str = "lstm"
     hidden: int = 256
     layers: int = 1
-    embedding: int = 128
+    embedding: int = 192
     dropout: float = 0.5
     variational: float = 0.3
-    weight_drop: float = 0.3
+    weight_drop: float = 0.5
     embedding_dropout: float = 0.1
-    noise: float = 0.1
+    noise: float = 0.2
     budget: int = 1500
 
     def __post_init__(self) -> None:
@@ -228,6 +228,6 @@ CHAT = Task(
     prepare=prepare,
     reopen=reopen,
     baselines=("n-gram (interpolated Kneser-Ney)",),
-    training=TrainSettings(lr=3e-3, weight_decay=0.02, average=0.995),
-    minutes=3.0,
+    training=TrainSettings(lr=5e-3, weight_decay=0.1, average=0.998, precision="auto"),
+    minutes=4.5,
 )

@@ -1,14 +1,18 @@
-"""From distributions to sequences: sampling one token, and beam search over whole translations."""
+"""From distributions to sequences: one token sampled, beams from a live state, beam search over whole translations."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from memorycell.models.translator import Translator
+from memorycell.stepping import Stepper
+from memorycell.streams import Stream
 
 UNKNOWN_COST = 1.0
 """What an unknown word costs more, in nats: it will be copied from the source, which is often wrong."""
@@ -36,6 +40,33 @@ def sample(
         keep = min(keep, int(np.searchsorted(p.cumsum(), top_p)) + 1)
     p = p[:keep] / p[:keep].sum()
     return int(order[rng.choice(keep, p=p)])
+
+
+class Beam(NamedTuple):
+    """One of the sequences that a search from a live state follows.
+
+    score    log-probability of its tokens
+    tokens   what it has said so far
+    state    [width], its state as a row; see `Layout`
+    log_p    [V], log-probabilities of what may follow
+    """
+
+    score: float
+    tokens: tuple[int, ...]
+    state: np.ndarray
+    log_p: np.ndarray
+
+
+def begin(stream: Stream, log_p: np.ndarray) -> Beam:
+    """Nothing said yet, in a stream's state, which a search leaves as it is."""
+    return Beam(0.0, (), stream.stepper.layout.rows(stream.state)[0], log_p)
+
+
+def grown(stepper: Stepper, chosen: Sequence[tuple[float, Beam, int]]) -> list[Beam]:
+    """Every chosen (score, beam, token) one token further: all of them in one step."""
+    block = np.stack([beam.state for _, beam, _ in chosen])
+    log_p = stepper.many(block, np.arange(len(chosen)), np.array([[token] for *_, token in chosen], np.float32))
+    return [Beam(score, (*beam.tokens, token), block[k], log_p[k]) for k, (score, beam, token) in enumerate(chosen)]
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,14 @@ import pytest
 import torch
 from language.conftest import tale
 
+import memorycell
 from memorycell import modelfile, training
 from memorycell.baselines.ngram import KneserNey
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.live.text import LiveText, Writing, predict, score
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageConfig, LanguageModel
+from memorycell.ops import native
 from memorycell.tasks.task import TrainSettings
 from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen
 
@@ -259,3 +261,32 @@ def test_emoji_other_directions_and_long_texts(tmp_path):
     long = predict(file, "hello " * 20_000, Writing(length=1, top=0))
     assert long["note"] == "only the last 100,000 of 120,000 characters were read"
     assert predict(file, "", Writing(length=3))["score"] is None
+
+
+def test_batches_are_the_text_with_the_state_zeroed_where_a_text_begins(tmp_path):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(tale(200, seed=ord(name[0])))
+    problem = prepare(str(tmp_path), settings("char", lanes=3, bptt=50))
+    tokens = problem.tokens["train"]
+    follows = {(int(a), int(b)) for a, b in zip(tokens, tokens[1:], strict=False)}
+    seen = 0
+    for k, batch in enumerate(problem.epoch(0)):
+        assert batch.carry == (k > 0)
+        assert torch.equal(batch.reset, (batch.x == 1) | batch.reset)
+        assert bool((batch.reset[batch.x == 1]).all())
+        assert {(int(a), int(b)) for a, b in zip(batch.x.flatten(), batch.target.flatten(), strict=True)} <= follows
+        seen += batch.steps
+    assert seen == (len(tokens) - 1) // 3 * 3
+
+
+@pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
+@pytest.mark.parametrize("cell", ["lstm", "gru", "layernorm"])
+def test_a_language_model_is_proved(cell):
+    torch.manual_seed(0)
+    model = LanguageModel(LanguageConfig(vocabulary=9, embedding_size=5, hidden_size=8, num_layers=2, cell=cell))
+    told: list[str] = []
+    result = memorycell.prove(model, say=told.append, exports=["onnx", "c"])
+    assert result.ok, told
+    names = {check.name for check in result.checks}
+    assert {"among others in a pool = step by step", "onnx = step by step", "native = reference"} <= names
+    assert "layers and forecasters" in result.skipped["c in float32"]

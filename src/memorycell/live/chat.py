@@ -13,7 +13,7 @@ from memorycell.data.dialogues import LONGEST, ME, YOU
 from memorycell.data.text import TextCodec, normalise
 from memorycell.errors import DataError, StateError
 from memorycell.modelfile import ModelFile
-from memorycell.search import sample
+from memorycell.search import begin, grown, sample
 from memorycell.streams import Stream
 
 UNSURE = 0.12
@@ -104,39 +104,27 @@ class Conversation:
 
     def _beam(self, how: Replying) -> tuple[list[int], float]:
         """The same by beam search: the reply with the best mean log-probability a token."""
-        stepper = self._stream.stepper
-        start = self._stream._ring[self._stream._row]
-        beams: list[tuple[float, list[int], np.ndarray, np.ndarray]] = [
-            (0.0, [], start, self._without_unknown(self._log_p))
-        ]
-        finished: list[tuple[float, list[int]]] = []
+        beams = [begin(self._stream, self._log_p)]
+        finished: list[tuple[float, tuple[int, ...]]] = []
         for _ in range(how.length):
             options = [
-                (score + float(log_p[token]), k, int(token))
-                for k, (score, _, _, log_p) in enumerate(beams)
+                (beam.score + float(log_p[token]), beam, int(token))
+                for beam in beams
+                for log_p in [self._without_unknown(beam.log_p)]
                 for token in np.argsort(-log_p)[: 2 * how.beam]
                 if math.isfinite(log_p[token])
             ]
-            options.sort(reverse=True)
-            going = []
-            for rank, (score, k, token) in enumerate(options[: 2 * how.beam]):
-                if not self._ends(token):
-                    going.append((score, k, token))
-                elif rank < how.beam:
-                    finished.append((score / (len(beams[k][1]) + 1), beams[k][1]))
-            going = going[: how.beam]
-            if not going or (finished and max(finished)[0] > going[0][0] / (len(beams[going[0][1]][1]) + 1)):
+            options.sort(key=lambda option: -option[0])
+            finished += [(score / (len(beam.tokens) + 1), beam.tokens)
+                         for score, beam, token in options[: how.beam] if self._ends(token)]  # fmt: skip
+            going = [option for option in options if not self._ends(option[2])][: how.beam]
+            if not going or (finished and max(finished)[0] > going[0][0] / (len(going[0][1].tokens) + 1)):
                 break  # nothing that goes on is better than what has ended
-            block = np.stack([beams[k][2] for _, k, _ in going])
-            y = stepper.many(block, np.arange(len(going)), np.array([[t] for *_, t in going], np.float32))
-            beams = [
-                (score, [*beams[k][1], token], block[n], self._without_unknown(y[n]))
-                for n, (score, k, token) in enumerate(going)
-            ]
+            beams = grown(self._stream.stepper, going)
         if not finished:
-            finished = [(score / max(len(tokens), 1), tokens) for score, tokens, *_ in beams]
+            finished = [(beam.score / max(len(beam.tokens), 1), beam.tokens) for beam in beams]
         mean, reply = max(finished)
-        return reply, mean
+        return list(reply), mean
 
     def _without_unknown(self, log_p: np.ndarray) -> np.ndarray:
         log_p = log_p.copy()

@@ -17,7 +17,7 @@ from memorycell.data.text import TextCodec, normalise
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageModel
-from memorycell.search import sample
+from memorycell.search import Beam, begin, grown, sample
 from memorycell.streams import Stream
 
 WIDTH, LONGEST_WORD = 24, 24
@@ -94,9 +94,13 @@ class LiveText:
 
     def _read_span(self, span: str) -> None:
         self._read(self.codec.encode_span(span))
-        self._begins = span == "\n"
+        self._follow(span)
+
+    def _follow(self, surface: str) -> None:
+        """Note where in a line, and in a word, what was read or written has ended."""
+        self._begins = surface == "\n"
         if self.codec.unit == "char":
-            self._word = self._word + span if _of_word(span) else ""
+            self._word = self._word + surface if _of_word(surface) else ""
 
     def line(self, text: str, number: int) -> dict[str, Any]:
         """What is typed next, with a blank after it; an empty line ends a line; in quotes it is read as it is, as JSON.
@@ -141,7 +145,8 @@ class LiveText:
             surface = self.codec.surfaces[token]
             unspoken = blank or (self._begins and self.codec.unit != "char")
             written += surface.removeprefix(" ") if unspoken else surface
-            self._begins, blank = surface == "\n", False
+            blank = False
+            self._follow(surface)
             if how.stop and how.stop in written:
                 written = written[: written.index(how.stop)]
                 break
@@ -168,9 +173,9 @@ class LiveText:
         return np.array([k >= self.codec.marks and s[0] == " " for k, s in enumerate(self.codec.surfaces)])
 
     @cached_property
-    def _blank(self) -> np.ndarray:
-        """[V] bool: tokens that are blank."""
-        return np.array([k >= self.codec.marks and s.isspace() for k, s in enumerate(self.codec.surfaces)])
+    def _texts(self) -> np.ndarray:
+        """[V] bool: tokens that stand for text."""
+        return np.arange(len(self.codec)) >= self.codec.marks
 
     def next_words(self, top: int) -> list[dict[str, Any]]:
         """The likeliest words that come next, or that finish the word being written, with their probabilities.
@@ -180,40 +185,44 @@ class LiveText:
         """
         if top < 1:
             return []
-        stepper, width = self._stream.stepper, self._stream.stepper.layout.width
-        state, pending = self._stream._ring[self._stream._row], self.pending
+        pending = self.pending
         found: dict[str, float] = {}
-        beams: list[tuple[float, str, np.ndarray, np.ndarray]] = [(0.0, "", state, self._allowed(self._log_p))]
+        beams = [begin(self._stream, self._log_p)]
         for _ in range(LONGEST_WORD):
-            candidates: list[tuple[float, str, int, int]] = []
-            for k, (score, text, _, log_p) in enumerate(beams):
+            candidates: list[tuple[float, Beam, int]] = []
+            for beam in beams:
+                text = "".join(self.codec.surfaces[token] for token in beam.tokens)
                 word = (self._word + text).strip()
-                going = self._inside if word else np.ones(len(log_p), bool)
-                if word and len(text) >= len(pending):
-                    ended = float(np.exp(log_p[~self._inside]).sum())
-                    found[word] = found.get(word, 0.0) + math.exp(score) * ended
-                    going = going & ~self._blank
-                for token in np.argsort(-np.where(going, log_p, -np.inf))[: 4 * WIDTH if text else len(log_p)]:
-                    surface = text + self.codec.surfaces[token]
-                    if token < self.codec.marks or not going[token] or not math.isfinite(log_p[token]):
-                        continue
-                    if not (surface.startswith(pending) or pending.startswith(surface)):
-                        continue
-                    whole = (self._word + surface).strip()
-                    if self.codec.unit == "word" and whole:
-                        found[whole] = found.get(whole, 0.0) + math.exp(score + float(log_p[token]))
-                        continue
-                    candidates.append((score + float(log_p[token]), surface, k, int(token)))
-            best = sorted(candidates, reverse=True)[:WIDTH]
+                if word and len(text) >= len(pending):  # it may end here
+                    found[word] = found.get(word, 0.0) + math.exp(beam.score) * self._ends(beam.log_p)
+                for token in self._continues(beam.log_p, text, pending):
+                    score, whole = beam.score + float(beam.log_p[token]), word + self.codec.surfaces[token]
+                    if self.codec.unit == "word" and whole.strip():
+                        found[whole.strip()] = found.get(whole.strip(), 0.0) + math.exp(score)
+                    else:
+                        candidates.append((score, beam, token))
+            best = sorted(candidates, key=lambda c: -c[0])[:WIDTH]
             known = sorted(found.values(), reverse=True)
             if not best or (len(known) >= top and math.exp(best[0][0]) < known[top - 1]):
                 break
-            block = np.stack([beams[k][2] for _, _, k, _ in best]).reshape(len(best), width)
-            y = stepper.many(block, np.arange(len(best)), np.array([[t] for *_, t in best], np.float32))
-            beams = [(s, text, block[n], self._allowed(y[n])) for n, (s, text, _, _) in enumerate(best)]
+            beams = grown(self._stream.stepper, best)
         ranked = sorted(found.items(), key=lambda item: -item[1])[:top]
         total = sum(found.values()) if pending.strip() else 1.0  # given that the word begins as it was typed
         return [{"word": word, "p": float(f"{p / max(total, 1e-300):.4g}")} for word, p in ranked]
+
+    def _ends(self, log_p: np.ndarray) -> float:
+        """The probability that a word ends here."""
+        return float(np.exp(log_p[~self._inside]).sum())
+
+    def _continues(self, log_p: np.ndarray, text: str, pending: str) -> Iterator[int]:
+        """The tokens with which `text`, said since the last word, may go on as a word that begins as `pending` does."""
+        inside = bool((self._word + text).strip())
+        allowed = self._inside if inside else self._texts
+        order = np.argsort(-np.where(allowed, log_p, -np.inf))
+        for token in order[: 4 * WIDTH if text else allowed.sum()]:
+            said = text + self.codec.surfaces[token]
+            if allowed[token] and (said.startswith(pending) or pending.startswith(said)):
+                yield int(token)
 
     # ---- keeping ----------------------------------------------------------------------------------------------------
 

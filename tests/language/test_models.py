@@ -113,6 +113,10 @@ def test_a_classifier_reads_alike_alone_and_in_a_batch(pooling, bidirectional, p
             if len(piece):
                 last = stream.step(piece[:, None].astype(np.float32))[-1]
         np.testing.assert_allclose(last, together[k].detach().numpy(), atol=1e-5)
+        at_once = Stream(model, history=0)
+        at_once.step(row[:, None].astype(np.float32))
+        for name, value in stream.state.asdict().items():  # nothing of a piece is lost
+            torch.testing.assert_close(value, getattr(at_once.state, name), rtol=1e-4, atol=1e-5)
 
 
 def test_poolings_are_what_they_say():

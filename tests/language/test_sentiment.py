@@ -69,6 +69,7 @@ def test_the_words_that_mattered_are_those_that_turn_it(trained):
     assert [w["word"] for w in words][:4] == ["my", "day", "was", "not"]
     strongest = sorted(words, key=lambda w: -abs(w["weight"]))[:2]
     assert {w["word"] for w in strongest} == {"not", "awful"}
+    assert next(w["weight"] for w in words if w["word"] == "not") > 0.3  # without it the answer would be the other
     record = predict(file, "My day was just so lovely, I think.\n\nMy day was not so fine, I think.\n", Explaining())
     assert [one["label"] for one in record["texts"]] == ["pos", "neg"]
     p = classify(file, ["My day was just so lovely, I think."])[0]

@@ -83,6 +83,15 @@ def test_what_is_held_comes_through(trained):
         assert all(text.count(k) == 1 for k in kept), text
 
 
+def test_all_numbers_of_what_is_held_are_learnt(table):
+    problem = prepare(str(table), SMALL)
+    numbers = {problem.codec.target.numbers[c] for c in HELD}
+    used = {int(t) for _, target in problem.tokens["train"] for t in target} & numbers
+    assert len(used) > 5
+    for source, target in problem.tokens["train"]:  # the same in both
+        assert set(source.tolist()) & numbers == set(target.tolist()) & numbers
+
+
 def test_batches_and_empty_lines_change_nothing(trained):
     file = modelfile.load(trained[1])
     texts = ["the red cat sees the blue dog.", "", "the white tree likes the black bird.", "   "]

@@ -47,7 +47,7 @@ class ChatSettings:
     variational: float = 0.3
     weight_drop: float = 0.5
     embedding_dropout: float = 0.1
-    noise: float = 0.2
+    noise: float = 0.15
     budget: int = 1500
 
     def __post_init__(self) -> None:

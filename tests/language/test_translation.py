@@ -121,7 +121,7 @@ def test_unknown_words_are_copied(tmp_path):
 
 held = st.lists(
     st.sampled_from(
-        ["%s", "%1$d", "%5.2f", "{name}", "{0}", "${x}", "<b>", "</b>", "%(n)s", "https://a.b/c", "x@y.org"]
+        ["%s", "%1$d", "%5.2f", "{name}", "{0}", "${x}", "$(N1)", "<b>", "</b>", "%(n)s", "https://a.b/c", "x@y.org"]
     ),
     max_size=6,
 )

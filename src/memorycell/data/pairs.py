@@ -20,7 +20,7 @@ from memorycell.errors import DataError
 
 _KEPT = re.compile(
     r"%(?:\d+\$)?(?:\([^)\s]*\))?[-+#0]*\d*(?:\.\d+)?(?:hh?|ll?|[zjtL])?[sdifuxXcgeEopr]"  # printf and Python's %
-    r"|\$\{[^}\s]*\}|\{[^{}\s]*\}"  # {name}, {0}, ${name}
+    r"|\$\{[^}\s]*\}|\$\([^)\s]*\)|\{[^{}\s]*\}"  # {name}, {0}, ${name}, $(NAME)
     r"|</?[A-Za-z][^<>]*>"  # tags
     r"|https?://\S+|\S+@\S+\.\w+"  # addresses
 )

@@ -14,6 +14,7 @@ from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.models.translator import PairBatch, Translator, TranslatorConfig
 from memorycell.nn.attention import Attention
+from memorycell.nn.regularise import dropout
 from memorycell.search import beam_search, sample
 from memorycell.streams import Stream
 
@@ -313,3 +314,23 @@ def test_next_step_smoothing():
     smooth = 0.9 * own - 0.1 * log_p.mean()
     assert float(head.loss(scores[None], target[None], 0.1)) == pytest.approx(float(smooth), rel=1e-5)
     assert math.isfinite(float(smooth))
+
+
+@pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
+def test_dropout_is_torchs_in_distribution(p):
+    torch.manual_seed(0)
+    x = torch.ones(501, 397, requires_grad=True)
+    y = dropout(x, p, True)
+    gone = (y == 0).double()
+    assert float(gone.mean()) == pytest.approx(p, abs=0.005)
+    assert float(y.detach().mean()) == pytest.approx(1.0, abs=0.02)
+    assert sorted(y.detach().unique().tolist()) == pytest.approx([0.0, 1 / (1 - p)], rel=1e-4)
+    for axis in (0, 1):  # no column or row stands out, neighbours are independent
+        assert float((gone.mean(axis) - p).abs().max()) < 6 * math.sqrt(p * (1 - p) / 397)
+    assert abs(float(torch.corrcoef(torch.stack([gone[:, :-1].flatten(), gone[:, 1:].flatten()]))[0, 1])) < 0.01
+    (grad,) = torch.autograd.grad(y.sum(), x)
+    assert torch.equal(grad, y.detach())
+    assert dropout(x, p, False) is x
+    torch.manual_seed(0)
+    assert torch.equal(dropout(x, p, True), y)
+    assert dropout(torch.ones(3, 5, dtype=torch.bfloat16), p, True).dtype == torch.bfloat16

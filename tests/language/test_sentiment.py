@@ -17,8 +17,8 @@ from memorycell.streams import Stream
 from memorycell.tasks.sentiment import SENTIMENT, SentimentSettings, prepare
 from memorycell.tasks.task import TrainSettings
 
-HOW = TrainSettings(epochs=12, lr=0.02, average=0.9)
-SMALL = SentimentSettings(hidden=12, embedding=12, dropout=0.1, word_dropout=0.0, budget=250)
+HOW = TrainSettings(epochs=14, lr=0.01, average=0.9)
+SMALL = SentimentSettings(hidden=24, embedding=16, dropout=0.1, word_dropout=0.0, budget=250)
 GOOD, BAD = ("good", "lovely", "fine"), ("bad", "awful", "dull")
 
 
@@ -180,9 +180,11 @@ def test_it_starts_from_a_language_model(tmp_path, table):
 
     text = tmp_path / "text.txt"
     text.write_text("\n".join(t for t, _ in reviews(900, seed=3)))
-    options = TextSettings(unit="word", vocabulary=200, hidden=16, embedding=12, lanes=8, bptt=32)
+    options = TextSettings(unit="word", vocabulary=200, hidden=24, embedding=16, lanes=8, bptt=32)
     training.train(TEXT, str(text), options, TrainSettings(epochs=2, lr=0.01), tmp_path / "lm.safetensors")
-    settings = SentimentSettings(start=str(tmp_path / "lm.safetensors"), pooling="max", budget=250, word_dropout=0.0)
+    settings = SentimentSettings(
+        start=str(tmp_path / "lm.safetensors"), pooling="max", budget=250, word_dropout=0.0, dropout=0.1
+    )
     problem = prepare(str(table), settings)
     language = modelfile.load(tmp_path / "lm.safetensors").model
     model = problem.build()
@@ -191,7 +193,7 @@ def test_it_starts_from_a_language_model(tmp_path, table):
     assert problem.held(0) == ("embedding", "recurrent")
     assert problem.held(1) == ()
     result = training.train(
-        SENTIMENT, str(table), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), tmp_path / "s.safetensors"
+        SENTIMENT, str(table), settings, TrainSettings(epochs=16, lr=0.01, average=0.9), tmp_path / "s.safetensors"
     )
     assert result["metrics"]["accuracy"] > 0.9
     assert Stream(modelfile.load(tmp_path / "s.safetensors").model).step([3.0]).shape == (2,)

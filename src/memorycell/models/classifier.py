@@ -13,7 +13,7 @@ from memorycell.data.batches import Gathered
 from memorycell.heads import Classify, WordPairs
 from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.nn.attention import AttentionPool, padding
-from memorycell.nn.regularise import embedding_dropout, variational_dropout
+from memorycell.nn.regularise import dropout, embedding_dropout, variational_dropout
 from memorycell.state import State
 from memorycell.stepping import ForwardStepper, Stepper
 
@@ -118,7 +118,7 @@ class Classifier(Model):
         """X [B, T] or [B, T, I], lengths [B] -> log-probabilities of the whole sequences [B, classes]."""
         config = self.config
         x = self._tokens(x)
-        embedded = F.dropout(self._embedded(x), config.dropout / 2, self.training)
+        embedded = dropout(self._embedded(x), config.dropout / 2, self.training)
         hidden, _ = self.recurrent(embedded, lengths=lengths)
         hidden = variational_dropout(hidden, config.dropout / 2, self.training)
         beyond = padding(lengths, hidden.shape[1])[..., None]
@@ -135,7 +135,7 @@ class Classifier(Model):
         if self.pairs is not None:
             running, _ = self.pairs(x, hidden.new_zeros(len(x), config.classes + 2))
             besides = running[torch.arange(len(x)), lengths - 1]
-        return self.head(F.dropout(z, config.dropout, self.training), besides)
+        return self.head(dropout(z, config.dropout, self.training), besides)
 
     def loss(self, batch: Gathered, state: State | None) -> tuple[Tensor, None]:
         """Cross-entropy in nats, classes weighted by `class_weight`."""

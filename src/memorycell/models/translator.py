@@ -22,7 +22,7 @@ from torch.nn import functional as F
 from memorycell.heads import NextStep
 from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.nn.attention import Attention, padding
-from memorycell.nn.regularise import embedding_dropout
+from memorycell.nn.regularise import dropout, embedding_dropout
 from memorycell.state import State
 
 
@@ -151,4 +151,4 @@ class Translator(Model):
         return self.head.loss(scores, batch.target, self.config.smoothing if self.training else 0.0), None
 
     def _dropped(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.config.dropout, self.training)
+        return dropout(x, self.config.dropout, self.training)

@@ -24,3 +24,15 @@ def embedding_dropout(weight: Tensor, probability: float, training: bool) -> Ten
     if not training or probability == 0:
         return weight
     return weight * F.dropout(torch.ones_like(weight[:, :1]), probability, training)
+
+
+def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
+    """`torch.nn.functional.dropout` with the probability rounded to 1/65536: the mask is cut from 64 random bits four
+    values at a time, which on a CPU takes a fifth of the time of a draw a value.
+    """
+    if not training or probability == 0 or not x.is_cpu:
+        return F.dropout(x, probability, training)
+    keep = round(65536 * (1 - probability))
+    bits = torch.empty(-(-x.numel() // 4), dtype=torch.int64).random_(-(2**63), None)
+    mask = bits.view(torch.int16)[: x.numel()].view(x.shape) < keep - 32768
+    return x * (mask.to(x.dtype) * (65536 / keep))

@@ -19,7 +19,7 @@ Dialogue = list[str]
 
 
 def read_dialogues(path: Path, where: str) -> tuple[list[Dialogue], list[str]]:
-    """The dialogues of a file or of a folder's files, and notes.
+    """The dialogues of a file or of a folder's files, each once, and notes.
 
     .tsv, .txt     a dialogue a line, its turns between tabs
     .jsonl         a line a dialogue: a list of turns, or {"turns": […]}, or {"prompt": …, "reply": …}, or {"messages":
@@ -43,10 +43,13 @@ def read_dialogues(path: Path, where: str) -> tuple[list[Dialogue], list[str]]:
                 continue
             long += sum(len(turn) > LONGEST for turn in clean)
             dialogues.append([turn[:LONGEST] for turn in clean])
+    each_once = [list(turns) for turns in dict.fromkeys(map(tuple, dialogues))]
     notes = [f"{short:,} dialogues without an answer left out"] if short else []
+    if len(each_once) < len(dialogues):
+        notes.append(f"{len(dialogues) - len(each_once):,} dialogues left out that stand there again")
     if long:
         notes.append(f"of {long:,} turns only the first {LONGEST} characters are read")
-    return dialogues, notes
+    return each_once, notes
 
 
 def _tsv(path: Path) -> list[list[Any]]:

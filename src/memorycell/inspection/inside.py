@@ -91,7 +91,7 @@ class Inspection:
                 )
             if layer.dead:
                 found.append(f"{name}: {layer.dead} of {units} units never speak: a smaller hidden_size may do")
-            if layer.saturation.get("o", (0.0, 0.0))[0] > 0.5:
+            if layer.saturation.get("o", (0.0, 0.0))[0] > 0.8:
                 found.append(f"{name}: the output gate is shut most of the time: the layer is hardly used")
         if self.gradient is not None and self.trained_on and self.gradient.uses > 0.9 * self.trained_on:
             found.append("the memory reaches as far as the pieces it was trained on: longer pieces (bptt) may help")

@@ -40,7 +40,7 @@ PLANS = {
     "translation": (
         Plan("multi30k-de-en", 40, {"vocabulary": "6000", "hidden": "320", "dropout": "0.35", "budget": "4000",
                                     "patience": "99"}),
-        Plan("localisation-en-hi", 25, {"vocabulary": "5000", "hidden": "320", "budget": "4000", "patience": "99"},
+        Plan("localisation-en-hi", 25, {"patience": "99"},
              also=("tatoeba-en-hi",)),
     ),
     "chat": (Plan("chatterbot", 4.8),),

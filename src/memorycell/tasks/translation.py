@@ -43,14 +43,14 @@ class TranslationSettings:
     vocabulary: int = 4000
     joint: str = "auto"
     cell: str = "lstm"
-    hidden: int = 320
+    hidden: int = 256
     layers: int = 1
     embedding: int = 256
-    dropout: float = 0.3
+    dropout: float = 0.2
     embedding_dropout: float = 0.0
     weight_drop: float = 0.0
     smoothing: float = 0.1
-    budget: int = 3000
+    budget: int = 1600
     beam: int = 5
     alpha: float = 1.0
 

@@ -38,7 +38,7 @@ class ChatSettings:
     """
 
     unit: str = "piece"
-    vocabulary: int = 400
+    vocabulary: int = 1200
     cell: str = "lstm"
     hidden: int = 256
     layers: int = 1

@@ -34,7 +34,8 @@ PLANS = {
     "forecast": (Plan("glucose"), Plan("weather"), Plan("ETTh1")),
     "text": (
         Plan("tinyshakespeare", 19, {"hidden": "512", "weight_drop": "0.2", "lr": "4e-3", "average": "0.999",
-                                     "precision": "auto", "patience": "99", "dynamic": "0.2", "valid": "0.01"}),
+                                     "dropout": "0.3", "lanes": "32", "bptt": "128",
+                                     "patience": "99", "dynamic": "0.2", "valid": "0.01"}),
     ),
     "sentiment": (Plan("sst", 14, {"hidden": "192", "embedding": "192", "patience": "99"}),),
     "translation": (

@@ -52,10 +52,10 @@ class TextSettings:
     encoding: str | None = None
     valid: float = 0.05
     cell: str = "lstm"
-    hidden: int = 384
+    hidden: int = 256
     layers: int = 1
     embedding: int | None = None
-    dropout: float = 0.3
+    dropout: float = 0.1
     variational: float = 0.0
     weight_drop: float = 0.0
     embedding_dropout: float = 0.0
@@ -63,8 +63,8 @@ class TextSettings:
     zoneout: float = 0.0
     activation: float = 0.0
     slowness: float = 0.0
-    lanes: int = 32
-    bptt: int = 128
+    lanes: int = 16
+    bptt: int = 64
     dynamic: float = 0.0
 
     def __post_init__(self) -> None:
@@ -287,6 +287,6 @@ TEXT = Task(
     prepare=prepare,
     reopen=reopen,
     baselines=("n-gram (interpolated Kneser-Ney)",),
-    training=TrainSettings(lr=3e-3, weight_decay=0.0, average=0.998),
+    training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=4.0,
 )

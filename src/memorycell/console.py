@@ -20,12 +20,17 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from memorycell.tasks import TASKS
+
     table = Table(title=f"{result['task']}: on the test part, which it never saw", title_justify="left")
     primary = result["primary"]
+    arrow = "↑" if TASKS[result["task"]].higher else "↓"
     table.add_column("method")
     for metric in result["metrics"]:
-        table.add_column(metric + (" *" if metric == primary else ""), justify="right")
-    for name, values in [*result["baselines"].items(), ("memorycell", result["metrics"])]:
+        table.add_column(f"{metric} {arrow}" if metric == primary else metric, justify="right")
+    task = TASKS[result["task"]]
+    simple = sorted(result["baselines"].items(), key=lambda item: item[1][primary], reverse=not task.higher)
+    for name, values in [*simple, ("memorycell", result["metrics"])]:  # the best last
         cells = (f"{values[m]:.4g}" if m in values else "" for m in result["metrics"])
         table.add_row(name, *cells, style="bold" if name == "memorycell" else "")
     console = Console()
@@ -34,7 +39,10 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         console.print(_confusion(result["confusion"]))
     if result["skill"] is not None:
         better = "better" if result["skill"] >= 0 else "WORSE"
-        console.print(f"* {primary}: {abs(result['skill']):.1%} {better} than the best simple method", highlight=False)
+        best = task.best(result["baselines"])
+        console.print(
+            f"{primary} {arrow}: {abs(result['skill']):.1%} {better} than the best simple method ({best})", highlight=False
+        )
         if result["skill"] < 0:
             console.print("On these data the simple method is the better tool.", highlight=False)
     console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)

@@ -38,7 +38,7 @@ class Step:
     loss: float
     seconds: float
     speed: float
-    """What was learnt from since the run began, in the data's own steps a second: characters, words, rows."""
+    """What was learnt from in this epoch, in the data's own steps a second: characters, words, rows."""
 
 
 @dataclass(frozen=True)

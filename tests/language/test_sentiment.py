@@ -136,7 +136,7 @@ def test_what_is_tested_is_not_learnt_from_whatever_the_folder_holds(tmp_path):
 
 def test_trees(tmp_path):
     tree = "(3 (2 It) (4 (2 's) (4 (2 n't) (1 bad))))"
-    (tmp_path / "train.txt").write_text(f"{tree}\n(0 (2 Dull) (2 .))\n(1 (1 Bad) (2 film))\n")
+    (tmp_path / "train.txt").write_text(f"{tree}\n(0 (2 Dull) (2 .))\n(2 (2 So) (2 so))\n(1 (1 Bad) (2 film))\n")
     (tmp_path / "dev.txt").write_text("(2 (2 So) (2 so))\n(4 (4 Fine) (2 .))\n")
     (tmp_path / "test.txt").write_text("(0 (2 Dull) (2 .))\n(3 (3 Good) (2 .))\n")
     parts, _ = read_examples(tmp_path, "trees")
@@ -144,10 +144,15 @@ def test_trees(tmp_path):
     assert ("It'sn't bad", "positive", 0.75) in train
     assert ("bad", "negative", 0.75) in train
     assert ("It", "negative", 0.5) in train
-    assert not any(t.startswith("Dull") for t, *_ in train)
+    assert not {"Dull", "Dull.", "So", "So so"} & {t for t, *_ in train}  # also where it is no example of the test
     assert [(e.text, e.label) for e in parts["valid"]] == [("Fine.", "positive")]
     five, _ = read_examples(tmp_path, "trees", trees="five")
     assert {e.label for e in five["valid"]} == {"neutral", "very positive"}
+    numbers = [f"n{k}" for k in range(60)]
+    (tmp_path / "one.txt").write_text("".join(f"(3 (2 {n}) (3 {n}x))\n" for n in numbers))
+    parts, _ = read_examples(tmp_path / "one.txt", "trees")  # a file is split by sentences, with all their phrases
+    assert sum(len(parts[split]) for split in ("valid", "test")) == 60 - len(parts["train"]) / 3
+    assert not {e.text.split()[0] for e in parts["test"]} & {e.text for e in parts["train"]}
     (tmp_path / "dev.txt").write_text("(2 (2 So) (2 so)\n")
     with pytest.raises(DataError, match=r"dev.txt: line 1: not a tree"):
         read_examples(tmp_path, "trees")

@@ -17,7 +17,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.ops import native
 from memorycell.tasks.task import TrainSettings
-from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen
+from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen, sequence
 
 UNITS = ("char", "word", "piece")
 HOW = TrainSettings(epochs=5, lr=0.02, average=0.9)
@@ -155,10 +155,33 @@ def test_dynamic_evaluation_is_gradient_steps_and_leaves_the_model_as_it_was():
     model = LanguageModel(LanguageConfig(vocabulary=6, embedding_size=4, hidden_size=5)).eval()
     before = {n: v.clone() for n, v in model.state_dict().items()}
     tokens = torch.tensor([1, 3, 4, 5] * 40)
-    still = dynamic_nats(model, tokens, 0.0)
-    assert still == pytest.approx(float(model.nats(tokens[None, :-1], tokens[None, 1:]).mean()), rel=1e-5)
+    still = dynamic_nats(model, tokens, 0.0)  # of forty texts, each read from the beginning
+    one = float(model.nats(tokens[None, :4], tokens[None, 1:5]).sum()) * 40 - float(
+        model.nats(tokens[None, :4], tokens[None, 1:5])[0, 3]
+    )
+    assert still == pytest.approx(one / 159, rel=1e-5)
     assert dynamic_nats(model, tokens, 2.0) < 0.95 * still
     assert all(torch.equal(v, before[n]) for n, v in model.state_dict().items())
+
+
+def test_every_text_is_scored_from_its_own_beginning(tmp_path, trained):
+    for name in ("a.txt", "b.txt"):
+        (tmp_path / name).write_text(tale(200, seed=ord(name[0])))
+    file = modelfile.load(trained["char"][1])
+    problem = prepare(str(tmp_path), settings("char"))
+    nats = [n["nats"] for text in problem.texts["test"] for n in score(file, text)["tokens"]]
+    problem.codec = file.codec
+    problem.tokens = {"test": sequence(file.codec, problem.texts["test"])}
+    for precision in ("float32", "bfloat16"):
+        found = problem.score(file.model, "test", precision)["nats"]
+        ends = (found * (len(problem.tokens["test"]) - 1) - sum(nats)) / 2  # what ends a text is counted too
+        alone = np.mean([ending(file, text) for text in problem.texts["test"]])
+        assert ends == pytest.approx(alone, rel=0.02 if precision == "float32" else 0.2)
+
+
+def ending(file: ModelFile, text: str) -> float:
+    tokens = torch.tensor([[1, *file.codec.encode(text)]])
+    return -float(file.model(tokens)[0][0, -1, 1].detach())
 
 
 def test_cuts_are_by_place():
@@ -272,8 +295,7 @@ def test_batches_are_the_text_with_the_state_zeroed_where_a_text_begins(tmp_path
     seen = 0
     for k, batch in enumerate(problem.epoch(0)):
         assert batch.carry == (k > 0)
-        assert torch.equal(batch.reset, (batch.x == 1) | batch.reset)
-        assert bool((batch.reset[batch.x == 1]).all())
+        assert torch.equal(batch.reset, batch.x == 1)
         assert {(int(a), int(b)) for a, b in zip(batch.x.flatten(), batch.target.flatten(), strict=True)} <= follows
         seen += batch.steps
     assert seen == (len(tokens) - 1) // 3 * 3

@@ -65,27 +65,47 @@ def read_examples(
 
     One file is split by a hash of each text, 80 / 10 / 10, so that equal texts fall into the same part.
     """
+    parts: dict[str, Examples] = {split: [] for split in SPLITS}
     if path.is_dir():
         files = {NAMES[p.stem.lower()]: p for p in sorted(path.iterdir()) if p.stem.lower() in NAMES}
         if set(files) != set(SPLITS):
             raise DataError(
                 f"{where}: a folder needs files named train, dev and test (.csv, .jsonl, .parquet, or trees in .txt)"
             )
-        parts: dict[str, Examples] = {}
         notes = []
         known: set[str] = set()
         for split in reversed(SPLITS):  # what is to be tested on must not be learnt from, whatever the files hold
-            parts[split], said, repeated = _read_file(files[split], text, label, trees, known, phrases=split == "train")
-            known |= {_same(example.text) for example in parts[split]}
+            entries, said = _read_file(files[split], text, label, trees)
+            fresh = [entry for entry in entries if entry.key not in known]
+            parts[split] = _taken(fresh, split)
+            known |= {entry.key for entry in entries}
             notes += said
-            if repeated:
+            if len(fresh) < len(entries):
+                repeated = len(entries) - len(fresh)
                 notes.append(f"{files[split].name}: {repeated:,} texts that also stand in a later part left out")
-        return {split: parts[split] for split in SPLITS}, notes
-    examples, notes, _ = _read_file(path, text, label, trees, set(), phrases=True)
-    parts = {split: [] for split in SPLITS}
-    for example in examples:
-        parts[part_of(_same(example.text), 10)].append(example)
+        return parts, notes
+    entries, notes = _read_file(path, text, label, trees)
+    for entry in entries:
+        split = part_of(entry.key, 10)
+        parts[split] += _taken([entry], split)
     return parts, notes
+
+
+class Entry(NamedTuple):
+    """A row or a tree of a file.
+
+    key     what it has in common with equal ones
+    whole   the text as an example, if it is one
+    learnt  what is learnt from it: the same, or all phrases of a tree
+    """
+
+    key: str
+    whole: Examples
+    learnt: Examples
+
+
+def _taken(entries: list[Entry], split: str) -> Examples:
+    return [example for entry in entries for example in (entry.learnt if split == "train" else entry.whole)]
 
 
 def _same(text: str) -> str:
@@ -93,16 +113,11 @@ def _same(text: str) -> str:
     return " ".join(normalise(text).lower().split())
 
 
-def _read_file(
-    path: Path, text: str | None, label: str | None, trees: str, known: set[str], *, phrases: bool
-) -> tuple[Examples, list[str], int]:
-    """(the examples but for those in `known`, notes, how many were known)."""
+def _read_file(path: Path, text: str | None, label: str | None, trees: str) -> tuple[list[Entry], list[str]]:
     if path.suffix == ".txt" and _is_tree(path):
-        examples, repeated = read_trees(path, known, grain=trees, phrases=phrases)
-        return examples, [], repeated
+        return read_trees(path, grain=trees), []
     rows, notes = read_rows(path, text, label)
-    fresh = [example for example in rows if _same(example.text) not in known]
-    return fresh, notes, len(rows) - len(fresh)
+    return [Entry(_same(row.text), [row], [row]) for row in rows], notes
 
 
 def read_rows(path: Path, text: str | None, label: str | None) -> tuple[Examples, list[str]]:
@@ -158,15 +173,13 @@ _UNTREEBANK = (
 )  # fmt: skip
 
 
-def read_trees(path: Path, known: set[str], *, grain: str, phrases: bool) -> tuple[Examples, int]:
-    """The sentences of a file of trees, `(3 (2 It) (4 (2 's) (4 good)))` a line, or all their phrases, each once a line;
-    and how many sentences were left out because they are `known`.
+def read_trees(path: Path, *, grain: str) -> list[Entry]:
+    """The sentences of a file of trees, `(3 (2 It) (4 (2 's) (4 good)))` a line, with all their phrases, each once a line.
 
-    grain   "binary": neutral sentences left out, neutral phrases half of both; "five": five classes
+    grain   "binary": neutral sentences are no examples, neutral phrases half of both; "five": five classes
     """
     names = BINARY if grain == "binary" else FIVE
-    examples: Examples = []
-    repeated = 0
+    entries = []
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         if not line.strip():
             continue
@@ -174,14 +187,10 @@ def read_trees(path: Path, known: set[str], *, grain: str, phrases: bool) -> tup
             found = _phrases(line)
         except (IndexError, ValueError):
             raise DataError(f"{path}: line {number}: not a tree; its brackets do not fit each other") from None
-        if _same(found[-1][0]) in known:
-            repeated += 1
-            continue
-        kept = dict(reversed(found)) if phrases else dict(found[-1:])  # a phrase of one word may stand there twice
-        examples += [
-            Example(words, *names[grade]) for words, grade in kept.items() if phrases or names[grade][1] != 0.5
-        ]
-    return examples, repeated
+        phrases = [Example(words, *names[grade]) for words, grade in dict(reversed(found)).items()]  # each once
+        whole = phrases[0]
+        entries.append(Entry(_same(whole.text), [whole] if whole.sure != 0.5 else [], phrases))
+    return entries
 
 
 def _is_tree(path: Path) -> bool:

@@ -196,10 +196,12 @@ def _read_catalogue(path: Path, notes: list[str]) -> Pairs:
 def _lines(path: Path) -> list[str]:
     if path.suffix == ".gz":
         try:
-            return gzip.decompress(path.read_bytes()).decode("utf-8").splitlines()
+            text = normalise(gzip.decompress(path.read_bytes()).decode("utf-8"))
         except (OSError, EOFError, UnicodeDecodeError) as error:
             raise DataError(f"{path}: not a gzipped text in UTF-8 ({error})") from None
-    return read_text(path).rstrip("\n").split("\n")
+    else:
+        text = read_text(path)
+    return text.rstrip("\n").split("\n")
 
 
 def _kept(pairs: Pairs, path: Path, notes: list[str]) -> Pairs:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -64,8 +65,8 @@ class LiveText:
         self._begins = True  # whether a line begins there
         self._word = ""  # of the unit char: the letters of the word that is being written, already read
         self._log_p = self._stream.step([1.0])  # every text begins after END
-        self.nats: list[float] = []
-        """Of every token read since the last `line`, how unlikely it was."""
+        self.nats: deque[float] = deque(maxlen=MOST)
+        """Of the tokens read since the last `line`, how unlikely each was."""
 
     # ---- reading ----------------------------------------------------------------------------------------------------
 
@@ -117,7 +118,7 @@ class LiveText:
                 ) from None
         else:
             typed = text + " " if text else "\n"
-        self.nats = []
+        self.nats.clear()
         self.feed(typed)
         return {"read": typed, "nats": [round(v, 4) for v in self.nats], "next": self.next_words(5)}
 

@@ -107,12 +107,17 @@ class LanguageModel(Model):
         return loss, after
 
     @torch.inference_mode()
-    def nats(self, tokens: Tensor, target: Tensor, state: State | None = None, piece: int = 512) -> Tensor:
-        """Negative log-likelihood [B, T] of each target after its tokens, zero where it is `IGNORE`; run in pieces."""
+    def nats(self, tokens: Tensor, target: Tensor, reset: Tensor | None = None, piece: int = 512) -> Tensor:
+        """Negative log-likelihood [B, T] of each target after its tokens, zero where it is `IGNORE`; run in pieces.
+
+        reset   [B, T] bool: a new sequence begins at that step
+        """
         self.eval()
-        parts = []
-        for x, y in zip(tokens.split(piece, 1), target.split(piece, 1), strict=True):
-            hidden, state = self.hidden(x, state)
+        state, parts = None, []
+        for begin in range(0, tokens.shape[1], piece):
+            now = slice(begin, begin + piece)
+            x, y = tokens[:, now], target[:, now]
+            hidden, state = self.hidden(x, state, None if reset is None else reset[:, now])
             scores = self.head(hidden, self.embedding.weight).float()
             parts.append(F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view(y.shape))
         return torch.cat(parts, 1)

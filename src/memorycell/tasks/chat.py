@@ -18,7 +18,7 @@ from memorycell.data.dialogues import ME, YOU, Dialogue, read_dialogues
 from memorycell.data.sources import locate
 from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.text import UNITS, TextCodec, fingerprint, fit
-from memorycell.errors import DataError
+from memorycell.errors import DataError, UserError
 from memorycell.heads import IGNORE
 from memorycell.live.chat import Conversation, Replying
 from memorycell.modelfile import ModelFile
@@ -197,8 +197,17 @@ def reopen(data: str | None, file: ModelFile) -> ChatProblem:
         problem.notes = ["scored: the held-out test part"]
         return problem
     others, where, notes = _read(data)
-    problem = ChatProblem(where, {"test": others}, file.codec, settings)
-    problem.notes = [*notes, f"scored: all {len(others):,} dialogues; no n-gram model beside it"]
+    try:
+        learnt = {tuple(turns) for turns in split(_read(trained)[0])["train"]}
+    except UserError:  # what it learnt from is not here
+        learnt = set()
+    fresh = [turns for turns in others if tuple(turns) not in learnt]
+    if not fresh:
+        raise DataError(f"{where}: the model has learnt from all of these dialogues; bring others")
+    problem = ChatProblem(where, {"test": fresh}, file.codec, settings)
+    problem.notes = [*notes, f"scored: {len(fresh):,} dialogues; no n-gram model beside it"]
+    if len(fresh) < len(others):
+        problem.notes.append(f"left out: {len(others) - len(fresh):,} dialogues that the model has learnt from")
     return problem
 
 

@@ -34,7 +34,7 @@ class SentimentSettings:
     """What --set can say about a classifier of texts.
 
     text, label  the columns, where they are not found
-    trees        of the Stanford treebank: binary (neutral phrases left out) or five classes
+    trees        of the Stanford treebank: binary (neutral sentences left out, neutral phrases half of both) or five classes
     unit         word, piece or char; vocabulary: tokens at most
     direction    both ways, or "forward": can be run live, word by word
     pooling      attention, max or last
@@ -270,8 +270,13 @@ def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
         except UserError as error:
             own, note = {}, f"scored: all texts; no simple method beside it: what it learnt from is not here ({error})"
         if own != examples:
-            note = note if not own else "scored: all texts of another set"
-            examples = {**own, "test": [e for part in examples.values() for e in part]}
+            learnt = {e.text for e in own.get("train", [])}
+            given = [e for part in examples.values() for e in part]
+            fresh = [e for e in given if e.text not in learnt]
+            note = note if not own else f"scored: {len(fresh):,} texts of another set"
+            if len(fresh) < len(given):
+                note += f"; {len(given) - len(fresh):,} left out that the model has learnt from"
+            examples = {**own, "test": fresh}
     if not examples["test"]:
         raise DataError(f"{data}: no text with one of the model's labels ({', '.join(file.codec.labels)})")
     problem = SentimentProblem(data or trained, examples, file.codec, settings)

@@ -135,7 +135,8 @@ class TextProblem(Problem):
         rows = 8 if split == "valid" and len(tokens) > 8000 else 1
         length = -(-(len(tokens) - 1) // rows)
         padded = torch.cat([tokens, tokens.new_ones(rows * length + 1 - len(tokens))])
-        nats = model.nats(padded[:-1].view(rows, length), padded[1:].view(rows, length)).flatten()[: len(tokens) - 1]
+        x, y = padded[:-1].view(rows, length), padded[1:].view(rows, length)
+        nats = model.nats(x, y, x == 1).flatten()[: len(tokens) - 1]
         found = self.measure(nats.double().numpy(), split)
         if split == "test" and self.settings.dynamic:
             found["dynamic"] = float(dynamic_nats(model, tokens, self.settings.dynamic))
@@ -251,7 +252,7 @@ def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 3
         for begin in range(0, len(tokens) - 1, piece):
             x, y = tokens[None, begin : begin + piece], tokens[None, begin + 1 : begin + piece + 1]
             x = x[:, : y.shape[1]]
-            hidden, after = model.hidden(x, None if state is None else state.detach())
+            hidden, after = model.hidden(x, None if state is None else state.detach(), x == 1)
             scores = model.head(hidden, model.embedding.weight)
             loss = F.cross_entropy(scores[0], y[0])
             total += float(loss.detach()) * y.shape[1]
@@ -266,14 +267,16 @@ def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 3
 
 
 def _stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndarray:
-    """Nats of every token after the first, run a piece at a time as a stream does."""
+    """Nats of every token after the first, run a piece at a time as a stream does, each text from the beginning."""
     ready = model.stepper(precision)
     ring = np.zeros((1, ready.layout.width), np.float32)
+    x, y = tokens[:-1], tokens[1:]
     parts = []
-    for begin in range(0, len(tokens) - 1, 2048):
-        x, y = tokens[begin : begin + 2048], tokens[begin + 1 : begin + 2049]
-        scores, _ = ready.walk(ring, 0, x[: len(y), None].astype(np.float32))
-        parts.append(-np.take_along_axis(scores, y[:, None], 1)[:, 0])
+    for piece in np.split(np.arange(len(x)), np.union1d(np.flatnonzero(x == 1), np.arange(0, len(x), 2048))[1:]):
+        if x[piece[0]] == 1:
+            ring[:] = 0
+        scores, _ = ready.walk(ring, 0, x[piece, None].astype(np.float32))
+        parts.append(-np.take_along_axis(scores, y[piece, None], 1)[:, 0])
     return np.concatenate(parts).astype(np.float64)
 
 

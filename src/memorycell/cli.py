@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,7 @@ EXTRAS = {
     "polars": "forecast", "plotly": "forecast", "onnx": "onnx", "onnxruntime": "onnx",
     "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "language", "polib": "language",
     "yaml": "language",
+    "soundfile": "speech", "soxr": "speech", "kaldi_native_fbank": "speech", "flashlight": "speech", "jiwer": "speech",
 }  # fmt: skip
 """Package that an import may miss -> the extra that brings it."""
 
@@ -168,7 +170,7 @@ def predict(
     task = str(model.info["task"])
     work = live.application(task)
     (how,) = parse_settings([work.Options()], _pairs(settings or []))
-    record = work.predict(model, _source(source, task), how)
+    record = work.predict(model, _source(source, work), how)
     if out is not None:
         from memorycell.files import write_atomically
         from memorycell.inspection import pictures
@@ -188,12 +190,15 @@ def stream(
         Path | None, typer.Option("--state", help="Take up this state if it exists, and save it there.")
     ] = None,
     precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8.")] = "float32",
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What comes in.")] = None,
 ) -> None:
-    """A line in, a line out, state kept: rows of readings (CSV with a header, or JSON lines), or text as it is typed.
+    """A line in, a line out, state kept: rows of readings (CSV with a header, or JSON lines), text as it is typed; or
+    sound in (a WAV file, or bare samples), words out.
 
     At a lower precision it is first proved that the model still runs the same in every way, and said what it costs.
     """
     from memorycell import live, modelfile
+    from memorycell.settings import parse_settings
 
     _check_precision(precision)
     model = modelfile.load(file)
@@ -202,15 +207,15 @@ def stream(
         _, _, proof = _proved(model, (precision,), ())
         if not proof.ok:
             raise SystemExit(1)
-    running = live.live(model, precision)
+    options = getattr(live.application(str(model.info["task"])), "Streaming", None)
+    (how,) = parse_settings([options()] if options else [], _pairs(settings or [])) or (None,)
+    running = live.live(model, precision, how)
     if state is not None and state.exists():
         running.load(state)
     last_save = time.monotonic()
     try:
-        for number, line in enumerate(sys.stdin, 1):
-            answer = running.line(line.rstrip("\r\n"), number)
-            if answer is not None:
-                print(json.dumps(answer, ensure_ascii=False), flush=True)
+        for answer in _answers(running, sys.stdin):
+            print(json.dumps(answer, ensure_ascii=False), flush=True)
             if state is not None and time.monotonic() - last_save > 10:
                 running.save(state)
                 last_save = time.monotonic()
@@ -266,10 +271,16 @@ def inspect(
         path, named = locate(source)
         found = inside(model, read_table(path), named.name if named else source)
     else:
-        from memorycell.inspection import language
+        from memorycell import live
+        from memorycell.inspection import language, signals
 
-        text = _task(task).reopen(None, model).reading() if own else _source(source, task)
-        found = language.inside(model, text or "", source if own else "what was given")
+        work = live.application(task)
+        if hasattr(work, "features_of"):
+            features = _task(task).reopen(None, model).reading() if own else work.features_of(model, source)
+            found = signals.inside(model, features, source)
+        else:
+            text = _task(task).reopen(None, model).reading() if own else _source(source, work)
+            found = language.inside(model, text or "", source if own else "what was given")
     write_atomically(out, found.page())
     _say(found.sentence)
     for line in found.advice:
@@ -459,6 +470,17 @@ def main() -> None:
 # ---- what the verbs share -------------------------------------------------------------------------------------------
 
 
+def _answers(running: Any, stdin: Any) -> Iterator[Any]:
+    """What a model says to what comes in: lines, or bytes as they arrive."""
+    if not hasattr(running, "feed_bytes"):
+        answers = (running.line(line.rstrip("\r\n"), number) for number, line in enumerate(stdin, 1))
+        yield from (answer for answer in answers if answer is not None)
+        return
+    while data := stdin.buffer.read1(1 << 16):
+        yield from running.feed_bytes(data)
+    yield from running.close()
+
+
 def _interrupt(signum: int, frame: Any) -> None:
     raise KeyboardInterrupt
 
@@ -544,9 +566,9 @@ def _check_writable(*paths: Path | None) -> None:
             raise UserError(f"{path}: there is no folder {path.parent}; make it, or name another file")
 
 
-def _source(given: str | None, task: str) -> str | None:
-    """What INPUT says: for a forecast the name of a table; else a text, or the text in a file or on stdin."""
-    if given is None or task == "forecast":
+def _source(given: str | None, work: Any) -> str | None:
+    """What INPUT says: the name of a file, where the application reads one; else a text, or the text in a file or on stdin."""
+    if given is None or getattr(work, "READS", "text") == "file":
         return given
     if given == "-":
         return sys.stdin.read()

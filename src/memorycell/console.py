@@ -41,7 +41,8 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         better = "better" if result["skill"] >= 0 else "WORSE"
         best = task.best(result["baselines"])
         console.print(
-            f"{primary} {arrow}: {abs(result['skill']):.1%} {better} than the best simple method ({best})", highlight=False
+            f"{primary} {arrow}: {abs(result['skill']):.1%} {better} than the best simple method ({best})",
+            highlight=False,
         )
         if result["skill"] < 0:
             console.print("On these data the simple method is the better tool.", highlight=False)

@@ -166,3 +166,64 @@ class Classify(nn.Module):
         choices = torch.logspace(-1, 1, 81)
         losses = torch.stack([F.nll_loss(F.log_softmax(log_p / t, -1), target) for t in choices])
         self.temperature.fill_(float(choices[losses.argmin()]))
+
+
+class CTC(nn.Module):
+    """The distribution of the next letter, or of the blank (token 0), at every step: log softmax(W h + b).
+
+    Graves et al. (2006), connectionist temporal classification: a text is as likely as all the ways to spread its letters
+    over the steps, with blanks between them, together.
+    """
+
+    def __init__(self, size: int, vocabulary: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(size, vocabulary)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Hidden [..., H] -> log-probabilities [..., V] float32."""
+        return F.log_softmax(self.linear(hidden).float(), -1)
+
+    def loss(self, log_p: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
+        """Nats of every text [B], of log_p [B, T, V] with lengths [B] and target [B, S] int64, filled up with 0; zero where
+        the steps are too few for the text.
+        """
+        return F.ctc_loss(
+            log_p.transpose(0, 1), target, lengths, (target > 0).sum(1), blank=0, reduction="none", zero_infinity=True
+        )
+
+
+class Mixture(nn.Module):
+    """The distribution of the pen's next move (dx, dy) and of what the pen does then: M Gaussians of two dimensions,
+
+        p(dx, dy) = Σ_m π_m N(dx, dy; μ_m, σ_m, ρ_m),
+
+    and a softmax over the pen's doings. Graves (2013), Generating sequences with recurrent neural networks,
+    arXiv:1308.0850, sections 4.1 and 5.4.
+    """
+
+    def __init__(self, size: int, mixtures: int, pens: int) -> None:
+        super().__init__()
+        self.mixtures = mixtures
+        self.linear = nn.Linear(size, 6 * mixtures + pens)
+
+    def forward(self, hidden: Tensor, bias: float = 0.0) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Hidden [..., H] -> (log π [..., M], μ [..., M, 2], log σ [..., M, 2], ρ [..., M], log p of the pen [..., P]).
+
+        bias   above 0, the likelier is taken: deviations times exp(-bias), log π times 1 + bias (Graves, section 5.4)
+        """
+        out = self.linear(hidden).float()
+        m = self.mixtures
+        weight = F.log_softmax(out[..., :m] * (1 + bias), -1)
+        mean = out[..., m : 3 * m].unflatten(-1, (m, 2))
+        spread = out[..., 3 * m : 5 * m].clamp(-7, 7).unflatten(-1, (m, 2)) - bias
+        slope = 0.98 * torch.tanh(out[..., 5 * m : 6 * m])
+        return weight, mean, spread, slope, F.log_softmax(out[..., 6 * m :] * (1 + bias), -1)
+
+    def log_likelihood(self, hidden: Tensor, move: Tensor, pen: Tensor) -> tuple[Tensor, Tensor]:
+        """Of move [..., 2] and pen [...] int64, given hidden [..., H]: nats of each, [...]."""
+        weight, mean, spread, slope, doing = self(hidden)
+        z = (move[..., None, :] - mean) / spread.exp()
+        room = 1 - slope**2
+        square = (z**2).sum(-1) - 2 * slope * z.prod(-1)
+        log_p = -square / (2 * room) - spread.sum(-1) - 0.5 * torch.log(room) - math.log(2 * math.pi)
+        return torch.logsumexp(weight + log_p, -1), doing.gather(-1, pen[..., None])[..., 0]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from memorycell.quantiles import quantile_levels
@@ -82,3 +84,38 @@ def calibration_error(truth: np.ndarray, log_p: np.ndarray, bins: int = 15) -> f
 def confusion(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
     """[classes, classes] int64: rows are the true class, columns the answer."""
     return np.bincount(truth * classes + answer, minlength=classes * classes).reshape(classes, classes)
+
+
+def confusion_of(truth: np.ndarray, log_p: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+    """The confusion table by name: what it was -> what was answered -> how often."""
+    table = confusion(truth, log_p.argmax(1), len(labels))
+    return {a: dict(zip(labels, map(int, row), strict=True)) for a, row in zip(labels, table, strict=True)}
+
+
+def of_classes(truth: np.ndarray, log_p: np.ndarray) -> dict[str, float]:
+    """Error (1 - accuracy), accuracy, macro_f1, log_loss (nats), calibration_error."""
+    right = accuracy(truth, log_p)
+    return {
+        "error": 1 - right,
+        "accuracy": right,
+        "macro_f1": macro_f1(truth, log_p),
+        "log_loss": log_loss(truth, log_p),
+        "calibration_error": calibration_error(truth, log_p),
+    }
+
+
+def of_answers(truth: np.ndarray, answers: np.ndarray, classes: int) -> dict[str, float]:
+    """The same of answers [N] int64 without probabilities: error, accuracy, macro_f1."""
+    found = of_classes(truth, np.eye(classes)[answers])
+    return {name: found[name] for name in ("error", "accuracy", "macro_f1")}
+
+
+def of_texts(said: Sequence[str], read: Sequence[str]) -> dict[str, float]:
+    """Error and cer, the share of characters that are wrong, and wer, that of words: the fewest insertions, deletions and
+    replacements that make one of the other, over the length of what was said (jiwer; Levenshtein 1966). May exceed 1.
+    """
+    import jiwer
+
+    said = [text or " " for text in said]
+    cer = float(jiwer.cer(list(said), list(read)))
+    return {"error": cer, "cer": cer, "wer": float(jiwer.wer(list(said), list(read)))}

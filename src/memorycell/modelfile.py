@@ -26,6 +26,10 @@ CODECS = {
     "text": ("memorycell.data.text", "TextCodec"),
     "labelled": ("memorycell.data.labelled", "LabelledCodec"),
     "pairs": ("memorycell.data.pairs", "PairCodec"),
+    "audio": ("memorycell.data.audio", "AudioCodec"),
+    "strokes": ("memorycell.data.strokes", "StrokeCodec"),
+    "pen": ("memorycell.data.pen", "PenCodec"),
+    "lines": ("memorycell.data.lines", "LineCodec"),
 }
 """The name in a model file -> the class, imported when it is met: what reads text needs packages that forecasts do not."""
 

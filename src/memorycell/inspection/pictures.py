@@ -7,6 +7,7 @@ import io
 from typing import Any
 
 from memorycell.errors import UserError
+from memorycell.live.drawing import picture
 from memorycell.modelfile import ModelFile
 
 
@@ -14,12 +15,20 @@ def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str:
     """The text of a file with that ending. Raises `UserError` for one that the task does not have."""
     if task == "forecast" and ending == ".csv":
         return forecast_csv(record["forecasts"], file.codec.group)
+    if task == "drawing":
+        if ending != ".svg":
+            raise UserError("--out: a drawing can be written as .svg")
+        return picture(record)
     if ending not in (".html", ".htm"):
         raise UserError(f"--out: a {task} can be written as .html" + (" or .csv" if task == "forecast" else ""))
     if task == "forecast":
         from memorycell.inspection.forecast import forecast_page
 
         return forecast_page(file, record)
+    if task in ("speech", "handwriting"):
+        from memorycell.inspection import signals
+
+        return (signals.speech_page if task == "speech" else signals.handwriting_page)(file, record)
     from memorycell.inspection import language
 
     return language.page_of(task, record)

@@ -28,13 +28,16 @@ class Live(Protocol):
         """Go on where `save` stopped. Raises `StateError`, and is then as it was."""
 
 
-APPLICATIONS = ("forecast", "text", "sentiment", "translation", "chat")
+APPLICATIONS = ("forecast", "text", "sentiment", "translation", "chat", "speech", "handwriting", "drawing")
 """The tasks a model file may name. Each has a module here with
 
     Options                                   what --set can say about `predict`, a dataclass
     predict(file, source, options) -> record  a JSON object
     show(record) -> text                      the same for people
-    Live                                      the class that runs it line by line, or None
+    Live                                      the class that runs it line by line, or None; with `feed_bytes` and `close` in place
+                                              of `line` where bytes come in, not lines
+    Streaming                                 what --set can say about `stream`, where there is something
+    READS                                     "file" where INPUT names one; where it is missing, INPUT is a text
 """
 
 
@@ -45,13 +48,13 @@ def application(task: str) -> Any:
     return import_module(f"memorycell.live.{task}")
 
 
-def live(file: ModelFile, precision: str = "float32") -> Any:
-    """What runs a model file line by line. Raises `UserError` for a task that has no such way."""
+def live(file: ModelFile, precision: str = "float32", how: Any = None) -> Any:
+    """What runs a model file live, told `how` (its module's `Streaming`). Raises `UserError` for a task without such a way."""
     task = str(file.info.get("task"))
     made = application(task).Live
     if made is None:
         raise UserError(f"stream: a model of the task {task} reads its input whole; use memorycell predict")
-    return made(file, precision)
+    return made(file, precision) if how is None else made(file, precision, how)
 
 
 def stream(x: Any, precision: str = "float32", *, history: int = 16) -> Any:

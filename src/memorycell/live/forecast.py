@@ -187,4 +187,4 @@ def show(record: dict[str, Any]) -> str:
     return captured.get().rstrip("\n")
 
 
-Live = LiveForecaster
+READS, Live = "file", LiveForecaster

@@ -4,7 +4,11 @@ from memorycell.models.classifier import Classifier
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
+from memorycell.models.transcriber import Transcriber
 from memorycell.models.translator import Translator
+from memorycell.models.writer import Writer
 
-MODELS: dict[str, type[Model]] = {model.kind: model for model in (Forecaster, LanguageModel, Classifier, Translator)}
+MODELS: dict[str, type[Model]] = {
+    model.kind: model for model in (Forecaster, LanguageModel, Classifier, Translator, Transcriber, Writer)
+}
 """The name in a model file -> the class."""

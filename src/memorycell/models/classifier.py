@@ -64,7 +64,7 @@ class Classifier(Model):
     """A sequence in, log-probabilities of its class out; after every step, where it reads one way."""
 
     kind = "classifier"
-    codec_kind = ("labelled",)
+    codec_kind = ("labelled", "audio", "strokes", "lines")
     config_class = ClassifierConfig
     config: ClassifierConfig
     class_weight: Tensor
@@ -84,7 +84,8 @@ class Classifier(Model):
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
-        return self.config.vocabulary == codec.vocabulary and self.config.classes == len(codec.labels)
+        features = codec.vocabulary or codec.input_size == self.config.input_size
+        return bool(features) and (self.config.vocabulary, self.config.classes) == (codec.vocabulary, len(codec.labels))
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and what the pooling has gathered [1, B, H or H + 1]; nothing for "last"."""

@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from memorycell.data.batches import Batch
 from memorycell.heads import NextStep
-from memorycell.models.model import Model, ModelConfig, carried
+from memorycell.models.model import Model, ModelConfig, ScoredStepper, carried
 from memorycell.nn.regularise import embedding_dropout, variational_dropout
 from memorycell.ops.step import LinearStep, obstacle
 from memorycell.state import State
-from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.stepping import ForwardStepper, Stepper, layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,35 +136,21 @@ class LanguageModel(Model):
         return ForwardStepper(self, 1)
 
 
-class LanguageStepper:
+class LanguageStepper(ScoredStepper):
     """A language model ready for single steps."""
 
-    input_size = 1
-
     def __init__(self, model: LanguageModel, precision: str) -> None:
-        self.precision = precision
-        self._layers = LayerStepper(model.recurrent, precision)
-        self.layout = self._layers.layout
-        self._table = model.embedding.weight.detach().float().numpy().copy()
         head = model.head
         weight = head.weight if head.weight is not None else model.embedding.weight
-        self._project = (
-            None if head.project is None else LinearStep(head.project.weight, torch.zeros(len(head.project.weight)))
-        )
-        self._score = LinearStep(weight, head.bias)
+        score = LinearStep(weight, head.bias)
+        if head.project is not None:
+            project = LinearStep(head.project.weight, torch.zeros(len(head.project.weight)))
+            super().__init__(model.recurrent, precision, lambda hidden: score(project(hidden)))
+        else:
+            super().__init__(model.recurrent, precision, score)
+        self.input_size = 1
+        self._table = model.embedding.weight.detach().float().numpy().copy()
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """See `Stepper`."""
-        hidden, row = self._layers.walk(ring, row, self._table[x.reshape(-1).astype(np.int64)])
-        y = self._head(hidden)
-        return (y if x.ndim == 2 else y[0]), row
-
-    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """See `Stepper`."""
-        return self._head(self._layers.many(block, rows, self._table[x[:, 0].astype(np.int64)]))
-
-    def _head(self, hidden: np.ndarray) -> np.ndarray:
-        scores = self._score(hidden if self._project is None else self._project(hidden))
-        scores -= scores.max(-1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-        return scores
+    def inputs(self, x: np.ndarray) -> np.ndarray:
+        """The vectors of tokens [..., 1]."""
+        return self._table[x[..., 0].astype(np.int64)]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
 from memorycell.nn.recurrent import Recurrent, of_cell
 from memorycell.state import State
-from memorycell.stepping import Stepper
+from memorycell.stepping import LayerStepper, Stepper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,35 @@ class Model(nn.Module):
     def stepper(self, precision: str = "float32") -> Stepper:
         """The model made ready for single steps; see `memorycell.stepping`. Raises ValueError where it has no steps."""
         raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
+
+
+class ScoredStepper:
+    """A stack on the native engine with a head on it: y = log softmax(score(h)) a step."""
+
+    def __init__(self, recurrent: Recurrent, precision: str, score: Callable[[np.ndarray], np.ndarray]) -> None:
+        self.precision = precision
+        self._layers = LayerStepper(recurrent, precision)
+        self.layout, self.input_size = self._layers.layout, self._layers.input_size
+        self._score = score
+
+    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`."""
+        hidden, row = self._layers.walk(ring, row, self.inputs(x))
+        return self._head(hidden), row
+
+    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        return self._head(self._layers.many(block, rows, self.inputs(x)))
+
+    def inputs(self, x: np.ndarray) -> np.ndarray:
+        """What a person's x [..., I] is to the stack."""
+        return x
+
+    def _head(self, hidden: np.ndarray) -> np.ndarray:
+        scores = self._score(hidden.reshape(-1, hidden.shape[-1])).reshape(*hidden.shape[:-1], -1)
+        scores -= scores.max(-1, keepdims=True)
+        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+        return scores
 
 
 def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:

@@ -1,10 +1,15 @@
 """One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
 
 from memorycell.tasks.chat import CHAT
+from memorycell.tasks.drawing import DRAWING
 from memorycell.tasks.forecast import FORECAST
+from memorycell.tasks.handwriting import HANDWRITING
 from memorycell.tasks.sentiment import SENTIMENT
+from memorycell.tasks.speech import SPEECH
 from memorycell.tasks.task import Task
 from memorycell.tasks.text import TEXT
 from memorycell.tasks.translation import TRANSLATION
 
-TASKS: dict[str, Task] = {task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT)}
+TASKS: dict[str, Task] = {
+    task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT, SPEECH, HANDWRITING, DRAWING)
+}

@@ -210,7 +210,7 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     where = source.name if source else str(path)
     if source:
         known = {k: v for k, v in source.settings.items() if getattr(settings, k) is None}
-        settings = replace(settings, **known)  # type: ignore[arg-type]
+        settings = replace(settings, **known)
     frame = read_table(path)
     inputs = None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
     codec = detect(

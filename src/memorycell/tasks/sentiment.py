@@ -163,7 +163,7 @@ class SentimentProblem(Problem):
 
     def score(self, model: Classifier, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
-        return measure(self.truth[split], self.log_p(model, split))
+        return metrics.of_classes(self.truth[split], self.log_p(model, split))
 
     def finish(self, model: Classifier) -> None:
         """Calibrate on the validation texts."""
@@ -174,13 +174,7 @@ class SentimentProblem(Problem):
 
     def details(self, model: Classifier, split: str) -> dict[str, Any]:
         """The confusion table."""
-        labels = self.codec.labels
-        table = metrics.confusion(self.truth[split], self.log_p(model, split).argmax(1), len(labels))
-        return {
-            "confusion": {
-                a: dict(zip(labels, map(int, row), strict=True)) for a, row in zip(labels, table, strict=True)
-            }
-        }
+        return {"confusion": metrics.confusion_of(self.truth[split], self.log_p(model, split), self.codec.labels)}
 
     def sample(self, steps: int) -> np.ndarray:
         """Tokens [T, 1] of the test texts, one after another."""
@@ -196,9 +190,11 @@ class SentimentProblem(Problem):
         known = counted(self.examples.get("train", self.examples[split]))
         learnt = np.array([known.get(label, 0) for label in self.codec.labels])
         shares = np.log(np.maximum(learnt, 1e-3) / learnt.sum())
-        found = {"most frequent": measure(truth, np.tile(shares, (len(truth), 1)))}
+        found = {"most frequent": metrics.of_classes(truth, np.tile(shares, (len(truth), 1)))}
         if self.words is not None:
-            found["tf-idf"] = measure(truth, self.words.log_probabilities([e.text for e in self.examples[split]]))
+            found["tf-idf"] = metrics.of_classes(
+                truth, self.words.log_probabilities([e.text for e in self.examples[split]])
+            )
         return found
 
     def info(self) -> dict[str, Any]:
@@ -209,16 +205,6 @@ class SentimentProblem(Problem):
             "split": {split: len(part) for split, part in self.examples.items()},
             "settings": dataclasses.asdict(self.settings),
         }
-
-
-def measure(truth: np.ndarray, log_p: np.ndarray) -> Metrics:
-    """accuracy, macro_f1, log_loss (nats), calibration_error."""
-    return {
-        "accuracy": metrics.accuracy(truth, log_p),
-        "macro_f1": metrics.macro_f1(truth, log_p),
-        "log_loss": metrics.log_loss(truth, log_p),
-        "calibration_error": metrics.calibration_error(truth, log_p),
-    }
 
 
 def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:

@@ -93,8 +93,8 @@ class Problem(ABC):
         """What is left to be set, on the validation part, once the best weights are chosen."""
         return
 
-    def reading(self) -> str:
-        """A text of the test part, for a look inside a model that reads text."""
+    def reading(self) -> Any:
+        """Of the test part, for a look inside: a text, or features [T, F] of a model that reads signals."""
         return ""
 
     def details(self, model: Any, split: str) -> dict[str, Any]:
@@ -146,4 +146,6 @@ class Task:
 
     def skill(self, ours: float, simple: float) -> float:
         """Relative improvement of the primary metric over a simple method's."""
+        if simple == 0:
+            return 0.0 if ours == 0 else -1.0
         return ours / simple - 1 if self.higher else 1 - ours / simple

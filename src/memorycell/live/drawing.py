@@ -1,0 +1,109 @@
+"""A model that draws at work: signs in, strokes out, in one style or another."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from memorycell.data.pen import PenCodec, side_by_side, svg
+from memorycell.data.sources import locate
+from memorycell.data.strokes import Drawing, Drawn, read_strokes
+from memorycell.errors import DataError, UserError
+from memorycell.modelfile import ModelFile
+from memorycell.models.writer import Writer
+
+
+@dataclass(frozen=True)
+class Hand:
+    """What --set can say about drawing.
+
+    count   how many drawings; seed: the same seed draws the same
+    bias    0: as varied as people draw; above, the likelier and the neater (Graves 2013, section 5.4)
+    style   a file of strokes: it is drawn as by that hand; only: of many drawings there, those whose name holds this
+    longest moves of a sign at most
+    """
+
+    count: int = 4
+    seed: int = 0
+    bias: float = 0.5
+    style: str | None = None
+    only: str | None = None
+    longest: int = 200
+
+    def __post_init__(self) -> None:
+        if self.count < 1 or self.longest < 2 or not 0 <= self.bias <= 10:
+            raise ValueError("count: expected 1 or more; longest: 2 or more; bias: 0 to 10")
+
+
+STYLE = 3
+"""Drawings of a person that are taken for the style."""
+
+
+def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
+    """`{"text", "drawings": [{"strokes", "finished"}]}`: the signs of a text drawn, `count` times. Strokes are lists of
+    points [x, y], the height being about 1.
+    """
+    codec, model = _parts(file)
+    text = (source or "").strip("\n")
+    if not text and source is None:
+        text = codec.signs[how.seed % len(codec.signs)]
+    signs = codec.read(text)
+    before, primed = None, []
+    if how.style is not None:
+        shown = _style(codec, how.style, how.only)
+        primed = [number for drawn in shown for number in codec.read(drawn.said)]
+        before = torch.from_numpy(codec.moves(side_by_side([codec.framed(d.drawing) for d in shown])))
+    generator = torch.Generator().manual_seed(how.seed)
+    drawings = []
+    for _ in range(how.count):
+        moves = model.draw(torch.tensor(primed + signs), bias=how.bias, most=how.longest * len(signs), generator=generator,
+                           before=before).numpy()  # fmt: skip
+        strokes = [np.round(stroke, 3).tolist() for stroke in codec.drawing(moves)]
+        drawings.append({"strokes": strokes, "finished": bool(moves[-1, 2] == 2)})
+    return {"text": text, "bias": how.bias, "seed": how.seed, "drawings": drawings}
+
+
+def _style(codec: PenCodec, path: str, only: str | None) -> list[Drawn]:
+    file, _ = locate(path)
+    drawn, _ = read_strokes(file, path)
+    known = [d for d in drawn if _known(codec, d.said) and (only is None or only in d.name)]
+    if not known:
+        raise DataError(f"--set style={path}: holds no drawing of a sign that the model draws"
+                        + (f", with {only!r} in its name" if only else ""))  # fmt: skip
+    return known[:STYLE]
+
+
+def _known(codec: PenCodec, said: str) -> bool:
+    try:
+        return bool(codec.read(said))
+    except DataError:
+        return False
+
+
+def picture(record: dict[str, Any]) -> str:
+    """The drawings as SVG."""
+    rows: list[tuple[str, Drawing]] = [
+        (record["text"] if k == 0 else "", [np.array(stroke) for stroke in one["strokes"]])
+        for k, one in enumerate(record["drawings"])
+    ]
+    return svg(rows)
+
+
+def show(record: dict[str, Any]) -> str:
+    """The record for people: a line of JSON a drawing, as it can be read again."""
+    cut = sum(not one["finished"] for one in record["drawings"])
+    lines = [json.dumps({"label": record["text"], "strokes": one["strokes"]}) for one in record["drawings"]]
+    return "\n".join([*lines, *([f"({cut} cut short: --set longest=…)"] if cut else []), "see them: --out drawing.svg"])
+
+
+def _parts(file: ModelFile) -> tuple[PenCodec, Writer]:
+    if not (isinstance(file.codec, PenCodec) and isinstance(file.model, Writer)):
+        raise UserError("predict: not a model that draws")
+    return file.codec, file.model
+
+
+Options, Live = Hand, None

@@ -1,0 +1,176 @@
+"""speech: which word was said, or what was said; live, as it is said."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from memorycell.baselines.dtw import NearestByWarping
+from memorycell.data.audio import ENDINGS, AudioCodec, Sound, masked, mfcc, perturbed, read_audio, resampled
+from memorycell.data.recordings import Recording, find_recordings
+from memorycell.data.signals import fit_outputs, spoken
+from memorycell.data.sources import locate
+from memorycell.errors import DataError
+from memorycell.modelfile import ModelFile
+from memorycell.settings import check_counts
+from memorycell.tasks import signals
+from memorycell.tasks.signals import Example, SignalProblem, SignalSettings, head_of, parted
+from memorycell.tasks.task import Task, TrainSettings
+
+MOST_RATE_HZ = 16000
+LONGEST_S = 40.0
+
+
+@dataclass(frozen=True)
+class SpeechSettings(SignalSettings):
+    """What --set can say about a model of speech, besides `SignalSettings`.
+
+    names     a pattern of the recordings' names, such as "{label}_{group}_{index}", where there is no list of transcripts
+    rate      samples a second that features are made from; where not said the recordings' own, 16,000 at most
+    bins, stack   bands of a frame, frames (10 ms) in a step
+    speed     in training, recordings are played faster or slower by up to this share; noise: probability of added noise
+    bands, share  in training, up to so many bands and up to this share of the time are masked, twice each (SpecAugment)
+    """
+
+    names: str | None = None
+    rate: int | None = None
+    bins: int = 40
+    stack: int = 2
+    speed: float = 0.1
+    noise: float = 0.3
+    bands: int = 8
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "rate", "bins", "stack")
+        if not (0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1 and 0 <= self.bands < self.bins):
+            raise ValueError("speed, noise, share: expected shares below 1; bands: fewer than bins")
+
+
+class SpeechProblem(SignalProblem):
+    """Recordings; `raw` of an example is a `Sound` at the codec's rate."""
+
+    codec: AudioCodec
+    settings: SpeechSettings
+
+    def encode(self, example: Example) -> np.ndarray:
+        """See `SignalProblem`."""
+        return self.codec.encode(example.raw)
+
+    def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
+        """See `SignalProblem`: at another speed, louder or softer, with noise, and in part masked."""
+        s = self.settings
+        sound = example.raw._replace(samples=perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise))
+        features = self.codec.encode(sound)
+        return masked(features, rng, s.bins, bands=s.bands, share=s.share) if len(features) else features
+
+    def nearest(self) -> Callable[[str], np.ndarray]:
+        """See `SignalProblem`: over mel-frequency cepstra."""
+        known = NearestByWarping([mfcc(e.raw) for e in self.parts["train"]], self.truth["train"])
+        return lambda split: known.classify([mfcc(e.raw) for e in self.parts[split]])
+
+
+def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
+    """Read the recordings, split them, and only then fit letters, scaling and lexicon, to the training part."""
+    examples, written, where, settings, notes = _read(data or SPEECH.source, settings)
+    head = head_of(examples, settings, written=written)
+    if head == "text":
+        examples, dropped = _speech_only(examples)
+        notes += dropped
+    parts = parted(examples, settings, classes=head == "classes", where=where)
+    train = parts["train"]
+    outputs = fit_outputs([e.said for e in train], head, settings.unit, settings.vocabulary, where)
+    rate = train[0].raw.rate_hz
+    codec = AudioCodec(**outputs, rate_hz=rate, bins=settings.bins, stack=settings.stack)
+    codec = codec.fitted([codec.frames(e.raw.samples) for e in train])
+    if head == "classes":
+        parts, unseen = signals.known_classes(parts, codec.labels)
+        notes += unseen
+    problem = SpeechProblem(where, parts, codec, settings, notes)
+    seconds = sum(len(e.raw.samples) for e in examples) / rate
+    problem.notes.append(
+        f"{len(examples):,} recordings, {seconds / 60:.1f} minutes at {rate:,} Hz: "
+        + ", ".join(f"{len(part):,} {split}" for split, part in problem.parts.items())
+    )
+    problem.notes.append(signals.outputs_in_words(codec))
+    return problem
+
+
+def reopen(data: str | None, file: ModelFile) -> SpeechProblem:
+    """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
+    return signals.reopen(data, file, SpeechSettings, SpeechProblem, lambda name, s: _opened(name, s, file.codec))
+
+
+def _opened(data: str, settings: SpeechSettings, codec: AudioCodec) -> tuple[list[Example], str]:
+    examples, _, where, _, _ = _read(data, dataclasses.replace(settings, rate=codec.rate_hz))
+    return (examples if codec.text is None else _speech_only(examples)[0]), where
+
+
+def _read(data: str, settings: SpeechSettings) -> tuple[list[Example], bool, str, SpeechSettings, list[str]]:
+    """(examples, whether what is said was written, the data's name, the settings with the set's own, notes)."""
+    path, source = locate(data)
+    where = source.name if source else str(data)
+    settings = signals.with_source(settings, source)
+    found, written, notes = find_recordings(path, where, ENDINGS, names=settings.names)
+    sounds: list[tuple[Recording, Sound]] = []
+    bad: list[str] = []
+    for recording in found:
+        try:
+            sounds.append((recording, read_audio(recording.path)))
+        except DataError as error:
+            bad.append(str(error))
+    if not sounds:
+        raise DataError(f"{where}: none of {len(found)} recordings can be read; the first: {bad[0]}")
+    if bad:
+        notes.append(f"left out: {len(bad):,} recordings that cannot be read; the first: {bad[0]}")
+    for name, what in (("stereo", "mixed down to one channel"), ("clipped", "clipped: louder than the file can hold"),
+                       ("silent", "silent, left out")):  # fmt: skip
+        count = sum(name in sound.notes for _, sound in sounds)
+        if count:
+            notes.append(f"{count:,} recordings {what}")
+    kept = [(r, s) for r, s in sounds if "silent" not in s.notes]
+    long = [r for r, s in kept if len(s.samples) > LONGEST_S * s.rate_hz]
+    if long:
+        notes.append(
+            f"{len(long):,} recordings longer than {LONGEST_S:.0f} s left out (the first: {long[0].path.name})"
+        )
+    rate = settings.rate or min(MOST_RATE_HZ, Counter(s.rate_hz for _, s in sounds).most_common(1)[0][0])
+    base = path if path.is_dir() else path.parent
+    examples = [
+        Example(resampled(sound, rate), r.said, r.path.relative_to(base).as_posix(), r.fields)
+        for r, sound in kept
+        if len(sound.samples) <= LONGEST_S * sound.rate_hz
+    ]
+    if not examples:
+        raise DataError(f"{where}: no recording is left; {'; '.join(notes)}")
+    return examples, written, where, settings, notes
+
+
+def _speech_only(examples: list[Example]) -> tuple[list[Example], list[str]]:
+    """What is said as words are read; recordings of something else left out."""
+    said = [(e, spoken(e.said)) for e in examples]
+    kept = [dataclasses.replace(e, said=text) for e, text in said if text]
+    count = len(examples) - len(kept)
+    return kept, [f"{count:,} recordings left out that say nothing (tones, silence)"] if count else []
+
+
+SPEECH = Task(
+    name="speech",
+    about="hears which word was said, or what was said; live, as it is said, with the time of every word",
+    reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with a folder for every class, or with names "
+    "like --set names={label}_{group}_{index}",
+    source="free-spoken-digits",
+    primary="error",
+    watch="log_loss",
+    settings=SpeechSettings,
+    prepare=prepare,
+    reopen=reopen,
+    baselines=("nearest neighbour by dynamic time warping (classes)", "most frequent words (text)"),
+    training=TrainSettings(lr=3e-3, weight_decay=0.01, average=0.995, precision="auto"),
+    minutes=4.0,
+)

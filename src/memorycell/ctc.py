@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from torch import Tensor
 
 from memorycell.baselines.ngram import KneserNey, best_order
 from memorycell.data.signals import BLANK, SignalCodec
@@ -124,8 +125,9 @@ class Grams:
 
     def after(self, history: tuple[str, ...], word: str | None) -> float:
         """See `WordModel`. A word that is not of the sentences counts as rarer than any."""
-        order = self._model.order
-        numbers = [0, *(self.numbers.get(w, -1) for w in history)][-(order - 1) :]
+        reach = self._model.order - 1
+        numbers = [self.numbers.get(w, -1) for w in history[-reach:]]
+        numbers = [0, *numbers] if len(numbers) < reach else numbers
         key = (*numbers, 0 if word is None else self.numbers.get(word, -1))
         if key not in self._known:
             p = 1e-6 if key[-1] < 0 else float(self._model.probabilities(np.array(key))[-1])
@@ -192,6 +194,14 @@ def search_of(codec: SignalCodec, weight: float, bonus: float, model: WordModel 
     """A search among the words of the codec's sentences, by their language model or by another one."""
     lexicon = sorted({word for sentence in codec.sentences for word in sentence.split()})
     return LexiconSearch(codec, model or _grams(codec.sentences), lexicon, weight=weight, bonus=bonus)
+
+
+def search_with(chosen: Tensor, codec: SignalCodec, model: WordModel | None = None) -> LexiconSearch | None:
+    """The search that training chose (`Transcriber.search`), or None; with a language model named, one in any case."""
+    weight, bonus = chosen.tolist()
+    if weight < 0 and model is None:
+        return None
+    return search_of(codec, abs(weight), bonus, model)
 
 
 @lru_cache(maxsize=4)

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from signals.conftest import RATE, chirp, sf
 
 from memorycell.data.audio import AudioCodec, Ear, Sound, masked, mfcc, perturbed, read_audio, resampled
@@ -94,7 +95,14 @@ def test_files_good_and_bad(tmp_path):
     bad = tone.copy()
     bad[7] = np.nan
     sf.write(tmp_path / "nan.wav", bad, RATE, subtype="FLOAT")
-    for name, what in (("none", "no samples"), ("text", "not a readable"), ("cut", "not a readable"), ("nan", "finite"), ("gone", "not a readable")):  # fmt: skip
+    wrong = {
+        "none": "no samples",
+        "text": "not a readable",
+        "cut": "not a readable",
+        "nan": "finite",
+        "gone": "not a readable",
+    }
+    for name, what in wrong.items():
         with pytest.raises(DataError, match=what) as told:
             read_audio(tmp_path / f"{name}.wav")
         assert "\n" not in str(told.value)

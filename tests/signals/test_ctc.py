@@ -6,7 +6,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 
 from memorycell import ctc
 from memorycell.baselines.dtw import NearestByWarping
@@ -32,7 +33,9 @@ def test_the_loss_is_the_sum_over_all_alignments(target):
     head = CTC(5, 3).double()
     hidden = torch.randn(2, 5, 5, dtype=torch.float64)
     log_p = head(hidden)
-    targets = torch.tensor([[*target, 0], [1, 0, 0, 0]][:2] if len(target) == 3 else [[*target, 0, 0, 0][:4], [1, 0, 0, 0]])
+    targets = torch.tensor(
+        [[*target, 0], [1, 0, 0, 0]][:2] if len(target) == 3 else [[*target, 0, 0, 0][:4], [1, 0, 0, 0]]
+    )
     nats = head.loss(log_p, torch.tensor([5, 4]), targets)
     for row, (steps, wanted) in enumerate(((5, target), (4, (1,)))):
         p = log_p[row].detach().exp().numpy()

@@ -116,13 +116,16 @@ def read_letters(path: Path) -> list[tuple[Line, str, str]]:
 # ---- for training -----------------------------------------------------------------------------------------------------
 
 
-def rewritten(line: Line, rng: np.random.Generator) -> Line:
-    """As it might have been written as well: slanted, wider or narrower, a little higher or lower, with specks and gaps."""
+def rewritten(line: Line, rng: np.random.Generator, *, warp: float) -> Line:
+    """As it might have been written as well: slanted, wider or narrower, a little higher or lower, with specks and gaps.
+
+    warp   how much: 1 is slanted by up to 0.25
+    """
     ink = line.ink
     height, width = ink.shape
-    slant = rng.uniform(-0.25, 0.25)
-    factor = np.exp(rng.uniform(-0.15, 0.15))
-    rows = np.clip(np.arange(height) + rng.integers(-1, 2), 0, height - 1)
+    slant = rng.uniform(-0.25, 0.25) * warp
+    factor = np.exp(rng.uniform(-0.15, 0.15) * warp)
+    rows = np.clip(np.arange(height) + round(rng.uniform(-1, 1) * warp), 0, height - 1)
     at = np.arange(0, width, factor)[None, :] + slant * (np.arange(height)[:, None] - height / 2)
     left = np.floor(at).astype(int)
     share = (at - left).astype(np.float32)
@@ -130,7 +133,7 @@ def rewritten(line: Line, rng: np.random.Generator) -> Line:
     across = np.arange(height)[:, None]
     low = np.clip(left + height, 0, padded.shape[1] - 2)
     made = (1 - share) * padded[across, low] + share * padded[across, low + 1]
-    specks = rng.random(made.shape) < 0.01
+    specks = rng.random(made.shape) < 0.01 * warp
     return Line(np.where(specks, 1 - made, made).astype(np.float32))
 
 

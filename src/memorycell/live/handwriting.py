@@ -64,8 +64,8 @@ def predict(file: ModelFile, source: str | None, how: Reading) -> dict[str, Any]
     """`{"drawings": [...]}`: each with its label and how sure it is, or with its text, and that which the search found."""
     codec = _codec(file)
     search = None
-    if codec.text is not None and codec.sentences and how.search == "yes":
-        search = ctc.search_of(codec, *file.model.search.tolist())
+    if codec.text is not None and how.search == "yes":
+        search = ctc.search_with(file.model.search, codec)
     records = []
     for name, _, features in given(file, source, how.only):
         records.append({"name": name, **answer(file, features, search)})

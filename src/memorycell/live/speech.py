@@ -80,10 +80,8 @@ def predict(file: ModelFile, source: str | None, how: Hearing) -> dict[str, Any]
     if not files:
         raise DataError(f"{path}: no recording in this folder")
     search = None
-    if codec.text is not None and codec.sentences and how.search == "yes":
-        model = None if how.lm is None else _language_model(how.lm)
-        weight, bonus = file.model.search.tolist()
-        search = ctc.search_of(codec, weight, bonus, model)
+    if codec.text is not None and how.search == "yes":
+        search = ctc.search_with(file.model.search, codec, None if how.lm is None else _language_model(how.lm))
     return {"recordings": [_record(file, codec, one, search) for one in files]}
 
 

@@ -36,7 +36,8 @@ class TranscriberConfig(ModelConfig):
 class Transcriber(Model):
     """A sequence of features in, at every step the log-probabilities of a letter or of nothing new out.
 
-    search   [2]: how much the language model counts in a search, and what every word earns; set on validation texts
+    search   [2]: how much the language model counts in a search, and what every word earns; set on validation texts, -1
+             where a search among the words of training makes more errors than none
     """
 
     kind = "transcriber"
@@ -50,7 +51,7 @@ class Transcriber(Model):
         self.config = config
         self.recurrent = config.stack(config.input_size, bidirectional=config.bidirectional)
         self.head = CTC(config.hidden_size * len(self.recurrent.directions), config.vocabulary)
-        self.register_buffer("search", torch.tensor([1.0, 0.0]))
+        self.register_buffer("search", torch.tensor([-1.0, 0.0]))
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""

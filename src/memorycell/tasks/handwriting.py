@@ -30,7 +30,7 @@ class HandwritingSettings(SignalSettings):
 
     names    of pictures: a pattern of their names, such as "{label}_{group}_{index}", where there is no list of transcripts
     spacing  of strokes: from one point to the next, as a share of the drawing's height
-    warp     of strokes: how much training drawings are bent (0: not at all); order: probability that two change places
+    warp     how much training drawings are bent (0: not at all); order: probability that two strokes change places
     height, stack   of pictures: rows they are brought to, columns in a step
     splice   of pictures whose letters' borders are known: the share of training words made of letters at random
     """
@@ -91,7 +91,7 @@ class LineProblem(SignalProblem):
 
     def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
         """See `SignalProblem`: bent and specked."""
-        return self.codec.encode(lines.rewritten(example.raw, rng))
+        return self.codec.encode(lines.rewritten(example.raw, rng, warp=self.settings.warp))
 
     def respelled(self, example: Example, rng: np.random.Generator) -> Example:
         """See `SignalProblem`: now and then a word that nobody wrote, so that letters are learnt, not words."""

@@ -205,7 +205,7 @@ def test_the_command_line(seen, shapes, memorycell, tmp_path):
     assert memorycell("predict", seen[1], shapes, "--out", tmp_path / "p.html")[0] == 0
     assert memorycell("inspect", seen[1], shapes, "--out", tmp_path / "i.html")[0] == 0
     assert memorycell("evaluate", seen[1], shapes, "--report", tmp_path / "e.html")[0] == 0
-    status, out, _ = memorycell("prove", seen[1], "--precision", "float32", "--json")
+    status, out, _ = memorycell("prove", seen[1], "--json")
     assert status == 0
     for words in (("predict", seen[1], tmp_path / "gone.jsonl"), ("predict", seen[1], shapes, "--set", "only=zzz"), ("predict", seen[1])):  # fmt: skip
         status, _, err = memorycell(*words)

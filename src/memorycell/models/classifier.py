@@ -5,17 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memorycell.data.batches import Gathered
 from memorycell.heads import Classify, WordPairs
-from memorycell.models.model import Model, ModelConfig, carried
+from memorycell.models.model import Model, ModelConfig, carried, log_softmax
 from memorycell.nn.attention import AttentionPool, padding
 from memorycell.nn.regularise import dropout, embedding_dropout, variational_dropout
-from memorycell.state import State
-from memorycell.stepping import ForwardStepper, Stepper
+from memorycell.ops.step import LinearStep, obstacle
+from memorycell.state import Layout, State
+from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 POOLINGS = ("attention", "max", "last")
 
@@ -146,10 +148,19 @@ class Classifier(Model):
             None,
         )
 
+    def obstacle(self) -> str | None:
+        """See `Model`."""
+        if self.pairs is not None:
+            return "a classifier with a path of word pairs runs in float32 through PyTorch"
+        return obstacle(self.config.cell, layers(self.recurrent))
+
     def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: y is the log-probabilities after what was read so far."""
+        """See `Model`: y is the log-probabilities after what was read so far. Pooling and head are in float32."""
+        reason = self.obstacle()
+        if reason is None:
+            return ClassifierStepper(self, precision)
         if precision != "float32":
-            raise ValueError(f"stream: a classifier runs in float32, not {precision}")
+            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
         return ForwardStepper(self, 1 if self.embedding is not None else self.config.input_size)
 
     def _tokens(self, x: Tensor) -> Tensor:
@@ -165,3 +176,62 @@ class Classifier(Model):
         if self.embedding is None:
             return x
         return F.embedding(x, embedding_dropout(self.embedding.weight, self.config.embedding_dropout, self.training))
+
+
+class ClassifierStepper:
+    """A classifier ready for single steps: what the pooling has gathered lies behind h and c in a session's row."""
+
+    def __init__(self, model: Classifier, precision: str) -> None:
+        config = model.config
+        self.precision = precision
+        self._table = None if model.embedding is None else model.embedding.weight.detach().float().numpy().copy()
+        self.input_size = config.input_size if self._table is None else 1
+        sizes = {name: (t.shape[0], t.shape[2]) for name, t in model.initial_state().asdict().items()}
+        further = sizes["pooled"][1] if "pooled" in sizes else 0
+        self._layers = LayerStepper(model.recurrent, precision, further=further)
+        self.layout = Layout(sizes)
+        self._at = self.layout.at.get("pooled", slice(0, 0))
+        self._pooling = config.pooling
+        if model.pool is not None:
+            inner, score = model.pool.inner, model.pool.score
+            self._inner = LinearStep(inner.weight, inner.bias)
+            self._score = LinearStep(score.weight, torch.zeros(1))
+        linear, temperature = model.head.linear, model.head.temperature.detach()
+        self._head = LinearStep(linear.weight / temperature, linear.bias / temperature)
+
+    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`."""
+        steps = self._inputs(x.reshape(-1, self.input_size))
+        before = ring[row : row + 1, self._at].copy()
+        hidden, row = self._layers.walk(ring, row, steps)
+        gathered, z = self._gather(before, hidden[None])
+        for back in range(min(len(steps), len(ring))):  # what was gathered at each step that the ring remembers
+            ring[row - back, self._at] = gathered[0, len(steps) - 1 - back]
+        y = self._log_p(z[0])
+        return (y if x.ndim == 2 else y[0]), row
+
+    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        hidden = self._layers.many(block, rows, self._inputs(x))
+        gathered, z = self._gather(block[rows, self._at], hidden[:, None])
+        block[rows, self._at] = gathered[:, 0]
+        return self._log_p(z[:, 0])
+
+    def _inputs(self, x: np.ndarray) -> np.ndarray:
+        return x if self._table is None else self._table[x[:, 0].astype(np.int64)]
+
+    def _gather(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """What was gathered before [B, G] and hidden [B, T, H] -> (gathered after every step [B, T, G], z [B, T, H])."""
+        if self._pooling == "last":
+            return hidden[..., :0], hidden
+        if self._pooling == "max":  # from 0 = nothing yet: h lies above -1
+            most = np.maximum(np.maximum.accumulate(hidden + 1, 1), before[:, None])
+            return most, most - 1
+        scores = self._score(np.tanh(self._inner(hidden.reshape(-1, hidden.shape[-1]))))
+        weights = np.exp(scores).reshape(*hidden.shape[:2], 1)
+        terms = np.concatenate([weights * hidden, weights], -1)
+        sums = np.concatenate([before[:, None], terms], 1).cumsum(1)[:, 1:]  # added in the order of single steps
+        return sums, sums[..., :-1] / sums[..., -1:]
+
+    def _log_p(self, z: np.ndarray) -> np.ndarray:
+        return log_softmax(self._head(np.ascontiguousarray(z, np.float32)))

@@ -116,10 +116,14 @@ class ScoredStepper:
         return x
 
     def _head(self, hidden: np.ndarray) -> np.ndarray:
-        scores = self._score(hidden.reshape(-1, hidden.shape[-1])).reshape(*hidden.shape[:-1], -1)
-        scores -= scores.max(-1, keepdims=True)
-        scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
-        return scores
+        return log_softmax(self._score(hidden.reshape(-1, hidden.shape[-1]))).reshape(*hidden.shape[:-1], -1)
+
+
+def log_softmax(scores: np.ndarray) -> np.ndarray:
+    """Of scores [..., V], in their place."""
+    scores -= scores.max(-1, keepdims=True)
+    scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+    return scores
 
 
 def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:

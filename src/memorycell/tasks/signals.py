@@ -262,7 +262,8 @@ class SignalProblem(Problem):
         features = self.features[split]
         if precision != "float32":
             ready = model.stepper(precision)
-            return [ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, x)[0] for x in features]
+            walked = [ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, x)[0] for x in features]
+            return [y[-1] for y in walked] if self.classes else walked
         out: list[np.ndarray] = [np.zeros(0)] * len(features)
         for rows in by_length(np.array([len(x) for x in features]), 16_000, 0):
             x, lengths = padded([features[k] for k in rows])

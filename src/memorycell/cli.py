@@ -276,8 +276,8 @@ def inspect(
 
         work = live.application(task)
         if hasattr(work, "features_of"):
-            features = _task(task).reopen(None, model).reading() if own else work.features_of(model, source)
-            found = signals.inside(model, features, source)
+            read = _task(task).reopen(None, model).reading() if own else work.features_of(model, source)
+            found = signals.inside(model, read, source)
         else:
             text = _task(task).reopen(None, model).reading() if own else _source(source, work)
             found = language.inside(model, text or "", source if own else "what was given")
@@ -518,7 +518,10 @@ def _proved(model: Any, precisions: Any, exports: Any, problem: Any = None) -> t
 
     problem = problem or _reopened(model)
     inputs = None if problem is None else problem.sample(proofs.STEPS)
-    found = proofs.prove(model, inputs, precisions=precisions, exports=exports, say=_say)
+    try:
+        found = proofs.prove(model, inputs, precisions=precisions, exports=exports, say=_say)
+    except ValueError as error:  # a model that has no steps
+        raise UserError(f"prove: {str(error).removeprefix('stream: ')}") from None
     for name, why in found.skipped.items():
         _say(f"not checked: {name}: {why}")
     costs = []

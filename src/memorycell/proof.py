@@ -139,7 +139,12 @@ def precision_cost(score: Callable[[str], Mapping[str, float]], metric: str, pre
     score   precision -> the metrics
     """
     before, after = score("float32")[metric], score(precision)[metric]
-    return {"metric": metric, "float32": before, precision: after, "change": after / before - 1 if before else float(after > 0)}
+    return {
+        "metric": metric,
+        "float32": before,
+        precision: after,
+        "change": after / before - 1 if before else float(after > 0),
+    }
 
 
 def difference(ours: np.ndarray, theirs: np.ndarray) -> float:

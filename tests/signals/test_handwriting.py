@@ -5,7 +5,8 @@ import zipfile
 
 import numpy as np
 import pytest
-from hypothesis import given, strategies as st
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from signals.conftest import shape
 
@@ -207,7 +208,12 @@ def test_the_command_line(seen, shapes, memorycell, tmp_path):
     assert memorycell("evaluate", seen[1], shapes, "--report", tmp_path / "e.html")[0] == 0
     status, out, _ = memorycell("prove", seen[1], "--json")
     assert status == 0
-    for words in (("predict", seen[1], tmp_path / "gone.jsonl"), ("predict", seen[1], shapes, "--set", "only=zzz"), ("predict", seen[1])):  # fmt: skip
+    wrong = (
+        ("predict", seen[1], tmp_path / "gone.jsonl"),
+        ("predict", seen[1], shapes, "--set", "only=zzz"),
+        ("predict", seen[1]),
+    )
+    for words in wrong:
         status, _, err = memorycell(*words)
         assert (status, err.count("\n")) == (2, 1), words
 

@@ -22,6 +22,7 @@ from memorycell.live.signals import recognise
 from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
 from memorycell.models.transcriber import Transcriber
+from memorycell.models.writer import Writer
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -184,28 +185,32 @@ def _picture(file: ModelFile, line: Line, features: np.ndarray) -> go.Figure:
 
 
 class _Whole(nn.Module):
-    """A model of signals as something to be called with features alone."""
+    """A model of signals as something to be called with what it reads alone; a writer draws certain signs."""
 
-    def __init__(self, model: Classifier | Transcriber) -> None:
+    def __init__(self, model: Classifier | Transcriber | Writer, signs: list[int]) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.signs = model, torch.tensor([signs])
 
     def forward(self, x: Tensor) -> None:
         lengths = torch.tensor([x.shape[1]])
+        if isinstance(self.model, Writer):
+            self.model(x, self.signs)
+            return
         (self.model.classify if isinstance(self.model, Classifier) else self.model.transcribe)(x, lengths)
 
 
-def inside(file: ModelFile, features: np.ndarray, where: str) -> Inspection:
-    """Look inside a model while it reads features [T, F]. Raises `DataError` for too few."""
+def inside(file: ModelFile, read: np.ndarray | tuple[np.ndarray, list[int]], where: str) -> Inspection:
+    """Look inside a model while it reads features [T, F], or draws moves [T, 3] of signs. Raises `DataError` for too few."""
+    features, signs = read if isinstance(read, tuple) else (read, [])
     if len(features) < 3:
         raise DataError(f"{where}: too short to look at")
     codec = file.codec
     labels = [f"{k * codec.step_s:.2f} s" for k in range(len(features))] if isinstance(codec, AudioCodec) else []
-    if codec.text is not None:
+    if isinstance(file.model, Transcriber):
         labels = labels or [str(k) for k in range(len(features))]
         for letter in ctc.greedy(recognise(file, features)):
             labels[letter.begin] = codec.text.surfaces[letter.token]
-    found = inspect(_Whole(file.model).eval(), torch.from_numpy(features)[None], labels=labels,
+    found = inspect(_Whole(file.model, signs).eval(), torch.from_numpy(features)[None], labels=labels,
                     title=f"Inside a model of {file.info.get('data', 'signals')}")  # fmt: skip
     found.history = file.info.get("history") or []
     found.notes.append(f"{where}: {len(features):,} steps")

@@ -72,9 +72,16 @@ def _style(codec: PenCodec, path: str, only: str | None) -> list[Drawn]:
     drawn, _ = read_strokes(file, path)
     known = [d for d in drawn if _known(codec, d.said) and (only is None or only in d.name)]
     if not known:
-        raise DataError(f"--set style={path}: holds no drawing of a sign that the model draws"
+        raise DataError(f"{path}: holds no drawing of a sign that the model draws"
                         + (f", with {only!r} in its name" if only else ""))  # fmt: skip
     return known[:STYLE]
+
+
+def features_of(file: ModelFile, source: str) -> tuple[np.ndarray, list[int]]:
+    """The moves [T, 3] of the first drawing of a file whose signs the model knows, and the signs."""
+    codec, _ = _parts(file)
+    drawn = _style(codec, source, None)[0]
+    return codec.moves(codec.framed(drawn.drawing)), codec.read(drawn.said)
 
 
 def _known(codec: PenCodec, said: str) -> bool:

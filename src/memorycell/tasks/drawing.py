@@ -153,6 +153,11 @@ class DrawingProblem(Problem):
         """See `Problem`."""
         return np.concatenate(self.moves["test"])[:steps]
 
+    def reading(self) -> tuple[np.ndarray, list[int]]:
+        """See `Problem`: the longest drawing, and its signs."""
+        k = int(np.argmax([len(m) for m in self.moves["test"]]))
+        return self.moves["test"][k], self.codec.read(self.parts["test"][k].said)
+
     def info(self) -> dict[str, Any]:
         """For the model file."""
         return {

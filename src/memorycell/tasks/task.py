@@ -94,7 +94,7 @@ class Problem(ABC):
         return
 
     def reading(self) -> Any:
-        """Of the test part, for a look inside: a text, or features [T, F] of a model that reads signals."""
+        """Of the test part, for a look inside: a text, or what a model of signals reads."""
         return ""
 
     def details(self, model: Any, split: str) -> dict[str, Any]:

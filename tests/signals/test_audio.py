@@ -1,12 +1,14 @@
 """Sound: files good and bad, features in pieces and at other rates, and how training changes them."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from signals.conftest import RATE, chirp, sf
 
-from memorycell.data.audio import AudioCodec, Ear, Sound, masked, mfcc, perturbed, read_audio, resampled
+from memorycell.data.audio import AudioCodec, Ear, Sound, coloured, masked, mfcc, perturbed, read_audio, resampled
 from memorycell.errors import DataError
 
 CODEC = AudioCodec(labels=("a", "b"), rate_hz=RATE, bins=23, stack=2, mean=(1.0,) * 23, std=(2.0,) * 23)
@@ -39,11 +41,16 @@ def test_a_frame_is_what_the_book_says():
         np.testing.assert_allclose(frames[k], mel_frame(samples[80 * k : 80 * k + 200], RATE, 23), atol=2e-3)
 
 
-@given(cuts=st.lists(st.integers(0, 3000), max_size=12), rate=st.sampled_from([RATE, 11025, 16000, 44100]))
-def test_pieces_of_any_size_give_the_steps_of_the_whole(cuts, rate):
+@given(
+    cuts=st.lists(st.integers(0, 3000), max_size=12),
+    rate=st.sampled_from([RATE, 11025, 16000, 44100]),
+    adapt=st.sampled_from([0, 20]),
+)
+def test_pieces_of_any_size_give_the_steps_of_the_whole(cuts, rate, adapt):
+    codec = replace(CODEC, adapt=adapt)
     sound = Sound(chirp("down", np.random.default_rng(1), rate=rate), rate)
-    whole = CODEC.encode(sound)
-    ear = Ear(CODEC, rate)
+    whole = codec.encode(sound)
+    ear = Ear(codec, rate)
     edges = [0, *sorted(min(c * rate // RATE, len(sound.samples)) for c in cuts), len(sound.samples)]
     parts = [ear.hear(sound.samples[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
     parts.append(ear.hear(np.zeros(0, np.float32), last=True))
@@ -65,9 +72,16 @@ def test_another_rate_sounds_the_same():
 def test_scaling_is_that_of_training():
     frames = [np.random.default_rng(k).normal(3, 2, (50, 23)).astype(np.float32) for k in range(4)]
     codec = CODEC.fitted(frames)
-    scaled = np.concatenate([codec.steps(f).reshape(-1, 23) for f in frames])
+    scaled = np.concatenate([codec.scaled(f)[0] for f in frames])
     np.testing.assert_allclose(scaled.mean(0), 0, atol=1e-4)
     np.testing.assert_allclose(scaled.std(0), 1, atol=1e-4)
+    adapting = replace(codec, adapt=10)
+    for f in frames:
+        z = (f - np.array(codec.mean)) / np.array(codec.std)
+        by_hand = [z[t] - z[: t + 1].sum(0) / (10 + t + 1) for t in range(50)]
+        np.testing.assert_allclose(adapting.scaled(f)[0], by_hand, atol=1e-4)
+        first, heard = adapting.scaled(f[:17])
+        np.testing.assert_array_equal(np.concatenate([first, adapting.scaled(f[17:], heard)[0]]), adapting.scaled(f)[0])
     again = AudioCodec.from_json(codec.to_json())
     assert again == codec
     for wrong in ({"mean": [0.0]}, {"std": [0.0] * 23}, {"rate_hz": 1}, {"stack": 99}, {"labels": ["one"]}):
@@ -124,6 +138,19 @@ def test_what_training_changes_is_seeded_and_bounded():
         shares.append(20 * np.log10(same.std() / (noisy - same).std()))
     assert 3 < min(shares) < 12
     assert 28 < max(shares) < 37
+
+
+def test_another_microphone_is_the_same_curve_on_every_frame():
+    frames = np.random.default_rng(0).normal(size=(30, 23)).astype(np.float32)
+    made = coloured(frames, np.random.default_rng(1), tilt=1.0, throat=0.0)
+    curve = made - frames
+    np.testing.assert_allclose(curve, np.broadcast_to(curve[0], curve.shape), atol=1e-5)
+    assert 0.1 < curve.std() < 3
+    np.testing.assert_allclose(coloured(frames, np.random.default_rng(1), tilt=0.0, throat=0.0), frames)
+    peak = np.zeros((1, 23), np.float32)
+    peak[0, 12] = 1
+    places = [coloured(peak, np.random.default_rng(k), tilt=0.0, throat=0.2).argmax() for k in range(40)]
+    assert 9 <= min(places) < 12 < max(places) <= 15
 
 
 def test_masks_are_whole_bands_and_times():

@@ -36,7 +36,7 @@ class StraightOn:
             error = y[lifted == kind] - x[lifted == kind] @ weights
             square = (error @ np.linalg.inv(covariance) * error).sum(1)
             total += (0.5 * square + 0.5 * np.linalg.slogdet(2 * np.pi * covariance)[1]).sum()
-        return total / len(y), float(-np.log(self._pens[run, pen]).mean())
+        return float(total / len(y)), float(-np.log(self._pens[run, pen]).mean())
 
     def _rows(self, drawings: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
         """Of every point: (the two moves before it and 1, the move, whether the pen was up, moves since then, the pen)."""

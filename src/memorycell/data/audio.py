@@ -67,6 +67,8 @@ class AudioCodec(SignalCodec):
     rate_hz     samples a second that frames are made from; other rates are converted (soxr)
     bins        bands of a frame; stack: frames in a step
     mean, std   [bins] of the training frames: what makes a step's features have mean 0 and deviation 1
+    adapt       frames after which the mean of what was heard counts as much as training's, and is taken off: a room, a
+                microphone, a voice (cepstral mean normalisation, Atal 1974, as it can be had live); 0: training's alone
     """
 
     kind: ClassVar[str] = "audio"
@@ -75,6 +77,7 @@ class AudioCodec(SignalCodec):
     stack: int = 2
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
+    adapt: int = 0
 
     @property
     def input_size(self) -> int:
@@ -117,10 +120,21 @@ class AudioCodec(SignalCodec):
         count = bank.num_frames_ready
         return np.stack([bank.get_frame(k) for k in range(count)]) if count else np.zeros((0, self.bins), np.float32)
 
-    def steps(self, frames: np.ndarray) -> np.ndarray:
-        """Frames [T, bins] -> features [T // stack, bins · stack] float32."""
+    def scaled(self, frames: np.ndarray, heard: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Frames [T, bins] with mean 0 and deviation 1, float32; and the sum of all frames so far and how many they are,
+        [bins + 1] float64, to be given again with those that follow.
+        """
+        heard = np.zeros(self.bins + 1) if heard is None else heard
         if self.mean:
             frames = (frames - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        if not self.adapt:
+            return frames, heard
+        terms = np.column_stack([frames.astype(np.float64), np.ones(len(frames))])
+        sums = np.concatenate([heard[None], terms]).cumsum(0)  # added in the order of single frames
+        return (frames - sums[1:, :-1] / (self.adapt + sums[1:, -1:])).astype(np.float32), sums[-1]
+
+    def steps(self, frames: np.ndarray) -> np.ndarray:
+        """Scaled frames [T, bins] -> features [T // stack, bins · stack] float32."""
         return np.ascontiguousarray(frames[: len(frames) // self.stack * self.stack].reshape(-1, self.input_size))
 
     def encode(self, sound: Sound) -> np.ndarray:
@@ -144,9 +158,14 @@ class AudioCodec(SignalCodec):
         mean, std = (tuple(float(v) for v in data[name]) for name in ("mean", "std"))
         codec = cls(
             **cls.outputs(data), rate_hz=int(data["rate_hz"]), bins=int(data["bins"]), stack=int(data["stack"]),
-            mean=mean, std=std,
+            adapt=int(data["adapt"]), mean=mean, std=std,
         )  # fmt: skip
-        if not (4000 <= codec.rate_hz <= 200_000 and 4 <= codec.bins <= 200 and 1 <= codec.stack <= 10):
+        if not (
+            4000 <= codec.rate_hz <= 200_000
+            and 4 <= codec.bins <= 200
+            and 1 <= codec.stack <= 10
+            and 0 <= codec.adapt < 10**6
+        ):
             raise ValueError("not a codec of sound")
         if not len(mean) == len(std) == codec.bins or min(std) <= 0:
             raise ValueError("the scaling is not whole")
@@ -164,7 +183,8 @@ class Ear:
 
             self._resampler = soxr.ResampleStream(rate_hz, codec.rate_hz, 1, dtype="float32")
         self._samples = np.zeros(0, np.float32)  # from where the next frame begins
-        self._frames = np.zeros((0, codec.bins), np.float32)  # of a step that is not full
+        self._frames = np.zeros((0, codec.bins), np.float32)  # scaled, of a step that is not full
+        self._heard = np.zeros(codec.bins + 1)
 
     def hear(self, samples: np.ndarray, *, last: bool = False) -> np.ndarray:
         """Samples [N] -> features [n, input_size] of the steps that are now full. `last`: nothing follows."""
@@ -177,18 +197,26 @@ class Ear:
         if count:
             fresh = codec.frames(self._samples[: (count - 1) * codec.shift + codec.window])
             self._samples = self._samples[count * codec.shift :]
-            self._frames = np.concatenate([self._frames, fresh])
+            scaled, self._heard = codec.scaled(fresh, self._heard)
+            self._frames = np.concatenate([self._frames, scaled])
         full = len(self._frames) // codec.stack * codec.stack
         ready, self._frames = self._frames[:full], self._frames[full:]
         return codec.steps(ready)
 
-    def rest(self) -> tuple[np.ndarray, np.ndarray] | None:
-        """What is waiting, (samples, frames), to be kept and set again; None where a converter holds samples back."""
-        return None if self._resampler is not None else (self._samples, self._frames)
+    def rest(self) -> dict[str, list[float]] | None:
+        """What is kept between two pieces, JSON values to be set again; None where a converter holds samples back."""
+        if self._resampler is not None:
+            return None
+        kept: dict[str, np.ndarray] = {"samples": self._samples, "frames": self._frames, "heard": self._heard}
+        return {name: value.ravel().tolist() for name, value in kept.items()}
 
-    def resume(self, samples: np.ndarray, frames: np.ndarray) -> None:
-        """Set what `rest` gave."""
-        self._samples, self._frames = samples.astype(np.float32), frames.astype(np.float32).reshape(-1, self.codec.bins)
+    def resume(self, kept: Mapping[str, Any]) -> None:
+        """Set what `rest` gave. Raises KeyError, TypeError or ValueError for anything else."""
+        samples, frames, heard = (np.array(kept[name], np.float64) for name in ("samples", "frames", "heard"))
+        if heard.shape != self._heard.shape:
+            raise ValueError("another number of bands")
+        self._samples, self._heard = samples.astype(np.float32), heard
+        self._frames = frames.astype(np.float32).reshape(-1, self.codec.bins)
 
 
 def resampled(sound: Sound, rate_hz: int) -> Sound:
@@ -238,6 +266,24 @@ def perturbed(samples: np.ndarray, rng: np.random.Generator, *, speed: float, no
         power = np.sqrt((samples**2).mean()) / max(float(rough.std()), 1e-9)
         samples = samples + rough * power * 10 ** (-rng.uniform(5, 35) / 20)
     return samples.astype(np.float32)
+
+
+def coloured(frames: np.ndarray, rng: np.random.Generator, *, tilt: float, throat: float) -> np.ndarray:
+    """Frames [T, bins] as of another microphone, a smooth curve over the bands `tilt` nats high added to all of them, and of
+    another throat, the bands stretched by a factor of 1/(1 + throat) … 1 + throat (vocal tract length perturbation,
+    Jaitly & Hinton 2013).
+    """
+    bins = frames.shape[1]
+    band = np.arange(bins)
+    if throat:
+        at = np.clip(band * np.exp(rng.uniform(-1, 1) * np.log1p(throat)), 0, bins - 1)
+        low = np.minimum(at.astype(int), bins - 2)
+        share = (at - low).astype(np.float32)
+        frames = (1 - share) * frames[:, low] + share * frames[:, low + 1]
+    if tilt:
+        waves = np.cos(np.pi * np.arange(1, 4)[:, None] * (band + 0.5) / bins)
+        frames = frames + (rng.normal(0, tilt / np.sqrt(2), 3) / np.arange(1, 4)) @ waves
+    return frames.astype(np.float32)
 
 
 def masked(features: np.ndarray, rng: np.random.Generator, bins: int, *, bands: int, share: float) -> np.ndarray:

@@ -227,13 +227,13 @@ class LiveSpeech:
 
     def save(self, path: str | Path) -> None:
         """See `Live`. Raises `StateError` where a converter of rates is at work, whose state cannot be kept."""
-        rest = self._ear.rest() if self._ear is not None else (np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+        rest = (self._ear or Ear(self.codec, self.codec.rate_hz)).rest()
         if rest is None:
             raise StateError(
                 f"--state: samples come at another rate than the model's {self.codec.rate_hz:,} Hz; convert them before"
             )
         self._stream.save(
-            path, samples=rest[0].tolist(), frames=rest[1].ravel().tolist(), letters=[list(x) for x in self._spelling.letters],
+            path, ear=rest, letters=[list(x) for x in self._spelling.letters],
             last=self._spelling.last, steps=self._steps, begin=self._begin, finished=list(self._finished),
             partial=self._partial, log_p=self._log_p.tolist(), level=self._level.to_json(),
         )  # fmt: skip
@@ -243,7 +243,7 @@ class LiveSpeech:
         extra = self._stream.load(path)
         try:
             ear = Ear(self.codec, self.codec.rate_hz)
-            ear.resume(np.array(extra["samples"], np.float32), np.array(extra["frames"], np.float32))
+            ear.resume(extra["ear"])
             letters = [ctc.Letter(int(t), int(b), int(e), float(p)) for t, b, e, p in extra["letters"]]
             spelling = ctc.Spelling(letters, int(extra["steps"]), int(extra["last"]))
             numbers = int(extra["steps"]), int(extra["begin"]), str(extra["partial"])

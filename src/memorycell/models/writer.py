@@ -1,7 +1,8 @@
 """Writer = moves of a pen -> lower recurrent layer -> a window over what is to be drawn -> upper layer -> the next move.
 
 Graves (2013), Generating sequences with recurrent neural networks, arXiv:1308.0850, section 5. There the lower layer also
-sees the window; here only the upper one does, so that whole drawings run through the recurrent kernels at once.
+sees the window; here only the upper one does, so that whole drawings run through the recurrent kernels at once. What the
+lower one sees of the signs is their mean; the upper one is also told how many are left, so that it knows when to end.
 """
 
 from __future__ import annotations
@@ -74,9 +75,9 @@ class Writer(Model):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.signs, config.embedding_size)
-        self.lower = config.stack(FEATURES, num_layers=1)
+        self.lower = config.stack(FEATURES + config.embedding_size, num_layers=1)
         self.window = nn.Linear(config.hidden_size, 3 * config.windows)
-        self.upper = config.stack(config.hidden_size + FEATURES + config.embedding_size, num_layers=1)
+        self.upper = config.stack(config.hidden_size + FEATURES + config.embedding_size + 1, num_layers=1)
         self.head = Mixture(2 * config.hidden_size, config.mixtures, PENS)
         with torch.no_grad():
             self.window.bias[2 * config.windows :] = -3.0  # the window goes on slowly at first
@@ -100,14 +101,18 @@ class Writer(Model):
         place = held["place"][0][:, None] + moves[..., :2].cumsum(1)
         pen = F.one_hot(moves[..., 2].long(), PENS).to(moves.dtype)
         x = torch.cat([moves[..., :2], pen, 0.2 * place], -1)
-        low, kept = carried(self.lower, x, _part(held, ""))
+        there = (signs >= 0).to(x.dtype)
+        vectors = self.embedding(signs.clamp(min=0)) * there[..., None]
+        mean = (vectors.sum(1) / there.sum(1, keepdim=True))[:, None].expand(-1, x.shape[1], -1)
+        low, kept = carried(self.lower, torch.cat([x, mean], -1), _part(held, ""))
         weight, width, step = self.window(low).float().exp().clamp(max=1e4).chunk(3, -1)  # [B, T, K]
         at = held["at"][0][:, None] + step.cumsum(1)
         far = at[..., None] - torch.arange(signs.shape[1], device=at.device) - 0.5  # [B, T, K, U]
         look = (weight[..., None] * torch.exp(-width[..., None] * far**2)).sum(2).masked_fill((signs < 0)[:, None], 0)
         look = look / (look.sum(-1, keepdim=True) + 1e-6)
-        seen = look.to(low.dtype) @ self.embedding(signs.clamp(min=0)).to(low.dtype)
-        high, above = carried(self.upper, torch.cat([low, x.to(low.dtype), seen], -1), _part(held, "upper_"))
+        left = (there.sum(1)[:, None, None] - at.mean(-1, keepdim=True)).clamp(-2, 4)
+        beside = torch.cat([x, look @ vectors, left], -1).to(low.dtype)
+        high, above = carried(self.upper, torch.cat([low, beside], -1), _part(held, "upper_"))
         after = {**kept, **{f"upper_{name}": value for name, value in above.items()}}
         out = torch.cat([low, high], -1)
         return out, State(**after, at=at[None, :, -1], place=place[None, :, -1])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, setting
 
 LONGEST = 1500
 """Moves of a drawing; longer ones are left out."""
+GRAIN = 0.01
+"""How closely the metrics tell a place, as a share of the height."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class DrawingSettings:
     held_out: str | None = None
     checked: str | None = None
     test_share: float = 0.1
-    chain: int = 3
+    chain: int = 2
     spacing: float = 0.08
     warp: float = 0.5
     cell: str = "lstm"
@@ -141,13 +144,14 @@ class DrawingProblem(Problem):
         for rows in by_length(np.array([len(m) for m in moves]), 16_000, 0):
             batch = _batch([moves[k] for k in rows], [self.codec.read(part[k].said) for k in rows])
             totals += [float(n.double().sum()) for n in model.nats(batch)]
-        return _told(*(totals / sum(map(len, moves))))
+        move, pen = (totals / sum(map(len, moves))).tolist()
+        return _told(move, pen, self.codec)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The straight line's metrics on a split."""
         if "train" not in self.parts:
             return {}
-        return {"straight on": _told(*StraightOn(self.moves["train"]).nats(self.moves[split]))}
+        return {"straight on": _told(*StraightOn(self.moves["train"]).nats(self.moves[split]), self.codec)}
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Problem`."""
@@ -168,7 +172,12 @@ class DrawingProblem(Problem):
         }
 
 
-def _told(move: float, pen: float) -> Metrics:
+def _told(move: float, pen: float, codec: PenCodec) -> Metrics:
+    """Nats a point: where it is, to a hundredth of the height, and what the pen does; nats_move and nats_pen.
+
+    Given are nats of the moves' density in units of the scale: those depend on the unit and may be below zero.
+    """
+    move += 2 * math.log(codec.scale / GRAIN)
     return {"nats": move + pen, "nats_move": move, "nats_pen": pen}
 
 
@@ -239,6 +248,6 @@ DRAWING = Task(
     prepare=prepare,
     reopen=reopen,
     baselines=("straight on (a linear regression on the last two moves)",),
-    training=TrainSettings(lr=4e-3, weight_decay=0.0, average=0.998),
+    training=TrainSettings(lr=4e-3, weight_decay=0.0, average=0.998, precision="auto"),
     minutes=4.0,
 )

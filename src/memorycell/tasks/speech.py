@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memorycell.baselines.dtw import NearestByWarping
-from memorycell.data.audio import ENDINGS, AudioCodec, Sound, masked, mfcc, perturbed, read_audio, resampled
+from memorycell.data.audio import ENDINGS, AudioCodec, Sound, coloured, masked, mfcc, perturbed, read_audio, resampled
 from memorycell.data.recordings import Recording, find_recordings
 from memorycell.data.signals import fit_outputs, spoken
 from memorycell.data.sources import locate
@@ -32,7 +32,10 @@ class SpeechSettings(SignalSettings):
     names     a pattern of the recordings' names, such as "{label}_{group}_{index}", where there is no list of transcripts
     rate      samples a second that features are made from; where not said the recordings' own, 16,000 at most
     bins, stack   bands of a frame, frames (10 ms) in a step
+    adapt     frames after which the mean of what was heard counts as much as that of training, and is taken off; 0: never
     speed     in training, recordings are played faster or slower by up to this share; noise: probability of added noise
+    tilt      in training, a smooth curve over the bands, so many nats high, stands for another microphone; throat: the bands
+              are stretched by up to this share, as by another speaker's throat
     bands, share  in training, up to so many bands and up to this share of the time are masked, twice each (SpecAugment)
     """
 
@@ -40,14 +43,19 @@ class SpeechSettings(SignalSettings):
     rate: int | None = None
     bins: int = 40
     stack: int = 2
+    adapt: int = 50
     speed: float = 0.1
     noise: float = 0.3
+    tilt: float = 0.5
+    throat: float = 0.1
     bands: int = 8
     share: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(self, "rate", "bins", "stack")
+        if self.adapt < 0 or self.tilt < 0 or not 0 <= self.throat < 1:
+            raise ValueError("adapt, tilt: expected 0 or more; throat: a share below 1")
         if not (0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1 and 0 <= self.bands < self.bins):
             raise ValueError("speed, noise, share: expected shares below 1; bands: fewer than bins")
 
@@ -65,8 +73,8 @@ class SpeechProblem(SignalProblem):
     def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
         """See `SignalProblem`: at another speed, louder or softer, with noise, and in part masked."""
         s = self.settings
-        sound = example.raw._replace(samples=perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise))
-        features = self.codec.encode(sound)
+        frames = self.codec.frames(perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise))
+        features = self.codec.steps(self.codec.scaled(coloured(frames, rng, tilt=s.tilt, throat=s.throat))[0])
         return masked(features, rng, s.bins, bands=s.bands, share=s.share) if len(features) else features
 
     def nearest(self) -> Callable[[str], np.ndarray]:
@@ -86,7 +94,7 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
     train = parts["train"]
     outputs = fit_outputs([e.said for e in train], head, settings.unit, settings.vocabulary, where)
     rate = train[0].raw.rate_hz
-    codec = AudioCodec(**outputs, rate_hz=rate, bins=settings.bins, stack=settings.stack)
+    codec = AudioCodec(**outputs, rate_hz=rate, bins=settings.bins, stack=settings.stack, adapt=settings.adapt)
     codec = codec.fitted([codec.frames(e.raw.samples) for e in train])
     if head == "classes":
         parts, unseen = signals.known_classes(parts, codec.labels)

@@ -2,6 +2,7 @@
 
     python benchmarks/quality.py forecast [--seeds 3]
     python benchmarks/quality.py text sentiment translation chat
+    python benchmarks/quality.py speech handwriting drawing
 
 Writes a JSON line a run to stdout; a line for people to stderr. The times are for two cores.
 """
@@ -22,12 +23,15 @@ from memorycell.tasks import TASKS
 
 @dataclass(frozen=True)
 class Plan:
-    """One training run; `minutes` None is the plan in epochs that `train` makes. `also` are sets to score it on."""
+    """One training run; `minutes` None is the plan in epochs that `train` makes. `also` are sets to score it on; `name` is
+    what it is told as, where the data's name does not do.
+    """
 
     data: str
     minutes: float | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
     also: tuple[str, ...] = ()
+    name: str = ""
 
 
 PLANS = {
@@ -45,6 +49,18 @@ PLANS = {
              also=("tatoeba-en-hi",)),
     ),
     "chat": (Plan("chatterbot", 4.8),),
+    "speech": (
+        Plan("free-spoken-digits", 5, {"patience": "99"}),
+        *(Plan("free-spoken-digits", 3, {"held_out": f"group={who}", "patience": "99"}, name=f"digits without {who}")
+          for who in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")),
+        Plan("asterisk-en", 22, {"direction": "both", "hidden": "192", "stack": "3", "lr": "5e-3", "budget": "1000",
+                                 "adapt": "0", "tilt": "0", "throat": "0", "patience": "99"}),
+    ),
+    "handwriting": (
+        Plan("omniglot", 10, {"direction": "both", "patience": "99"}),
+        Plan("ocr-words", 8, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}),
+    ),
+    "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
 }  # fmt: skip
 
 
@@ -70,7 +86,7 @@ def run(name: str, plan: Plan, seed: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "m.safetensors")
         result = training.train(task, plan.data, settings, replace(how, seed=seed), path, minutes=plan.minutes)
-        tell(result, plan.data, seed)
+        tell(result, plan.name or plan.data, seed)
         for other in plan.also:
             tell(training.evaluate(task, modelfile.load(path), path, other, print_note), other, seed)
 

@@ -158,7 +158,7 @@ class LexiconSearch:
         self.codec, self.lexicon = codec, list(lexicon)
         # Where letters stand alone a blank ends every word, and may stand between words more than once; pieces of words bring
         # their blank with them, and the token that is never said takes its place.
-        self._blank = codec.text.numbers.get(" ")
+        self._blank = codec.text.numbers.get(" ") if codec.text.unit == "char" else None
         size, between = codec.outputs_size, NEVER if self._blank is None else self._blank
         trie = decoder.Trie(size, between)
         self._language = _language(decoder, model, self.lexicon)

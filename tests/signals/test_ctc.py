@@ -146,3 +146,16 @@ def test_warping_is_the_recurrence():
                 cost[i + 1, j + 1] = step + min(cost[i, j + 1], cost[i + 1, j], cost[i, j])
             assert found[k] == pytest.approx(cost[-1, -1] / (length + len(other)), rel=1e-4)
     assert nearest.classify([known[3], known[5] + 1e-3]).tolist() == [3, 5]
+
+
+def test_pieces_of_words_bring_their_blanks():
+    said = ("ab cab dab", "cab bad", "bad cab ab", "dab dab ab") * 6
+    codec = SignalCodec(text=fit(said, "piece", vocabulary=14), sentences=said)
+    for text in ("cab bad", "ab dab"):
+        tokens = codec.targets(text)
+        path = [t for token in tokens for t in (0, token)]
+        log_p = np.full((len(path), codec.outputs_size), -12.0)
+        log_p[np.arange(len(path)), path] = -0.01
+        assert ctc.text(codec, ctc.greedy(log_p)) == text
+        lexicon = sorted({w for s in said for w in s.split()})
+        assert ctc.LexiconSearch(codec, ctc.Grams(said), lexicon, weight=1.0, bonus=0.0).find(log_p).text == text

@@ -391,3 +391,22 @@ def test_a_codec_needs_an_output():
     scaling = {"rate_hz": RATE, "bins": 4, "stack": 1, "mean": [0.0] * 4, "std": [1.0] * 4}
     with pytest.raises(ValueError, match="two labels or more"):
         AudioCodec.from_json({"labels": [], "text": None, "sentences": [], **scaling})
+
+
+def test_silence_and_noise_are_answered_and_noted(heard, tmp_path):
+    file = modelfile.load(heard[1])
+    sf.write(tmp_path / "s.wav", np.zeros(4000), RATE)
+    record = predict(file, str(tmp_path / "s.wav"), Hearing())["recordings"][0]
+    assert record["notes"] == ["silent"]
+    assert 0 <= record["p"] <= 1
+    sf.write(tmp_path / "t.wav", np.zeros(100), RATE)
+    with pytest.raises(DataError, match="100 samples are too few"):
+        predict(file, str(tmp_path / "t.wav"), Hearing())
+
+
+def test_pieces_of_words(spellings, tmp_path):
+    out = tmp_path / "p.safetensors"
+    settings = SpeechSettings(**SMALL, unit="piece", vocabulary=16, direction="both")
+    result = training.train(SPEECH, str(spellings), settings, TrainSettings(epochs=2, lr=0.02), out)
+    assert result["metrics"]["log_loss"] < 4
+    assert modelfile.load(out).codec.text.unit == "piece"

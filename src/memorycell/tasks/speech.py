@@ -43,7 +43,7 @@ class SpeechSettings(SignalSettings):
     rate: int | None = None
     bins: int = 40
     stack: int = 2
-    adapt: int = 50
+    adapt: int = 0
     speed: float = 0.1
     noise: float = 0.3
     tilt: float = 0.5

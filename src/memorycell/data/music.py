@@ -5,6 +5,7 @@ A piece is [T, 88] bool, key 0 being A0 (MIDI's 21). A frame is the middle of a 
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -21,6 +22,9 @@ LOWEST, KEYS = 21, 88
 MOST_FRAMES = 20_000
 TICKS = 480
 """A quarter note in what is written."""
+FRAMES = (1, 2, 4, 8)
+"""Frames that a quarter note may be cut into."""
+KINDS = {4.0: "whole", 2.0: "half", 1.0: "quarter", 0.5: "eighth", 0.25: "16th", 0.125: "32nd"}
 NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 MIDI = (".mid", ".midi", ".kar")
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
@@ -49,7 +53,7 @@ class MusicCodec:
     def from_json(cls, data: Mapping[str, Any]) -> MusicCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
         codec = cls(int(data["frames"]), int(data["voices"]))
-        if not (1 <= codec.frames <= 48 and 1 <= codec.voices <= KEYS):
+        if codec.frames not in FRAMES or not 1 <= codec.voices <= KEYS:
             raise ValueError("not a codec of music")
         return codec
 
@@ -118,7 +122,7 @@ def read_midi(path: Path, frames: int) -> np.ndarray:
     import symusic
 
     try:
-        score = symusic.Score(str(path))
+        score: Any = symusic.Score(str(path))
     except (RuntimeError, ValueError, OSError) as error:
         raise DataError(f"{path}: not a readable MIDI file ({str(error).split(':')[0][:80]})") from None
     tracks = [track for track in score.tracks if not track.is_drum]
@@ -231,9 +235,9 @@ def score_of(piece: np.ndarray, frames: int, tempo: float) -> Any:
     """A `symusic.Score` of a piece, a quarter note lasting 60 / tempo seconds."""
     import symusic
 
-    score = symusic.Score(TICKS)
+    score: Any = symusic.Score(TICKS)
     score.tempos.append(symusic.Tempo(0, tempo))
-    track = symusic.Track("memorycell", 0, False)
+    track: Any = symusic.Track("memorycell", 0, False)
     step = TICKS // frames
     for begin, length, pitch in notes_of(piece):
         track.notes.append(symusic.Note(begin * step, length * step, pitch, 72))
@@ -312,30 +316,32 @@ def musicxml(piece: np.ndarray, frames: int) -> str:
 def _chords(part: np.ndarray, bar: int) -> list[tuple[int, int, list[int]]]:
     """(first frame, frames, pitches) of stretches in which the same keys sound, cut at bars; rests have no pitches."""
     padded = np.concatenate([part, np.zeros((-len(part) % bar, KEYS), bool)])
-    edges = {0, len(padded), *range(0, len(padded), bar), *(np.flatnonzero((padded[1:] != padded[:-1]).any(1)) + 1).tolist()}
+    edges = {
+        0,
+        len(padded),
+        *range(0, len(padded), bar),
+        *(np.flatnonzero((padded[1:] != padded[:-1]).any(1)) + 1).tolist(),
+    }
     ordered = sorted(edges)
-    return [(a, b - a, (np.flatnonzero(padded[a]) + LOWEST).tolist()) for a, b in zip(ordered, ordered[1:], strict=False)]
+    return [(a, b - a, (np.flatnonzero(padded[a]) + LOWEST).tolist()) for a, b in itertools.pairwise(ordered)]
 
 
 def _written(pitches: list[int], length: int, frames: int, staff: int) -> str:
     """Notes of a chord, or a rest, of any length: cut into what can be written without dots, tied."""
-    out, left, first = "", length, True
+    out, left = "", length
     while left:
-        piece = next(frames * 4 * 2**-k for k in range(12) if frames * 4 * 2.0**-k <= left and (frames * 4 * 2.0**-k) % 1 == 0)
-        piece = int(piece)
+        piece = 1 << (min(left, 4 * frames).bit_length() - 1)  # a whole note at most
+        tie = ("<tie type='stop'/>" if left < length else "") + ("<tie type='start'/>" if left > piece else "")
         left -= piece
-        tie = ("<tie type='stop'/>" if not first else "") + ("<tie type='start'/>" if left else "")
-        tied = tie.replace("<tie", "<tied")
-        kind = {4.0: "whole", 2.0: "half", 1.0: "quarter", 0.5: "eighth", 0.25: "16th", 0.125: "32nd"}.get(piece / frames, "quarter")
+        which = f"<voice>{staff}</voice><type>{KINDS[piece / frames]}</type><staff>{staff}</staff>"
         if not pitches:
-            out += f"<note><rest/><duration>{piece}</duration><voice>{staff}</voice><type>{kind}</type><staff>{staff}</staff></note>"
+            out += f"<note><rest/><duration>{piece}</duration>{which}</note>"
         for k, pitch in enumerate(pitches):
             name = NAMES[pitch % 12]
-            alter = {"#": 1, "b": -1}.get(name[1:], 0)
+            alter = {"#": "<alter>1</alter>", "b": "<alter>-1</alter>"}.get(name[1:], "")
+            tied = f"<notations>{tie.replace('<tie', '<tied')}</notations>" if tie else ""
             out += (
-                f"<note>{'<chord/>' if k else ''}<pitch><step>{name[0]}</step>{f'<alter>{alter}</alter>' if alter else ''}"
-                f"<octave>{pitch // 12 - 1}</octave></pitch><duration>{piece}</duration>{tie}<voice>{staff}</voice>"
-                f"<type>{kind}</type><staff>{staff}</staff>{f'<notations>{tied}</notations>' if tied else ''}</note>"
+                f"<note>{'<chord/>' if k else ''}<pitch><step>{name[0]}</step>{alter}<octave>{pitch // 12 - 1}</octave></pitch>"
+                f"<duration>{piece}</duration>{tie}{which}{tied}</note>"
             )
-        first = False
     return out

@@ -148,6 +148,20 @@ SOURCES = {
             settings={"test_share": 0.2},
         ),
         Source(
+            "jsb",
+            "382 chorales by J. S. Bach, a frame a quarter note; 229 to train on, 76 and 77 held out",
+            "public domain music",
+            "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang, JSB-Chorales-dataset",
+            paths=("music/jsb-chorales-quarter.json", "jsb-chorales-quarter.json"),
+        ),
+        Source(
+            "jsb-16th",
+            "the same chorales, a frame a sixteenth note",
+            "public domain music",
+            "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang, JSB-Chorales-dataset",
+            paths=("music/jsb-chorales-16th.json", "jsb-chorales-16th.json"),
+        ),
+        Source(
             "chatterbot",
             "small talk and questions with their answers, by subject",
             "BSD-3-Clause",

@@ -8,13 +8,16 @@ from typing import Any
 
 from memorycell.errors import UserError
 from memorycell.live.drawing import picture
+from memorycell.live.music import written
 from memorycell.modelfile import ModelFile
 
 
-def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str:
+def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str | bytes:
     """The text of a file with that ending. Raises `UserError` for one that the task does not have."""
     if task == "forecast" and ending == ".csv":
         return forecast_csv(record["forecasts"], file.codec.group)
+    if task == "music":
+        return written(record, ending)
     if task == "drawing":
         if ending != ".svg":
             raise UserError("--out: a drawing can be written as .svg")

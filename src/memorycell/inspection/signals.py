@@ -21,6 +21,7 @@ from memorycell.live.handwriting import given
 from memorycell.live.signals import recognise
 from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
+from memorycell.models.composer import Composer
 from memorycell.models.transcriber import Transcriber
 from memorycell.models.writer import Writer
 
@@ -187,7 +188,7 @@ def _picture(file: ModelFile, line: Line, features: np.ndarray) -> go.Figure:
 class _Whole(nn.Module):
     """A model of signals as something to be called with what it reads alone; a writer draws certain signs."""
 
-    def __init__(self, model: Classifier | Transcriber | Writer, signs: list[int]) -> None:
+    def __init__(self, model: Classifier | Transcriber | Writer | Composer, signs: list[int]) -> None:
         super().__init__()
         self.model, self.signs = model, torch.tensor([signs])
 
@@ -195,6 +196,9 @@ class _Whole(nn.Module):
         lengths = torch.tensor([x.shape[1]])
         if isinstance(self.model, Writer):
             self.model(x, self.signs)
+            return
+        if isinstance(self.model, Composer):
+            self.model(x)
             return
         (self.model.classify if isinstance(self.model, Classifier) else self.model.transcribe)(x, lengths)
 

@@ -1,6 +1,7 @@
 """What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of model a file."""
 
 from memorycell.models.classifier import Classifier
+from memorycell.models.composer import Composer
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
@@ -9,6 +10,6 @@ from memorycell.models.translator import Translator
 from memorycell.models.writer import Writer
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (Forecaster, LanguageModel, Classifier, Translator, Transcriber, Writer)
+    model.kind: model for model in (Forecaster, LanguageModel, Classifier, Translator, Transcriber, Writer, Composer)
 }
 """The name in a model file -> the class."""

@@ -4,6 +4,7 @@ from memorycell.tasks.chat import CHAT
 from memorycell.tasks.drawing import DRAWING
 from memorycell.tasks.forecast import FORECAST
 from memorycell.tasks.handwriting import HANDWRITING
+from memorycell.tasks.music import MUSIC
 from memorycell.tasks.sentiment import SENTIMENT
 from memorycell.tasks.speech import SPEECH
 from memorycell.tasks.task import Task
@@ -11,5 +12,5 @@ from memorycell.tasks.text import TEXT
 from memorycell.tasks.translation import TRANSLATION
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT, SPEECH, HANDWRITING, DRAWING)
+    task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT, SPEECH, HANDWRITING, DRAWING, MUSIC)
 }

@@ -1,0 +1,249 @@
+"""music: what could sound next; composes, goes on, harmonises a melody."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from memorycell.baselines.frames import FirstOrder, KeyFrequency
+from memorycell.data.batches import Gathered, by_length, padded
+from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, name_of, read_folder, read_split
+from memorycell.data.sources import locate
+from memorycell.data.splits import SPLITS, part_of
+from memorycell.data.text import fingerprint
+from memorycell.errors import DataError, UserError
+from memorycell.modelfile import ModelFile
+from memorycell.models.composer import VIEWS, Composer, ComposerConfig
+from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+
+MOST_VOICES = 10
+
+
+@dataclass(frozen=True)
+class MusicSettings:
+    """What --set can say about a model of music.
+
+    view       how a frame is told: voices (from the highest down, each knowing those above it) or keys (each for itself)
+    frames     in a quarter note, of MIDI and MusicXML files (a JSON file's frames are as they are)
+    voices     keys that sound together at most; where not said as many as in training, 10 at most
+    transpose  in training, semitones up or down at most
+    cell, hidden, layers   the recurrent part
+    dropout, zoneout, weight_drop, noise   probabilities; see `ComposerConfig`
+    budget     frames in a batch, padding included
+    """
+
+    view: str = "voices"
+    frames: int = 1
+    voices: int | None = None
+    transpose: int = 5
+    cell: str = "lstm"
+    hidden: int = 256
+    layers: int = 1
+    dropout: float = 0.4
+    zoneout: float = 0.0
+    weight_drop: float = 0.2
+    noise: float = 0.1
+    budget: int = 600
+
+    def __post_init__(self) -> None:
+        check_choices(self, view=VIEWS)
+        check_counts(self, "frames", "voices", "hidden", "layers", "budget")
+        if self.frames not in FRAMES:
+            raise ValueError(f"frames={self.frames}: expected {', '.join(map(str, FRAMES))}")
+        if not 0 <= self.transpose <= 11:
+            raise ValueError(f"transpose={self.transpose}: expected 0 to 11")
+        self.model_config(4)  # says what is wrong with the rest
+
+    def model_config(self, voices: int) -> ComposerConfig:
+        """The sizes of the model these settings ask for."""
+        return ComposerConfig(
+            view=self.view, voices=voices, hidden_size=self.hidden, cell=self.cell, num_layers=self.layers,
+            dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop, noise=self.noise,
+        )  # fmt: skip
+
+
+class MusicProblem(Problem):
+    """Pieces by split, [T, 88] bool each."""
+
+    def __init__(self, name: str, pieces: Pieces, codec: MusicCodec, settings: MusicSettings, notes: list[str]) -> None:
+        self.name, self.pieces, self.codec, self.settings, self.notes = name, pieces, codec, settings, notes
+        self.fingerprint = fingerprint(np.packbits(p).tobytes().hex() for part in pieces.values() for p in part)
+
+    def build(self) -> Composer:
+        """A composer sized by the settings."""
+        return Composer(self.settings.model_config(self.codec.voices))
+
+    def epoch(self, seed: int) -> Iterator[Gathered]:
+        """The training pieces, each moved up or down as far as the piano goes; by length."""
+        rng = np.random.default_rng(seed)
+        pieces = self.pieces["train"]
+        for rows in by_length(np.array([len(p) for p in pieces]), self.settings.budget, seed):
+            yield gathered([transposed(pieces[k], rng, self.settings.transpose) for k in rows])
+
+    @torch.inference_mode()
+    def score(self, model: Composer, split: str, precision: str = "float32") -> Metrics:
+        """Nats a frame, and nats a key that sounds."""
+        model.eval()
+        pieces = self.pieces[split]
+        total = 0.0
+        if precision != "float32":
+            ready = model.stepper(precision)
+            for piece in pieces:
+                past = np.concatenate([np.zeros((1, KEYS)), piece[:-1]]).astype(np.float32)
+                hidden, _ = ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, past)
+                nats = model.head.nats(torch.from_numpy(hidden), torch.from_numpy(piece.astype(np.float32)))
+                total += float(nats.double().sum())
+            return self._told(total, split)
+        for rows in by_length(np.array([len(p) for p in pieces]), 8000, 0):
+            total += float(model.nats(gathered([pieces[k] for k in rows])).double().sum())
+        return self._told(total, split)
+
+    def _told(self, total: float, split: str) -> Metrics:
+        frames, keys = (sum(f(p) for p in self.pieces[split]) for f in (len, np.sum))
+        return {"nats": total / frames, "nats_key": total / max(1, int(keys))}
+
+    @cached_property
+    def _simple(self) -> dict[str, Any]:
+        train, valid = self.pieces["train"], self.pieces["valid"]
+        return {"key frequency": KeyFrequency(train), "first order": FirstOrder(train, valid)}
+
+    def baselines(self, split: str) -> dict[str, Metrics]:
+        """The simple methods' metrics on a split."""
+        if "train" not in self.pieces:
+            return {}
+        return {
+            name: self._told(float(sum(model.nats(p).sum() for p in self.pieces[split])), split)
+            for name, model in self._simple.items()
+        }
+
+    def sample(self, steps: int) -> np.ndarray:
+        """See `Problem`."""
+        return np.concatenate(self.pieces["test"])[:steps].astype(np.float32)
+
+    def reading(self) -> np.ndarray:
+        """See `Problem`: the longest piece."""
+        return max(self.pieces["test"], key=len).astype(np.float32)
+
+    def info(self) -> dict[str, Any]:
+        """For the model file."""
+        return {
+            "data": self.name,
+            "fingerprint": self.fingerprint,
+            "split": {split: len(part) for split, part in self.pieces.items()},
+            "settings": dataclasses.asdict(self.settings),
+            "unit": "nats a frame",
+        }
+
+
+def gathered(pieces: list[np.ndarray]) -> Gathered:
+    """Pieces side by side, padded with silence."""
+    x, lengths = padded([piece.astype(np.float32) for piece in pieces])
+    return Gathered(x, lengths, x)
+
+
+def transposed(piece: np.ndarray, rng: np.random.Generator, most: int) -> np.ndarray:
+    """Up or down by up to `most` semitones, as far as no key falls off the piano."""
+    sounding = np.flatnonzero(piece.any(0))
+    if not most or not len(sounding):
+        return piece
+    shift = int(rng.integers(max(-most, -sounding[0]), min(most, KEYS - 1 - sounding[-1]) + 1))
+    return np.roll(piece, shift, 1)
+
+
+def prepare(data: str | None, settings: MusicSettings) -> MusicProblem:
+    """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count voices."""
+    pieces, where, notes = _read(data or MUSIC.source, settings)
+    for split, part in pieces.items():
+        if len(part) < 2:
+            raise DataError(f"{where}: too few pieces: {len(part)} in the {split} part; bring more")
+    most = max(int(piece.sum(1).max()) for piece in pieces["train"])
+    voices = settings.voices or min(most, MOST_VOICES)
+    pieces, thinned = _thinned(pieces, voices)
+    if thinned:
+        notes.append(f"{thinned:,} frames hold more than {voices} keys; the highest {voices} are kept")
+    problem = MusicProblem(where, pieces, MusicCodec(settings.frames, voices), settings, notes)
+    sounding = np.flatnonzero(np.concatenate(pieces["train"]).any(0)) + 21
+    problem.notes.append(
+        ", ".join(f"{len(part):,} {split}" for split, part in pieces.items())
+        + f" pieces, {sum(len(p) for part in pieces.values() for p in part):,} frames; up to {voices} keys at once, "
+        f"{name_of(int(sounding[0]))} to {name_of(int(sounding[-1]))}"
+    )
+    return problem
+
+
+def _thinned(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
+    """(the pieces with at most so many keys a frame, the highest; in how many frames there were more)."""
+    made: Pieces = {}
+    count = 0
+    for split, part in pieces.items():
+        made[split] = []
+        for piece in part:
+            rank = np.cumsum(piece[:, ::-1], 1)[:, ::-1]  # the highest key is the first
+            kept = piece & (rank <= voices)
+            count += int((kept != piece).any(1).sum())
+            made[split].append(kept)
+    return made, count
+
+
+def reopen(data: str | None, file: ModelFile) -> MusicProblem:
+    """The same for a trained model. Its own pieces: the held-out test part. Others: all of them."""
+    settings: MusicSettings = settings_of(file, MusicSettings)
+    trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
+    voices = file.codec.voices
+    if data is None or data == trained:
+        pieces, _ = _thinned(_read(trained, settings)[0], voices)
+        problem = MusicProblem(trained, pieces, file.codec, settings, ["scored: the held-out test part"])
+        if problem.fingerprint != print_:
+            problem.notes.append(f"{trained} has changed since the model was trained")
+        return problem
+    others, where, notes = _read(data, settings)
+    try:
+        own = {split: part for split, part in _read(trained, settings)[0].items() if split != "test"}
+    except UserError as error:
+        own = {}
+        notes.append(f"no simple method beside it: what it learnt from is not here ({error})")
+    learnt = {piece.tobytes() for piece in own.get("train", [])}
+    fresh = [piece for part in others.values() for piece in part if piece.tobytes() not in learnt]
+    if not fresh:
+        raise DataError(f"{where}: the model has learnt from all of these pieces; bring others")
+    notes.append(f"scored: {len(fresh):,} pieces of another set")
+    pieces, _ = _thinned({**own, "test": fresh}, voices)
+    return MusicProblem(where, pieces, file.codec, settings, notes)
+
+
+def _read(data: str, settings: MusicSettings) -> tuple[Pieces, str, list[str]]:
+    path, source = locate(data)
+    where = source.name if source else str(data)
+    given = read_split(path, where)
+    notes: list[str] = []
+    if given is None:
+        found, notes = read_folder(path, settings.frames)
+        given = {split: [] for split in SPLITS}
+        for _, piece in found:
+            given[part_of(np.packbits(piece).tobytes().hex(), 10)].append(piece)
+    empty = sum(not piece.any() for part in given.values() for piece in part)
+    if empty:
+        notes.append(f"left out: {empty:,} pieces without a note")
+    return {split: [piece for piece in part if piece.any()] for split, part in given.items()}, where, notes
+
+
+MUSIC = Task(
+    name="music",
+    about="knows what could sound next: composes, goes on with a beginning, harmonises a melody; MIDI, sound, a score",
+    reads="a folder of MIDI files (also MusicXML), or JSON: train, valid and test, each a list of pieces, of frames, of pitches",
+    source="jsb",
+    primary="nats",
+    settings=MusicSettings,
+    prepare=prepare,
+    reopen=reopen,
+    baselines=("how often each key sounds", "first order: every key by a logistic regression on the frame before"),
+    training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
+    minutes=3.0,
+)

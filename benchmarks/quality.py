@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py forecast [--seeds 3]
     python benchmarks/quality.py text sentiment translation chat
-    python benchmarks/quality.py speech handwriting drawing
+    python benchmarks/quality.py speech handwriting drawing music
 
 Writes a JSON line a run to stdout; a line for people to stderr. The times are for two cores.
 """
@@ -61,6 +61,10 @@ PLANS = {
         Plan("ocr-words", 8, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}),
     ),
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
+    "music": (
+        Plan("jsb", 2, {"patience": "99"}, name="jsb, voice by voice"),
+        Plan("jsb", 5, {"view": "keys", "patience": "99"}, name="jsb, key by key"),
+    ),
 }  # fmt: skip
 
 

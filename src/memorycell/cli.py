@@ -23,7 +23,8 @@ EXTRAS = {
     "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "language", "polib": "language",
     "yaml": "language",
     "soundfile": "speech", "soxr": "speech", "kaldi_native_fbank": "speech", "flashlight": "speech", "jiwer": "speech",
-    "symusic": "music", "verovio": "music", "music21": "musicxml", "PIL": "handwriting", "defusedxml": "handwriting",
+    "symusic": "music", "verovio": "music", "miditok": "music", "music21": "musicxml",
+    "PIL": "handwriting", "defusedxml": "handwriting",
 }  # fmt: skip
 """Package that an import may miss -> the extra that brings it."""
 

@@ -28,6 +28,7 @@ CODECS = {
     "pairs": ("memorycell.data.pairs", "PairCodec"),
     "audio": ("memorycell.data.audio", "AudioCodec"),
     "strokes": ("memorycell.data.strokes", "StrokeCodec"),
+    "events": ("memorycell.data.events", "EventCodec"),
     "music": ("memorycell.data.music", "MusicCodec"),
     "pen": ("memorycell.data.pen", "PenCodec"),
     "lines": ("memorycell.data.lines", "LineCodec"),

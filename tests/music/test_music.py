@@ -14,6 +14,8 @@ symusic = pytest.importorskip("symusic", reason="pip install 'memorycell[music]'
 from memorycell import modelfile, training  # noqa: E402
 from memorycell.baselines.frames import FirstOrder, KeyFrequency  # noqa: E402
 from memorycell.data import music  # noqa: E402
+from memorycell.data.events import EventCodec, fit_events  # noqa: E402
+from memorycell.data.events import transposed as moved_events  # noqa: E402
 from memorycell.data.music import KEYS, LOWEST, MusicCodec, key_of, name_of, notes_of, pitch_of, read_piece  # noqa: E402
 from memorycell.errors import DataError, StateError, UserError  # noqa: E402
 from memorycell.heads import Keys, Voices  # noqa: E402
@@ -161,16 +163,20 @@ def test_music_that_is_wrong(tmp_path):
     (tmp_path / "low.json").write_text("[[5]]")
     (tmp_path / "no.json").write_text("{")
     wrong = {
-        "cut": "readable|no notes",
-        "text": "readable",
-        "zero": "readable",
+        "cut": "cut short",
+        "text": "not a MIDI",
+        "zero": "not a MIDI",
         "drums": "drums alone",
-        "empty": "no notes",
+        "empty": "no notes|cut",
     }
     for name, what in wrong.items():
         with pytest.raises(DataError, match=what) as told:
             read_piece(tmp_path / f"{name}.mid", 1)
         assert "\n" not in str(told.value)
+    for length in range(0, len(good) - 1, 7):
+        (tmp_path / "cut.mid").write_bytes(good[:length])
+        with pytest.raises(DataError):
+            read_piece(tmp_path / "cut.mid", 1)
     for name, what in {"low": "no key of the piano", "no": "expected a list"}.items():
         with pytest.raises(DataError, match=what):
             read_piece(tmp_path / f"{name}.json", 1)
@@ -344,6 +350,57 @@ def test_codec_and_config_refuse_nonsense():
         ComposerConfig(hidden_size=4, view="both")
     with pytest.raises(UserError):
         predict(modelfile.ModelFile(Composer(ComposerConfig(hidden_size=4)), None, {}), None, Composing())
+
+
+@pytest.fixture(scope="module")
+def told(tunes, tmp_path_factory):
+    """(result, path) of a small model of events."""
+    out = tmp_path_factory.mktemp("told") / "e.safetensors"
+    settings = MusicSettings(**SMALL, view="events", lanes=4, bptt=32)
+    return training.train(MUSIC, str(tunes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out), out
+
+
+def test_events_and_back(tunes):
+    for frames in (1, 4):
+        piece = music.frames_of(tune(5), "t")
+        score = music.score_of(piece, frames, 100)
+        codec = fit_events([score], frames)
+        tokens = codec.encode(score)
+        assert min(tokens) >= 2
+        np.testing.assert_array_equal(music.frames_in(codec.decode(tokens), frames), piece)
+        assert EventCodec.from_json(codec.to_json()) == codec
+    both = fit_events([music.score_of(np.roll(piece, k, 1), 4, 100) for k in (0, 2)], 4)
+    moved = moved_events(np.array(both.encode(score)), both, 2)
+    np.testing.assert_array_equal(music.frames_in(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1))
+    np.testing.assert_array_equal(moved_events(moved, both, 40), moved)  # such pitches were never seen
+    for wrong in ({"frames": 3}, {"names": ["Pitch_9000"]}, {"names": []}):
+        with pytest.raises(ValueError, match="not a codec of events"):
+            EventCodec.from_json({**both.to_json(), **wrong})
+
+
+def test_a_model_of_events_learns_goes_on_and_says_what_it_cannot(told, tmp_path, memorycell):
+    result, path = told
+    assert result["metrics"]["nats"] < 1.1 * min(b["nats"] for b in result["baselines"].values())
+    file = modelfile.load(path)
+    again = training.evaluate(MUSIC, file, path, None, lambda line: None)
+    assert again["metrics"] == pytest.approx(result["metrics"])
+    a, b = (predict(file, None, Composing(bars=4, seed=1)) for _ in range(2))
+    assert a == b
+    assert a["events"].count("Bar_None") <= 4
+    known = {p for c in CHORDS for p in c}
+    assert {p for f in a["frames"] for p in f} <= known
+    begin = music.frames_of([CHORDS[0]] * 4, "t")
+    (tmp_path / "b.mid").write_bytes(music.midi(begin, 1, 90))
+    longer = predict(file, str(tmp_path / "b.mid"), Composing(bars=2))
+    assert longer["frames"][0] == CHORDS[0]
+    assert len(longer["frames"]) > 4
+    assert memorycell("predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid")[0] == 0
+    assert memorycell("prove", path, "--precision", "float32")[0] == 0
+    for words in (("stream", path), ("predict", path, tmp_path / "b.mid", "--set", "how=harmonise")):
+        status, _, err = memorycell(*words)
+        assert (status, err.count("\n")) == (2, 1), words
+    assert memorycell("inspect", path, "--out", tmp_path / "i.html")[0] == 0
+    assert memorycell("inspect", path, tmp_path / "b.mid", "--out", tmp_path / "i.html")[0] == 0
 
 
 @pytest.mark.data

@@ -27,6 +27,7 @@ FRAMES = (1, 2, 4, 8)
 KINDS = {4.0: "whole", 2.0: "half", 1.0: "quarter", 0.5: "eighth", 0.25: "16th", 0.125: "32nd"}
 NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 MIDI = (".mid", ".midi", ".kar")
+ENDINGS = (*MIDI, ".musicxml", ".mxl", ".xml", ".json")
 MAJOR = (6.35, 2.23, 3.48, 2.33, 4.38, 4.09, 2.52, 5.19, 2.39, 3.66, 2.29, 2.88)
 MINOR = (6.33, 2.68, 3.52, 5.38, 2.60, 3.53, 2.54, 4.75, 3.98, 2.69, 3.34, 3.17)
 """How well each tone of the scale fits a key; Krumhansl & Kessler (1982)."""
@@ -119,22 +120,51 @@ def frames_of(pitches: Sequence[Sequence[int]], where: str) -> np.ndarray:
 
 def read_midi(path: Path, frames: int) -> np.ndarray:
     """A MIDI file as a piece [T, 88], drums left out. Raises `DataError` for one that is damaged, empty or drums alone."""
+    score = midi_score(path)
+    if not any(track.notes for track in score.tracks if not track.is_drum):
+        drums = any(track.notes for track in score.tracks)
+        raise DataError(f"{path}: holds {'drums alone' if drums else 'no notes'}")
+    try:
+        piece = frames_in(score, frames)
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    if not len(piece):
+        raise DataError(f"{path}: holds no notes of the piano")
+    return piece
+
+
+def midi_score(path: Path) -> Any:
+    """The `symusic.Score` of a MIDI file. Raises `DataError` for one that is damaged.
+
+    Its chunks (a name, a length, so many bytes) are counted first: the parser reads on past the end of a file that is cut.
+    """
     import symusic
 
     try:
-        score: Any = symusic.Score(str(path))
-    except (RuntimeError, ValueError, OSError) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
+    if data[:4] != b"MThd":
+        raise DataError(f"{path}: not a MIDI file")
+    at = 0
+    while at + 8 <= len(data) and data[at : at + 2] == b"MT":
+        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
+    if at > len(data) or data[at : at + 2] == b"MT" or b"MTrk" not in data:
+        raise DataError(f"{path}: a MIDI file that is cut short")
+    try:
+        return symusic.Score.from_midi(data)
+    except (RuntimeError, ValueError) as error:
         raise DataError(f"{path}: not a readable MIDI file ({str(error).split(':')[0][:80]})") from None
-    tracks = [track for track in score.tracks if not track.is_drum]
-    notes = [note for track in tracks for note in track.notes]
-    if not notes:
-        drums = any(track.notes for track in score.tracks)
-        raise DataError(f"{path}: holds {'drums alone' if drums else 'no notes'}")
+
+
+def frames_in(score: Any, frames: int) -> np.ndarray:
+    """A `symusic.Score` as a piece [T, 88], drums left out. Raises ValueError for one that is too long."""
+    notes = [note for track in score.tracks if not track.is_drum for note in track.notes]
     step = score.tpq / frames
     ends = max(note.time + note.duration for note in notes)
     count = math.ceil(ends / step)
     if count > MOST_FRAMES:
-        raise DataError(f"{path}: {count:,} frames are too many; {MOST_FRAMES:,} at most")
+        raise ValueError(f"{count:,} frames are too many; {MOST_FRAMES:,} at most")
     piece = np.zeros((max(1, count), KEYS), bool)
     for note in notes:
         if LOWEST <= note.pitch < LOWEST + KEYS:
@@ -205,8 +235,7 @@ def read_split(path: Path, where: str) -> Pieces | None:
 
 def read_folder(path: Path, frames: int) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
     """(the pieces with their names, notes) of a folder or a file; what is damaged is left out and counted."""
-    endings = (*MIDI, ".musicxml", ".mxl", ".xml", ".json")
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in endings) if path.is_dir() else [path]
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
     found, bad = [], []
     for file in files:
         try:

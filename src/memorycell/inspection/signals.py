@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from memorycell import ctc
 from memorycell.data.audio import SHIFT_S, AudioCodec, read_audio, resampled
+from memorycell.data.events import EventCodec
 from memorycell.data.lines import Line, scaled
 from memorycell.data.signals import BLANK
 from memorycell.data.strokes import Drawing, respaced
@@ -22,6 +23,7 @@ from memorycell.live.signals import recognise
 from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
 from memorycell.models.composer import Composer
+from memorycell.models.language import LanguageModel
 from memorycell.models.transcriber import Transcriber
 from memorycell.models.writer import Writer
 
@@ -188,7 +190,7 @@ def _picture(file: ModelFile, line: Line, features: np.ndarray) -> go.Figure:
 class _Whole(nn.Module):
     """A model of signals as something to be called with what it reads alone; a writer draws certain signs."""
 
-    def __init__(self, model: Classifier | Transcriber | Writer | Composer, signs: list[int]) -> None:
+    def __init__(self, model: Any, signs: list[int]) -> None:
         super().__init__()
         self.model, self.signs = model, torch.tensor([signs])
 
@@ -197,19 +199,24 @@ class _Whole(nn.Module):
         if isinstance(self.model, Writer):
             self.model(x, self.signs)
             return
-        if isinstance(self.model, Composer):
+        if isinstance(self.model, (Composer, LanguageModel)):
             self.model(x)
             return
         (self.model.classify if isinstance(self.model, Classifier) else self.model.transcribe)(x, lengths)
 
 
 def inside(file: ModelFile, read: np.ndarray | tuple[np.ndarray, list[int]], where: str) -> Inspection:
-    """Look inside a model while it reads features [T, F], or draws moves [T, 3] of signs. Raises `DataError` for too few."""
+    """Look inside a model while it reads features [T, F] or events [T] int64, or draws moves [T, 3] of signs.
+
+    Raises `DataError` for too few steps.
+    """
     features, signs = read if isinstance(read, tuple) else (read, [])
     if len(features) < 3:
         raise DataError(f"{where}: too short to look at")
     codec = file.codec
     labels = [f"{k * codec.step_s:.2f} s" for k in range(len(features))] if isinstance(codec, AudioCodec) else []
+    if isinstance(codec, EventCodec):
+        labels = [codec.surfaces[token] for token in features]
     if isinstance(file.model, Transcriber):
         labels = labels or [str(k) for k in range(len(features))]
         for letter in ctc.greedy(recognise(file, features)):

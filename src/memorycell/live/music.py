@@ -11,14 +11,17 @@ import numpy as np
 import torch
 
 from memorycell.data import music
+from memorycell.data.events import EventCodec, checked_score, score_from
 from memorycell.data.music import KEYS, LOWEST, MusicCodec, key_of, name_of, pitch_of, read_piece
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.composer import Composer
+from memorycell.search import sample
 from memorycell.streams import Stream
 
 DRAWN = 400
 """Frames drawn to tell what could follow."""
+MOST_EVENTS = 20_000
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,9 @@ def read_key(text: str) -> tuple[int, str]:
 
 
 def features_of(file: ModelFile, source: str) -> np.ndarray:
-    """The frames [T, 88] of a file, as the model reads them."""
+    """The frames [T, 88] of a file, or its events [T] int64, as the model reads them."""
+    if isinstance(file.codec, EventCodec):
+        return np.array(file.codec.encode(score_from(Path(source), file.codec.frames)), np.int64)
     codec, _ = _parts(file)
     return read_piece(Path(source), codec.frames).astype(np.float32)
 
@@ -70,6 +75,8 @@ def predict(file: ModelFile, source: str | None, how: Composing) -> dict[str, An
     """A piece composed from nothing, after a beginning, or under a melody: `{"frames", "key", …}`; frames are lists of MIDI
     pitches.
     """
+    if isinstance(file.codec, EventCodec):
+        return _of_events(file, source, how)
     codec, model = _parts(file)
     given = None if source is None else read_piece(_existing(source), codec.frames)
     if given is not None and how.begin is not None:
@@ -97,6 +104,41 @@ def predict(file: ModelFile, source: str | None, how: Composing) -> dict[str, An
         "tempo": how.tempo,
         "key": f"{music.NAMES[tonic]} {mode}",
         "frames": [(np.flatnonzero(frame) + LOWEST).tolist() for frame in piece],
+    }
+
+
+def _of_events(file: ModelFile, source: str | None, how: Composing) -> dict[str, Any]:
+    """The same by a model of events: so many bars more than what is given."""
+    codec: EventCodec = file.codec
+    if how.how == "harmonise" or how.key != "any":
+        raise UserError(
+            "predict: a model of events goes on; to harmonise, or to keep a key, train with --set view=voices"
+        )
+    stream = Stream(file.model, history=0)
+    rng = np.random.default_rng(how.seed)
+    tokens: list[int] = []
+    log_p = stream.step([1.0])
+    if source is not None:
+        tokens = codec.encode(score_from(_existing(source), codec.frames))
+        log_p = stream.step(np.array(tokens, np.float32)[:, None])[-1]
+    bar, bars = codec.numbers["Bar_None"], 0
+    for _ in range(MOST_EVENTS):
+        token = sample(np.where(np.arange(len(log_p)) == 0, -np.inf, log_p), rng, temperature=how.temperature)
+        bars += token == bar
+        if token == 1 or bars > how.bars:
+            break
+        tokens.append(token)
+        log_p = stream.step([float(token)])
+    score = checked_score(codec.decode(tokens))
+    piece = music.frames_in(score, codec.frames)
+    tonic, mode = key_of(piece)
+    return {
+        "given": source,
+        "frames_a_quarter": codec.frames,
+        "tempo": how.tempo,
+        "key": f"{music.NAMES[tonic]} {mode}",
+        "frames": [(np.flatnonzero(frame) + LOWEST).tolist() for frame in piece],
+        "events": [codec.surfaces[token] for token in tokens],
     }
 
 
@@ -190,6 +232,8 @@ def _existing(source: str) -> Path:
 
 
 def _parts(file: ModelFile) -> tuple[MusicCodec, Composer]:
+    if isinstance(file.codec, EventCodec):
+        raise UserError("stream: a model of events; what could follow is told by one trained with --set view=voices")
     if not (isinstance(file.codec, MusicCodec) and isinstance(file.model, Composer)):
         raise UserError("predict: not a model of music")
     return file.codec, file.model

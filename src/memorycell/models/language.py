@@ -55,7 +55,7 @@ class LanguageModel(Model):
     """Tokens in, log-probabilities of the next token out, state carried from token to token."""
 
     kind = "language"
-    codec_kind = ("text",)
+    codec_kind = ("text", "events")
     config_class = LanguageConfig
     config: LanguageConfig
 

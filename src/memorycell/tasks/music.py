@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,14 +13,19 @@ import numpy as np
 import torch
 
 from memorycell.baselines.frames import FirstOrder, KeyFrequency
-from memorycell.data.batches import Gathered, by_length, padded
-from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, name_of, read_folder, read_split
+from memorycell.baselines.ngram import KneserNey, best_order
+from memorycell.data.batches import Batch, Gathered, by_length, lanes, padded
+from memorycell.data.events import EventCodec, events_of, fit_events, score_from
+from memorycell.data.events import transposed as moved_events
+from memorycell.data.music import ENDINGS as SCORES
+from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, name_of, read_folder, read_split, score_of
 from memorycell.data.sources import locate
 from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.text import fingerprint
 from memorycell.errors import DataError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.composer import VIEWS, Composer, ComposerConfig
+from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.settings import check_choices, check_counts
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
 
@@ -30,13 +36,14 @@ MOST_VOICES = 10
 class MusicSettings:
     """What --set can say about a model of music.
 
-    view       how a frame is told: voices (from the highest down, each knowing those above it) or keys (each for itself)
-    frames     in a quarter note, of MIDI and MusicXML files (a JSON file's frames are as they are)
+    view       how music is told: in frames, each by its voices (from the highest down, each knowing those above it) or by its
+               keys (each for itself); or as events: bars, positions, pitches and durations
+    frames     in a quarter note (of a JSON file, as it is written)
     voices     keys that sound together at most; where not said as many as in training, 10 at most
     transpose  in training, semitones up or down at most
     cell, hidden, layers   the recurrent part
     dropout, zoneout, weight_drop, noise   probabilities; see `ComposerConfig`
-    budget     frames in a batch, padding included
+    budget     frames in a batch, padding included; of events: lanes side by side, bptt events each
     """
 
     view: str = "voices"
@@ -51,10 +58,12 @@ class MusicSettings:
     weight_drop: float = 0.2
     noise: float = 0.1
     budget: int = 600
+    lanes: int = 16
+    bptt: int = 64
 
     def __post_init__(self) -> None:
-        check_choices(self, view=VIEWS)
-        check_counts(self, "frames", "voices", "hidden", "layers", "budget")
+        check_choices(self, view=(*VIEWS, "events"))
+        check_counts(self, "frames", "voices", "hidden", "layers", "budget", "lanes", "bptt")
         if self.frames not in FRAMES:
             raise ValueError(f"frames={self.frames}: expected {', '.join(map(str, FRAMES))}")
         if not 0 <= self.transpose <= 11:
@@ -64,8 +73,8 @@ class MusicSettings:
     def model_config(self, voices: int) -> ComposerConfig:
         """The sizes of the model these settings ask for."""
         return ComposerConfig(
-            view=self.view, voices=voices, hidden_size=self.hidden, cell=self.cell, num_layers=self.layers,
-            dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop, noise=self.noise,
+            view=self.view if self.view in VIEWS else VIEWS[0], voices=voices, hidden_size=self.hidden, cell=self.cell,
+            num_layers=self.layers, dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop, noise=self.noise,
         )  # fmt: skip
 
 
@@ -142,6 +151,79 @@ class MusicProblem(Problem):
         }
 
 
+class EventProblem(Problem):
+    """Pieces by split, as events one after another, `END` (1) between pieces."""
+
+    def __init__(self, name: str, scores: dict[str, list[Any]], codec: EventCodec, settings: MusicSettings) -> None:
+        self.name, self.codec, self.settings = name, codec, settings
+        self.notes: list[str] = []
+        self.events = {s: [np.array(codec.encode(score), np.int64) for score in part] for s, part in scores.items()}
+        self.tokens = {s: self._joined(part) for s, part in self.events.items()}
+        self.fingerprint = fingerprint(" ".join(map(str, e)) for part in self.events.values() for e in part)
+
+    def _joined(self, pieces: list[np.ndarray]) -> np.ndarray:
+        return np.concatenate([[1], *(np.append(piece, 1) for piece in pieces)])
+
+    def build(self) -> LanguageModel:
+        """A language model of events, sized by the settings."""
+        s = self.settings
+        return LanguageModel(
+            LanguageConfig(
+                vocabulary=len(self.codec), embedding_size=min(s.hidden, 96), tied=False, hidden_size=s.hidden, cell=s.cell,
+                num_layers=s.layers, dropout=s.dropout, zoneout=s.zoneout, weight_drop=s.weight_drop,
+            )
+        )  # fmt: skip
+
+    def epoch(self, seed: int) -> Iterator[Batch]:
+        """The training pieces in a new order, each moved up or down, in lanes."""
+        rng = np.random.default_rng(seed)
+        pieces, most = self.events["train"], self.settings.transpose
+        shifts = rng.integers(-most, most + 1, len(pieces))
+        order = rng.permutation(len(pieces))
+        tokens = self._joined([moved_events(pieces[k], self.codec, int(shifts[k])) for k in order])
+        x, y = tokens[:-1], tokens[1:]
+        count = max(1, min(self.settings.lanes, len(x) // self.settings.bptt))
+        return lanes(x, y, x == 1, count=count, bptt=self.settings.bptt, shift=int(rng.integers(len(x))))
+
+    def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
+        """Nats and perplexity an event."""
+        tokens = torch.from_numpy(self.tokens[split])
+        x, y = tokens[None, :-1], tokens[None, 1:]
+        return _of_events(model.nats(x, y, x == 1)[0].double().numpy())
+
+    @cached_property
+    def _ngram(self) -> KneserNey:
+        return best_order(self.tokens["train"], self.tokens["valid"], len(self.codec))
+
+    def baselines(self, split: str) -> dict[str, Metrics]:
+        """An n-gram model's metrics on a split."""
+        if "train" not in self.tokens:
+            return {}
+        return {f"{self._ngram.order}-gram": _of_events(-np.log(self._ngram.probabilities(self.tokens[split])[1:]))}
+
+    def sample(self, steps: int) -> np.ndarray:
+        """See `Problem`."""
+        return self.tokens["test"][:steps, None].astype(np.float32)
+
+    def reading(self) -> np.ndarray:
+        """See `Problem`: the longest piece's events."""
+        return max(self.events["test"], key=len)
+
+    def info(self) -> dict[str, Any]:
+        """For the model file."""
+        return {
+            "data": self.name,
+            "fingerprint": self.fingerprint,
+            "split": {split: len(part) for split, part in self.events.items()},
+            "settings": dataclasses.asdict(self.settings),
+            "unit": "nats an event",
+        }
+
+
+def _of_events(nats: np.ndarray) -> Metrics:
+    return {"nats": float(nats.mean()), "perplexity": math.exp(min(float(nats.mean()), 700.0))}
+
+
 def gathered(pieces: list[np.ndarray]) -> Gathered:
     """Pieces side by side, padded with silence."""
     x, lengths = padded([piece.astype(np.float32) for piece in pieces])
@@ -157,8 +239,15 @@ def transposed(piece: np.ndarray, rng: np.random.Generator, most: int) -> np.nda
     return np.roll(piece, shift, 1)
 
 
-def prepare(data: str | None, settings: MusicSettings) -> MusicProblem:
-    """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count voices."""
+def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventProblem:
+    """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count voices or events."""
+    if settings.view == "events":
+        scores, where, notes = _read_scores(data or MUSIC.source, settings)
+        events = EventProblem(where, scores, fit_events(scores["train"], settings.frames), settings)
+        sizes = ", ".join(f"{len(part):,} {split}" for split, part in scores.items())
+        total = sum(len(tokens) for tokens in events.tokens.values())
+        events.notes = [*notes, f"{sizes} pieces, {total:,} events of {len(events.codec.names)} kinds"]
+        return events
     pieces, where, notes = _read(data or MUSIC.source, settings)
     for split, part in pieces.items():
         if len(part) < 2:
@@ -192,10 +281,12 @@ def _thinned(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
     return made, count
 
 
-def reopen(data: str | None, file: ModelFile) -> MusicProblem:
+def reopen(data: str | None, file: ModelFile) -> MusicProblem | EventProblem:
     """The same for a trained model. Its own pieces: the held-out test part. Others: all of them."""
     settings: MusicSettings = settings_of(file, MusicSettings)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
+    if settings.view == "events":
+        return _reopen_events(data, trained, file.codec, settings)
     voices = file.codec.voices
     if data is None or data == trained:
         pieces, _ = _thinned(_read(trained, settings)[0], voices)
@@ -216,6 +307,54 @@ def reopen(data: str | None, file: ModelFile) -> MusicProblem:
     notes.append(f"scored: {len(fresh):,} pieces of another set")
     pieces, _ = _thinned({**own, "test": fresh}, voices)
     return MusicProblem(where, pieces, file.codec, settings, notes)
+
+
+def _reopen_events(data: str | None, trained: str, codec: EventCodec, settings: MusicSettings) -> EventProblem:
+    scores, where, notes = _read_scores(data or trained, settings)
+    said = "scored: the held-out test part"
+    if data is not None and data != trained:
+        others = [score for part in scores.values() for score in part]
+        try:
+            own = _read_scores(trained, settings)[0]
+        except UserError as error:
+            own, said = (
+                {},
+                f"scored: {len(others):,} pieces; no n-gram beside it: what it learnt from is not here ({error})",
+            )
+        else:
+            learnt = {tuple(codec.encode(score)) for score in own["train"]}
+            others = [score for score in others if tuple(codec.encode(score)) not in learnt]
+            said = f"scored: {len(others):,} pieces of another set"
+        if not others:
+            raise DataError(f"{where}: the model has learnt from all of these pieces; bring others")
+        scores = {**own, "test": others}
+    problem = EventProblem(where, scores, codec, settings)
+    problem.notes = [*notes, said]
+    return problem
+
+
+def _read_scores(data: str, settings: MusicSettings) -> tuple[dict[str, list[Any]], str, list[str]]:
+    """The pieces as scores: MIDI files as they are, others by their frames."""
+    path, source = locate(data)
+    where = source.name if source else str(data)
+    given = read_split(path, where)
+    if given is not None:
+        return {s: [score_of(p, settings.frames, 100) for p in part if p.any()] for s, part in given.items()}, where, []
+    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SCORES) if path.is_dir() else [path]
+    scores: dict[str, list[Any]] = {split: [] for split in SPLITS}
+    bad = []
+    for file in files:
+        try:
+            score = score_from(file, settings.frames)
+        except DataError as error:
+            bad.append(str(error))
+            continue
+        scores[part_of(" ".join(events_of(score, settings.frames)), 10)].append(score)
+    for split, part in scores.items():
+        if len(part) < 2:
+            raise DataError(bad[0] if bad and not any(scores.values()) else
+                            f"{where}: too few pieces: {len(part)} in the {split} part; bring more")  # fmt: skip
+    return scores, where, [f"left out: {len(bad):,} files; the first: {bad[0]}"] if bad else []
 
 
 def _read(data: str, settings: MusicSettings) -> tuple[Pieces, str, list[str]]:
@@ -243,7 +382,11 @@ MUSIC = Task(
     settings=MusicSettings,
     prepare=prepare,
     reopen=reopen,
-    baselines=("how often each key sounds", "first order: every key by a logistic regression on the frame before"),
+    baselines=(
+        "how often each key sounds",
+        "first order: every key by a logistic regression on the frame before",
+        "n-gram (of events)",
+    ),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=3.0,
 )

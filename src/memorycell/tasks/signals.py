@@ -173,8 +173,6 @@ def head_of(examples: Sequence[Example], settings: SignalSettings, *, written: b
 class SignalProblem(Problem):
     """Examples by split, and the codec that makes features of them."""
 
-    primary = "error"
-
     def __init__(self, name: str, parts: Parts, codec: SignalCodec, settings: Any, notes: Sequence[str] = ()) -> None:
         self.name, self.codec, self.settings = name, codec, settings
         self.classes = codec.text is None

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the pictures of docs/inside.md and docs/language.md: the pages as a browser shows them. Needs chromium and, in
-# MEMORYCELL_DATA, multi30k; takes half an hour, most of it to learn German.
+# Makes the pictures of docs/inside.md, docs/language.md and docs/signals.md: the pages as a browser shows them. Needs
+# chromium and, in MEMORYCELL_DATA, multi30k, asterisk-en and omniglot; takes an hour, most of it to learn German and English.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 place="$(mktemp -d)"
@@ -10,7 +10,17 @@ place="$(mktemp -d)"
 .venv/bin/memorycell train translation multi30k-de-en --minutes 20 --out "$place/de-en.safetensors"
 .venv/bin/memorycell predict "$place/de-en.safetensors" --out "$place/attention.html" \
   $'Ein kleines Mädchen in einem rosa Kleid klettert auf einen Baum.\nZwei Männer sitzen vor einem Geschäft und spielen Schach.'
-for page in attention:1230 inside:2750 lab:2420 story:2520; do
+.venv/bin/memorycell train speech asterisk-en --minutes 22 --out "$place/prompts.safetensors" --set direction=both \
+  --set hidden=192 --set stack=3 --set lr=5e-3 --set budget=1000 --set tilt=0 --set throat=0
+.venv/bin/memorycell predict "$place/prompts.safetensors" "${MEMORYCELL_DATA%%:*}/speech/asterisk-en/conf-userwilljoin.wav" \
+  --out "$place/speech.html"
+.venv/bin/memorycell train handwriting omniglot --minutes 4 --out "$place/signs.safetensors"
+.venv/bin/memorycell predict "$place/signs.safetensors" omniglot --set only=_16.txt --out "$place/strokes.html"
+.venv/bin/memorycell train drawing omniglot --minutes 5 --out "$place/hand.safetensors"
+.venv/bin/memorycell predict "$place/hand.safetensors" $'Latin/01\nGreek/03\nKorean/10' --set count=6 --set bias=0.6 \
+  --out "$place/drawn.svg"
+cp "$place/drawn.svg" "$place/drawn.html"
+for page in speech:660 strokes:1020 drawn:470 attention:1230 inside:2750 lab:2420 story:2520; do
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=8000 \
     --window-size="1100,${page#*:}" --screenshot="docs/pictures/${page%:*}.png" "file://$place/${page%:*}.html"
 done

@@ -203,7 +203,8 @@ def test_the_command_line(seen, shapes, memorycell, tmp_path):
     status, out, _ = memorycell("predict", seen[1], shapes, "--set", "only=line 1", "--json")
     assert status == 0
     assert json.loads(out)["drawings"][0]["label"] == "circle"
-    assert memorycell("predict", seen[1], shapes, "--out", tmp_path / "p.html")[0] == 0
+    assert memorycell("predict", seen[1], shapes, "--set", "only=line 117", "--out", tmp_path / "p.html")[0] == 0
+    assert (tmp_path / "p.html").read_text().count("line 117") == 1
     assert memorycell("inspect", seen[1], shapes, "--out", tmp_path / "i.html")[0] == 0
     assert memorycell("evaluate", seen[1], shapes, "--report", tmp_path / "e.html")[0] == 0
     status, out, _ = memorycell("prove", seen[1], "--json")

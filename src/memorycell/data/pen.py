@@ -96,29 +96,29 @@ def side_by_side(drawings: Sequence[Drawing]) -> Drawing:
     return placed
 
 
-def svg(drawings: Sequence[tuple[str, Drawing]], *, height: int = 120) -> str:
-    """A picture of drawings one below another, each with its name, in lines of one width."""
+def svg(rows: Mapping[str, Sequence[Drawing]], *, height: int = 110) -> str:
+    """A picture of drawings: a row of them for every name."""
     from xml.sax.saxutils import escape
 
     parts = []
-    widest, top = 0.0, 10.0
-    for name, drawing in drawings:
-        points = np.concatenate(drawing)
-        low, high = points.min(0), points.max(0)
-        unit = height / max(float(high[1] - low[1]), 0.5)
-        for stroke in drawing:
-            placed = (stroke - low) * unit + [10, top]
-            line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (placed if len(placed) > 1 else np.repeat(placed, 2, 0)))
-            parts.append(f'<polyline points="{line}"/>')
-        widest = max(widest, float(high[0] - low[0]) * unit)
-        top += (float(high[1] - low[1])) * unit + 8
-        parts.append(f'<text x="10" y="{top + 10:.0f}">{escape(name)}</text>')
-        top += 28
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {max(widest, 60) + 20:.0f} {top:.0f}" '
-        f'width="{max(widest, 60) + 20:.0f}" height="{top:.0f}"><style>polyline {{ fill: none; stroke: #3d8fd1; '
-        "stroke-width: 3; stroke-linecap: round; stroke-linejoin: round }} text { font: 12px sans-serif; fill: #8a8f98 }"
-        "</style>".replace("}}", "}").replace("{{", "{")
-        + "".join(parts)
-        + "</svg>\n"
+    widest, top = 60.0, 10.0
+    for name, drawings in rows.items():
+        left = 10.0
+        for drawing in drawings:
+            points = np.concatenate(drawing)
+            low, high = points.min(0), points.max(0)
+            unit = height / max(float((high - low)[1]), 0.5)
+            for stroke in drawing:
+                placed = (stroke - low) * unit + [left, top]
+                line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (placed if len(placed) > 1 else np.repeat(placed, 2, 0)))
+                parts.append(f'<polyline points="{line}"/>')
+            left += float((high - low)[0]) * unit + 30
+        widest = max(widest, left)
+        parts.append(f'<text x="10" y="{top + height + 20:.0f}">{escape(name)}</text>')
+        top += height + 40
+    style = (
+        "polyline{fill:none;stroke:#3d8fd1;stroke-width:3;stroke-linecap:round;stroke-linejoin:round}"
+        "text{font:12px sans-serif;fill:#8a8f98}"
     )
+    size = f'viewBox="0 0 {widest:.0f} {top:.0f}" width="{widest:.0f}" height="{top:.0f}"'
+    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{"".join(parts)}</svg>\n'

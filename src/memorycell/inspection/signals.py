@@ -126,7 +126,7 @@ def handwriting_page(file: ModelFile, record: dict[str, Any]) -> str:
     """What `predict` read: every drawing, coloured by what the model read where."""
     sections: list[Section] = []
     read = {one["name"]: one for one in record["drawings"]}
-    for name, raw, features in given(file, record["source"]):
+    for name, raw, features in given(file, record["source"], record["only"]):
         if name not in read or len(sections) == MOST:
             continue
         one = read[name]

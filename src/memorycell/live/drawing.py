@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.data.pen import PenCodec, side_by_side, svg
+from memorycell.data.pen import END, PenCodec, side_by_side, svg
 from memorycell.data.sources import locate
 from memorycell.data.strokes import Drawing, Drawn, read_strokes
 from memorycell.errors import DataError, UserError
@@ -44,14 +44,16 @@ STYLE = 3
 
 
 def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
-    """`{"text", "drawings": [{"strokes", "finished"}]}`: the signs of a text drawn, `count` times. Strokes are lists of
+    """`{"drawings": [{"text", "strokes", "finished"}]}`: every line of a text drawn, `count` times each. Strokes are lists of
     points [x, y], the height being about 1.
     """
     codec, model = _parts(file)
-    text = (source or "").strip("\n")
-    if not text and source is None:
-        text = codec.signs[how.seed % len(codec.signs)]
-    signs = codec.read(text)
+    texts = [line for line in (source or "").split("\n") if line.strip()]
+    if source is None:
+        texts = [codec.signs[how.seed % len(codec.signs)]]
+    if not texts:
+        codec.read("")
+    signs = [codec.read(text) for text in texts]
     before, primed = None, []
     if how.style is not None:
         shown = _style(codec, how.style, how.only)
@@ -59,12 +61,15 @@ def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
         before = torch.from_numpy(codec.moves(side_by_side([codec.framed(d.drawing) for d in shown])))
     generator = torch.Generator().manual_seed(how.seed)
     drawings = []
-    for _ in range(how.count):
-        moves = model.draw(torch.tensor(primed + signs), bias=how.bias, most=how.longest * len(signs), generator=generator,
-                           before=before).numpy()  # fmt: skip
-        strokes = [np.round(stroke, 3).tolist() for stroke in codec.drawing(moves)]
-        drawings.append({"strokes": strokes, "finished": bool(moves[-1, 2] == 2)})
-    return {"text": text, "bias": how.bias, "seed": how.seed, "drawings": drawings}
+    for text, wanted in zip(texts, signs, strict=True):
+        for _ in range(how.count):
+            moves = model.draw(
+                torch.tensor(primed + wanted), bias=how.bias, most=how.longest * len(wanted), generator=generator,
+                before=before,
+            ).numpy()  # fmt: skip
+            strokes = [np.round(stroke, 3).tolist() for stroke in codec.drawing(moves)]
+            drawings.append({"text": text, "strokes": strokes, "finished": bool(moves[-1, 2] == END)})
+    return {"bias": how.bias, "seed": how.seed, "drawings": drawings}
 
 
 def _style(codec: PenCodec, path: str, only: str | None) -> list[Drawn]:
@@ -92,18 +97,17 @@ def _known(codec: PenCodec, said: str) -> bool:
 
 
 def picture(record: dict[str, Any]) -> str:
-    """The drawings as SVG."""
-    rows: list[tuple[str, Drawing]] = [
-        (record["text"] if k == 0 else "", [np.array(stroke) for stroke in one["strokes"]])
-        for k, one in enumerate(record["drawings"])
-    ]
+    """The drawings as SVG, a row a text."""
+    rows: dict[str, list[Drawing]] = {}
+    for one in record["drawings"]:
+        rows.setdefault(one["text"], []).append([np.array(stroke) for stroke in one["strokes"]])
     return svg(rows)
 
 
 def show(record: dict[str, Any]) -> str:
     """The record for people: a line of JSON a drawing, as it can be read again."""
     cut = sum(not one["finished"] for one in record["drawings"])
-    lines = [json.dumps({"label": record["text"], "strokes": one["strokes"]}) for one in record["drawings"]]
+    lines = [json.dumps({"label": one["text"], "strokes": one["strokes"]}) for one in record["drawings"]]
     return "\n".join([*lines, *([f"({cut} cut short: --set longest=…)"] if cut else []), "see them: --out drawing.svg"])
 
 

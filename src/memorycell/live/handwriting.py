@@ -69,7 +69,7 @@ def predict(file: ModelFile, source: str | None, how: Reading) -> dict[str, Any]
     records = []
     for name, _, features in given(file, source, how.only):
         records.append({"name": name, **answer(file, features, search)})
-    return {"source": source, "drawings": records}
+    return {"source": source, "only": how.only, "drawings": records}
 
 
 def answer(file: ModelFile, features: np.ndarray, search: ctc.LexiconSearch | None = None) -> dict[str, Any]:

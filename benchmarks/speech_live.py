@@ -41,10 +41,10 @@ def main() -> None:
     text = AudioCodec(text=fit(["abcdefghijklmnopqrstuvwxyz '"], "char", vocabulary=60), stack=2, **scaling)
     words = AudioCodec(labels=tuple("0123456789"), stack=2, **scaling)
     models = {
-        "text": ModelFile(Transcriber(TranscriberConfig(input_size=80, vocabulary=text.outputs_size, **sizes)), text, {}),
-        "classes": ModelFile(
-            Classifier(ClassifierConfig(vocabulary=0, input_size=80, classes=10, **sizes)), words, {}
+        "text": ModelFile(
+            Transcriber(TranscriberConfig(input_size=80, vocabulary=text.outputs_size, **sizes)), text, {}
         ),
+        "classes": ModelFile(Classifier(ClassifierConfig(vocabulary=0, input_size=80, classes=10, **sizes)), words, {}),
     }
     for name, file in models.items():
         heard = in_chunks(file, samples, options.rate, options.chunk_ms)

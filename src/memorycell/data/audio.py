@@ -69,6 +69,8 @@ class AudioCodec(SignalCodec):
     mean, std   [bins] of the training frames: what makes a step's features have mean 0 and deviation 1
     adapt       frames after which the mean of what was heard counts as much as training's, and is taken off: a room, a
                 microphone, a voice (cepstral mean normalisation, Atal 1974, as it can be had live); 0: training's alone
+    ceps        of a frame's bands, so many cepstra (the first coefficients of their cosine transform) are read, which tell the
+                throat's shape and leave out the voice's pitch; 0: the bands themselves
     """
 
     kind: ClassVar[str] = "audio"
@@ -78,11 +80,12 @@ class AudioCodec(SignalCodec):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     adapt: int = 0
+    ceps: int = 0
 
     @property
     def input_size(self) -> int:
         """Features a step."""
-        return self.bins * self.stack
+        return (self.ceps or self.bins) * self.stack
 
     @property
     def step_s(self) -> float:
@@ -98,6 +101,13 @@ class AudioCodec(SignalCodec):
     def shift(self) -> int:
         """Samples from one frame to the next."""
         return round(SHIFT_S * self.rate_hz)
+
+    @cached_property
+    def _cosines(self) -> np.ndarray:
+        """[bins, ceps]: the orthonormal cosine transform, the first coefficients, which vary most, made smaller."""
+        k = np.arange(self.ceps)
+        basis = np.cos(np.pi / self.bins * (np.arange(self.bins) + 0.5)[:, None] * k) * np.sqrt(2 / self.bins)
+        return (basis * np.minimum(1, (k + 1) / 5)).astype(np.float32)
 
     @cached_property
     def _options(self) -> Any:
@@ -134,7 +144,11 @@ class AudioCodec(SignalCodec):
         return (frames - sums[1:, :-1] / (self.adapt + sums[1:, -1:])).astype(np.float32), sums[-1]
 
     def steps(self, frames: np.ndarray) -> np.ndarray:
-        """Scaled frames [T, bins] -> features [T // stack, bins · stack] float32."""
+        """Scaled frames [T, bins] -> features [T // stack, input_size] float32."""
+        if self.ceps:
+            frames = (frames[..., None] * self._cosines).sum(
+                1
+            )  # not a matrix product: each frame gets the same bits alone
         return np.ascontiguousarray(frames[: len(frames) // self.stack * self.stack].reshape(-1, self.input_size))
 
     def encode(self, sound: Sound) -> np.ndarray:
@@ -158,13 +172,14 @@ class AudioCodec(SignalCodec):
         mean, std = (tuple(float(v) for v in data[name]) for name in ("mean", "std"))
         codec = cls(
             **cls.outputs(data), rate_hz=int(data["rate_hz"]), bins=int(data["bins"]), stack=int(data["stack"]),
-            adapt=int(data["adapt"]), mean=mean, std=std,
+            adapt=int(data["adapt"]), ceps=int(data["ceps"]), mean=mean, std=std,
         )  # fmt: skip
         if not (
             4000 <= codec.rate_hz <= 200_000
             and 4 <= codec.bins <= 200
             and 1 <= codec.stack <= 10
             and 0 <= codec.adapt < 10**6
+            and 0 <= codec.ceps <= codec.bins
         ):
             raise ValueError("not a codec of sound")
         if not len(mean) == len(std) == codec.bins or min(std) <= 0:
@@ -286,17 +301,17 @@ def coloured(frames: np.ndarray, rng: np.random.Generator, *, tilt: float, throa
     return frames.astype(np.float32)
 
 
-def masked(features: np.ndarray, rng: np.random.Generator, bins: int, *, bands: int, share: float) -> np.ndarray:
-    """SpecAugment (Park et al. 2019, arXiv:1904.08779): of features [T, bins · stack], twice up to `bands` bands and twice
-    up to a `share` of the time are set to their mean, zero.
+def masked(frames: np.ndarray, rng: np.random.Generator, *, bands: int, share: float) -> np.ndarray:
+    """SpecAugment (Park et al. 2019, arXiv:1904.08779): of scaled frames [T, bins], twice up to `bands` bands and twice up to
+    a `share` of the time are set to their mean, zero.
     """
-    features = features.copy()
-    view = features.reshape(len(features), -1, bins)
+    frames = frames.copy()
+    bins = frames.shape[1]
     for _ in range(2):
         width = int(rng.integers(0, bands + 1))
         begin = int(rng.integers(0, bins - width + 1))
-        view[:, :, begin : begin + width] = 0
-        width = int(rng.uniform(0, share) * len(features))
-        begin = int(rng.integers(0, len(features) - width + 1))
-        view[begin : begin + width] = 0
-    return features
+        frames[:, begin : begin + width] = 0
+        width = int(rng.uniform(0, share) * len(frames))
+        begin = int(rng.integers(0, len(frames) - width + 1))
+        frames[begin : begin + width] = 0
+    return frames

@@ -32,6 +32,7 @@ class SpeechSettings(SignalSettings):
     names     a pattern of the recordings' names, such as "{label}_{group}_{index}", where there is no list of transcripts
     rate      samples a second that features are made from; where not said the recordings' own, 16,000 at most
     bins, stack   bands of a frame, frames (10 ms) in a step
+    ceps      read so many cepstra of a frame in place of its bands; 0: the bands
     adapt     frames after which the mean of what was heard counts as much as that of training, and is taken off; 0: never
     speed     in training, recordings are played faster or slower by up to this share; noise: probability of added noise
     tilt      in training, a smooth curve over the bands, so many nats high, stands for another microphone; throat: the bands
@@ -44,6 +45,7 @@ class SpeechSettings(SignalSettings):
     bins: int = 40
     stack: int = 2
     adapt: int = 0
+    ceps: int = 0
     speed: float = 0.1
     noise: float = 0.3
     tilt: float = 0.5
@@ -54,6 +56,8 @@ class SpeechSettings(SignalSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(self, "rate", "bins", "stack")
+        if not 0 <= self.ceps <= self.bins:
+            raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the bands")
         if self.adapt < 0 or self.tilt < 0 or not 0 <= self.throat < 1:
             raise ValueError("adapt, tilt: expected 0 or more; throat: a share below 1")
         if not (0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1 and 0 <= self.bands < self.bins):
@@ -74,8 +78,8 @@ class SpeechProblem(SignalProblem):
         """See `SignalProblem`: at another speed, louder or softer, with noise, and in part masked."""
         s = self.settings
         frames = self.codec.frames(perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise))
-        features = self.codec.steps(self.codec.scaled(coloured(frames, rng, tilt=s.tilt, throat=s.throat))[0])
-        return masked(features, rng, s.bins, bands=s.bands, share=s.share) if len(features) else features
+        scaled, _ = self.codec.scaled(coloured(frames, rng, tilt=s.tilt, throat=s.throat))
+        return self.codec.steps(masked(scaled, rng, bands=s.bands, share=s.share))
 
     def nearest(self) -> Callable[[str], np.ndarray]:
         """See `SignalProblem`: over mel-frequency cepstra."""
@@ -94,7 +98,9 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
     train = parts["train"]
     outputs = fit_outputs([e.said for e in train], head, settings.unit, settings.vocabulary, where)
     rate = train[0].raw.rate_hz
-    codec = AudioCodec(**outputs, rate_hz=rate, bins=settings.bins, stack=settings.stack, adapt=settings.adapt)
+    codec = AudioCodec(
+        **outputs, rate_hz=rate, bins=settings.bins, stack=settings.stack, adapt=settings.adapt, ceps=settings.ceps
+    )
     codec = codec.fitted([codec.frames(e.raw.samples) for e in train])
     if head == "classes":
         parts, unseen = signals.known_classes(parts, codec.labels)

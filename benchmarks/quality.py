@@ -63,7 +63,8 @@ PLANS = {
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
     "music": (
         Plan("jsb", 2, {"patience": "99"}, name="jsb, voice by voice"),
-        Plan("jsb", 5, {"view": "keys", "patience": "99"}, name="jsb, key by key"),
+        Plan("jsb", 2, {"view": "keys", "patience": "99"}, name="jsb, key by key"),
+        Plan("jsb-16th", 2, {"view": "events", "frames": "4", "patience": "99"}, name="jsb, events"),
     ),
 }  # fmt: skip
 

@@ -48,8 +48,8 @@ class SpeechSettings(SignalSettings):
     ceps: int = 0
     speed: float = 0.1
     noise: float = 0.3
-    tilt: float = 0.5
-    throat: float = 0.1
+    tilt: float = 0.0
+    throat: float = 0.0
     bands: int = 8
     share: float = 0.1
 

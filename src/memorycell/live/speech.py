@@ -158,7 +158,8 @@ class LiveSpeech:
             raise DataError("stdin: no samples came; expected a WAV file, or bare samples (--set rate=… format=…)")
         told = self.hear(np.zeros(0, np.float32), self._ear.rate_hz, last=True) if self._ear is not None else []
         if self.codec.text is None:
-            return told + ([self._label(final=True)] if len(self._log_p) else [])
+            silent = self._begin > 0 and not self._level.said  # after the last pause nothing was said
+            return told + ([self._label(final=True)] if len(self._log_p) and not silent else [])
         final = self._finish(ctc.words(self.codec, self._spelling.letters))
         return [*told, *final, {"text": self.text, "seconds": round(self._steps * self.codec.step_s, 3)}]
 

@@ -5,6 +5,7 @@ import zipfile
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
@@ -17,6 +18,8 @@ from memorycell.data.strokes import StrokeCodec, checked, read_strokes, redrawn,
 from memorycell.data.text import fit
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.live.handwriting import LiveHandwriting, Reading, predict
+from memorycell.models.classifier import Classifier, ClassifierConfig
+from memorycell.streams import Stream
 from memorycell.tasks.handwriting import HANDWRITING, HandwritingSettings, prepare, reopen
 from memorycell.tasks.task import TrainSettings
 
@@ -217,6 +220,22 @@ def test_the_command_line(seen, shapes, memorycell, tmp_path):
     for words in wrong:
         status, _, err = memorycell(*words)
         assert (status, err.count("\n")) == (2, 1), words
+
+
+@pytest.mark.parametrize("pooling", ["attention", "max", "last"])
+def test_several_steps_at_once_can_be_taken_back(pooling):
+    torch.manual_seed(0)
+    config = ClassifierConfig(
+        vocabulary=0, input_size=5, classes=3, pooling=pooling, bidirectional=False, hidden_size=7
+    )
+    model = Classifier(config).eval()
+    x = np.random.default_rng(0).normal(size=(12, 5)).astype(np.float32)
+    stream, once = Stream(model, history=6), Stream(model, history=0)
+    stream.step(x)
+    stream.rewind(4)
+    np.testing.assert_array_equal(stream.step(x[8]), once.step(x[:9])[-1])
+    whole = model(torch.from_numpy(x[None]))[0][0].detach().numpy()
+    np.testing.assert_allclose(stream.step(x[9:]), whole[9:], atol=1e-5)
 
 
 # ---- pictures -------------------------------------------------------------------------------------------------------

@@ -330,6 +330,8 @@ def test_texts_longer_than_their_sound_are_left_out(spellings, tmp_path):
         )
         sf.write(tmp_path / f"{k}.wav", spelled(text, rng), RATE)
         rows.append(f"{k}: {text}")
+        sf.write(tmp_path / f"again{k}.wav", spelled(text, rng), RATE)  # the same text falls into the same part
+        rows.append(f"again{k}: {text}")
     sf.write(tmp_path / "x.wav", spelled("a", rng)[:1600], RATE)
     rows.append("x: " + "abcd " * 30)
     rows.append("0b: [a tone]")

@@ -53,12 +53,12 @@ PLANS = {
         Plan("free-spoken-digits", 2, {"patience": "99"}),
         *(Plan("free-spoken-digits", 1, {"held_out": f"group={who}", "patience": "99"}, name=f"digits without {who}")
           for who in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")),
-        Plan("asterisk-en", 22, {"direction": "both", "hidden": "192", "stack": "3", "lr": "5e-3", "budget": "1000",
+        Plan("asterisk-en", 19, {"direction": "both", "hidden": "192", "stack": "3", "lr": "5e-3", "budget": "1000",
                                  "patience": "99"}),
     ),
     "handwriting": (
-        Plan("omniglot", 10, {"direction": "both", "patience": "99"}),
-        Plan("ocr-words", 8, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}),
+        Plan("omniglot", 6.5, {"direction": "both", "patience": "99"}),
+        Plan("ocr-words", 4, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}),
     ),
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
     "music": (

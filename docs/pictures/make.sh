@@ -10,7 +10,7 @@ place="$(mktemp -d)"
 .venv/bin/memorycell train translation multi30k-de-en --minutes 20 --out "$place/de-en.safetensors"
 .venv/bin/memorycell predict "$place/de-en.safetensors" --out "$place/attention.html" \
   $'Ein kleines Mädchen in einem rosa Kleid klettert auf einen Baum.\nZwei Männer sitzen vor einem Geschäft und spielen Schach.'
-.venv/bin/memorycell train speech asterisk-en --minutes 22 --out "$place/prompts.safetensors" --set direction=both \
+.venv/bin/memorycell train speech asterisk-en --minutes 19 --out "$place/prompts.safetensors" --set direction=both \
   --set hidden=192 --set stack=3 --set lr=5e-3 --set budget=1000
 .venv/bin/memorycell predict "$place/prompts.safetensors" "${MEMORYCELL_DATA%%:*}/speech/asterisk-en/conf-userwilljoin.wav" \
   --out "$place/speech.html"

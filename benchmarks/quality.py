@@ -64,7 +64,7 @@ PLANS = {
     "music": (
         Plan("jsb", 2, {"patience": "99"}, name="jsb, voice by voice"),
         Plan("jsb", 2, {"view": "keys", "patience": "99"}, name="jsb, key by key"),
-        Plan("jsb-16th", 2, {"view": "events", "frames": "4", "patience": "99"}, name="jsb, events"),
+        Plan("jsb-16th", 2, {"view": "events", "patience": "99"}, name="jsb, events"),
     ),
 }  # fmt: skip
 

@@ -407,4 +407,5 @@ def test_a_model_of_events_learns_goes_on_and_says_what_it_cannot(told, tmp_path
 def test_the_chorales(public_data):
     problem = prepare("jsb", MusicSettings())
     assert {split: len(part) for split, part in problem.pieces.items()} == {"train": 229, "valid": 76, "test": 77}
-    assert problem.codec.voices == 4
+    assert (problem.codec.voices, problem.codec.frames) == (4, 1)
+    assert prepare("jsb-16th", MusicSettings()).codec.frames == 4

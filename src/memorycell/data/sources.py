@@ -160,6 +160,7 @@ SOURCES = {
             "public domain music",
             "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang, JSB-Chorales-dataset",
             paths=("music/jsb-chorales-16th.json", "jsb-chorales-16th.json"),
+            settings={"frames": 4},
         ),
         Source(
             "chatterbot",

@@ -27,6 +27,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.models.composer import VIEWS, Composer, ComposerConfig
 from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.signals import with_source
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
 
 MOST_VOICES = 10
@@ -241,6 +242,7 @@ def transposed(piece: np.ndarray, rng: np.random.Generator, most: int) -> np.nda
 
 def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventProblem:
     """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count voices or events."""
+    settings = with_source(settings, locate(data or MUSIC.source)[1])
     if settings.view == "events":
         scores, where, notes = _read_scores(data or MUSIC.source, settings)
         events = EventProblem(where, scores, fit_events(scores["train"], settings.frames), settings)

@@ -176,6 +176,21 @@ def test_bytes_in_pieces_of_any_size(spelt, piece, form):
         assert live.close()[-1]["text"] == "cab ab"
 
 
+def test_what_stands_behind_the_samples_of_a_wav_file_is_no_sound(spelt):
+    file = modelfile.load(spelt[1])
+    data = wav(spelled("cab ab", np.random.default_rng(2)), RATE)
+    noise = (
+        b"LIST" + (4000).to_bytes(4, "little") + bytes(np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8))
+    )
+    whole, more = LiveSpeech(file), LiveSpeech(file)
+    told = [*whole.feed_bytes(data), *whole.close()]
+    pieces = [data + noise[:9], noise[9:]]
+    assert [*(t for piece in pieces for t in more.feed_bytes(piece)), *more.close()][-1] == told[-1]
+    for damaged in (data[:16] + b"\x04\0\0\0" + data[20:], data[:12] + b"junk\xff\xff\xff\xff" + data[12:]):
+        with pytest.raises(DataError, match="header is damaged"):
+            LiveSpeech(file).feed_bytes(damaged)
+
+
 def test_precisions_hear_the_same(spelt, memorycell):
     file = modelfile.load(spelt[1])
     samples = spelled("dab add", np.random.default_rng(3))

@@ -146,9 +146,8 @@ class AudioCodec(SignalCodec):
     def steps(self, frames: np.ndarray) -> np.ndarray:
         """Scaled frames [T, bins] -> features [T // stack, input_size] float32."""
         if self.ceps:
-            frames = (frames[..., None] * self._cosines).sum(
-                1
-            )  # not a matrix product: each frame gets the same bits alone
+            # Not a matrix product: each frame gets the same bits alone.
+            frames = (frames[..., None] * self._cosines).sum(1)
         return np.ascontiguousarray(frames[: len(frames) // self.stack * self.stack].reshape(-1, self.input_size))
 
     def encode(self, sound: Sound) -> np.ndarray:

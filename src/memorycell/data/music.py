@@ -214,6 +214,12 @@ def read_piece(path: Path, frames: int) -> np.ndarray:
     raise DataError(f"{path}: the ending {ending} is none of {', '.join(MIDI)}, .musicxml, .mxl, .json")
 
 
+def highest(piece: np.ndarray, voices: int) -> np.ndarray:
+    """A piece [T, 88] with at most so many keys a frame, the highest."""
+    rank = np.cumsum(piece[:, ::-1], 1)[:, ::-1]  # the highest key is the first
+    return piece & (rank <= voices)
+
+
 Pieces = dict[str, list[np.ndarray]]
 
 

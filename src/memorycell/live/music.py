@@ -81,9 +81,7 @@ def predict(file: ModelFile, source: str | None, how: Composing) -> dict[str, An
     given = None if source is None else read_piece(_existing(source), codec.frames)
     if given is not None and how.begin is not None:
         given = given[: how.begin * codec.frames]
-    if given is not None and int(given.sum(1).max()) > codec.voices:
-        rank = np.cumsum(given[:, ::-1], 1)[:, ::-1]
-        given = given & (rank <= codec.voices)
+    given = None if given is None else music.highest(given, codec.voices)
     allowed = np.ones(KEYS, bool)
     if how.key == "keep" and given is not None:
         allowed = music.in_key(key_of(given))
@@ -97,10 +95,14 @@ def predict(file: ModelFile, source: str | None, how: Composing) -> dict[str, An
         piece = model.compose(len(given), generator, fixed=given, **same)
     else:
         piece = model.compose(how.bars * 4 * codec.frames, generator, begin=given, **same)
+    return _record(piece, codec.frames, source, how)
+
+
+def _record(piece: np.ndarray, frames: int, source: str | None, how: Composing) -> dict[str, Any]:
     tonic, mode = key_of(piece)
     return {
         "given": source,
-        "frames_a_quarter": codec.frames,
+        "frames_a_quarter": frames,
         "tempo": how.tempo,
         "key": f"{music.NAMES[tonic]} {mode}",
         "frames": [(np.flatnonzero(frame) + LOWEST).tolist() for frame in piece],
@@ -130,16 +132,8 @@ def _of_events(file: ModelFile, source: str | None, how: Composing) -> dict[str,
         tokens.append(token)
         log_p = stream.step([float(token)])
     score = checked_score(codec.decode(tokens))
-    piece = music.frames_in(score, codec.frames)
-    tonic, mode = key_of(piece)
-    return {
-        "given": source,
-        "frames_a_quarter": codec.frames,
-        "tempo": how.tempo,
-        "key": f"{music.NAMES[tonic]} {mode}",
-        "frames": [(np.flatnonzero(frame) + LOWEST).tolist() for frame in piece],
-        "events": [codec.surfaces[token] for token in tokens],
-    }
+    record = _record(music.frames_in(score, codec.frames), codec.frames, source, how)
+    return {**record, "events": [codec.surfaces[token] for token in tokens]}
 
 
 def written(record: dict[str, Any], ending: str) -> str | bytes:

@@ -21,6 +21,8 @@ from memorycell.streams import Stream
 
 FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "s32le": np.dtype("<i4"), "f32le": np.dtype("<f4")}
 """Of samples that come without a header, as ffmpeg names them."""
+UNKNOWN_SIZE, MOST_HEADER = 0x7FFFF000, 1 << 20
+"""Bytes of samples from which a WAV header does not know how many there are; and that a part of the header may have."""
 REMEMBERED = 10_000
 """Words of a stream whose text is kept."""
 
@@ -293,6 +295,7 @@ class _Samples:
         self.rate_hz, self._kind, self._channels = how.rate or rate_hz, FORMATS[how.format], how.channels
         self._bytes = b""
         self._begun = False
+        self._left: int | None = None  # bytes of samples that a header promised; what stands behind them is no sound
 
     def read(self, data: bytes) -> np.ndarray:
         """[N] float32 in -1 … 1; a sample that is not whole waits."""
@@ -300,7 +303,11 @@ class _Samples:
         if not self._begun and not self._header():
             return np.zeros(0, np.float32)
         width = self._kind.itemsize * self._channels
+        if self._left is not None:
+            self._bytes = self._bytes[: self._left]
         whole = len(self._bytes) // width * width
+        if self._left is not None:
+            self._left -= whole
         values = np.frombuffer(self._bytes[:whole], self._kind).reshape(-1, self._channels)
         self._bytes = self._bytes[whole:]
         scale = 1.0 if self._kind.kind == "f" else 1.0 / -float(np.iinfo(self._kind).min)
@@ -321,7 +328,10 @@ class _Samples:
             name, size = self._bytes[at : at + 4], struct.unpack("<I", self._bytes[at + 4 : at + 8])[0]
             if name == b"data":
                 self._bytes, self._begun = self._bytes[at + 8 :], True
+                self._left = size if 0 < size < UNKNOWN_SIZE else None
                 return True
+            if size > MOST_HEADER:
+                raise DataError("stdin: a WAV file whose header is damaged")
             if len(self._bytes) < at + 8 + size:
                 return False
             if name == b"fmt ":
@@ -330,6 +340,8 @@ class _Samples:
         return False
 
     def _take(self, described: bytes) -> None:
+        if len(described) < 16:
+            raise DataError("stdin: a WAV file whose header is damaged")
         coding, channels, rate = struct.unpack("<HHI", described[:8])
         bits = struct.unpack("<H", described[14:16])[0]
         if coding == 0xFFFE and len(described) >= 26:  # the coding stands further on
@@ -352,38 +364,31 @@ class _Texts:
     """A language model of the task `text` as a model of words."""
 
     def __init__(self, file: ModelFile) -> None:
-        self.file = file
-        self._known: dict[tuple[str, ...], tuple[Any, np.ndarray]] = {}
+        self._codec, self._stepper = file.codec, file.model.stepper()
+        self._known: dict[tuple[str, ...], tuple[np.ndarray, np.ndarray | None, float]] = {}
 
     def after(self, history: tuple[str, ...], word: str | None) -> float:
         """See `ctc.WordModel`."""
         if word is None:
             return 0.0
-        before, after = self._read(history), self._read((*history, word))
-        return float(after[2] - before[2])
+        return self._read((*history, word))[2] - self._read(history)[2]
 
-    def _read(self, words: tuple[str, ...]) -> Any:
+    def _read(self, words: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray | None, float]:
         """(the state after the words, what may follow, log p of the words)."""
         if words not in self._known:
-            stepper, codec = self._stepper, self.file.codec
+            stepper = self._stepper
             if words:
                 ring, log_p, total = self._read(words[:-1])
                 ring = ring.copy()
                 text = words[-1] if len(words) == 1 else " " + words[-1]
-                tokens = codec.encode(text)
+                tokens = self._codec.encode(text)
             else:
                 ring, log_p, total, tokens = np.zeros((1, stepper.layout.width), np.float32), None, 0.0, [1]
             for token in tokens:
                 total += 0.0 if log_p is None else float(log_p[token])
                 log_p, _ = stepper.walk(ring, 0, np.array([token], np.float32))
-            self._known[words] = (ring, log_p, total)  # type: ignore[assignment]
+            self._known[words] = (ring, log_p, total)
         return self._known[words]
-
-    @property
-    def _stepper(self) -> Any:
-        if not hasattr(self, "_ready"):
-            self._ready = self.file.model.stepper()
-        return self._ready
 
 
 def _language_model(path: str) -> _Texts:

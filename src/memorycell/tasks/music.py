@@ -18,7 +18,7 @@ from memorycell.data.batches import Batch, Gathered, by_length, lanes, padded
 from memorycell.data.events import EventCodec, events_of, fit_events, score_from
 from memorycell.data.events import transposed as moved_events
 from memorycell.data.music import ENDINGS as SCORES
-from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, name_of, read_folder, read_split, score_of
+from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, highest, name_of, read_folder, read_split, score_of
 from memorycell.data.sources import locate
 from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.text import fingerprint
@@ -29,6 +29,7 @@ from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.settings import check_choices, check_counts
 from memorycell.tasks.signals import with_source
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.tasks.text import stepped
 
 MOST_VOICES = 10
 
@@ -188,6 +189,8 @@ class EventProblem(Problem):
 
     def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
         """Nats and perplexity an event."""
+        if precision != "float32":
+            return _of_events(stepped(model, self.tokens[split], precision))
         tokens = torch.from_numpy(self.tokens[split])
         x, y = tokens[None, :-1], tokens[None, 1:]
         return _of_events(model.nats(x, y, x == 1)[0].double().numpy())
@@ -276,8 +279,7 @@ def _thinned(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
     for split, part in pieces.items():
         made[split] = []
         for piece in part:
-            rank = np.cumsum(piece[:, ::-1], 1)[:, ::-1]  # the highest key is the first
-            kept = piece & (rank <= voices)
+            kept = highest(piece, voices)
             count += int((kept != piece).any(1).sum())
             made[split].append(kept)
     return made, count

@@ -131,7 +131,7 @@ class TextProblem(Problem):
         """The model's metrics on a split, read from its beginning to its end (valid: in eight pieces side by side)."""
         tokens = torch.from_numpy(self.tokens[split])
         if precision != "float32":
-            return self.measure(_stepped(model, self.tokens[split], precision), split)
+            return self.measure(stepped(model, self.tokens[split], precision), split)
         rows = 8 if split == "valid" and len(tokens) > 8000 else 1
         length = -(-(len(tokens) - 1) // rows)
         padded = torch.cat([tokens, tokens.new_ones(rows * length + 1 - len(tokens))])
@@ -266,7 +266,7 @@ def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 3
     return total / (len(tokens) - 1)
 
 
-def _stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndarray:
+def stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndarray:
     """Nats of every token after the first, run a piece at a time as a stream does, each text from the beginning."""
     ready = model.stepper(precision)
     ring = np.zeros((1, ready.layout.width), np.float32)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, NamedTuple, Protocol
 
@@ -135,14 +134,6 @@ class Grams:
         return self._known[key]
 
 
-@dataclass(frozen=True)
-class Found:
-    """A text that a search found: its words, and the token of every step."""
-
-    text: str
-    tokens: np.ndarray
-
-
 class LexiconSearch:
     """The likeliest sequence of words of a lexicon, by letters and by a language model (flashlight-text):
 
@@ -175,7 +166,7 @@ class LexiconSearch:
         )  # fmt: skip
         self._decoder = decoder.LexiconDecoder(options, trie, self._language, between, BLANK, -1, [], False)
 
-    def find(self, log_p: np.ndarray) -> Found:
+    def find(self, log_p: np.ndarray) -> str:
         """The best words for log_p [T, V]."""
         emissions = np.ascontiguousarray(log_p, np.float32)
         if self._blank is not None:  # the blank that ends the last word is not said: it costs nothing after the end
@@ -184,10 +175,8 @@ class LexiconSearch:
             emissions = np.concatenate([emissions, end])
         results = self._decoder.decode(emissions.ctypes.data, *emissions.shape)
         if not results:
-            return Found("", np.zeros(len(log_p), np.int64))
-        best = results[0]
-        text = " ".join(self.lexicon[k] for k in best.words if k >= 0)
-        return Found(text, np.array(best.tokens[1:-1][: len(log_p)]))
+            return ""
+        return " ".join(self.lexicon[k] for k in results[0].words if k >= 0)
 
 
 def search_of(codec: SignalCodec, weight: float, bonus: float, model: WordModel | None = None) -> LexiconSearch:

@@ -80,7 +80,7 @@ def answer(file: ModelFile, features: np.ndarray, search: ctc.LexiconSearch | No
         return label_record(codec.labels, np.exp(log_p))
     letters = ctc.greedy(log_p)
     told = {"text": ctc.text(codec, letters), "p": round(float(np.mean([x.p for x in letters] or [0.0])), 4)}
-    return told if search is None else {**told, "searched": search.find(log_p).text}
+    return told if search is None else {**told, "searched": search.find(log_p)}
 
 
 def show(record: dict[str, Any]) -> str:

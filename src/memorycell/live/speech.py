@@ -102,7 +102,7 @@ def _record(file: ModelFile, codec: AudioCodec, path: Path, search: ctc.LexiconS
     record["text"] = ctc.text(codec, letters)
     record["words"] = [_word(word, codec.step_s) for word in ctc.words(codec, letters)]
     if search is not None:
-        record["searched"] = search.find(log_p).text
+        record["searched"] = search.find(log_p)
     return record
 
 

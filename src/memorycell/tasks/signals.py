@@ -283,7 +283,7 @@ class SignalProblem(Problem):
         weight, bonus = model.search.tolist()
         if split == "test" and weight >= 0:
             search = ctc.search_of(self.codec, weight, bonus)
-            beside = metrics.of_texts(said, [search.find(p).text for p in found])
+            beside = metrics.of_texts(said, [search.find(p) for p in found])
             told |= {f"{name}_searched": beside[name] for name in ("cer", "wer")}
         return told
 
@@ -302,7 +302,7 @@ class SignalProblem(Problem):
 
             def error(search: tuple[float, float]) -> float:
                 seeker = ctc.search_of(self.codec, *search)
-                return metrics.of_texts(said, [seeker.find(p).text for p in found])["cer"]
+                return metrics.of_texts(said, [seeker.find(p) for p in found])["cer"]
 
             best = min(SEARCHES, key=error)
             by_ear = metrics.of_texts(said, [self.read(p) for p in found])["cer"]

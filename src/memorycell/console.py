@@ -6,6 +6,7 @@ import contextlib
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,11 +25,11 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
     table = Table(title=f"{result['task']}: on the test part, which it never saw", title_justify="left")
     primary = result["primary"]
-    arrow = "↑" if TASKS[result["task"]].higher else "↓"
+    task = replace(TASKS[result["task"]], primary=primary, higher=result["higher"])
+    arrow = "↑" if task.higher else "↓"
     table.add_column("method")
     for metric in result["metrics"]:
         table.add_column(f"{metric} {arrow}" if metric == primary else metric, justify="right")
-    task = TASKS[result["task"]]
     simple = sorted(result["baselines"].items(), key=lambda item: item[1][primary], reverse=not task.higher)
     for name, values in [*simple, ("memorycell", result["metrics"])]:  # the best last
         cells = (f"{values[m]:.4g}" if m in values else "" for m in result["metrics"])

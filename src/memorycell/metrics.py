@@ -119,3 +119,40 @@ def of_texts(said: Sequence[str], read: Sequence[str]) -> dict[str, float]:
     said = [text or " " for text in said]
     cer = float(jiwer.cer(list(said), list(read)))
     return {"error": cer, "cer": cer, "wer": float(jiwer.wer(list(said), list(read)))}
+
+
+# ---- anomalies --------------------------------------------------------------------------------------------------------
+
+
+def of_detection(
+    flagged: Sequence[np.ndarray], scores: Sequence[np.ndarray], labels: Sequence[np.ndarray]
+) -> dict[str, float]:
+    """How well the rows of several recordings were flagged; each argument holds an array a recording.
+
+    f1      2 TP / (2 TP + FP + FN), over all rows together
+    far     false alarm rate: the share of normal rows that are flagged; mar: the share of anomalous rows that are missed
+    auc_pr  area under precision over recall, as the threshold on scores varies (average precision)
+    delay   rows from where a stretch of anomalous rows begins to the first that is flagged, in the mean of those found
+    found   the share of stretches of which a row is flagged
+
+    f1, far and mar as in SKAB (Katser & Kozitsin 2020). 0 where there is nothing to take a share of.
+    """
+    from sklearn.metrics import average_precision_score
+
+    told, truth = np.concatenate(flagged).astype(bool), np.concatenate(labels).astype(bool)
+    hit, false, missed = (int(x.sum()) for x in (told & truth, told & ~truth, ~told & truth))
+    delays, stretches = [], 0
+    for own, label in zip(flagged, labels, strict=True):
+        edges = np.flatnonzero(np.diff(np.concatenate([[0], label.astype(np.int8), [0]])))
+        for begin, end in zip(edges[::2], edges[1::2], strict=True):
+            stretches += 1
+            if own[begin:end].any():
+                delays.append(int(np.argmax(own[begin:end])))
+    return {
+        "f1": 2 * hit / max(2 * hit + false + missed, 1),
+        "far": false / max(int((~truth).sum()), 1),
+        "mar": missed / max(int(truth.sum()), 1),
+        "auc_pr": float(average_precision_score(truth, np.concatenate(scores))) if truth.any() else 0.0,
+        "delay": float(np.mean(delays)) if delays else 0.0,
+        "found": len(delays) / max(stretches, 1),
+    }

@@ -8,7 +8,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,16 @@ def train(
     problem = task.prepare(data, settings)
     for note in problem.notes:
         say(note)
-    simple = problem.baselines("valid")
-    best_simple = task.best(simple)
-    say(f"to beat on validation: {best_simple}, {task.primary} {simple[best_simple][task.primary]:.4g}")
+    task = problem.task(task)
     watched = task.watch or task.primary
+    simple = problem.baselines("valid")
+    beside = (
+        task
+        if all(task.primary in scores for scores in simple.values())
+        else replace(task, primary=watched, higher=False)
+    )
+    best_simple = beside.best(simple)
+    say(f"to beat on validation: {best_simple}, {beside.primary} {simple[best_simple][beside.primary]:.4g}")
     if native.engine is None:
         say(f"slower than it could be: {native.missing}")
     budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
@@ -125,7 +131,7 @@ def evaluate(task: Task, file: ModelFile, path: Path, data: str | None, say: Cal
     problem = task.reopen(data, file)
     for note in problem.notes:
         say(note)
-    return report(task, problem, file.model, path, time.monotonic() - began)
+    return report(problem.task(task), problem, file.model, path, time.monotonic() - began)
 
 
 def report(task: Task, problem: Problem, model: Model, path: Path, seconds: float) -> dict[str, Any]:
@@ -138,6 +144,7 @@ def report(task: Task, problem: Problem, model: Model, path: Path, seconds: floa
         "task": task.name,
         "file": str(path),
         "primary": task.primary,
+        "higher": task.higher,
         "metrics": scores,
         "baselines": simple,
         "skill": skill,

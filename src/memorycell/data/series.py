@@ -16,7 +16,15 @@ import numpy as np
 
 from memorycell.data import clock as clocks
 from memorycell.data.clock import Clock
-from memorycell.data.tables import is_missing, looks_like_time, number, numbers, time_us, times
+from memorycell.data.tables import (
+    is_missing,
+    looks_like_time,
+    mean_and_deviation,
+    number_in,
+    numbers,
+    time_in,
+    times,
+)
 from memorycell.errors import DataError
 
 if TYPE_CHECKING:
@@ -250,9 +258,11 @@ class LiveSeries:
         the state must be zeroed first. Raises `DataError` for a row that cannot be read; memory is then unchanged.
         """
         codec, clock = self.codec, self.codec.clock
-        values = np.array([self._number(row, c, where) for c in codec.columns])
+        values = np.array([number_in(row, c, where) for c in codec.columns])
         last = self.memory["time"]
-        now = self._moment(row, where) if codec.time is not None else (0 if last is None else last + 1)
+        now = 0 if last is None else last + 1
+        if codec.time is not None:
+            now = time_in(row, codec.time, codec.time_format, where)
         ahead = 1 if last is None or clock.unit == "row" else self._ahead(last, now, where)
         fresh = last is None or ahead > codec.max_gap
         if ahead == 0:
@@ -269,25 +279,6 @@ class LiveSeries:
         self.memory = {"time": int(now), "filled": filled.tolist()}
         missing = np.where(empty[:, None], True, ~known)
         return codec._inputs(level, previous, ~empty, missing, moments), fresh
-
-    def _number(self, row: Mapping[str, Any], column: str, where: str) -> float:
-        if column not in row:
-            raise DataError(f"{where}: no column {column!r}; it has {', '.join(map(repr, row))}")
-        try:
-            return number(row[column])
-        except (TypeError, ValueError):
-            raise DataError(
-                f"{where}, column {column!r}: {row[column]!r} is not a finite number; leave it empty if it is missing"
-            ) from None
-
-    def _moment(self, row: Mapping[str, Any], where: str) -> int:
-        value = row.get(self.codec.time or "")
-        if is_missing(value):
-            raise DataError(f"{where}: the time (column {self.codec.time!r}) is missing")
-        try:
-            return time_us(value, self.codec.time_format)
-        except (TypeError, ValueError):
-            raise DataError(f"{where}, column {self.codec.time!r}: {value!r} is not a time") from None
 
     def _ahead(self, last: int, now: int, where: str) -> int:
         clock = self.codec.clock
@@ -362,9 +353,9 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> Series
     from dataclasses import replace
 
     values = series.values[train]
-    mean, std = _moments(values)
+    mean, std = mean_and_deviation(values)
     inside = train[1:] & train[:-1] & ~series.reset[1:]
-    _, change = _moments(np.diff(series.values, axis=0)[inside])
+    _, change = mean_and_deviation(np.diff(series.values, axis=0)[inside])
     for k, column in enumerate(codec.columns):
         if not std[k] > 0:
             raise DataError(f"column {column!r} is constant or empty in the training part; choose another")
@@ -374,12 +365,6 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> Series
     return replace(
         codec, mean=tuple(mean.tolist()), std=tuple(std.tolist()), change=tuple(change.tolist()), gappy=gappy
     )
-
-
-def _moments(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of every column's known values; zeros where it has none."""
-    known = [column[~np.isnan(column)] for column in values.T]
-    return np.array([k.mean() if len(k) else 0.0 for k in known]), np.array([k.std() if len(k) else 0.0 for k in known])
 
 
 def _find_time(frame: pl.DataFrame, time_format: str | None) -> str | None:

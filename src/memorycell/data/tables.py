@@ -6,7 +6,7 @@ Rows are counted from 1, the header not included.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,6 +156,35 @@ def time_us(value: Any, time_format: str | None = None) -> int:
         except ValueError:
             continue
     return time_us(float(text))
+
+
+def number_in(row: Mapping[str, Any], column: str, where: str) -> float:
+    """A row's number in a column; NaN where it is missing. Raises `DataError` for text, and where there is no such column."""
+    if column not in row:
+        raise DataError(f"{where}: no column {column!r}; it has {', '.join(map(repr, row))}")
+    try:
+        return number(row[column])
+    except (TypeError, ValueError):
+        raise DataError(
+            f"{where}, column {column!r}: {row[column]!r} is not a finite number; leave it empty if it is missing"
+        ) from None
+
+
+def time_in(row: Mapping[str, Any], column: str, time_format: str | None, where: str) -> int:
+    """A row's time in microseconds since 1970. Raises `DataError` for what is none."""
+    value = row.get(column)
+    if is_missing(value):
+        raise DataError(f"{where}: the time (column {column!r}) is missing")
+    try:
+        return time_us(value, time_format)
+    except (TypeError, ValueError):
+        raise DataError(f"{where}, column {column!r}: {value!r} is not a time") from None
+
+
+def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of every column's known values; zeros where it has none."""
+    known = [column[~np.isnan(column)] for column in values.T]
+    return np.array([k.mean() if len(k) else 0.0 for k in known]), np.array([k.std() if len(k) else 0.0 for k in known])
 
 
 def looks_like_time(values: Iterable[Any]) -> bool:

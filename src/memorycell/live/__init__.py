@@ -28,7 +28,18 @@ class Live(Protocol):
         """Go on where `save` stopped. Raises `StateError`, and is then as it was."""
 
 
-APPLICATIONS = ("forecast", "text", "sentiment", "translation", "chat", "speech", "handwriting", "drawing", "music")
+APPLICATIONS = (
+    "forecast",
+    "text",
+    "sentiment",
+    "translation",
+    "chat",
+    "speech",
+    "handwriting",
+    "drawing",
+    "music",
+    "anomaly",
+)
 """The tasks a model file may name. Each has a module here with
 
     Options                                   what --set can say about `predict`, a dataclass

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +13,7 @@ from memorycell.data.series import LiveSeries, Series, SeriesCodec
 from memorycell.data.sources import locate
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError, StateError
+from memorycell.live.rows import RowLines
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval
 from memorycell.state import State
@@ -36,8 +35,7 @@ class LiveForecaster:
         self.codec: SeriesCodec = file.codec
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
-        self.header: list[str] | None = None
-        """The columns of the CSV lines, once their header has come."""
+        self._lines = RowLines(self.codec.columns)
         self.quantiles = np.zeros(0)
         """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
 
@@ -64,25 +62,8 @@ class LiveForecaster:
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
         """A row as a line of JSON, or of CSV under a header line that came before: its forecast; None for the header."""
-        row = self._parsed(text, number)
+        row = self._lines.row(text, number)
         return None if row is None else self.step(row, f"stdin, line {number}")
-
-    def _parsed(self, text: str, number: int) -> dict[str, Any] | None:
-        if text.lstrip().startswith("{"):
-            try:
-                return dict(json.loads(text))
-            except ValueError:
-                raise DataError(f"stdin, line {number}: is not JSON") from None
-        cells = next(csv.reader([text]))
-        if set(self.codec.columns) <= {cell.strip() for cell in cells}:
-            self.header = [cell.strip() for cell in cells]
-            return None
-        if self.header is None:
-            columns = ", ".join(self.codec.columns)
-            raise DataError(f"stdin: a header line with the columns {columns} must come first (or JSON lines)")
-        if len(cells) != len(self.header):
-            raise DataError(f"stdin, line {number}: {len(cells)} values, but the header has {len(self.header)} columns")
-        return dict(zip(self.header, cells, strict=True))
 
     def save(self, path: str | Path, **extra: Any) -> None:
         """All series' states and clocks in one file, for this model only."""
@@ -93,7 +74,7 @@ class LiveForecaster:
         state.save(
             path,
             fingerprint=self._blank.fingerprint,
-            extra={"names": names, "memory": memory, "last": last, "header": self.header, **extra},
+            extra={"names": names, "memory": memory, "last": last, "lines": self._lines.keep(), **extra},
         )
 
     def load(self, path: str | Path) -> dict[str, Any]:
@@ -110,8 +91,7 @@ class LiveForecaster:
         except (KeyError, TypeError, ValueError, IndexError, StateError):
             raise StateError(f"{path}: not the state of a live forecaster; start without it") from None
         self._series, self._last = loaded, last
-        header = extra.get("header")
-        self.header = [str(name) for name in header] if isinstance(header, list) else None
+        self._lines.take_up(extra.get("lines"))
         return extra
 
     def _name(self, row: Mapping[str, Any], where: str) -> str:

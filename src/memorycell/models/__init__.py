@@ -2,6 +2,7 @@
 
 from memorycell.models.classifier import Classifier
 from memorycell.models.composer import Composer
+from memorycell.models.detector import Detector
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
@@ -10,6 +11,7 @@ from memorycell.models.translator import Translator
 from memorycell.models.writer import Writer
 
 MODELS: dict[str, type[Model]] = {
-    model.kind: model for model in (Forecaster, LanguageModel, Classifier, Translator, Transcriber, Writer, Composer)
+    model.kind: model
+    for model in (Forecaster, LanguageModel, Classifier, Translator, Transcriber, Writer, Composer, Detector)
 }
 """The name in a model file -> the class."""

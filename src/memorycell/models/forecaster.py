@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from memorycell.data.batches import Batch
 from memorycell.heads import Forecast, ForecastStep
-from memorycell.models.model import Model, ModelConfig, carried
+from memorycell.models.model import Model, ModelConfig, carried, windows
 from memorycell.ops.step import obstacle
 from memorycell.state import Layout, State
 from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
@@ -75,10 +75,10 @@ class Forecaster(Model):
     ) -> tuple[Tensor, State]:
         """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
         state = self.initial_state(x.shape[0]) if state is None else state
-        window, past = self._windows(x, state.window, reset)
+        window, past = windows(x, state.window, reset)
         hidden, kept = carried(self.recurrent, x, state, reset=reset, backend=backend)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
-        return self.head(hidden, window, x[..., : self.config.targets]), State(**kept, window=past)
+        return self.head(hidden, window.flatten(2), x[..., : self.config.targets]), State(**kept, window=past)
 
     def obstacle(self) -> str | None:
         """See `Model`."""
@@ -136,20 +136,6 @@ class Forecaster(Model):
                     wanted = np.where(inside, place[index], -1)
                     result[wanted[wanted >= 0]] = forecast.numpy()[wanted >= 0]
         return result
-
-    def _windows(self, x: Tensor, past: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
-        """(the last W inputs at every step [B, T, W·F], oldest first and zero before a reset; the past to keep)."""
-        width = self.config.window
-        whole = torch.cat([past.transpose(0, 1), x], 1)
-        windows = whole.unfold(1, width, 1).transpose(-1, -2)  # [B, T, W, F]
-        kept = whole[:, whole.shape[1] - (width - 1) :]
-        if reset is not None and bool(reset.any()):
-            segment = reset.cumsum(1)
-            before = torch.cat([segment.new_zeros(x.shape[0], width - 1), segment], 1)
-            same = before.unfold(1, width, 1) == segment[..., None]
-            windows = windows * same[..., None]
-            kept = kept * (before[:, before.shape[1] - (width - 1) :] == segment[:, -1:])[..., None]
-        return windows.flatten(2), kept.transpose(0, 1)
 
 
 class ForecasterStepper:

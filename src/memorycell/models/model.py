@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
@@ -131,3 +132,20 @@ def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tu
     hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h
     output, final = recurrent(x, hx, **options)
     return output, final.asdict() if isinstance(final, State) else {"h": final}
+
+
+def windows(x: Tensor, past: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The last W steps' x at every step, and what is kept of them for the steps that follow.
+
+    x [B, T, K], past [W - 1, B, K], reset [B, T] bool -> ([B, T, W, K], oldest first and zero before a reset; past)
+    """
+    before = len(past)
+    whole = torch.cat([past.transpose(0, 1), x], 1)
+    found = whole.unfold(1, before + 1, 1).transpose(-1, -2)
+    kept = whole[:, whole.shape[1] - before :]
+    if reset is not None and bool(reset.any()):
+        segment = reset.cumsum(1)
+        segments = torch.cat([segment.new_zeros(x.shape[0], before), segment], 1)
+        found = found * (segments.unfold(1, before + 1, 1) == segment[..., None])[..., None]
+        kept = kept * (segments[:, segments.shape[1] - before :] == segment[:, -1:])[..., None]
+    return found, kept.transpose(0, 1)

@@ -1,5 +1,6 @@
 """One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
 
+from memorycell.tasks.anomaly import ANOMALY
 from memorycell.tasks.chat import CHAT
 from memorycell.tasks.drawing import DRAWING
 from memorycell.tasks.forecast import FORECAST
@@ -12,5 +13,6 @@ from memorycell.tasks.text import TEXT
 from memorycell.tasks.translation import TRANSLATION
 
 TASKS: dict[str, Task] = {
-    task.name: task for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT, SPEECH, HANDWRITING, DRAWING, MUSIC)
+    task.name: task
+    for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT, SPEECH, HANDWRITING, DRAWING, MUSIC, ANOMALY)
 }

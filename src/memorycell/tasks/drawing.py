@@ -25,7 +25,7 @@ from memorycell.models.writer import Drawn, Writer, WriterConfig
 from memorycell.settings import check_choices, check_counts
 from memorycell.tasks import signals
 from memorycell.tasks.signals import Example, Parts, parted
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 
 LONGEST = 1500
 """Moves of a drawing; longer ones are left out."""
@@ -229,7 +229,7 @@ def reopen(data: str | None, file: ModelFile) -> DrawingProblem:
 def _read(data: str, settings: DrawingSettings) -> tuple[list[Example], str, DrawingSettings, list[str]]:
     path, source = locate(data)
     where = source.name if source else str(data)
-    settings = signals.with_source(settings, source)
+    settings = with_source(settings, source)
     drawn, notes = read_strokes(path, where)
     said = [Example(d.drawing, "_".join(d.said.split()) if settings.signs == "names" else d.said, d.name, d.fields)
             for d in drawn if d.said]  # fmt: skip

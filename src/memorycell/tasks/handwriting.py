@@ -21,7 +21,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.settings import check_counts
 from memorycell.tasks import signals
 from memorycell.tasks.signals import Example, SignalProblem, SignalSettings, head_of, parted
-from memorycell.tasks.task import Task, TrainSettings
+from memorycell.tasks.task import Task, TrainSettings, with_source
 
 
 @dataclass(frozen=True)
@@ -160,7 +160,7 @@ def _read(data: str, settings: HandwritingSettings) -> tuple[list[Example], bool
     """(examples, whether what is said was written, the data's name, the settings with the set's own, notes)."""
     path, source = locate(data)
     where = source.name if source else str(data)
-    settings = signals.with_source(settings, source)
+    settings = with_source(settings, source)
     if path.suffix == ".npz":
         words = lines.read_letters(path)
         return [Example(line, said, name) for line, said, name in words], True, where, _as_text(settings), []

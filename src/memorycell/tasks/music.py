@@ -27,8 +27,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.models.composer import VIEWS, Composer, ComposerConfig
 from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.signals import with_source
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 from memorycell.tasks.text import stepped
 
 MOST_VOICES = 10

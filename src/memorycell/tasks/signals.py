@@ -18,7 +18,6 @@ from torch.nn import functional as F
 from memorycell import ctc, metrics
 from memorycell.data.batches import Gathered, by_length, padded
 from memorycell.data.signals import SignalCodec, frames_needed
-from memorycell.data.sources import Source
 from memorycell.data.splits import SPLITS, part_of
 from memorycell.data.text import fingerprint
 from memorycell.errors import DataError, UserError
@@ -375,15 +374,6 @@ def mistaken(table: Mapping[str, Mapping[str, int]]) -> list[dict[str, Any]]:
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
-
-
-def with_source(settings: Any, source: Source | None) -> Any:
-    """The settings, with a named set's own where a person has not said otherwise."""
-    if source is None:
-        return settings
-    default = type(settings)()
-    own = {k: v for k, v in source.settings.items() if getattr(settings, k) == getattr(default, k)}
-    return dataclasses.replace(settings, **own)
 
 
 def known_classes(parts: Parts, labels: Sequence[str]) -> tuple[Parts, list[str]]:

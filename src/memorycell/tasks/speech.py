@@ -19,7 +19,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.settings import check_counts
 from memorycell.tasks import signals
 from memorycell.tasks.signals import Example, SignalProblem, SignalSettings, head_of, parted
-from memorycell.tasks.task import Task, TrainSettings
+from memorycell.tasks.task import Task, TrainSettings, with_source
 
 MOST_RATE_HZ = 16000
 LONGEST_S = 40.0
@@ -129,7 +129,7 @@ def _read(data: str, settings: SpeechSettings) -> tuple[list[Example], bool, str
     """(examples, whether what is said was written, the data's name, the settings with the set's own, notes)."""
     path, source = locate(data)
     where = source.name if source else str(data)
-    settings = signals.with_source(settings, source)
+    settings = with_source(settings, source)
     found, written, notes = find_recordings(path, where, ENDINGS, names=settings.names)
     sounds: list[tuple[Recording, Sound]] = []
     bad: list[str] = []

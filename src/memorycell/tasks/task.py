@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from memorycell.data.sources import Source
 from memorycell.errors import ModelFileError
 from memorycell.modelfile import ModelFile
 from memorycell.settings import check_choices
@@ -81,6 +83,10 @@ class Problem(ABC):
     def info(self) -> dict[str, Any]:
         """JSON values for the model file: the data's name and fingerprint, the split, the settings."""
 
+    def task(self, task: Task) -> Task:
+        """The task as these data have it: with another primary metric where the usual one cannot be had."""
+        return task
+
     def arrays(self) -> dict[str, Tensor]:
         """Tensors for the model file: the fitted baselines, where they are kept."""
         return {}
@@ -111,6 +117,15 @@ def settings_of(file: ModelFile, kind: type) -> Any:
         raise ModelFileError(
             f"the model file's description of its training is not whole ({error!r}); train it anew"
         ) from None
+
+
+def with_source(settings: Any, source: Source | None) -> Any:
+    """The settings, with a named set's own where a person has not said otherwise."""
+    if source is None:
+        return settings
+    default = type(settings)()
+    own = {k: v for k, v in source.settings.items() if getattr(settings, k) == getattr(default, k)}
+    return dataclasses.replace(settings, **own)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,231 @@
+"""Detector = recurrent stack -> the distribution of the next row, and how surprising a row is that came."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from memorycell.data.batches import Batch
+from memorycell.heads import NextRow, NextRowStep
+from memorycell.models.model import Model, ModelConfig, carried, windows
+from memorycell.ops.step import obstacle
+from memorycell.state import Layout, State
+from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+
+PIECE = 2048
+"""How many steps `Detector.run` takes at once."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DetectorConfig(ModelConfig):
+    """The sizes of a detector; see `ModelConfig` and `heads.NextRow`.
+
+    columns   numbers of a row; sizes: of every category of a row, how many are told apart
+    window    rows that a column's own forecast looks back at directly
+    smooth    rows over which deviates are averaged, with weights that fall off exponentially
+    budget    share of normal rows that may be flagged
+    """
+
+    input_size: int
+    columns: int
+    sizes: tuple[int, ...] = ()
+    window: int = 8
+    smooth: int = 1
+    budget: float = 0.002
+
+    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "columns", "window", "smooth")
+    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "budget")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "sizes", tuple(self.sizes))
+        if any(not isinstance(size, int) or not 1 <= size <= 100_000 for size in self.sizes):
+            raise ValueError(f"sizes: expected whole numbers of 1 or more, got {self.sizes!r}")
+        if self.input_size < 2 * self.columns:
+            raise ValueError(f"input_size: {self.input_size} is too few for {self.columns} columns and their changes")
+
+
+class Detector(Model):
+    """Inputs of a row in, the distribution of the next row out, state carried from row to row.
+
+    Once trained it also holds what surprise is measured by: the mean and the inverse covariance that smoothed deviates have
+    in training, and the score above which a row is called an anomaly (NaN where each recording has its own).
+    """
+
+    kind = "detector"
+    codec_kind = ("readings",)
+    config_class = DetectorConfig
+    config: DetectorConfig
+    center: Tensor
+    inverse: Tensor
+    threshold: Tensor
+
+    def __init__(self, config: DetectorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.recurrent = config.stack(config.input_size)
+        self.head = NextRow(config.hidden_size, config.columns, config.sizes, config.window)
+        size = config.columns + len(config.sizes)
+        self.register_buffer("center", torch.zeros(size))
+        self.register_buffer("inverse", torch.eye(size))
+        self.register_buffer("threshold", torch.zeros(()))
+
+    def fits(self, codec: Any) -> bool:
+        """See `Model`."""
+        config = self.config
+        return (config.input_size, config.columns, config.sizes) == (
+            len(codec.features), len(codec.columns), codec.sizes,
+        )  # fmt: skip
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros: h, c, and the deviations of the last W - 1 rows, `window` [W - 1, B, K]."""
+        state = self.recurrent.initial_state(batch_size)
+        past = self.config.window - 1
+        return State(**state.asdict(), window=state[0].new_zeros(past, batch_size, self.config.columns))
+
+    def forward(
+        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """X [B, T, F], reset [B, T] bool -> (y [B, T, 2 K + V], see `heads.NextRow`, state)."""
+        state = self.initial_state(x.shape[0]) if state is None else state
+        k = self.config.columns
+        window, past = windows(x[..., :k], state.window, reset)
+        inside = torch.cat([3 * torch.tanh(x[..., : 2 * k] / 3), x[..., 2 * k :]], -1)  # far out is merely far out
+        hidden, kept = carried(self.recurrent, inside, state, reset=reset, backend=backend)
+        hidden = F.dropout(hidden, self.config.dropout, self.training)
+        return self.head(hidden, window), State(**kept, window=past)
+
+    def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, None]:
+        """Mean nats of the next row, a column."""
+        y, _ = self(batch.x, None, batch.reset)
+        known = ~batch.target.isnan()
+        return self.head.nats(y, batch.target).sum() / known.sum().clamp(min=1), None
+
+    @torch.inference_mode()
+    def run(self, x: np.ndarray, *, precision: str = "float32") -> np.ndarray:
+        """X [N, F] of one recording -> y [N, 2 K + V] float32."""
+        self.eval()
+        if precision != "float32":
+            ready = self.stepper(precision)
+            return ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, x)[0]
+        state, parts = None, []
+        for begin in range(0, len(x), PIECE):
+            y, state = self(torch.from_numpy(x[None, begin : begin + PIECE]), state)
+            parts.append(y[0].numpy())
+        return np.concatenate(parts)
+
+    def obstacle(self) -> str | None:
+        """See `Model`."""
+        return obstacle(self.config.cell, layers(self.recurrent))
+
+    def stepper(self, precision: str = "float32") -> Stepper:
+        """The model made ready for single steps; see `memorycell.stepping`. The head is in float32 at every precision."""
+        reason = self.obstacle()
+        if reason is None:
+            return DetectorStepper(self, precision)
+        if precision != "float32":
+            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
+        return ForwardStepper(self, self.config.input_size)
+
+
+class DetectorStepper:
+    """A model ready for single steps: the window of past deviations lies behind h and c in a session's row."""
+
+    def __init__(self, model: Detector, precision: str) -> None:
+        config = model.config
+        self.input_size, self.precision = config.input_size, precision
+        self._past, self._columns = config.window - 1, config.columns
+        self._layers = LayerStepper(model.recurrent, precision, further=self._past * config.columns)
+        self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.columns)})
+        self._at = self.layout.at["window"]
+        self._head = NextRowStep(model.head)
+
+    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`: y [2 K + V] a step."""
+        steps = x.reshape(-1, self.input_size)
+        count, past = len(steps), self._past
+        z = np.concatenate([ring[row, self._at].reshape(past, self._columns), steps[:, : self._columns]])
+        hidden, row = self._layers.walk(ring, row, self._inside(steps))
+        for back in range(min(count, len(ring))):
+            ring[row - back, self._at] = z[count - back : count - back + past].ravel()
+        window = z[None] if count == 1 else z[np.arange(count)[:, None] + np.arange(past + 1)]
+        y = self._head(hidden, window)
+        return (y if x.ndim == 2 else y[0]), row
+
+    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        hidden = self._layers.many(block, rows, self._inside(x))
+        past = block[rows, self._at].reshape(len(rows), self._past, self._columns)
+        window = np.concatenate([past, x[:, None, : self._columns]], 1)
+        block[rows, self._at] = window[:, 1:].reshape(len(rows), -1)
+        return self._head(hidden, window)
+
+    def _inside(self, steps: np.ndarray) -> np.ndarray:
+        inside = steps.copy()
+        far = inside[:, : 2 * self._columns]
+        far /= 3
+        np.tanh(far, out=far)
+        far *= 3
+        return inside
+
+
+def deviates(y: np.ndarray, z: np.ndarray, choices: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
+    """How far rows lie from what was expected, as if all was normally distributed: [N, K + C]; 0 where missing.
+
+    y [N, 2 K + V] the forecasts of these rows, z [N, K] numbers (NaN where missing), choices [N, C]
+
+    Of a number u = (z - μ)/σ under Student's t, Wallace's (1959) normal deviate, ±√(ν log(1 + u²/ν)) (8ν + 1)/(8ν + 3); of a
+    category √(-2 log p), which has the same density in nats.
+    """
+    k, v = z.shape[1], NextRow.freedom
+    u = (z - y[:, :k]) * np.exp(-y[:, k : 2 * k])
+    found = np.sqrt(v * np.log1p(u * u / v)) * ((8 * v + 1) / (8 * v + 3))
+    parts = [np.where(np.isnan(u), 0.0, np.copysign(found, u))]
+    begin = 2 * k
+    for at, size in enumerate(sizes):
+        log_p = np.take_along_axis(y[:, begin : begin + size], choices[:, at, None], 1)
+        parts.append(np.sqrt(np.maximum(-2 * log_p, 0)))
+        begin += size
+    return np.concatenate(parts, 1)
+
+
+def smoothed(values: np.ndarray, smooth: int, before: np.ndarray | float = 0.0) -> np.ndarray:
+    """[N, S] averaged over about so many rows: s ← s + (v - s)/smooth, from `before`."""
+    if smooth == 1:
+        return values
+    result = np.empty_like(values)
+    at = np.broadcast_to(before, values.shape[1:]).astype(np.float64)
+    for k, value in enumerate(values):
+        at = at + (value - at) / smooth
+        result[k] = at
+    return result
+
+
+class Surprise:
+    """What is measured once a detector is trained: a row's surprise, in all and by column.
+
+    With s the smoothed deviates, m and C the mean and the covariance they have in training, d = s - m:
+
+        surprise = ½ dᵀ C⁻¹ d = Σ_j ½ d_j (C⁻¹ d)_j
+
+    the negative log-likelihood of s under that normal distribution, less its constant; the terms of the sum are the columns'
+    shares. A category that is likelier than usual is no surprise: its d is 0 at least.
+    """
+
+    def __init__(self, model: Detector) -> None:
+        self.columns, self.smooth = model.config.columns, model.config.smooth
+        self.center = model.center.numpy().astype(np.float64)
+        self.inverse = model.inverse.numpy().astype(np.float64)
+
+    def shares(self, s: np.ndarray) -> np.ndarray:
+        """Smoothed deviates [..., S] -> every column's share [..., S]; their sum is the surprise."""
+        d = s - self.center
+        if d.shape[-1] > self.columns:
+            d[..., self.columns :] = np.maximum(d[..., self.columns :], 0)
+        return 0.5 * d * (d @ self.inverse)

@@ -98,6 +98,8 @@ class NextRow(nn.Module):
     """
 
     freedom = 5.0
+    narrowest = -5.0
+    """Least log σ: a column that stands still is not expected to do so for ever."""
 
     def __init__(self, hidden_size: int, columns: int, sizes: Sequence[int], window: int) -> None:
         super().__init__()
@@ -115,7 +117,7 @@ class NextRow(nn.Module):
         k = self.columns
         mean = out[..., :k] + (window * self.own.T).sum(-2)
         parts = [F.log_softmax(scores, -1) for scores in out[..., 2 * k :].split(self.sizes, -1)] if self.sizes else []
-        return torch.cat([mean, out[..., k : 2 * k].clamp(-8, 8), *parts], -1)
+        return torch.cat([mean, out[..., k : 2 * k].clamp(min=self.narrowest), *parts], -1)
 
     def nats(self, y: Tensor, target: Tensor) -> Tensor:
         """Of target [..., K + C], numbers and then the numbers of categories; NaN where missing -> [..., K + C], 0 there."""
@@ -132,20 +134,22 @@ class NextRow(nn.Module):
 
 
 class NextRowStep:
-    """`NextRow.forward` for single steps, in numpy."""
+    """`NextRow.forward` for single steps, in numpy: h and the columns' own values go through one product."""
 
     def __init__(self, head: NextRow) -> None:
-        self._columns, self._sizes = head.columns, head.sizes
-        self._recurrent = LinearStep(head.recurrent.weight, head.recurrent.bias)
-        self._own = np.ascontiguousarray(head.own.detach().numpy().T)
+        columns, window = head.own.shape
+        own = torch.zeros(len(head.recurrent.weight), window, columns)
+        own[torch.arange(columns), :, torch.arange(columns)] = head.own.detach()
+        self._product = LinearStep(torch.cat([head.recurrent.weight, own.flatten(1)], 1), head.recurrent.bias)
+        self._scale = slice(columns, 2 * columns)
+        self._begin, self._sizes = 2 * columns, head.sizes
 
-    def __call__(self, hidden: np.ndarray, window: np.ndarray) -> np.ndarray:
-        """Hidden [n, H], window [n, W, K] -> y [n, 2 K + V], all float32."""
-        k = self._columns
-        y = self._recurrent(hidden)
-        y[:, :k] += (window * self._own).sum(1)
-        np.clip(y[:, k : 2 * k], -8, 8, out=y[:, k : 2 * k])
-        begin = 2 * k
+    def __call__(self, seen: np.ndarray) -> np.ndarray:
+        """Hidden and window side by side [n, H + W K] -> y [n, 2 K + V], all float32."""
+        y = self._product(seen)
+        scale = y[:, self._scale]
+        np.maximum(scale, NextRow.narrowest, out=scale)
+        begin = self._begin
         for size in self._sizes:
             scores = y[:, begin : begin + size]
             scores -= scores.max(-1, keepdims=True)

@@ -11,6 +11,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -205,15 +206,31 @@ class ReadingsCodec:
         self, filled: np.ndarray, before: np.ndarray, missing: np.ndarray, choices: np.ndarray, moments: np.ndarray
     ) -> np.ndarray:
         """[N, F] float32, in the order of `features`, of deviations [N, K] as they are and as they were a row before."""
-        parts = [filled, np.clip((filled - before) / np.array(self.change), -LARGEST, LARGEST)]
-        if self.gappy:
-            parts.append(missing[:, [self.columns.index(c) for c in self.gappy]])
+        size = len(self.columns)
+        x = np.empty((len(filled), self.input_size), np.float32)
+        x[:, :size] = filled
+        x[:, size : 2 * size] = (filled - before) * self._quickness
+        if self.input_size > 2 * size:
+            x[:, 2 * size :] = self._further(missing, choices, moments)
+        return x
+
+    def _further(self, missing: np.ndarray, choices: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        parts = [missing[:, [self.columns.index(c) for c in self.gappy]]]
         for k, size in enumerate(self.sizes):
             parts.append(np.arange(size) == choices[:, k, None])
         for name in self.cycles:
             angle = 2 * np.pi * np.remainder(moments / 1e6, CYCLES[name]) / CYCLES[name]
             parts.append(np.stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)], 1))
-        return np.concatenate(parts, 1).astype(np.float32)
+        return np.concatenate(parts, 1)
+
+    @cached_property
+    def input_size(self) -> int:
+        """How many features a row has."""
+        return len(self.features)
+
+    @cached_property
+    def _quickness(self) -> np.ndarray:
+        return 1 / np.array(self.change)
 
     def encode(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
         """(inputs [N, F] float32, deviations [N, K] float64 with NaN where missing) of a whole recording."""

@@ -13,7 +13,7 @@ from memorycell.data.series import Series
 from memorycell.data.sources import locate
 from memorycell.data.tables import read_table
 from memorycell.inspection.inside import Inspection, inspect
-from memorycell.inspection.page import BLUE, COLOURS, GREY, Section, figure, page
+from memorycell.inspection.page import BAND, BLUE, COLOURS, GREY, Section, figure, page
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval, quantile_levels
 from memorycell.tasks.forecast import ForecastProblem
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     import polars as pl
 
-BAND = "rgba(61, 143, 209, 0.22)"
 FANS = 48
 """Forecasts drawn one after another in the picture of a stretch."""
 

@@ -28,6 +28,10 @@ def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str |
         from memorycell.inspection.forecast import forecast_page
 
         return forecast_page(file, record)
+    if task == "anomaly":
+        from memorycell.inspection.anomaly import anomaly_page
+
+        return anomaly_page(file, record)
     if task in ("speech", "handwriting"):
         from memorycell.inspection import signals
 

@@ -66,7 +66,7 @@ def watch(
     y = model.run(x, precision=precision)
     found = Surprise(model)
     shares, _ = _shares(found, y, z, readings.choices, model.config.sizes)
-    scores = shares.sum(-1)
+    scores = shares @ np.ones(shares.shape[1])
     threshold = _threshold(model, codec, scores)
     stuck = np.stack([running(column) for column in readings.values.T], 1) > _longest(codec)
     judged = np.arange(len(scores)) >= codec.settle
@@ -80,7 +80,8 @@ def _shares(
     found: Surprise, y: np.ndarray, z: np.ndarray, choices: np.ndarray, sizes: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """(every column's share of the surprise [N, S], the smoothed deviates after the last row [S])."""
-    far = np.concatenate([found.center[None], deviates(y[:-1], z[1:], choices[1:], sizes)])
+    far = np.nan_to_num(deviates(y[:-1], z[1:], choices[1:], sizes))
+    far = np.concatenate([found.center[None], far])
     s = smoothed(far, found.smooth, found.center)
     return found.shares(s), s[-1]
 
@@ -123,6 +124,9 @@ class Watch:
         self._filled = np.zeros(len(codec.columns))
         self._last = np.full(len(codec.columns), np.nan)
         self._runs = np.zeros(len(codec.columns))
+        self._none = np.zeros(len(codec.columns), bool)
+        self._ones = np.ones(len(codec.names))
+        self._now = np.zeros(1, np.int64)
 
     def _level(self, level: tuple[np.ndarray, np.ndarray]) -> None:
         self.mean, self.std = level
@@ -137,7 +141,8 @@ class Watch:
 
         values [K] in units with NaN where missing, choices [C] int64, now in microseconds
         """
-        self._runs = np.where(values == self._last, self._runs + 1, 1.0)
+        self._runs *= values == self._last
+        self._runs += 1
         self._last = values
         if self.settling:
             self._begun.append((now, values, choices))
@@ -145,22 +150,31 @@ class Watch:
             if not self.settling:
                 self._settle()
             return None
-        z = (values - self.mean) / self.std
-        np.minimum(np.maximum(z, -LARGEST, out=z), LARGEST, out=z)
-        sizes = self.model.config.sizes
-        far = self._found.center if self.y is None else deviates(self.y[None], z[None], choices[None], sizes)[0]
-        if self._found.smooth > 1:
-            far = self._smoothed + (far - self._smoothed) / self._found.smooth
-        self._smoothed = far
-        shares = self._found.shares(far)
-        missing = np.isnan(z)
-        filled = np.where(missing, self._filled, z)
+        z = values - self.mean
+        z /= self.std
+        filled, missing = z, self._none
+        if not z.dot(z) < LARGEST**2:  # a value is missing, or far out
+            missing = np.isnan(z)
+            np.clip(z, -LARGEST, LARGEST, out=z)
+            filled = np.where(missing, self._filled, z)
+        found = self._found
+        if self.y is not None:
+            far = deviates(self.y, z, choices, self.model.config.sizes)
+            if missing is not self._none:
+                far = np.nan_to_num(far)
+            if found.smooth > 1:
+                far -= self._smoothed
+                far /= found.smooth
+                far += self._smoothed
+            self._smoothed = far
+        shares = found.shares(self._smoothed)
         before = self._filled if self.rows else filled
-        x = self.codec.inputs(filled[None], before[None], missing[None], choices[None], np.array([now]))
+        self._now[0] = now
+        x = self.codec.inputs(filled[None], before[None], missing[None], choices[None], self._now)
         self.y = self.stream.step(x[0])
         self._filled = filled
         self.rows += 1
-        return float(shares.sum()), shares, self._runs > self._longest
+        return float(shares.dot(self._ones)), shares, self._runs > self._longest
 
     def follow(self, values: np.ndarray) -> None:
         """The row was normal: the level follows it, where that is wanted."""
@@ -175,7 +189,7 @@ class Watch:
         x, z = self.codec.encode(readings)
         y = self.stream.step(x)
         shares, self._smoothed = _shares(self._found, y, z, readings.choices, self.model.config.sizes)
-        self.threshold = _threshold(self.model, self.codec, shares.sum(-1))
+        self.threshold = _threshold(self.model, self.codec, shares @ self._ones)
         self.y, self._filled = y[-1], self.codec.filled(z)[-1]
 
     # ---- kept and taken up again ------------------------------------------------------------------------------------

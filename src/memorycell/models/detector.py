@@ -20,6 +20,9 @@ from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 PIECE = 2048
 """How many steps `Detector.run` takes at once."""
+FAR = 3.0
+"""Deviations that the recurrent part hardly tells from larger ones."""
+V = NextRow.freedom
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +40,7 @@ class DetectorConfig(ModelConfig):
     sizes: tuple[int, ...] = ()
     window: int = 8
     smooth: int = 1
-    budget: float = 0.002
+    budget: float = 0.001
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "columns", "window", "smooth")
     probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "budget")
@@ -96,7 +99,7 @@ class Detector(Model):
         state = self.initial_state(x.shape[0]) if state is None else state
         k = self.config.columns
         window, past = windows(x[..., :k], state.window, reset)
-        inside = torch.cat([3 * torch.tanh(x[..., : 2 * k] / 3), x[..., 2 * k :]], -1)  # far out is merely far out
+        inside = torch.cat([torch.tanh(x[..., : 2 * k] / FAR), x[..., 2 * k :]], -1)  # far out is merely far out
         hidden, kept = carried(self.recurrent, inside, state, reset=reset, backend=backend)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self.head(hidden, window), State(**kept, window=past)
@@ -144,55 +147,71 @@ class DetectorStepper:
         self._layers = LayerStepper(model.recurrent, precision, further=self._past * config.columns)
         self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.columns)})
         self._at = self.layout.at["window"]
+        self._walk, self._size = self._layers.stack.walk, config.hidden_size
+        self._seen = config.hidden_size + config.window * config.columns
         self._head = NextRowStep(model.head)
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`: y [2 K + V] a step."""
-        steps = x.reshape(-1, self.input_size)
-        count, past = len(steps), self._past
-        z = np.concatenate([ring[row, self._at].reshape(past, self._columns), steps[:, : self._columns]])
-        hidden, row = self._layers.walk(ring, row, self._inside(steps))
+        if x.ndim == 1:
+            return self._one(ring, row, x)
+        count, past = len(x), self._past
+        z = np.concatenate([ring[row, self._at].reshape(past, self._columns), x[:, : self._columns]])
+        hidden, row = self._layers.walk(ring, row, self._inside(x))
         for back in range(min(count, len(ring))):
             ring[row - back, self._at] = z[count - back : count - back + past].ravel()
-        window = z[None] if count == 1 else z[np.arange(count)[:, None] + np.arange(past + 1)]
-        y = self._head(hidden, window)
-        return (y if x.ndim == 2 else y[0]), row
+        window = z[np.arange(count)[:, None] + np.arange(past + 1)]
+        return self._head(np.concatenate([hidden, window.reshape(count, -1)], 1)), row
+
+    def _one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """The same for one step, with the fewest calls."""
+        seen = np.empty((1, self._seen), np.float32)
+        seen[0, self._size : -self._columns] = ring[row, self._at]
+        seen[0, -self._columns :] = x[: self._columns]
+        row = self._walk(ring, row, self._inside(x[None]), seen[:, : self._size])
+        ring[row, self._at] = seen[0, self._size + self._columns :]
+        return self._head(seen)[0], row
 
     def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
         hidden = self._layers.many(block, rows, self._inside(x))
-        past = block[rows, self._at].reshape(len(rows), self._past, self._columns)
-        window = np.concatenate([past, x[:, None, : self._columns]], 1)
-        block[rows, self._at] = window[:, 1:].reshape(len(rows), -1)
-        return self._head(hidden, window)
+        window = np.concatenate([block[rows, self._at], x[:, : self._columns]], 1)
+        block[rows, self._at] = window[:, self._columns :]
+        return self._head(np.concatenate([hidden, window], 1))
 
     def _inside(self, steps: np.ndarray) -> np.ndarray:
         inside = steps.copy()
-        far = inside[:, : 2 * self._columns]
-        far /= 3
-        np.tanh(far, out=far)
-        far *= 3
+        near = inside[:, : 2 * self._columns]
+        near *= 1 / FAR
+        np.tanh(near, out=near)
         return inside
 
 
 def deviates(y: np.ndarray, z: np.ndarray, choices: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """How far rows lie from what was expected, as if all was normally distributed: [N, K + C]; 0 where missing.
+    """How far rows lie from what was expected, as if all was normally distributed: [..., K + C]; NaN where missing.
 
-    y [N, 2 K + V] the forecasts of these rows, z [N, K] numbers (NaN where missing), choices [N, C]
+    y [..., 2 K + V] the forecasts of these rows, z [..., K] numbers (NaN where missing), choices [..., C]
 
     Of a number u = (z - μ)/σ under Student's t, Wallace's (1959) normal deviate, ±√(ν log(1 + u²/ν)) (8ν + 1)/(8ν + 3); of a
     category √(-2 log p), which has the same density in nats.
     """
-    k, v = z.shape[1], NextRow.freedom
-    u = (z - y[:, :k]) * np.exp(-y[:, k : 2 * k])
-    found = np.sqrt(v * np.log1p(u * u / v)) * ((8 * v + 1) / (8 * v + 3))
-    parts = [np.where(np.isnan(u), 0.0, np.copysign(found, u))]
-    begin = 2 * k
+    k = z.shape[-1]
+    u = z - y[..., :k]
+    u *= np.exp(-y[..., k : 2 * k])
+    far = u * u
+    far *= 1 / V
+    np.log1p(far, out=far)
+    far *= V * ((8 * V + 1) / (8 * V + 3)) ** 2
+    np.sqrt(far, out=far)
+    np.copysign(far, u, out=far)
+    if not sizes:
+        return far
+    parts, begin = [far], 2 * k
     for at, size in enumerate(sizes):
-        log_p = np.take_along_axis(y[:, begin : begin + size], choices[:, at, None], 1)
+        log_p = np.take_along_axis(y[..., begin : begin + size], choices[..., at, None], -1)
         parts.append(np.sqrt(np.maximum(-2 * log_p, 0)))
         begin += size
-    return np.concatenate(parts, 1)
+    return np.concatenate(parts, -1)
 
 
 def smoothed(values: np.ndarray, smooth: int, before: np.ndarray | float = 0.0) -> np.ndarray:
@@ -221,11 +240,13 @@ class Surprise:
     def __init__(self, model: Detector) -> None:
         self.columns, self.smooth = model.config.columns, model.config.smooth
         self.center = model.center.numpy().astype(np.float64)
-        self.inverse = model.inverse.numpy().astype(np.float64)
+        self._half = 0.5 * model.inverse.numpy().astype(np.float64)
 
     def shares(self, s: np.ndarray) -> np.ndarray:
         """Smoothed deviates [..., S] -> every column's share [..., S]; their sum is the surprise."""
         d = s - self.center
         if d.shape[-1] > self.columns:
             d[..., self.columns :] = np.maximum(d[..., self.columns :], 0)
-        return 0.5 * d * (d @ self.inverse)
+        shares: np.ndarray = d @ self._half
+        shares *= d
+        return shares

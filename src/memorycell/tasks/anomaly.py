@@ -52,7 +52,7 @@ class AnomalySettings:
     settle      rows at the beginning of every recording that are taken for normal: they set its level and its threshold, and
                 are all that is learnt from; 0: the first 60% are learnt from, and one threshold holds for all
     budget      share of normal rows that may be flagged: sets the threshold, from the tail of the scores in training
-    smooth      rows over which deviates are averaged before they are judged; 20, or 1 where there are categories, if not said
+    smooth      rows over which deviates are averaged before they are judged; 10, or 1 where there are categories, if not said
     drift       in training, columns wander by so many times as much as they were seen to: what wanders so is normal; 2, or 0
                 where there are categories, if not said
     corrupt     in training, probability that a piece is disturbed, which the forecast must not follow; 0.7, or 0 likewise
@@ -69,7 +69,7 @@ class AnomalySettings:
     label: str | None = None
     gap: str | None = None
     settle: int = 0
-    budget: float = 0.002
+    budget: float = 0.001
     smooth: int | None = None
     drift: float | None = None
     corrupt: float | None = None
@@ -102,7 +102,7 @@ class AnomalySettings:
         """The sizes of the model these settings ask for."""
         return DetectorConfig(
             input_size=input_size, columns=columns, sizes=sizes, window=self.window, budget=self.budget,
-            smooth=self.smooth or (1 if sizes else 20), hidden_size=self.hidden, cell=self.cell, num_layers=self.layers,
+            smooth=self.smooth or (1 if sizes else 10), hidden_size=self.hidden, cell=self.cell, num_layers=self.layers,
             dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop,
         )  # fmt: skip
 
@@ -230,7 +230,7 @@ class AnomalyProblem(Problem):
             known = int((e.split <= 1).sum())
             if known > 1:
                 y = model.run(e.x[:known])
-                far = deviates(y[:-1], e.z[1:known], e.readings.choices[1:known], model.config.sizes)
+                far = np.nan_to_num(deviates(y[:-1], e.z[1:known], e.readings.choices[1:known], model.config.sizes))
                 s.append(smoothed(far, model.config.smooth)[min(WARM, known // 4) :])
         rows = np.concatenate(s)
         model.center.copy_(torch.from_numpy(rows.mean(0)))

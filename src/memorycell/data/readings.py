@@ -43,6 +43,9 @@ TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 LARGEST = 1e4
 """Deviations further out than so many count as so many: a reading a thousand times too large stays a number."""
 
+LONGEST = 1e150
+"""Readings further from zero are taken for this."""
+
 
 @dataclass
 class Readings:
@@ -134,7 +137,7 @@ class ReadingsCodec:
                 raise DataError(
                     f"{where}: no column {name!r}; the model was made for it. The table has {', '.join(map(repr, frame.columns))}"
                 )
-        values = np.stack([numbers(frame[c], where) for c in self.read_columns], 1)
+        values = np.stack([bounded(numbers(frame[c], where)) for c in self.read_columns], 1)
         time = times(frame[self.time], where, self.time_format) if self.time else np.arange(len(values))
         labels = None
         if self.label is not None and self.label in frame.columns:
@@ -277,7 +280,7 @@ class LiveReadings:
         Raises `DataError` for a row that cannot be read.
         """
         codec = self.codec
-        values = [number_in(row, c, where) for c in codec.read_columns]
+        values = [min(max(number_in(row, c, where), -LONGEST), LONGEST) for c in codec.read_columns]
         for name in codec.categories:
             if name not in row:
                 raise DataError(f"{where}: no column {name!r}; it has {', '.join(map(repr, row))}")
@@ -296,6 +299,11 @@ class LiveReadings:
     def read(self, now: int) -> None:
         """The row has been taken."""
         self.memory = {"time": int(now), "rows": self.memory["rows"] + 1}
+
+
+def bounded(values: np.ndarray) -> np.ndarray:
+    """Within what can be squared."""
+    return np.clip(values, -LONGEST, LONGEST)
 
 
 def _gap(before_us: int, now_us: int) -> float:
@@ -461,14 +469,25 @@ def wandering(rows: int, amount: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def disturbed(rows: int, columns: int, rng: np.random.Generator, probability: float) -> np.ndarray:
-    """[rows, K] offsets: with `probability`, and again with it up to four times, a stretch of 20 to 300 rows in which one
-    column or several lie higher or lower by some deviations.
+    """[rows, K] offsets: with `probability`, and again with it up to four times, a stretch of up to three quarters of the rows
+    in which one column or several lie higher or lower by some deviations.
     """
     offset = np.zeros((rows, columns))
     for _ in range(4):
         if rng.random() >= probability:
             break
-        begin, length = int(rng.integers(rows)), int(rng.integers(20, 300))
+        begin, length = int(rng.integers(rows)), int(rng.integers(1 + rows // 20, 2 + 3 * rows // 4))
         struck = rng.random(columns) < (1 / columns if rng.random() < 0.6 else 0.5)
         offset[begin : begin + length] += struck * rng.normal(size=columns) * np.exp(rng.normal(1, 1, columns))
     return offset
+
+
+def interrupted(rows: int, rng: np.random.Generator, probability: float) -> tuple[np.ndarray, np.ndarray]:
+    """(which row stands at each of as many places, whether a stranger's stands there after it instead).
+
+    With `probability`, one place in twenty is a stranger's, as if somebody else had acted in between; the rows after it move up,
+    and the last ones fall out.
+    """
+    strange = rng.random(rows) < (0.05 if rng.random() < probability else 0.0)
+    strange[:1] = False
+    return np.cumsum(~strange) - 1, strange

@@ -22,8 +22,6 @@ from memorycell.live.handwriting import given
 from memorycell.live.signals import recognise
 from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
-from memorycell.models.composer import Composer
-from memorycell.models.language import LanguageModel
 from memorycell.models.transcriber import Transcriber
 from memorycell.models.writer import Writer
 
@@ -198,11 +196,12 @@ class _Whole(nn.Module):
         lengths = torch.tensor([x.shape[1]])
         if isinstance(self.model, Writer):
             self.model(x, self.signs)
-            return
-        if isinstance(self.model, (Composer, LanguageModel)):
+        elif isinstance(self.model, Classifier):
+            self.model.classify(x, lengths)
+        elif isinstance(self.model, Transcriber):
+            self.model.transcribe(x, lengths)
+        else:
             self.model(x)
-            return
-        (self.model.classify if isinstance(self.model, Classifier) else self.model.transcribe)(x, lengths)
 
 
 def inside(file: ModelFile, read: np.ndarray | tuple[np.ndarray, list[int]], where: str) -> Inspection:

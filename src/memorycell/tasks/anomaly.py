@@ -20,6 +20,7 @@ from memorycell.data.readings import (
     detect,
     disturbed,
     fit_scaling,
+    interrupted,
     tables,
     wandering,
     with_categories,
@@ -55,10 +56,11 @@ class AnomalySettings:
     smooth      rows over which deviates are averaged before they are judged; 10, or 1 where there are categories, if not said
     drift       in training, columns wander by so many times as much as they were seen to: what wanders so is normal; 2, or 0
                 where there are categories, if not said
-    corrupt     in training, probability that a piece is disturbed, which the forecast must not follow; 0.7, or 0 likewise
+    corrupt     in training, probability that a piece is disturbed, which the forecast must not follow: some columns are
+                shifted for a stretch, or, where there are categories, a stranger's rows are put in
     adapt       rows over which a recording's level follows rows that are judged normal; 0: it stays
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
-    window      rows that a column's own forecast looks back at directly
+    window      rows that a column's own forecast looks back at directly; 8, or 1 where there are categories, if not said
     lanes, bptt   pieces side by side in a batch, and their rows
     """
 
@@ -72,7 +74,7 @@ class AnomalySettings:
     budget: float = 0.001
     smooth: int | None = None
     drift: float | None = None
-    corrupt: float | None = None
+    corrupt: float = 0.7
     adapt: int = 0
     cell: str = "lstm"
     hidden: int = 64
@@ -80,7 +82,7 @@ class AnomalySettings:
     dropout: float = 0.2
     zoneout: float = 0.0
     weight_drop: float = 0.0
-    window: int = 8
+    window: int | None = None
     lanes: int = 32
     bptt: int = 400
 
@@ -92,7 +94,7 @@ class AnomalySettings:
             raise ValueError(f"adapt={self.adapt}: expected 0 or more rows")
         if not 0 < self.budget < 0.5:
             raise ValueError(f"budget={self.budget}: expected a share of rows between 0 and 0.5")
-        if (self.drift or 0) < 0 or not 0 <= (self.corrupt or 0) < 1:
+        if (self.drift or 0) < 0 or not 0 <= self.corrupt < 1:
             raise ValueError("drift: expected 0 or more; corrupt: a probability below 1")
         if self.gap not in (None, "yes", "no"):
             raise ValueError(f"gap={self.gap}: expected yes or no")
@@ -101,7 +103,7 @@ class AnomalySettings:
     def model_config(self, input_size: int, columns: int, sizes: tuple[int, ...]) -> DetectorConfig:
         """The sizes of the model these settings ask for."""
         return DetectorConfig(
-            input_size=input_size, columns=columns, sizes=sizes, window=self.window, budget=self.budget,
+            input_size=input_size, columns=columns, sizes=sizes, window=self.window or (1 if sizes else 8), budget=self.budget,
             smooth=self.smooth or (1 if sizes else 10), hidden_size=self.hidden, cell=self.cell, num_layers=self.layers,
             dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop,
         )  # fmt: skip
@@ -133,9 +135,7 @@ class AnomalyProblem(Problem):
         self.name, self.codec, self.settings = name, codec, settings
         self.notes: list[str] = []
         self.recordings = [Encoded(r, *codec.encode(r), split) for r, split in zip(recordings, splits, strict=True)]
-        mixed = bool(codec.categories)
-        self.drift = settings.drift if settings.drift is not None else (0.0 if mixed else 2.0)
-        self.corrupt = settings.corrupt if settings.corrupt is not None else (0.0 if mixed else 0.7)
+        self.drift = settings.drift if settings.drift is not None else (0.0 if codec.categories else 2.0)
 
     @property
     def labelled(self) -> bool:
@@ -198,15 +198,22 @@ class AnomalyProblem(Problem):
             e = self.recordings[k]
             end = min(begin + length, int((e.split == 0).sum()))
             n = end - begin
-            x[lane, :n] = e.x[begin:end]
-            follow = np.concatenate([e.z, e.readings.choices], 1)[begin + 1 : end]
-            target[lane, : len(follow)] = follow
+            own, strange = interrupted(n, rng, s.corrupt if choices else 0.0)
+            own += begin
+            x[lane, :n] = e.x[own]
+            known = np.minimum(own + 1, end - 1)
+            target[lane, :n] = np.concatenate([e.z[known], e.readings.choices[known]], 1)
+            target[lane, :n][own + 1 >= end] = np.nan
+            if strange.any():
+                other = self.recordings[int(rng.integers(len(self.recordings)))]
+                learnt = int((other.split == 0).sum())
+                x[lane, :n][strange] = other.x[rng.integers(max(learnt, 1), size=int(strange.sum()))]
             if self.drift:
                 wander = wandering(n, self._wander * self.drift, rng)
                 self._shift(x[lane, :n], wander)
                 target[lane, : n - 1, :columns] += wander[1:]
-            if self.corrupt:
-                self._shift(x[lane, :n], disturbed(n, columns, rng, self.corrupt))
+            if s.corrupt and not choices:
+                self._shift(x[lane, :n], disturbed(n, columns, rng, s.corrupt))
         return Batch(
             torch.from_numpy(x), torch.from_numpy(target), torch.zeros(x.shape[:2], dtype=torch.bool), carry=False
         )
@@ -235,8 +242,12 @@ class AnomalyProblem(Problem):
         rows = np.concatenate(s)
         model.center.copy_(torch.from_numpy(rows.mean(0)))
         covariance = np.atleast_2d(np.cov(rows.T))
-        ridge = 1e-3 * np.trace(covariance) / len(covariance) + 1e-6
-        model.inverse.copy_(torch.from_numpy(np.linalg.inv(covariance + ridge * np.eye(len(covariance)))))
+        variance = np.diag(covariance)
+        least = 1 / (
+            2 * model.config.smooth - 1
+        )  # of deviates that are as wide as told, and independent, once smoothed
+        covariance = covariance + np.diag(np.maximum(least - variance, 1e-3 * variance))
+        model.inverse.copy_(torch.from_numpy(np.linalg.inv(covariance)))
         found = Surprise(model)
         scores = [found.shares(part).sum(-1) for part in s]
         model.threshold.fill_(tail_quantile(np.concatenate(scores), model.config.budget))

@@ -38,6 +38,10 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
     console.print(table)
     if "confusion" in result:
         console.print(_confusion(result["confusion"]))
+    if len(result.get("by_lead", ())) > 1:
+        console.print(_by_lead(result["by_lead"]))
+    if "direction" in result:
+        console.print(direction(result["direction"]), highlight=False)
     if result["skill"] is not None:
         better = "better" if result["skill"] >= 0 else "WORSE"
         best = task.best(result["baselines"])
@@ -48,6 +52,27 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         if result["skill"] < 0:
             console.print("On these data the simple method is the better tool.", highlight=False)
     console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)
+
+
+def _by_lead(scores: dict[str, dict[str, float]]) -> Any:
+    """CRPS by how many steps ahead, the model's beside the best simple method's."""
+    from rich.table import Table
+
+    table = Table(title="CRPS by steps ahead", title_justify="left")
+    table.add_column("method")
+    for lead in scores:
+        table.add_column(lead, justify="right")
+    for name in sorted(next(iter(scores.values())), key=lambda name: name == "memorycell"):
+        table.add_row(name, *(f"{by[name]:.3g}" for by in scores.values()))
+    return table
+
+
+def direction(found: dict[str, float]) -> str:
+    """What a forecast of up or down is worth, in words."""
+    between = f"right {found['accuracy']:.1%} of {found['count']:,} times, 95% interval {found['low']:.1%} to {found['high']:.1%}"
+    if found["low"] <= 0.5 <= found["high"]:
+        return f"up or down: {between}: no skill in the mean; what is forecast is how far, not which way"
+    return f"up or down: {between}: {'more' if found['low'] > 0.5 else 'less'} often right than a coin"
 
 
 def _confusion(counts: dict[str, dict[str, int]]) -> Any:

@@ -44,6 +44,20 @@ def coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
     return float(((truth >= low) & (truth <= high))[known].mean())
 
 
+def direction(truth: np.ndarray, point: np.ndarray) -> dict[str, float]:
+    """How often the sign of a forecast is right, of those [N] that say up or down and came true as one of them: `accuracy`,
+    Wilson's (1927) 95% interval `low` … `high`, and `count`. There is no skill where the interval holds one half.
+    """
+    kept = (truth != 0) & (point != 0) & ~np.isnan(truth)
+    n = int(kept.sum())
+    if n == 0:
+        return {"accuracy": 0.5, "low": 0.0, "high": 1.0, "count": 0}
+    p, z = float((np.sign(truth[kept]) == np.sign(point[kept])).mean()), 1.96
+    middle = (p + z**2 / (2 * n)) / (1 + z**2 / n)
+    half = z / (1 + z**2 / n) * float(np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2)))
+    return {"accuracy": p, "low": middle - half, "high": middle + half, "count": n}
+
+
 def _mean_of_known(score: np.ndarray, truth: np.ndarray) -> float:
     """The mean where the truth is known; a forecast that is NaN there makes it NaN."""
     return float(score[~np.isnan(truth)].mean())

@@ -82,7 +82,7 @@ def test_train_evaluate_predict_with_json(memorycell, hourly, tmp_path):
     )
     assert status == 0, stderr
     trained = json.loads(stdout.splitlines()[-1])
-    assert set(trained) == {"task", "file", "primary", "metrics", "baselines", "skill", "seconds"}
+    assert set(trained) == {"task", "file", "primary", "higher", "metrics", "baselines", "skill", "seconds", "by_lead"}
     assert "column 'note' left out" in stderr
     assert page.read_text().count('class="figure"') == 4
     status, stdout, _ = memorycell("evaluate", out, "--json")

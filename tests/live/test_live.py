@@ -86,7 +86,9 @@ def test_streamed_rows_give_the_forecasts_of_the_whole_table(trained):
     frame = read_table(trained / "rows.csv")
     series = file.codec.read(frame, "rows")
     at = np.flatnonzero(series.row >= 0)
-    whole = file.codec.unscale(file.model.run(file.codec.encode(series), series.start, at).astype(float))
+    whole = file.codec.unscale(
+        file.model.run(file.codec.encode(series), series.start, at).astype(float), [""] * len(at)
+    )
     live = memorycell.stream(trained / "m.safetensors")
     for k, row in enumerate(frame.iter_rows(named=True)):
         answer = live.step(row)

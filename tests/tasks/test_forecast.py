@@ -77,7 +77,7 @@ def test_no_forecast_depends_on_the_future(hourly):
     at = np.arange(cut + 1)
     assert np.array_equal(model.run(x, series.start, at), model.run(y, series.start, at))
     assert not np.array_equal(x[cut + 1], y[cut + 1])
-    level = problem.codec.scale(problem.codec.fill(changed)[:, :1])
+    level = problem.codec.scale(problem.codec.fill(changed)[:, :1], changed)
     history = replace(problem.history, level=level, inputs=y.astype(np.float64))
     for method in problem.methods.values():
         assert np.array_equal(method.point(problem.history, at), method.point(history, at))

@@ -12,6 +12,7 @@ from typing import Protocol
 
 import numpy as np
 
+from memorycell import metrics
 from memorycell.quantiles import quantile_levels
 
 RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
@@ -148,11 +149,82 @@ def forecast_baselines(horizon: int, season: int, context: int) -> dict[str, Per
     return methods
 
 
-def restored(arrays: Mapping[str, np.ndarray], season: int) -> dict[str, Persistence]:
+class Constant(Persistence):
+    """Returns are drawn from the same distribution every day: that of the training steps."""
+
+    def point(self, history: History, at: np.ndarray) -> np.ndarray:
+        """[M, horizon, C]: nothing is known of the mean."""
+        return np.zeros((len(at), *history.future.shape[1:]))
+
+
+class RollingSpread(Constant):
+    """Returns are σ_t times draws from one distribution, that of r/σ in training, with σ_t² the mean of the squares of the last
+    `window` returns. The window is chosen on the validation steps, by CRPS.
+    """
+
+    choices: tuple[float, ...] = (10, 20, 40, 60, 120, 250)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.chosen = float(self.choices[0])
+
+    def sigma(self, history: History, choice: float) -> np.ndarray:
+        """[N, C] of every step, from the returns up to it."""
+        squares = history.level**2
+        sums = np.concatenate([np.zeros((1, squares.shape[1])), squares.cumsum(0)])
+        end = np.arange(1, len(squares) + 1)
+        begin = np.maximum(history.start, end - int(choice))
+        return np.sqrt(np.maximum((sums[end] - sums[begin]) / (end - begin)[:, None], 1e-4))
+
+    def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
+        """Learn the distribution of r/σ for every choice, and keep the best."""
+        best, at, held_out = np.inf, np.flatnonzero(train), np.flatnonzero(valid)
+        for choice in self.choices:
+            self.chosen = float(choice)
+            ratios = history.future[at] / self.sigma(history, choice)[at, None]
+            self.spread = np.moveaxis(np.nanquantile(ratios, quantile_levels(quantiles), axis=0), 0, -1)
+            score = metrics.crps(history.future[held_out], self.predict(history, held_out))
+            if score < best:
+                best, kept = score, (self.chosen, self.spread)
+        self.chosen, self.spread = kept
+
+    def predict(self, history: History, at: np.ndarray) -> np.ndarray:
+        """[M, horizon, C, K]"""
+        return np.asarray(self.sigma(history, self.chosen)[at, None, :, None] * self.spread)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Spread [horizon, C, K], chosen [1]"""
+        return {"spread": self.spread, "chosen": np.array([self.chosen])}
+
+
+class WeightedSpread(RollingSpread):
+    """The same with weights that fall off exponentially: σ_t² = λ σ_{t-1}² + (1 - λ) r_t² (RiskMetrics, J.P. Morgan 1996)."""
+
+    choices = (0.8, 0.9, 0.94, 0.97, 0.985)
+
+    def sigma(self, history: History, choice: float) -> np.ndarray:
+        """See `RollingSpread`."""
+        result = np.empty_like(history.level)
+        now = np.zeros(result.shape[1])
+        overall = (history.level**2).mean(0)
+        for step, r in enumerate(history.level):
+            now = (overall if history.start[step] == step else now) * choice + (1 - choice) * r**2
+            result[step] = now
+        return np.sqrt(np.maximum(result, 1e-4))
+
+
+def return_baselines() -> dict[str, Persistence]:
+    """What a forecaster of returns is compared with."""
+    return {"constant": Constant(), "rolling variance": RollingSpread(), "weighted variance": WeightedSpread()}
+
+
+def restored(arrays: Mapping[str, np.ndarray], season: int, *, returns: bool = False) -> dict[str, Persistence]:
     """The baselines a model file carries, from arrays named "method.array"."""
-    methods = forecast_baselines(1, season, 1)
+    methods = return_baselines() if returns else forecast_baselines(1, season, 1)
     for name, method in methods.items():
         method.spread = arrays[f"{name}.spread"]
+        if isinstance(method, RollingSpread):
+            method.chosen = float(arrays[f"{name}.chosen"][0])
         if isinstance(method, Ridge):
             method.weights = arrays[f"{name}.weights"]
     return methods

@@ -52,6 +52,8 @@ class Series:
     group: np.ndarray
     groups: list[str]
     skipped: int = 0
+    kinds: np.ndarray | None = None
+    """[groups, S] int64: of every series, its number in each of the codec's `static` columns; 0 where it is not known."""
 
     def __len__(self) -> int:
         return len(self.time)
@@ -75,6 +77,12 @@ class SeriesCodec:
 
     mean, std, change   of each column over the training steps: for scaling values and their step-to-step changes
     gappy               columns that had missing values in training; the model is told when they are missing
+    each                columns of the table that are series of their own, all forecast by one model: `targets` is then
+                        `VALUE`, and `group` is `SERIES`
+    own                 series -> its own mean, std and change, where series are scaled one by one
+    static              column -> the words in it that a series is told by; the column that names the series may be one
+    known               columns, among the inputs, of which the next `reach` values are known beforehand
+    returns             column of prices: the target is then `RETURN`, 100 log(price / price a step before)
     """
 
     kind: ClassVar[str] = "series"
@@ -89,6 +97,12 @@ class SeriesCodec:
     std: tuple[float, ...] = ()
     change: tuple[float, ...] = ()
     gappy: tuple[str, ...] = ()
+    each: tuple[str, ...] = ()
+    own: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
+    static: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    known: tuple[str, ...] = ()
+    reach: int = 0
+    returns: str | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What was decided about the table on its own, for people to read."""
 
@@ -96,6 +110,12 @@ class SeriesCodec:
     def columns(self) -> tuple[str, ...]:
         """The columns of `Series.values`."""
         return self.targets + self.inputs
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The columns a row of a person's must have."""
+        own = [self.returns if c == RETURN and self.returns else c for c in self.columns if c != VALUE or not self.each]
+        return (*self.each, *own, *(f"{c}+{k}" for c in self.known for k in range(1, self.reach + 1)))
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -106,13 +126,22 @@ class SeriesCodec:
             "observed",
             *(f"{c} missing" for c in self.gappy),
             *(f"{wave} of {name}" for name, _ in self.clock.calendar for wave in ("sin", "cos", "sin 2", "cos 2")),
+            *(f"{c} in {k}" for c in self.known for k in range(1, self.reach + 1)),
+            *(f"{c} is {word}" for c, words in self.static.items() for word in words),
         )
+
+    @property
+    def moving(self) -> int:
+        """How many of the features come first and change with the readings."""
+        return 2 * len(self.columns) + 1 + len(self.gappy) + 4 * len(self.clock.calendar)
 
     # ---- from a table -----------------------------------------------------------------------------------------------
 
     def read(self, frame: pl.DataFrame, where: str) -> Series:
         """The steps of a table. Raises `DataError` naming the row and the mend."""
-        missing = [c for c in (*self.columns, self.time, self.group) if c is not None and c not in frame.columns]
+        frame = self.table(frame, where)
+        needed = (*self.columns, self.time, self.group, *self.static)
+        missing = [c for c in needed if c is not None and c not in frame.columns]
         if missing:
             raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}")
         values = np.stack([numbers(frame[c], where) for c in self.columns], 1)
@@ -138,7 +167,19 @@ class SeriesCodec:
             group=np.concatenate([np.full(len(p[0]), k) for k, p in enumerate(parts)]),
             groups=names,
             skipped=sum(p[4] for p in parts),
+            kinds=self._kinds({c: [frame[c][int(m[0])] for m in members] for c in self.static}),
         )
+
+    def table(self, frame: pl.DataFrame, where: str) -> pl.DataFrame:
+        """The table as it is read: series under one another, returns in place of prices."""
+        if self.each:
+            frame = long(frame, self.each, where)
+        return frame if self.returns is None else with_returns(frame, self.returns, self.group, where)
+
+    def _kinds(self, words: Mapping[str, Sequence[Any]]) -> np.ndarray | None:
+        if not self.static:
+            return None
+        return np.stack([[_place(known, str(w)) for w in words[c]] for c, known in self.static.items()], 1)
 
     def _grid(
         self, moments: np.ndarray, values: np.ndarray, rows: np.ndarray, where: str
@@ -172,24 +213,51 @@ class SeriesCodec:
         np.maximum.accumulate(index, axis=0, out=index)
         inside = index >= series.start[:, None]
         filled = np.take_along_axis(series.values, np.maximum(index, 0), 0)
-        return np.where(inside, filled, np.array(self.mean))
+        return np.where(inside, filled, self.scaling(series)[0])
+
+    def scaling(self, series: Series | Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """(mean, std, change) [N, C] of every step, or [G, C] of series by their names."""
+        names = series.groups if isinstance(series, Series) else series
+        common = (self.mean, self.std, self.change)
+        rows = [np.array([self.own.get(name, common)[k] for name in names]) for k in range(3)]
+        mean, std, change = (row[series.group] for row in rows) if isinstance(series, Series) else rows
+        return mean, std, change
 
     def encode(self, series: Series) -> np.ndarray:
         """[N, F] float32: the inputs of every step, in the order of `features`."""
         filled = self.fill(series)
         before = np.concatenate([filled[:1], filled[:-1]])
         before = np.where(series.reset[:, None], filled, before)
-        return self._inputs(filled, before, series.row >= 0, np.isnan(series.values), series.time)
+        scaling = self.scaling(series)
+        further = [self._foreseen(series, (filled - scaling[0]) / scaling[1])] if self.known else []
+        if self.static:
+            assert series.kinds is not None
+            further.append(self._hot(series.kinds)[series.group])
+        return self._inputs(filled, before, series.row >= 0, np.isnan(series.values), series.time, scaling, further)
 
-    def scale(self, values: np.ndarray) -> np.ndarray:
-        """Values of the targets [..., targets] in standard deviations of the training steps."""
-        n = len(self.targets)
-        return (values - np.array(self.mean[:n])) / np.array(self.std[:n])
+    def _foreseen(self, series: Series, scaled: np.ndarray) -> np.ndarray:
+        """[N, known · reach]: the next values of the known columns, the last one there is where the segment ends."""
+        ends = np.append(np.flatnonzero(series.reset)[1:], len(series)) - 1
+        end = np.repeat(ends, np.diff(np.append(np.flatnonzero(series.reset), len(series))))
+        at = np.minimum(np.arange(len(series))[:, None] + np.arange(1, self.reach + 1), end[:, None])
+        return np.concatenate([scaled[:, self.columns.index(c)][at] for c in self.known], 1)
 
-    def unscale(self, values: np.ndarray) -> np.ndarray:
-        """Quantiles [..., targets, K] back in the table's units."""
+    def _hot(self, kinds: np.ndarray) -> np.ndarray:
+        """[G, S] -> [G, features]: ones where a series has the word."""
+        words = enumerate(self.static.values())
+        return np.concatenate([kinds[:, k, None] == np.arange(1, len(known) + 1) for k, known in words], 1)
+
+    def scale(self, values: np.ndarray, series: Series) -> np.ndarray:
+        """Values of the targets [N, targets] in standard deviations of the training steps."""
+        mean, std, _ = self.scaling(series)
         n = len(self.targets)
-        return values * np.array(self.std[:n])[:, None] + np.array(self.mean[:n])[:, None]
+        return np.asarray((values - mean[:, :n]) / std[:, :n])
+
+    def unscale(self, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Quantiles [M, ..., targets, K] of so many series back in the table's units."""
+        n, between = len(self.targets), (1,) * (values.ndim - 3)
+        mean, std, _ = (part[:, :n].reshape(len(names), *between, n, 1) for part in self.scaling(names))
+        return np.asarray(values * std + mean)
 
     def ahead(self, moment: int, horizon: int) -> list[str | int]:
         """The times of the next steps as people write them; +1, +2, … where rows are the steps."""
@@ -202,29 +270,32 @@ class SeriesCodec:
         return clocks.iso(moment) if self.time is not None else int(moment)
 
     def _inputs(
-        self, filled: np.ndarray, before: np.ndarray, observed: np.ndarray, missing: np.ndarray, moments: np.ndarray
-    ) -> np.ndarray:
+        self, filled: np.ndarray, before: np.ndarray, observed: np.ndarray, missing: np.ndarray, moments: np.ndarray,
+        scaling: tuple[np.ndarray, np.ndarray, np.ndarray], further: Sequence[np.ndarray],
+    ) -> np.ndarray:  # fmt: skip
         gappy = [self.columns.index(c) for c in self.gappy]
         seconds = moments / clocks.SECOND_US
         waves = []
         for _, period in self.clock.calendar:
             angle = 2 * np.pi * np.remainder(seconds, period) / period
             waves += [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
+        mean, std, change = scaling
         parts = [
-            (filled - np.array(self.mean)) / np.array(self.std),
-            (filled - before) / np.array(self.change),
+            (filled - mean) / std,
+            (filled - before) / change,
             observed[:, None],
             missing[:, gappy],
             *(w[:, None] for w in waves),
+            *further,
         ]
         whole = np.concatenate(parts, 1)
         return np.clip(whole, -1e30, 1e30).astype(np.float32)  # a reading far outside what was learnt stays a number
 
     # ---- live -------------------------------------------------------------------------------------------------------
 
-    def live(self) -> LiveSeries:
-        """A reader of rows, one at a time, that gives the same inputs as `encode` on the whole table."""
-        return LiveSeries(self)
+    def live(self, name: str = "") -> LiveSeries:
+        """A reader of the rows of one series, one at a time, that gives the same inputs as `encode` on the whole table."""
+        return LiveSeries(self, name)
 
     # ---- in a model file --------------------------------------------------------------------------------------------
 
@@ -236,20 +307,28 @@ class SeriesCodec:
     def from_json(cls, data: Mapping[str, Any]) -> SeriesCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
         lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
+        lists["own"] = {name: tuple(map(tuple, rows)) for name, rows in data.get("own", {}).items()}
+        lists["static"] = {name: tuple(words) for name, words in data.get("static", {}).items()}
         codec = cls(**{**lists, "clock": Clock(**data["clock"])})
         if codec.clock.unit not in ("second", "month", "row") or not codec.targets:
             raise ValueError("not a series codec")
         if not all(len(x) == len(codec.columns) for x in (codec.mean, codec.std, codec.change)):
             raise ValueError("the scaling does not fit the columns")
+        if any(len(row) != len(codec.columns) for rows in codec.own.values() for row in rows):
+            raise ValueError("a series' scaling does not fit the columns")
+        if not set(codec.known) <= set(codec.inputs) or codec.reach < 0:
+            raise ValueError("columns known beforehand are inputs")
         return codec
 
 
 class LiveSeries:
     """Rows in, one by one; inputs of the step out. What it remembers is `memory`, a JSON value."""
 
-    def __init__(self, codec: SeriesCodec) -> None:
+    def __init__(self, codec: SeriesCodec, name: str = "") -> None:
         self.codec = codec
-        self.memory: dict[str, Any] = {"time": None, "filled": list(codec.mean)}
+        mean, std, change = codec.scaling([name])
+        self._mean, self._scaling = mean[0], (mean, std, change)
+        self.memory: dict[str, Any] = {"time": None, "filled": mean[0].tolist()}
 
     def encode(self, row: Mapping[str, Any], where: str = "row") -> tuple[np.ndarray, bool]:
         """(inputs [n, F] float32, fresh) of the n steps the row completes: its own, and before it those of a gap.
@@ -258,6 +337,14 @@ class LiveSeries:
         the state must be zeroed first. Raises `DataError` for a row that cannot be read; memory is then unchanged.
         """
         codec, clock = self.codec, self.codec.clock
+        price = math.nan
+        if codec.returns is not None:
+            price = number_in(row, codec.returns, where)
+            if price <= 0:
+                raise DataError(
+                    f"{where}, column {codec.returns!r}: {price:g} is not a price; returns need prices above 0"
+                )
+            row = {**row, RETURN: _return(float(self.memory.get("price") or math.nan), price)}
         values = np.array([number_in(row, c, where) for c in codec.columns])
         last = self.memory["time"]
         now = 0 if last is None else last + 1
@@ -269,16 +356,39 @@ class LiveSeries:
             return np.zeros((0, len(codec.features)), np.float32), False
         before = np.array(self.memory["filled"])
         known = ~np.isnan(values)
-        filled = np.where(known, values, codec.mean if fresh else before)
+        filled = np.where(known, values, self._mean if fresh else before)
         steps = 1 if fresh else ahead
         level = np.repeat((filled if fresh else before)[None], steps, 0)
         previous = level.copy()
         level[-1] = filled
         moments = np.array([clock.after(last, k) for k in range(1, steps)] + [now], np.int64)
         empty = np.arange(steps) < steps - 1
+        further = self._further(row, steps, where)
         self.memory = {"time": int(now), "filled": filled.tolist()}
+        if codec.returns is not None:
+            self.memory["price"] = self.memory.get("price") if math.isnan(price) else price
         missing = np.where(empty[:, None], True, ~known)
-        return codec._inputs(level, previous, ~empty, missing, moments), fresh
+        return codec._inputs(level, previous, ~empty, missing, moments, self._scaling, further), fresh
+
+    def _further(self, row: Mapping[str, Any], steps: int, where: str) -> list[np.ndarray]:
+        """What is known beforehand, as `column+1`, `column+2`, … in the row, and what the series is."""
+        codec, found = self.codec, []
+        for c in codec.known:
+            at = codec.columns.index(c)
+            ahead = np.array([number_in(row, f"{c}+{k}", where) for k in range(1, codec.reach + 1)])
+            if np.isnan(ahead).any():
+                raise DataError(
+                    f"{where}: column '{c}+{int(np.isnan(ahead).argmax()) + 1}' is missing; it is known beforehand"
+                )
+            found.append(np.tile((ahead - self._scaling[0][0, at]) / self._scaling[1][0, at], (steps, 1)))
+        if codec.static:
+            for c in codec.static:
+                if c not in row:
+                    raise DataError(f"{where}: no column {c!r}; it has {', '.join(map(repr, row))}")
+            kinds = codec._kinds({c: [row[c]] for c in codec.static})
+            assert kinds is not None
+            found.append(np.repeat(codec._hot(kinds), steps, 0))
+        return found
 
     def _ahead(self, last: int, now: int, where: str) -> int:
         clock = self.codec.clock
@@ -348,8 +458,46 @@ def detect(
     )  # fmt: skip
 
 
-def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> SeriesCodec:
-    """The codec with scaling from the steps where `train` [N] bool holds."""
+VALUE, SERIES, RETURN = "value", "series", "return"
+
+
+def with_returns(frame: pl.DataFrame, prices: str, group: str | None, where: str) -> pl.DataFrame:
+    """The table with a column `RETURN`: 100 log(price / price of the row before), of each series; none in its first row."""
+    import polars as pl
+
+    if prices not in frame.columns:
+        raise DataError(f"{where}: no column {prices!r}; it has {', '.join(map(repr, frame.columns))}")
+    values = numbers(frame[prices], where)
+    if (values <= 0).any():
+        row = int((values <= 0).argmax())
+        raise DataError(
+            f"{where}: row {row + 1}, column {prices!r}: {values[row]:g} is not a price; returns need prices above 0"
+        )
+    last: dict[Any, float] = {}
+    found = np.full(len(values), math.nan)
+    for row, name in enumerate(frame[group] if group is not None else [None] * len(values)):
+        found[row] = _return(last.get(name, math.nan), values[row])
+        last[name] = values[row] if not math.isnan(values[row]) else last.get(name, math.nan)
+    return frame.with_columns(pl.Series(RETURN, found))
+
+
+def _return(before: float, now: float) -> float:
+    return 100 * math.log(now / before) if before > 0 and now > 0 else math.nan
+
+
+def long(frame: pl.DataFrame, each: Sequence[str], where: str) -> pl.DataFrame:
+    """A table in which every one of some columns is a series of its own: one after another, as `VALUE`, named by `SERIES`."""
+    missing = [c for c in each if c not in frame.columns]
+    if missing:
+        raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}")
+    for c in each:
+        numbers(frame[c], where)  # complains with the rows as they stand in the file
+    others = [c for c in frame.columns if c not in each and c not in (VALUE, SERIES)]
+    return frame.unpivot(on=list(each), index=others, variable_name=SERIES, value_name=VALUE)
+
+
+def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray, *, one_by_one: bool = False) -> SeriesCodec:
+    """The codec with scaling from the steps where `train` [N] bool holds; of every series for itself, if `one_by_one`."""
     from dataclasses import replace
 
     values = series.values[train]
@@ -360,10 +508,24 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray) -> Series
         if not std[k] > 0:
             raise DataError(f"column {column!r} is constant or empty in the training part; choose another")
     change = np.where(change > 0, change, std)
+    own = {}
+    if one_by_one:
+        for k, name in enumerate(series.groups):
+            here = train & (series.group == k)
+            mine, spread = mean_and_deviation(series.values[here])
+            _, quick = mean_and_deviation(np.diff(series.values, axis=0)[here[1:] & here[:-1] & ~series.reset[1:]])
+            spread = np.where(spread > 0, spread, std)
+            if here.any():
+                own[name] = tuple(tuple(v.tolist()) for v in (mine, spread, np.where(quick > 0, quick, spread)))
     rows = series.row[train] >= 0
     gappy = tuple(c for k, c in enumerate(codec.columns) if np.isnan(values[rows, k]).any())
     return replace(
-        codec, mean=tuple(mean.tolist()), std=tuple(std.tolist()), change=tuple(change.tolist()), gappy=gappy
+        codec,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        change=tuple(change.tolist()),
+        gappy=gappy,
+        own=own,
     )
 
 
@@ -413,6 +575,11 @@ def _is_numeric(column: pl.Series) -> bool:
 def _is_constant(values: np.ndarray) -> bool:
     present = values[~np.isnan(values)]
     return len(present) > 0 and bool((present == present[0]).all())
+
+
+def _place(words: Sequence[str], word: str) -> int:
+    """From 1; 0 for a word that is not among them."""
+    return words.index(word) + 1 if word in words else 0
 
 
 def _indices(labels: list[str], names: list[str]) -> np.ndarray:

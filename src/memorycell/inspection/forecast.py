@@ -37,8 +37,9 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
     best = min((name for name in forecasts), key=lambda name: scores[name]["crps"])
     skill = 1 - scores["memorycell"]["crps"] / scores[best]["crps"]
     forecasts = {"memorycell": ours, **forecasts}
-    truth = codec.unscale(problem.history.future[at][..., None])[:, :, 0, 0]
-    first = {name: codec.unscale(quantiles)[:, :, 0] for name, quantiles in forecasts.items()}  # [M, horizon, K]
+    names = problem.names(at)
+    truth = codec.unscale(problem.history.future[at][..., None], names)[:, :, 0, 0]
+    first = {name: codec.unscale(quantiles, names)[:, :, 0] for name, quantiles in forecasts.items()}  # [M, horizon, K]
     history = file.info.get("history") or []
     sections = [
         Section(

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.data.series import LiveSeries, Series, SeriesCodec
+from memorycell.data.series import SERIES, VALUE, LiveSeries, Series, SeriesCodec
 from memorycell.data.sources import locate
-from memorycell.data.tables import read_table
+from memorycell.data.tables import number_in, read_table
 from memorycell.errors import DataError, StateError
 from memorycell.live.rows import RowLines
 from memorycell.modelfile import ModelFile
@@ -35,7 +35,7 @@ class LiveForecaster:
         self.codec: SeriesCodec = file.codec
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
-        self._lines = RowLines(self.codec.columns)
+        self._lines = RowLines(self.codec.given)
         self.quantiles = np.zeros(0)
         """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
 
@@ -45,9 +45,12 @@ class LiveForecaster:
         A row within half a step of the one before it changes nothing and repeats the last forecast, marked `"repeat"`.
         Raises `DataError` for a row that cannot be read; the state is then unchanged.
         """
+        return self._each(row, where) if self.codec.each else self._one(row, where)
+
+    def _one(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
         name = self._name(row, where)
         if name not in self._series:
-            series, stream = self.codec.live(), self._blank.fork()
+            series, stream = self.codec.live(name), self._blank.fork()
         else:
             series, stream = self._series[name]
         inputs, fresh = series.encode(row, where)
@@ -55,10 +58,21 @@ class LiveForecaster:
             return {**self._last[name], "repeat": True}
         if fresh:
             stream.reset()
-        self.quantiles = self.codec.unscale(stream.step(inputs)[-1].astype(np.float64))
+        self.quantiles = self.codec.unscale(stream.step(inputs)[-1:].astype(np.float64), [name])[0]
         self._series[name] = series, stream
         self._last[name] = forecast_record(self.codec, name, series.memory["time"], self.quantiles)
         return self._last[name]
+
+    def _each(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """A row in which several columns are series of their own: all their forecasts."""
+        codec = self.codec
+        values = {c: number_in(row, c, where) for c in codec.each}  # complains before any state has changed
+        told: dict[str, Any] = {}
+        for c, value in values.items():
+            one = self._one({**row, SERIES: c, VALUE: value}, where)
+            told = told or {k: v for k, v in one.items() if k != SERIES} | {"forecast": {}}
+            told["forecast"][c] = one["forecast"][VALUE]
+        return told
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
         """A row as a line of JSON, or of CSV under a header line that came before: its forecast; None for the header."""
@@ -83,8 +97,8 @@ class LiveForecaster:
         try:
             loaded: dict[str, tuple[LiveSeries, Stream]] = {}
             for k, (name, memory) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
-                series, stream = self.codec.live(), self._blank.fork()
-                series.memory = {"time": memory["time"], "filled": [float(v) for v in memory["filled"]]}
+                series, stream = self.codec.live(name), self._blank.fork()
+                series.memory = {**memory, "filled": [float(v) for v in memory["filled"]]}
                 stream.state = state.select([k])
                 loaded[name] = series, stream
             last = dict(zip(extra["names"], extra["last"], strict=True))
@@ -122,10 +136,14 @@ def forecasts(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[di
     """
     series = file.codec.read(frame, where)
     ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
+    if file.codec.known:  # rows that follow tell what is known beforehand
+        told = ~np.isnan(series.values[:, : len(file.codec.targets)]).all(1)
+        ends = np.array([np.flatnonzero(told & (series.group == k))[-1] for k in np.unique(series.group[told])])
     quantiles = file.model.run(file.codec.encode(series), series.start, ends)
+    names = [series.groups[series.group[end]] for end in ends]
     records = [
         forecast_record(file.codec, series.groups[series.group[end]], int(series.time[end]), values)
-        for end, values in zip(ends, file.codec.unscale(quantiles.astype(np.float64)), strict=True)
+        for end, values in zip(ends, file.codec.unscale(quantiles.astype(np.float64), names), strict=True)
     ]
     return records, series
 

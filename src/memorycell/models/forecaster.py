@@ -11,14 +11,19 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memorycell.data.batches import Batch
-from memorycell.heads import Forecast, ForecastStep
+from memorycell.heads import FORECASTS, CountForecast, Forecast, ForecastStep, Told
 from memorycell.models.model import Model, ModelConfig, carried, windows
 from memorycell.ops.step import obstacle
+from memorycell.settings import check_choices
 from memorycell.state import Layout, State
 from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Forecaster.run` takes at once."""
+LEAST = 0.05
+"""Deviation of a window that stands still, in deviations of the training part."""
+FADE = 0.94
+"""Weight of a return in its window's size, relative to the one after it (RiskMetrics, J.P. Morgan 1996)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,12 @@ class ForecasterConfig(ModelConfig):
     """The sizes of a forecaster; see `ModelConfig` and `heads.Forecast`.
 
     window   steps whose inputs the head's linear path sees, the present one included
+    linear   how many of the inputs, the first ones, the linear path sees; all where not said
+    head     quantiles, student or counts: see `heads`; unit: of counts, how many are 1
+    normal   no, or how the targets are normalised by their own window: level (by mean and deviation, put back in what is
+             forecast: Kim et al. 2022, Reversible instance normalisation), or spread (by their size alone: what is forecast
+             does not start from the last value, as with returns)
+    seen     the input that is 1 at a step at which a row was read
     """
 
     input_size: int
@@ -33,6 +44,11 @@ class ForecasterConfig(ModelConfig):
     targets: int = 1
     quantiles: int = 15
     window: int = 12
+    linear: int | None = None
+    head: str = "quantiles"
+    unit: float = 1.0
+    normal: str = "no"
+    seen: int = 0
 
     counts: ClassVar[tuple[str, ...]] = (
         *ModelConfig.counts, "input_size", "horizon", "targets", "quantiles", "window",
@@ -42,6 +58,16 @@ class ForecasterConfig(ModelConfig):
         super().__post_init__()
         if self.quantiles % 2 == 0:
             raise ValueError(f"quantiles: expected an odd number, got {self.quantiles}")
+        check_choices(self, head=tuple(FORECASTS), normal=("no", "level", "spread"))
+        if self.linear is not None and not self.targets <= self.linear <= self.input_size:
+            raise ValueError(f"linear: expected {self.targets} to {self.input_size} inputs, got {self.linear}")
+        if not 0 <= self.seen < self.input_size or not self.unit > 0:
+            raise ValueError("seen: expected one of the inputs; unit: a number above 0")
+
+    @property
+    def plain(self) -> bool:
+        """Whether it is the forecaster that can be written for other worlds: quantiles, a linear path that sees all."""
+        return (self.head, self.normal, self.linear) == ("quantiles", "no", None)
 
 
 class Forecaster(Model):
@@ -56,9 +82,17 @@ class Forecaster(Model):
         super().__init__()
         self.config = config
         self.recurrent = config.stack(config.input_size)
-        self.head = Forecast(
-            config.hidden_size, config.window * config.input_size, config.horizon, config.targets, config.quantiles
+        sizes = (
+            config.hidden_size,
+            config.window * (config.linear or config.input_size),
+            config.horizon,
+            config.targets,
         )
+        fade = FADE ** torch.arange(config.window - 1, -1, -1.0)[:, None]
+        self._fade = fade if config.normal == "spread" else None
+        made = FORECASTS[config.head]
+        more = {"unit": config.unit} if made is CountForecast else {}
+        self.head: Forecast = made(*sizes, config.quantiles, **more)
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
@@ -74,11 +108,33 @@ class Forecaster(Model):
         self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
         """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
+        told, state = self.told(x, state, reset, backend=backend)
+        return self.head.spread(told), state
+
+    def told(
+        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+    ) -> tuple[Told, State]:
+        """The same before it is turned into quantiles; see `heads.Told`."""
         state = self.initial_state(x.shape[0]) if state is None else state
         window, past = windows(x, state.window, reset)
-        hidden, kept = carried(self.recurrent, x, state, reset=reset, backend=backend)
+        level, unit, inside = x[..., : self.config.targets], None, x
+        if self.config.normal != "no":
+            window, inside, level, unit = self._normalised(window, x)
+        hidden, kept = carried(self.recurrent, inside, state, reset=reset, backend=backend)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
-        return self.head(hidden, window.flatten(2), x[..., : self.config.targets]), State(**kept, window=past)
+        window = window[..., : self.config.linear].flatten(2)
+        return self.head.told(hidden, window, level, unit), State(**kept, window=past)
+
+    def _normalised(self, window: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(window, inputs, level, unit), the targets in units of their own window."""
+        c = self.config
+        mean, unit = scale_of(window[..., : c.targets], window[..., c.seen, None], self._fade)
+        near = (window[..., : c.targets] - mean[..., None, :]) / unit[..., None, :] * window[..., c.seen, None]
+        if c.normal == "spread":
+            return torch.cat([near, window[..., c.targets :]], -1), x, torch.zeros_like(unit), unit
+        inside = torch.cat([(x[..., : c.targets] - mean) / unit, x[..., c.targets :]], -1)
+        level = x[..., : c.targets]
+        return torch.cat([near, window[..., c.targets :]], -1), inside, level, unit
 
     def obstacle(self) -> str | None:
         """See `Model`."""
@@ -95,8 +151,8 @@ class Forecaster(Model):
 
     def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """The head's loss over a batch, and the state after it."""
-        prediction, state = self(batch.x, state, batch.reset)
-        return self.head.loss(prediction, batch.target), state
+        told, state = self.told(batch.x, state, batch.reset)
+        return self.head.score(told, batch.target), state
 
     def run(self, x: np.ndarray, start: np.ndarray, at: np.ndarray, *, precision: str = "float32") -> np.ndarray:
         """The forecasts at the steps `at` [M] of a long series, run as the model runs live: state carried all along.
@@ -148,23 +204,55 @@ class ForecasterStepper:
         self._layers = LayerStepper(model.recurrent, precision, further=self._past * config.input_size)
         self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.input_size)})
         self._at = self.layout.at["window"]
-        self._head = ForecastStep(model.head)
+        self._head, self._config = ForecastStep(model.head), config
+        self._fade = None if model._fade is None else model._fade.numpy()
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`: y [horizon, targets, K] a step, in scaled units."""
         steps = x.reshape(-1, self.input_size)
         count, past = len(steps), self._past
         inputs = np.concatenate([ring[row, self._at].reshape(past, self.input_size), steps])
-        hidden, row = self._layers.walk(ring, row, steps)
+        windows = inputs[None] if count == 1 else inputs[np.arange(count)[:, None] + np.arange(past + 1)]
+        windows, inside, *scale = self._scaled(windows, steps)
+        hidden, row = self._layers.walk(ring, row, inside)
         for back in range(min(count, len(ring))):  # the window after each step that the ring remembers
             ring[row - back, self._at] = inputs[count - back : count - back + past].ravel()
-        windows = inputs[None] if count == 1 else inputs[np.arange(count)[:, None] + np.arange(past + 1)]
-        y = self._head(hidden, windows.reshape(count, -1), steps[:, : self._targets])
+        y = self._head(hidden, windows.reshape(count, -1), *scale)
         return (y if x.ndim == 2 else y[0]), row
+
+    def _scaled(self, windows: np.ndarray, steps: np.ndarray) -> tuple[Any, ...]:
+        """(windows as the linear path sees them, inputs of the recurrent part, level[, unit])."""
+        c, n = self._config, self._targets
+        if c.normal == "no":
+            return windows if c.linear is None else windows[..., : c.linear].copy(), steps, steps[:, :n]
+        seen = windows[..., c.seen, None]
+        mean, unit = scale_of(windows[..., :n], seen, self._fade)
+        windows = windows[..., : c.linear].copy()
+        windows[..., :n] = (windows[..., :n] - mean[:, None]) / unit[:, None] * seen
+        if c.normal == "spread":
+            return windows, steps, np.zeros_like(unit), unit
+        inside = steps.copy()
+        inside[:, :n] = (steps[:, :n] - mean) / unit
+        return windows, inside, steps[:, :n], unit
 
     def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
-        hidden = self._layers.many(block, rows, x)
         windows = np.concatenate([block[rows, self._at], x], 1)
+        seen, inside, *scale = self._scaled(windows.reshape(len(rows), -1, self.input_size), x)
+        hidden = self._layers.many(block, rows, np.ascontiguousarray(inside))
         block[rows, self._at] = windows[:, self.input_size :]
-        return self._head(hidden, windows, x[:, : self._targets])
+        return self._head(hidden, seen.reshape(len(rows), -1), *scale)
+
+
+def scale_of(window: Any, seen: Any, fade: Any) -> tuple[Any, Any]:
+    """(mean, deviation) [..., targets] of windows [..., W, targets] over the steps that were seen [..., W, 1]: arrays or
+    tensors.
+
+    fade   [W, 1] weights of the steps, for the deviation from zero alone, as of returns; None: all count the same
+    """
+    if fade is not None:
+        seen = seen * fade
+    count = seen.sum(-2) + 1e-6
+    mean = (window * seen).sum(-2) / count * (fade is None)
+    square = ((window - mean[..., None, :]) ** 2 * seen).sum(-2) / count
+    return mean, (square + LEAST**2) ** 0.5

@@ -74,7 +74,7 @@ class AnomalySettings:
     budget: float = 0.001
     smooth: int | None = None
     drift: float | None = None
-    corrupt: float = 0.7
+    corrupt: float = 0.3
     adapt: int = 0
     cell: str = "lstm"
     hidden: int = 64

@@ -5,16 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from memorycell import metrics
-from memorycell.baselines.series import History, Persistence, forecast_baselines, restored
+from memorycell.baselines.series import History, Persistence, forecast_baselines, restored, return_baselines
 from memorycell.data.batches import Batch, lanes
-from memorycell.data.series import Series, SeriesCodec, detect, fit_scaling
+from memorycell.data.clock import Clock
+from memorycell.data.series import RETURN, SERIES, VALUE, Series, SeriesCodec, detect, fit_scaling
 from memorycell.data.sources import locate
 from memorycell.data.splits import SPLITS
 from memorycell.data.tables import read_table
@@ -22,34 +23,53 @@ from memorycell.errors import DataError, ModelFileError
 from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.quantiles import interval
-from memorycell.settings import check_counts
-from memorycell.tasks.task import Metrics, Problem, Task
+from memorycell.settings import check_choices, check_counts
+from memorycell.tasks.task import Metrics, Problem, Task, with_source
+
+if TYPE_CHECKING:
+    import polars as pl
 
 TRAIN_SHARE, VALID_SHARE = 0.70, 0.15
+MOST_KINDS = 64
+"""Words of a static column that are told apart."""
 
 
 @dataclass(frozen=True)
 class ForecastSettings:
     """What --set can say about a forecast. Columns are found where they are not named.
 
-    target      column to forecast, or several with commas
+    target      column to forecast, or several with commas; returns: a column of prices, of which the returns are forecast,
+                100 log(price / price a step before)
+    each        yes: every target is a series of its own, all forecast by one model
     time        column of time stamps (found); time_format as in %d/%m/%Y
     group       column that tells several series in one file apart
     inputs      other columns to use, with commas; "none"; every column of numbers where not said
+    known       those of them whose future is known beforehand (a price list, a calendar): it is told to the model
+    static      columns of words that a series is told by, with commas; "group": which series it is, the first of it 64 kinds
+    scaling     all, or series: every series in its own mean and deviation; where each=yes, series
     every       the nominal step, as in 5m, 1h: rows are snapped to it; "row" ignores the clock
     horizon     steps ahead; from the step's length where not said
     context     steps that simple methods may look back, and the longest gap that is bridged
     season      steps in a season, for the seasonal baseline; from the step's length where not said
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
     window      steps that the linear path sees beside the recurrent part
+    head        quantiles, student (Student's t) or counts (negative binomial, for 0, 1, 2, …)
+    normal      no; level: each window in its own mean and deviation, put back in the forecast; spread: by its size alone, and
+                no forecast starts from the last value, as returns want it
+    split       rows of every series to learn from, to choose by and to test on, as in 8640,2880,2880; else 70%, 15%, 15%
     lanes, bptt   sequences side by side in a batch, and steps a gradient flows back
     """
 
     target: str | None = None
+    returns: str | None = None
+    each: str | None = None
     time: str | None = None
     time_format: str | None = None
     group: str | None = None
     inputs: str | None = None
+    known: str | None = None
+    static: str | None = None
+    scaling: str | None = None
     every: str | None = None
     horizon: int | None = None
     context: int | None = None
@@ -61,16 +81,37 @@ class ForecastSettings:
     zoneout: float = 0.0
     weight_drop: float = 0.0
     window: int | None = None
+    head: str | None = None
+    normal: str | None = None
+    split: str | None = None
     lanes: int | None = None
     bptt: int = 96
 
     def __post_init__(self) -> None:
         check_counts(self, "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt")
-        self.model_config(1, 1)  # says what is wrong with the rest
+        check_choices(self, each=(None, "yes", "no"), scaling=(None, "all", "series"))
+        self.rows()
+        self.model_config(2, 1)  # says what is wrong with the rest
 
-    def model_config(self, input_size: int, targets: int) -> ForecasterConfig:
+    def rows(self) -> list[int] | None:
+        """`split` in numbers."""
+        if self.split is None:
+            return None
+        told = self.split.split(",")
+        if len(told) != 3 or not all(t.strip().isdigit() and int(t) > 0 for t in told):
+            raise ValueError(f"split={self.split}: expected three numbers of rows, as in 8640,2880,2880")
+        return [int(t) for t in told]
+
+    def model_config(
+        self, input_size: int, targets: int, *, moving: int | None = None, seen: int = 0, unit: float = 1.0
+    ) -> ForecasterConfig:
         """The sizes of the model these settings ask for."""
         return ForecasterConfig(
+            linear=None if moving in (None, input_size) else moving,
+            seen=seen,
+            unit=unit,
+            head=self.head or "quantiles",
+            normal=self.normal or "no",
             input_size=input_size,
             hidden_size=self.hidden,
             horizon=self.horizon or 1,
@@ -98,12 +139,17 @@ class ForecastProblem(Problem):
         self.inputs = codec.encode(series)
         filled = codec.fill(series)[:, : len(codec.targets)]
         horizon = settings.horizon or 1
-        self.history = History(codec.scale(filled), self.inputs.astype(np.float64), series.start, self._future(horizon))
+        self.history = History(
+            codec.scale(filled, series),
+            self.inputs[:, : codec.moving].astype(np.float64),
+            series.start,
+            self._future(horizon),
+        )
         self.naive_error = 1.0
 
     def _future(self, horizon: int) -> np.ndarray:
         """[N, horizon, targets]: the next values in scaled units; NaN where missing, past the segment, or in another split."""
-        values = self.codec.scale(self.series.values[:, : len(self.codec.targets)])
+        values = self.codec.scale(self.series.values[:, : len(self.codec.targets)], self.series)
         size = len(values)
         future = np.full((size, horizon, values.shape[1]), np.nan)
         for k in range(1, min(horizon, size - 1) + 1):
@@ -126,7 +172,15 @@ class ForecastProblem(Problem):
 
     def build(self) -> Forecaster:
         """An LSTM with a linear path beside it, sized by the settings."""
-        return Forecaster(self.settings.model_config(self.inputs.shape[1], len(self.codec.targets)))
+        codec = self.codec
+        unit = float(codec.std[0]) if self.settings.head == "counts" else 1.0
+        # Of returns the linear path sees the returns alone: there is next to nothing to be seen.
+        moving = len(codec.targets) if self.settings.normal == "spread" else codec.moving
+        return Forecaster(
+            self.settings.model_config(
+                self.inputs.shape[1], len(codec.targets), moving=moving, seen=2 * len(codec.columns), unit=unit
+            )
+        )
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The training part in lanes, shifted at random."""
@@ -144,17 +198,58 @@ class ForecastProblem(Problem):
         return model.run(self.inputs, self.series.start, at, precision=precision)
 
     def measure(self, quantiles: np.ndarray, at: np.ndarray) -> Metrics:
-        """crps, mae, mase, coverage_80: in the table's units for one target, in standard deviations for several."""
+        """crps, mae, mse, mase, coverage_80: in the table's units for one target, in standard deviations for several."""
         truth = self.history.future[at]
-        if len(self.codec.targets) == 1:
-            quantiles, truth = self.codec.unscale(quantiles), self.codec.unscale(truth[..., None])[..., 0]
+        if not self.scaled:
+            names = self.names(at)
+            quantiles, truth = self.codec.unscale(quantiles, names), self.codec.unscale(truth[..., None], names)[..., 0]
         low, middle, high = interval(quantiles)
         return {
             "crps": metrics.crps(truth, quantiles),
             "mae": metrics.mae(truth, middle),
+            "mse": metrics.mse(truth, quantiles.mean(-1)),
             "mase": metrics.mase(truth, middle, self.naive_error),
             "coverage_80": metrics.coverage(truth, low, high),
         }
+
+    @property
+    def scaled(self) -> bool:
+        """Whether errors are told in standard deviations of the training part: those of several columns have no common unit."""
+        return len(self.codec.targets) > 1 or bool(self.codec.each)
+
+    def names(self, at: np.ndarray) -> list[str]:
+        """The series of the steps `at`."""
+        return [self.series.groups[k] for k in self.series.group[at]]
+
+    def details(self, model: Forecaster, split: str) -> dict[str, Any]:
+        """By lead time, the CRPS of the model and of the best simple method; of returns, what the direction is worth."""
+        at = self.at(split)
+        ours = self.quantiles(model, at)
+        truth = self.history.future[at]
+        forecasts = {"memorycell": ours} | {
+            name: method.predict(self.history, at) for name, method in self.methods.items()
+        }
+        scores = {name: self.measure(q, at)["crps"] for name, q in forecasts.items()}
+        best = min(self.methods, key=lambda name: scores[name]) if self.methods else None
+        horizon = ours.shape[1]
+        leads = sorted({1, *np.unique(np.linspace(1, horizon, min(horizon, 8)).round().astype(int)).tolist()})
+        told = {name: q for name, q in forecasts.items() if name in ("memorycell", best)}
+        unit = 1.0 if self.scaled or self.codec.own else float(self.codec.std[0])
+        found: dict[str, Any] = {
+            "by_lead": {
+                str(k): {
+                    name: unit * metrics.crps(truth[:, k - 1], q[:, k - 1].astype(np.float64))
+                    for name, q in told.items()
+                }
+                for k in leads
+            }
+        }
+        if self.codec.returns is not None:
+            found["direction"] = metrics.direction(
+                self.codec.unscale(truth[..., None], self.names(at))[:, 0, 0, 0],
+                interval(self.codec.unscale(ours, self.names(at)))[1][:, 0, 0],
+            )
+        return found
 
     def score(self, model: Forecaster, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
@@ -170,7 +265,10 @@ class ForecastProblem(Problem):
         """Learn the simple methods on the training part."""
         s = self.settings
         train, valid = self.mask("train"), self.mask("valid")
-        self.methods = forecast_baselines(s.horizon or 1, s.season or 1, s.context or 1)
+        if self.codec.returns is not None:
+            self.methods = return_baselines()
+        else:
+            self.methods = forecast_baselines(s.horizon or 1, s.season or 1, s.context or 1)
         for method in self.methods.values():
             method.fit(self.history, train, valid, quantiles)
 
@@ -192,7 +290,7 @@ class ForecastProblem(Problem):
             "split": cuts,
             "settings": dataclasses.asdict(self.settings),
             "naive_error": self.naive_error,
-            "unit": "of the column" if len(self.codec.targets) == 1 else "standard deviations of the training part",
+            "unit": "standard deviations of the training part" if self.scaled else "of the column",
         }
 
     def arrays(self) -> dict[str, Tensor]:
@@ -208,20 +306,23 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     """Read the table, decide what was not said, split by time, scale by the training part, fit the baselines."""
     path, source = locate(data or FORECAST.source)
     where = source.name if source else str(path)
-    if source:
-        known = {k: v for k, v in source.settings.items() if getattr(settings, k) is None}
-        settings = replace(settings, **known)
+    settings = with_source(settings, source)
     frame = read_table(path)
-    inputs = None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
-    codec = detect(
-        frame, where, target=_names(settings.target), inputs=inputs, time=settings.time,
-        time_format=settings.time_format, group=settings.group, every=settings.every,
-    )  # fmt: skip
+    codec = _codec(frame, where, settings)
+    if codec.each or codec.returns:
+        settings = replace(settings, scaling=settings.scaling or "series")
+    if codec.returns:
+        settings = replace(settings, normal=settings.normal or "spread")
     settings = _decided(settings, codec)
-    codec = replace(codec, max_gap=settings.context or 1)
+    codec = replace(codec, max_gap=settings.context or 1, reach=(settings.horizon or 1) if codec.known else 0)
     series = codec.read(frame, where)
     split = _split(codec, series, settings, where)
-    codec = fit_scaling(codec, series, split == 0)
+    codec = fit_scaling(codec, series, split == 0, one_by_one=settings.scaling == "series")
+    if settings.head == "counts":
+        codec = _counting(codec, series, where)
+    if settings.static:
+        codec = _told_by(codec, frame, series, split, settings.static, where)
+        series = codec.read(frame, where)
     problem = ForecastProblem(where if source else str(data), series, codec, settings, split)
     for name in SPLITS:
         if len(problem.at(name)) == 0:
@@ -232,6 +333,66 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     return problem
 
 
+def _codec(frame: pl.DataFrame, where: str, settings: ForecastSettings) -> SeriesCodec:
+    """The columns as named, or found, without scaling."""
+    named = _names(settings.target)
+    each = settings.each == "yes"
+    if each and len(named) < 2:
+        raise DataError(f"{where}: each=yes needs several targets: --set target=A,B,C")
+    if each and (settings.group is not None or settings.returns is not None):
+        raise DataError(f"{where}: each=yes makes a series of every target; it does not go with group or returns")
+    if settings.returns is not None and named:
+        raise DataError(f"{where}: returns={settings.returns} says what is forecast; leave target out")
+    blank = SeriesCodec(
+        (), (), Clock("row"), 1, group=settings.group, each=named if each else (), returns=settings.returns
+    )
+    table = blank.table(frame, where)
+    target = (VALUE,) if each else (RETURN,) if settings.returns else named
+    inputs = None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
+    known = _names(settings.known)
+    inputs = [*(inputs or []), *(c for c in known if c not in (inputs or []))] if known or inputs is not None else None
+    codec = detect(
+        table, where, target=target, inputs=inputs, time=settings.time, time_format=settings.time_format,
+        group=SERIES if each else settings.group, every=settings.every,
+    )  # fmt: skip
+    return replace(codec, each=blank.each, returns=settings.returns, known=known)
+
+
+def _counting(codec: SeriesCodec, series: Series, where: str) -> SeriesCodec:
+    """The codec with counts in units of their mean."""
+    if len(codec.targets) > 1 or codec.own:
+        raise DataError(f"{where}: head=counts forecasts one column, scaled for all series together")
+    values = series.values[:, 0]
+    wrong = (values < 0) | (values != np.round(values))
+    wrong &= ~np.isnan(values)
+    if wrong.any():
+        row = int(series.row[int(wrong.argmax())])
+        raise DataError(
+            f"{where}: row {row + 1}, column {codec.targets[0]!r}: {values[int(wrong.argmax())]:g} is not a count; head=counts "
+            "needs 0, 1, 2, …, or leave head out"
+        )
+    return replace(codec, mean=(0.0, *codec.mean[1:]), std=(max(codec.mean[0], 1e-3), *codec.std[1:]))
+
+
+def _told_by(
+    codec: SeriesCodec, frame: pl.DataFrame, series: Series, split: np.ndarray, static: str, where: str
+) -> SeriesCodec:
+    """The codec with the words of training that series are told by."""
+    table, found = codec.table(frame, where), {}
+    if codec.group is None:
+        raise DataError(
+            f"{where}: static={static}: there is one series; name what tells several apart: --set group=COLUMN"
+        )
+    for c in _names(static):
+        name = codec.group if c == "group" else c
+        if name not in table.columns:
+            raise DataError(f"{where}: no column {c!r}; it has {', '.join(map(repr, table.columns))}")
+        rows = series.row[(split == 0) & (series.row >= 0)]
+        words = list(dict.fromkeys(str(table[name][int(row)]) for row in rows))
+        found[name] = tuple(words[:MOST_KINDS])
+    return replace(codec, static=found)
+
+
 def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
     """The same for a trained model. Its own data: the held-out test part. Other data: all but the span it learnt from."""
     try:
@@ -239,8 +400,9 @@ def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
         begin, end = int(file.info["split"]["train"][0]), int(file.info["split"]["test"][0])
         naive_error, fingerprint = float(file.info["naive_error"]), str(file.info["fingerprint"])
         methods = restored(
-            {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}, settings.season or 1
-        )
+            {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}, settings.season or 1,
+            returns=settings.returns is not None,
+        )  # fmt: skip
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(
             f"the model file's description of its training is not whole ({error!r}); train it anew"
@@ -278,7 +440,14 @@ def _decided(settings: ForecastSettings, codec: SeriesCodec) -> ForecastSettings
 
 
 def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where: str) -> np.ndarray:
-    """[N] int: 0, 1, 2 by time, the same cuts for every series of the file."""
+    """[N] int: 0, 1, 2 by time, the same cuts for every series of the file; -1 for steps beyond a split in rows."""
+    if (told := settings.rows()) is not None:
+        sizes = np.bincount(series.group)
+        place = np.arange(len(series)) - np.cumsum([0, *sizes[:-1]])[series.group]
+        split = np.digitize(place, np.cumsum(told))
+        if not (split >= 2).any():
+            raise DataError(f"{where}: split={settings.split}: no series has more than {sum(told[:2])} steps")
+        return np.where(split > 2, -1, split)
     when = series.time
     if codec.time is None:  # no clock to compare series by: each is cut in the same proportions
         sizes = np.bincount(series.group)
@@ -303,8 +472,8 @@ def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where
 def _naive_error(problem: ForecastProblem) -> float:
     """Mean |y_t - y_{t-m}| over the training part, in the unit of the metrics: the scale of MASE."""
     values = problem.series.values[:, : len(problem.codec.targets)]
-    if values.shape[1] > 1:
-        values = problem.codec.scale(values)
+    if problem.scaled:
+        values = problem.codec.scale(values, problem.series)
     m = problem.settings.season or 1
     same = (problem.series.start[m:] == problem.series.start[:-m]) & (problem.split[m:] == 0)
     error = np.abs(values[m:] - values[:-m])[same]

@@ -2,7 +2,7 @@
 
     python benchmarks/quality.py forecast [--seeds 3]
     python benchmarks/quality.py text sentiment translation chat
-    python benchmarks/quality.py speech handwriting drawing music
+    python benchmarks/quality.py speech handwriting drawing music anomaly
 
 Writes a JSON line a run to stdout; a line for people to stderr. The times are for two cores.
 """
@@ -35,7 +35,13 @@ class Plan:
 
 
 PLANS = {
-    "forecast": (Plan("glucose"), Plan("weather"), Plan("ETTh1")),
+    "forecast": (
+        Plan("glucose"),
+        Plan("weather"),
+        Plan("ETTh1", 5),
+        Plan("stocks", None, {"lr": "2e-3", "weight_decay": "30", "patience": "99"}),
+    ),
+    "anomaly": (Plan("skab", 2),),
     "text": (
         Plan("tinyshakespeare", 19, {"hidden": "512", "weight_drop": "0.2", "lr": "4e-3", "average": "0.999",
                                      "dropout": "0.3", "lanes": "32", "bptt": "128",
@@ -51,7 +57,9 @@ PLANS = {
     "chat": (Plan("chatterbot", 4.8),),
     "speech": (
         Plan("free-spoken-digits", 2, {"patience": "99"}),
-        *(Plan("free-spoken-digits", 1, {"held_out": f"group={who}", "patience": "99"}, name=f"digits without {who}")
+        *(Plan("free-spoken-digits", 2, {"held_out": f"group={who}", "direction": "both", "whole": "yes", "ceps": "10",
+                                         "speed": "0.2", "throat": "0.15", "tilt": "0.5", "dropout": "0.4",
+                                         "patience": "99"}, name=f"digits without {who}")
           for who in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")),
         Plan("asterisk-en", 19, {"direction": "both", "hidden": "192", "stack": "3", "lr": "5e-3", "budget": "1000",
                                  "patience": "99"}),

@@ -134,6 +134,39 @@ def train(
 
 
 @app.command()
+def backtest(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task with a time to walk along: forecast.")],
+    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")] = None,
+    folds: Annotated[int, typer.Option("--folds", min=1, help="Stretches that are forecast one after another.")] = 4,
+    start: Annotated[
+        float, typer.Option("--start", min=0.1, max=0.99, help="The share of the time at which the first begins.")
+    ] = 0.6,
+    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Train anew before each, or once.")] = True,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep the model files here.")] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Train each for about so long.")] = None,
+    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Walk forward through the time: train on what came before, forecast the next stretch, go on."""
+    from memorycell.settings import parse_settings
+
+    chosen = _task(task)
+    own, how = parse_settings((chosen.settings(), chosen.training), _pairs(settings or []))
+    if out is not None and not out.is_dir():
+        raise UserError(f"{out}: there is no such folder; make it first")
+    import tempfile
+
+    from memorycell import training
+
+    with tempfile.TemporaryDirectory() as folder, console.progress(chosen.watch or chosen.primary) as watch:
+        result = training.backtest(
+            chosen, data, own, how, out or Path(folder), folds=folds, start=start, refit=refit, minutes=minutes,
+            say=_say, watch=watch,
+        )  # fmt: skip
+    console.print_backtest(result, as_json)
+
+
+@app.command()
 def evaluate(
     file: ModelPath,
     data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other data than it was trained on.")] = None,

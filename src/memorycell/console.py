@@ -54,6 +54,33 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
     console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)
 
 
+def print_backtest(result: dict[str, Any], as_json: bool) -> None:
+    """The primary metric of every fold, the model's beside the simple methods', as a table or as one JSON line."""
+    if as_json:
+        print(json.dumps(result))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    primary = result["primary"]
+    table = Table(title=f"{primary} of every fold, each forecast from what came before it", title_justify="left")
+    for name in ("method", *(fold["test"] for fold in result["folds"]), "mean"):
+        table.add_column(name, justify="left" if name == "method" else "right")
+    simple = sorted(
+        result["baselines"], key=lambda name: result["baselines"][name][primary], reverse=not result["higher"]
+    )
+    for name in simple:
+        cells = [fold["baselines"][name][primary] for fold in result["folds"]] + [result["baselines"][name][primary]]
+        table.add_row(name, *(f"{c:.4g}" for c in cells))
+    cells = [fold["metrics"][primary] for fold in result["folds"]] + [result["metrics"][primary]]
+    table.add_row("memorycell", *(f"{c:.4g}" for c in cells), style="bold")
+    console = Console()
+    console.print(table)
+    better = "better" if result["skill"] >= 0 else "WORSE"
+    console.print(f"{abs(result['skill']):.1%} {better} than the best simple method in the mean ({result['seconds']:.0f} s)",
+                  highlight=False)  # fmt: skip
+
+
 def _by_lead(scores: dict[str, dict[str, float]]) -> Any:
     """CRPS by how many steps ahead, the model's beside the best simple method's."""
     from rich.table import Table

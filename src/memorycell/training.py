@@ -7,8 +7,9 @@ import json
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from memorycell import modelfile
 from memorycell.errors import UserError
 from memorycell.files import write_atomically
 from memorycell.inspection.flow import GradientFlow
@@ -151,6 +153,58 @@ def report(task: Task, problem: Problem, model: Model, path: Path, seconds: floa
         "seconds": round(seconds, 2),
         **problem.details(model, "test"),
     }
+
+
+def backtest(
+    task: Task, data: str | None, settings: Any, how: TrainSettings, folder: Path, *, folds: int, start: float,
+    refit: bool, minutes: float | None = None, say: Callable[[str], None] = lambda line: None,
+    watch: Watch = lambda event: None,
+) -> dict[str, Any]:  # fmt: skip
+    """Walk forward: the time from the share `start` on is cut into folds, each forecast by a model that has seen only what
+    came before it; trained anew for each, or once before the first. Returns the JSON object of `memorycell backtest`.
+
+    folder   for the model files, fold-1.safetensors, …
+    """
+    began = time.monotonic()
+    if not hasattr(task.settings, "test"):
+        raise UserError(f"backtest: not for the task {task.name}; it has no time to walk along")
+    if getattr(settings, "split", None) is not None:
+        raise UserError("backtest: takes its cuts by time; leave split out")
+    edges = [start + (1 - start) * k / folds for k in range(folds + 1)]
+    told: list[dict[str, Any]] = []
+    file: ModelFile | None = None
+    for k, (begin, end) in enumerate(pairwise(edges), 1):
+        test = f"{begin:.6g}:{end:.6g}"
+        own = replace(settings, test=test)
+        path = folder / f"fold-{k if refit else 1}.safetensors"
+        if refit or file is None:
+            say(f"fold {k} of {folds}: learns from what came before {begin:.0%} of the time")
+            scores = train(task, data, own, how, path, minutes=minutes, say=say, watch=watch)
+            file = modelfile.load(path)
+        else:
+            problem = task.reopen(None, file)
+            scores = report(task, problem.later(test), file.model, path, 0.0)  # type: ignore[attr-defined]
+        told.append({"test": test, "metrics": scores["metrics"], "baselines": scores["baselines"]})
+    mean = {name: _mean_of([f["metrics"][name] for f in told]) for name in told[0]["metrics"]}
+    simple = {
+        name: {m: _mean_of([f["baselines"][name][m] for f in told]) for m in values}
+        for name, values in told[0]["baselines"].items()
+    }
+    return {
+        "task": task.name,
+        "primary": task.primary,
+        "higher": task.higher,
+        "refit": refit,
+        "folds": told,
+        "metrics": mean,
+        "baselines": simple,
+        "skill": task.skill(mean[task.primary], simple[task.best(simple)][task.primary]),
+        "seconds": round(time.monotonic() - began, 2),
+    }
+
+
+def _mean_of(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
 
 
 def save_model(run: Run, problem: Problem, info: dict[str, Any], out: Path, finished: nn.Module | None = None) -> None:

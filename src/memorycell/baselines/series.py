@@ -205,10 +205,9 @@ class WeightedSpread(RollingSpread):
     def sigma(self, history: History, choice: float) -> np.ndarray:
         """See `RollingSpread`."""
         result = np.empty_like(history.level)
-        now = np.zeros(result.shape[1])
-        overall = (history.level**2).mean(0)
+        now = np.ones(result.shape[1])  # before anything is known, the deviation of the training part
         for step, r in enumerate(history.level):
-            now = (overall if history.start[step] == step else now) * choice + (1 - choice) * r**2
+            now = (np.ones_like(now) if history.start[step] == step else now) * choice + (1 - choice) * r**2
             result[step] = now
         return np.sqrt(np.maximum(result, 1e-4))
 

@@ -132,8 +132,8 @@ class SeriesCodec:
 
     @property
     def moving(self) -> int:
-        """How many of the features come first and change with the readings."""
-        return 2 * len(self.columns) + 1 + len(self.gappy) + 4 * len(self.clock.calendar)
+        """How many of the features come first and change from step to step."""
+        return len(self.features) - sum(len(words) for words in self.static.values())
 
     # ---- from a table -----------------------------------------------------------------------------------------------
 

@@ -138,6 +138,10 @@ class LiveSpeech:
     def __init__(self, file: ModelFile, precision: str = "float32", how: Microphone | None = None) -> None:
         self.codec, self.how = _codec(file), how or Microphone()
         signals.check_forward(file.model)
+        if self.codec.whole:
+            raise UserError(
+                "stream: this model takes a recording by its own mean; train without --set whole=yes to run live"
+            )
         self._stream = Stream(file.model, precision, history=0)
         self._input = _Samples(self.how, self.codec.rate_hz)
         self._ear: Ear | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -88,11 +89,15 @@ class Forecaster(Model):
             config.horizon,
             config.targets,
         )
-        fade = FADE ** torch.arange(config.window - 1, -1, -1.0)[:, None]
-        self._fade = fade if config.normal == "spread" else None
         made = FORECASTS[config.head]
         more = {"unit": config.unit} if made is CountForecast else {}
         self.head: Forecast = made(*sizes, config.quantiles, **more)
+
+    @cached_property
+    def fade(self) -> Tensor | None:
+        """[W, 1] weights of the steps of a window, for its size; None where it is normalised in another way."""
+        ages = torch.arange(self.config.window - 1, -1, -1.0)
+        return FADE ** ages[:, None] if self.config.normal == "spread" else None
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
@@ -128,13 +133,14 @@ class Forecaster(Model):
     def _normalised(self, window: Tensor, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """(window, inputs, level, unit), the targets in units of their own window."""
         c = self.config
-        mean, unit = scale_of(window[..., : c.targets], window[..., c.seen, None], self._fade)
-        near = (window[..., : c.targets] - mean[..., None, :]) / unit[..., None, :] * window[..., c.seen, None]
+        seen = (window[..., c.seen, None] > 0.5).to(window.dtype)
+        mean, unit = scale_of(window[..., : c.targets], seen, self.fade)
+        near = (window[..., : c.targets] - mean[..., None, :]) / unit[..., None, :] * seen
+        window = torch.cat([near, window[..., c.targets :]], -1)
         if c.normal == "spread":
-            return torch.cat([near, window[..., c.targets :]], -1), x, torch.zeros_like(unit), unit
+            return window, x, torch.zeros_like(unit), unit
         inside = torch.cat([(x[..., : c.targets] - mean) / unit, x[..., c.targets :]], -1)
-        level = x[..., : c.targets]
-        return torch.cat([near, window[..., c.targets :]], -1), inside, level, unit
+        return window, inside, x[..., : c.targets], unit
 
     def obstacle(self) -> str | None:
         """See `Model`."""
@@ -205,7 +211,7 @@ class ForecasterStepper:
         self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.input_size)})
         self._at = self.layout.at["window"]
         self._head, self._config = ForecastStep(model.head), config
-        self._fade = None if model._fade is None else model._fade.numpy()
+        self._fade = None if model.fade is None else model.fade.numpy()
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`: y [horizon, targets, K] a step, in scaled units."""
@@ -225,7 +231,7 @@ class ForecasterStepper:
         c, n = self._config, self._targets
         if c.normal == "no":
             return windows if c.linear is None else windows[..., : c.linear].copy(), steps, steps[:, :n]
-        seen = windows[..., c.seen, None]
+        seen = (windows[..., c.seen, None] > 0.5).astype(np.float32)
         mean, unit = scale_of(windows[..., :n], seen, self._fade)
         windows = windows[..., : c.linear].copy()
         windows[..., :n] = (windows[..., :n] - mean[:, None]) / unit[:, None] * seen

@@ -29,7 +29,8 @@ from memorycell.tasks.task import Metrics, Problem, Task, with_source
 if TYPE_CHECKING:
     import polars as pl
 
-TRAIN_SHARE, VALID_SHARE = 0.70, 0.15
+TRAIN_SHARE = 70 / 85
+"""Of the time before what is tested on, the share that is learnt from; the rest chooses the epoch."""
 MOST_KINDS = 64
 """Words of a static column that are told apart."""
 
@@ -56,7 +57,8 @@ class ForecastSettings:
     head        quantiles, student (Student's t) or counts (negative binomial, for 0, 1, 2, …)
     normal      no; level: each window in its own mean and deviation, put back in the forecast; spread: by its size alone, and
                 no forecast starts from the last value, as returns want it
-    split       rows of every series to learn from, to choose by and to test on, as in 8640,2880,2880; else 70%, 15%, 15%
+    test        the share of the time that is tested on, as in 0.85:1; the last sixth of what comes before chooses the epoch
+    split       rows of every series to learn from, to choose by and to test on, as in 8640,2880,2880, in place of shares
     lanes, bptt   sequences side by side in a batch, and steps a gradient flows back
     """
 
@@ -83,6 +85,7 @@ class ForecastSettings:
     window: int | None = None
     head: str | None = None
     normal: str | None = None
+    test: str = "0.85:1"
     split: str | None = None
     lanes: int | None = None
     bptt: int = 96
@@ -90,7 +93,7 @@ class ForecastSettings:
     def __post_init__(self) -> None:
         check_counts(self, "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt")
         check_choices(self, each=(None, "yes", "no"), scaling=(None, "all", "series"))
-        self.rows()
+        self.rows(), self.tested()
         self.model_config(2, 1)  # says what is wrong with the rest
 
     def rows(self) -> list[int] | None:
@@ -101,6 +104,16 @@ class ForecastSettings:
         if len(told) != 3 or not all(t.strip().isdigit() and int(t) > 0 for t in told):
             raise ValueError(f"split={self.split}: expected three numbers of rows, as in 8640,2880,2880")
         return [int(t) for t in told]
+
+    def tested(self) -> tuple[float, float]:
+        """`test` in numbers."""
+        try:
+            begin, end = (float(part) for part in self.test.split(":"))
+        except ValueError:
+            raise ValueError(f"test={self.test}: expected two shares of the time, as in 0.85:1") from None
+        if not 0 < begin < end <= 1:
+            raise ValueError(f"test={self.test}: expected two shares of the time, the first smaller, as in 0.85:1")
+        return begin, end
 
     def model_config(
         self, input_size: int, targets: int, *, moving: int | None = None, seen: int = 0, unit: float = 1.0
@@ -276,6 +289,15 @@ class ForecastProblem(Problem):
         """The simple methods' metrics on a split."""
         at = self.at(split)
         return {name: self.measure(method.predict(self.history, at), at) for name, method in self.methods.items()}
+
+    def later(self, test: str) -> ForecastProblem:
+        """The same codec and simple methods, tested on another share of the time."""
+        settings = replace(self.settings, test=test)
+        other = ForecastProblem(
+            self.name, self.series, self.codec, settings, _split(self.codec, self.series, settings, self.name)
+        )
+        other.methods, other.naive_error = self.methods, self.naive_error
+        return other
 
     def info(self) -> dict[str, Any]:
         """For the model file."""
@@ -454,8 +476,10 @@ def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where
         first = np.cumsum([0, *sizes[:-1]])
         when = (np.arange(len(series)) - first[series.group]) / sizes[series.group]
     ordered = np.sort(when)
-    cuts = [ordered[int(share * len(ordered))] for share in (TRAIN_SHARE, TRAIN_SHARE + VALID_SHARE)]
+    begin, end = settings.tested()
+    cuts = [ordered[int(share * len(ordered))] for share in (TRAIN_SHARE * begin, begin, end) if share < 1]
     split = np.searchsorted(cuts, when, side="right")
+    split = np.where(split > 2, -1, split)
     longest = max(np.bincount(series.group[split == 0], minlength=1))
     shortest_test = max(np.bincount(series.group[split == 2], minlength=1))
     need = (settings.context or 1) + (settings.horizon or 1)

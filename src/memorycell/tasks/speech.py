@@ -16,7 +16,7 @@ from memorycell.data.signals import fit_outputs, spoken
 from memorycell.data.sources import locate
 from memorycell.errors import DataError
 from memorycell.modelfile import ModelFile
-from memorycell.settings import check_counts
+from memorycell.settings import check_choices, check_counts
 from memorycell.tasks import signals
 from memorycell.tasks.signals import Example, SignalProblem, SignalSettings, head_of, parted
 from memorycell.tasks.task import Task, TrainSettings, with_source
@@ -46,6 +46,7 @@ class SpeechSettings(SignalSettings):
     stack: int = 2
     adapt: int = 0
     ceps: int = 0
+    whole: str = "no"
     speed: float = 0.1
     noise: float = 0.3
     tilt: float = 0.0
@@ -56,6 +57,7 @@ class SpeechSettings(SignalSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_counts(self, "rate", "bins", "stack")
+        check_choices(self, whole=("yes", "no"))
         if not 0 <= self.ceps <= self.bins:
             raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the bands")
         if self.adapt < 0 or self.tilt < 0 or not 0 <= self.throat < 1:
@@ -79,6 +81,8 @@ class SpeechProblem(SignalProblem):
         s = self.settings
         frames = self.codec.frames(perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise))
         scaled, _ = self.codec.scaled(coloured(frames, rng, tilt=s.tilt, throat=s.throat))
+        if self.codec.whole:  # a masked stretch would change the mean of all the rest
+            return self.codec.steps(scaled)
         return self.codec.steps(masked(scaled, rng, bands=s.bands, share=s.share))
 
     def nearest(self) -> Callable[[str], np.ndarray]:
@@ -99,7 +103,13 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
     outputs = fit_outputs([e.said for e in train], head, settings.unit, settings.vocabulary, where)
     rate = train[0].raw.rate_hz
     codec = AudioCodec(
-        **outputs, rate_hz=rate, bins=settings.bins, stack=settings.stack, adapt=settings.adapt, ceps=settings.ceps
+        **outputs,
+        rate_hz=rate,
+        bins=settings.bins,
+        stack=settings.stack,
+        adapt=settings.adapt,
+        ceps=settings.ceps,
+        whole=settings.whole == "yes",
     )
     codec = codec.fitted([codec.frames(e.raw.samples) for e in train])
     if head == "classes":

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Makes the pictures of docs/inside.md, docs/language.md and docs/signals.md: the pages as a browser shows them. Needs
-# chromium and, in MEMORYCELL_DATA, multi30k, asterisk-en and omniglot; takes an hour, most of it to learn German and English.
+# Makes the pictures of the docs: the pages as a browser shows them. Needs
+# chromium and, in MEMORYCELL_DATA, multi30k, asterisk-en, omniglot and skab; takes an hour, most of it to learn German and English.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 place="$(mktemp -d)"
@@ -19,8 +19,10 @@ place="$(mktemp -d)"
 .venv/bin/memorycell train drawing omniglot --minutes 5 --out "$place/hand.safetensors"
 .venv/bin/memorycell predict "$place/hand.safetensors" $'Latin/01\nGreek/03\nKorean/10' --set count=6 --set bias=0.6 \
   --out "$place/drawn.svg"
+.venv/bin/memorycell train anomaly skab --minutes 3 --out "$place/loop.safetensors"
+.venv/bin/memorycell predict "$place/loop.safetensors" skab --out "$place/anomaly.html"
 cp "$place/drawn.svg" "$place/drawn.html"
-for page in speech:660 strokes:1020 drawn:470 attention:1230 inside:2750 lab:2420 story:2520; do
+for page in speech:660 strokes:1020 drawn:470 anomaly:1300 attention:1230 inside:2750 lab:2420 story:2520; do
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=8000 \
     --window-size="1100,${page#*:}" --screenshot="docs/pictures/${page%:*}.png" "file://$place/${page%:*}.html"
 done

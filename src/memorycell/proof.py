@@ -32,6 +32,7 @@ from memorycell.stepping import layers
 from memorycell.streams import Stream
 
 STEPS = 200
+NOT_PLAIN = "only for forecasters with head=quantiles, normal=no and no words that tell series apart yet"
 
 
 @dataclass(frozen=True)
@@ -231,6 +232,8 @@ def _onnx(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | s
         return f"needs {error.name}: pip install 'memorycell[onnx]'"
     if not isinstance(module, (Recurrent, *onnx_export.MODELS)):
         return f"not for a {type(module).__name__} yet"
+    if isinstance(module, Forecaster) and not module.config.plain:
+        return NOT_PLAIN
     model = onnx_export.export(module).SerializeToString()
     tokens = isinstance(module, LanguageModel)
     session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
@@ -252,6 +255,8 @@ def _c(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | str 
         return None
     if not isinstance(module, (Recurrent, Forecaster)):
         return f"not for a {type(module).__name__}: it runs on layers and forecasters"
+    if isinstance(module, Forecaster) and not module.config.plain:
+        return NOT_PLAIN
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if compiler is None:
         return "needs a C compiler: cc, gcc or clang"

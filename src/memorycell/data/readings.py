@@ -217,6 +217,20 @@ class ReadingsCodec:
             x[:, 2 * size :] = self._further(missing, choices, moments)
         return x
 
+    def input_of(
+        self, filled: np.ndarray, before: np.ndarray, missing: np.ndarray, choices: np.ndarray, moment: np.ndarray
+    ) -> np.ndarray:
+        """The same of one row, [F], with the fewest calls."""
+        x = np.empty(self.input_size, np.float32)
+        size = len(filled)
+        x[:size] = filled
+        change = filled - before
+        change *= self._quickness
+        x[size : 2 * size] = change
+        if len(x) > 2 * size:
+            x[2 * size :] = self._further(missing[None], choices[None], moment)[0]
+        return x
+
     def _further(self, missing: np.ndarray, choices: np.ndarray, moments: np.ndarray) -> np.ndarray:
         parts = [missing[:, [self.columns.index(c) for c in self.gappy]]]
         for k, size in enumerate(self.sizes):

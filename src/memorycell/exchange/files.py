@@ -25,7 +25,7 @@ def check(file: ModelFile, to: str) -> None:
     if file.codec.kind not in (("series", "text") if to == "onnx" else ("series",)):
         raise UserError(f"--to {to}: not for a model of the task {file.info.get('task')} yet")
     if not getattr(file.model.config, "plain", True) or getattr(file.codec, "each", ()):
-        raise UserError(f"--to {to}: only for forecasts with head=quantiles, normal=no and one table a series yet")
+        raise UserError(f"--to {to}: only for forecasts with head=quantiles, normal=no, no static and each=no yet")
 
 
 def write(

@@ -50,7 +50,7 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
         ),
         _stretch(problem, at, truth, first["memorycell"]),
         _lead_times(problem, truth, first, best),
-        _calibration(truth, first),
+        _calibration(truth, first, best),
     ]  # fmt: skip
     if history:
         sections.append(_training(history, file))
@@ -194,7 +194,7 @@ def _lead_times(problem: ForecastProblem, truth: np.ndarray, first: dict[str, np
     )
 
 
-def _calibration(truth: np.ndarray, first: dict[str, np.ndarray]) -> Section:
+def _calibration(truth: np.ndarray, first: dict[str, np.ndarray], best: str) -> Section:
     fig = figure()
     levels = quantile_levels(first["memorycell"].shape[-1])
     known = ~np.isnan(truth)
@@ -203,7 +203,7 @@ def _calibration(truth: np.ndarray, first: dict[str, np.ndarray]) -> Section:
         for name, q in first.items()
     }
     fig.add_scatter(x=[0, 1], y=[0, 1], name="right", line={"color": GREY, "dash": "dash", "width": 1})
-    for name in ("memorycell", "ridge"):
+    for name in ("memorycell", best):
         fig.add_scatter(x=levels, y=shares[name], name=name, mode="lines+markers", line={"color": COLOURS[name]})
     fig.update_xaxes(title="quantile level", range=[0, 1])
     fig.update_yaxes(title="share of outcomes below it", range=[0, 1])

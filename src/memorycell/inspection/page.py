@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 # Okabe & Ito's colours: told apart with any colour vision, on white and on near-black.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3d8fd1", "#e69f00", "#009e73", "#cc79a7", "#8a8f98"
 BAND = "rgba(61, 143, 209, 0.22)"
-COLOURS = {"memorycell": BLUE, "ridge": ORANGE, "persistence": GREEN, "seasonal naive": PURPLE}
+COLOURS = {
+    "memorycell": BLUE,
+    "ridge": ORANGE,
+    "persistence": GREEN,
+    "seasonal naive": PURPLE,
+    "constant": GREEN,
+    "rolling variance": PURPLE,
+    "weighted variance": ORANGE,
+}
 
 STYLE = """
 :root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6472; --paper: #fff; --card: #f6f7f9; --line: #d9dde3; }

@@ -170,8 +170,7 @@ class Watch:
         shares = found.shares(self._smoothed)
         before = self._filled if self.rows else filled
         self._now[0] = now
-        x = self.codec.inputs(filled[None], before[None], missing[None], choices[None], self._now)
-        self.y = self.stream.step(x[0])
+        self.y = self.stream.step(self.codec.input_of(filled, before, missing, choices, self._now))
         self._filled = filled
         self.rows += 1
         return float(shares.dot(self._ones)), shares, self._runs > self._longest

@@ -239,13 +239,14 @@ class Surprise:
 
     def __init__(self, model: Detector) -> None:
         self.columns, self.smooth = model.config.columns, model.config.smooth
+        self._mixed = bool(model.config.sizes)
         self.center = model.center.numpy().astype(np.float64)
         self._half = 0.5 * model.inverse.numpy().astype(np.float64)
 
     def shares(self, s: np.ndarray) -> np.ndarray:
         """Smoothed deviates [..., S] -> every column's share [..., S]; their sum is the surprise."""
         d = s - self.center
-        if d.shape[-1] > self.columns:
+        if self._mixed:
             d[..., self.columns :] = np.maximum(d[..., self.columns :], 0)
         shares: np.ndarray = d @ self._half
         shares *= d

@@ -19,8 +19,8 @@ from memorycell import console
 from memorycell.errors import DataError, UserError
 
 EXTRAS = {
-    "polars": "forecast", "plotly": "forecast", "onnx": "onnx", "onnxruntime": "onnx",
-    "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "language", "polib": "language",
+    "polars": "forecast", "plotly": "forecast", "scipy": "forecast", "onnx": "onnx", "onnxruntime": "onnx",
+    "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "anomaly", "polib": "language",
     "yaml": "language",
     "soundfile": "speech", "soxr": "speech", "kaldi_native_fbank": "speech", "flashlight": "speech", "jiwer": "speech",
     "symusic": "music", "verovio": "music", "miditok": "music", "music21": "musicxml",

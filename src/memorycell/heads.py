@@ -127,7 +127,7 @@ class StudentForecast(Forecast):
         super().__init__(hidden_size, window_size, horizon, targets, quantiles)
         self.tails = nn.Parameter(torch.full((horizon, targets), 1.5))
 
-    parts, middle = 2, 0  # type: ignore[assignment]
+    parts, middle = 2, 0
 
     def reset_parameters(self) -> None:
         """Start at persistence."""

@@ -17,11 +17,11 @@ def check_counts(settings: Any, *names: str) -> None:
             raise ValueError(f"{name}={value}: expected 1 or more")
 
 
-def check_choices(settings: Any, **choices: Sequence[str]) -> None:
+def check_choices(settings: Any, **choices: Sequence[str | None]) -> None:
     """Raises ValueError where a field is none of its choices."""
     for name, allowed in choices.items():
         if getattr(settings, name) not in allowed:
-            raise ValueError(f"{name}={getattr(settings, name)}: expected {', '.join(allowed)}")
+            raise ValueError(f"{name}={getattr(settings, name)}: expected {', '.join(c for c in allowed if c)}")
 
 
 def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:

@@ -13,6 +13,7 @@ from memorycell.data.series import SeriesCodec
 from memorycell.errors import UserError
 from memorycell.files import write_atomically
 from memorycell.modelfile import ModelFile
+from memorycell.models.forecaster import Forecaster
 from memorycell.state import fingerprint
 
 KINDS = ("onnx", "c")
@@ -24,7 +25,7 @@ def check(file: ModelFile, to: str) -> None:
         raise UserError(f"--to {to}: expected {' or '.join(KINDS)}")
     if file.codec.kind not in (("series", "text") if to == "onnx" else ("series",)):
         raise UserError(f"--to {to}: not for a model of the task {file.info.get('task')} yet")
-    if not getattr(file.model.config, "plain", True) or getattr(file.codec, "each", ()):
+    if isinstance(file.model, Forecaster) and (not file.model.config.plain or file.codec.each):
         raise UserError(f"--to {to}: only for forecasts with head=quantiles, normal=no, no static and each=no yet")
 
 

@@ -429,7 +429,7 @@ def stretch(codec: ReadingsCodec, readings: Readings, watched: Watched, first: i
         "to": codec.stamp(int(readings.time[last])),
         "rows": last - first + 1,
         "peak": _short(float(watched.scores[peak])),
-        "blame": blame(codec, watched.shares[inside].mean(0), watched.stuck[inside].any(0)),
+        "blame": blame(codec, watched.shares[inside].mean(0), np.asarray(watched.stuck[inside].any(0))),
     }
 
 

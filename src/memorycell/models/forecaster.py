@@ -90,7 +90,7 @@ class Forecaster(Model):
             config.targets,
         )
         made = FORECASTS[config.head]
-        more = {"unit": config.unit} if made is CountForecast else {}
+        more: dict[str, Any] = {"unit": config.unit} if made is CountForecast else {}
         self.head: Forecast = made(*sizes, config.quantiles, **more)
 
     @cached_property

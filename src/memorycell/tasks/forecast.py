@@ -530,8 +530,8 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     return notes + list(codec.notes)
 
 
-def _names(text: str | None) -> list[str]:
-    return [part.strip() for part in (text or "").split(",") if part.strip()]
+def _names(text: str | None) -> tuple[str, ...]:
+    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 FORECAST = Task(

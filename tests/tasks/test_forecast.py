@@ -183,6 +183,6 @@ def test_glucose_beats_every_baseline_in_one_short_run(glucose, tmp_path):
 @pytest.mark.data
 def test_etth1_reads_from_the_folder_of_public_data(public_data):
     problem = prepare("ETTh1", ForecastSettings(horizon=6, context=12))
-    assert len(problem.series) == 17_420
-    assert problem.codec.targets == ("OT",)
-    assert len(problem.codec.inputs) == 6
+    assert len(problem.series) == 7 * 17_420
+    assert problem.series.groups[-1] == "OT"
+    assert problem.codec.inputs == ()

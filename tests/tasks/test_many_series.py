@@ -14,11 +14,13 @@ from torch.distributions import NegativeBinomial, StudentT
 import memorycell
 from memorycell import metrics, modelfile, proof, training
 from memorycell.baselines.series import History, RollingSpread, WeightedSpread
-from memorycell.data.series import SERIES, VALUE
+from memorycell.data.clock import Clock
+from memorycell.data.series import SERIES, VALUE, Series, SeriesCodec
 from memorycell.errors import DataError
 from memorycell.heads import CountForecast, StudentForecast
 from memorycell.live.forecast import LiveForecaster, Options, predict
-from memorycell.models.forecaster import FADE, LEAST, scale_of
+from memorycell.live.paths import by_paths, drawn
+from memorycell.models.forecaster import FADE, LEAST, Forecaster, ForecasterConfig, scale_of
 from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings, prepare
@@ -61,6 +63,7 @@ VARIANTS = {
     "counts": {"group": "shop", "target": "visitors", "head": "counts", "inputs": "none"},
     "everything": {"group": "shop", "target": "visitors", "head": "student", "normal": "level", "known": "promotion",
                    "static": "group", "scaling": "series"},
+    "paths": {"group": "shop", "target": "visitors", "known": "promotion", "decode": "paths", "paths": "20"},
     "returns": {"group": "share", "returns": "close", "every": "row", "inputs": "none", "head": "student"},
 }  # fmt: skip
 
@@ -109,7 +112,8 @@ def test_streamed_is_the_whole(trained, name):
     codec, frame = file.codec, table(name)
     series = codec.read(frame, "t")
     at = np.flatnonzero(series.row >= 0)
-    whole = file.model.run(codec.encode(series), series.start, at)
+    problem = FORECAST.reopen(None, file)
+    whole = problem.quantiles(file.model, at)
     live = LiveForecaster(file)
     place = {(series.groups[series.group[k]], int(series.row[k])): j for j, k in enumerate(at)}
     names = [series.groups[k] for k in series.group[at]]
@@ -125,7 +129,6 @@ def test_streamed_is_the_whole(trained, name):
             worst = max(worst, float(np.abs(np.array(told["median"]) - median).max() / max(1, np.abs(median).max())))
     assert worst < (0.05 if name == "counts" else 1e-3)  # a count may fall to the next whole number
     assert set(result["metrics"]) == {"crps", "mae", "mse", "mase", "coverage_80"}
-    problem = FORECAST.reopen(None, file)
     found = proof.prove(file, problem.sample(60), exports=())
     assert found.ok or name == "counts", found
 
@@ -150,6 +153,10 @@ def test_no_forecast_depends_on_the_future(tmp_path, name):
     x, y = problem.codec.encode(series), problem.codec.encode(changed)
     at = np.arange(cut + 1)
     assert np.array_equal(model.run(x, series.start, at), model.run(y, series.start, at))
+    if name == "paths":
+        ready, some = model.stepper(), at[-30:]
+        told = [by_paths(ready, problem.codec, series, inputs, some, horizon=3, paths=5) for inputs in (x, y)]
+        assert np.array_equal(*told)
     assert not np.array_equal(x[later], y[later])
     level = problem.codec.scale(problem.codec.fill(changed)[:, : len(problem.codec.targets)], changed)
     other = History(level, y[:, : problem.codec.moving].astype(float), series.start, problem.history.future)
@@ -243,6 +250,37 @@ def test_windows_are_normalised_by_what_was_seen():
     mean, unit = scale_of(window, np.ones((4, 9, 1)), fade)
     assert not mean.any()
     np.testing.assert_allclose(unit**2 - LEAST**2, np.average(window**2, axis=1, weights=fade[:, 0]), rtol=1e-5)
+
+
+def test_paths_of_a_process_that_is_known():
+    """y' = 0.8 y + 0.3 e: after k steps the mean is 0.8^k y, the variance 0.09 (1 - 0.64^k) / 0.36."""
+    codec = SeriesCodec(("y",), (), Clock("row"), 1, mean=(0.0,), std=(1.0,), change=(0.5,))
+    size = len(codec.features)
+    model = Forecaster(
+        ForecasterConfig(input_size=size, hidden_size=3, horizon=1, window=1, head="student", quantiles=101)
+    )
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+        model.head.linear.weight[0, 0] = -0.2  # on top of the last value
+        model.head.recurrent.bias[1] = np.log(0.3)
+        model.head.tails.fill_(1000.0)  # nearly normal
+    series = Series(
+        np.arange(4), np.array([[0.0], [1.0], [-2.0], [1.5]]), np.arange(4), np.zeros(4, int), np.zeros(4, int), [""]
+    )
+    found = by_paths(model.stepper(), codec, series, codec.encode(series), np.array([3, 2]), horizon=4, paths=4000)
+    for row, y in enumerate((1.5, -2.0)):
+        for k in range(1, 5):
+            law = stats.norm(0.8**k * y, np.sqrt(0.09 * (1 - 0.64**k) / 0.36))
+            levels = (np.arange(101) + 0.5) / 101
+            np.testing.assert_allclose(found[row, k - 1, 0], law.ppf(levels), atol=0.08)
+
+
+def test_draws_have_the_distribution_they_are_drawn_from():
+    rng = np.random.default_rng(0)
+    levels = (np.arange(15) + 0.5) / 15
+    quantiles = np.tile(stats.uniform.ppf(levels), (40_000, 1, 1))
+    assert stats.kstest(drawn(quantiles, rng.random((40_000, 1)))[:, 0], "uniform").pvalue > 0.01
 
 
 # ---- markets --------------------------------------------------------------------------------------------------------

@@ -235,6 +235,29 @@ class SeriesCodec:
             further.append(self._hot(series.kinds)[series.group])
         return self._inputs(filled, before, series.row >= 0, np.isnan(series.values), series.time, scaling, further)
 
+    def after(self, x: np.ndarray, y: np.ndarray, moments: np.ndarray, names: Sequence[str]) -> np.ndarray:
+        """Inputs [N, F] of the step that follows those of x, had the targets become y [N, targets], in scaled units, at moments
+        [N] of series `names`: the other columns stay as they are, but those known beforehand.
+        """
+        count, targets = len(self.columns), len(self.targets)
+        _, std, change = self.scaling(names)
+        level = x[:, :count].astype(np.float64)
+        level[:, :targets] = y
+        known = 2 * count + 1 + len(self.gappy) + 4 * len(self.clock.calendar)
+        ahead = x[:, known : known + len(self.known) * self.reach].reshape(len(x), len(self.known), self.reach)
+        for k, c in enumerate(self.known):
+            level[:, self.columns.index(c)] = ahead[:, k, 0]
+        result = x.copy()
+        result[:, :count] = level
+        result[:, count : 2 * count] = (level - x[:, :count]) * std / change
+        result[:, 2 * count] = 1
+        result[:, 2 * count + 1 : 2 * count + 1 + len(self.gappy)] = 0
+        for place, wave in enumerate(self._waves(moments), 2 * count + 1 + len(self.gappy)):
+            result[:, place] = wave
+        later = np.concatenate([ahead[..., 1:], ahead[..., -1:]], -1)
+        result[:, known : known + ahead[0].size] = later.reshape(len(x), -1)
+        return result
+
     def _foreseen(self, series: Series, scaled: np.ndarray) -> np.ndarray:
         """[N, known · reach]: the next values of the known columns, the last one there is where the segment ends."""
         ends = np.append(np.flatnonzero(series.reset)[1:], len(series)) - 1
@@ -253,8 +276,9 @@ class SeriesCodec:
         n = len(self.targets)
         return np.asarray((values - mean[:, :n]) / std[:, :n])
 
-    def unscale(self, values: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Quantiles [M, ..., targets, K] of so many series back in the table's units."""
+    def unscale(self, values: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
+        """Quantiles [M, ..., targets, K] back in the table's units, of so many series by their names, or of any."""
+        names = [""] * len(values) if names is None else names
         n, between = len(self.targets), (1,) * (values.ndim - 3)
         mean, std, _ = (part[:, :n].reshape(len(names), *between, n, 1) for part in self.scaling(names))
         return np.asarray(values * std + mean)
@@ -274,22 +298,25 @@ class SeriesCodec:
         scaling: tuple[np.ndarray, np.ndarray, np.ndarray], further: Sequence[np.ndarray],
     ) -> np.ndarray:  # fmt: skip
         gappy = [self.columns.index(c) for c in self.gappy]
-        seconds = moments / clocks.SECOND_US
-        waves = []
-        for _, period in self.clock.calendar:
-            angle = 2 * np.pi * np.remainder(seconds, period) / period
-            waves += [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
         mean, std, change = scaling
         parts = [
             (filled - mean) / std,
             (filled - before) / change,
             observed[:, None],
             missing[:, gappy],
-            *(w[:, None] for w in waves),
+            *(w[:, None] for w in self._waves(moments)),
             *further,
         ]
         whole = np.concatenate(parts, 1)
         return np.clip(whole, -1e30, 1e30).astype(np.float32)  # a reading far outside what was learnt stays a number
+
+    def _waves(self, moments: np.ndarray) -> list[np.ndarray]:
+        """The calendar: sine and cosine of every cycle, and of twice its pace, [N] each."""
+        seconds, waves = moments / clocks.SECOND_US, []
+        for _, period in self.clock.calendar:
+            angle = 2 * np.pi * np.remainder(seconds, period) / period
+            waves += [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
+        return waves
 
     # ---- live -------------------------------------------------------------------------------------------------------
 

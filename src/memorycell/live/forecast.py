@@ -13,6 +13,7 @@ from memorycell.data.series import SERIES, VALUE, LiveSeries, Series, SeriesCode
 from memorycell.data.sources import locate
 from memorycell.data.tables import number_in, read_table
 from memorycell.errors import DataError, StateError
+from memorycell.live.paths import by_paths, walked
 from memorycell.live.rows import RowLines
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval
@@ -36,6 +37,7 @@ class LiveForecaster:
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
         self._lines = RowLines(self.codec.given)
+        self._horizon, self._paths = decoding(file)
         self.quantiles = np.zeros(0)
         """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
 
@@ -58,7 +60,13 @@ class LiveForecaster:
             return {**self._last[name], "repeat": True}
         if fresh:
             stream.reset()
-        self.quantiles = self.codec.unscale(stream.step(inputs)[-1:].astype(np.float64), [name])[0]
+        told = stream.step(inputs)[-1:].astype(np.float64)
+        if self._paths:
+            told = walked(
+                stream.stepper, self.codec, stream.row, inputs[-1:], told, np.array([series.memory["time"]]), [name],
+                horizon=self._horizon, paths=self._paths,
+            )  # fmt: skip
+        self.quantiles = self.codec.unscale(told, [name])[0]
         self._series[name] = series, stream
         self._last[name] = forecast_record(self.codec, name, series.memory["time"], self.quantiles)
         return self._last[name]
@@ -139,13 +147,26 @@ def forecasts(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[di
     if file.codec.known:  # rows that follow tell what is known beforehand
         told = ~np.isnan(series.values[:, : len(file.codec.targets)]).all(1)
         ends = np.array([np.flatnonzero(told & (series.group == k))[-1] for k in np.unique(series.group[told])])
-    quantiles = file.model.run(file.codec.encode(series), series.start, ends)
+    horizon, paths = decoding(file)
+    inputs = file.codec.encode(series)
+    if paths:
+        quantiles = by_paths(file.model.stepper(), file.codec, series, inputs, ends, horizon=horizon, paths=paths)
+    else:
+        quantiles = file.model.run(inputs, series.start, ends)
     names = [series.groups[series.group[end]] for end in ends]
     records = [
         forecast_record(file.codec, series.groups[series.group[end]], int(series.time[end]), values)
         for end, values in zip(ends, file.codec.unscale(quantiles.astype(np.float64), names), strict=True)
     ]
     return records, series
+
+
+def decoding(file: ModelFile) -> tuple[int, int]:
+    """(steps ahead, paths drawn; 0 where the model says all steps at once)."""
+    settings = file.info.get("settings") or {}
+    if settings.get("decode") != "paths":
+        return file.model.config.horizon, 0
+    return int(settings["horizon"]), int(settings["paths"])
 
 
 def forecast_record(codec: SeriesCodec, group: str, now: int, values: np.ndarray) -> dict[str, Any]:

@@ -57,7 +57,7 @@ class AnomalySettings:
     drift       in training, columns wander by so many times as much as they were seen to: what wanders so is normal; 2, or 0
                 where there are categories, if not said
     corrupt     in training, probability that a piece is disturbed, which the forecast must not follow: some columns are
-                shifted for a stretch, or, where there are categories, a stranger's rows are put in
+                shifted for a stretch, or, where there are categories, a stranger's rows are put in; 0.3, or 0.7 likewise
     adapt       rows over which a recording's level follows rows that are judged normal; 0: it stays
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
     window      rows that a column's own forecast looks back at directly; 8, or 1 where there are categories, if not said
@@ -74,7 +74,7 @@ class AnomalySettings:
     budget: float = 0.001
     smooth: int | None = None
     drift: float | None = None
-    corrupt: float = 0.3
+    corrupt: float | None = None
     adapt: int = 0
     cell: str = "lstm"
     hidden: int = 64
@@ -94,7 +94,7 @@ class AnomalySettings:
             raise ValueError(f"adapt={self.adapt}: expected 0 or more rows")
         if not 0 < self.budget < 0.5:
             raise ValueError(f"budget={self.budget}: expected a share of rows between 0 and 0.5")
-        if (self.drift or 0) < 0 or not 0 <= self.corrupt < 1:
+        if (self.drift or 0) < 0 or not 0 <= (self.corrupt or 0) < 1:
             raise ValueError("drift: expected 0 or more; corrupt: a probability below 1")
         if self.gap not in (None, "yes", "no"):
             raise ValueError(f"gap={self.gap}: expected yes or no")
@@ -135,6 +135,8 @@ class AnomalyProblem(Problem):
         self.name, self.codec, self.settings = name, codec, settings
         self.notes: list[str] = []
         self.recordings = [Encoded(r, *codec.encode(r), split) for r, split in zip(recordings, splits, strict=True)]
+        usual = 0.7 if codec.categories else 0.3
+        self.corrupt = usual if settings.corrupt is None else settings.corrupt
         self.drift = settings.drift if settings.drift is not None else (0.0 if codec.categories else 2.0)
 
     @property
@@ -198,7 +200,7 @@ class AnomalyProblem(Problem):
             e = self.recordings[k]
             end = min(begin + length, int((e.split == 0).sum()))
             n = end - begin
-            own, strange = interrupted(n, rng, s.corrupt if choices else 0.0)
+            own, strange = interrupted(n, rng, self.corrupt if choices else 0.0)
             own += begin
             x[lane, :n] = e.x[own]
             known = np.minimum(own + 1, end - 1)
@@ -212,8 +214,8 @@ class AnomalyProblem(Problem):
                 wander = wandering(n, self._wander * self.drift, rng)
                 self._shift(x[lane, :n], wander)
                 target[lane, : n - 1, :columns] += wander[1:]
-            if s.corrupt and not choices:
-                self._shift(x[lane, :n], disturbed(n, columns, rng, s.corrupt))
+            if self.corrupt and not choices:
+                self._shift(x[lane, :n], disturbed(n, columns, rng, self.corrupt))
         return Batch(
             torch.from_numpy(x), torch.from_numpy(target), torch.zeros(x.shape[:2], dtype=torch.bool), carry=False
         )

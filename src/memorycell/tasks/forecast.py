@@ -20,6 +20,7 @@ from memorycell.data.sources import locate
 from memorycell.data.splits import SPLITS
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError, ModelFileError
+from memorycell.live.paths import by_paths
 from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.quantiles import interval
@@ -54,6 +55,7 @@ class ForecastSettings:
     season      steps in a season, for the seasonal baseline; from the step's length where not said
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
     window      steps that the linear path sees beside the recurrent part
+    decode      direct: all steps ahead at once; paths: one step after another, drawn `paths` times and given back to the model
     head        quantiles, student (Student's t) or counts (negative binomial, for 0, 1, 2, …)
     normal      no; level: each window in its own mean and deviation, put back in the forecast; spread: by its size alone, and
                 no forecast starts from the last value, as returns want it
@@ -83,6 +85,8 @@ class ForecastSettings:
     zoneout: float = 0.0
     weight_drop: float = 0.0
     window: int | None = None
+    decode: str = "direct"
+    paths: int = 50
     head: str | None = None
     normal: str | None = None
     test: str = "0.85:1"
@@ -91,8 +95,8 @@ class ForecastSettings:
     bptt: int = 96
 
     def __post_init__(self) -> None:
-        check_counts(self, "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt")
-        check_choices(self, each=(None, "yes", "no"), scaling=(None, "all", "series"))
+        check_counts(self, "paths", "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt")
+        check_choices(self, decode=("direct", "paths"), each=(None, "yes", "no"), scaling=(None, "all", "series"))
         self.rows(), self.tested()
         self.model_config(2, 1)  # says what is wrong with the rest
 
@@ -127,7 +131,7 @@ class ForecastSettings:
             normal=self.normal or "no",
             input_size=input_size,
             hidden_size=self.hidden,
-            horizon=self.horizon or 1,
+            horizon=1 if self.decode == "paths" else self.horizon or 1,
             targets=targets,
             window=self.window or 1,
             cell=self.cell,
@@ -200,7 +204,8 @@ class ForecastProblem(Problem):
         rows = np.flatnonzero(self.split == 0)
         reset = self.series.reset[rows] | (np.diff(rows, prepend=rows[0] - 1) != 1)
         learn = self.mask("train")[rows]
-        target = np.where(learn[:, None, None], self.history.future[rows], np.nan).astype(np.float32)
+        future = self.history.future[rows][:, : 1 if self.settings.decode == "paths" else None]
+        target = np.where(learn[:, None, None], future, np.nan).astype(np.float32)
         s = self.settings
         count = s.lanes or min(max(len(rows) // (4 * s.bptt), 1), 32)
         shift = int(np.random.default_rng(seed).integers(len(rows)))
@@ -208,7 +213,12 @@ class ForecastProblem(Problem):
 
     def quantiles(self, model: Forecaster, at: np.ndarray, precision: str = "float32") -> np.ndarray:
         """The model's forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units."""
-        return model.run(self.inputs, self.series.start, at, precision=precision)
+        if self.settings.decode == "direct":
+            return model.run(self.inputs, self.series.start, at, precision=precision)
+        return by_paths(
+            model.stepper(precision), self.codec, self.series, self.inputs, at, horizon=self.settings.horizon or 1,
+            paths=self.settings.paths,
+        )  # fmt: skip
 
     def measure(self, quantiles: np.ndarray, at: np.ndarray) -> Metrics:
         """crps, mae, mse, mase, coverage_80: in the table's units for one target, in standard deviations for several."""
@@ -267,6 +277,10 @@ class ForecastProblem(Problem):
     def score(self, model: Forecaster, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
         at = self.at(split)
+        if (
+            self.settings.decode == "paths" and split == "valid"
+        ):  # they take long: forecasts that do not overlap will do
+            at = at[:: self.settings.horizon or 1]
         return self.measure(self.quantiles(model, at, precision), at)
 
     def sample(self, steps: int) -> np.ndarray:

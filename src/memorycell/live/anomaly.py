@@ -141,10 +141,14 @@ class Watch:
 
         values [K] in units with NaN where missing, choices [C] int64, now in microseconds
         """
-        self._runs *= values == self._last
-        self._runs += 1
+        same = values == self._last
+        if np.count_nonzero(same):
+            self._runs *= same
+            self._runs += 1
+        else:
+            self._runs.fill(1)
         self._last = values
-        if self.settling:
+        if self.rows < self.codec.settle:
             self._begun.append((now, values, choices))
             self.rows += 1
             if not self.settling:
@@ -170,7 +174,8 @@ class Watch:
         shares = found.shares(self._smoothed)
         before = self._filled if self.rows else filled
         self._now[0] = now
-        self.y = self.stream.step(self.codec.input_of(filled, before, missing, choices, self._now))
+        x = self.codec.input_of(filled, before, missing, choices, self._now)
+        self.y = self.stream.step(x).astype(np.float64)
         self._filled = filled
         self.rows += 1
         return float(shares.dot(self._ones)), shares, self._runs > self._longest

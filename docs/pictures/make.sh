@@ -22,7 +22,7 @@ place="$(mktemp -d)"
 .venv/bin/memorycell train anomaly skab --minutes 3 --out "$place/loop.safetensors"
 .venv/bin/memorycell predict "$place/loop.safetensors" skab --out "$place/anomaly.html"
 cp "$place/drawn.svg" "$place/drawn.html"
-for page in speech:660 strokes:1020 drawn:470 anomaly:1300 attention:1230 inside:2750 lab:2420 story:2520; do
+for page in speech:660 strokes:1020 drawn:470 anomaly:800 attention:1230 inside:2750 lab:2420 story:2520; do
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=8000 \
     --window-size="1100,${page#*:}" --screenshot="docs/pictures/${page%:*}.png" "file://$place/${page%:*}.html"
 done

@@ -494,6 +494,8 @@ def with_returns(frame: pl.DataFrame, prices: str, group: str | None, where: str
 
     if prices not in frame.columns:
         raise DataError(f"{where}: no column {prices!r}; it has {', '.join(map(repr, frame.columns))}")
+    if RETURN in frame.columns:
+        raise DataError(f"{where}: with returns={prices} no column may be called {RETURN!r}; rename it")
     values = numbers(frame[prices], where)
     if (values <= 0).any():
         row = int((values <= 0).argmax())
@@ -517,9 +519,12 @@ def long(frame: pl.DataFrame, each: Sequence[str], where: str) -> pl.DataFrame:
     missing = [c for c in each if c not in frame.columns]
     if missing:
         raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}")
+    taken = [c for c in (VALUE, SERIES) if c in frame.columns]
+    if taken:
+        raise DataError(f"{where}: with each=yes no column may be called {taken[0]!r}; rename it")
     for c in each:
         numbers(frame[c], where)  # complains with the rows as they stand in the file
-    others = [c for c in frame.columns if c not in each and c not in (VALUE, SERIES)]
+    others = [c for c in frame.columns if c not in each]
     return frame.unpivot(on=list(each), index=others, variable_name=SERIES, value_name=VALUE)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from memorycell.data.readings import Readings, ReadingsCodec
 from memorycell.inspection.page import BAND, BLUE, GREY, ORANGE, Section, figure, page
-from memorycell.live.anomaly import Watched, read, stretches, watch
+from memorycell.live.anomaly import Watched, counted, read, stretches, watch
 from memorycell.modelfile import ModelFile
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ def anomaly_page(file: ModelFile, record: dict[str, Any]) -> str:
             blamed.update({name: share * a["rows"] for name, share in a["blame"].items()})
         names = [name for name, _ in blamed.most_common(PANELS)] or list(codec.columns[:PANELS])
         share = one["flagged"] / one["rows"]
-        title = f"{readings.name or where}: {share:.1%} of {one['rows']:,} rows, in {len(one['anomalies'])} stretches"
+        title = f"{readings.name or where}: {share:.1%} of {one['rows']:,} rows, in {counted(one)}"
         text = f"To blame: {', '.join(names)}." if one["flagged"] else "Nothing was found."
         if codec.settle:
             text += f" The first {codec.settle} rows set the level and the threshold, and are not judged."

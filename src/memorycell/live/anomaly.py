@@ -438,6 +438,12 @@ def stretch(codec: ReadingsCodec, readings: Readings, watched: Watched, first: i
     }
 
 
+def counted(one: dict[str, Any]) -> str:
+    """How many stretches a recording's anomalies are."""
+    count = len(one["anomalies"])
+    return f"{count} stretch" if count == 1 else f"{count:,} stretches"
+
+
 SHOWN = 12
 """Stretches of a recording that are shown."""
 
@@ -448,7 +454,7 @@ def show(record: dict[str, Any]) -> str:
     for one in record["recordings"]:
         name = f"{one['name']}: " if one["name"] else ""
         worst = sorted(one["anomalies"], key=lambda a: -(a["peak"] or 0))[:SHOWN]
-        lines.append(f"{name}{one['flagged']:,} of {one['rows']:,} rows flagged, in {len(one['anomalies'])} stretches")
+        lines.append(f"{name}{one['flagged']:,} of {one['rows']:,} rows flagged, in {counted(one)}")
         for a in sorted(worst, key=lambda a: int(a["row"])):
             why = ", ".join(f"{c} {share:.0%}" for c, share in a["blame"].items())
             lines.append(f"  row {a['row']}: {a['from']} to {a['to']}, {a['rows']} rows, peak {a['peak']:.4g}: {why}")

@@ -42,7 +42,7 @@ def walked(
         rng = np.random.default_rng(0)
         block = np.repeat(states[part], paths, 0)
         inputs, told = np.repeat(x[part], paths, 0), np.repeat(first[part, 0], paths, 0)
-        now, own = np.repeat(moments[part], paths), np.repeat(np.array(names)[part], paths)
+        now, own = np.repeat(moments[part], paths), [name for name in names[part] for _ in range(paths)]
         rows = np.arange(len(block))
         for k in range(horizon):
             luck = np.tile(rng.random((paths, told.shape[1])), (len(block) // paths, 1))  # the same for every origin

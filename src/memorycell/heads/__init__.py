@@ -1,0 +1,26 @@
+"""Heads: from hidden states to what a person wants, with the loss that trains it."""
+
+from memorycell.heads.forecast import FORECASTS, CountForecast, Forecast, ForecastStep, StudentForecast, Told
+from memorycell.heads.keys import Keys, Voices
+from memorycell.heads.rows import NextRow, NextRowStep
+from memorycell.heads.strokes import Mixture
+from memorycell.heads.tokens import CTC, IGNORE, Classify, NextStep, WordPairs
+
+__all__ = [
+    "CTC",
+    "FORECASTS",
+    "IGNORE",
+    "Classify",
+    "CountForecast",
+    "Forecast",
+    "ForecastStep",
+    "Keys",
+    "Mixture",
+    "NextRow",
+    "NextRowStep",
+    "NextStep",
+    "StudentForecast",
+    "Told",
+    "Voices",
+    "WordPairs",
+]

@@ -64,7 +64,7 @@ VARIANTS = {
     "everything": {"group": "shop", "target": "visitors", "head": "student", "normal": "level", "known": "promotion",
                    "static": "group", "scaling": "series"},
     "paths": {"group": "shop", "target": "visitors", "known": "promotion", "decode": "paths", "paths": "20"},
-    "returns": {"group": "share", "returns": "close", "every": "row", "inputs": "none", "head": "student"},
+    "returns": {"group": "share", "returns": "close", "every": "row", "head": "student"},
 }  # fmt: skip
 
 
@@ -338,6 +338,12 @@ def test_the_verdict_is_in_words(memorycell, tmp_path):
     assert (tmp_path / "fold-1.safetensors").exists()
     assert not (tmp_path / "fold-2.safetensors").exists()
     assert "0.8:1" in stdout
+
+
+def test_prices_are_not_inputs_of_their_returns(trained):
+    folder, _ = trained("returns")
+    codec = modelfile.load(folder / "m.safetensors").codec
+    assert (codec.columns, codec.given) == (("return", "day"), ("close", "day"))
 
 
 @pytest.mark.parametrize(

@@ -387,6 +387,8 @@ def _codec(frame: pl.DataFrame, where: str, settings: ForecastSettings) -> Serie
     inputs = None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
     known = _names(settings.known)
     inputs = [*(inputs or []), *(c for c in known if c not in (inputs or []))] if known or inputs is not None else None
+    if settings.returns is not None and settings.returns not in (inputs or ()):
+        table = table.drop(settings.returns)  # prices say little beside their changes
     codec = detect(
         table, where, target=target, inputs=inputs, time=settings.time, time_format=settings.time_format,
         group=SERIES if each else settings.group, every=settings.every,

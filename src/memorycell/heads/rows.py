@@ -68,13 +68,14 @@ class NextRowStep:
         own[torch.arange(columns), :, torch.arange(columns)] = head.own.detach()
         self._product = LinearStep(torch.cat([head.recurrent.weight, own.flatten(1)], 1), head.recurrent.bias)
         self._scale = slice(columns, 2 * columns)
+        self._narrowest = np.array(NextRow.narrowest, np.float32)
         self._begin, self._sizes = 2 * columns, head.sizes
 
     def __call__(self, seen: np.ndarray) -> np.ndarray:
         """Hidden and window side by side [n, H + W K] -> y [n, 2 K + V], all float32."""
         y = self._product(seen)
         scale = y[:, self._scale]
-        np.maximum(scale, NextRow.narrowest, out=scale)
+        np.maximum(scale, self._narrowest, out=scale)
         begin = self._begin
         for size in self._sizes:
             scores = y[:, begin : begin + size]

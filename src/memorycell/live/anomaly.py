@@ -126,6 +126,7 @@ class Watch:
         self._runs = np.zeros(len(codec.columns))
         self._none = np.zeros(len(codec.columns), bool)
         self._ones = np.ones(len(codec.names))
+        self._rate = np.array(1 / self._found.smooth)
         self._now = np.zeros(1, np.int64)
 
     def _level(self, level: tuple[np.ndarray, np.ndarray]) -> None:
@@ -142,9 +143,11 @@ class Watch:
         values [K] in units with NaN where missing, choices [C] int64, now in microseconds
         """
         same = values == self._last
+        stuck = self._none
         if np.count_nonzero(same):
             self._runs *= same
             self._runs += 1
+            stuck = self._runs > self._longest
         else:
             self._runs.fill(1)
         self._last = values
@@ -168,17 +171,17 @@ class Watch:
                 far = np.nan_to_num(far)
             if found.smooth > 1:
                 far -= self._smoothed
-                far /= found.smooth
+                far *= self._rate
                 far += self._smoothed
             self._smoothed = far
         shares = found.shares(self._smoothed)
         before = self._filled if self.rows else filled
         self._now[0] = now
         x = self.codec.input_of(filled, before, missing, choices, self._now)
-        self.y = self.stream.step(x).astype(np.float64)
+        self.y = self.stream.step(x).astype(np.float64)  # once, so that what follows need not
         self._filled = filled
         self.rows += 1
-        return float(shares.dot(self._ones)), shares, self._runs > self._longest
+        return float(shares.dot(self._ones)), shares, stuck
 
     def follow(self, values: np.ndarray) -> None:
         """The row was normal: the level follows it, where that is wanted."""

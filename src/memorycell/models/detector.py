@@ -23,6 +23,8 @@ PIECE = 2048
 FAR = 3.0
 """Deviations that the recurrent part hardly tells from larger ones."""
 V = NextRow.freedom
+FREEDOM, WALLACE = np.array(V), np.array(V * ((8 * V + 1) / (8 * V + 3)) ** 2)
+"""What `deviates` divides and multiplies by, as arrays: numpy takes twice as long over a number of Python's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +152,8 @@ class DetectorStepper:
         self._walk, self._size = self._layers.stack.walk, config.hidden_size
         self._seen = config.hidden_size + config.window * config.columns
         self._head = NextRowStep(model.head)
+        self._far = np.ones(config.input_size, np.float32)
+        self._far[: 2 * config.columns] = FAR
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`: y [2 K + V] a step."""
@@ -180,9 +184,8 @@ class DetectorStepper:
         return self._head(np.concatenate([hidden, window], 1))
 
     def _inside(self, steps: np.ndarray) -> np.ndarray:
-        inside = steps.copy()
+        inside: np.ndarray = steps / self._far
         near = inside[:, : 2 * self._columns]
-        near *= 1 / FAR
         np.tanh(near, out=near)
         return inside
 
@@ -197,11 +200,11 @@ def deviates(y: np.ndarray, z: np.ndarray, choices: np.ndarray, sizes: Sequence[
     """
     k = z.shape[-1]
     u = z - y[..., :k]
-    u *= np.exp(-y[..., k : 2 * k])
+    u /= np.exp(y[..., k : 2 * k])
     far = u * u
-    far *= 1 / V
+    far /= FREEDOM
     np.log1p(far, out=far)
-    far *= V * ((8 * V + 1) / (8 * V + 3)) ** 2
+    far *= WALLACE
     np.sqrt(far, out=far)
     np.copysign(far, u, out=far)
     if not sizes:
@@ -218,10 +221,10 @@ def smoothed(values: np.ndarray, smooth: int, before: np.ndarray | float = 0.0) 
     """[N, S] averaged over about so many rows: s ← s + (v - s)/smooth, from `before`."""
     if smooth == 1:
         return values
-    result = np.empty_like(values)
+    result, rate = np.empty_like(values), 1 / smooth
     at = np.broadcast_to(before, values.shape[1:]).astype(np.float64)
     for k, value in enumerate(values):
-        at = at + (value - at) / smooth
+        at = at + (value - at) * rate
         result[k] = at
     return result
 
@@ -248,6 +251,6 @@ class Surprise:
         d = s - self.center
         if self._mixed:
             d[..., self.columns :] = np.maximum(d[..., self.columns :], 0)
-        shares: np.ndarray = d @ self._half
+        shares: np.ndarray = d.dot(self._half)  # for one row, in a third of the time of d @ C⁻¹
         shares *= d
         return shares

@@ -19,7 +19,8 @@ from memorycell import console
 from memorycell.errors import DataError, UserError
 
 EXTRAS = {
-    "polars": "forecast", "plotly": "forecast", "scipy": "forecast", "onnx": "onnx", "onnxruntime": "onnx",
+    "polars": "forecast", "plotly": "forecast", "scipy": "forecast", "statsforecast": "classic",
+    "onnx": "onnx", "onnxruntime": "onnx",
     "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "anomaly", "polib": "language",
     "yaml": "language",
     "soundfile": "speech", "soxr": "speech", "kaldi_native_fbank": "speech", "flashlight": "speech", "jiwer": "speech",

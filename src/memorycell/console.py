@@ -40,6 +40,8 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         console.print(_confusion(result["confusion"]))
     if len(result.get("by_lead", ())) > 1:
         console.print(_by_lead(result["by_lead"]))
+    if "classic" in result:
+        console.print(_classic(result["classic"], primary))
     if "direction" in result:
         console.print(direction(result["direction"]), highlight=False)
     if result["skill"] is not None:
@@ -91,6 +93,20 @@ def _by_lead(scores: dict[str, dict[str, float]]) -> Any:
         table.add_column(lead, justify="right")
     for name in sorted(next(iter(scores.values())), key=lambda name: name == "memorycell"):
         table.add_row(name, *(f"{by[name]:.3g}" for by in scores.values()))
+    return table
+
+
+def _classic(scores: dict[str, Any], primary: str) -> Any:
+    """The classic methods beside the model, at the steps at which they were fitted."""
+    from rich.table import Table
+
+    methods = {name: values for name, values in scores.items() if name != "origins"}
+    table = Table(title=f"at {scores['origins']} steps, the classic methods fitted anew at each", title_justify="left")
+    table.add_column("method")
+    for metric in methods["memorycell"]:
+        table.add_column(metric, justify="right")
+    for name in sorted(methods, key=lambda name: -methods[name][primary]):
+        table.add_row(name, *(f"{value:.4g}" for value in methods[name].values()))
     return table
 
 

@@ -486,7 +486,7 @@ def test_a_folder_of_recordings_with_their_own_levels(tmp_path):
 
 
 @pytest.mark.data
-def test_skab_beats_every_simple_method(tmp_path):
+def test_skab_beats_every_simple_method(public_data, tmp_path):
     chosen, how = parse_settings((AnomalySettings(), ANOMALY.training), {"epochs": "24"})
     result = training.train(ANOMALY, "skab", chosen, how, tmp_path / "s.safetensors")
     simple = result["baselines"]

@@ -13,6 +13,7 @@ from torch.distributions import NegativeBinomial, StudentT
 
 import memorycell
 from memorycell import metrics, modelfile, proof, training
+from memorycell.baselines import classic
 from memorycell.baselines.series import History, RollingSpread, WeightedSpread
 from memorycell.data.clock import Clock
 from memorycell.data.series import SERIES, VALUE, Series, SeriesCodec
@@ -281,6 +282,50 @@ def test_draws_have_the_distribution_they_are_drawn_from():
     levels = (np.arange(15) + 0.5) / 15
     quantiles = np.tile(stats.uniform.ppf(levels), (40_000, 1, 1))
     assert stats.kstest(drawn(quantiles, rng.random((40_000, 1)))[:, 0], "uniform").pvalue > 0.01
+
+
+def test_classic_methods_stand_beside(memorycell, tmp_path, monkeypatch):
+    shops().filter(pl.col("shop") == "east").write_csv(tmp_path / "t.csv")
+    words = [w for k, v in {**SMALL, "target": "visitors", "inputs": "promotion", "classic": "ets,theta", "origins": "3"}.items()
+             for w in ("--set", f"{k}={v}")]  # fmt: skip
+    status, stdout, stderr = memorycell(
+        "train", "forecast", tmp_path / "t.csv", *words, "--json", "--out", tmp_path / "o.st"
+    )
+    assert status == 0, stderr
+    told = json.loads(stdout.splitlines()[-1])["classic"]
+    assert told["origins"] == 3
+    assert {"memorycell", "ets", "theta"} < set(told)
+    assert all(np.isfinite(list(told[name].values())).all() for name in ("memorycell", "ets", "theta"))
+    monkeypatch.setattr(classic, "INSTALLED", False)  # the model goes to a machine without them
+    status, stdout, stderr = memorycell("evaluate", tmp_path / "o.st", "--json")
+    assert status == 0, stderr
+    assert "ets,theta left out: pip install" in stderr
+    assert "classic" not in json.loads(stdout.splitlines()[-1])
+
+
+def test_a_classic_method_knows_a_random_walk():
+    y = np.random.default_rng(0).normal(size=400).cumsum()
+    found = classic.forecast("ets", y, horizon=3, season=1, quantiles=15)
+    np.testing.assert_allclose(found[:, 7], y[-1], atol=0.6)  # of a random walk the last value is expected
+    width = (found[:, 14] - found[:, 0]) / 2 / stats.norm.ppf(29 / 30)
+    np.testing.assert_allclose(width, np.sqrt([1, 2, 3]), rtol=0.25)  # and the deviation grows as the root
+
+
+def test_classic_methods_say_what_they_need(memorycell, tmp_path):
+    status, _, stderr = memorycell("train", "forecast", tmp_path / "t.csv", "--set", "classic=magic")
+    assert status == 2
+    assert "classic=magic: expected ets, arima, theta" in stderr
+
+
+def test_a_package_that_is_missing_is_missed_before_the_training(memorycell, tmp_path, monkeypatch):
+    shops().write_csv(tmp_path / "t.csv")
+    monkeypatch.setattr(classic, "INSTALLED", False)
+    status, _, stderr = memorycell(
+        "train", "forecast", tmp_path / "t.csv", "--set", "classic=ets", "--out", tmp_path / "o"
+    )
+    assert status == 2
+    assert "pip install 'memorycell[classic]'" in stderr
+    assert not (tmp_path / "o").exists()
 
 
 # ---- markets --------------------------------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from memorycell import metrics
+from memorycell.baselines import classic
 from memorycell.baselines.series import History, Persistence, forecast_baselines, restored, return_baselines
 from memorycell.data.batches import Batch, lanes
 from memorycell.data.clock import Clock
@@ -19,7 +20,7 @@ from memorycell.data.series import RETURN, SERIES, VALUE, Series, SeriesCodec, d
 from memorycell.data.sources import locate
 from memorycell.data.splits import SPLITS
 from memorycell.data.tables import read_table
-from memorycell.errors import DataError, ModelFileError
+from memorycell.errors import DataError, ModelFileError, UserError
 from memorycell.live.paths import by_paths
 from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
@@ -55,6 +56,8 @@ class ForecastSettings:
     season      steps in a season, for the seasonal baseline; from the step's length where not said
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
     window      steps that the linear path sees beside the recurrent part
+    classic     ets, arima or theta, with commas: also compare with these, each fitted anew at up to `origins` steps of the test
+                part, evenly spread, the model scored at the same ones (memorycell[classic]; slow)
     decode      direct: all steps ahead at once; paths: one step after another, drawn `paths` times and given back to the model
     head        quantiles, student (Student's t) or counts (negative binomial, for 0, 1, 2, …)
     normal      no; level: each window in its own mean and deviation, put back in the forecast; spread: by its size alone, and
@@ -85,6 +88,8 @@ class ForecastSettings:
     zoneout: float = 0.0
     weight_drop: float = 0.0
     window: int | None = None
+    classic: str | None = None
+    origins: int = 60
     decode: str = "direct"
     paths: int = 50
     head: str | None = None
@@ -95,8 +100,12 @@ class ForecastSettings:
     bptt: int = 96
 
     def __post_init__(self) -> None:
-        check_counts(self, "paths", "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt")
+        check_counts(
+            self, "origins", "paths", "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt"
+        )
         check_choices(self, decode=("direct", "paths"), each=(None, "yes", "no"), scaling=(None, "all", "series"))
+        if wrong := set(_names(self.classic)) - set(classic.METHODS):
+            raise ValueError(f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}")
         self.rows(), self.tested()
         self.model_config(2, 1)  # says what is wrong with the rest
 
@@ -235,6 +244,23 @@ class ForecastProblem(Problem):
             "coverage_80": metrics.coverage(truth, low, high),
         }
 
+    def _classic(self, model: Forecaster, at: np.ndarray) -> dict[str, Any]:
+        """The metrics of the classic methods and of the model, at origins spread evenly over `at`."""
+        s, level = self.settings, self.history.level
+        some = at[np.unique(np.linspace(0, len(at) - 1, min(s.origins, len(at))).round().astype(int))]
+        ours = self.quantiles(model, some)
+        told: dict[str, Any] = {"origins": len(some), "memorycell": self.measure(ours, some)}
+        for method in _names(s.classic):
+            quantiles = np.empty(ours.shape)
+            for row, step in enumerate(some):
+                for k in range(level.shape[1]):
+                    values = level[self.series.start[step] : step + 1, k]
+                    quantiles[row, :, k] = classic.forecast(
+                        method, values, horizon=s.horizon or 1, season=s.season or 1, quantiles=ours.shape[-1]
+                    )
+            told[method] = self.measure(quantiles, some)
+        return told
+
     @property
     def scaled(self) -> bool:
         """Whether errors are told in standard deviations of the training part: those of several columns have no common unit."""
@@ -267,6 +293,8 @@ class ForecastProblem(Problem):
                 for k in leads
             }
         }
+        if self.settings.classic:
+            found["classic"] = self._classic(model, at)
         if self.codec.returns is not None:
             found["direction"] = metrics.direction(
                 self.codec.unscale(truth[..., None], self.names(at))[:, 0, 0, 0],
@@ -340,6 +368,8 @@ class ForecastProblem(Problem):
 
 def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     """Read the table, decide what was not said, split by time, scale by the training part, fit the baselines."""
+    if settings.classic and not classic.INSTALLED:  # said now, not after the training
+        raise UserError(f"classic={settings.classic} needs statsforecast: pip install 'memorycell[classic]'")
     path, source = locate(data or FORECAST.source)
     where = source.name if source else str(path)
     settings = with_source(settings, source)
@@ -462,8 +492,11 @@ def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
             f"than {settings.horizon} steps"
         )
     problem.naive_error, problem.methods = naive_error, methods
+    if settings.classic and not classic.INSTALLED:
+        problem.settings = replace(settings, classic=None)
+        problem.notes.append(f"{settings.classic} left out: pip install 'memorycell[classic]'")
     which = "of the held-out test part" if same else "outside the time it learnt from"
-    problem.notes = [f"scored: {len(problem.at('test')):,} forecasts {which}"]
+    problem.notes.append(f"scored: {len(problem.at('test')):,} forecasts {which}")
     return problem
 
 
@@ -543,6 +576,8 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
             notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
     sizes = [int((problem.split == k).sum()) for k in range(3)]
     notes.append("steps to train, validate, test (in this order of time): " + ", ".join(f"{n:,}" for n in sizes))
+    if s.classic:
+        notes.append(f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to a second each")
     return notes + list(codec.notes)
 
 

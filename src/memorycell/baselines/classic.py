@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+from functools import partial
 from importlib.util import find_spec
 
 import numpy as np
@@ -23,12 +25,15 @@ def forecast(method: str, values: np.ndarray, *, horizon: int, season: int, quan
     """
     from statsforecast.models import AutoARIMA, AutoETS, AutoTheta
 
-    made = {"ets": AutoETS, "arima": AutoARIMA, "theta": AutoTheta}[method]
+    # Approximation chooses the orders by conditional least squares, as R does for series as long; else one fit may take a minute.
+    made = {"ets": AutoETS, "arima": partial(AutoARIMA, approximation=True), "theta": AutoTheta}[method]
     model = made(season_length=season if season <= LONGEST_SEASON else 1)
     levels = np.array(quantile_levels(quantiles))
     upper = levels[quantiles // 2 + 1 :]
     widths = [round(float(100 * (2 * p - 1)), 6) for p in upper]
-    found = model.forecast(y=np.asarray(values[-LOOKED_BACK:], np.float64), h=horizon, level=widths)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of candidates that do not converge and are not chosen
+        found = model.forecast(y=np.asarray(values[-LOOKED_BACK:], np.float64), h=horizon, level=widths)
     result = np.empty((horizon, quantiles))
     result[:, quantiles // 2] = found["mean"]
     for k, width in enumerate(widths, quantiles // 2 + 1):

@@ -577,7 +577,7 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     sizes = [int((problem.split == k).sum()) for k in range(3)]
     notes.append("steps to train, validate, test (in this order of time): " + ", ".join(f"{n:,}" for n in sizes))
     if s.classic:
-        notes.append(f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to a second each")
+        notes.append(f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to some seconds each")
     return notes + list(codec.notes)
 
 

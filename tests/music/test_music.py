@@ -149,6 +149,20 @@ def test_a_score_is_whole_music_xml():
     assert music.svg(piece, 1).count("<svg") >= 1
 
 
+def test_music_xml_and_back(tmp_path):
+    pytest.importorskip("music21", reason="pip install 'memorycell[musicxml]'")
+    piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
+    for frames in (1, 4):
+        (tmp_path / "a.musicxml").write_text(music.musicxml(piece, frames))
+        np.testing.assert_array_equal(read_piece(tmp_path / "a.musicxml", frames), piece)
+    larger = "".join(f'<!ENTITY a{k + 1} "&a{k};&a{k};&a{k};&a{k};">' for k in range(29))
+    bomb = f'<!DOCTYPE b [<!ENTITY a0 "lol">{larger}]><score-partwise>&a29;</score-partwise>'
+    for name, text in (("bomb", bomb), ("cut", music.musicxml(piece, 1)[:700]), ("none", "la la"), ("empty", "")):
+        (tmp_path / f"{name}.musicxml").write_text(text)
+        with pytest.raises(DataError, match=f"{name}.musicxml: "):
+            read_piece(tmp_path / f"{name}.musicxml", 1)
+
+
 def test_music_that_is_wrong(tmp_path):
     good = music.midi(music.frames_of(tune(0), "t"), 1, 90)
     (tmp_path / "cut.mid").write_bytes(good[: len(good) // 2])

@@ -175,10 +175,10 @@ def frames_in(score: Any, frames: int) -> np.ndarray:
 
 def read_musicxml(path: Path, frames: int) -> np.ndarray:
     """A MusicXML file as a piece [T, 88], by music21. Raises `DataError`."""
-    import music21
+    from music21 import converter
 
-    try:
-        score = music21.converter.parse(str(path))
+    try:  # from the source, since music21 would unpickle what it kept of it in a folder that others may write to
+        score = converter.parseFile(path, format="musicxml", forceSource=True, storePickle=False)
     except Exception as error:  # music21 raises what it likes
         raise DataError(f"{path}: not readable MusicXML ({str(error).splitlines()[0][:80]})") from None
     notes = [(float(n.getOffsetInHierarchy(score)), float(n.quarterLength), n.pitches) for n in score.flatten().notes]

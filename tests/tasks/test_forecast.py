@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from memorycell import modelfile, training
+from memorycell.data.series import SeriesCodec
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError
 from memorycell.tasks import TASKS
@@ -172,7 +173,7 @@ def test_months_and_rows_without_a_clock(tmp_path):
 @pytest.mark.data
 def test_glucose_beats_every_baseline_in_one_short_run(glucose, tmp_path):
     """Real readings, a tenth of the demo's training: already better than ridge on weeks it never saw."""
-    how = TrainSettings(epochs=7)
+    how = replace(TASKS["forecast"].training, epochs=7)
     settings = ForecastSettings(hidden=64)
     result = training.train(TASKS["forecast"], "glucose", settings, how, tmp_path / "g.safetensors")
     assert result["skill"] > 0.04
@@ -186,3 +187,23 @@ def test_etth1_reads_from_the_folder_of_public_data(public_data):
     assert len(problem.series) == 7 * 17_420
     assert problem.series.groups[-1] == "OT"
     assert problem.codec.inputs == ()
+
+
+def test_a_step_is_told_by_the_cycles_that_training_saw_often(tmp_path):
+    def cycles(hours: int, **told):
+        stamps = np.datetime64("2024-01-01T00:00:00", "us") + np.arange(hours) * np.timedelta64(1, "h")
+        pl.DataFrame({"time": stamps, "y": np.arange(hours) % 7.0}).write_parquet(tmp_path / "t.parquet")
+        codec = prepare(str(tmp_path / "t.parquet"), replace(SMALL, **told)).codec
+        assert len(codec.features) == 3 + 4 * len(codec.calendar)
+        assert {f"sin of {name}" for name in codec.calendar} <= set(codec.features)
+        return codec
+
+    assert list(cycles(24 * 7 * 70).calendar) == ["day"]  # 49 weeks to learn from
+    codec = cycles(24 * 7 * 72)
+    assert list(codec.calendar) == ["day", "week"]
+    assert list(cycles(600, calendar="day, week").calendar) == ["day", "week"]
+    assert not cycles(600, calendar="none").calendar
+    with pytest.raises(DataError, match=r"calendar=year: with steps of 1 h there is day, week"):
+        cycles(600, calendar="year")
+    before = {k: v for k, v in codec.to_json().items() if k != "cycles"}  # files of 0.1.0, which were told by all
+    assert SeriesCodec.from_json(before).features == codec.features

@@ -86,12 +86,11 @@ class Clock:
         return 8
 
     @property
-    def calendar(self) -> tuple[tuple[str, float], ...]:
-        """(name, period in seconds) of the cycles a step can tell apart."""
+    def calendar(self) -> dict[str, float]:
+        """The cycles a step can tell apart, and their periods in seconds."""
         if self.unit != "second":
-            return (("year", 31_556_952.0),) if self.unit == "month" else ()
-        cycles = (("day", 86_400.0), ("week", 604_800.0))
-        return tuple((name, period) for name, period in cycles if self.size * 2 < period)
+            return {"year": 31_556_952.0} if self.unit == "month" else {}
+        return {name: period for name, period in (("day", 86_400.0), ("week", 604_800.0)) if self.size * 2 < period}
 
 
 def parse_every(text: str) -> Clock:

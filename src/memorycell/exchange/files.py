@@ -93,7 +93,7 @@ def described(codec: SeriesCodec) -> list[str]:
     ]
     lines.append("observed: 1, or 0 for a step that fills a gap; it repeats the values before it")
     lines += [f"{c} missing: 1 where it is, else 0; the value is then the last one known" for c in codec.gappy]
-    for name, period in codec.clock.calendar:
+    for name, period in codec.calendar.items():
         lines += [
             f"{wave}{label} of {name}: {wave}({turns} pi t / {period:.9g}), t in seconds since 1970-01-01"
             for turns, label in ((2, ""), (4, " 2"))

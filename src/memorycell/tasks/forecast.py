@@ -26,7 +26,7 @@ from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.quantiles import interval
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, with_source
+from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, with_source
 
 if TYPE_CHECKING:
     import polars as pl
@@ -49,6 +49,8 @@ class ForecastSettings:
     inputs      other columns to use, with commas; "none"; every column of numbers where not said
     known       those of them whose future is known beforehand (a price list, a calendar): it is told to the model
     static      columns of words that a series is told by, with commas; "group": which series it is, the first of it 64 kinds
+    calendar    cycles that a step is told by: day, week, year, with commas, or none; those that the training part saw often
+                enough where not said
     scaling     all, or series: every series in its own mean and deviation; where each=yes, series
     every       the nominal step, as in 5m, 1h: rows are snapped to it; "row" ignores the clock
     horizon     steps ahead; from the step's length where not said
@@ -76,6 +78,7 @@ class ForecastSettings:
     inputs: str | None = None
     known: str | None = None
     static: str | None = None
+    calendar: str | None = None
     scaling: str | None = None
     every: str | None = None
     horizon: int | None = None
@@ -380,6 +383,14 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     if codec.returns:
         settings = replace(settings, normal=settings.normal or "spread")
     settings = _decided(settings, codec)
+    if settings.calendar is not None:
+        told = tuple(c for c in _names(settings.calendar) if c != "none")
+        if wrong := set(told) - set(codec.clock.calendar):
+            known = ", ".join(codec.clock.calendar) or "none"
+            raise DataError(
+                f"{where}: calendar={', '.join(sorted(wrong))}: with steps of {codec.clock} there is {known}"
+            )
+        codec = replace(codec, cycles=told)
     codec = replace(codec, max_gap=settings.context or 1, reach=(settings.horizon or 1) if codec.known else 0)
     series = codec.read(frame, where)
     split = _split(codec, series, settings, where)
@@ -558,10 +569,9 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     """What was found, for people."""
     codec, series, s = problem.codec, problem.series, problem.settings
     of = f" of {len(series.groups)} series" if codec.group else ""
-    cycles = ", ".join(name for name, _ in codec.clock.calendar)
     notes = [
         f"{rows:,} rows{of}, one step = {codec.clock}; forecast {', '.join(codec.targets)} {s.horizon} steps ahead",
-        f"inputs: {', '.join(codec.columns)}" + (f"; calendar: {cycles}" if cycles else ""),
+        f"inputs: {', '.join(codec.columns)}" + (f"; calendar: {', '.join(codec.calendar)}" if codec.calendar else ""),
     ]
     empty = int((series.row < 0).sum())
     if empty or series.skipped:
@@ -577,7 +587,9 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     sizes = [int((problem.split == k).sum()) for k in range(3)]
     notes.append("steps to train, validate, test (in this order of time): " + ", ".join(f"{n:,}" for n in sizes))
     if s.classic:
-        notes.append(f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to some seconds each")
+        notes.append(
+            f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to some seconds each"
+        )
     return notes + list(codec.notes)
 
 
@@ -595,4 +607,5 @@ FORECAST = Task(
     prepare=prepare,
     reopen=reopen,
     baselines=("persistence", "seasonal naive", "ridge"),
+    training=TrainSettings(lr=8e-3),
 )

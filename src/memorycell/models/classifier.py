@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from memorycell.data.batches import Gathered
 from memorycell.heads import Classify, WordPairs
-from memorycell.models.model import Model, ModelConfig, carried, log_softmax
+from memorycell.models.model import ModelConfig, SteppedModel, carried, log_softmax
 from memorycell.nn.attention import AttentionPool, padding
 from memorycell.nn.regularise import dropout, embedding_dropout, variational_dropout
-from memorycell.ops.step import LinearStep, obstacle
+from memorycell.ops.step import LinearStep
 from memorycell.state import Layout, State
-from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.stepping import LayerStepper, Stepper
 
 POOLINGS = ("attention", "max", "last")
 
@@ -62,7 +62,7 @@ class ClassifierConfig(ModelConfig):
             raise ValueError(f"vocabulary: expected a whole number, got {self.vocabulary!r}")
 
 
-class Classifier(Model):
+class Classifier(SteppedModel):
     """A sequence in, log-probabilities of its class out; after every step, where it reads one way."""
 
     kind = "classifier"
@@ -152,16 +152,16 @@ class Classifier(Model):
         """See `Model`."""
         if self.pairs is not None:
             return "a classifier with a path of word pairs runs in float32 through PyTorch"
-        return obstacle(self.config.cell, layers(self.recurrent))
+        return super().obstacle()
 
-    def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: y is the log-probabilities after what was read so far. Pooling and head are in float32."""
-        reason = self.obstacle()
-        if reason is None:
-            return ClassifierStepper(self, precision)
-        if precision != "float32":
-            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
-        return ForwardStepper(self, 1 if self.embedding is not None else self.config.input_size)
+    @property
+    def step_size(self) -> int:
+        """See `SteppedModel`."""
+        return 1 if self.embedding is not None else self.config.input_size
+
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`: y is the log-probabilities after what was read so far."""
+        return ClassifierStepper(self, precision)
 
     def _tokens(self, x: Tensor) -> Tensor:
         """Features as they are; tokens [B, T] int64, in training some of them unknown."""

@@ -12,12 +12,11 @@ from torch import Tensor
 from memorycell.data.batches import Gathered
 from memorycell.data.music import KEYS
 from memorycell.heads import Keys, Voices
-from memorycell.models.model import Model, ModelConfig, carried
+from memorycell.models.model import ModelConfig, SteppedModel, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout
-from memorycell.ops.step import obstacle
 from memorycell.state import State
-from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.stepping import LayerStepper, Stepper
 
 VIEWS = ("voices", "keys")
 
@@ -46,7 +45,7 @@ class ComposerConfig(ModelConfig):
             raise ValueError(f"voices: {KEYS} at most, got {self.voices}")
 
 
-class Composer(Model):
+class Composer(SteppedModel):
     """Frames so far in, what the head reads of the next one out."""
 
     kind = "composer"
@@ -88,18 +87,14 @@ class Composer(Model):
         """Nats a frame."""
         return self.nats(batch).sum() / batch.lengths.sum(), None
 
-    def obstacle(self) -> str | None:
-        """See `Model`."""
-        return obstacle(self.config.cell, layers(self.recurrent))
+    @property
+    def step_size(self) -> int:
+        """See `SteppedModel`."""
+        return KEYS
 
-    def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: x is a frame [88], y what the head reads [H]."""
-        reason = self.obstacle()
-        if reason is None:
-            return LayerStepper(self.recurrent, precision)
-        if precision != "float32":
-            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
-        return ForwardStepper(self, KEYS)
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`: x is a frame [88], y what the head reads [H]."""
+        return LayerStepper(self.recurrent, precision)
 
     @torch.inference_mode()
     def compose(

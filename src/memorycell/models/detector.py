@@ -13,10 +13,9 @@ from torch.nn import functional as F
 
 from memorycell.data.batches import Batch
 from memorycell.heads import NextRow, NextRowStep
-from memorycell.models.model import Model, ModelConfig, carried, windows
-from memorycell.ops.step import obstacle
+from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State
-from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.stepping import LayerStepper, Stepper
 
 PIECE = 2048
 """How many steps `Detector.run` takes at once."""
@@ -56,7 +55,7 @@ class DetectorConfig(ModelConfig):
             raise ValueError(f"input_size: {self.input_size} is too few for {self.columns} columns and their changes")
 
 
-class Detector(Model):
+class Detector(SteppedModel):
     """Inputs of a row in, the distribution of the next row out, state carried from row to row.
 
     Once trained it also holds what surprise is measured by: the mean and the inverse covariance that smoothed deviates have
@@ -125,18 +124,9 @@ class Detector(Model):
             parts.append(y[0].numpy())
         return np.concatenate(parts)
 
-    def obstacle(self) -> str | None:
-        """See `Model`."""
-        return obstacle(self.config.cell, layers(self.recurrent))
-
-    def stepper(self, precision: str = "float32") -> Stepper:
-        """The model made ready for single steps; see `memorycell.stepping`. The head is in float32 at every precision."""
-        reason = self.obstacle()
-        if reason is None:
-            return DetectorStepper(self, precision)
-        if precision != "float32":
-            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
-        return ForwardStepper(self, self.config.input_size)
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`."""
+        return DetectorStepper(self, precision)
 
 
 class DetectorStepper:

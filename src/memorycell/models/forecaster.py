@@ -13,11 +13,10 @@ from torch.nn import functional as F
 
 from memorycell.data.batches import Batch
 from memorycell.heads import FORECASTS, CountForecast, Forecast, ForecastStep, Told
-from memorycell.models.model import Model, ModelConfig, carried, windows
-from memorycell.ops.step import obstacle
+from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.settings import check_choices
 from memorycell.state import Layout, State
-from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.stepping import LayerStepper, Stepper
 
 SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Forecaster.run` takes at once."""
@@ -71,7 +70,7 @@ class ForecasterConfig(ModelConfig):
         return (self.head, self.normal, self.linear) == ("quantiles", "no", None)
 
 
-class Forecaster(Model):
+class Forecaster(SteppedModel):
     """Inputs of a step in, the distribution of the next values out, state carried from step to step."""
 
     kind = "forecaster"
@@ -142,18 +141,9 @@ class Forecaster(Model):
         inside = torch.cat([(x[..., : c.targets] - mean) / unit, x[..., c.targets :]], -1)
         return window, inside, x[..., : c.targets], unit
 
-    def obstacle(self) -> str | None:
-        """See `Model`."""
-        return obstacle(self.config.cell, layers(self.recurrent))
-
-    def stepper(self, precision: str = "float32") -> Stepper:
-        """The model made ready for single steps; see `memorycell.stepping`. The head is in float32 at every precision."""
-        reason = self.obstacle()
-        if reason is None:
-            return ForecasterStepper(self, precision)
-        if precision != "float32":
-            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
-        return ForwardStepper(self, self.config.input_size)
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`."""
+        return ForecasterStepper(self, precision)
 
     def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
         """The head's loss over a batch, and the state after it."""

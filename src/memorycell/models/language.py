@@ -12,11 +12,11 @@ from torch.nn import functional as F
 
 from memorycell.data.batches import Batch
 from memorycell.heads import NextStep
-from memorycell.models.model import Model, ModelConfig, ScoredStepper, carried
+from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import embedding_dropout, variational_dropout
-from memorycell.ops.step import LinearStep, obstacle
+from memorycell.ops.step import LinearStep
 from memorycell.state import State
-from memorycell.stepping import ForwardStepper, Stepper, layers
+from memorycell.stepping import Stepper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ class LanguageConfig(ModelConfig):
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)!r}")
 
 
-class LanguageModel(Model):
+class LanguageModel(SteppedModel):
     """Tokens in, log-probabilities of the next token out, state carried from token to token."""
 
     kind = "language"
@@ -122,18 +122,14 @@ class LanguageModel(Model):
             parts.append(F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view(y.shape))
         return torch.cat(parts, 1)
 
-    def obstacle(self) -> str | None:
-        """See `Model`."""
-        return obstacle(self.config.cell, layers(self.recurrent))
+    @property
+    def step_size(self) -> int:
+        """See `SteppedModel`."""
+        return 1
 
-    def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: x is a token's number [1], y its successor's log-probabilities [V]. The head is in float32."""
-        reason = self.obstacle()
-        if reason is None:
-            return LanguageStepper(self, precision)
-        if precision != "float32":
-            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
-        return ForwardStepper(self, 1)
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`: x is a token's number [1], y its successor's log-probabilities [V]."""
+        return LanguageStepper(self, precision)
 
 
 class LanguageStepper(ScoredStepper):

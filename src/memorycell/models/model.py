@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from memorycell.cells import CELLS
 from memorycell.nn.recurrent import Recurrent, of_cell
+from memorycell.ops.step import obstacle
 from memorycell.state import State
-from memorycell.stepping import LayerStepper, Stepper
+from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,34 @@ class Model(nn.Module):
     def stepper(self, precision: str = "float32") -> Stepper:
         """The model made ready for single steps; see `memorycell.stepping`. Raises ValueError where it has no steps."""
         raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
+
+
+class SteppedModel(Model):
+    """A model with a recurrent part that the native engine can step, and a head on it that is in float32 at every precision."""
+
+    recurrent: Recurrent
+
+    @property
+    def step_size(self) -> int:
+        """How many numbers a step's input has."""
+        return int(self.config.input_size)  # type: ignore[attr-defined]
+
+    def obstacle(self) -> str | None:
+        """See `Model`."""
+        return obstacle(self.config.cell, layers(self.recurrent))
+
+    def stepper(self, precision: str = "float32") -> Stepper:
+        """See `Model`: on the native engine, or where that cannot step it through the model's own forward."""
+        reason = self.obstacle()
+        if reason is None:
+            return self.native_stepper(precision)
+        if precision != "float32":
+            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
+        return ForwardStepper(self, self.step_size)
+
+    def native_stepper(self, precision: str) -> Stepper:
+        """The model made ready for the native engine."""
+        raise NotImplementedError
 
 
 class ScoredStepper:

@@ -10,11 +10,11 @@ from torch import Tensor
 
 from memorycell.data.batches import Gathered
 from memorycell.heads import CTC
-from memorycell.models.model import Model, ModelConfig, ScoredStepper, carried
+from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import dropout, variational_dropout
-from memorycell.ops.step import LinearStep, obstacle
+from memorycell.ops.step import LinearStep
 from memorycell.state import State
-from memorycell.stepping import ForwardStepper, Stepper, layers
+from memorycell.stepping import Stepper
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +33,7 @@ class TranscriberConfig(ModelConfig):
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "vocabulary")
 
 
-class Transcriber(Model):
+class Transcriber(SteppedModel):
     """A sequence of features in, at every step the log-probabilities of a letter or of nothing new out.
 
     search   [2]: how much the language model counts in a search, and what every word earns; set on validation texts, -1
@@ -81,16 +81,7 @@ class Transcriber(Model):
         """Nats a letter."""
         return self.nats(batch).sum() / (batch.target > 0).sum().clamp(min=1), None
 
-    def obstacle(self) -> str | None:
-        """See `Model`."""
-        return obstacle(self.config.cell, layers(self.recurrent))
-
-    def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: y is the log-probabilities [V] at a step. The head is in float32."""
-        reason = self.obstacle()
-        if reason is None:
-            score = LinearStep(self.head.linear.weight, self.head.linear.bias)
-            return ScoredStepper(self.recurrent, precision, score)
-        if precision != "float32":
-            raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
-        return ForwardStepper(self, self.config.input_size)
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`: y is the log-probabilities [V] at a step."""
+        score = LinearStep(self.head.linear.weight, self.head.linear.bias)
+        return ScoredStepper(self.recurrent, precision, score)

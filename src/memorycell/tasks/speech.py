@@ -34,7 +34,8 @@ class SpeechSettings(SignalSettings):
     bins, stack   bands of a frame, frames (10 ms) in a step
     ceps      read so many cepstra of a frame in place of its bands; 0: the bands
     adapt     frames after which the mean of what was heard counts as much as that of training, and is taken off; 0: never
-    whole     yes: a recording is taken by its own mean and deviation, with its changes beside it: for voices never heard; not live
+    whole     yes: a recording is taken by its own mean and deviation, with its changes beside it, for voices never heard; it is
+              then not to be had live
     speed     in training, recordings are played faster or slower by up to this share; noise: probability of added noise
     tilt      in training, a smooth curve over the bands, so many nats high, stands for another microphone; throat: the bands
               are stretched by up to this share, as by another speaker's throat

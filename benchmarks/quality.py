@@ -37,8 +37,8 @@ class Plan:
 PLANS = {
     "forecast": (
         Plan("glucose"),
-        Plan("weather", 1, {"patience": "99"}),
-        Plan("ETTh1", 3, {"patience": "99"}),
+        Plan("weather", None, {"epochs": "40", "weight_drop": "0.3"}),
+        Plan("ETTh1", 7, {"patience": "99"}),
         Plan("stocks", None, {"lr": "2e-3", "weight_decay": "30", "patience": "99"}),
     ),
     "anomaly": (Plan("skab", 2),),

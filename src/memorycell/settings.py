@@ -44,7 +44,8 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
 
 def _convert(key: str, text: str, hint: Any) -> Any:
     options = getattr(hint, "__args__", (hint,))
-    if type(None) in options and text.lower() in ("none", ""):
+    words = ("",) if str in options else ("", "none")  # a text may be "none": no inputs, no calendar
+    if type(None) in options and text.lower() in words:
         return None
     for kind in (int, float):
         if kind in options:

@@ -11,6 +11,7 @@ from memorycell import modelfile, training
 from memorycell.data.series import SeriesCodec
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError
+from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings, prepare, reopen
 from memorycell.tasks.task import TrainSettings
@@ -189,21 +190,29 @@ def test_etth1_reads_from_the_folder_of_public_data(public_data):
     assert problem.codec.inputs == ()
 
 
-def test_a_step_is_told_by_the_cycles_that_training_saw_often(tmp_path):
-    def cycles(hours: int, **told):
-        stamps = np.datetime64("2024-01-01T00:00:00", "us") + np.arange(hours) * np.timedelta64(1, "h")
-        pl.DataFrame({"time": stamps, "y": np.arange(hours) % 7.0}).write_parquet(tmp_path / "t.parquet")
-        codec = prepare(str(tmp_path / "t.parquet"), replace(SMALL, **told)).codec
-        assert len(codec.features) == 3 + 4 * len(codec.calendar)
-        assert {f"sin of {name}" for name in codec.calendar} <= set(codec.features)
-        return codec
+def test_a_step_is_told_the_day_of_the_week_where_that_helps(tmp_path):
+    def codec(sundays: float, **told):
+        hours = np.arange(24 * 7 * 20)
+        stamps = np.datetime64("2024-01-01T00:00:00", "us") + hours * np.timedelta64(1, "h")
+        y = np.random.default_rng(0).normal(size=len(hours)) + sundays * (hours // 24 % 7 == 6)
+        pl.DataFrame({"time": stamps, "y": y}).write_parquet(tmp_path / "t.parquet")
+        found = prepare(str(tmp_path / "t.parquet"), replace(SMALL, **told)).codec
+        assert len(found.features) == 3 + 4 * len(found.calendar)
+        assert {f"sin of {name}" for name in found.calendar} <= set(found.features)
+        return found
 
-    assert list(cycles(24 * 7 * 70).calendar) == ["day"]  # 49 weeks to learn from
-    codec = cycles(24 * 7 * 72)
-    assert list(codec.calendar) == ["day", "week"]
-    assert list(cycles(600, calendar="day, week").calendar) == ["day", "week"]
-    assert not cycles(600, calendar="none").calendar
+    weekly = codec(5.0)
+    assert list(weekly.calendar) == ["day", "week"]
+    assert list(codec(0.0).calendar) == ["day"]
+    assert list(codec(0.0, calendar="day, week").calendar) == ["day", "week"]
+    assert not codec(5.0, calendar="none").calendar
     with pytest.raises(DataError, match=r"calendar=year: with steps of 1 h there is day, week"):
-        cycles(600, calendar="year")
-    before = {k: v for k, v in codec.to_json().items() if k != "cycles"}  # files of 0.1.0, which were told by all
-    assert SeriesCodec.from_json(before).features == codec.features
+        codec(0.0, calendar="year")
+    before = {k: v for k, v in weekly.to_json().items() if k != "cycles"}  # files of before, which are told by all
+    assert SeriesCodec.from_json(before).features == weekly.features
+
+
+def test_none_can_be_said_on_the_command_line(hourly):
+    settings, _ = parse_settings((SMALL, QUICK), {"inputs": "none", "calendar": "none", "window": "none"})
+    assert settings.window is None
+    assert prepare(str(hourly), settings).codec.columns == ("y",)

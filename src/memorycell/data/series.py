@@ -30,9 +30,6 @@ from memorycell.errors import DataError
 if TYPE_CHECKING:
     import polars as pl
 
-TURNS = {"day": 2, "week": 50, "year": 2}
-"""How often the training part must have seen a cycle for steps to be told by it. Of few weeks each is learnt by heart: with 20
-of them glucose is forecast worse for it, and with 37 the weather."""
 TIME_NAMES = ("time", "datetime", "timestamp", "date", "ds", "date_time", "time_hour")
 
 
@@ -559,8 +556,6 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray, *, one_by
             spread = np.where(spread > 0, spread, std)
             if here.any():
                 own[name] = tuple(tuple(v.tolist()) for v in (mine, spread, np.where(quick > 0, quick, spread)))
-    span = np.ptp(series.time[train]) / clocks.SECOND_US
-    cycles = tuple(name for name, period in codec.clock.calendar.items() if span >= TURNS[name] * period)
     rows = series.row[train] >= 0
     gappy = tuple(c for k, c in enumerate(codec.columns) if np.isnan(values[rows, k]).any())
     return replace(
@@ -569,7 +564,6 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray, *, one_by
         std=tuple(std.tolist()),
         change=tuple(change.tolist()),
         gappy=gappy,
-        cycles=cycles if codec.cycles is None else codec.cycles,
         own=own,
     )
 

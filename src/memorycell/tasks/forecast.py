@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 TRAIN_SHARE = 70 / 85
 """Of the time before what is tested on, the share that is learnt from; the rest chooses the epoch."""
+WORTH = 0.005
+"""Share of ridge's error that the day of the week must save to be told."""
 MOST_KINDS = 64
 """Words of a static column that are told apart."""
 
@@ -49,8 +51,8 @@ class ForecastSettings:
     inputs      other columns to use, with commas; "none"; every column of numbers where not said
     known       those of them whose future is known beforehand (a price list, a calendar): it is told to the model
     static      columns of words that a series is told by, with commas; "group": which series it is, the first of it 64 kinds
-    calendar    cycles that a step is told by: day, week, year, with commas, or none; those that the training part saw often
-                enough where not said
+    calendar    cycles that a step is told by: day, week, year, with commas, or none; where not said those of the clock, the
+                week beside the day only if ridge forecasts the validation part better with it
     scaling     all, or series: every series in its own mean and deviation; where each=yes, series
     every       the nominal step, as in 5m, 1h: rows are snapped to it; "row" ignores the clock
     horizon     steps ahead; from the step's length where not said
@@ -329,6 +331,7 @@ class ForecastProblem(Problem):
             self.methods = forecast_baselines(s.horizon or 1, s.season or 1, s.context or 1)
         for method in self.methods.values():
             method.fit(self.history, train, valid, quantiles)
+        self.naive_error = _naive_error(self)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The simple methods' metrics on a split."""
@@ -404,10 +407,23 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     for name in SPLITS:
         if len(problem.at(name)) == 0:
             raise DataError(f"{where}: nothing to forecast in the {name} part; the gaps are too long or too many")
-    problem.naive_error = _naive_error(problem)
     problem.fit_baselines(ForecasterConfig.quantiles)
+    if set(codec.calendar) == {"day", "week"} and settings.calendar is None:
+        problem = _without_weeks(problem)
     problem.notes = _notes(problem, frame.height)
     return problem
+
+
+def _without_weeks(problem: ForecastProblem) -> ForecastProblem:
+    """The same, steps told by the day alone, unless ridge forecasts the validation part better with weeks: a network learns the
+    few weeks of most tables by heart.
+    """
+    other = ForecastProblem(
+        problem.name, problem.series, replace(problem.codec, cycles=("day",)), problem.settings, problem.split
+    )
+    other.fit_baselines(ForecasterConfig.quantiles)
+    with_weeks, without = (p.baselines("valid")["ridge"]["crps"] for p in (problem, other))
+    return problem if with_weeks < (1 - WORTH) * without else other
 
 
 def _codec(frame: pl.DataFrame, where: str, settings: ForecastSettings) -> SeriesCodec:

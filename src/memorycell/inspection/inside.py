@@ -301,7 +301,7 @@ def horizon_figure(found: Inspection) -> go.Figure:
         )
         if found.trained_on:
             fig.add_vline(x=found.trained_on, line={"color": GREY}, annotation_text=f"trained on {found.trained_on}",
-                          annotation_position="bottom right")  # fmt: skip
+                          annotation_position="top left")  # fmt: skip
     last = max(
         (int(c.lags[c.curve > 1e-4 * c.curve.max()][-1]) for _, c, *_ in curves if c is not None and c.curve.max() > 0),
         default=1,

@@ -153,15 +153,14 @@ def backtest(
 
     chosen = _task(task)
     own, how = parse_settings((chosen.settings(), chosen.training), _pairs(settings or []))
-    if out is not None and not out.is_dir():
-        raise UserError(f"{out}: there is no such folder; make it first")
     import tempfile
 
     from memorycell import training
+    from memorycell.files import made_folder
 
     with tempfile.TemporaryDirectory() as folder, console.progress(chosen.watch or chosen.primary) as watch:
         result = training.backtest(
-            chosen, data, own, how, out or Path(folder), folds=folds, start=start, refit=refit, minutes=minutes,
+            chosen, data, own, how, made_folder(out or Path(folder)), folds=folds, start=start, refit=refit, minutes=minutes,
             say=_say, watch=watch,
         )  # fmt: skip
     console.print_backtest(result, as_json)

@@ -28,3 +28,12 @@ def write_atomically(path: Path, content: bytes | str) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.unlink(beside)
+
+
+def made_folder(folder: Path) -> Path:
+    """The folder, made where it was missing. Raises `UserError`."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be made ({error.strerror or error}); nothing was changed") from None
+    return folder

@@ -377,11 +377,14 @@ def test_the_verdict_is_in_words(memorycell, tmp_path):
     for name, value in told["metrics"].items():
         assert value == pytest.approx(np.mean([fold["metrics"][name] for fold in told["folds"]]))
     status, stdout, _ = memorycell(
-        "backtest", "forecast", tmp_path / "t.csv", *words, "--folds", 2, "--no-refit", "--out", tmp_path
+        "backtest", "forecast", tmp_path / "t.csv", *words, "--folds", 2, "--no-refit", "--out", tmp_path / "folds"
     )
     assert status == 0
-    assert (tmp_path / "fold-1.safetensors").exists()
-    assert not (tmp_path / "fold-2.safetensors").exists()
+    assert (tmp_path / "folds" / "fold-1.safetensors").exists()
+    assert not (tmp_path / "folds" / "fold-2.safetensors").exists()
+    status, _, stderr = memorycell("backtest", "forecast", tmp_path / "t.csv", "--out", tmp_path / "t.csv" / "x")
+    assert (status, stderr.count("\n")) == (2, 1)
+    assert "t.csv/x: cannot be made" in stderr
     assert "0.8:1" in stdout
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from memorycell.data.series import SeriesCodec
 from memorycell.errors import UserError
-from memorycell.files import write_atomically
+from memorycell.files import made_folder, write_atomically
 from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster
 from memorycell.state import fingerprint
@@ -68,10 +68,7 @@ def write(
         )  # fmt: skip
         contents = dict(made.files)
         result = {k: v for k, v in asdict(made).items() if k != "files"}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror or error}); nothing was changed") from None
+    made_folder(folder)
     for filename, content in contents.items():
         write_atomically(folder / filename, content)
     return {"files": [str(folder / filename) for filename in contents], **result}

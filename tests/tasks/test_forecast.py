@@ -11,6 +11,7 @@ from memorycell import modelfile, training
 from memorycell.data.series import SeriesCodec
 from memorycell.data.tables import read_table
 from memorycell.errors import DataError
+from memorycell.inspection.forecast import evaluation_page
 from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings, prepare, reopen
@@ -216,3 +217,22 @@ def test_none_can_be_said_on_the_command_line(hourly):
     settings, _ = parse_settings((SMALL, QUICK), {"inputs": "none", "calendar": "none", "window": "none"})
     assert settings.window is None
     assert prepare(str(hourly), settings).codec.columns == ("y",)
+
+
+def test_a_stride_tests_one_forecast_in_so_many(hourly, tmp_path):
+    every, daily = (prepare(str(hourly), replace(SMALL, stride=stride)) for stride in (1, 24))
+    np.testing.assert_array_equal(daily.at("test"), every.at("test")[every.at("test") % 24 == 0])
+    assert {int(t) // 3_600_000_000 % 24 for t in daily.series.time[daily.at("test")]} == {
+        0
+    }  # the table begins at midnight
+    for split in ("train", "valid"):
+        np.testing.assert_array_equal(daily.at(split), every.at(split))
+    result = training.train(
+        TASKS["forecast"], str(hourly), replace(SMALL, stride=24), QUICK, tmp_path / "m.safetensors"
+    )
+    file = modelfile.load(tmp_path / "m.safetensors")
+    at = daily.at("test")
+    truth, ours = daily.history.future[at], daily.quantiles(file.model, at)
+    error = daily.codec.unscale(truth[..., None])[..., 0] - np.median(daily.codec.unscale(ours), -1)
+    assert result["metrics"]["mae"] == pytest.approx(np.nanmean(np.abs(error)), rel=1e-5)
+    assert "one every 24 steps, with the state carried" in evaluation_page(file, reopen(None, file))

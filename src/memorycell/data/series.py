@@ -63,6 +63,12 @@ class Series:
         """[N] bool: a segment begins at this step."""
         return np.asarray(self.start == np.arange(len(self)))
 
+    @property
+    def first(self) -> np.ndarray:
+        """[N] int64: the step at which each step's series begins."""
+        sizes = np.bincount(self.group)
+        return np.asarray(np.cumsum([0, *sizes[:-1]])[self.group])
+
     def fingerprint(self) -> str:
         """16 hexadecimal digits that name the data, whatever the file's format."""
         digest = hashlib.sha256()

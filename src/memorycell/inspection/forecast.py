@@ -54,12 +54,13 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
     ]  # fmt: skip
     if history:
         sections.append(_training(history, file))
+    often = "at every step" if problem.settings.stride == 1 else f"every {problem.settings.stride} steps"
     verdict = f"{skill:.1%} better than" if skill >= 0 else f"{-skill:.1%} worse than"
     return page(
         f"{target}, {problem.settings.horizon} steps ahead: {verdict} the best simple method ({best})",
         f"{len(at):,} forecasts from {codec.stamp(int(problem.series.time[at[0]]))} to "
-        f"{codec.stamp(int(problem.series.time[at[-1]]))}, one at every step, with the state carried all along, "
-        "as the model runs live." + (" Not medical advice." if "glucose" in target.lower() else ""),
+        f"{codec.stamp(int(problem.series.time[at[-1]]))}, one {often}, with the state carried all along, as "
+        "the model runs live." + (" Not medical advice." if "glucose" in target.lower() else ""),
         sections,
         [*file.info.get("notes", []), *problem.notes],
     )
@@ -137,7 +138,7 @@ def _stretch(problem: ForecastProblem, at: np.ndarray, truth: np.ndarray, ours: 
     series, codec, horizon = problem.series, problem.codec, ours.shape[1]
     _, middle, _ = interval(ours)
     error = np.nanmean(np.abs(truth - middle), 1)
-    length = min(FANS * horizon, len(at))
+    length = min(max(FANS * horizon // problem.settings.stride, 1), len(at))
     starts = np.arange(0, len(at) - length + 1, max(length // 2, 1))
     means = np.array([np.nanmean(error[s : s + length]) for s in starts])
     start = int(starts[np.argsort(means)[len(means) // 2]])

@@ -68,6 +68,7 @@ class ForecastSettings:
                 no forecast starts from the last value, as returns want it
     test        the share of the time that is tested on, as in 0.85:1; the last sixth of what comes before chooses the epoch
     split       rows of every series to learn from, to choose by and to test on, as in 8640,2880,2880, in place of shares
+    stride      steps from one forecast that is tested to the next, counted from the first of each series: 24, once a day
     lanes, bptt   sequences side by side in a batch, and steps a gradient flows back
     """
 
@@ -101,12 +102,24 @@ class ForecastSettings:
     normal: str | None = None
     test: str = "0.85:1"
     split: str | None = None
+    stride: int = 1
     lanes: int | None = None
     bptt: int = 96
 
     def __post_init__(self) -> None:
         check_counts(
-            self, "origins", "paths", "horizon", "context", "season", "hidden", "layers", "window", "lanes", "bptt"
+            self,
+            "stride",
+            "origins",
+            "paths",
+            "horizon",
+            "context",
+            "season",
+            "hidden",
+            "layers",
+            "window",
+            "lanes",
+            "bptt",
         )
         check_choices(self, decode=("direct", "paths"), each=(None, "yes", "no"), scaling=(None, "all", "series"))
         if wrong := set(_names(self.classic)) - set(classic.METHODS):
@@ -191,6 +204,8 @@ class ForecastProblem(Problem):
     def at(self, split: str) -> np.ndarray:
         """[M]: the steps of a split at which a row was read and something of the future is known."""
         here = (self.split == SPLITS.index(split)) & (self.series.row >= 0)
+        if split == "test" and self.settings.stride > 1:
+            here &= (np.arange(len(self.series)) - self.series.first) % self.settings.stride == 0
         return np.flatnonzero(here & ~np.isnan(self.history.future).all((1, 2)))
 
     def mask(self, split: str) -> np.ndarray:
@@ -540,17 +555,13 @@ def _decided(settings: ForecastSettings, codec: SeriesCodec) -> ForecastSettings
 def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where: str) -> np.ndarray:
     """[N] int: 0, 1, 2 by time, the same cuts for every series of the file; -1 for steps beyond a split in rows."""
     if (told := settings.rows()) is not None:
-        sizes = np.bincount(series.group)
-        place = np.arange(len(series)) - np.cumsum([0, *sizes[:-1]])[series.group]
-        split = np.digitize(place, np.cumsum(told))
+        split = np.digitize(np.arange(len(series)) - series.first, np.cumsum(told))
         if not (split >= 2).any():
             raise DataError(f"{where}: split={settings.split}: no series has more than {sum(told[:2])} steps")
         return np.where(split > 2, -1, split)
     when = series.time
     if codec.time is None:  # no clock to compare series by: each is cut in the same proportions
-        sizes = np.bincount(series.group)
-        first = np.cumsum([0, *sizes[:-1]])
-        when = (np.arange(len(series)) - first[series.group]) / sizes[series.group]
+        when = (np.arange(len(series)) - series.first) / np.bincount(series.group)[series.group]
     ordered = np.sort(when)
     begin, end = settings.tested()
     cuts = [ordered[int(share * len(ordered))] for share in (TRAIN_SHARE * begin, begin, end) if share < 1]

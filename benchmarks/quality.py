@@ -71,7 +71,8 @@ PLANS = {
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
     "music": (
         Plan("jsb", 2, {"patience": "99"}, name="jsb, voice by voice"),
-        Plan("jsb", 2, {"view": "keys", "patience": "99"}, name="jsb, key by key"),
+        Plan("jsb", 12, {"view": "keys", "hidden": "384", "dropout": "0.5", "noise": "0.15", "zoneout": "0.1",
+                         "weight_drop": "0.4", "patience": "99"}, name="jsb, key by key"),
         Plan("jsb-16th", 2, {"view": "events", "patience": "99"}, name="jsb, events"),
     ),
 }  # fmt: skip

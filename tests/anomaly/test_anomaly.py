@@ -428,6 +428,18 @@ def test_settings_that_make_no_sense(wrong):
     assert wrong.split("=")[0] in result.stderr
 
 
+def test_only_numbers_of_recordings_that_settle_wander_in_training(tmp_path):
+    sensors(400).drop("fault", strict=False).write_csv(tmp_path / "s.csv")
+    cards(8000).write_csv(tmp_path / "c.csv")
+    for name, told, wanders in (
+        ("s", {}, 0.0),
+        ("s", {"settle": 60}, 2.0),
+        ("s", {"settle": 60, "drift": 0.5}, 0.5),
+        ("c", {"group": "card", "label": "fraud", "settle": 60}, 0.0),
+    ):
+        assert prepare(str(tmp_path / f"{name}.csv"), AnomalySettings(**told)).drift == wanders
+
+
 def test_split_by_time_over_all_cards():
     codec, _ = detect(cards(1000), "t", group="card", label="fraud")
     recordings = codec.read(cards(1000), "t")

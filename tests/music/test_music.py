@@ -149,7 +149,7 @@ def test_a_score_is_whole_music_xml():
     assert music.svg(piece, 1).count("<svg") >= 1
 
 
-def test_music_xml_and_back(tmp_path):
+def test_music_xml_and_back(tmp_path, monkeypatch):
     pytest.importorskip("music21", reason="pip install 'memorycell[musicxml]'")
     piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
     for frames in (1, 4):
@@ -161,6 +161,13 @@ def test_music_xml_and_back(tmp_path):
         (tmp_path / f"{name}.musicxml").write_text(text)
         with pytest.raises(DataError, match=f"{name}.musicxml: "):
             read_piece(tmp_path / f"{name}.musicxml", 1)
+
+    def silent(*_, **__):
+        raise ValueError
+
+    monkeypatch.setattr("music21.converter.parseFile", silent)
+    with pytest.raises(DataError, match="not readable MusicXML \\(ValueError\\)"):
+        read_piece(tmp_path / "a.musicxml", 1)
 
 
 def test_music_that_is_wrong(tmp_path):

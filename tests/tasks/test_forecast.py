@@ -213,6 +213,12 @@ def test_a_step_is_told_the_day_of_the_week_where_that_helps(tmp_path):
     assert SeriesCodec.from_json(before).features == weekly.features
 
 
+def test_returns_of_every_hour_are_told_day_and_week(hourly):
+    problem = prepare(str(hourly), ForecastSettings(returns="y", inputs="none", horizon=1, context=24, hidden=4))
+    assert list(problem.codec.calendar) == ["day", "week"]  # there is no ridge to ask
+    assert set(problem.methods) == {"constant", "rolling variance", "weighted variance"}
+
+
 def test_none_can_be_said_on_the_command_line(hourly):
     settings, _ = parse_settings((SMALL, QUICK), {"inputs": "none", "calendar": "none", "window": "none"})
     assert settings.window is None
@@ -220,6 +226,8 @@ def test_none_can_be_said_on_the_command_line(hourly):
 
 
 def test_a_stride_tests_one_forecast_in_so_many(hourly, tmp_path):
+    with pytest.raises(DataError, match="nothing to forecast in the test part; stride=499 may be too long"):
+        prepare(str(hourly), replace(SMALL, stride=499))
     every, daily = (prepare(str(hourly), replace(SMALL, stride=stride)) for stride in (1, 24))
     np.testing.assert_array_equal(daily.at("test"), every.at("test")[every.at("test") % 24 == 0])
     assert {int(t) // 3_600_000_000 % 24 for t in daily.series.time[daily.at("test")]} == {

@@ -1,4 +1,4 @@
-"""ETS and ARIMA, chosen and fitted anew at every origin by statsforecast: as those who use them do, and as slow."""
+"""ETS, ARIMA and theta, chosen and fitted anew at every origin by statsforecast: as those who use them do, and as slow."""
 
 from __future__ import annotations
 

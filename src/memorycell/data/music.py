@@ -180,7 +180,8 @@ def read_musicxml(path: Path, frames: int) -> np.ndarray:
     try:  # from the source, since music21 would unpickle what it kept of it in a folder that others may write to
         score = converter.parseFile(path, format="musicxml", forceSource=True, storePickle=False)
     except Exception as error:  # music21 raises what it likes
-        raise DataError(f"{path}: not readable MusicXML ({str(error).splitlines()[0][:80]})") from None
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise DataError(f"{path}: not readable MusicXML ({reason[:80]})") from None
     notes = [(float(n.getOffsetInHierarchy(score)), float(n.quarterLength), n.pitches) for n in score.flatten().notes]
     if not notes:
         raise DataError(f"{path}: holds no notes")

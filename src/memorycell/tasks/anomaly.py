@@ -55,7 +55,7 @@ class AnomalySettings:
     budget      share of normal rows that may be flagged: sets the threshold, from the tail of the scores in training
     smooth      rows over which deviates are averaged before they are judged; 10, or 1 where there are categories, if not said
     drift       in training, columns wander by so many times as much as they were seen to: what wanders so is normal; 2 where
-                recordings settle, whose few rows have not seen it, and 0 elsewhere, if not said
+                recordings settle, whose few rows have not seen it, and hold no categories; else 0, if not said
     corrupt     in training, probability that a piece is disturbed, which the forecast must not follow: some columns are
                 shifted for a stretch, or, where there are categories, a stranger's rows are put in; 0.3, or 0.7 likewise
     adapt       rows over which a recording's level follows rows that are judged normal; 0: it stays
@@ -137,7 +137,9 @@ class AnomalyProblem(Problem):
         self.recordings = [Encoded(r, *codec.encode(r), split) for r, split in zip(recordings, splits, strict=True)]
         usual = 0.7 if codec.categories else 0.3
         self.corrupt = usual if settings.corrupt is None else settings.corrupt
-        self.drift = settings.drift if settings.drift is not None else (2.0 if settings.settle else 0.0)
+        self.drift = (
+            settings.drift if settings.drift is not None else (2.0 if settings.settle and not codec.categories else 0.0)
+        )
 
     @property
     def labelled(self) -> bool:

@@ -421,9 +421,14 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     problem = ForecastProblem(where if source else str(data), series, codec, settings, split)
     for name in SPLITS:
         if len(problem.at(name)) == 0:
-            raise DataError(f"{where}: nothing to forecast in the {name} part; the gaps are too long or too many")
+            why = (
+                "the gaps are too long or too many"
+                if settings.stride == 1
+                else f"stride={settings.stride} may be too long"
+            )
+            raise DataError(f"{where}: nothing to forecast in the {name} part; {why}")
     problem.fit_baselines(ForecasterConfig.quantiles)
-    if set(codec.calendar) == {"day", "week"} and settings.calendar is None:
+    if set(codec.calendar) == {"day", "week"} and settings.calendar is None and "ridge" in problem.methods:
         problem = _without_weeks(problem)
     problem.notes = _notes(problem, frame.height)
     return problem

@@ -149,6 +149,27 @@ def test_a_score_is_whole_music_xml():
     assert music.svg(piece, 1).count("<svg") >= 1
 
 
+def test_the_notes_on_the_page_are_those_of_the_piece():
+    """As a player reads them: a sign holds for its place on the staff until the bar ends."""
+    frames = [[61, 64], [60], [61, 63], [64], [63], [66], [65, 66], [51, 49], [52]]
+    piece = music.frames_of(frames, "t")
+    root = ElementTree.fromstring(music.musicxml(piece, 1).split("?>", 1)[1])
+    read, written, steps = [], 0, {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+    for measure in root.iter("measure"):
+        force = {}
+        for note in measure.iter("note"):
+            if (pitch := note.find("pitch")) is None:
+                continue
+            step, octave, staff = pitch.find("step").text, int(pitch.find("octave").text), note.find("staff").text
+            if (sign := note.find("accidental")) is not None:
+                written += 1
+                force[step, octave, staff] = {"sharp": 1, "flat": -1, "natural": 0}[sign.text]
+            read.append(12 * (octave + 1) + steps[step] + force.get((step, octave, staff), 0))
+    assert sorted(read) == sorted(p for frame in frames for p in frame)
+    pytest.importorskip("verovio")
+    assert music.svg(piece, 1).count('class="accid"') >= written > 0
+
+
 def test_music_xml_and_back(tmp_path, monkeypatch):
     pytest.importorskip("music21", reason="pip install 'memorycell[musicxml]'")
     piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")

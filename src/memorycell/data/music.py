@@ -24,6 +24,7 @@ TICKS = 480
 """A quarter note in what is written."""
 FRAMES = (1, 2, 4, 8)
 """Frames that a quarter note may be cut into."""
+ACCIDENTALS = {-1: "flat", 0: "natural", 1: "sharp"}
 KINDS = {4.0: "whole", 2.0: "half", 1.0: "quarter", 0.5: "eighth", 0.25: "16th", 0.125: "32nd"}
 NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 MIDI = (".mid", ".midi", ".kar")
@@ -339,9 +340,10 @@ def musicxml(piece: np.ndarray, frames: int) -> str:
         )  # fmt: skip
         for staff in (1, 2):
             body += f"<backup><duration>{bar}</duration></backup>" if staff == 2 else ""
+            signs: dict[str, int] = {}
             for begin, length, pitches in notes[staff]:
                 if begin // bar == number:
-                    body += _written(pitches, length, frames, staff)
+                    body += _written(pitches, length, frames, staff, signs)
         bars.append(f"<measure number='{number + 1}'>{body}</measure>")
     return (
         '<?xml version="1.0"?><score-partwise version="4.0"><part-list><score-part id="P1"><part-name/></score-part>'
@@ -362,22 +364,27 @@ def _chords(part: np.ndarray, bar: int) -> list[tuple[int, int, list[int]]]:
     return [(a, b - a, (np.flatnonzero(padded[a]) + LOWEST).tolist()) for a, b in itertools.pairwise(ordered)]
 
 
-def _written(pitches: list[int], length: int, frames: int, staff: int) -> str:
-    """Notes of a chord, or a rest, of any length: cut into what can be written without dots, tied."""
+def _written(pitches: list[int], length: int, frames: int, staff: int, signs: dict[str, int]) -> str:
+    """Notes of a chord, or a rest, of any length: cut into what can be written without dots, tied.
+
+    signs   of every place on the staff, the accidental in force since the bar's beginning; those that are written are added
+    """
     out, left = "", length
     while left:
         piece = 1 << (min(left, 4 * frames).bit_length() - 1)  # a whole note at most
         tie = ("<tie type='stop'/>" if left < length else "") + ("<tie type='start'/>" if left > piece else "")
         left -= piece
-        which = f"<voice>{staff}</voice><type>{KINDS[piece / frames]}</type><staff>{staff}</staff>"
+        which, on = f"<voice>{staff}</voice><type>{KINDS[piece / frames]}</type>", f"<staff>{staff}</staff>"
         if not pitches:
-            out += f"<note><rest/><duration>{piece}</duration>{which}</note>"
+            out += f"<note><rest/><duration>{piece}</duration>{which}{on}</note>"
         for k, pitch in enumerate(pitches):
             name = NAMES[pitch % 12]
-            alter = {"#": "<alter>1</alter>", "b": "<alter>-1</alter>"}.get(name[1:], "")
+            place, alter = f"{name[0]}{pitch // 12}", {"#": 1, "b": -1}.get(name[1:], 0)
+            sign = f"<accidental>{ACCIDENTALS[alter]}</accidental>" if signs.get(place, 0) != alter else ""
+            signs[place] = alter
             tied = f"<notations>{tie.replace('<tie', '<tied')}</notations>" if tie else ""
             out += (
-                f"<note>{'<chord/>' if k else ''}<pitch><step>{name[0]}</step>{alter}<octave>{pitch // 12 - 1}</octave></pitch>"
-                f"<duration>{piece}</duration>{tie}{which}{tied}</note>"
+                f"<note>{'<chord/>' if k else ''}<pitch><step>{name[0]}</step>{f'<alter>{alter}</alter>' if alter else ''}"
+                f"<octave>{pitch // 12 - 1}</octave></pitch><duration>{piece}</duration>{tie}{which}{sign}{on}{tied}</note>"
             )
     return out

@@ -1,7 +1,9 @@
 // What the engine is asked to do: plain data, shared by the dispatcher and by every instruction set's copy of the code.
 //
-// Sequences lie batch first: row b, step t, feature k of a [B, T, K] array is at (b * T + t) * K + k. The order of
-// gates in G * H columns is the one of src/memorycell/cells.py. Null pointers mean "not wanted" or "not there".
+// Sequences are contiguous arrays [B, T, K] or, time first, [T, B, K]: row b, step t, feature k is at
+// (b * row_stride + t * step_stride) * K + k, written [B, T, K] below for both. Masks and borders are always [B, T].
+// The order of gates in G * H columns is the one of src/memorycell/cells.py. Null pointers mean "not wanted" or "not
+// there".
 #pragma once
 
 #include <cstddef>
@@ -19,10 +21,12 @@ constexpr int blocks(Cell cell) {
 constexpr int kept(Cell cell) { return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : 4; }
 constexpr bool has_cell_state(Cell cell) { return cell != Cell::rnn && cell != Cell::rnn_relu && cell != Cell::gru; }
 
-// A matrix [N, K] packed into panels for C = A * W^T; see gemm.hpp.
+// A matrix [N, K] packed into panels for C = A * W^T; see gemm.hpp. For a few rows of A packing costs more than the
+// product: then `plain` is the matrix as the caller holds it, row after row, in float32.
 struct Packed {
     int64_t rows = 0, columns = 0; // N, K
     Precision precision = Precision::float32;
+    const float *plain = nullptr;
     void *data = nullptr;
     float *scale = nullptr; // int8: [N, padded to whole panels] the value of one unit of a row's weights
     int32_t *sum = nullptr; // int8: [N] the sum of a row's weights, to undo the offset of the activations
@@ -40,7 +44,7 @@ struct Extras {
 struct Forward {
     Cell cell;
     bool reverse;
-    int64_t batch, steps, hidden;
+    int64_t batch, steps, hidden, row_stride, step_stride;
     const float *x_part;  // [B, T, G * H]: W_ih x with all that does not depend on the past (Cell.ahead in cells.py)
     const Packed *weight; // W_hh [G * H, H]
     Extras extras;
@@ -61,7 +65,7 @@ struct Forward {
 struct Backward {
     Cell cell;
     bool reverse;
-    int64_t batch, steps, hidden;
+    int64_t batch, steps, hidden, row_stride, step_stride;
     const Packed *weight_t; // W_hh transposed, [H, G * H]
     Extras extras;
     const float *h_0, *c_0, *output, *gates, *cells, *normalised, *rstd;

@@ -9,6 +9,8 @@
 // company.
 #pragma once
 
+#include <utility>
+
 #include "engine.hpp"
 #include "simd.hpp"
 
@@ -28,6 +30,46 @@ inline size_t value_bytes(Precision p) { return p == Precision::float32 ? 4 : p 
 
 inline size_t packed_bytes(int64_t n, int64_t k, Precision p) {
     return size_t(panels(n)) * TILE * depth(k, p) * value_bytes(p);
+}
+
+#if defined(__has_builtin)
+#if __has_builtin(__builtin_shufflevector)
+#define MEMORYCELL_TRANSPOSES
+// The elements of a and b in turn, from the lower halves or the upper ones.
+template <int from, int... lane> inline F interleave(F a, F b, std::integer_sequence<int, lane...>) {
+    return __builtin_shufflevector(a, b, (from + lane / 2 + lane % 2 * V)...);
+}
+// V rows of V values become columns, in log2(V) rounds of interleaving.
+inline void transpose(F (&rows)[V]) {
+    constexpr std::make_integer_sequence<int, V> lanes;
+    for (int round = 1; round < V; round *= 2) {
+        F next[V];
+        for (int i = 0; i < V / 2; i++) {
+            next[2 * i] = interleave<0>(rows[i], rows[i + V / 2], lanes);
+            next[2 * i + 1] = interleave<V / 2>(rows[i], rows[i + V / 2], lanes);
+        }
+        memcpy(rows, next, sizeof next);
+    }
+}
+#endif
+#endif
+
+// A row-major float32 matrix, V x V values at a time: returns how many columns it packed, the rest are the caller's.
+inline int64_t pack_blocks(const float *w, int64_t row_stride, int64_t N, int64_t panel, int64_t D, float *to) {
+    int64_t k = 0;
+#if defined(MEMORYCELL_TRANSPOSES)
+    if (N - panel * TILE >= TILE)
+        for (; k + V <= D; k += V)
+            for (int j = 0; j < NV; j++) {
+                F block[V];
+                for (int i = 0; i < V; i++)
+                    block[i] = load(w + (panel * TILE + j * V + i) * row_stride + k);
+                transpose(block);
+                for (int i = 0; i < V; i++)
+                    store(to + (k + i) * TILE + j * V, block[i]);
+            }
+#endif
+    return k;
 }
 
 inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Packed &packed) {
@@ -51,25 +93,31 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
             }
         return;
     }
+    constexpr int64_t LINE = 16; // columns at a time: one cache line of W, and as many of the panel as stay in cache
     for (int64_t p = 0; p < panels(N); p++) {
         const int64_t base = p * TILE * D;
-        for (int j = 0; j < TILE; j++) { // a row of W is read in order
-            const int64_t n = p * TILE + j, real = n < N ? K : 0;
-            const float *row = w + n * row_stride;
-            for (int64_t k = 0; k < D; k++) {
-                const float value = k < real ? row[k * column_stride] : 0.0f;
-                if (packed.precision == Precision::float32) {
-                    static_cast<float *>(packed.data)[base + k * TILE + j] = value;
-                } else if (packed.precision == Precision::bfloat16) {
-                    static_cast<uint16_t *>(packed.data)[base + (k / 2 * TILE + j) * 2 + k % 2] = to_bfloat16(value);
-                } else {
-                    const int q = n < N ? int(__builtin_rintf(value / packed.scale[n])) : 0;
-                    static_cast<int8_t *>(packed.data)[base + (k / 4 * TILE + j) * 4 + k % 4] = int8_t(q);
-                    if (n < N)
-                        packed.sum[n] += q;
+        int64_t first = 0;
+        if (packed.precision == Precision::float32 && column_stride == 1)
+            first = pack_blocks(w, row_stride, N, p, D, static_cast<float *>(packed.data) + base);
+        for (; first < D; first += LINE)
+            for (int j = 0; j < TILE; j++) {
+                const int64_t n = p * TILE + j, real = n < N ? K : 0;
+                const float *row = w + n * row_stride;
+                for (int64_t k = first; k < D && k < first + LINE; k++) {
+                    const float value = k < real ? row[k * column_stride] : 0.0f;
+                    if (packed.precision == Precision::float32) {
+                        static_cast<float *>(packed.data)[base + k * TILE + j] = value;
+                    } else if (packed.precision == Precision::bfloat16) {
+                        static_cast<uint16_t *>(packed.data)[base + (k / 2 * TILE + j) * 2 + k % 2] =
+                            to_bfloat16(value);
+                    } else {
+                        const int q = n < N ? int(__builtin_rintf(value / packed.scale[n])) : 0;
+                        static_cast<int8_t *>(packed.data)[base + (k / 4 * TILE + j) * 4 + k % 4] = int8_t(q);
+                        if (n < N)
+                            packed.sum[n] += q;
+                    }
                 }
             }
-        }
     }
 }
 
@@ -225,9 +273,32 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
     }
 }
 
+// The same for W as it lies, row after row: every output is a dot product of two rows, four of W at a time.
+inline void plain_product(const Packed &w, const float *a, int64_t lda, int64_t M, float *c, int64_t ldc,
+                          const float *bias) {
+    constexpr int SIDE_BY_SIDE = 4;
+    const int64_t N = w.rows, K = w.columns;
+    for (int64_t n = 0; n < N; n += SIDE_BY_SIDE)
+        for (int64_t m = 0; m < M; m++) {
+            const float *row = a + m * lda, *of[SIDE_BY_SIDE];
+            F acc[SIDE_BY_SIDE] = {};
+            for (int j = 0; j < SIDE_BY_SIDE; j++)
+                of[j] = w.plain + (n + j < N ? n + j : N - 1) * K;
+            for_lanes(K, [&](int64_t k, auto lanes) {
+                const F x = lanes.load(row + k);
+                for (int j = 0; j < SIDE_BY_SIDE; j++)
+                    acc[j] += x * lanes.load(of[j] + k);
+            });
+            for (int j = 0; j < SIDE_BY_SIDE && n + j < N; j++)
+                c[m * ldc + n + j] = sum(acc[j]) + (bias ? bias[n + j] : 0.0f);
+        }
+}
+
 // C [M, N] with row stride ldc = A [M, K] with row stride lda, times W^T, plus the bias [N] if there is one.
 inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, float *c, int64_t ldc, void *scratch,
                     const float *bias = nullptr) {
+    if (w.plain)
+        return plain_product(w, a, lda, M, c, ldc, bias);
     const void *rows = a;
     const float *scales = nullptr;
     size_t row_bytes = lda * sizeof(float);

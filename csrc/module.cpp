@@ -23,6 +23,7 @@
 
 namespace nb = nanobind;
 using namespace memorycell;
+using namespace nb::literals;
 
 namespace {
 
@@ -79,11 +80,19 @@ struct Weight {
     Packed packed;
     Block data, scale, sum;
 
-    Weight(uintptr_t address, int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride, int precision) {
+    // `plain`: nothing is packed, and the matrix must stay where it is while this is used.
+    Weight(uintptr_t address, int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride, int precision,
+           bool plain) {
         if (rows < 1 || columns < 1 || rows > (int64_t(1) << 40) / columns)
             throw std::invalid_argument("weight: the size " + std::to_string(rows) + " x " + std::to_string(columns) +
                                         " is out of range");
         packed.rows = rows, packed.columns = columns, packed.precision = Precision(precision);
+        if (plain) {
+            if (packed.precision != Precision::float32 || column_stride != 1 || row_stride != columns)
+                throw std::invalid_argument("weight: only a contiguous float32 matrix can be used unpacked");
+            packed.plain = pointer<float>(address);
+            return;
+        }
         data = Block(engine->packed_bytes(rows, columns, packed.precision));
         packed.data = data.get();
         if (packed.precision == Precision::int8) {
@@ -115,50 +124,64 @@ Extras extras_of(const std::vector<uintptr_t> &p) {
     return e;
 }
 
-void forward(int cell, bool reverse, int64_t batch, int64_t steps, int64_t hidden, int threads, const Weight &weight,
-             const std::vector<uintptr_t> &extras, const std::vector<uintptr_t> &p, float zone_h, float zone_c) {
+void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
+             const Weight &weight_hh, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
+             uintptr_t bias_c, uintptr_t x_part, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border,
+             uintptr_t mask_h, uintptr_t mask_c, float zone_h, float zone_c, uintptr_t output, uintptr_t h_n,
+             uintptr_t c_n, uintptr_t gates, uintptr_t cells, uintptr_t normalised, uintptr_t rstd) {
     Forward f{};
     f.cell = Cell(cell), f.reverse = reverse, f.batch = batch, f.steps = steps, f.hidden = hidden;
-    f.weight = &weight.packed, f.extras = extras_of(extras), f.zone_h = zone_h, f.zone_c = zone_c;
-    f.x_part = pointer<float>(p.at(0)), f.h_0 = pointer<float>(p.at(1)), f.c_0 = pointer<float>(p.at(2));
-    f.lengths = pointer<int64_t>(p.at(3)), f.border = pointer<uint8_t>(p.at(4));
-    f.mask_h = pointer<float>(p.at(5)), f.mask_c = pointer<float>(p.at(6));
-    f.output = pointer<float>(p.at(7)), f.h_n = pointer<float>(p.at(8)), f.c_n = pointer<float>(p.at(9));
-    f.gates = pointer<float>(p.at(10)), f.cells = pointer<float>(p.at(11));
-    f.normalised = pointer<float>(p.at(12)), f.rstd = pointer<float>(p.at(13));
+    f.row_stride = time_first ? 1 : steps, f.step_stride = time_first ? batch : 1;
+    f.weight = &weight_hh.packed;
+    f.extras = {pointer<float>(weight_ch), pointer<float>(bias_hh), pointer<float>(gain_hh), pointer<float>(gain_c),
+                pointer<float>(bias_c)};
+    f.x_part = pointer<float>(x_part), f.h_0 = pointer<float>(h_0), f.c_0 = pointer<float>(c_0);
+    f.lengths = pointer<int64_t>(lengths), f.border = pointer<uint8_t>(border);
+    f.mask_h = pointer<float>(mask_h), f.mask_c = pointer<float>(mask_c), f.zone_h = zone_h, f.zone_c = zone_c;
+    f.output = pointer<float>(output), f.h_n = pointer<float>(h_n), f.c_n = pointer<float>(c_n);
+    f.gates = pointer<float>(gates), f.cells = pointer<float>(cells);
+    f.normalised = pointer<float>(normalised), f.rstd = pointer<float>(rstd);
     nb::gil_scoped_release release;
-    const size_t bytes = weight.engine->forward_scratch(f, (batch + threads - 1) / threads);
+    const size_t bytes = weight_hh.engine->forward_scratch(f, (batch + threads - 1) / threads);
     Block scratch(bytes * threads);
     over_threads(batch, threads, [&](int k, int64_t begin, int64_t end) {
-        weight.engine->forward(f, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
+        weight_hh.engine->forward(f, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
     });
 }
 
-void backward(int cell, bool reverse, int64_t batch, int64_t steps, int64_t hidden, int threads, const Weight &weight_t,
-              const std::vector<uintptr_t> &extras, const std::vector<uintptr_t> &p, float zone_h, float zone_c) {
+// The sums of the layer-normalised cell, d_gain_c to d_bias_hh, have a row for each thread.
+void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
+              const Weight &weight_hh_t, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
+              uintptr_t bias_c, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border, uintptr_t mask_h,
+              uintptr_t mask_c, float zone_h, float zone_c, uintptr_t output, uintptr_t gates, uintptr_t cells,
+              uintptr_t normalised, uintptr_t rstd, uintptr_t d_output, uintptr_t d_h_n, uintptr_t d_c_n,
+              uintptr_t d_x_part, uintptr_t d_h_part, uintptr_t d_h_0, uintptr_t d_c_0, uintptr_t d_gain_c,
+              uintptr_t d_bias_c, uintptr_t d_gain_hh, uintptr_t d_bias_hh) {
     Backward f{};
     f.cell = Cell(cell), f.reverse = reverse, f.batch = batch, f.steps = steps, f.hidden = hidden;
-    f.weight_t = &weight_t.packed, f.extras = extras_of(extras), f.zone_h = zone_h, f.zone_c = zone_c;
-    f.h_0 = pointer<float>(p.at(0)), f.c_0 = pointer<float>(p.at(1)), f.output = pointer<float>(p.at(2));
-    f.gates = pointer<float>(p.at(3)), f.cells = pointer<float>(p.at(4));
-    f.normalised = pointer<float>(p.at(5)), f.rstd = pointer<float>(p.at(6));
-    f.lengths = pointer<int64_t>(p.at(7)), f.border = pointer<uint8_t>(p.at(8));
-    f.mask_h = pointer<float>(p.at(9)), f.mask_c = pointer<float>(p.at(10));
-    f.d_output = pointer<float>(p.at(11)), f.d_h_n = pointer<float>(p.at(12)), f.d_c_n = pointer<float>(p.at(13));
-    f.d_x_part = pointer<float>(p.at(14)), f.d_h_part = pointer<float>(p.at(15));
-    f.d_h_0 = pointer<float>(p.at(16)), f.d_c_0 = pointer<float>(p.at(17));
-    float *d_gain_c = pointer<float>(p.at(18)), *d_bias_c = pointer<float>(p.at(19));   // [threads, H]
-    float *d_gain_hh = pointer<float>(p.at(20)), *d_bias_hh = pointer<float>(p.at(21)); // [threads, 4 * H]
+    f.row_stride = time_first ? 1 : steps, f.step_stride = time_first ? batch : 1;
+    f.weight_t = &weight_hh_t.packed;
+    f.extras = {pointer<float>(weight_ch), pointer<float>(bias_hh), pointer<float>(gain_hh), pointer<float>(gain_c),
+                pointer<float>(bias_c)};
+    f.h_0 = pointer<float>(h_0), f.c_0 = pointer<float>(c_0);
+    f.lengths = pointer<int64_t>(lengths), f.border = pointer<uint8_t>(border);
+    f.mask_h = pointer<float>(mask_h), f.mask_c = pointer<float>(mask_c), f.zone_h = zone_h, f.zone_c = zone_c;
+    f.output = pointer<float>(output), f.gates = pointer<float>(gates), f.cells = pointer<float>(cells);
+    f.normalised = pointer<float>(normalised), f.rstd = pointer<float>(rstd);
+    f.d_output = pointer<float>(d_output), f.d_h_n = pointer<float>(d_h_n), f.d_c_n = pointer<float>(d_c_n);
+    f.d_x_part = pointer<float>(d_x_part), f.d_h_part = pointer<float>(d_h_part);
+    f.d_h_0 = pointer<float>(d_h_0), f.d_c_0 = pointer<float>(d_c_0);
     nb::gil_scoped_release release;
-    const size_t bytes = weight_t.engine->backward_scratch(f, (batch + threads - 1) / threads);
+    const size_t bytes = weight_hh_t.engine->backward_scratch(f, (batch + threads - 1) / threads);
     Block scratch(bytes * threads);
+    auto row = [&](uintptr_t sums, int64_t k, int64_t width) {
+        return sums ? pointer<float>(sums) + k * width : nullptr;
+    };
     over_threads(batch, threads, [&](int k, int64_t begin, int64_t end) {
         Backward own = f;
-        own.d_gain_c = d_gain_c ? d_gain_c + k * hidden : nullptr;
-        own.d_bias_c = d_bias_c ? d_bias_c + k * hidden : nullptr;
-        own.d_gain_hh = d_gain_hh ? d_gain_hh + k * 4 * hidden : nullptr;
-        own.d_bias_hh = d_bias_hh ? d_bias_hh + k * 4 * hidden : nullptr;
-        weight_t.engine->backward(own, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
+        own.d_gain_c = row(d_gain_c, k, hidden), own.d_bias_c = row(d_bias_c, k, hidden);
+        own.d_gain_hh = row(d_gain_hh, k, 4 * hidden), own.d_bias_hh = row(d_bias_hh, k, 4 * hidden);
+        weight_hh_t.engine->backward(own, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
     });
 }
 
@@ -395,16 +418,24 @@ NB_MODULE(_native, m) {
         "use", [](const std::string &name) { current = find_engine(name); },
         "Use another one for what is packed from now on.");
     nb::class_<Weight>(m, "Weight", "A matrix packed for products.")
-        .def(nb::init<uintptr_t, int64_t, int64_t, int64_t, int64_t, int>(), nb::arg("address"), nb::arg("rows"),
-             nb::arg("columns"), nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("precision"))
+        .def(nb::init<uintptr_t, int64_t, int64_t, int64_t, int64_t, int, bool>(), nb::arg("address"), nb::arg("rows"),
+             nb::arg("columns"), nb::arg("row_stride"), nb::arg("column_stride"), nb::arg("precision"),
+             nb::arg("plain") = false)
         .def_prop_ro("rows", [](const Weight &w) { return w.packed.rows; })
         .def_prop_ro("columns", [](const Weight &w) { return w.packed.columns; })
         .def("times", &times)
         .def_prop_ro("bytes", [](const Weight &w) {
             return w.engine->packed_bytes(w.packed.rows, w.packed.columns, w.packed.precision);
         });
-    m.def("forward", &forward);
-    m.def("backward", &backward);
+    m.def("forward", &forward, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
+          "threads"_a, "weight_hh"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "x_part"_a,
+          "h_0"_a, "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a,
+          "h_n"_a, "c_n"_a, "gates"_a, "cells"_a, "normalised"_a, "rstd"_a);
+    m.def("backward", &backward, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
+          "threads"_a, "weight_hh_t"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "h_0"_a,
+          "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a, "gates"_a,
+          "cells"_a, "normalised"_a, "rstd"_a, "d_output"_a, "d_h_n"_a, "d_c_n"_a, "d_x_part"_a, "d_h_part"_a,
+          "d_h_0"_a, "d_c_0"_a, "d_gain_c"_a, "d_bias_c"_a, "d_gain_hh"_a, "d_bias_hh"_a);
     m.def("expect_much", &expect_much);
     m.def("product", &product);
     m.def("outer", &outer);

@@ -61,7 +61,7 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
                     zero(buffer.h + b * H, H), zero(buffer.c + b * H, H);
         product(*f.weight, buffer.h, H, rows, buffer.product, G * H, buffer.scratch);
         for (int64_t b = 0; b < rows; b++) {
-            const int64_t at = (begin + b) * T + t;
+            const int64_t at = (begin + b) * f.row_stride + t * f.step_stride, mask_at = ((begin + b) * T + t) * H;
             float *gates = f.gates ? f.gates + at * kept(C) * H : buffer.gates;
             if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state waits
                 zero(f.output + at * H, H);
@@ -75,18 +75,18 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
             }
             float *h = buffer.h + b * H, *c = buffer.c + b * H, *p = buffer.product + b * G * H;
             if (b + 1 < rows) // the next row's inputs lie far away
-                fetch(f.x_part + (at + T) * G * H, G * H);
+                fetch(f.x_part + (at + f.row_stride) * G * H, G * H);
             forward_row<C>({H, f.x_part + at * G * H, h, c, p, gates, buffer.c_new, buffer.h_new,
                             f.rstd ? f.rstd + at : nullptr, f.extras});
             if (f.normalised)
                 copy(f.normalised + at * G * H, p, G * H);
             if (f.mask_h || f.zone_h > 0)
-                zone(buffer.h_new, h, f.mask_h ? f.mask_h + at * H : nullptr, f.zone_h, H);
+                zone(buffer.h_new, h, f.mask_h ? f.mask_h + mask_at : nullptr, f.zone_h, H);
             copy(h, buffer.h_new, H);
             copy(f.output + at * H, h, H);
             if (has_cell_state(C)) {
                 if (f.mask_c || f.zone_c > 0)
-                    zone(buffer.c_new, c, f.mask_c ? f.mask_c + at * H : nullptr, f.zone_c, H);
+                    zone(buffer.c_new, c, f.mask_c ? f.mask_c + mask_at : nullptr, f.zone_c, H);
                 copy(c, buffer.c_new, H);
                 if (f.cells)
                     copy(f.cells + at * H, c, H);
@@ -137,7 +137,9 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
         const int64_t t = f.reverse ? k : T - 1 - k, before = f.reverse ? t + 1 : t - 1;
         reach_h(k == 0);
         for (int64_t b = 0; b < rows; b++) {
-            const int64_t row = begin + b, at = row * T + t, length = f.lengths ? f.lengths[row] : T;
+            const int64_t row = begin + b, length = f.lengths ? f.lengths[row] : T;
+            const int64_t at = row * f.row_stride + t * f.step_stride, mask_at = (row * T + t) * H;
+            const int64_t at_before = row * f.row_stride + before * f.step_stride;
             float *dh = buffer.dh + b * H, *carry = buffer.carry + b * H, *dc = buffer.dc + b * H,
                   *dp = buffer.dp + b * GH;
             if (t >= length) {
@@ -149,29 +151,27 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
                 continue;
             }
             if (b + 1 < rows) {
-                fetch(f.gates + (at + T) * kept(C) * H, kept(C) * H);
-                fetch(f.d_output + (at + T) * H, H);
+                fetch(f.gates + (at + f.row_stride) * kept(C) * H, kept(C) * H);
+                fetch(f.d_output + (at + f.row_stride) * H, H);
                 if (has_cell_state(C) && before >= 0 && before < T)
-                    fetch(f.cells + ((row + 1) * T + before) * H, H);
+                    fetch(f.cells + (at_before + f.row_stride) * H, H);
             }
-            const bool border = f.border && f.border[at], at_start = before < 0 || before >= length;
-            const float *h_prev = border     ? buffer.zeros
-                                  : at_start ? f.h_0 + row * H
-                                             : f.output + (row * T + before) * H;
+            const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
+            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * H : f.output + at_before * H;
             const float *c_prev = nullptr;
             if (has_cell_state(C))
-                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + (row * T + before) * H;
+                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + at_before * H;
             for_lanes(H, [&](int64_t u, auto lanes) {
                 F d = lanes.load(dh + u) + lanes.load(f.d_output + at * H + u), past = splat(0);
                 if (zoned_h) {
-                    const F keep = f.mask_h ? lanes.load(f.mask_h + at * H + u) : splat(f.zone_h);
+                    const F keep = f.mask_h ? lanes.load(f.mask_h + mask_at + u) : splat(f.zone_h);
                     past = d * keep;
                     d = d * (1.0f - keep);
                 }
                 lanes.store(buffer.dh_row + u, d);
                 lanes.store(carry + u, past);
                 if (has_cell_state(C) && zoned_c) {
-                    const F keep = f.mask_c ? lanes.load(f.mask_c + at * H + u) : splat(f.zone_c),
+                    const F keep = f.mask_c ? lanes.load(f.mask_c + mask_at + u) : splat(f.zone_c),
                             d_c = lanes.load(dc + u);
                     lanes.store(buffer.dc_kept + u, d_c * keep);
                     lanes.store(dc + u, d_c * (1.0f - keep));

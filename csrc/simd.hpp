@@ -70,10 +70,10 @@ inline F at_least(F x, float bound) {
 #endif
 }
 
-// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. Saturates at e^±87; NaN
+// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. e^-87 below; NaN
 // stays.
 inline F exp(F x) {
-    x = at_most(x, 88.0f);
+    x = at_most(x, 89.0f); // infinity from 88.4 on: a gate is exactly 0 or 1 where its input is infinite
     x = at_least(x, -87.0f);
     const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
     F n = x * 1.44269504f + magic;

@@ -8,11 +8,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
-    "LSTM": "memorycell.nn.recurrent",
-    "GRU": "memorycell.nn.recurrent",
-    "RNN": "memorycell.nn.recurrent",
-    "adopt": "memorycell.nn.recurrent",
-    "explain": "memorycell.nn.recurrent",
+    "LSTM": "memorycell.nn.layers",
+    "GRU": "memorycell.nn.layers",
+    "RNN": "memorycell.nn.layers",
+    "LSTMCell": "memorycell.nn.step_layers",
+    "GRUCell": "memorycell.nn.step_layers",
+    "RNNCell": "memorycell.nn.step_layers",
+    "adopt": "memorycell.nn.adopt",
+    "explain": "memorycell.nn.layers",
     "State": "memorycell.state",
     "Stream": "memorycell.streams",
     "Pool": "memorycell.pool",
@@ -28,7 +31,10 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "GRUCell",
+    "LSTMCell",
     "Pool",
+    "RNNCell",
     "State",
     "Stream",
     "adopt",
@@ -47,7 +53,9 @@ if TYPE_CHECKING:
     from memorycell.inspection.inside import inspect
     from memorycell.live import stream
     from memorycell.modelfile import load
-    from memorycell.nn.recurrent import GRU, LSTM, RNN, adopt, explain
+    from memorycell.nn.adopt import adopt
+    from memorycell.nn.layers import GRU, LSTM, RNN, explain
+    from memorycell.nn.step_layers import GRUCell, LSTMCell, RNNCell
     from memorycell.pool import Pool
     from memorycell.proof import prove
     from memorycell.state import State

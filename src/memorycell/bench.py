@@ -21,8 +21,8 @@ from torch import Tensor
 
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
-from memorycell.nn.recurrent import Recurrent, of_cell
-from memorycell.ops import native
+from memorycell.nn.layers import Recurrent, of_cell
+from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE, StackStep
 from memorycell.peers import PLAIN, keeping, torchs
 from memorycell.pool import Pool
@@ -37,11 +37,11 @@ def run(
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:  # fmt: skip
     """The JSON object of `memorycell bench step|stream|sessions|train`."""
-    if native.engine is None:
-        raise UserError(f"bench: {native.missing}")
+    if binding.engine is None:
+        raise UserError(f"bench: {binding.missing}")
     for name in cells:
-        if name not in native.CELL_NUMBERS:
-            raise UserError(f"--cell {name}: the engine has {', '.join(native.CELL_NUMBERS)}")
+        if name not in binding.CELL_NUMBERS:
+            raise UserError(f"--cell {name}: the engine has {', '.join(binding.CELL_NUMBERS)}")
     for name in precisions:
         if name not in TOLERANCE:
             raise UserError(f"--precision {name}: expected one of {', '.join(TOLERANCE)}")
@@ -71,7 +71,7 @@ def run(
                     say(describe(row))
     finally:
         torch.set_num_threads(before)
-    return {"cpu": cpu_name(), "isa": native.engine.instruction_set(), "threads": threads, "rows": rows}
+    return {"cpu": cpu_name(), "isa": binding.engine.instruction_set(), "threads": threads, "rows": rows}
 
 
 def describe(row: dict[str, Any]) -> str:
@@ -245,7 +245,9 @@ def _train(
         else:
             results[name] = {"refused": "does not train"}
             continue
-        differences = [_compare(a.numpy(), b.numpy(), precision) for a, b in zip(mine, theirs(), strict=True)]
+        differences = [
+            _compare(a.float().numpy(), b.float().numpy(), precision) for a, b in zip(mine, theirs(), strict=True)
+        ]
         results[name] = max(differences, key=lambda d: d["max_diff"])
         if "refused" not in results[name]:
             contenders[name] = theirs
@@ -328,17 +330,17 @@ def _bandwidth(size: int) -> float:
     memory = torch.ones(max(size // 4, 1024))
     repeats = max(1, 20_000_000 // size)
     return max(
-        4 * len(memory) * repeats / _seconds(lambda: native.engine.read(memory.data_ptr(), len(memory), repeats))
+        4 * len(memory) * repeats / _seconds(lambda: binding.engine.read(memory.data_ptr(), len(memory), repeats))
         for _ in range(5)
     )
 
 
 def _peak(precision: str) -> float:
     """Operations a second in registers, over the threads in use."""
-    number = native.PRECISIONS[precision]
+    number = binding.PRECISIONS[precision]
     rounds = 200_000
-    operations = native.engine.multiply_add(number, rounds)
-    fastest = min(_seconds(lambda: native.engine.multiply_add(number, rounds)) for _ in range(5))
+    operations = binding.engine.multiply_add(number, rounds)
+    fastest = min(_seconds(lambda: binding.engine.multiply_add(number, rounds)) for _ in range(5))
     return float(operations / fastest) * torch.get_num_threads()
 
 

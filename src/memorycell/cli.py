@@ -531,11 +531,11 @@ def _check_engine(model: Any, precision: str) -> None:
 
 
 def _check_precision(*names: str) -> None:
-    from memorycell.ops import native
+    from memorycell.ops import binding
 
     for name in names:
-        if name not in native.PRECISIONS:
-            raise UserError(f"--precision {name}: expected {', '.join(native.PRECISIONS)}")
+        if name not in binding.PRECISIONS:
+            raise UserError(f"--precision {name}: expected {', '.join(binding.PRECISIONS)}")
 
 
 def _reopened(model: Any) -> Any:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from memorycell.cells import CELLS
-from memorycell.nn.recurrent import Recurrent
+from memorycell.nn.layers import Recurrent
 
 PLAIN = ("lstm", "gru", "rnn")
 """The cells they have."""

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from memorycell import spill as spilling
 from memorycell.errors import StateError
 from memorycell.state import State, fingerprint
-from memorycell.stepping import Stepper, stepper
+from memorycell.stepping import Stepper, WeightGuard, stepper
 
 CLOSED, SPILLED = -2, -1
 
@@ -29,7 +29,8 @@ CLOSED, SPILLED = -2, -1
 class Pool:
     """Live sequences of a layer or a model: `slot = pool.open()`, `y = pool.step(slots, x)`, `pool.close(slot)`.
 
-    module      a recurrent layer of ours, or a `Model`; its weights are packed once, later changes are not seen
+    module      a recurrent layer of ours, or a `Model`; its weights are packed once: later changes are seen after
+                `refresh()`, and no step is taken while it trains
     capacity    sessions the block has room for at first
     precision   of the products: "float32", "bfloat16" or "int8"
     spill       a folder for the states of idle sessions. One that holds sessions gives them back under their old slots
@@ -54,6 +55,7 @@ class Pool:
             raise ValueError(f"resident: expected 1 or more, and a folder to spill to, got {resident}")
         self.module = module
         self.stepper: Stepper = stepper(module, precision)
+        self._guard = WeightGuard(module)
         self.width = self.stepper.layout.width
         self.resident = resident
         self._block = np.zeros((0, self.width), np.float32)
@@ -75,6 +77,11 @@ class Pool:
                 self._grow_slots(self._fresh_slot)
                 self._row_of[kept] = SPILLED
                 self._free_slots = np.setdiff1d(np.arange(self._fresh_slot), kept).tolist()
+
+    def refresh(self) -> None:
+        """Take the module's weights as they are now, in evaluation mode; the sessions' states stay."""
+        self.stepper = stepper(self.module, self.stepper.precision)
+        self._guard = WeightGuard(self.module)
 
     def __len__(self) -> int:
         return int((self._row_of != CLOSED).sum())
@@ -145,8 +152,10 @@ class Pool:
     def step(self, slots: Sequence[int] | np.ndarray, x: Any) -> Any:
         """One step of the given sessions, each at most once: x [n, I] -> y [n, ...]; a tensor gives a tensor.
 
-        Raises ValueError for a slot that is closed or named twice and for x of another shape; nothing was stepped then.
+        Raises ValueError for a slot that is closed or named twice and for x of another shape, and RuntimeError where the
+        module has been trained since its weights were packed (see `refresh`); nothing was stepped then.
         """
+        self._guard.check()
         if isinstance(x, Tensor):
             return torch.from_numpy(self.step(slots, x.detach().to("cpu", torch.float32).numpy()))
         slots = np.ascontiguousarray(slots, np.int64)

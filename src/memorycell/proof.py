@@ -23,8 +23,9 @@ from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
-from memorycell.nn.recurrent import Recurrent, adopt
-from memorycell.ops import native
+from memorycell.nn.adopt import view
+from memorycell.nn.layers import Recurrent
+from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE, obstacle
 from memorycell.pool import Pool
 from memorycell.state import State
@@ -93,7 +94,7 @@ def prove(
     """
     if isinstance(x, (str, Path)):
         x = modelfile.load(x)
-    module: nn.Module = x.model if isinstance(x, ModelFile) else adopt(x)
+    module: nn.Module = x.model if isinstance(x, ModelFile) else view(x) if isinstance(x, nn.RNNBase) else x
     if not isinstance(module, (Model, Recurrent)):
         raise TypeError(f"prove: expected a recurrent layer, a model or a model file, got {type(module).__name__}")
     proof = Proof()
@@ -165,9 +166,9 @@ def _whole(module: nn.Module, inputs: np.ndarray, backend: str) -> np.ndarray:
 
 def _no_engine(module: nn.Module) -> str | None:
     if isinstance(module, Model):
-        return native.missing or module.obstacle()
+        return binding.missing or module.obstacle()
     assert isinstance(module, Recurrent)
-    return native.missing or obstacle(module.cell, layers(module))
+    return binding.missing or obstacle(module.cell, layers(module))
 
 
 def _noise(module: nn.Module, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from memorycell.errors import StateError
 from memorycell.files import write_atomically
@@ -30,13 +31,15 @@ FORMAT = "memorycell-state-1"
 class State(tuple[Tensor, ...]):
     """Named tensors in a fixed order, each with the batch as its second axis.
 
-    A tuple, so that it goes wherever torch's `(h, c)` goes; immutable, so that a fork is cheap and safe.
+    A tuple, so that it goes wherever torch's `(h, c)` goes; immutable, so that a fork is cheap and safe. `State((h, c))`
+    and `State([h])` name their tensors h and c, so that `type(s)(v.detach() for v in s)` works as with a tuple.
     """
 
     _names: tuple[str, ...]
 
-    def __new__(cls, **tensors: Tensor) -> State:
+    def __new__(cls, values: Iterable[Tensor] = (), /, **tensors: Tensor) -> State:
         """Raises ValueError where the tensors differ in batch size."""
+        tensors = {**dict(zip(("h", "c"), values, strict=False)), **tensors}
         sizes = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if len(set(sizes.values())) > 1:
             raise ValueError(f"State: expected one batch size on the second axis, got {sizes}")
@@ -44,8 +47,8 @@ class State(tuple[Tensor, ...]):
         self._names = tuple(tensors)
         return self
 
-    def __getnewargs_ex__(self) -> tuple[tuple[()], dict[str, Tensor]]:
-        return (), self.asdict()
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _named, (self._names, tuple(self))
 
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_") or name not in self._names:
@@ -118,6 +121,23 @@ class State(tuple[Tensor, ...]):
         return state, extra if isinstance(extra, dict) else {}
 
 
+def _named(names: tuple[str, ...], values: Iterable[Any]) -> State:
+    """A state of anything: PyTorch's tree functions and transforms put more than tensors in."""
+    state = tuple.__new__(State, values)
+    state._names = tuple(names)
+    return state
+
+
+# Plain data to PyTorch: to its trees (torch.compile, torch.func) and to `torch.load(weights_only=True)`.
+pytree.register_pytree_node(
+    State,
+    lambda state: (list(state), state._names),
+    lambda values, names: _named(names, values),
+    serialized_type_name="memorycell.State",
+)
+torch.serialization.add_safe_globals([_named])
+
+
 class Layout:
     """How the state of one session lies in a row of float32 values: what Stream and Pool keep.
 
@@ -138,8 +158,9 @@ class Layout:
         parts = {n: np.array(rows[:, at]).reshape(len(rows), *self.sizes[n]) for n, at in self.at.items()}
         return State(**{n: torch.from_numpy(part.swapaxes(0, 1).copy()) for n, part in parts.items()})
 
-    def rows(self, state: Sequence[Tensor]) -> np.ndarray:
+    def rows(self, state: Tensor | Sequence[Tensor]) -> np.ndarray:
         """A state, or the tuple or tensor torch's layers return, as rows [B, width]. Raises `StateError`."""
+        state = (state,) if isinstance(state, Tensor) else state
         given = state.asdict() if isinstance(state, State) else dict(zip(self.sizes, state, strict=False))
         batch = next(iter(given.values())).shape[1] if given else 1
         wanted = {name: (rows, batch, size) for name, (rows, size) in self.sizes.items()}

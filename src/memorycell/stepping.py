@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.cells import Params
-from memorycell.nn.recurrent import Recurrent, adopt
+from memorycell.nn.adopt import view
+from memorycell.nn.layers import Recurrent
 from memorycell.ops.step import StackStep, obstacle
 from memorycell.state import Layout, State
 
@@ -46,7 +47,8 @@ def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
     Raises ValueError for a bidirectional layer, whose backward half needs the future, and where only the native engine
     has the precision and cannot run the module; TypeError for anything else.
     """
-    module = adopt(module) if isinstance(module, (nn.LSTM, nn.GRU, nn.RNN)) else module
+    if isinstance(module, nn.RNNBase):
+        module = view(module.eval())
     if not isinstance(module, Recurrent) and not hasattr(module, "stepper"):
         raise TypeError(f"stream: expected a recurrent layer, a model or a model file, got {type(module).__name__}")
     for layer in module.modules():
@@ -62,6 +64,27 @@ def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
     if precision != "float32":
         raise ValueError(f"stream: precision={precision!r} needs the native engine; {reason}")
     return ForwardStepper(module, module.input_size)
+
+
+class WeightGuard:
+    """Refuses to step with weights that may have changed since they were packed.
+
+    No counter of PyTorch's tells (`Tensor._version` misses fused optimisers, `.data`, numpy and other processes), but
+    weights are trained in training mode: a module that was put into it since is asked to be packed again.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self._module = module
+        self._layer = next((m for m in module.modules() if isinstance(m, Recurrent)), None)
+        self._trainings = 0 if self._layer is None else self._layer.trainings
+
+    def check(self) -> None:
+        """Raises RuntimeError where the module is, or was, in training mode."""
+        if self._module.training or (self._layer is not None and self._layer.trainings != self._trainings):
+            raise RuntimeError(
+                "the module was put into training mode after its weights were packed, so that they may be others now; "
+                "call module.eval(), then refresh()"
+            )
 
 
 def layers(module: Recurrent) -> list[Params]:

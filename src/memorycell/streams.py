@@ -12,14 +12,14 @@ from torch import Tensor, nn
 
 from memorycell.errors import StateError
 from memorycell.state import State, fingerprint
-from memorycell.stepping import Stepper, stepper
+from memorycell.stepping import Stepper, WeightGuard, stepper
 
 
 class Stream:
     """A layer or a model that runs live: `y = stream.step(x)`, with `stream.state` to read, write, save and fork.
 
     module      a recurrent layer of ours, or a `Model`; put into evaluation mode. Its weights are packed once: later
-                changes are not seen
+                changes are seen after `refresh()`, and no step is taken while it trains
     precision   of the products: "float32", "bfloat16" or "int8"; states, sums and gates are float32
     history     steps that can be taken back with `rewind`
 
@@ -29,7 +29,14 @@ class Stream:
     def __init__(self, module: nn.Module, precision: str = "float32", *, history: int = 16) -> None:
         self.module = module
         self.stepper: Stepper = stepper(module, precision)
+        self._guard = WeightGuard(module)
         self._start(history)
+
+    def refresh(self) -> None:
+        """Take the module's weights as they are now, in evaluation mode; the state stays."""
+        self.stepper = stepper(self.module, self.stepper.precision)
+        self._guard = WeightGuard(self.module)
+        self._walk = self.stepper.walk
 
     def _start(self, history: int) -> None:
         self._ring = np.zeros((history + 1, self.stepper.layout.width), np.float32)
@@ -48,7 +55,9 @@ class Stream:
         """One step, x [I] -> y [H], or several at once, x [T, I] -> y [T, H]: the same numbers.
 
         A tensor gives a tensor, an array or a list an array; float32. Of a model, y is what its forward gives a step.
+        Raises RuntimeError where the module has been trained since its weights were packed; see `refresh`.
         """
+        self._guard.check()
         if isinstance(x, Tensor):
             if x.requires_grad or x.dtype is not torch.float32 or not x.is_cpu:
                 x = x.detach().to("cpu", torch.float32)
@@ -92,7 +101,7 @@ class Stream:
     def fork(self) -> Stream:
         """An independent stream in the same state, with the same history; the packed weights are shared."""
         other = object.__new__(type(self))
-        other.module, other.stepper = self.module, self.stepper
+        other.module, other.stepper, other._guard = self.module, self.stepper, self._guard
         other._start(len(self._ring) - 1)
         other._ring[...], other._row, other._steps = self._ring, self._row, self._steps
         return other

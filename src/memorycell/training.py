@@ -24,7 +24,7 @@ from memorycell.files import write_atomically
 from memorycell.inspection.flow import GradientFlow
 from memorycell.modelfile import ModelFile
 from memorycell.models.model import Model
-from memorycell.ops import native
+from memorycell.ops import binding
 from memorycell.state import State
 from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
 
@@ -98,8 +98,8 @@ def train(
     )
     best_simple = beside.best(simple)
     say(f"to beat on validation: {best_simple}, {beside.primary} {simple[best_simple][beside.primary]:.4g}")
-    if native.engine is None:
-        say(f"slower than it could be: {native.missing}")
+    if binding.engine is None:
+        say(f"slower than it could be: {binding.missing}")
     budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
     run = Run(problem, how, watched, out, simple[best_simple].get(watched), budget)
     info = {
@@ -242,7 +242,7 @@ class Run:
         self.optimizer = torch.optim.AdamW(
             [{"params": decay, "weight_decay": how.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=how.lr
         )
-        own = native.engine is not None and "bf16" in native.engine.instruction_set()
+        own = binding.engine is not None and "bf16" in binding.engine.instruction_set()
         self.bfloat16 = how.precision == "bfloat16" or (how.precision == "auto" and own)
         self.gradients = GradientWatch()
         self.flow = GradientFlow(self.model, every=1)

@@ -6,9 +6,9 @@ import pytest
 
 from memorycell import bench
 from memorycell.cli import app
-from memorycell.ops import native
+from memorycell.ops import binding
 
-pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
+pytestmark = pytest.mark.skipif(binding.engine is None, reason=binding.missing or "built")
 
 
 def command(capsys, *words: str) -> tuple[int, str, str]:
@@ -35,7 +35,7 @@ def test_step_rows(capsys, cell, tmp_path):
     )  # fmt: skip
     assert status == 0
     result = json.loads(out)
-    assert result["isa"] == native.engine.instruction_set()
+    assert result["isa"] == binding.engine.instruction_set()
     assert [row["precision"] for row in result["rows"]] == ["float32", "int8"]
     for row in result["rows"]:
         assert set(row["peers"]) == {"torch", "onnxruntime", "reference"}

@@ -18,7 +18,7 @@ import torch
 from memorycell import modelfile
 from memorycell.cli import app
 from memorycell.models.forecaster import Forecaster
-from memorycell.ops import native
+from memorycell.ops import binding
 
 COMMAND = [sys.executable, "-m", "memorycell"]
 TINY = ["--set", "hidden=4", "--set", "horizon=4", "--set", "context=24", "--set", "epochs=2"]
@@ -143,7 +143,7 @@ def test_prove_says_what_was_compared(memorycell, model):
     names = {check["name"] for check in result["checks"]}
     assert {"among others in a pool = step by step", "saved and loaded = step by step"} <= names
     assert all(check["max_diff"] <= check["bound"] for check in result["checks"])
-    if native.engine is not None:
+    if binding.engine is not None:
         assert [cost["precision"] for cost in result["costs"]] == ["bfloat16", "int8"]
         assert "int8: crps on the test part" in err
     status, out, err = memorycell("prove", model, "--precision", "float32")
@@ -168,7 +168,7 @@ def test_export_writes_files_that_run(memorycell, model, tmp_path):
     assert result["proof"]["ok"]
     assert result["files"] == [str(tmp_path / "new" / "folder" / "m.onnx")]
     assert (tmp_path / "new" / "folder" / "m.onnx").stat().st_size > 1000
-    words = ["--precision", "int8"] if native.engine is not None else []
+    words = ["--precision", "int8"] if binding.engine is not None else []
     status, out, err = memorycell("export", model, "--to", "c", *words, "--out", tmp_path / "c", "--json")
     assert status == 0
     assert "bytes of constants (flash)" in err
@@ -206,7 +206,7 @@ def test_the_exported_c_gives_the_forecasts_of_the_table(memorycell, model, tmp_
     assert mine[:, 0, mine.shape[2] // 2].tolist() == pytest.approx(forecast["forecast"]["y"]["median"], rel=1e-4)
 
 
-@pytest.mark.skipif(native.engine is None, reason="needs the engine")
+@pytest.mark.skipif(binding.engine is None, reason="needs the engine")
 def test_streaming_in_int8_says_what_it_costs_first(model, tmp_path):
     lines = (model.parent / "rows.csv").read_text().splitlines()[:40]
     words = [*COMMAND, "stream", str(model), "--precision", "int8", "--state", str(tmp_path / "s")]

@@ -15,7 +15,7 @@ from memorycell.errors import DataError, StateError, UserError
 from memorycell.live.text import LiveText, Writing, predict, score
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageConfig, LanguageModel
-from memorycell.ops import native
+from memorycell.ops import binding
 from memorycell.tasks.task import TrainSettings
 from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen, sequence
 
@@ -301,7 +301,7 @@ def test_batches_are_the_text_with_the_state_zeroed_where_a_text_begins(tmp_path
     assert seen == (len(tokens) - 1) // 3 * 3
 
 
-@pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
+@pytest.mark.skipif(binding.engine is None, reason=binding.missing or "built")
 @pytest.mark.parametrize("cell", ["lstm", "gru", "layernorm"])
 def test_a_language_model_is_proved(cell):
     torch.manual_seed(0)

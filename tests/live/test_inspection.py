@@ -17,7 +17,7 @@ from memorycell.cells import CELLS
 from memorycell.inspection.horizon import by_gradient, by_occlusion, gate_half_lives
 from memorycell.inspection.inside import similar_states, unit_order
 from memorycell.inspection.record import recording
-from memorycell.nn.recurrent import of_cell
+from memorycell.nn.layers import of_cell
 
 
 class Tagger(nn.Module):

@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 import memorycell
 from memorycell.errors import StateError
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
-from memorycell.ops import native
+from memorycell.ops import binding
 from memorycell.pool import Pool
 from memorycell.streams import Stream
 
-PRECISIONS = ["float32", "bfloat16", "int8"] if native.engine is not None else ["float32"]
-exact = pytest.mark.skipif(native.engine is None, reason="bits are promised on the native engine")
+PRECISIONS = ["float32", "bfloat16", "int8"] if binding.engine is not None else ["float32"]
+exact = pytest.mark.skipif(binding.engine is None, reason="bits are promised on the native engine")
 
 
 def layer(hidden: int = 9, **options) -> memorycell.LSTM:
@@ -138,7 +138,7 @@ def test_one_or_all_are_saved_and_loaded(tmp_path):
     assert all(torch.equal(x, y) for x, y in zip(expected, other.state(loaded), strict=True))
     with pytest.raises(StateError, match="other weights or another precision"):
         Pool(layer(10)).load(tmp_path / "all")
-    if native.engine is not None:
+    if binding.engine is not None:
         with pytest.raises(StateError, match="another precision"):
             Pool(module, precision="int8").load(tmp_path / "all")
     (tmp_path / "all").write_bytes((tmp_path / "all").read_bytes()[:-9])

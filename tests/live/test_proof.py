@@ -8,11 +8,11 @@ import memorycell
 from memorycell import proof
 from memorycell.exchange import c_export
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
-from memorycell.ops import native
+from memorycell.ops import binding
 from memorycell.stepping import LayerStepper
 from memorycell.streams import Stream
 
-pytestmark = pytest.mark.skipif(native.engine is None, reason=native.missing or "built")
+pytestmark = pytest.mark.skipif(binding.engine is None, reason=binding.missing or "built")
 
 
 def model(cell: str = "lstm") -> Forecaster:

@@ -6,22 +6,22 @@ import torch
 
 import memorycell
 from memorycell.errors import StateError
-from memorycell.ops import native
+from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE
 from memorycell.state import State
 from memorycell.streams import Stream
 
-PRECISIONS = ["float32", "bfloat16", "int8"] if native.engine is not None else ["float32"]
+PRECISIONS = ["float32", "bfloat16", "int8"] if binding.engine is not None else ["float32"]
 
 
 @pytest.fixture(params=["engine", "without"])
 def engine(request, monkeypatch):
     """With the native engine, and as where it was not built."""
     if request.param == "without":
-        monkeypatch.setattr(native, "engine", None)
-        monkeypatch.setattr(native, "missing", "the native engine is not here")
-    elif native.engine is None:
-        pytest.skip(native.missing)
+        monkeypatch.setattr(binding, "engine", None)
+        monkeypatch.setattr(binding, "missing", "the native engine is not here")
+    elif binding.engine is None:
+        pytest.skip(binding.missing)
 
 
 def layer(**options) -> memorycell.LSTM:
@@ -94,7 +94,7 @@ def test_what_a_step_takes_and_gives(engine):
 def test_state_goes_between_whole_and_live(engine):
     x = torch.from_numpy(rows())
     module = layer()
-    _, state = module(x[None, :12])
+    _, state = module(x[None, :12], module.initial_state())
     stream = memorycell.stream(module)
     stream.state = state
     torch.testing.assert_close(stream.step(x[12:]), module(x[None, 12:], state)[0][0].detach(), rtol=0, atol=1e-6)
@@ -109,7 +109,7 @@ def test_state_goes_between_whole_and_live(engine):
         stream.state = layer(num_layers=1).initial_state()
 
 
-@pytest.mark.skipif(native.engine is None, reason="lower precisions need the engine")
+@pytest.mark.skipif(binding.engine is None, reason="lower precisions need the engine")
 def test_a_state_of_another_precision_is_refused(tmp_path):
     stream = memorycell.stream(layer(), "int8")
     stream.step(rows())
@@ -134,7 +134,7 @@ def test_layers_the_engine_cannot_step_still_stream():
             Stream(module, "int8")
 
 
-@pytest.mark.skipif(native.engine is None, reason="the engine packs the weights")
+@pytest.mark.skipif(binding.engine is None, reason="the engine packs the weights")
 def test_weights_changed_later_are_not_seen():
     module = layer()
     stream = memorycell.stream(module)

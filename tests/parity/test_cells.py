@@ -8,7 +8,7 @@ import torch
 
 import memorycell
 from memorycell.cells import CELLS, GATES, lstm
-from memorycell.nn.recurrent import RNN
+from memorycell.nn.layers import RNN
 
 
 def sigmoid(x: float) -> float:

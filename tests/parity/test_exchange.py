@@ -14,8 +14,8 @@ import memorycell
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
-from memorycell.nn.recurrent import of_cell
-from memorycell.ops import native
+from memorycell.nn.layers import of_cell
+from memorycell.ops import binding
 from memorycell.state import State
 
 ODD = [{}, {"num_layers": 3}, {"bias": False}, {"zoneout": 0.2, "num_layers": 2}]
@@ -183,7 +183,7 @@ def compiled(module: torch.nn.Module, folder, precision: str, **options) -> str:
 
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
-    if precision == "int8" and (native.engine is None or getattr(module, "cell", "lstm") not in native.CELL_NUMBERS):
+    if precision == "int8" and (binding.engine is None or getattr(module, "cell", "lstm") not in binding.CELL_NUMBERS):
         pytest.skip("its test vector needs the engine")
     made = export(module, "net", precision=precision, **options)
     for name, text in made.files.items():
@@ -221,7 +221,7 @@ def test_layers_in_c(cell, precision, tmp_path):
 def test_projections_and_models_in_c(tmp_path):
     compiled(layer("lstm", proj_size=3, num_layers=2), tmp_path, "float32")
     for options in ({"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}):
-        for precision in ("float32", "int8") if native.engine is not None else ("float32",):
+        for precision in ("float32", "int8") if binding.engine is not None else ("float32",):
             targets = options.get("targets", 1)
             compiled(model(**options), tmp_path, precision, scale=[3.0] * targets, offset=[-1.0, 4.0][:targets])
 

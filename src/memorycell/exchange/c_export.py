@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from memorycell.cells import CELLS
 from memorycell.models.forecaster import Forecaster
-from memorycell.nn.recurrent import Recurrent
+from memorycell.nn.layers import Recurrent
 from memorycell.stepping import stepper
 
 PRECISIONS = ("float32", "int8")

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from memorycell.errors import UserError
-from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 
 KINDS: dict[str, type[Recurrent]] = {"LSTM": LSTM, "GRU": GRU, "SimpleRNN": RNN}
 ORDER = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}

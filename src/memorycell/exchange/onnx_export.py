@@ -19,7 +19,7 @@ from memorycell.cells import CELLS
 from memorycell.heads import Forecast
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.language import LanguageModel
-from memorycell.nn.recurrent import Recurrent
+from memorycell.nn.layers import Recurrent
 
 try:
     import onnx

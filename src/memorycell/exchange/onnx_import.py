@@ -10,7 +10,7 @@ import torch
 
 from memorycell.errors import UserError
 from memorycell.exchange.onnx_export import BLOCKS  # says what to install where onnx is missing
-from memorycell.nn.recurrent import GRU, LSTM, RNN, Recurrent
+from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 
 import onnx  # isort: skip
 from onnx import helper, numpy_helper  # isort: skip

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.nn.recurrent import Recurrent
+from memorycell.nn.layers import Recurrent
 
 SHARE = 0.95
 """`uses` is the distance within which so much of the sensitivity lies."""

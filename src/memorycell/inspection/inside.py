@@ -15,7 +15,7 @@ from memorycell.inspection.flow import flow_figure
 from memorycell.inspection.horizon import Horizon, by_gradient, by_occlusion, gate_half_lives
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.inspection.record import Recorded, recording
-from memorycell.nn.recurrent import Recurrent, of_cell
+from memorycell.nn.layers import Recurrent, of_cell
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence, pad_packed_sequence
 
-from memorycell.nn.recurrent import Recurrent, adopt
+from memorycell.nn.adopt import view
+from memorycell.nn.layers import Recurrent
 
 TORCHS = (nn.LSTM, nn.GRU, nn.RNN)
 
@@ -39,7 +40,7 @@ class Recorded:
     inputs: Tensor
 
 
-def recurrent_layers(model: nn.Module) -> dict[str, nn.Module]:
+def recurrent_layers(model: nn.Module) -> dict[str, nn.RNNBase]:
     """The recurrent layers of a model by name, ours and torch's."""
     return {name: m for name, m in model.named_modules() if isinstance(m, (Recurrent, *TORCHS))}
 
@@ -57,7 +58,7 @@ def recording(model: nn.Module) -> Iterator[list[Recorded]]:
             f"inspect: no recurrent layer in {type(model).__name__}; it looks into LSTM, GRU and RNN layers, ours or torch's"
         )
     calls: dict[str, list[tuple[Any, Tensor]]] = {name: [] for name in found}
-    ours = {name: module if isinstance(module, Recurrent) else adopt(module) for name, module in found.items()}
+    ours = {name: view(module) for name, module in found.items()}
 
     def traced(name: str, original: nn.Module) -> Any:
         layer: Any = ours[name]
@@ -80,7 +81,7 @@ def recording(model: nn.Module) -> Iterator[list[Recorded]]:
         for module in found.values():
             del module.__dict__["forward"]
     for name, entries in calls.items():
-        recorded += _joined(name, ours[name], entries)  # type: ignore[arg-type]
+        recorded += _joined(name, ours[name], entries)
 
 
 def _joined(name: str, layer: Recurrent, entries: list[tuple[Any, Tensor]]) -> list[Recorded]:

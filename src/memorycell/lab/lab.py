@@ -17,7 +17,7 @@ from memorycell.errors import UserError
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.lab.problems import PROBLEMS
 from memorycell.lab.trial import CELLS, Outcome, run
-from memorycell.nn.recurrent import LSTM
+from memorycell.nn.layers import LSTM
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

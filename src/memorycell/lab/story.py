@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from memorycell.inspection.inside import LayerReport, gates_figure
 from memorycell.inspection.page import BLUE, GREY, ORANGE, Section, figure, page
 from memorycell.inspection.record import recording
-from memorycell.nn.recurrent import LSTM, RNN, Recurrent
+from memorycell.nn.layers import LSTM, RNN, Recurrent
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from memorycell.cells import CELLS as TABLE
 from memorycell.inspection.record import recording
 from memorycell.lab.problems import PROBLEMS, Problem
-from memorycell.nn.recurrent import Recurrent, of_cell
+from memorycell.nn.layers import Recurrent, of_cell
 
 CELLS = ("rnn", "gru", "lstm", "peephole", "coupled", "layernorm")
 HIDDEN, BATCH, TEST = 48, 32, 512

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
-from memorycell.nn.recurrent import Recurrent, of_cell
+from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops.step import obstacle
 from memorycell.state import State
 from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
@@ -158,9 +158,9 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 
 def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
     """A stack run from a `State` that may hold more than h and c: (output, the names and tensors of h and c after it)."""
-    hx: Any = (state.h, state.c) if "c" in state.asdict() else state.h
-    output, final = recurrent(x, hx, **options)
-    return output, final.asdict() if isinstance(final, State) else {"h": final}
+    names = [name for name in ("h", "c") if name in state.asdict()]
+    output, final = recurrent(x, State(**{name: getattr(state, name) for name in names}), **options)
+    return output, final.asdict()
 
 
 def windows(x: Tensor, past: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:

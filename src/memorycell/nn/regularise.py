@@ -12,11 +12,14 @@ def weight_drop(weight_hh: Tensor, probability: float, training: bool) -> Tensor
     return F.dropout(weight_hh, probability, training)
 
 
-def variational_dropout(x: Tensor, probability: float, training: bool) -> Tensor:
-    """Drop features of [B, T, I] with one mask a sequence. Gal & Ghahramani (2016), arXiv:1512.05287."""
+def variational_dropout(x: Tensor, probability: float, training: bool, time: int = 1) -> Tensor:
+    """Drop features of a sequence, [B, T, I] or with another `time` axis, with one mask for all steps.
+
+    Gal & Ghahramani (2016), arXiv:1512.05287.
+    """
     if not training or probability == 0:
         return x
-    return x * F.dropout(torch.ones_like(x[:, :1]), probability, training)
+    return x * F.dropout(torch.ones_like(x.narrow(time, 0, 1)), probability, training)
 
 
 def embedding_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:

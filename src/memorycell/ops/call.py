@@ -16,6 +16,7 @@ class Call:
 
     zoneout: probability that a unit keeps its previous (h, c) at a step (Krueger et al. 2016, arXiv:1606.01305); while
     evaluating, the expectation is taken instead.
+    time_first: sequences are [T, B, K] instead of [B, T, K], in and out.
     """
 
     cell: str = "lstm"
@@ -23,6 +24,17 @@ class Call:
     zoneout: tuple[float, float] = (0.0, 0.0)
     training: bool = False
     trace: bool = False
+    time_first: bool = False
+
+    @property
+    def time(self) -> int:
+        """The axis of time."""
+        return 0 if self.time_first else 1
+
+    @property
+    def shares(self) -> tuple[float, float]:
+        """Zoneout's expectation for h and c; in training the masks replace it."""
+        return (0.0, 0.0) if self.training else self.zoneout
 
 
 class Inputs(NamedTuple):

@@ -15,13 +15,10 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] |
     """(output, final state, trace)."""
     x, params, state, lengths, reset, masks = given
     cell = CELLS[call.cell]
-    steps = x.shape[1]
-    inside = None if lengths is None else torch.arange(steps, device=x.device) < lengths[:, None]
-    if inside is not None:
-        # Padding may hold anything, NaN too; the masks below stop its values but 0 · NaN would still reach the gradients.
-        x = x.masked_fill(~inside[..., None], 0.0)
+    inside = inside_lengths(lengths, x.shape[call.time], x.device)
+    x = without_padding(x, inside, call)
     x_part = cell.ahead(x @ params["weight_ih"].T, params)
-    return loop(call, x_part, params, state, inside, reset, masks)
+    return loop(call, x_part, params, state, inside, borders(reset, call.reverse), masks)
 
 
 def loop(
@@ -30,13 +27,19 @@ def loop(
     params: Params,
     state: Tensors,
     inside: Tensor | None,
-    reset: Tensor | None,
+    border: Tensor | None,
     masks: Tensors,
 ) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
-    """The recurrence alone: x_part [B, T, G·H] as the cell's `ahead` leaves it, inside [B, T] bool (None: all of it)."""
-    cell, steps = CELLS[call.cell], x_part.shape[1]
-    border = borders(reset, call.reverse)
-    x_parts = x_part.unbind(1)
+    """The recurrence alone.
+
+    x_part   as the cell's `ahead` leaves it, laid out as `call` says
+    inside   [B, T] bool: within the row's length, or None for all of it
+    border   [B, T] bool: the state is zeroed before that step (see `borders`)
+    masks    zoneout's masks, or () for its expectation
+    """
+    cell, time = CELLS[call.cell], call.time
+    x_parts = x_part.unbind(time)
+    steps = len(x_parts)
     outputs: list[Tensor] = [x_parts[0]] * steps
     traces: list[Tensors] = [()] * steps
     for t in reversed(range(steps)) if call.reverse else range(steps):
@@ -45,8 +48,8 @@ def loop(
         new, gates = cell.step(x_parts[t], state[0] @ params["weight_hh"].T, state, params)
         if "weight_hr" in params:
             new = (new[0] @ params["weight_hr"].T, *new[1:])
-        if any(call.zoneout):
-            keep: tuple[Any, ...] = tuple(mask[:, t] for mask in masks) if call.training else call.zoneout
+        if masks or any(call.shares):
+            keep: tuple[Any, ...] = tuple(mask[:, t] for mask in masks) if masks else call.shares
             new = tuple(k * s + (1 - k) * n for k, s, n in zip(keep, state, new, strict=False))
         if inside is not None:
             now = inside[:, t, None]
@@ -60,8 +63,20 @@ def loop(
     trace = None
     if call.trace:
         names = (*cell.gates, *cell.state)
-        trace = {name: torch.stack(values, 1) for name, values in zip(names, zip(*traces, strict=True), strict=True)}
-    return torch.stack(outputs, 1), state, trace
+        trace = {name: torch.stack(values, time) for name, values in zip(names, zip(*traces, strict=True), strict=True)}
+    return torch.stack(outputs, time), state, trace
+
+
+def inside_lengths(lengths: Tensor | None, steps: int, device: torch.device) -> Tensor | None:
+    """[B, T] bool: which steps lie within their row's length."""
+    return None if lengths is None else torch.arange(steps, device=device) < lengths[:, None]
+
+
+def without_padding(x: Tensor, inside: Tensor | None, call: Call) -> Tensor:
+    """Put zeros past the lengths of x: padding may hold anything, and 0 · NaN would still reach the gradients."""
+    if inside is None:
+        return x
+    return x.masked_fill(~(inside.T if call.time_first else inside)[..., None], 0.0)
 
 
 def borders(reset: Tensor | None, reverse: bool) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from memorycell.cells import CELLS, Params
-from memorycell.ops import native
+from memorycell.ops import binding, native
 from memorycell.ops.call import Call
 from memorycell.state import Layout
 
@@ -54,8 +54,8 @@ class StackStep:
         reason = obstacle(cell, layers)
         if reason:
             raise ValueError(f"step: {reason}")
-        if precision not in native.PRECISIONS:
-            raise ValueError(f"precision: expected one of {', '.join(native.PRECISIONS)}, got {precision!r}")
+        if precision not in binding.PRECISIONS:
+            raise ValueError(f"precision: expected one of {', '.join(binding.PRECISIONS)}, got {precision!r}")
         self.input_size = layers[0]["weight_ih"].shape[1]
         self.hidden_size = layers[0]["weight_hh"].shape[1]
         self.layout = Layout({name: (len(layers), self.hidden_size) for name in CELLS[cell].state})
@@ -63,7 +63,7 @@ class StackStep:
         """Bytes of weights that one step reads."""
         self._kept: list[object] = []  # the engine holds their addresses
         ready = [self._layer(cell, params, k, precision, zoneout) for k, params in enumerate(layers)]
-        self._stack = native.engine.Stack(ready, self.layout.width + further)
+        self._stack = binding.engine.Stack(ready, self.layout.width + further)
         self.walk = self._stack.walk
         """walk(ring [R, width], row, x [T, I], y [T, H]) -> row: steps one session T times. Every step leaves the row
         before it as it was and writes the next one of the ring, unless there is but one. Float32, contiguous."""
@@ -78,14 +78,14 @@ class StackStep:
         bias = bias_ih if cell in ("gru", "layernorm") else bias_ih + bias_hh
         extras = {**{n: params[n].detach().clone() for n in CELLS[cell].extra}, "bias_hh": bias_hh}
         gain_ih = extras.get("gain_ih")
-        packed = [native.packed(w, precision) for w in (weight_ih, weight_hh)]
+        packed = [binding.packed(w, precision) for w in (weight_ih, weight_hh)]
         self._kept += [bias, extras]
         self.bytes_read += sum(p.bytes for p in packed)
         h_at, c_at = (
             self.layout.at[name].start + place * self.hidden_size if name in self.layout.at else -1 for name in "hc"
         )
-        return native.engine.Layer(
-            native.CELL_NUMBERS[cell], *packed, native.addresses(extras.get(n) for n in native.EXTRAS), bias.data_ptr(),
+        return binding.engine.Layer(
+            binding.CELL_NUMBERS[cell], *packed, binding.addresses(extras.get(n) for n in binding.EXTRAS), bias.data_ptr(),
             0 if gain_ih is None else gain_ih.data_ptr(), *zoneout, h_at, c_at,
         )  # fmt: skip
 
@@ -105,7 +105,7 @@ class LinearStep:
     """y = W x + b of rows, on the engine in float32: a row's bits do not depend on the others."""
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
-        self._weight = native.packed(weight, "float32")
+        self._weight = binding.packed(weight, "float32")
         self._bias = bias.detach().numpy().copy()
 
     def __call__(self, x: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
 
-They know neither `reset` nor, going backwards, `lengths`; both are built here from whole-sequence calls: a sequence with
-resets is cut at every step where some row resets, and a padded row is turned round within its length.
+Plain calls are torch.nn's own forward (see nn/recurrent.py); here is what it does not have. The kernels know neither
+`reset` nor, going backwards, `lengths`; both are built from whole-sequence calls: a sequence with resets is cut at every
+step where some row resets, and a padded row is turned round within its length.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ def obstacle(call: Call, *, lengths: bool, reset: bool) -> str | None:
 def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, None]:
     """(output, final state, no trace)."""
     x, params, state, lengths, reset, _ = given
+    x = x.transpose(0, 1) if call.time_first else x
     turn = None
     if call.reverse:
         turn = _turn(x.shape[1], lengths, x.device)
@@ -49,7 +51,8 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, None]:
         output, state = _run_cut(call, x, params, state, reset)
     else:
         output, state = _run_plain(call, x, params, state, lengths)
-    return (output if turn is None else _take(output, turn)), state, None
+    output = output if turn is None else _take(output, turn)
+    return (output.transpose(0, 1) if call.time_first else output), state, None
 
 
 def _run_plain(call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None) -> tuple[Tensor, Tensors]:

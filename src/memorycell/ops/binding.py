@@ -1,0 +1,70 @@
+"""The C++ engine in csrc/ as Python sees it: whether it is there, its numbering, packed matrices and checked addresses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any
+
+import torch
+from torch import Tensor
+
+engine: Any = None
+missing = ""
+try:
+    engine = import_module("memorycell._native")
+except ImportError as error:  # no compiler when it was installed, or MEMORYCELL_ISA names what this processor lacks
+    missing = f"the native engine is not here ({error}); install g++ or clang++ and install memorycell again"
+
+CELL_NUMBERS = {
+    name: k for k, name in enumerate(("rnn", "rnn_relu", "lstm", "peephole", "coupled", "layernorm", "gru"))
+}
+PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
+EXTRAS = ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")
+"""The parameters beside the matrices, in the engine's order."""
+USED = {"peephole": ("weight_ch",), "gru": ("bias_hh",), "layernorm": ("bias_hh", "gain_hh", "gain_c", "bias_c")}
+"""Those a cell's recurrence reads; the rest of the biases are added ahead."""
+
+
+def packed(weight: Tensor, precision: str, *, transposed: bool = False) -> Any:
+    """A matrix [N, K], or its transpose, packed for the engine: a copy."""
+    value = weight.detach().contiguous()
+    rows, columns = value.shape
+    sizes = (columns, rows, 1, columns) if transposed else (rows, columns, columns, 1)
+    return engine.Weight(value.data_ptr(), *sizes, PRECISIONS[precision])
+
+
+def unpacked(weight: Tensor) -> Any:
+    """A contiguous float32 matrix [N, K] used as it lies, while the caller holds it."""
+    rows, columns = weight.shape
+    return engine.Weight(weight.data_ptr(), rows, columns, columns, 1, PRECISIONS["float32"], True)
+
+
+def address(name: str, tensor: Tensor | None, *shape: int, dtype: torch.dtype = torch.float32) -> int:
+    """Where a tensor lies, 0 for None. Raises RuntimeError for a tensor the engine would read wrongly."""
+    if tensor is None:
+        return 0
+    if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu or not tensor.is_contiguous():
+        raise RuntimeError(
+            f"{name}: the native engine expects a contiguous {str(dtype).removeprefix('torch.')} tensor "
+            f"{list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on {tensor.device}"
+        )
+    return tensor.data_ptr()
+
+
+def addresses(tensors: Iterable[Tensor | None]) -> list[int]:
+    """Where they lie; 0 for None."""
+    return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
+
+
+def threads_for(work: int, rows: int) -> int:
+    """As many threads as torch uses, where each has `work` of 4 million multiplications or more, and a row."""
+    return max(1, min(torch.get_num_threads(), rows, work // 4_000_000))
+
+
+def new(like: Tensor, *shape: int) -> Tensor:
+    """An empty tensor about to be filled."""
+    tensor = like.new_empty(*shape)
+    if tensor.numel() >= 1 << 20:
+        engine.expect_much(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+    return tensor

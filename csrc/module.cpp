@@ -1,5 +1,5 @@
 // The only file that knows Python: it picks the instruction set, checks what it can, and splits rows over threads.
-// Tensors arrive as addresses (tensor.data_ptr()); src/memorycell/ops/native.py checks types, shapes and layouts.
+// Tensors arrive as addresses (tensor.data_ptr()); src/memorycell/ops/binding.py checks types, shapes and layouts.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
 #include <nanobind/stl/vector.h>

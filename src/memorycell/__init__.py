@@ -15,6 +15,7 @@ _HOME = {
     "GRUCell": "memorycell.nn.step_layers",
     "RNNCell": "memorycell.nn.step_layers",
     "adopt": "memorycell.nn.adopt",
+    "release": "memorycell.nn.adopt",
     "explain": "memorycell.nn.layers",
     "State": "memorycell.state",
     "Stream": "memorycell.streams",
@@ -44,6 +45,7 @@ __all__ = [
     "inspect",
     "load",
     "prove",
+    "release",
     "stream",
 ]
 
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from memorycell.inspection.inside import inspect
     from memorycell.live import stream
     from memorycell.modelfile import load
-    from memorycell.nn.adopt import adopt
+    from memorycell.nn.adopt import adopt, release
     from memorycell.nn.layers import GRU, LSTM, RNN, explain
     from memorycell.nn.step_layers import GRUCell, LSTMCell, RNNCell
     from memorycell.pool import Pool

@@ -387,7 +387,7 @@ def test_gradcheck_in_float64(name):
 def test_gradcheck_in_float32(name):
     """Loosely: differences of float32 numbers have three digits left."""
     f, tensors = leaves_of(name, torch.float32)
-    options = {"eps": 1e-2, "atol": 2e-2, "rtol": 2e-2}  # batched gradients it would compare to 1e-5
+    options = {"eps": 1e-2, "atol": 2e-2, "rtol": 2e-2}  # batched gradients: to 1e-5 only
     assert torch.autograd.gradcheck(f, tensors, **options, check_forward_ad=True)
 
 
@@ -655,17 +655,17 @@ def step(model: nn.Module, net: nn.Module, x: torch.Tensor) -> list[torch.Tensor
     return [output.detach(), *torch.autograd.grad(output.square().sum(), [x, *net.parameters()])]
 
 
-@pytest.fixture
-def dynamo():
-    """A clean compiler, and torch's switch that lets it into recurrent layers at all."""
+@pytest.fixture(autouse=True)
+def clean_compiler():
+    """Nothing compiled is left, and torch's switch for recurrent layers is as it was."""
     torch._dynamo.reset()
-    with torch._dynamo.config.patch(allow_rnn=True):
-        yield
+    yield
     torch._dynamo.reset()
+    assert torch._dynamo.config.allow_rnn is False
 
 
 @pytest.mark.parametrize("name", [*PLAIN[:3], "peephole"])
-def test_compiled_in_one_graph_for_all_shapes(name, dynamo):
+def test_compiled_in_one_graph_for_all_shapes(name):
     net = Net(build(name))
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
     compiled = torch.compile(net, fullgraph=True, backend=counter)
@@ -679,7 +679,7 @@ def test_compiled_in_one_graph_for_all_shapes(name, dynamo):
         assert_close(compiled(x), net(x), 1e-5)
 
 
-def test_compiled_with_keywords_and_trace(dynamo):
+def test_compiled_with_keywords_and_trace():
     layer = build("LSTM")
 
     def f(x, lengths):
@@ -691,21 +691,31 @@ def test_compiled_with_keywords_and_trace(dynamo):
         assert_close(compiled(sequence(), lengths), f(sequence(), lengths), 1e-5)
 
 
+def test_compiled_where_torch_lets_its_own_layers_in():
+    net = Net(build("LSTM"))
+    with torch._dynamo.config.patch(allow_rnn=True):
+        compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+        assert_close(step(compiled, net, sequence()), step(net, net, sequence()), 1e-5)
+
+
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of any break
 @pytest.mark.parametrize("name", PLAIN[:3])
-def test_compiled_as_torch_is_by_default(name):
-    """Without the switch: whatever is compiled, the numbers are those of torch's layer."""
-    torch._dynamo.reset()
-    net, theirs = Net(build(name)), Net(build(name, torch.nn))
+def test_compiled_beside_a_layer_of_torch(name):
+    """That one the compiler leaves to eager mode, as ever; the numbers are those of torch's layers."""
+    net = nn.Sequential(Net(build(name)), nn.Linear(2, INPUTS), Net(build(name, torch.nn)))
+    first, second = Net(build(name, torch.nn)), Net(build(name, torch.nn))
+    theirs = nn.Sequential(first, nn.Linear(2, INPUTS), second)
     theirs.load_state_dict(net.state_dict())
     compiled = torch.compile(net, backend="aot_eager")
     for steps, batch in ((7, 3), (5, 2)):
         x = sequence(steps, batch)
         assert_close(step(compiled, net, x), step(theirs, theirs, x), 1e-5)
     torch._dynamo.reset()
+    with pytest.raises(torch._dynamo.exc.Unsupported, match="RNN, GRU, or LSTM"):
+        torch.compile(net, fullgraph=True, backend="aot_eager")(sequence())
 
 
-def test_compiled_step_by_step(dynamo):
+def test_compiled_step_by_step():
     """A step at a time, the state carried: nothing is compiled anew for the later steps."""
     layer = build("LSTM")
     counter = torch._dynamo.testing.CompileCounterWithBackend("aot_eager")
@@ -720,7 +730,7 @@ def test_compiled_step_by_step(dynamo):
     assert counter.frame_count <= 2
 
 
-def test_compiled_by_inductor(dynamo):
+def test_compiled_by_inductor():
     net = Net(build("LSTM"))
     compiled = torch.compile(net, fullgraph=True)
     assert_close(step(compiled, net, sequence()), step(net, net, sequence()), 1e-5)

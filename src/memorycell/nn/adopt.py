@@ -14,7 +14,7 @@ OURS: dict[type[nn.RNNBase], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.
 
 @dataclass(frozen=True)
 class Adoption:
-    """What `adopt` did, by the names of the modules ("" is the model itself).
+    """What `adopt` or `release` did, by the names of the modules ("" is the model itself).
 
     adopted   name -> the class it has now
     skipped   name -> why a recurrent layer was left as it was
@@ -24,9 +24,9 @@ class Adoption:
     skipped: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"adopted  {name or '(the model)'}: {kind}" for name, kind in self.adopted.items()]
-        lines += [f"left     {name or '(the model)'}: {reason}" for name, reason in self.skipped.items()]
-        return "\n".join(lines) or "no torch.nn.LSTM, GRU or RNN found"
+        lines = [f"{name or 'the model'}: now {kind}" for name, kind in self.adopted.items()]
+        lines += [f"{name or 'the model'}: left alone, {reason}" for name, reason in self.skipped.items()]
+        return "\n".join(lines) or "no recurrent layer found"
 
 
 def adopt(model: nn.Module) -> Adoption:
@@ -80,3 +80,24 @@ def _become_ours(layer: nn.RNNBase) -> None:
     kind = OURS[type(layer)]
     layer.__class__ = kind
     layer.__dict__["cell"] = "rnn_relu" if layer.mode == "RNN_RELU" else kind.cells[0]
+
+
+def release(model: nn.Module) -> Adoption:
+    """The inverse of `adopt`: make every plain layer of ours in `model` a torch.nn.LSTM, GRU or RNN again, in place.
+
+    For tools that look for those exact classes: `torch.ao.quantization.quantize_dynamic`, `torch.jit.script`. Layers that
+    torch.nn has no class for are left, with the reason.
+    """
+    report = Adoption()
+    theirs = {ours: torchs for torchs, ours in OURS.items()}
+    for name, module in model.named_modules():
+        if isinstance(module, Recurrent) and type(module) in theirs:
+            if module.is_plain():
+                kind = theirs[type(module)]
+                object.__setattr__(module, "__class__", kind)
+                report.adopted[name] = f"torch.nn.{kind.__name__}"
+            else:
+                report.skipped[name] = (
+                    "torch.nn has no layer with its cell, zoneout, weight drop or variational dropout"
+                )
+    return report

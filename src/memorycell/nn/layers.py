@@ -200,7 +200,7 @@ class Recurrent(nn.RNNBase):
         packed = input if isinstance(input, PackedSequence) else None
         if packed is not None and lengths is not None:
             raise ValueError("lengths: a PackedSequence has its own; pass one or the other")
-        own = not (lengths is None and reset is None and not trace and self._is_plain())
+        own = not (lengths is None and reset is None and not trace and self.is_plain())
         x = input.data if isinstance(input, PackedSequence) else input
         if x.ndim not in (2, 3):
             return super().forward(input, hx)  # raises
@@ -224,13 +224,9 @@ class Recurrent(nn.RNNBase):
             self._check(x, given)
         return self._run(x, packed, hx, lengths, reset, trace, choice.backend)
 
-    def _is_plain(self) -> bool:
+    def is_plain(self) -> bool:
         """Whether torch.nn has this layer."""
-        return (
-            self.cell in PLAIN
-            and self.zoneout == (0.0, 0.0)
-            and not (self.training and (self.weight_drop or self.variational_dropout))
-        )
+        return self.cell in PLAIN and self.zoneout == (0.0, 0.0) and not (self.weight_drop or self.variational_dropout)
 
     def _takes(self, x: Tensor, hx: Any, packed: PackedSequence | None) -> bool:
         """Whether shapes and types are those torch's layer runs. Where not, its forward says what is wrong."""

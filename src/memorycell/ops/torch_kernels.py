@@ -1,6 +1,6 @@
 """PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
 
-Plain calls are torch.nn's own forward (see nn/recurrent.py); here is what it does not have. The kernels know neither
+Plain calls are torch.nn's own forward (see nn/layers.py); here is what it does not have. The kernels know neither
 `reset` nor, going backwards, `lengths`; both are built from whole-sequence calls: a sequence with resets is cut at every
 step where some row resets, and a padded row is turned round within its length.
 """

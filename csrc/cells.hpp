@@ -52,6 +52,37 @@ inline Moments moments(const float *a, int64_t count) {
     return {mean, 1.0f / __builtin_sqrtf(sum(squares) / count + 1e-5f)};
 }
 
+// What the units of one vector become at a step.
+struct Units {
+    F kept[4]; // what the backward pass needs, in the order of Row::gates
+    F c, h;
+};
+
+// pre: the summed inputs of each block, for the GRU of r and z alone; x_n and product: the two parts of its n block.
+// peephole(k): its weights. The layer-normalised cell makes h of c afterwards.
+template <Cell C, class Peephole>
+inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole) {
+    Units u{};
+    if constexpr (C == Cell::rnn || C == Cell::rnn_relu) {
+        u.h = u.kept[0] = C == Cell::rnn ? tanh(pre[0]) : (pre[0] < 0.0f ? splat(0.0f) : pre[0]);
+    } else if constexpr (C == Cell::gru) {
+        const F reset = sigmoid(pre[0]), z = sigmoid(pre[1]), n = tanh(x_n + reset * product);
+        u.kept[0] = reset, u.kept[1] = z, u.kept[2] = n, u.kept[3] = product;
+        u.h = (1.0f - z) * n + z * h_prev;
+    } else {
+        constexpr int at_f = C == Cell::coupled ? 0 : 1;
+        constexpr bool sees_c = C == Cell::peephole;
+        const F f = sigmoid(sees_c ? pre[at_f] + peephole(1) * c_prev : pre[at_f]), g = tanh(pre[at_f + 1]);
+        const F i = C == Cell::coupled ? 1.0f - f : sigmoid(sees_c ? pre[0] + peephole(0) * c_prev : pre[0]);
+        u.c = f * c_prev + i * g;
+        const F o = sigmoid(sees_c ? pre[at_f + 2] + peephole(2) * u.c : pre[at_f + 2]);
+        u.kept[0] = i, u.kept[1] = f, u.kept[2] = g, u.kept[3] = o;
+        if constexpr (C != Cell::layernorm)
+            u.h = o * tanh(u.c);
+    }
+    return u;
+}
+
 template <Cell C> inline void forward_row(const Row &r) {
     const int64_t H = r.H;
     if constexpr (C == Cell::layernorm) {
@@ -62,50 +93,28 @@ template <Cell C> inline void forward_row(const Row &r) {
     }
     for_lanes(H, [&](int64_t u, auto lanes) {
         auto in = [&](const float *row, int block) { return lanes.load(row + block * H + u); };
-        auto pre = [&](int block) {
+        F pre[4] = {}, x_n{}, product{}, c_prev{};
+        for (int block = 0; block < (C == Cell::gru ? 2 : blocks(C)); block++)
             if constexpr (C == Cell::layernorm)
-                return in(r.x, block) + (in(r.p, block) * in(r.extras.gain_hh, block) + in(r.extras.bias_hh, block));
+                pre[block] =
+                    in(r.x, block) + (in(r.p, block) * in(r.extras.gain_hh, block) + in(r.extras.bias_hh, block));
             else if constexpr (C == Cell::gru)
-                return in(r.x, block) + (in(r.p, block) + in(r.extras.bias_hh, block));
+                pre[block] = in(r.x, block) + (in(r.p, block) + in(r.extras.bias_hh, block));
             else
-                return in(r.x, block) + in(r.p, block);
-        };
-        auto keep = [&](int block, F v) { lanes.store(r.gates + block * H + u, v); };
-        if constexpr (C == Cell::rnn || C == Cell::rnn_relu) {
-            const F a = pre(0);
-            const F h = C == Cell::rnn ? tanh(a) : (a < 0.0f ? splat(0.0f) : a);
-            keep(0, h);
-            lanes.store(r.h + u, h);
-        } else if constexpr (C == Cell::gru) {
-            const F product = in(r.p, 2) + in(r.extras.bias_hh, 2);
-            const F reset = sigmoid(pre(0)), z = sigmoid(pre(1)), n = tanh(in(r.x, 2) + reset * product);
-            keep(0, reset), keep(1, z), keep(2, n), keep(3, product);
-            lanes.store(r.h + u, (1.0f - z) * n + z * lanes.load(r.h_prev + u));
-        } else {
-            const F c_prev = lanes.load(r.c_prev + u);
-            constexpr int at_f = C == Cell::coupled ? 0 : 1;
-            F a_f = pre(at_f), a_i, a_o = pre(at_f + 2);
-            if constexpr (C == Cell::peephole)
-                a_f += in(r.extras.peephole, 1) * c_prev;
-            const F f = sigmoid(a_f), g = tanh(pre(at_f + 1));
-            F i;
-            if constexpr (C == Cell::coupled) {
-                i = 1.0f - f;
-            } else {
-                a_i = pre(0);
-                if constexpr (C == Cell::peephole)
-                    a_i += in(r.extras.peephole, 0) * c_prev;
-                i = sigmoid(a_i);
-            }
-            const F c = f * c_prev + i * g;
-            if constexpr (C == Cell::peephole)
-                a_o += in(r.extras.peephole, 2) * c;
-            const F o = sigmoid(a_o);
-            keep(0, i), keep(1, f), keep(2, g), keep(3, o);
-            lanes.store(r.c + u, c);
-            if constexpr (C != Cell::layernorm)
-                lanes.store(r.h + u, o * tanh(c));
-        }
+                pre[block] = in(r.x, block) + in(r.p, block);
+        if constexpr (C == Cell::gru)
+            x_n = in(r.x, 2), product = in(r.p, 2) + in(r.extras.bias_hh, 2);
+        if constexpr (has_cell_state(C))
+            c_prev = lanes.load(r.c_prev + u);
+        const F h_prev = C == Cell::gru ? lanes.load(r.h_prev + u) : F{};
+        const Units now =
+            units_after<C>(pre, x_n, product, h_prev, c_prev, [&](int block) { return in(r.extras.peephole, block); });
+        for (int block = 0; block < kept(C); block++)
+            lanes.store(r.gates + block * H + u, now.kept[block]);
+        if constexpr (has_cell_state(C))
+            lanes.store(r.c + u, now.c);
+        if constexpr (C != Cell::layernorm)
+            lanes.store(r.h + u, now.h);
     });
     if constexpr (C == Cell::layernorm) {
         const Moments m = moments(r.c, H);
@@ -113,6 +122,51 @@ template <Cell C> inline void forward_row(const Row &r) {
             const F shown = (lanes.load(r.c + u) - m.mean) * m.rstd * lanes.load(r.extras.gain_c + u);
             lanes.store(r.h + u, lanes.load(r.gates + 3 * H + u) * tanh(shown + lanes.load(r.extras.bias_c + u)));
         });
+    }
+}
+
+// Backward through the units [u, u + lanes) of a row. d_c_shown: the layer-normalised cell's gradient of c through h.
+template <Cell C, class L, class Shown>
+inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown) {
+    const int64_t H = r.H;
+    auto gate = [&](int block) { return lanes.load(r.gates + block * H + u); };
+    auto out = [&](int block, F v) { lanes.store(r.dx + block * H + u, v); };
+    const F dh = lanes.load(r.dh + u);
+    if constexpr (C == Cell::rnn) {
+        const F h = gate(0);
+        out(0, dh * (1.0f - h * h));
+    } else if constexpr (C == Cell::rnn_relu) {
+        out(0, gate(0) > 0.0f ? dh : splat(0.0f));
+    } else if constexpr (C == Cell::gru) {
+        const F reset = gate(0), z = gate(1), n = gate(2), product = gate(3);
+        const F dn = dh * (1.0f - z) * (1.0f - n * n), dr = dn * product * reset * (1.0f - reset);
+        const F dz = dh * (lanes.load(r.h_prev + u) - n) * z * (1.0f - z);
+        out(0, dr), out(1, dz), out(2, dn);
+        lanes.store(r.dp + u, dr), lanes.store(r.dp + H + u, dz), lanes.store(r.dp + 2 * H + u, dn * reset);
+        lanes.store(r.dh_prev + u, lanes.load(r.dh_prev + u) + dh * z);
+    } else {
+        const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), c_prev = lanes.load(r.c_prev + u);
+        F dc = lanes.load(r.dc + u);
+        if constexpr (C == Cell::layernorm) {
+            dc += d_c_shown(u, lanes);
+        } else {
+            const F t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
+            dc += dh * o * (1.0f - t * t);
+            if constexpr (C == Cell::peephole)
+                dc += d_o * lanes.load(r.extras.peephole + 2 * H + u);
+            out(C == Cell::coupled ? 2 : 3, d_o);
+        }
+        const F dg = dc * i * (1.0f - g * g);
+        F dc_prev = dc * f;
+        if constexpr (C == Cell::coupled) {
+            out(0, dc * (c_prev - g) * f * (1.0f - f)), out(1, dg);
+        } else {
+            const F di = dc * g * i * (1.0f - i), df = dc * c_prev * f * (1.0f - f);
+            if constexpr (C == Cell::peephole)
+                dc_prev += di * lanes.load(r.extras.peephole + u) + df * lanes.load(r.extras.peephole + H + u);
+            out(0, di), out(1, df), out(2, dg);
+        }
+        lanes.store(r.dc + u, dc_prev);
     }
 }
 
@@ -143,46 +197,10 @@ template <Cell C> inline void backward_row(const BackRow &r) {
         mean_dc = sum(along) / H;
     }
     for_lanes(H, [&](int64_t u, auto lanes) {
-        auto gate = [&](int block) { return lanes.load(r.gates + block * H + u); };
-        auto out = [&](int block, F v) { lanes.store(r.dx + block * H + u, v); };
-        const F dh = lanes.load(r.dh + u);
-        if constexpr (C == Cell::rnn) {
-            const F h = gate(0);
-            out(0, dh * (1.0f - h * h));
-        } else if constexpr (C == Cell::rnn_relu) {
-            out(0, gate(0) > 0.0f ? dh : splat(0.0f));
-        } else if constexpr (C == Cell::gru) {
-            const F reset = gate(0), z = gate(1), n = gate(2), product = gate(3);
-            const F dn = dh * (1.0f - z) * (1.0f - n * n), dr = dn * product * reset * (1.0f - reset);
-            const F dz = dh * (lanes.load(r.h_prev + u) - n) * z * (1.0f - z);
-            out(0, dr), out(1, dz), out(2, dn);
-            lanes.store(r.dp + u, dr), lanes.store(r.dp + H + u, dz), lanes.store(r.dp + 2 * H + u, dn * reset);
-            lanes.store(r.dh_prev + u, lanes.load(r.dh_prev + u) + dh * z);
-        } else {
-            const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), c_prev = lanes.load(r.c_prev + u);
-            F dc = lanes.load(r.dc + u);
-            if constexpr (C == Cell::layernorm) {
-                const F normal = (lanes.load(candidate + u) - m.mean) * m.rstd;
-                dc += m.rstd * (lanes.load(d_normal + u) - mean_d - normal * mean_dc);
-            } else {
-                const F t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
-                dc += dh * o * (1.0f - t * t);
-                if constexpr (C == Cell::peephole)
-                    dc += d_o * lanes.load(r.extras.peephole + 2 * H + u);
-                out(C == Cell::coupled ? 2 : 3, d_o);
-            }
-            const F dg = dc * i * (1.0f - g * g);
-            F dc_prev = dc * f;
-            if constexpr (C == Cell::coupled) {
-                out(0, dc * (c_prev - g) * f * (1.0f - f)), out(1, dg);
-            } else {
-                const F di = dc * g * i * (1.0f - i), df = dc * c_prev * f * (1.0f - f);
-                if constexpr (C == Cell::peephole)
-                    dc_prev += di * lanes.load(r.extras.peephole + u) + df * lanes.load(r.extras.peephole + H + u);
-                out(0, di), out(1, df), out(2, dg);
-            }
-            lanes.store(r.dc + u, dc_prev);
-        }
+        backward_units<C>(r, u, lanes, [&](int64_t at, auto some) {
+            const F normal = (some.load(candidate + at) - m.mean) * m.rstd;
+            return m.rstd * (some.load(d_normal + at) - mean_d - normal * mean_dc);
+        });
     });
     if constexpr (C == Cell::layernorm) { // through gain_hh LN(p) + bias_hh to p
         F total = splat(0), along = splat(0);

@@ -61,6 +61,15 @@ struct Forward {
     float *rstd;                  // [B, T] layernorm: 1 / standard deviation of that product
 };
 
+// The same in float32 with the input's products made on the way (fused.hpp); x_part and weight are not read.
+struct Fused {
+    Forward f;
+    int64_t input;
+    const float *x;                     // [B, T, I]
+    const float *bias;                  // [G * H], or null
+    const float *panels_ih, *panels_hh; // as pack_gates made them
+};
+
 // The same, backward: from the gradients of output, h_n and c_n to those of x_part, h_0, c_0.
 struct Backward {
     Cell cell;
@@ -109,6 +118,12 @@ struct Engine {
     void (*forward)(const Forward &, int64_t begin, int64_t end, void *scratch);
     size_t (*backward_scratch)(const Backward &, int64_t rows);
     void (*backward)(const Backward &, int64_t begin, int64_t end, void *scratch);
+    size_t (*gate_panel_bytes)(Cell, int64_t hidden, int64_t columns);
+    void (*pack_gates)(Cell, const float *w, int64_t hidden, int64_t columns, float *panels);
+    size_t (*fused_forward_scratch)(const Fused &, int64_t rows);
+    void (*fused_forward)(const Fused &, int64_t begin, int64_t end, void *scratch);
+    size_t (*fused_backward_scratch)(const Backward &, int64_t rows);
+    void (*fused_backward)(const Backward &, int64_t begin, int64_t end, void *scratch);
     size_t (*step_scratch)(const Step &);
     void (*step)(const Step &);
     size_t (*product_scratch)(const Packed &, int64_t rows);

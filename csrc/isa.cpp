@@ -1,4 +1,5 @@
 // Compiled once an instruction set, with MEMORYCELL_ISA naming it: this file's copy of the engine.
+#include "fused.hpp"
 #include "step.hpp"
 
 namespace memorycell {
@@ -19,6 +20,28 @@ static size_t backward_scratch(const Backward &f, int64_t rows) {
     Arena arena{nullptr};
     backward_buffers(arena, f, rows);
     return arena.used;
+}
+static size_t fused_forward_scratch(const Fused &w, int64_t rows) {
+    Arena arena{nullptr};
+    fused_forward_buffers(arena, w, rows);
+    return arena.used;
+}
+static void fused_forward(const Fused &w, int64_t begin, int64_t end, void *scratch) {
+    with_cell(w.f.cell, [&](auto cell) {
+        if constexpr (Cell(cell.value) != Cell::layernorm)
+            fused_forward_cell<Cell(cell.value)>(w, begin, end, scratch);
+    });
+}
+static size_t fused_backward_scratch(const Backward &f, int64_t rows) {
+    Arena arena{nullptr};
+    fused_backward_buffers(arena, f, rows);
+    return arena.used;
+}
+static void fused_backward(const Backward &f, int64_t begin, int64_t end, void *scratch) {
+    with_cell(f.cell, [&](auto cell) {
+        if constexpr (Cell(cell.value) != Cell::layernorm)
+            fused_backward_cell<Cell(cell.value)>(f, begin, end, scratch);
+    });
 }
 static void step(const Step &s) {
     with_cell(s.cell, [&](auto cell) { step_cell<Cell(cell.value)>(s); });
@@ -94,14 +117,17 @@ static int64_t multiply_add(Precision precision, int64_t repeats) {
 #define ENGINE(name) JOIN(engine_, name)
 
 const Engine ENGINE(MEMORYCELL_ISA) = {
-    TEXT(MEMORYCELL_ISA),      MEMORYCELL_ISA::packed_bytes,
-    MEMORYCELL_ISA::pack,      MEMORYCELL_ISA::forward_scratch,
-    MEMORYCELL_ISA::forward,   MEMORYCELL_ISA::backward_scratch,
-    MEMORYCELL_ISA::backward,  MEMORYCELL_ISA::step_scratch,
-    MEMORYCELL_ISA::step,      MEMORYCELL_ISA::multiply_scratch,
-    MEMORYCELL_ISA::multiply,  MEMORYCELL_ISA::outer_scratch,
-    MEMORYCELL_ISA::outer_any, MEMORYCELL_ISA::map,
-    MEMORYCELL_ISA::read,      MEMORYCELL_ISA::multiply_add,
+    TEXT(MEMORYCELL_ISA),           MEMORYCELL_ISA::packed_bytes,
+    MEMORYCELL_ISA::pack,           MEMORYCELL_ISA::forward_scratch,
+    MEMORYCELL_ISA::forward,        MEMORYCELL_ISA::backward_scratch,
+    MEMORYCELL_ISA::backward,       MEMORYCELL_ISA::gate_panel_bytes,
+    MEMORYCELL_ISA::pack_gates,     MEMORYCELL_ISA::fused_forward_scratch,
+    MEMORYCELL_ISA::fused_forward,  MEMORYCELL_ISA::fused_backward_scratch,
+    MEMORYCELL_ISA::fused_backward, MEMORYCELL_ISA::step_scratch,
+    MEMORYCELL_ISA::step,           MEMORYCELL_ISA::multiply_scratch,
+    MEMORYCELL_ISA::multiply,       MEMORYCELL_ISA::outer_scratch,
+    MEMORYCELL_ISA::outer_any,      MEMORYCELL_ISA::map,
+    MEMORYCELL_ISA::read,           MEMORYCELL_ISA::multiply_add,
 };
 
 } // namespace memorycell

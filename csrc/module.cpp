@@ -125,14 +125,14 @@ Extras extras_of(const std::vector<uintptr_t> &p) {
 }
 
 void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
-             const Weight &weight_hh, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
+             const Weight *packed_hh, int64_t input, uintptr_t x, uintptr_t weight_ih, uintptr_t bias,
+             uintptr_t weight_hh, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
              uintptr_t bias_c, uintptr_t x_part, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border,
              uintptr_t mask_h, uintptr_t mask_c, float zone_h, float zone_c, uintptr_t output, uintptr_t h_n,
              uintptr_t c_n, uintptr_t gates, uintptr_t cells, uintptr_t normalised, uintptr_t rstd) {
     Forward f{};
     f.cell = Cell(cell), f.reverse = reverse, f.batch = batch, f.steps = steps, f.hidden = hidden;
     f.row_stride = time_first ? 1 : steps, f.step_stride = time_first ? batch : 1;
-    f.weight = &weight_hh.packed;
     f.extras = {pointer<float>(weight_ch), pointer<float>(bias_hh), pointer<float>(gain_hh), pointer<float>(gain_c),
                 pointer<float>(bias_c)};
     f.x_part = pointer<float>(x_part), f.h_0 = pointer<float>(h_0), f.c_0 = pointer<float>(c_0);
@@ -142,13 +142,33 @@ void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t ste
     f.gates = pointer<float>(gates), f.cells = pointer<float>(cells);
     f.normalised = pointer<float>(normalised), f.rstd = pointer<float>(rstd);
     nb::gil_scoped_release release;
-    const size_t bytes = weight_hh.engine->forward_scratch(f, (batch + threads - 1) / threads);
+    const int64_t rows = (batch + threads - 1) / threads;
+    if (packed_hh) {
+        f.weight = &packed_hh->packed;
+        const size_t bytes = packed_hh->engine->forward_scratch(f, rows);
+        Block scratch(bytes * threads);
+        over_threads(batch, threads, [&](int k, int64_t begin, int64_t end) {
+            packed_hh->engine->forward(f, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
+        });
+        return;
+    }
+    const Engine *engine = current;
+    Fused fused{f, input, pointer<float>(x), pointer<float>(bias), nullptr, nullptr};
+    const size_t bytes_ih = engine->gate_panel_bytes(f.cell, hidden, input);
+    Block panels(bytes_ih + engine->gate_panel_bytes(f.cell, hidden, hidden));
+    auto *panels_ih = static_cast<float *>(panels.get()), *panels_hh = panels_ih + bytes_ih / sizeof(float);
+    engine->pack_gates(f.cell, pointer<float>(weight_ih), hidden, input, panels_ih);
+    engine->pack_gates(f.cell, pointer<float>(weight_hh), hidden, hidden, panels_hh);
+    fused.panels_ih = panels_ih, fused.panels_hh = panels_hh;
+    const size_t bytes = engine->fused_forward_scratch(fused, rows);
     Block scratch(bytes * threads);
     over_threads(batch, threads, [&](int k, int64_t begin, int64_t end) {
-        weight_hh.engine->forward(f, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
+        engine->fused_forward(fused, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
     });
 }
 
+// With packed_hh the input's products are in x_part; without, they are made from x on the way (fused.hpp).
+//
 // The sums of the layer-normalised cell, d_gain_c to d_bias_hh, have a row for each thread.
 void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
               const Weight &weight_hh_t, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
@@ -172,7 +192,10 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
     f.d_x_part = pointer<float>(d_x_part), f.d_h_part = pointer<float>(d_h_part);
     f.d_h_0 = pointer<float>(d_h_0), f.d_c_0 = pointer<float>(d_c_0);
     nb::gil_scoped_release release;
-    const size_t bytes = weight_hh_t.engine->backward_scratch(f, (batch + threads - 1) / threads);
+    const Engine *engine = weight_hh_t.engine;
+    const bool fused = weight_hh_t.packed.precision == Precision::float32 && f.cell != Cell::layernorm;
+    const int64_t rows = (batch + threads - 1) / threads;
+    const size_t bytes = fused ? engine->fused_backward_scratch(f, rows) : engine->backward_scratch(f, rows);
     Block scratch(bytes * threads);
     auto row = [&](uintptr_t sums, int64_t k, int64_t width) {
         return sums ? pointer<float>(sums) + k * width : nullptr;
@@ -181,7 +204,8 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
         Backward own = f;
         own.d_gain_c = row(d_gain_c, k, hidden), own.d_bias_c = row(d_bias_c, k, hidden);
         own.d_gain_hh = row(d_gain_hh, k, 4 * hidden), own.d_bias_hh = row(d_bias_hh, k, 4 * hidden);
-        weight_hh_t.engine->backward(own, begin, end, static_cast<char *>(scratch.get()) + k * bytes);
+        (fused ? engine->fused_backward : engine->backward)(own, begin, end,
+                                                            static_cast<char *>(scratch.get()) + k * bytes);
     });
 }
 
@@ -428,9 +452,10 @@ NB_MODULE(_native, m) {
             return w.engine->packed_bytes(w.packed.rows, w.packed.columns, w.packed.precision);
         });
     m.def("forward", &forward, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
-          "threads"_a, "weight_hh"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "x_part"_a,
-          "h_0"_a, "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a,
-          "h_n"_a, "c_n"_a, "gates"_a, "cells"_a, "normalised"_a, "rstd"_a);
+          "threads"_a, "packed_hh"_a.none(), "input"_a, "x"_a, "weight_ih"_a, "bias"_a, "weight_hh"_a, "weight_ch"_a,
+          "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "x_part"_a, "h_0"_a, "c_0"_a, "lengths"_a, "border"_a,
+          "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a, "h_n"_a, "c_n"_a, "gates"_a, "cells"_a,
+          "normalised"_a, "rstd"_a);
     m.def("backward", &backward, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
           "threads"_a, "weight_hh_t"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "h_0"_a,
           "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a, "gates"_a,

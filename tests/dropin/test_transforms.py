@@ -701,7 +701,7 @@ def test_compiled_where_torch_lets_its_own_layers_in():
 @pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor:UserWarning")  # of any break
 @pytest.mark.parametrize("name", PLAIN[:3])
 def test_compiled_beside_a_layer_of_torch(name):
-    """That one the compiler leaves to eager mode, as ever; the numbers are those of torch's layers."""
+    """That one the compiler leaves to eager mode, as ever; the numbers are those of torch."""
     net = nn.Sequential(Net(build(name)), nn.Linear(2, INPUTS), Net(build(name, torch.nn)))
     first, second = Net(build(name, torch.nn)), Net(build(name, torch.nn))
     theirs = nn.Sequential(first, nn.Linear(2, INPUTS), second)

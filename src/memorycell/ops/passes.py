@@ -1,8 +1,8 @@
 """The engine's two passes over a whole sequence: tensors in, tensors out, without autograd.
 
-The input's products of all steps are one matrix product; then the engine walks the recurrence with weights that are
-packed in each call, and keeps what the backward pass needs, which is also what `trace` hands out. Weight gradients are
-one product at the end. Sequences are [B, T, K] or, with `time_first`, [T, B, K], contiguous.
+In float32 the engine goes through the sequence once, making the input's products on the way; else they are one matrix
+product ahead. Weights are packed in each call. What the backward pass needs is kept, and is also what `trace` hands out.
+Weight gradients are one product at the end. Sequences are [B, T, K] or, with `time_first`, [T, B, K], contiguous.
 """
 
 from __future__ import annotations
@@ -97,25 +97,21 @@ def kept_gates(cell: str) -> int:
 def forward(a: Arguments) -> Results:
     """Run the recurrence. Raises RuntimeError for a tensor of the wrong shape, type or device."""
     batch, steps, hidden, columns = a.sizes
-    few = batch * steps <= FEW_ROWS and a.precision == "float32"
-    x_part = a.x if a.weight_ih is None else _times(a.x, a.weight_ih, a.precision, a.bias, few=few)
     kept = kept_gates(a.cell)
-    output = new(x_part, *a.along(hidden))
+    output = new(a.x, *a.along(hidden))
     h_n = torch.empty_like(a.h_0)
     c_n = None if a.c_0 is None else torch.empty_like(a.c_0)
     gates = cells = normalised = rstd = None
     if a.keep:
-        # Where the gates have the shape of x_part they take its place: each is written after it was read.
-        in_place = x_part is not a.x and columns == kept * hidden
-        gates = x_part.view(a.along(kept, hidden)) if in_place else new(x_part, *a.along(kept, hidden))
-        cells = None if a.c_0 is None else new(x_part, *a.along(hidden))
+        gates = new(a.x, *a.along(kept, hidden))
+        cells = None if a.c_0 is None else new(a.x, *a.along(hidden))
         if a.cell == "layernorm":
-            normalised, rstd = torch.empty_like(x_part), x_part.new_empty(a.along())
+            normalised, rstd = torch.empty_like(a.x), a.x.new_empty(a.along())
+    weights, made = _weights(a)
     engine.forward(
         **_options(a),
+        **weights,
         threads=threads_for(batch * steps * a.weight_hh.numel(), batch),
-        weight_hh=_matrix("weight_hh", a.weight_hh, columns, hidden, a.precision, few=few),
-        x_part=address("x", x_part, *a.along(columns)),
         output=output.data_ptr(),
         h_n=h_n.data_ptr(),
         c_n=0 if c_n is None else c_n.data_ptr(),
@@ -124,7 +120,28 @@ def forward(a: Arguments) -> Results:
         normalised=0 if normalised is None else normalised.data_ptr(),
         rstd=0 if rstd is None else rstd.data_ptr(),
     )
+    del made  # the engine has read it
     return Results(output, h_n, c_n, gates, cells, normalised, rstd)
+
+
+def _weights(a: Arguments) -> tuple[dict[str, Any], Tensor | None]:
+    """What the forward pass multiplies: the input and both matrices as they lie, for the engine to go through in one pass;
+    or x_part, made ahead, and W_hh packed. And what must live until it is done.
+    """
+    batch, steps, hidden, columns = a.sizes
+    few = batch * steps <= FEW_ROWS
+    if a.weight_ih is not None and a.precision == "float32" and not few:
+        features = a.x.shape[2]
+        return {
+            "packed_hh": None, "x_part": 0, "input": features, "x": address("x", a.x, *a.along(features)),
+            "weight_ih": address("weight_ih", a.weight_ih, columns, features),
+            "bias": address("bias", a.bias, columns), "weight_hh": address("weight_hh", a.weight_hh, columns, hidden),
+        }, None  # fmt: skip
+    few = few and a.precision == "float32"
+    x_part = a.x if a.weight_ih is None else _times(a.x, a.weight_ih, a.precision, a.bias, few=few)
+    packed_hh = _matrix("weight_hh", a.weight_hh, columns, hidden, a.precision, few=few)
+    ahead = {"packed_hh": packed_hh, "x_part": address("x", x_part, *a.along(columns)), "input": 0}
+    return {**ahead, **dict.fromkeys(("x", "weight_ih", "bias", "weight_hh"), 0)}, x_part
 
 
 def backward(

@@ -59,7 +59,7 @@ struct Units {
 };
 
 // pre: the summed inputs of each block, for the GRU of r and z alone; x_n and product: the two parts of its n block.
-// peephole(k): its weights. The layer-normalised cell makes h of c afterwards.
+// peephole(k): its weights. Cells with a cell state make h of c afterwards: it is a long chain of its own.
 template <Cell C, class Peephole>
 inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole) {
     Units u{};
@@ -77,8 +77,6 @@ inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Pee
         u.c = f * c_prev + i * g;
         const F o = sigmoid(sees_c ? pre[at_f + 2] + peephole(2) * u.c : pre[at_f + 2]);
         u.kept[0] = i, u.kept[1] = f, u.kept[2] = g, u.kept[3] = o;
-        if constexpr (C != Cell::layernorm)
-            u.h = o * tanh(u.c);
     }
     return u;
 }
@@ -114,7 +112,7 @@ template <Cell C> inline void forward_row(const Row &r) {
         if constexpr (has_cell_state(C))
             lanes.store(r.c + u, now.c);
         if constexpr (C != Cell::layernorm)
-            lanes.store(r.h + u, now.h);
+            lanes.store(r.h + u, has_cell_state(C) ? now.kept[3] * tanh(now.c) : now.h);
     });
     if constexpr (C == Cell::layernorm) {
         const Moments m = moments(r.c, H);

@@ -2,9 +2,11 @@
 // all gates of one vector of units in registers, and the cell is computed from there. Every cell but layernorm, whose
 // normalisation needs whole rows.
 //
-// Forward, the input's products are made for a block of steps that stays in the L2 cache; h_{t-1} is read where the
-// output was written, c_{t-1} where the cells were. Backward, the product reads the gradients of the step before where
-// they were written. So rows are named by pointers, which also step over borders and padding.
+// Forward, with enough rows one tile sums over the input and h; with few, whose steps would each read all of W_ih, the
+// input's products are made for a block of steps that stays in the L2 cache, and so are the GRU's, which needs them
+// apart; h_{t-1} is read where the output was written, c_{t-1} where the cells were. Backward, the product reads the
+// gradients of the step before where they were written. So rows are named by pointers, which also step over borders and
+// padding.
 #pragma once
 
 #include "recurrence.hpp"
@@ -14,6 +16,7 @@ namespace memorycell::MEMORYCELL_ISA {
 constexpr int MAX_TILE_ROWS = 8;
 constexpr int64_t INPUT_BLOCK_BYTES = 192 << 10;
 constexpr int64_t MAX_INPUT_BLOCK_STEPS = 64;
+constexpr int64_t ENOUGH_ROWS = 6;
 
 // Rows in a tile with G vectors each: the accumulators, the weights and one input fill the registers.
 template <int G> constexpr int tile_rows() { return V == 16 ? (G == 4 ? 6 : 8) : (G == 4 ? 2 : G == 3 ? 3 : 6); }
@@ -48,61 +51,74 @@ inline void pack_gates(Cell cell, const float *w, int64_t H, int64_t K, float *o
         }
 }
 
-// acc [R][P * G] += rows [R][K] times P panels of G vectors.
-template <int R, int G, int P>
-[[gnu::noinline]] void tile_product(const float *const *rows, const float *panel, int64_t K, F *acc) {
+// What a tile multiplies: rows [R][K], by pointers, and panels of K vectors a gate.
+struct Factor {
+    const float *const *rows;
+    const float *panels;
+    int64_t K;
+    Factor from(int64_t row) const { return {rows + row, panels, K}; }
+    Factor panel(int64_t p, int G) const { return {rows, panels + p * K * G * V, K}; }
+};
+
+// acc [R][P * G] += the product of R rows and P panels of G vectors, for each of F factors.
+template <int R, int G, int P, int Factors> [[gnu::noinline]] void tile_product(const Factor *factors, F *acc) {
     F sums[R][P * G];
-    const float *row[R];
-    for (int r = 0; r < R; r++) {
-        row[r] = rows[r];
+    for (int r = 0; r < R; r++)
         for (int j = 0; j < P * G; j++)
             sums[r][j] = acc[r * P * G + j];
-    }
-    for (int64_t k = 0; k < K; k++) {
-        F b[P * G];
-        for (int j = 0; j < P * G; j++)
-            b[j] = load(panel + ((j / G * K + k) * G + j % G) * V);
+    for (int f = 0; f < Factors; f++) {
+        const float *row[R], *panel = factors[f].panels;
         for (int r = 0; r < R; r++)
+            row[r] = factors[f].rows[r];
+        const int64_t K = factors[f].K;
+        for (int64_t k = 0; k < K; k++) {
+            F b[P * G];
             for (int j = 0; j < P * G; j++)
-                sums[r][j] += row[r][k] * b[j];
+                b[j] = load(panel + ((j / G * K + k) * G + j % G) * V);
+            for (int r = 0; r < R; r++)
+                for (int j = 0; j < P * G; j++)
+                    sums[r][j] += row[r][k] * b[j];
+        }
     }
     for (int r = 0; r < R; r++)
         for (int j = 0; j < P * G; j++)
             acc[r * P * G + j] = sums[r][j];
 }
 
-template <int R, int G>
-inline void tile_of(int64_t count, const float *const *rows, const float *panel, int64_t K, F *acc) {
+template <int R, int G, int Factors> inline void tile_of(int64_t count, const Factor *factors, F *acc) {
     if constexpr (R > 1) {
         if (count < R)
-            return tile_of<R - 1, G>(count, rows, panel, K, acc);
+            return tile_of<R - 1, G, Factors>(count, factors, acc);
     }
-    tile_product<R, G, 1>(rows, panel, K, acc);
+    tile_product<R, G, 1, Factors>(factors, acc);
 }
 
-// The products of `count` rows with all panels of G vectors, tile by tile: fill(acc, m, panel) sets row m's sums,
-// done(acc, m, panel) takes them. A single row goes through two panels at once, to hide the latency of its few sums.
-template <int G, class Fill, class Done>
-inline void products(int64_t count, int64_t panel_count, const float *const *rows, const float *panels, int64_t K,
-                     Fill fill, Done done) {
+// The products of `count` rows with all panels of G vectors, tile by tile, summed over the factors: fill(acc, m, panel)
+// sets row m's sums, done(acc, m, rows, panel) takes those of a tile. A single row goes through two panels at once, to
+// hide the latency of its few sums.
+template <int G, int Factors, class Fill, class Done>
+inline void products(int64_t count, int64_t panel_count, const Factor (&factors)[Factors], Fill fill, Done done) {
     constexpr int R = tile_rows<G>();
     F acc[MAX_TILE_ROWS * 2 * G];
+    Factor here[Factors];
     for (int64_t p = 0; p < panel_count; p++) {
-        const float *panel = panels + p * K * G * V;
         if (count == 1 && p + 1 < panel_count) {
+            for (int f = 0; f < Factors; f++)
+                here[f] = factors[f].panel(p, G);
             fill(acc, 0, p), fill(acc + G, 0, p + 1);
-            tile_product<1, G, 2>(rows, panel, K, acc);
-            done(acc, 0, p), done(acc + G, 0, p + 1);
+            tile_product<1, G, 2, Factors>(here, acc);
+            done(acc, 0, 1, p), done(acc + G, 0, 1, p + 1);
             p++;
             continue;
         }
         for (int64_t m = 0; m < count; m += R) {
-            const int64_t here = count - m < R ? count - m : R;
-            for (int64_t r = 0; r < here; r++)
+            const int64_t rows = count - m < R ? count - m : R;
+            for (int f = 0; f < Factors; f++)
+                here[f] = factors[f].panel(p, G).from(m);
+            for (int64_t r = 0; r < rows; r++)
                 fill(acc + r * G, m + r, p);
-            tile_of<R, G>(here, rows + m, panel, K, acc);
-            for (int64_t r = 0; r < here; r++)
-                done(acc + r * G, m + r, p);
+            tile_of<R, G, Factors>(rows, here, acc);
+            done(acc, m, rows, p);
         }
     }
 }
@@ -119,7 +135,7 @@ struct FusedForwardBuffers {
     float *x_parts, *c, *zeros;
     const float **x_rows, **h_rows, **c_rows, **active_h;
     int64_t *active;
-    int64_t steps; // of a block
+    int64_t steps; // of a block of input products, or 0: they are summed with those of h
 };
 
 inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64_t rows) {
@@ -128,9 +144,11 @@ inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64
     b.steps = INPUT_BLOCK_BYTES / (rows * width * int64_t(sizeof(float)) + 1);
     b.steps = b.steps < 1 ? 1 : b.steps > MAX_INPUT_BLOCK_STEPS ? MAX_INPUT_BLOCK_STEPS : b.steps;
     b.steps = b.steps > w.f.steps ? w.f.steps : b.steps;
+    if (rows >= ENOUGH_ROWS && w.f.cell != Cell::gru)
+        b.steps = 0;
     b.x_parts = a.floats(b.steps * rows * width), b.c = a.floats(rows * H), b.zeros = a.floats(H);
     auto pointers = [&](int64_t count) { return static_cast<const float **>(a.bytes(count * sizeof(float *))); };
-    b.x_rows = pointers(b.steps * rows), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
+    b.x_rows = pointers((b.steps ? b.steps : 1) * rows), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
     b.active_h = pointers(rows);
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
     return b;
@@ -151,25 +169,30 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
     }
     auto time_of = [&](int64_t k) { return f.reverse ? T - 1 - k : k; };
     auto at_of = [&](int64_t b, int64_t t) { return (begin + b) * f.row_stride + t * f.step_stride; };
-    for (int64_t k0 = 0; k0 < T; k0 += buffer.steps) {
-        const int64_t steps = T - k0 < buffer.steps ? T - k0 : buffer.steps;
-        for (int64_t q = 0; q < steps * rows; q++)
-            buffer.x_rows[q] = w.x + at_of(q % rows, time_of(k0 + q / rows)) * w.input;
-        products<G>(
-            steps * rows, panel_count, buffer.x_rows, w.panels_ih, w.input,
-            [&](F *acc, int64_t, int64_t p) {
+    auto bias_of = [&](F *acc, int64_t p) {
+        for (int g = 0; g < G; g++)
+            acc[g] = F{};
+        if (w.bias)
+            with_lanes(H, p * V, [&](auto lanes) {
                 for (int g = 0; g < G; g++)
-                    acc[g] = F{};
-                if (w.bias)
-                    with_lanes(H, p * V, [&](auto lanes) {
-                        for (int g = 0; g < G; g++)
-                            acc[g] = lanes.load(w.bias + g * H + p * V);
-                    });
-            },
-            [&](const F *acc, int64_t q, int64_t p) {
-                for (int g = 0; g < G; g++)
-                    store(buffer.x_parts + q * width + (p * G + g) * V, acc[g]);
+                    acc[g] = lanes.load(w.bias + g * H + p * V);
             });
+    };
+    const int64_t block = buffer.steps ? buffer.steps : T;
+    for (int64_t k0 = 0; k0 < T; k0 += block) {
+        const int64_t steps = T - k0 < block ? T - k0 : block;
+        if (buffer.steps) {
+            for (int64_t q = 0; q < steps * rows; q++)
+                buffer.x_rows[q] = w.x + at_of(q % rows, time_of(k0 + q / rows)) * w.input;
+            products<G>(
+                steps * rows, panel_count, {Factor{buffer.x_rows, w.panels_ih, w.input}},
+                [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); },
+                [&](const F *acc, int64_t q, int64_t tile, int64_t p) {
+                    for (int64_t r = 0; r < tile; r++)
+                        for (int g = 0; g < G; g++)
+                            store(buffer.x_parts + (q + r) * width + (p * G + g) * V, acc[r * G + g]);
+                });
+        }
         for (int64_t k = k0; k < k0 + steps; k++) {
             const int64_t t = time_of(k);
             int64_t count = 0;
@@ -187,56 +210,83 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                         zero(f.cells + at * H, H);
                     continue;
                 }
+                if (!buffer.steps)
+                    buffer.x_rows[count] = w.x + at_of(b, t) * w.input;
                 buffer.active[count] = b;
                 buffer.active_h[count++] = buffer.h_rows[b];
             }
             auto x_part = [&](int64_t b, int64_t p) {
                 return buffer.x_parts + ((k - k0) * rows + b) * width + p * G * V;
             };
-            products<G>(
-                count, panel_count, buffer.active_h, w.panels_hh, H,
-                [&](F *acc, int64_t m, int64_t p) {
-                    const float *x = x_part(buffer.active[m], p);
-                    for (int g = 0; g < G; g++)
-                        acc[g] = load(x + g * V);
-                    if constexpr (C == Cell::gru)
-                        with_lanes(H, p * V, [&](auto lanes) {
-                            const float *bias = f.extras.bias_hh + p * V;
-                            acc[0] += lanes.load(bias), acc[1] += lanes.load(bias + H);
-                            acc[2] = lanes.load(bias + 2 * H); // x's part of this block meets the reset gate apart
-                        });
-                },
-                [&](const F *acc, int64_t m, int64_t p) {
-                    const int64_t b = buffer.active[m], at = at_of(b, t), u = p * V;
-                    const int64_t mask_at = ((begin + b) * T + t) * H + u;
-                    with_lanes(H, u, [&](auto lanes) {
+            // Gates and cells of the whole tile first, then its h: rows one by one would wait for each other's tanh of
+            // c.
+            auto done = [&](const F *acc, int64_t first, int64_t tile, int64_t p) {
+                const int64_t u = p * V;
+                F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
+                auto put_h = [&](int64_t m, F h, auto lanes) {
+                    const int64_t b = buffer.active[m];
+                    if (zoned_h) {
+
+                        const F keep =
+                            f.mask_h ? lanes.load(f.mask_h + ((begin + b) * T + t) * H + u) : splat(f.zone_h);
+                        h = keep * lanes.load(buffer.h_rows[b] + u) + (1.0f - keep) * h;
+                    }
+                    lanes.store(f.output + at_of(b, t) * H + u, h);
+                };
+                with_lanes(H, u, [&](auto lanes) {
+                    for (int64_t r = 0; r < tile; r++) {
+                        const int64_t b = buffer.active[first + r], at = at_of(b, t);
                         F h_prev{}, c_prev{}, x_n{}, product{};
-                        if (C == Cell::gru || zoned_h)
-                            h_prev = lanes.load(buffer.h_rows[b] + u);
                         if constexpr (has_cell_state(C))
                             c_prev = lanes.load(buffer.c_rows[b] + u);
-                        if constexpr (C == Cell::gru)
-                            x_n = load(x_part(b, p) + 2 * V), product = acc[2];
-                        Units now = units_after<C>(acc, x_n, product, h_prev, c_prev, [&](int block) {
+                        if constexpr (C == Cell::gru) {
+                            h_prev = lanes.load(buffer.h_rows[b] + u);
+                            x_n = load(x_part(b, p) + 2 * V), product = acc[r * G + 2];
+                        }
+                        const Units now = units_after<C>(acc + r * G, x_n, product, h_prev, c_prev, [&](int block) {
                             return lanes.load(f.extras.peephole + block * H + u);
                         });
                         if (f.gates)
                             for (int block = 0; block < kept(C); block++)
                                 lanes.store(f.gates + (at * kept(C) + block) * H + u, now.kept[block]);
-                        if (zoned_h) {
-                            const F keep = f.mask_h ? lanes.load(f.mask_h + mask_at) : splat(f.zone_h);
-                            now.h = keep * h_prev + (1.0f - keep) * now.h;
-                        }
-                        lanes.store(f.output + at * H + u, now.h);
                         if constexpr (has_cell_state(C)) {
+                            o[r] = now.kept[3], c[r] = now.c;
+                            F c_now = now.c;
                             if (zoned_c) {
-                                const F keep = f.mask_c ? lanes.load(f.mask_c + mask_at) : splat(f.zone_c);
-                                now.c = keep * c_prev + (1.0f - keep) * now.c;
+
+                                const F keep =
+                                    f.mask_c ? lanes.load(f.mask_c + ((begin + b) * T + t) * H + u) : splat(f.zone_c);
+                                c_now = keep * c_prev + (1.0f - keep) * c_now;
                             }
-                            lanes.store((f.cells ? f.cells + at * H : buffer.c + b * H) + u, now.c);
+                            lanes.store((f.cells ? f.cells + at * H : buffer.c + b * H) + u, c_now);
+                        } else {
+                            put_h(first + r, now.h, lanes);
                         }
-                    });
+                    }
+                    if constexpr (has_cell_state(C))
+                        for (int64_t r = 0; r < tile; r++)
+                            put_h(first + r, o[r] * tanh(c[r]), lanes);
                 });
+            };
+            const Factor of_x{buffer.x_rows, w.panels_ih, w.input}, of_h{buffer.active_h, w.panels_hh, H};
+            if (!buffer.steps)
+                products<G>(
+                    count, panel_count, {of_x, of_h}, [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); }, done);
+            else
+                products<G>(
+                    count, panel_count, {of_h},
+                    [&](F *acc, int64_t m, int64_t p) {
+                        const float *x = x_part(buffer.active[m], p);
+                        for (int g = 0; g < G; g++)
+                            acc[g] = load(x + g * V);
+                        if constexpr (C == Cell::gru)
+                            with_lanes(H, p * V, [&](auto lanes) {
+                                const float *bias = f.extras.bias_hh + p * V;
+                                acc[0] += lanes.load(bias), acc[1] += lanes.load(bias + H);
+                                acc[2] = lanes.load(bias + 2 * H); // x's part of this block meets the reset gate apart
+                            });
+                    },
+                    done);
             for (int64_t m = 0; m < count; m++) {
                 const int64_t b = buffer.active[m], at = at_of(b, t);
                 buffer.h_rows[b] = f.output + at * H;
@@ -305,7 +355,7 @@ template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t beg
             buffer.active[count] = b;
             buffer.active_dp[count++] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
         }
-        auto done = [&](const F *acc, int64_t m, int64_t p) {
+        auto row_done = [&](const F *acc, int64_t m, int64_t p) {
             const int64_t b = buffer.active[m], row = begin + b, length = f.lengths ? f.lengths[row] : T;
             const int64_t at = row * f.row_stride + t * f.step_stride, mask_at = (row * T + t) * H;
             const int64_t at_before = row * f.row_stride + before * f.step_stride;
@@ -363,7 +413,11 @@ template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t beg
                 }
             });
         };
-        products<NV>(count, panel_count, buffer.active_dp, weights, GH, none, done);
+        products<NV>(count, panel_count, {Factor{buffer.active_dp, weights, GH}}, none,
+                     [&](const F *acc, int64_t m, int64_t tile, int64_t p) {
+                         for (int64_t r = 0; r < tile; r++)
+                             row_done(acc + r * NV, m + r, p);
+                     });
         for (int64_t m = 0; m < count; m++) {
             const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
             const bool waits = f.lengths && t >= f.lengths[row], border = f.border && f.border[row * T + t];
@@ -373,11 +427,14 @@ template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t beg
     }
     for (int64_t b = 0; b < rows; b++)
         buffer.active_dp[b] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
-    products<NV>(rows, panel_count, buffer.active_dp, weights, GH, none, [&](const F *acc, int64_t b, int64_t p) {
-        units(p, [&](int64_t u, int j, auto lanes) {
-            lanes.store(f.d_h_0 + (begin + b) * H + u, lanes.load(buffer.carry + b * H + u) + acc[j]);
-        });
-    });
+    products<NV>(rows, panel_count, {Factor{buffer.active_dp, weights, GH}}, none,
+                 [&](const F *acc, int64_t b, int64_t tile, int64_t p) {
+                     for (int64_t end_b = b + tile; b < end_b; b++, acc += NV)
+                         units(p, [&](int64_t u, int j, auto lanes) {
+                             const F carry = lanes.load(buffer.carry + b * H + u);
+                             lanes.store(f.d_h_0 + (begin + b) * H + u, carry + acc[j]);
+                         });
+                 });
     if (has_cell_state(C))
         copy(f.d_c_0 + begin * H, buffer.dc, rows * H);
 }

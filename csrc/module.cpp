@@ -11,7 +11,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <thread>
 #include <vector>
 
 #if defined(__linux__)
@@ -20,6 +19,7 @@
 
 #include "cpu.hpp"
 #include "engine.hpp"
+#include "threads.hpp"
 
 namespace nb = nanobind;
 using namespace memorycell;
@@ -104,18 +104,6 @@ struct Weight {
         engine->pack(pointer<float>(address), row_stride, column_stride, packed);
     }
 };
-
-// Splits rows over threads; work(k, begin, end) must not throw.
-template <class Work> void over_threads(int64_t rows, int threads, Work work) {
-    if (threads > rows)
-        threads = int(rows);
-    std::vector<std::thread> others;
-    for (int k = 1; k < threads; k++)
-        others.emplace_back([=] { work(k, rows * k / threads, rows * (k + 1) / threads); });
-    work(0, int64_t(0), threads > 0 ? rows / threads : rows);
-    for (std::thread &thread : others)
-        thread.join();
-}
 
 Extras extras_of(const std::vector<uintptr_t> &p) {
     Extras e;
@@ -462,6 +450,9 @@ NB_MODULE(_native, m) {
           "cells"_a, "normalised"_a, "rstd"_a, "d_output"_a, "d_h_n"_a, "d_c_n"_a, "d_x_part"_a, "d_h_part"_a,
           "d_h_0"_a, "d_c_0"_a, "d_gain_c"_a, "d_bias_c"_a, "d_gain_hh"_a, "d_bias_hh"_a);
     m.def("expect_much", &expect_much);
+    m.def("share_team", &share_team, "parallel"_a, "thread_number"_a, "team_size"_a,
+          "Run on the threads of a loaded GNU OpenMP: the addresses of GOMP_parallel, omp_get_thread_num and "
+          "omp_get_num_threads.");
     m.def("product", &product);
     m.def("outer", &outer);
     m.def("map", [](int function, uintptr_t in, uintptr_t out, int64_t count) {

@@ -70,11 +70,11 @@ inline F at_least(F x, float bound) {
 #endif
 }
 
-// e^x to 1 ulp: x = n ln 2 + r with |r| <= ln(2)/2, e^r by a minimax polynomial, times 2^n. e^-87 below; NaN
-// stays.
-inline F exp(F x) {
-    x = at_most(x, 89.0f); // infinity from 88.4 on: a gate is exactly 0 or 1 where its input is infinite
-    x = at_least(x, -87.0f);
+// x = n ln 2 + r with |r| <= ln(2)/2; p: e^r - 1 - r over r^2, a minimax polynomial.
+struct Reduced {
+    F r, p, scale; // scale: 2^n
+};
+inline Reduced reduce(F x) {
     const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
     F n = x * 1.44269504f + magic;
     const U whole = bits<U>(n); // unsigned: what a NaN leaves here may wrap
@@ -86,17 +86,24 @@ inline F exp(F x) {
     p = p * r + 0.0416684071819f;
     p = p * r + 0.166665190058f;
     p = p * r + 0.49999993338f;
-    p = p * r * r + r + 1.0f;
-    return p * bits<F>(U((whole + 127u) << 23));
+    return {r, p, bits<F>(U((whole + 127u) << 23))};
+}
+
+// e^x to 1 ulp; e^-87 below, infinity from 88.4 on: a gate is exactly 0 or 1 where its input is infinite. NaN stays.
+inline F exp(F x) {
+    const Reduced e = reduce(at_least(at_most(x, 89.0f), -87.0f));
+    return (e.p * e.r * e.r + e.r + 1.0f) * e.scale;
 }
 
 inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }
 
-// Near zero x + x^3 q(x^2), so that small arguments keep their digits; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x.
+// Near zero x + x^3 q(x^2), so that small arguments keep their digits; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x,
+// which is 1 from |x| = 10 on.
 inline F tanh(F x) {
     const U sign = bits<U>(x) & 0x80000000u;
     const F magnitude = bits<F>(U(bits<U>(x) & 0x7fffffffu));
-    const F large = 1.0f - 2.0f / (exp(magnitude + magnitude) + 1.0f);
+    const Reduced e = reduce(at_most(magnitude + magnitude, 40.0f));
+    const F large = 1.0f - 2.0f / ((e.p * e.r * e.r + e.r + 1.0f) * e.scale + 1.0f);
     const F z = x * x;
     F q = splat(-0.00570498695913f);
     q = q * z + 0.0206390871791f;

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import ctypes
+import os
+import sys
 from collections.abc import Iterable
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,6 +19,24 @@ try:
     engine = import_module("memorycell._native")
 except ImportError as error:  # no compiler when it was installed, or MEMORYCELL_ISA names what this processor lacks
     missing = f"the native engine is not here ({error}); install g++ or clang++ and install memorycell again"
+
+
+def _share_team() -> None:
+    """Have the engine run on PyTorch's own threads, where its OpenMP is GNU's; see csrc/threads.hpp."""
+    home = Path(torch.__file__).parent
+    found = [*home.glob("lib/libgomp*.so*"), *home.parent.glob("torch.libs/libgomp*.so*")]
+    for path in [*map(str, found), "libgomp.so.1"]:
+        try:
+            team = ctypes.CDLL(path, mode=getattr(os, "RTLD_NOLOAD", 0))  # the one PyTorch has loaded, or none
+            names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
+            engine.share_team(*(ctypes.cast(getattr(team, name), ctypes.c_void_p).value for name in names))
+        except (OSError, AttributeError):
+            continue
+        return
+
+
+if engine is not None and sys.platform == "linux":
+    _share_team()
 
 CELL_NUMBERS = {
     name: k for k, name in enumerate(("rnn", "rnn_relu", "lstm", "peephole", "coupled", "layernorm", "gru"))

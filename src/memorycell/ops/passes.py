@@ -96,7 +96,7 @@ def kept_gates(cell: str) -> int:
 
 def forward(a: Arguments) -> Results:
     """Run the recurrence. Raises RuntimeError for a tensor of the wrong shape, type or device."""
-    batch, steps, hidden, columns = a.sizes
+    batch, steps, hidden, _ = a.sizes
     kept = kept_gates(a.cell)
     output = new(a.x, *a.along(hidden))
     h_n = torch.empty_like(a.h_0)

@@ -6,6 +6,7 @@ empty batch, a mistake. So what comes out, results and errors alike, is PyTorch'
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any, NamedTuple, Self, cast
@@ -181,7 +182,7 @@ class Recurrent(nn.RNNBase):
 
         input     [T, B, I], [B, T, I] with batch_first, [T, I] unbatched, or a PackedSequence
         hx        (h_0, c_0), or h_0 for cells without a cell state: [L·directions, B, H], [L·directions, H] unbatched
-        lengths   [B] int64, 1..T, in any order: no packing, no sorting; outputs past the length are zero and the final
+        lengths   [B] int64, or a list, 1..T, in any order: no packing, no sorting; outputs past the length are zero and the final
                   state is the one at the length
         reset     [B, T] bool (whatever batch_first): a new sequence begins at that step; neither direction carries its
                   state across
@@ -204,6 +205,9 @@ class Recurrent(nn.RNNBase):
         x = input.data if isinstance(input, PackedSequence) else input
         if x.ndim not in (2, 3):
             return super().forward(input, hx)  # raises
+        weight = cast(Tensor, getattr(self, "weight_ih_l0"))  # noqa: B009  the parameters have no declared names
+        if not own and hasattr(type(weight), "handled_functions"):
+            return super().forward(input, hx)  # the expanded weights of torch.nn.utils' per-sample gradients
         time = 0 if x.ndim == 2 or not self.batch_first else 1
         batch = 1 if x.ndim == 2 else x.shape[1 - time]
         choice = ops.choose(
@@ -211,7 +215,7 @@ class Recurrent(nn.RNNBase):
             steps=x.shape[time] if packed is None else 2,
             batch=batch,
             device=x.device.type,
-            dtype=getattr(self, "weight_hh_l0").dtype,  # noqa: B009  the parameters have no declared names
+            dtype=weight.dtype,
             projected=self.proj_size > 0,
             lengths=lengths is not None or packed is not None,
             reset=reset is not None,
@@ -222,7 +226,19 @@ class Recurrent(nn.RNNBase):
             return self._as_given(super().forward(input, given), hx)
         if own and packed is None:
             self._check(x, given)
+        elif own and not _is_sound(packed):
+            raise ValueError("input: the PackedSequence's batch sizes do not fit its data")
         return self._run(x, packed, hx, lengths, reset, trace, choice.backend)
+
+    def runs_as_one_operator(self) -> bool:
+        """Whether torch.compile sees one operator of this layer, and not a loop over the steps unrolled."""
+        weight = cast(Tensor, getattr(self, "weight_hh_l0"))  # noqa: B009
+        call = Call(self.cell, zoneout=self.zoneout)
+        return ops.choose(call, device=weight.device.type, dtype=weight.dtype).backend == "native"
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles in this layer's place: torch's own, over the same parameters."""
+        return torchs(self)
 
     def is_plain(self) -> bool:
         """Whether torch.nn has this layer."""
@@ -236,9 +252,11 @@ class Recurrent(nn.RNNBase):
                 (x.shape[0], 1) if x.ndim == 2 else (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
             )
         else:
+            if not _is_sound(packed):
+                return False
             steps, batch = len(packed.batch_sizes), int(packed.batch_sizes[0])
         half = (torch.bfloat16,) if torch.is_autocast_enabled("cpu") else ()
-        types = (torch.float32, *half)
+        types = (cast(Tensor, getattr(self, "weight_ih_l0")).dtype, *half)  # noqa: B009
         fits = x.ndim == (2 if packed is not None or not batched else 3) and x.shape[-1] == self.input_size
         if not (fits and steps > 0 and x.dtype in types):
             return False
@@ -290,6 +308,8 @@ class Recurrent(nn.RNNBase):
             lengths = lengths.to(x.device)
         elif not batched:
             x = x[None]
+        if lengths is not None and not isinstance(lengths, Tensor):
+            lengths = torch.as_tensor(lengths)
         batch, steps = (x.shape[1], x.shape[0]) if time_first else x.shape[:2]
         call = Call(self.cell, False, self.zoneout, self.training, trace, time_first)
         ops.check_options(call, batch, steps, lengths if packed is None else None, reset)
@@ -300,7 +320,8 @@ class Recurrent(nn.RNNBase):
             state = state if batched or packed is not None else tuple(s[:, None] for s in state)
         output, state, traces = self._stack(call, x, state, lengths, reset, backend)
         half = _autocast_dtype(x.device.type)
-        half = x.dtype if half is not None and self.mode == "GRU" else half  # torch's GRU is not on autocast's list
+        if half is not None and (self.mode == "GRU" or (self.mode == "LSTM" and packed is not None)):
+            half = x.dtype  # these are not on autocast's list in torch
         if half is not None:
             output = output.to(half)
             state = state if isinstance(hx, State) else tuple(s.to(half) for s in state)  # what we keep stays exact
@@ -352,6 +373,24 @@ class Recurrent(nn.RNNBase):
             return result
         output, final = result
         return output, self._as_state((final,) if isinstance(final, Tensor) else final)
+
+
+def torchs(layer: Recurrent) -> nn.RNNBase:
+    """A torch.nn layer over the very parameters of a plain one of ours. Raises ValueError for another."""
+    if not layer.is_plain():
+        raise ValueError(f"torch.nn has no layer like {layer}")
+    theirs = copy.copy(layer)
+    theirs.__class__ = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(layer.mode, nn.RNN)
+    return theirs
+
+
+def _is_sound(packed: PackedSequence | None) -> bool:
+    """Whether batch sizes are positive, never grow, and add up to the data: PyTorch's padding writes by them unasked."""
+    if packed is None or torch.compiler.is_compiling():
+        return True
+    sizes = packed.batch_sizes
+    counted = sizes.ndim == 1 and len(sizes) > 0 and int(sizes[-1]) > 0 and bool((sizes[1:] <= sizes[:-1]).all())
+    return counted and int(sizes.sum()) == len(packed.data)
 
 
 def _as_leaf(layer: Recurrent, input: Any, hx: Any) -> Any:  # noqa: A002

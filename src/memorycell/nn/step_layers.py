@@ -6,6 +6,7 @@ once, which a layer that may be trained between two calls cannot.
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -53,6 +54,14 @@ class OneStep(nn.RNNCellBase):
     def extra_repr(self) -> str:
         """Torch's, and the cell where it is another."""
         return super().extra_repr() + ("" if self.cell in PLAIN else f", cell={self.cell!r}")
+
+    def __prepare_scriptable__(self) -> nn.Module:
+        """What torch.jit.script compiles in this layer's place: torch's own, over the same parameters."""
+        if self.cell not in PLAIN:
+            raise ValueError(f"torch.nn has no layer like {self}")
+        theirs = copy.copy(self)
+        theirs.__class__ = next(kind for kind in type(self).__mro__ if kind.__module__.startswith("torch.nn"))
+        return theirs
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:  # noqa: A002  torch's name
         """Step: input [B, I] or [I], hx (h, c) or h, each [B, H] or [H], zeros by default -> hx after the step, the same way.

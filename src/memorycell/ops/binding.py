@@ -66,7 +66,13 @@ def address(name: str, tensor: Tensor | None, *shape: int, dtype: torch.dtype = 
     """Where a tensor lies, 0 for None. Raises RuntimeError for a tensor the engine would read wrongly."""
     if tensor is None:
         return 0
-    if tensor.shape != shape or tensor.dtype != dtype or not tensor.is_cpu or not tensor.is_contiguous():
+    if (
+        tensor.shape != shape
+        or tensor.dtype != dtype
+        or not tensor.is_cpu
+        or not tensor.is_contiguous()
+        or tensor.is_neg()
+    ):
         raise RuntimeError(
             f"{name}: the native engine expects a contiguous {str(dtype).removeprefix('torch.')} tensor "
             f"{list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on {tensor.device}"

@@ -77,7 +77,7 @@ def _run(call: Call, given: Inputs, precision: str) -> tuple[Tensor, Tensors, di
     results = recurrence(
         Arguments(
             **ready,
-            lengths=lengths,
+            lengths=None if lengths is None else lengths.contiguous(),
             border=None if border is None else border.contiguous(),
             mask_h=mask_h,
             mask_c=mask_c,

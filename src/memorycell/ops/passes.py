@@ -150,10 +150,10 @@ def backward(
     """The gradients of the first eleven arguments; None for those that are None, and of x where it is not needed."""
     batch, steps, hidden, columns = a.sizes
     assert r.gates is not None
-    d_output = torch.zeros_like(r.output) if d_output is None else d_output.contiguous()
-    d_h_n = torch.zeros_like(a.h_0) if d_h_n is None else d_h_n.contiguous()
+    d_output = torch.zeros_like(r.output) if d_output is None else _real(d_output)
+    d_h_n = torch.zeros_like(a.h_0) if d_h_n is None else _real(d_h_n)
     if a.c_0 is not None:
-        d_c_n = torch.zeros_like(a.c_0) if d_c_n is None else d_c_n.contiguous()
+        d_c_n = torch.zeros_like(a.c_0) if d_c_n is None else _real(d_c_n)
     d_part = new(r.output, *a.along(columns))  # of x_part
     d_h = torch.empty_like(d_part) if a.cell in ("gru", "layernorm") else None  # of W_hh h, where it differs
     d_h_0, d_c_0 = torch.empty_like(a.h_0), None if a.c_0 is None else torch.empty_like(a.c_0)
@@ -196,6 +196,11 @@ def backward(
         d_x = _times(d_part, a.weight_ih, a.precision, transposed=True) if need_x else None
     rest = [extras.get(name) for name in ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")]
     return [d_x, d_weight_ih, d_bias, d_h_0, d_c_0, d_weight_hh, *rest]
+
+
+def _real(gradient: Tensor) -> Tensor:
+    """As the engine reads it: its numbers in order, and not a view that stands for their negation."""
+    return gradient.resolve_neg().contiguous()
 
 
 def _options(a: Arguments) -> dict[str, Any]:

@@ -90,6 +90,16 @@ struct Backward {
     float *d_gain_hh, *d_bias_hh; // [4 * H] the same
 };
 
+// The weight products of the backward pass, made block by block while the gradients of a block are in the cache; then
+// d_x_part and d_h_part are not kept. Sums of one thread's rows.
+struct WeightGradients {
+    int64_t input;
+    const float *x;            // [B, T, I]
+    const Packed *weight_ih_t; // W_ih transposed, [I, G * H]; null where no d_x is wanted
+    float *d_x;                // [B, T, I], or null
+    float *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh; // [G * H, I], [G * H, H], [G * H] twice
+};
+
 // One step of sessions: rows of the states, named by slots.
 struct Step {
     Cell cell;
@@ -122,8 +132,8 @@ struct Engine {
     void (*pack_gates)(Cell, const float *w, int64_t hidden, int64_t columns, float *panels);
     size_t (*fused_forward_scratch)(const Fused &, int64_t rows);
     void (*fused_forward)(const Fused &, int64_t begin, int64_t end, void *scratch);
-    size_t (*fused_backward_scratch)(const Backward &, int64_t rows);
-    void (*fused_backward)(const Backward &, int64_t begin, int64_t end, void *scratch);
+    size_t (*fused_backward_scratch)(const Backward &, const WeightGradients *, int64_t rows);
+    void (*fused_backward)(const Backward &, const WeightGradients *, int64_t begin, int64_t end, void *scratch);
     size_t (*step_scratch)(const Step &);
     void (*step)(const Step &);
     size_t (*product_scratch)(const Packed &, int64_t rows);

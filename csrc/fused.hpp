@@ -15,8 +15,23 @@ namespace memorycell::MEMORYCELL_ISA {
 
 constexpr int MAX_TILE_ROWS = 8;
 constexpr int64_t INPUT_BLOCK_BYTES = 192 << 10;
-constexpr int64_t MAX_INPUT_BLOCK_STEPS = 64;
 constexpr int64_t ENOUGH_ROWS = 6;
+constexpr int64_t GRADIENT_BLOCK_BYTES = 256 << 10;
+constexpr int64_t MAX_BLOCK_STEPS = 64;
+
+// How many steps of `rows` sequences make a block of so many bytes, with `width` values a row.
+inline int64_t block_steps(int64_t bytes, int64_t rows, int64_t width, int64_t T) {
+    int64_t steps = bytes / (rows * width * int64_t(sizeof(float)));
+    steps = steps < 1 ? 1 : steps > MAX_BLOCK_STEPS ? MAX_BLOCK_STEPS : steps;
+    return steps > T ? T : steps;
+}
+// Rows of such a block at most, for `rows` sequences or fewer: threads have one row more or less than others, and
+// memory is made for the most.
+inline int64_t block_capacity(int64_t bytes, int64_t rows, int64_t width) {
+    const int64_t by_size = bytes / (width * int64_t(sizeof(float))), by_steps = MAX_BLOCK_STEPS * rows;
+    const int64_t fit = by_size < by_steps ? by_size : by_steps;
+    return fit > rows ? fit : rows;
+}
 
 // Rows in a tile with G vectors each: the accumulators, the weights and one input fill the registers.
 template <int G> constexpr int tile_rows() { return V == 16 ? (G == 4 ? 6 : 8) : (G == 4 ? 2 : G == 3 ? 3 : 6); }
@@ -141,14 +156,13 @@ struct FusedForwardBuffers {
 inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64_t rows) {
     const int64_t H = w.f.hidden, width = unit_panels(H) * blocks(w.f.cell) * V;
     FusedForwardBuffers b;
-    b.steps = INPUT_BLOCK_BYTES / (rows * width * int64_t(sizeof(float)) + 1);
-    b.steps = b.steps < 1 ? 1 : b.steps > MAX_INPUT_BLOCK_STEPS ? MAX_INPUT_BLOCK_STEPS : b.steps;
-    b.steps = b.steps > w.f.steps ? w.f.steps : b.steps;
+    b.steps = block_steps(INPUT_BLOCK_BYTES, rows, width, w.f.steps);
+    const int64_t count = block_capacity(INPUT_BLOCK_BYTES, rows, width);
     if (rows >= ENOUGH_ROWS && w.f.cell != Cell::gru)
         b.steps = 0;
-    b.x_parts = a.floats(b.steps * rows * width), b.c = a.floats(rows * H), b.zeros = a.floats(H);
+    b.x_parts = a.floats(count * width), b.c = a.floats(rows * H), b.zeros = a.floats(H);
     auto pointers = [&](int64_t count) { return static_cast<const float **>(a.bytes(count * sizeof(float *))); };
-    b.x_rows = pointers((b.steps ? b.steps : 1) * rows), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
+    b.x_rows = pointers(count), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
     b.active_h = pointers(rows);
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
     return b;
@@ -303,28 +317,49 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
 }
 
 struct FusedBackwardBuffers {
-    float *carry, *dc, *dh_row, *dc_kept, *zeros;
+    float *carry, *dc, *dh_row, *zeros;
     const float **dp_rows, **active_dp;
     int64_t *active;
+    // With weight gradients: two blocks of d_x_part and d_h_part, since a block's first step reads the last of the
+    // block before; the rows of x and h that they meet; and where those of d_x go.
+    int64_t steps;
+    float *dx[2], *dh[2], *x_right, *h_right;
+    const float **dx_rows;
+    int64_t *x_at;
+    void *scratch;
 };
 
-inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, int64_t rows) {
-    const int64_t H = f.hidden;
-    FusedBackwardBuffers b;
-    b.carry = a.floats(rows * H), b.dc = a.floats(rows * H), b.dh_row = a.floats(H), b.dc_kept = a.floats(H);
-    b.zeros = a.floats(blocks(f.cell) * H);
+inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, const WeightGradients *w,
+                                                   int64_t rows) {
+    const int64_t H = f.hidden, GH = blocks(f.cell) * H;
+    FusedBackwardBuffers b{};
+    b.carry = a.floats(rows * H), b.dc = a.floats(rows * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
     b.dp_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active_dp = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
+    b.steps = f.steps;
+    if (!w)
+        return b;
+    b.steps = block_steps(GRADIENT_BLOCK_BYTES, rows, GH, f.steps);
+    const int64_t count = block_capacity(GRADIENT_BLOCK_BYTES, rows, GH);
+    for (int half = 0; half < 2; half++) {
+        b.dx[half] = a.floats(count * GH);
+        b.dh[half] = f.cell == Cell::gru ? a.floats(count * GH) : b.dx[half];
+    }
+    b.x_right = a.floats(count * w->input), b.h_right = a.floats(count * H);
+    b.dx_rows = static_cast<const float **>(a.bytes(count * sizeof(float *)));
+    b.x_at = static_cast<int64_t *>(a.bytes(count * sizeof(int64_t)));
+    b.scratch = a.bytes(outer_scratch(w->input > H ? w->input : H));
     return b;
 }
 
-template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t begin, int64_t end, void *memory) {
+template <Cell C>
+inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *memory) {
     const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin, panel_count = panels(H);
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
     const auto *weights = static_cast<const float *>(f.weight_t->data);
     Arena arena{static_cast<uint8_t *>(memory)};
-    const FusedBackwardBuffers buffer = fused_backward_buffers(arena, f, rows);
+    const FusedBackwardBuffers buffer = fused_backward_buffers(arena, f, w, rows);
     zero(buffer.zeros, GH);
     copy(buffer.carry, f.d_h_n + begin * H, rows * H);
     if (has_cell_state(C))
@@ -340,15 +375,53 @@ template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t beg
         for (int j = 0; j < NV; j++)
             with_lanes(H, p * TILE + j * V, [&](auto lanes) { body(p * TILE + j * V, j, lanes); });
     };
+    // What a block of steps gives the weights and the input.
+    auto products_of_block = [&](int half, int64_t count, bool more) {
+        for (int64_t q = 0; q < count; q++) {
+            copy(buffer.x_right + q * w->input, w->x + buffer.x_at[q] * w->input, w->input);
+            buffer.dx_rows[q] = buffer.dx[half] + q * GH;
+        }
+        outer<Precision::float32>(buffer.dx[half], buffer.x_right, count, GH, w->input, 0, GH, w->d_weight_ih,
+                                  w->d_bias_ih, buffer.scratch, more);
+        outer<Precision::float32>(buffer.dh[half], buffer.h_right, count, GH, H, 0, GH, w->d_weight_hh,
+                                  C == Cell::gru ? w->d_bias_hh : nullptr, buffer.scratch, more);
+        if (!w->d_x)
+            return;
+        products<NV>(count, panels(w->input),
+                     {Factor{buffer.dx_rows, static_cast<const float *>(w->weight_ih_t->data), GH}}, none,
+                     [&](const F *acc, int64_t q, int64_t tile, int64_t p) {
+                         for (int64_t end_q = q + tile; q < end_q; q++, acc += NV)
+                             for (int j = 0; j < NV; j++)
+                                 with_lanes(w->input, p * TILE + j * V, [&](auto lanes) {
+                                     lanes.store(w->d_x + buffer.x_at[q] * w->input + p * TILE + j * V, acc[j]);
+                                 });
+                     });
+    };
     for (int64_t k = 0; k < T; k++) {
         const int64_t t = f.reverse ? k : T - 1 - k, before = f.reverse ? t + 1 : t - 1;
+        const int64_t slot = k % buffer.steps;
+        const int half = k / buffer.steps % 2;
+        auto dx_of = [&](int64_t b, int64_t at) {
+            return w ? buffer.dx[half] + (slot * rows + b) * GH : f.d_x_part + at * GH;
+        };
+        auto dp_of = [&](int64_t b, int64_t at) { // of W_hh h
+            return w ? buffer.dh[half] + (slot * rows + b) * GH : (f.d_h_part ? f.d_h_part : f.d_x_part) + at * GH;
+        };
         int64_t count = 0;
         for (int64_t b = 0; b < rows; b++) {
             const int64_t row = begin + b, at = row * f.row_stride + t * f.step_stride;
-            if (f.lengths && t >= f.lengths[row]) {
-                zero(f.d_x_part + at * GH, GH);
-                if (f.d_h_part)
-                    zero(f.d_h_part + at * GH, GH);
+            const int64_t length = f.lengths ? f.lengths[row] : T;
+            if (w) {
+                const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
+                const float *h_prev = border     ? buffer.zeros
+                                      : at_start ? f.h_0 + row * H
+                                                 : f.output + (row * f.row_stride + before * f.step_stride) * H;
+                copy(buffer.h_right + (slot * rows + b) * H, h_prev, H);
+                buffer.x_at[slot * rows + b] = at;
+            }
+            if (t >= length) {
+                zero(dx_of(b, at), GH);
+                zero(dp_of(b, at), GH);
                 if (!buffer.dp_rows[b])
                     continue;
             }
@@ -369,7 +442,7 @@ template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t beg
             const float *c_prev = nullptr;
             if (has_cell_state(C))
                 c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + at_before * H;
-            float *dx = f.d_x_part + at * GH, *dp = f.d_h_part ? f.d_h_part + at * GH : dx;
+            float *dx = dx_of(b, at), *dp = dp_of(b, at);
             const BackRow back{H,
                                f.gates + at * kept(C) * H,
                                h_prev,
@@ -421,9 +494,10 @@ template <Cell C> inline void fused_backward_cell(const Backward &f, int64_t beg
         for (int64_t m = 0; m < count; m++) {
             const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
             const bool waits = f.lengths && t >= f.lengths[row], border = f.border && f.border[row * T + t];
-            const float *dp = (f.d_h_part ? f.d_h_part : f.d_x_part) + at * GH;
-            buffer.dp_rows[b] = waits || border ? nullptr : dp;
+            buffer.dp_rows[b] = waits || border ? nullptr : dp_of(b, at);
         }
+        if (w && (slot + 1 == buffer.steps || k + 1 == T))
+            products_of_block(half, (slot + 1) * rows, k >= buffer.steps);
     }
     for (int64_t b = 0; b < rows; b++)
         buffer.active_dp[b] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;

@@ -364,10 +364,11 @@ inline size_t outer_scratch(int64_t K) {
     return align64(CHUNK * panels(K) * TILE * sizeof(float)) + align64(CHUNK * GROUP * sizeof(float));
 }
 
-// Rows [begin, end) of C [N, K] = left^T right, with left [M, N] and right [M, K]; and the sums of left's columns.
+// Rows [begin, end) of C [N, K] = left^T right, with left [M, N] and right [M, K]; and the sums of left's columns. With
+// `more` they are added to what is there.
 template <Precision precision>
 inline void outer(const float *left, const float *right, int64_t M, int64_t N, int64_t K, int64_t begin, int64_t end,
-                  float *c, float *sums, void *scratch) {
+                  float *c, float *sums, void *scratch, bool more = false) {
     constexpr bool half = precision == Precision::bfloat16;
     constexpr int pair = half ? 2 : 1; // steps in one 32-bit word
     auto *panel_words = static_cast<uint32_t *>(scratch);
@@ -415,7 +416,7 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
             if (sums)
                 for_lanes(group, [&](int64_t r, auto lanes) {
                     F total = totals[r / V];
-                    if (m0)
+                    if (m0 || more)
                         total += lanes.load(sums + n0 + r);
                     lanes.store(sums + n0 + r, total);
                 });
@@ -440,9 +441,9 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
                                 continue;
                             float *at = to + r * K + j * V;
                             if (here >= V)
-                                store(at, m0 ? load(at) + acc.at[r][j] : acc.at[r][j]);
+                                store(at, m0 || more ? load(at) + acc.at[r][j] : acc.at[r][j]);
                             else
-                                store(at, m0 ? load(at, int(here)) + acc.at[r][j] : acc.at[r][j], int(here));
+                                store(at, m0 || more ? load(at, int(here)) + acc.at[r][j] : acc.at[r][j], int(here));
                         }
                 }
         }

@@ -32,15 +32,15 @@ static void fused_forward(const Fused &w, int64_t begin, int64_t end, void *scra
             fused_forward_cell<Cell(cell.value)>(w, begin, end, scratch);
     });
 }
-static size_t fused_backward_scratch(const Backward &f, int64_t rows) {
+static size_t fused_backward_scratch(const Backward &f, const WeightGradients *w, int64_t rows) {
     Arena arena{nullptr};
-    fused_backward_buffers(arena, f, rows);
+    fused_backward_buffers(arena, f, w, rows);
     return arena.used;
 }
-static void fused_backward(const Backward &f, int64_t begin, int64_t end, void *scratch) {
+static void fused_backward(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *scratch) {
     with_cell(f.cell, [&](auto cell) {
         if constexpr (Cell(cell.value) != Cell::layernorm)
-            fused_backward_cell<Cell(cell.value)>(f, begin, end, scratch);
+            fused_backward_cell<Cell(cell.value)>(f, w, begin, end, scratch);
     });
 }
 static void step(const Step &s) {

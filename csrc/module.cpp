@@ -157,14 +157,17 @@ void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t ste
 
 // With packed_hh the input's products are in x_part; without, they are made from x on the way (fused.hpp).
 //
-// The sums of the layer-normalised cell, d_gain_c to d_bias_hh, have a row for each thread.
+// Sums over rows, d_gain_c to d_bias_hh and the gradients of weights, have a part for each thread. With x the weight
+// gradients are made on the way, and d_x_part and d_h_part are not (fused.hpp).
 void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
               const Weight &weight_hh_t, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
               uintptr_t bias_c, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border, uintptr_t mask_h,
               uintptr_t mask_c, float zone_h, float zone_c, uintptr_t output, uintptr_t gates, uintptr_t cells,
               uintptr_t normalised, uintptr_t rstd, uintptr_t d_output, uintptr_t d_h_n, uintptr_t d_c_n,
               uintptr_t d_x_part, uintptr_t d_h_part, uintptr_t d_h_0, uintptr_t d_c_0, uintptr_t d_gain_c,
-              uintptr_t d_bias_c, uintptr_t d_gain_hh, uintptr_t d_bias_hh) {
+              uintptr_t d_bias_c, uintptr_t d_gain_hh, uintptr_t d_bias_hh, int64_t input, uintptr_t x,
+              const Weight *weight_ih_t, uintptr_t d_x, uintptr_t d_weight_ih, uintptr_t d_weight_hh,
+              uintptr_t d_bias_ih) {
     Backward f{};
     f.cell = Cell(cell), f.reverse = reverse, f.batch = batch, f.steps = steps, f.hidden = hidden;
     f.row_stride = time_first ? 1 : steps, f.step_stride = time_first ? batch : 1;
@@ -183,7 +186,16 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
     const Engine *engine = weight_hh_t.engine;
     const bool fused = weight_hh_t.packed.precision == Precision::float32 && f.cell != Cell::layernorm;
     const int64_t rows = (batch + threads - 1) / threads;
-    const size_t bytes = fused ? engine->fused_backward_scratch(f, rows) : engine->backward_scratch(f, rows);
+    const WeightGradients w{input,
+                            pointer<float>(x),
+                            weight_ih_t ? &weight_ih_t->packed : nullptr,
+                            pointer<float>(d_x),
+                            nullptr,
+                            nullptr,
+                            nullptr,
+                            nullptr};
+    const size_t bytes =
+        fused ? engine->fused_backward_scratch(f, x ? &w : nullptr, rows) : engine->backward_scratch(f, rows);
     Block scratch(bytes * threads);
     auto row = [&](uintptr_t sums, int64_t k, int64_t width) {
         return sums ? pointer<float>(sums) + k * width : nullptr;
@@ -192,8 +204,15 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
         Backward own = f;
         own.d_gain_c = row(d_gain_c, k, hidden), own.d_bias_c = row(d_bias_c, k, hidden);
         own.d_gain_hh = row(d_gain_hh, k, 4 * hidden), own.d_bias_hh = row(d_bias_hh, k, 4 * hidden);
-        (fused ? engine->fused_backward : engine->backward)(own, begin, end,
-                                                            static_cast<char *>(scratch.get()) + k * bytes);
+        char *own_scratch = static_cast<char *>(scratch.get()) + k * bytes;
+        if (!fused)
+            return engine->backward(own, begin, end, own_scratch);
+        WeightGradients own_w = w;
+        const int64_t columns = blocks(f.cell) * hidden;
+        own_w.d_weight_ih = row(d_weight_ih, k, columns * input),
+        own_w.d_weight_hh = row(d_weight_hh, k, columns * hidden);
+        own_w.d_bias_ih = row(d_bias_ih, k, columns), own_w.d_bias_hh = row(d_bias_hh, k, columns);
+        engine->fused_backward(own, x ? &own_w : nullptr, begin, end, own_scratch);
     });
 }
 
@@ -448,7 +467,8 @@ NB_MODULE(_native, m) {
           "threads"_a, "weight_hh_t"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "h_0"_a,
           "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a, "gates"_a,
           "cells"_a, "normalised"_a, "rstd"_a, "d_output"_a, "d_h_n"_a, "d_c_n"_a, "d_x_part"_a, "d_h_part"_a,
-          "d_h_0"_a, "d_c_0"_a, "d_gain_c"_a, "d_bias_c"_a, "d_gain_hh"_a, "d_bias_hh"_a);
+          "d_h_0"_a, "d_c_0"_a, "d_gain_c"_a, "d_bias_c"_a, "d_gain_hh"_a, "d_bias_hh"_a, "input"_a, "x"_a,
+          "weight_ih_t"_a.none(), "d_x"_a, "d_weight_ih"_a, "d_weight_hh"_a, "d_bias_ih"_a);
     m.def("expect_much", &expect_much);
     m.def("share_team", &share_team, "parallel"_a, "thread_number"_a, "team_size"_a,
           "Run on the threads of a loaded GNU OpenMP: the addresses of GOMP_parallel, omp_get_thread_num and "

@@ -216,18 +216,58 @@ def test_weight_gradients(isa, precision):
         assert float((sums.double() - left.double().sum((0, 1))).abs().max()) < 1e-4
 
 
-def test_the_same_bits_on_one_thread_and_on_two():
-    layer, x, hx, _ = situation("lstm", "plain", 16, 40, 64)
+@pytest.mark.parametrize("cell", CELL_NAMES)
+def test_threads(cell):
+    """Outputs and the input's gradients to the bit on 1, 2 and 5 threads, weight gradients to rounding: they are sums of
+    each thread's rows. The same thread count gives the same bits.
+    """
+    layer, x, hx, _ = situation(cell, "plain", 23, 90, 65)
     before = torch.get_num_threads()
+    found = {}
     try:
-        torch.set_num_threads(1)
-        one = results(layer, x, hx, backend="native")
-        torch.set_num_threads(2)
-        assert binding.threads_for(16 * 40 * layer.weight_hh_l0.numel(), 16) == 2
-        two = results(layer, x, hx, backend="native")
+        for count in (1, 2, 5):
+            torch.set_num_threads(count)
+            used = binding.threads_for(23 * 90 * layer.weight_hh_l0.numel(), 23)
+            assert used == min(count, {"rnn": 2, "rnn_relu": 2}.get(cell, 5))  # as the work is worth
+            found[count] = results(layer, x, hx, backend="native")
+            again = results(layer, x, hx, backend="native")
+            assert all(torch.equal(a, b) for a, b in zip(found[count], again, strict=True))
     finally:
         torch.set_num_threads(before)
-    assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
+    exact = 2 * len(hx) + 2  # output, final states, gradients of x and of the initial states
+    for count in (2, 5):
+        assert all(torch.equal(a, b) for a, b in zip(found[count][:exact], found[1][:exact], strict=True))
+        assert difference(found[count][exact:], found[1][exact:]) < 1e-5
+
+
+def test_a_forked_child_runs_on_threads_of_its_own():
+    """GNU OpenMP's are gone there, and waiting for them would take for ever."""
+    code = """
+import os, torch, memorycell
+torch.set_num_threads(2)
+layer, x = memorycell.LSTM(64, 128), torch.randn(50, 64, 64)
+with torch.no_grad():
+    before = layer(x)[0]
+    child = os.fork()
+    if child == 0:
+        same = bool((layer(x)[0].numpy() == before.numpy()).all())
+        os._exit(0 if same else 1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_threads_started_for_the_call_where_there_is_no_team():
+    layer, x, hx, _ = situation("lstm", "plain", 23, 40, 65)
+    torch.set_num_threads(2)
+    try:
+        shared = results(layer, x, hx, backend="native")
+        engine.share_team(0, 0, 0)
+        alone = results(layer, x, hx, backend="native")
+    finally:
+        torch.set_num_threads(1)
+        binding._share_team()
+    assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
 
 
 # ---- one step -------------------------------------------------------------------------------------------------------

@@ -2,7 +2,8 @@
 
 In float32 the engine goes through the sequence once, making the input's products on the way; else they are one matrix
 product ahead. Weights are packed in each call. What the backward pass needs is kept, and is also what `trace` hands out.
-Weight gradients are one product at the end. Sequences are [B, T, K] or, with `time_first`, [T, B, K], contiguous.
+Weight gradients are made block by block on the way, or by products at the end. Sequences are [B, T, K] or, with
+`time_first`, [T, B, K], contiguous.
 """
 
 from __future__ import annotations
@@ -154,31 +155,80 @@ def backward(
     d_h_n = torch.zeros_like(a.h_0) if d_h_n is None else _real(d_h_n)
     if a.c_0 is not None:
         d_c_n = torch.zeros_like(a.c_0) if d_c_n is None else _real(d_c_n)
-    d_part = new(r.output, *a.along(columns))  # of x_part
-    d_h = torch.empty_like(d_part) if a.cell in ("gru", "layernorm") else None  # of W_hh h, where it differs
     d_h_0, d_c_0 = torch.empty_like(a.h_0), None if a.c_0 is None else torch.empty_like(a.c_0)
     threads = threads_for(batch * steps * a.weight_hh.numel(), batch)
+    given = {
+        **_options(a),
+        "threads": threads,
+        "weight_hh_t": _matrix("weight_hh", a.weight_hh, columns, hidden, a.precision, transposed=True),
+        "output": address("output", r.output, *a.along(hidden)),
+        "gates": address("gates", r.gates, *a.along(kept_gates(a.cell), hidden)),
+        "cells": address("cells", r.cells, *a.along(hidden)),
+        "normalised": address("normalised", r.normalised, *a.along(columns)),
+        "rstd": address("rstd", r.rstd, *a.along()),
+        "d_output": address("gradient of output", d_output, *a.along(hidden)),
+        "d_h_n": address("gradient of h_n", d_h_n, batch, hidden),
+        "d_c_n": address("gradient of c_n", d_c_n, batch, hidden),
+        "d_h_0": d_h_0.data_ptr(),
+        "d_c_0": 0 if d_c_0 is None else d_c_0.data_ptr(),
+    }
+    on_the_way = a.weight_ih is not None and a.precision == "float32" and a.cell in MADE_ON_THE_WAY
+    weights = _weights_on_the_way(a, given, need_x) if on_the_way else _weights_at_the_end(a, r, given, need_x)
+    d_x, d_weight_ih, d_bias, d_weight_hh, extras = weights
+    rest = [extras.get(name) for name in ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")]
+    return [d_x, d_weight_ih, None if a.bias is None else d_bias, d_h_0, d_c_0, d_weight_hh, *rest]
+
+
+MADE_ON_THE_WAY = ("rnn", "rnn_relu", "lstm", "coupled", "gru")
+"""Cells whose weight gradients the engine makes block by block, while the gradients of the steps are in the cache."""
+_SUMS = ("d_gain_c", "d_bias_c", "d_gain_hh", "d_bias_hh", "d_weight_ih", "d_weight_hh", "d_bias_ih")
+Weights = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, dict[str, Tensor]]
+
+
+def _weights_on_the_way(a: Arguments, given: dict[str, Any], need_x: bool) -> Weights:
+    """(d_x, d_weight_ih, d_bias, d_weight_hh, those of the extras): each thread its part, then their sum."""
+    _, _, hidden, columns = a.sizes
+    features, threads = a.x.shape[2], given["threads"]
+    assert a.weight_ih is not None
+    d_x = new(a.x, *a.along(features)) if need_x else None
+    shapes = {"d_weight_ih": (columns, features), "d_weight_hh": (columns, hidden), "d_bias_ih": (columns,)}
+    if a.cell == "gru":
+        shapes["d_bias_hh"] = (columns,)
+    parts = {name: a.x.new_empty(threads, *shape) for name, shape in shapes.items()}
+    weight_ih = address("weight_ih", a.weight_ih, columns, features)
+    engine.backward(
+        **given,
+        **{name: parts[name].data_ptr() if name in parts else 0 for name in _SUMS},
+        d_x_part=0,
+        d_h_part=0,
+        input=features,
+        x=address("x", a.x, *a.along(features)),
+        weight_ih_t=packed(a.weight_ih, a.precision, transposed=True) if weight_ih and need_x else None,
+        d_x=0 if d_x is None else d_x.data_ptr(),
+    )
+    whole = {name: part[0] if threads == 1 else part.sum(0) for name, part in parts.items()}
+    extras = {"bias_hh": whole["d_bias_hh"]} if a.cell == "gru" else {}
+    return d_x, whole["d_weight_ih"], whole["d_bias_ih"], whole["d_weight_hh"], extras
+
+
+def _weights_at_the_end(a: Arguments, r: Results, given: dict[str, Any], need_x: bool) -> Weights:
+    """The same by products over the whole sequence, after the gradients of x_part and of W_hh h were written for it."""
+    _, _, hidden, columns = a.sizes
+    d_part = new(r.output, *a.along(columns))  # of x_part
+    d_h = torch.empty_like(d_part) if a.cell in ("gru", "layernorm") else None  # of W_hh h, where it differs
     sums: dict[str, Tensor] = {}  # a row for each thread
     if a.cell == "layernorm":
         widths = {"gain_c": hidden, "bias_c": hidden, "gain_hh": columns, "bias_hh": columns}
-        sums = {name: r.output.new_zeros(threads, width) for name, width in widths.items()}
+        sums = {name: r.output.new_zeros(given["threads"], width) for name, width in widths.items()}
     engine.backward(
-        **_options(a),
-        threads=threads,
-        weight_hh_t=_matrix("weight_hh", a.weight_hh, columns, hidden, a.precision, transposed=True),
-        output=address("output", r.output, *a.along(hidden)),
-        gates=address("gates", r.gates, *a.along(kept_gates(a.cell), hidden)),
-        cells=address("cells", r.cells, *a.along(hidden)),
-        normalised=address("normalised", r.normalised, *a.along(columns)),
-        rstd=address("rstd", r.rstd, *a.along()),
-        d_output=address("gradient of output", d_output, *a.along(hidden)),
-        d_h_n=address("gradient of h_n", d_h_n, batch, hidden),
-        d_c_n=address("gradient of c_n", d_c_n, batch, hidden),
+        **given,
+        **{name: sums[name[2:]].data_ptr() if name[2:] in sums else 0 for name in _SUMS},
         d_x_part=d_part.data_ptr(),
         d_h_part=0 if d_h is None else d_h.data_ptr(),
-        d_h_0=d_h_0.data_ptr(),
-        d_c_0=0 if d_c_0 is None else d_c_0.data_ptr(),
-        **{f"d_{n}": sums[n].data_ptr() if sums else 0 for n in ("gain_c", "bias_c", "gain_hh", "bias_hh")},
+        input=0,
+        x=0,
+        weight_ih_t=None,
+        d_x=0,
     )
     d_weight_hh, d_h_sum = _outer(d_part if d_h is None else d_h, _before(r.output, a.h_0, a), a.precision)
     extras: dict[str, Tensor] = {name: total.sum(0) for name, total in sums.items()}
@@ -186,16 +236,14 @@ def backward(
         extras["bias_hh"] = d_h_sum
     elif a.cell == "peephole":
         assert r.cells is not None
+        assert r.gates is not None
         assert a.c_0 is not None
         extras["weight_ch"] = _peephole_gradient(d_part, r.gates, _before(r.cells, a.c_0, a))
-    d_x: Tensor | None = d_part
-    d_weight_ih = d_bias = None
-    if a.weight_ih is not None:
-        d_weight_ih, d_bias = _outer(d_part, a.x, a.precision)
-        d_bias = None if a.bias is None else d_bias
-        d_x = _times(d_part, a.weight_ih, a.precision, transposed=True) if need_x else None
-    rest = [extras.get(name) for name in ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")]
-    return [d_x, d_weight_ih, d_bias, d_h_0, d_c_0, d_weight_hh, *rest]
+    if a.weight_ih is None:
+        return d_part, None, None, d_weight_hh, extras
+    d_weight_ih, d_bias = _outer(d_part, a.x, a.precision)
+    d_x = _times(d_part, a.weight_ih, a.precision, transposed=True) if need_x else None
+    return d_x, d_weight_ih, d_bias, d_weight_hh, extras
 
 
 def _real(gradient: Tensor) -> Tensor:

@@ -41,6 +41,7 @@ bench: $(INSTALLED)
 	$(BIN)/memorycell bench train --hidden 64 --hidden 128 --hidden 256 --hidden 512 --precision float32 --precision bfloat16
 	$(BIN)/memorycell bench train --hidden 256 --cell peephole --cell coupled --cell layernorm --peers reference
 	$(BIN)/memorycell bench train --hidden 256 --zoneout 0.1 --peers reference
+	$(BIN)/python benchmarks/scaling.py --threads 1 --threads 2
 	$(BIN)/python benchmarks/forecast_step.py
 
 # An environment of its own, build/$(1), that borrows the packages of .venv: for other builds of memorycell itself.

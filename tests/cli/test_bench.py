@@ -1,6 +1,9 @@
 """memorycell bench: the rows that programs read, the refusal to print a speed for other outputs, mistakes."""
 
 import json
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -118,3 +121,10 @@ def test_mistakes(capsys, words, told):
     assert status == 2
     assert told in err
     assert err.count("\n") == 1
+
+
+def test_the_scaling_benchmark_runs():
+    script = Path(__file__).parents[2] / "benchmarks" / "scaling.py"
+    words = [sys.executable, str(script), "--smoke", "--threads", "1"]
+    out = subprocess.run(words, check=True, capture_output=True, text=True).stdout
+    assert "training, 1 threads: median" in out

@@ -210,8 +210,10 @@ class Recurrent(nn.RNNBase):
             return super().forward(input, hx)  # the expanded weights of torch.nn.utils' per-sample gradients
         time = 0 if x.ndim == 2 or not self.batch_first else 1
         batch = 1 if x.ndim == 2 else x.shape[1 - time]
+        time_first = packed is not None or (x.ndim == 3 and not self.batch_first)
+        call = Call(self.cell, False, self.zoneout, self.training, trace, time_first)
         choice = ops.choose(
-            Call(self.cell, zoneout=self.zoneout, trace=trace),
+            call,
             steps=x.shape[time] if packed is None else 2,
             batch=batch,
             device=x.device.type,
@@ -228,7 +230,7 @@ class Recurrent(nn.RNNBase):
             self._check(x, given)
         elif own and not _is_sound(packed):
             raise ValueError("input: the PackedSequence's batch sizes do not fit its data")
-        return self._run(x, packed, hx, lengths, reset, trace, choice.backend)
+        return self._run(call, x, packed, hx, lengths, reset, choice.backend)
 
     def runs_as_one_operator(self) -> bool:
         """Whether torch.compile sees one operator of this layer, and not a loop over the steps unrolled."""
@@ -292,17 +294,16 @@ class Recurrent(nn.RNNBase):
 
     def _run(
         self,
+        call: Call,
         x: Tensor,
         packed: PackedSequence | None,
         hx: Any,
         lengths: Tensor | None,
         reset: Tensor | None,
-        trace: bool,
         backend: str,
     ) -> Any:
         """The call by the backends of `memorycell.ops`, whose layout the input already has."""
         batched = x.ndim == 3
-        time_first = packed is not None or (batched and not self.batch_first)
         if packed is not None:
             x, lengths = pad_packed_sequence(packed)
             lengths = lengths.to(x.device)
@@ -310,8 +311,7 @@ class Recurrent(nn.RNNBase):
             x = x[None]
         if lengths is not None and not isinstance(lengths, Tensor):
             lengths = torch.as_tensor(lengths)
-        batch, steps = (x.shape[1], x.shape[0]) if time_first else x.shape[:2]
-        call = Call(self.cell, False, self.zoneout, self.training, trace, time_first)
+        batch, steps = (x.shape[1], x.shape[0]) if call.time_first else x.shape[:2]
         ops.check_options(call, batch, steps, lengths if packed is None else None, reset)
         if hx is None:
             state: Tensors = tuple(x.new_zeros(shape) for shape in self._state_shapes(batch).values())
@@ -336,7 +336,7 @@ class Recurrent(nn.RNNBase):
         elif not batched:
             result, state = output[0], tuple(s[:, 0] for s in state)
         final: Any = self._as_state(state) if isinstance(hx, State) else state if len(state) > 1 else state[0]
-        return (result, final, traces) if trace else (result, final)
+        return (result, final, traces) if call.trace else (result, final)
 
     def _stack(
         self, call: Call, x: Tensor, state: Tensors, lengths: Tensor | None, reset: Tensor | None, backend: str

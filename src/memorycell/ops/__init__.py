@@ -130,12 +130,15 @@ def _passing_obstacle(batch: int) -> str | None:
     if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in (torch.bfloat16, torch.float32):
         return f"the native engine has no products in {torch.get_autocast_dtype('cpu')}"
     if torch.compiler.is_compiling():
-        return None
+        return FOREIGN if torch.onnx.is_in_onnx_export() else None
+    if torch._C._is_tracing():
+        return FOREIGN
     if transformed():
         return "the native engine has no rule for transforms of torch.func"
-    if torch._C._is_tracing() or torch.onnx.is_in_onnx_export():
-        return "torch.jit.trace and torch.onnx.export know none but PyTorch's own operators"
     return None
+
+
+FOREIGN = "torch.jit.trace and torch.onnx.export know none but PyTorch's own operators"
 
 
 def check_options(call: Call, batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None) -> None:

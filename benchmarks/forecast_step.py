@@ -19,7 +19,7 @@ import torch
 from memorycell import modelfile, training
 from memorycell.data.sources import SOURCES
 from memorycell.data.tables import read_table
-from memorycell.live import LiveForecaster
+from memorycell.live.forecast import LiveForecaster
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
 from memorycell.tasks.task import TrainSettings

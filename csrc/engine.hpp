@@ -61,7 +61,7 @@ struct Forward {
     float *rstd;                  // [B, T] layernorm: 1 / standard deviation of that product
 };
 
-// The same in float32 with the input's products made on the way (fused.hpp); x_part and weight are not read.
+// The same in float32 with the input's products made on the way (fused_forward.hpp); x_part and weight are not read.
 struct Fused {
     Forward f;
     int64_t input;

@@ -1,5 +1,6 @@
 // Compiled once an instruction set, with MEMORYCELL_ISA naming it: this file's copy of the engine.
-#include "fused.hpp"
+#include "fused_backward.hpp"
+#include "fused_forward.hpp"
 #include "step.hpp"
 
 namespace memorycell {

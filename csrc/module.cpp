@@ -155,10 +155,11 @@ void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t ste
     });
 }
 
-// With packed_hh the input's products are in x_part; without, they are made from x on the way (fused.hpp).
+// With packed_hh the input's products are in x_part; without, they are made from x on the way (fused_forward.hpp,
+// fused_backward.hpp).
 //
 // Sums over rows, d_gain_c to d_bias_hh and the gradients of weights, have a part for each thread. With x the weight
-// gradients are made on the way, and d_x_part and d_h_part are not (fused.hpp).
+// gradients are made on the way, and d_x_part and d_h_part are not (fused_forward.hpp, fused_backward.hpp).
 void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
               const Weight &weight_hh_t, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
               uintptr_t bias_c, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border, uintptr_t mask_h,

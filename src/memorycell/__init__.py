@@ -16,7 +16,7 @@ _HOME = {
     "RNNCell": "memorycell.nn.step_layers",
     "adopt": "memorycell.nn.adopt",
     "release": "memorycell.nn.adopt",
-    "explain": "memorycell.nn.layers",
+    "explain": "memorycell.nn.explain",
     "State": "memorycell.state",
     "Stream": "memorycell.streams",
     "Pool": "memorycell.pool",
@@ -56,7 +56,8 @@ if TYPE_CHECKING:
     from memorycell.live import stream
     from memorycell.modelfile import load
     from memorycell.nn.adopt import adopt, release
-    from memorycell.nn.layers import GRU, LSTM, RNN, explain
+    from memorycell.nn.explain import explain
+    from memorycell.nn.layers import GRU, LSTM, RNN
     from memorycell.nn.step_layers import GRUCell, LSTMCell, RNNCell
     from memorycell.pool import Pool
     from memorycell.proof import prove

@@ -6,10 +6,9 @@ empty batch, a mistake. So what comes out, results and errors alike, is PyTorch'
 
 from __future__ import annotations
 
-import copy
 import math
 from dataclasses import replace
-from typing import Any, NamedTuple, Self, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +18,7 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from memorycell import ops
 from memorycell.cells import CELLS, Tensors
 from memorycell.nn.compiled import let_in
+from memorycell.nn.interop import as_leaf, autocast_dtype, is_sound, torchs
 from memorycell.nn.regularise import variational_dropout, weight_drop
 from memorycell.ops.call import Call
 from memorycell.state import State
@@ -197,7 +197,7 @@ class Recurrent(nn.RNNBase):
         Raises what torch's layers raise for the same mistake, and ValueError that names an argument of ours.
         """
         if not isinstance(input, (Tensor, PackedSequence)):
-            return _as_leaf(self, input, hx) if hasattr(input, "tracer") else super().forward(input, hx)
+            return as_leaf(self, input, hx) if hasattr(input, "tracer") else super().forward(input, hx)
         packed = input if isinstance(input, PackedSequence) else None
         if packed is not None and lengths is not None:
             raise ValueError("lengths: a PackedSequence has its own; pass one or the other")
@@ -208,13 +208,21 @@ class Recurrent(nn.RNNBase):
         weight = cast(Tensor, getattr(self, "weight_ih_l0"))  # noqa: B009  the parameters have no declared names
         if not own and hasattr(type(weight), "handled_functions"):
             return super().forward(input, hx)  # the expanded weights of torch.nn.utils' per-sample gradients
-        time = 0 if x.ndim == 2 or not self.batch_first else 1
-        batch = 1 if x.ndim == 2 else x.shape[1 - time]
+        if packed is not None:
+            if not is_sound(packed):
+                if own:
+                    raise ValueError("input: the PackedSequence's batch sizes do not fit its data")
+                return super().forward(input, hx)  # raises, or what it does
+            steps, batch = len(packed.batch_sizes), int(packed.batch_sizes[0])
+        else:
+            steps, batch = (
+                (x.shape[0], 1) if x.ndim == 2 else (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
+            )
         time_first = packed is not None or (x.ndim == 3 and not self.batch_first)
         call = Call(self.cell, False, self.zoneout, self.training, trace, time_first)
         choice = ops.choose(
             call,
-            steps=x.shape[time] if packed is None else 2,
+            steps=steps,
             batch=batch,
             device=x.device.type,
             dtype=weight.dtype,
@@ -224,12 +232,10 @@ class Recurrent(nn.RNNBase):
             backend=backend,
         )
         given = hx[0] if isinstance(hx, State) and len(hx) == 1 else hx
-        if not own and (choice.backend == "torch" or not self._takes(x, hx, packed)):
+        if not own and (choice.backend == "torch" or not self._takes(x, hx, steps, batch, packed is not None)):
             return self._as_given(super().forward(input, given), hx)
         if own and packed is None:
             self._check(x, given)
-        elif own and not _is_sound(packed):
-            raise ValueError("input: the PackedSequence's batch sizes do not fit its data")
         return self._run(call, x, packed, hx, lengths, reset, choice.backend)
 
     def runs_as_one_operator(self) -> bool:
@@ -246,20 +252,12 @@ class Recurrent(nn.RNNBase):
         """Whether torch.nn has this layer."""
         return self.cell in PLAIN and self.zoneout == (0.0, 0.0) and not (self.weight_drop or self.variational_dropout)
 
-    def _takes(self, x: Tensor, hx: Any, packed: PackedSequence | None) -> bool:
+    def _takes(self, x: Tensor, hx: Any, steps: int, batch: int, packed: bool) -> bool:
         """Whether shapes and types are those torch's layer runs. Where not, its forward says what is wrong."""
-        batched = x.ndim == 3 or packed is not None
-        if packed is None:
-            steps, batch = (
-                (x.shape[0], 1) if x.ndim == 2 else (x.shape[1], x.shape[0]) if self.batch_first else x.shape[:2]
-            )
-        else:
-            if not _is_sound(packed):
-                return False
-            steps, batch = len(packed.batch_sizes), int(packed.batch_sizes[0])
+        batched = x.ndim == 3 or packed
         half = (torch.bfloat16,) if torch.is_autocast_enabled("cpu") else ()
         types = (cast(Tensor, getattr(self, "weight_ih_l0")).dtype, *half)  # noqa: B009
-        fits = x.ndim == (2 if packed is not None or not batched else 3) and x.shape[-1] == self.input_size
+        fits = x.ndim == (2 if packed or not batched else 3) and x.shape[-1] == self.input_size
         if not (fits and steps > 0 and x.dtype in types):
             return False
         if hx is None:
@@ -319,7 +317,7 @@ class Recurrent(nn.RNNBase):
             state = (hx,) if isinstance(hx, Tensor) else tuple(hx)
             state = state if batched or packed is not None else tuple(s[:, None] for s in state)
         output, state, traces = self._stack(call, x, state, lengths, reset, backend)
-        half = _autocast_dtype(x.device.type)
+        half = autocast_dtype(x.device.type)
         if half is not None and (self.mode == "GRU" or (self.mode == "LSTM" and packed is not None)):
             half = x.dtype  # these are not on autocast's list in torch
         if half is not None:
@@ -375,38 +373,8 @@ class Recurrent(nn.RNNBase):
         return output, self._as_state((final,) if isinstance(final, Tensor) else final)
 
 
-def torchs(layer: Recurrent) -> nn.RNNBase:
-    """A torch.nn layer over the very parameters of a plain one of ours. Raises ValueError for another."""
-    if not layer.is_plain():
-        raise ValueError(f"torch.nn has no layer like {layer}")
-    theirs = copy.copy(layer)
-    theirs.__class__ = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(layer.mode, nn.RNN)
-    return theirs
-
-
-def _is_sound(packed: PackedSequence | None) -> bool:
-    """Whether batch sizes are positive, never grow, and add up to the data: PyTorch's padding writes by them unasked."""
-    if packed is None or torch.compiler.is_compiling():
-        return True
-    sizes = packed.batch_sizes
-    counted = sizes.ndim == 1 and len(sizes) > 0 and int(sizes[-1]) > 0 and bool((sizes[1:] <= sizes[:-1]).all())
-    return counted and int(sizes.sum()) == len(packed.data)
-
-
-def _as_leaf(layer: Recurrent, input: Any, hx: Any) -> Any:  # noqa: A002
-    """One node in the graph of torch.fx.symbolic_trace, as PyTorch's layers are; it knows those by their module's name."""
-    tracer = input.tracer
-    return tracer.create_proxy("call_module", tracer.path_of_module(layer), (input,) if hx is None else (input, hx), {})
-
-
 def _batch_first(trace: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.transpose(0, 1) for name, value in trace.items()}
-
-
-def _autocast_dtype(device: str) -> torch.dtype | None:
-    if not torch._C._is_any_autocast_enabled() or not torch.amp.is_autocast_available(device):
-        return None
-    return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
 
 
 class LSTM(Recurrent, nn.LSTM):
@@ -449,27 +417,3 @@ def of_cell(cell: str, input_size: int, hidden_size: int, num_layers: int = 1, *
         nonlinearity = "relu" if cell == "rnn_relu" else "tanh"
         return RNN(input_size, hidden_size, num_layers, nonlinearity=nonlinearity, **options)
     return (GRU if cell in GRU.cells else LSTM)(input_size, hidden_size, num_layers, cell=cell, **options)
-
-
-class Explanation(NamedTuple):
-    """What runs a layer, and why."""
-
-    backend: str
-    reason: str
-
-    def __str__(self) -> str:
-        return f"{self.backend}: {self.reason}"
-
-
-def explain(
-    layer: Recurrent, x: Tensor | None = None, *, lengths: bool = False, reset: bool = False, trace: bool = False
-) -> Explanation:
-    """Which backend runs `layer(x)` with these options, and why."""
-    call = Call(layer.cell, zoneout=layer.zoneout, training=layer.training, trace=trace)
-    facts: dict[str, Any] = {"dtype": layer.weight_hh_l0.dtype, "projected": layer.proj_size > 0}
-    if x is not None:
-        time = 1 if layer.batch_first and x.ndim == 3 else 0
-        facts |= {"steps": x.shape[time], "device": x.device.type}
-        facts |= {"batch": x.shape[1 - time]} if x.ndim == 3 else {}
-    choice = ops.choose(call, lengths=lengths, reset=reset, **facts)
-    return Explanation(choice.backend, choice.reason or ops.native_reason(call))

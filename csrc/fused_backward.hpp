@@ -1,0 +1,208 @@
+// The same backward: the product reads the gradients of the step before where they were written, and those of a block
+// of steps stay in the cache until the products of the weights have read them.
+#pragma once
+
+#include "tiles.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+constexpr int64_t GRADIENT_BLOCK_BYTES = 256 << 10;
+
+struct FusedBackwardBuffers {
+    float *carry, *dc, *dh_row, *zeros;
+    const float **dp_rows, **active_dp;
+    int64_t *active;
+    // With weight gradients: two blocks of d_x_part and d_h_part, since a block's first step reads the last of the
+    // block before; the rows of x and h that they meet; and where those of d_x go.
+    int64_t steps;
+    float *dx[2], *dh[2], *x_right, *h_right;
+    const float **dx_rows;
+    int64_t *x_at;
+    void *scratch;
+};
+
+inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, const WeightGradients *w,
+                                                   int64_t rows) {
+    const int64_t H = f.hidden, GH = blocks(f.cell) * H;
+    FusedBackwardBuffers b{};
+    b.carry = a.floats(rows * H), b.dc = a.floats(rows * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
+    b.dp_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
+    b.active_dp = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
+    b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
+    b.steps = f.steps;
+    if (!w)
+        return b;
+    b.steps = block_steps(GRADIENT_BLOCK_BYTES, rows, GH, f.steps);
+    const int64_t count = block_capacity(GRADIENT_BLOCK_BYTES, rows, GH);
+    for (int half = 0; half < 2; half++) {
+        b.dx[half] = a.floats(count * GH);
+        b.dh[half] = f.cell == Cell::gru ? a.floats(count * GH) : b.dx[half];
+    }
+    b.x_right = a.floats(count * w->input), b.h_right = a.floats(count * H);
+    b.dx_rows = static_cast<const float **>(a.bytes(count * sizeof(float *)));
+    b.x_at = static_cast<int64_t *>(a.bytes(count * sizeof(int64_t)));
+    b.scratch = a.bytes(outer_scratch(w->input > H ? w->input : H));
+    return b;
+}
+
+template <Cell C>
+inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *memory) {
+    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin, panel_count = panels(H);
+    const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
+    const auto *weights = static_cast<const float *>(f.weight_t->data);
+    Arena arena{static_cast<uint8_t *>(memory)};
+    const FusedBackwardBuffers buffer = fused_backward_buffers(arena, f, w, rows);
+    zero(buffer.zeros, GH);
+    copy(buffer.carry, f.d_h_n + begin * H, rows * H);
+    if (has_cell_state(C))
+        copy(buffer.dc, f.d_c_n + begin * H, rows * H);
+    for (int64_t b = 0; b < rows; b++)
+        buffer.dp_rows[b] = nullptr; // nothing reaches this row's h through W_hh yet
+    auto none = [](F *acc, int64_t, int64_t) {
+        for (int j = 0; j < NV; j++)
+            acc[j] = F{};
+    };
+    // The units of a panel that are there: body(u, j, lanes).
+    auto units = [&](int64_t p, auto body) {
+        for (int j = 0; j < NV; j++)
+            with_lanes(H, p * TILE + j * V, [&](auto lanes) { body(p * TILE + j * V, j, lanes); });
+    };
+    // What a block of steps gives the weights and the input.
+    auto products_of_block = [&](int half, int64_t count, bool more) {
+        for (int64_t q = 0; q < count; q++) {
+            copy(buffer.x_right + q * w->input, w->x + buffer.x_at[q] * w->input, w->input);
+            buffer.dx_rows[q] = buffer.dx[half] + q * GH;
+        }
+        outer<Precision::float32>(buffer.dx[half], buffer.x_right, count, GH, w->input, 0, GH, w->d_weight_ih,
+                                  w->d_bias_ih, buffer.scratch, more);
+        outer<Precision::float32>(buffer.dh[half], buffer.h_right, count, GH, H, 0, GH, w->d_weight_hh,
+                                  C == Cell::gru ? w->d_bias_hh : nullptr, buffer.scratch, more);
+        if (!w->d_x)
+            return;
+        products<NV>(count, panels(w->input),
+                     {Factor{buffer.dx_rows, static_cast<const float *>(w->weight_ih_t->data), GH}}, none,
+                     [&](const F *acc, int64_t q, int64_t tile, int64_t p) {
+                         for (int64_t end_q = q + tile; q < end_q; q++, acc += NV)
+                             for (int j = 0; j < NV; j++)
+                                 with_lanes(w->input, p * TILE + j * V, [&](auto lanes) {
+                                     lanes.store(w->d_x + buffer.x_at[q] * w->input + p * TILE + j * V, acc[j]);
+                                 });
+                     });
+    };
+    for (int64_t k = 0; k < T; k++) {
+        const int64_t t = f.reverse ? k : T - 1 - k, before = f.reverse ? t + 1 : t - 1;
+        const int64_t slot = k % buffer.steps;
+        const int half = k / buffer.steps % 2;
+        auto dx_of = [&](int64_t b, int64_t at) {
+            return w ? buffer.dx[half] + (slot * rows + b) * GH : f.d_x_part + at * GH;
+        };
+        auto dp_of = [&](int64_t b, int64_t at) { // of W_hh h
+            return w ? buffer.dh[half] + (slot * rows + b) * GH : (f.d_h_part ? f.d_h_part : f.d_x_part) + at * GH;
+        };
+        int64_t count = 0;
+        for (int64_t b = 0; b < rows; b++) {
+            const int64_t row = begin + b, at = row * f.row_stride + t * f.step_stride;
+            const int64_t length = f.lengths ? f.lengths[row] : T;
+            if (w) {
+                const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
+                const float *h_prev = border     ? buffer.zeros
+                                      : at_start ? f.h_0 + row * H
+                                                 : f.output + (row * f.row_stride + before * f.step_stride) * H;
+                copy(buffer.h_right + (slot * rows + b) * H, h_prev, H);
+                buffer.x_at[slot * rows + b] = at;
+            }
+            if (t >= length) {
+                zero(dx_of(b, at), GH);
+                zero(dp_of(b, at), GH);
+                if (!buffer.dp_rows[b])
+                    continue;
+            }
+            buffer.active[count] = b;
+            buffer.active_dp[count++] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
+        }
+        auto row_done = [&](const F *acc, int64_t m, int64_t p) {
+            const int64_t b = buffer.active[m], row = begin + b, length = f.lengths ? f.lengths[row] : T;
+            const int64_t at = row * f.row_stride + t * f.step_stride, mask_at = (row * T + t) * H;
+            const int64_t at_before = row * f.row_stride + before * f.step_stride;
+            float *carry = buffer.carry + b * H, *dc = buffer.dc + b * H;
+            if (t >= length) {
+                units(p, [&](int64_t u, int j, auto lanes) { lanes.store(carry + u, lanes.load(carry + u) + acc[j]); });
+                return;
+            }
+            const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
+            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * H : f.output + at_before * H;
+            const float *c_prev = nullptr;
+            if (has_cell_state(C))
+                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + at_before * H;
+            float *dx = dx_of(b, at), *dp = dp_of(b, at);
+            const BackRow back{H,
+                               f.gates + at * kept(C) * H,
+                               h_prev,
+                               c_prev,
+                               nullptr,
+                               0.0f,
+                               buffer.dh_row,
+                               dc,
+                               dx,
+                               dp,
+                               carry,
+                               nullptr,
+                               nullptr,
+                               nullptr,
+                               nullptr,
+                               nullptr,
+                               f.extras};
+            units(p, [&](int64_t u, int j, auto lanes) {
+                F d = acc[j] + lanes.load(carry + u) + lanes.load(f.d_output + at * H + u), past = splat(0);
+                if (zoned_h) {
+                    const F keep = f.mask_h ? lanes.load(f.mask_h + mask_at + u) : splat(f.zone_h);
+                    past = d * keep;
+                    d = d * (1.0f - keep);
+                }
+                lanes.store(buffer.dh_row + u, d);
+                lanes.store(carry + u, past);
+                F kept_dc{};
+                if (has_cell_state(C) && zoned_c) {
+                    const F keep = f.mask_c ? lanes.load(f.mask_c + mask_at + u) : splat(f.zone_c);
+                    const F d_c = lanes.load(dc + u);
+                    kept_dc = d_c * keep;
+                    lanes.store(dc + u, d_c * (1.0f - keep));
+                }
+                backward_units<C>(back, u, lanes, [](int64_t, auto) { return F{}; });
+                if (has_cell_state(C) && zoned_c)
+                    lanes.store(dc + u, lanes.load(dc + u) + kept_dc);
+                if (border) { // nothing reaches the state before a reset
+                    lanes.store(carry + u, F{});
+                    if (has_cell_state(C))
+                        lanes.store(dc + u, F{});
+                }
+            });
+        };
+        products<NV>(count, panel_count, {Factor{buffer.active_dp, weights, GH}}, none,
+                     [&](const F *acc, int64_t m, int64_t tile, int64_t p) {
+                         for (int64_t r = 0; r < tile; r++)
+                             row_done(acc + r * NV, m + r, p);
+                     });
+        for (int64_t m = 0; m < count; m++) {
+            const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
+            const bool waits = f.lengths && t >= f.lengths[row], border = f.border && f.border[row * T + t];
+            buffer.dp_rows[b] = waits || border ? nullptr : dp_of(b, at);
+        }
+        if (w && (slot + 1 == buffer.steps || k + 1 == T))
+            products_of_block(half, (slot + 1) * rows, k >= buffer.steps);
+    }
+    for (int64_t b = 0; b < rows; b++)
+        buffer.active_dp[b] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
+    products<NV>(rows, panel_count, {Factor{buffer.active_dp, weights, GH}}, none,
+                 [&](const F *acc, int64_t b, int64_t tile, int64_t p) {
+                     for (int64_t end_b = b + tile; b < end_b; b++, acc += NV)
+                         units(p, [&](int64_t u, int j, auto lanes) {
+                             const F carry = lanes.load(buffer.carry + b * H + u);
+                             lanes.store(f.d_h_0 + (begin + b) * H + u, carry + acc[j]);
+                         });
+                 });
+    if (has_cell_state(C))
+        copy(f.d_c_0 + begin * H, buffer.dc, rows * H);
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

@@ -1,0 +1,186 @@
+// A whole sequence forward in float32, without a pass over memory between product and gates: the cell is computed from
+// the registers of the product. Every cell but layernorm, whose normalisation needs whole rows.
+//
+// With enough rows one tile sums over the input and h; with few, whose steps would each read all of W_ih, the input's
+// products are made for a block of steps that stays in the L2 cache, and so are the GRU's, which needs them apart.
+// h_{t-1} is read where the output was written, c_{t-1} where the cells were.
+#pragma once
+
+#include "tiles.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+constexpr int64_t INPUT_BLOCK_BYTES = 192 << 10;
+constexpr int64_t ENOUGH_ROWS = 6;
+
+struct FusedForwardBuffers {
+    float *x_parts, *c, *zeros;
+    const float **x_rows, **h_rows, **c_rows, **active_h;
+    int64_t *active;
+    int64_t steps; // of a block of input products, or 0: they are summed with those of h
+};
+
+inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64_t rows) {
+    const int64_t H = w.f.hidden, width = unit_panels(H) * blocks(w.f.cell) * V;
+    FusedForwardBuffers b;
+    b.steps = block_steps(INPUT_BLOCK_BYTES, rows, width, w.f.steps);
+    const int64_t count = block_capacity(INPUT_BLOCK_BYTES, rows, width);
+    if (rows >= ENOUGH_ROWS && w.f.cell != Cell::gru)
+        b.steps = 0;
+    b.x_parts = a.floats(count * width), b.c = a.floats(rows * H), b.zeros = a.floats(H);
+    auto pointers = [&](int64_t count) { return static_cast<const float **>(a.bytes(count * sizeof(float *))); };
+    b.x_rows = pointers(count), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
+    b.active_h = pointers(rows);
+    b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
+    return b;
+}
+
+template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, int64_t end, void *memory) {
+    constexpr int G = blocks(C);
+    const Forward &f = w.f;
+    const int64_t H = f.hidden, T = f.steps, rows = end - begin, panel_count = unit_panels(H);
+    const int64_t width = panel_count * G * V;
+    const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
+    Arena arena{static_cast<uint8_t *>(memory)};
+    const FusedForwardBuffers buffer = fused_forward_buffers(arena, w, rows);
+    zero(buffer.zeros, H);
+    for (int64_t b = 0; b < rows; b++) {
+        buffer.h_rows[b] = f.h_0 + (begin + b) * H;
+        buffer.c_rows[b] = has_cell_state(C) ? f.c_0 + (begin + b) * H : nullptr;
+    }
+    auto time_of = [&](int64_t k) { return f.reverse ? T - 1 - k : k; };
+    auto at_of = [&](int64_t b, int64_t t) { return (begin + b) * f.row_stride + t * f.step_stride; };
+    auto bias_of = [&](F *acc, int64_t p) {
+        for (int g = 0; g < G; g++)
+            acc[g] = F{};
+        if (w.bias)
+            with_lanes(H, p * V, [&](auto lanes) {
+                for (int g = 0; g < G; g++)
+                    acc[g] = lanes.load(w.bias + g * H + p * V);
+            });
+    };
+    const int64_t block = buffer.steps ? buffer.steps : T;
+    for (int64_t k0 = 0; k0 < T; k0 += block) {
+        const int64_t steps = T - k0 < block ? T - k0 : block;
+        if (buffer.steps) {
+            for (int64_t q = 0; q < steps * rows; q++)
+                buffer.x_rows[q] = w.x + at_of(q % rows, time_of(k0 + q / rows)) * w.input;
+            products<G>(
+                steps * rows, panel_count, {Factor{buffer.x_rows, w.panels_ih, w.input}},
+                [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); },
+                [&](const F *acc, int64_t q, int64_t tile, int64_t p) {
+                    for (int64_t r = 0; r < tile; r++)
+                        for (int g = 0; g < G; g++)
+                            store(buffer.x_parts + (q + r) * width + (p * G + g) * V, acc[r * G + g]);
+                });
+        }
+        for (int64_t k = k0; k < k0 + steps; k++) {
+            const int64_t t = time_of(k);
+            int64_t count = 0;
+            for (int64_t b = 0; b < rows; b++) {
+                if (f.border && f.border[(begin + b) * T + t]) {
+                    buffer.h_rows[b] = buffer.zeros;
+                    buffer.c_rows[b] = has_cell_state(C) ? buffer.zeros : nullptr;
+                }
+                if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state waits
+                    const int64_t at = at_of(b, t);
+                    zero(f.output + at * H, H);
+                    if (f.gates)
+                        zero(f.gates + at * kept(C) * H, kept(C) * H);
+                    if (f.cells)
+                        zero(f.cells + at * H, H);
+                    continue;
+                }
+                if (!buffer.steps)
+                    buffer.x_rows[count] = w.x + at_of(b, t) * w.input;
+                buffer.active[count] = b;
+                buffer.active_h[count++] = buffer.h_rows[b];
+            }
+            auto x_part = [&](int64_t b, int64_t p) {
+                return buffer.x_parts + ((k - k0) * rows + b) * width + p * G * V;
+            };
+            // Gates and cells of the whole tile first, then its h: rows one by one would wait for each other's tanh of
+            // c.
+            auto done = [&](const F *acc, int64_t first, int64_t tile, int64_t p) {
+                const int64_t u = p * V;
+                F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
+                auto put_h = [&](int64_t m, F h, auto lanes) {
+                    const int64_t b = buffer.active[m];
+                    if (zoned_h) {
+
+                        const F keep =
+                            f.mask_h ? lanes.load(f.mask_h + ((begin + b) * T + t) * H + u) : splat(f.zone_h);
+                        h = keep * lanes.load(buffer.h_rows[b] + u) + (1.0f - keep) * h;
+                    }
+                    lanes.store(f.output + at_of(b, t) * H + u, h);
+                };
+                with_lanes(H, u, [&](auto lanes) {
+                    for (int64_t r = 0; r < tile; r++) {
+                        const int64_t b = buffer.active[first + r], at = at_of(b, t);
+                        F h_prev{}, c_prev{}, x_n{}, product{};
+                        if constexpr (has_cell_state(C))
+                            c_prev = lanes.load(buffer.c_rows[b] + u);
+                        if constexpr (C == Cell::gru) {
+                            h_prev = lanes.load(buffer.h_rows[b] + u);
+                            x_n = load(x_part(b, p) + 2 * V), product = acc[r * G + 2];
+                        }
+                        const Units now = units_after<C>(acc + r * G, x_n, product, h_prev, c_prev, [&](int block) {
+                            return lanes.load(f.extras.peephole + block * H + u);
+                        });
+                        if (f.gates)
+                            for (int block = 0; block < kept(C); block++)
+                                lanes.store(f.gates + (at * kept(C) + block) * H + u, now.kept[block]);
+                        if constexpr (has_cell_state(C)) {
+                            o[r] = now.kept[3], c[r] = now.c;
+                            F c_now = now.c;
+                            if (zoned_c) {
+
+                                const F keep =
+                                    f.mask_c ? lanes.load(f.mask_c + ((begin + b) * T + t) * H + u) : splat(f.zone_c);
+                                c_now = keep * c_prev + (1.0f - keep) * c_now;
+                            }
+                            lanes.store((f.cells ? f.cells + at * H : buffer.c + b * H) + u, c_now);
+                        } else {
+                            put_h(first + r, now.h, lanes);
+                        }
+                    }
+                    if constexpr (has_cell_state(C))
+                        for (int64_t r = 0; r < tile; r++)
+                            put_h(first + r, o[r] * tanh(c[r]), lanes);
+                });
+            };
+            const Factor of_x{buffer.x_rows, w.panels_ih, w.input}, of_h{buffer.active_h, w.panels_hh, H};
+            if (!buffer.steps)
+                products<G>(
+                    count, panel_count, {of_x, of_h}, [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); }, done);
+            else
+                products<G>(
+                    count, panel_count, {of_h},
+                    [&](F *acc, int64_t m, int64_t p) {
+                        const float *x = x_part(buffer.active[m], p);
+                        for (int g = 0; g < G; g++)
+                            acc[g] = load(x + g * V);
+                        if constexpr (C == Cell::gru)
+                            with_lanes(H, p * V, [&](auto lanes) {
+                                const float *bias = f.extras.bias_hh + p * V;
+                                acc[0] += lanes.load(bias), acc[1] += lanes.load(bias + H);
+                                acc[2] = lanes.load(bias + 2 * H); // x's part of this block meets the reset gate apart
+                            });
+                    },
+                    done);
+            for (int64_t m = 0; m < count; m++) {
+                const int64_t b = buffer.active[m], at = at_of(b, t);
+                buffer.h_rows[b] = f.output + at * H;
+                if (has_cell_state(C))
+                    buffer.c_rows[b] = f.cells ? f.cells + at * H : buffer.c + b * H;
+            }
+        }
+    }
+    for (int64_t b = 0; b < rows; b++) {
+        copy(f.h_n + (begin + b) * H, buffer.h_rows[b], H);
+        if (has_cell_state(C))
+            copy(f.c_n + (begin + b) * H, buffer.c_rows[b], H);
+    }
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

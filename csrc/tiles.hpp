@@ -1,0 +1,139 @@
+// Products of a tile of rows with all gates of one vector of units in registers; rows are named by pointers, so that
+// they are read where they were written, over borders and padding.
+#pragma once
+
+#include "recurrence.hpp"
+
+namespace memorycell::MEMORYCELL_ISA {
+
+constexpr int MAX_TILE_ROWS = 8;
+constexpr int64_t MAX_BLOCK_STEPS = 64;
+
+// How many steps of `rows` sequences make a block of so many bytes, with `width` values a row.
+inline int64_t block_steps(int64_t bytes, int64_t rows, int64_t width, int64_t T) {
+    int64_t steps = bytes / (rows * width * int64_t(sizeof(float)));
+    steps = steps < 1 ? 1 : steps > MAX_BLOCK_STEPS ? MAX_BLOCK_STEPS : steps;
+    return steps > T ? T : steps;
+}
+// Rows of such a block at most, for `rows` sequences or fewer: threads have one row more or less than others, and
+// memory is made for the most.
+inline int64_t block_capacity(int64_t bytes, int64_t rows, int64_t width) {
+    const int64_t by_size = bytes / (width * int64_t(sizeof(float))), by_steps = MAX_BLOCK_STEPS * rows;
+    const int64_t fit = by_size < by_steps ? by_size : by_steps;
+    return fit > rows ? fit : rows;
+}
+
+// Rows in a tile with G vectors each: the accumulators, the weights and one input fill the registers.
+template <int G> constexpr int tile_rows() { return V == 16 ? (G == 4 ? 6 : 8) : (G == 4 ? 2 : G == 3 ? 3 : 6); }
+
+inline int64_t unit_panels(int64_t H) { return (H + V - 1) / V; }
+inline size_t gate_panel_bytes(Cell cell, int64_t H, int64_t K) {
+    return align64(size_t(unit_panels(H)) * blocks(cell) * V * K * sizeof(float));
+}
+
+// W [G * H, K] -> panel[k][gate][V units], the units past H zero.
+inline void pack_gates(Cell cell, const float *w, int64_t H, int64_t K, float *out) {
+    const int64_t G = blocks(cell);
+    for (int64_t p = 0; p < unit_panels(H); p++)
+        for (int64_t g = 0; g < G; g++) {
+            const float *first = w + (g * H + p * V) * K;
+            float *to = out + (p * K * G + g) * V;
+            const int64_t here = H - p * V < V ? H - p * V : V;
+            int64_t k = 0;
+#if defined(MEMORYCELL_TRANSPOSES)
+            for (; here == V && k + V <= K; k += V) {
+                F block[V];
+                for (int i = 0; i < V; i++)
+                    block[i] = load(first + i * K + k);
+                transpose(block);
+                for (int i = 0; i < V; i++)
+                    store(to + (k + i) * G * V, block[i]);
+            }
+#endif
+            for (; k < K; k++)
+                for (int64_t i = 0; i < V; i++)
+                    to[k * G * V + i] = i < here ? first[i * K + k] : 0.0f;
+        }
+}
+
+// What a tile multiplies: rows [R][K], by pointers, and panels of K vectors a gate.
+struct Factor {
+    const float *const *rows;
+    const float *panels;
+    int64_t K;
+    Factor from(int64_t row) const { return {rows + row, panels, K}; }
+    Factor panel(int64_t p, int G) const { return {rows, panels + p * K * G * V, K}; }
+};
+
+// acc [R][P * G] += the product of R rows and P panels of G vectors, for each of F factors.
+template <int R, int G, int P, int Factors> [[gnu::noinline]] void tile_product(const Factor *factors, F *acc) {
+    F sums[R][P * G];
+    for (int r = 0; r < R; r++)
+        for (int j = 0; j < P * G; j++)
+            sums[r][j] = acc[r * P * G + j];
+    for (int f = 0; f < Factors; f++) {
+        const float *row[R], *panel = factors[f].panels;
+        for (int r = 0; r < R; r++)
+            row[r] = factors[f].rows[r];
+        const int64_t K = factors[f].K;
+        for (int64_t k = 0; k < K; k++) {
+            F b[P * G];
+            for (int j = 0; j < P * G; j++)
+                b[j] = load(panel + ((j / G * K + k) * G + j % G) * V);
+            for (int r = 0; r < R; r++)
+                for (int j = 0; j < P * G; j++)
+                    sums[r][j] += row[r][k] * b[j];
+        }
+    }
+    for (int r = 0; r < R; r++)
+        for (int j = 0; j < P * G; j++)
+            acc[r * P * G + j] = sums[r][j];
+}
+
+template <int R, int G, int Factors> inline void tile_of(int64_t count, const Factor *factors, F *acc) {
+    if constexpr (R > 1) {
+        if (count < R)
+            return tile_of<R - 1, G, Factors>(count, factors, acc);
+    }
+    tile_product<R, G, 1, Factors>(factors, acc);
+}
+
+// The products of `count` rows with all panels of G vectors, tile by tile, summed over the factors: fill(acc, m, panel)
+// sets row m's sums, done(acc, m, rows, panel) takes those of a tile. A single row goes through two panels at once, to
+// hide the latency of its few sums.
+template <int G, int Factors, class Fill, class Done>
+inline void products(int64_t count, int64_t panel_count, const Factor (&factors)[Factors], Fill fill, Done done) {
+    constexpr int R = tile_rows<G>();
+    F acc[MAX_TILE_ROWS * 2 * G];
+    Factor here[Factors];
+    for (int64_t p = 0; p < panel_count; p++) {
+        if (count == 1 && p + 1 < panel_count) {
+            for (int f = 0; f < Factors; f++)
+                here[f] = factors[f].panel(p, G);
+            fill(acc, 0, p), fill(acc + G, 0, p + 1);
+            tile_product<1, G, 2, Factors>(here, acc);
+            done(acc, 0, 1, p), done(acc + G, 0, 1, p + 1);
+            p++;
+            continue;
+        }
+        for (int64_t m = 0; m < count; m += R) {
+            const int64_t rows = count - m < R ? count - m : R;
+            for (int f = 0; f < Factors; f++)
+                here[f] = factors[f].panel(p, G).from(m);
+            for (int64_t r = 0; r < rows; r++)
+                fill(acc + r * G, m + r, p);
+            tile_of<R, G, Factors>(rows, here, acc);
+            done(acc, m, rows, p);
+        }
+    }
+}
+
+// Calls body(lanes) with the units of panel p.
+template <class Body> inline void with_lanes(int64_t H, int64_t u, Body body) {
+    if (u + V <= H)
+        body(Lanes<V>{});
+    else if (u < H)
+        body(Lanes<0>{int(H - u)});
+}
+
+} // namespace memorycell::MEMORYCELL_ISA

@@ -47,7 +47,7 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
 
 template <Cell C>
 inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *memory) {
-    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin, panel_count = panels(H);
+    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin;
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
     const auto *weights = static_cast<const float *>(f.weight_t->data);
     Arena arena{static_cast<uint8_t *>(memory)};
@@ -58,10 +58,6 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
         copy(buffer.dc, f.d_c_n + begin * H, rows * H);
     for (int64_t b = 0; b < rows; b++)
         buffer.dp_rows[b] = nullptr; // nothing reaches this row's h through W_hh yet
-    auto none = [](F *acc, int64_t, int64_t) {
-        for (int j = 0; j < NV; j++)
-            acc[j] = F{};
-    };
     // The units of a panel that are there: body(u, j, lanes).
     auto units = [&](int64_t p, auto body) {
         for (int j = 0; j < NV; j++)
@@ -79,15 +75,14 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                                   C == Cell::gru ? w->d_bias_hh : nullptr, buffer.scratch, more);
         if (!w->d_x)
             return;
-        products<NV>(count, panels(w->input),
-                     {Factor{buffer.dx_rows, static_cast<const float *>(w->weight_ih_t->data), GH}}, none,
-                     [&](const F *acc, int64_t q, int64_t tile, int64_t p) {
-                         for (int64_t end_q = q + tile; q < end_q; q++, acc += NV)
-                             for (int j = 0; j < NV; j++)
-                                 with_lanes(w->input, p * TILE + j * V, [&](auto lanes) {
-                                     lanes.store(w->d_x + buffer.x_at[q] * w->input + p * TILE + j * V, acc[j]);
-                                 });
-                     });
+        column_products(count, w->input, {buffer.dx_rows, static_cast<const float *>(w->weight_ih_t->data), GH},
+                        [&](auto wide, const F *acc, int64_t q, int64_t tile, int64_t p) {
+                            for (int64_t end_q = q + tile; q < end_q; q++, acc += wide.value)
+                                for (int j = 0; j < wide.value; j++)
+                                    with_lanes(w->input, p * TILE + j * V, [&](auto lanes) {
+                                        lanes.store(w->d_x + buffer.x_at[q] * w->input + p * TILE + j * V, acc[j]);
+                                    });
+                        });
     };
     for (int64_t k = 0; k < T; k++) {
         const int64_t t = f.reverse ? k : T - 1 - k, before = f.reverse ? t + 1 : t - 1;
@@ -178,11 +173,11 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                 }
             });
         };
-        products<NV>(count, panel_count, {Factor{buffer.active_dp, weights, GH}}, none,
-                     [&](const F *acc, int64_t m, int64_t tile, int64_t p) {
-                         for (int64_t r = 0; r < tile; r++)
-                             row_done(acc + r * NV, m + r, p);
-                     });
+        column_products(count, H, {buffer.active_dp, weights, GH},
+                        [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
+                            for (int64_t r = 0; r < tile; r++)
+                                row_done(acc + r * wide.value, m + r, p);
+                        });
         for (int64_t m = 0; m < count; m++) {
             const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
             const bool waits = f.lengths && t >= f.lengths[row], border = f.border && f.border[row * T + t];
@@ -193,14 +188,14 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
     }
     for (int64_t b = 0; b < rows; b++)
         buffer.active_dp[b] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
-    products<NV>(rows, panel_count, {Factor{buffer.active_dp, weights, GH}}, none,
-                 [&](const F *acc, int64_t b, int64_t tile, int64_t p) {
-                     for (int64_t end_b = b + tile; b < end_b; b++, acc += NV)
-                         units(p, [&](int64_t u, int j, auto lanes) {
-                             const F carry = lanes.load(buffer.carry + b * H + u);
-                             lanes.store(f.d_h_0 + (begin + b) * H + u, carry + acc[j]);
-                         });
-                 });
+    column_products(rows, H, {buffer.active_dp, weights, GH},
+                    [&](auto wide, const F *acc, int64_t b, int64_t tile, int64_t p) {
+                        for (int64_t end_b = b + tile; b < end_b; b++, acc += wide.value)
+                            units(p, [&](int64_t u, int j, auto lanes) {
+                                const F carry = lanes.load(buffer.carry + b * H + u);
+                                lanes.store(f.d_h_0 + (begin + b) * H + u, carry + acc[j]);
+                            });
+                    });
     if (has_cell_state(C))
         copy(f.d_c_0 + begin * H, buffer.dc, rows * H);
 }

@@ -65,10 +65,10 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
         if (buffer.steps) {
             for (int64_t q = 0; q < steps * rows; q++)
                 buffer.x_rows[q] = w.x + at_of(q % rows, time_of(k0 + q / rows)) * w.input;
-            products<G>(
-                steps * rows, panel_count, {Factor{buffer.x_rows, w.panels_ih, w.input}},
+            products<G, G>(
+                steps * rows, 0, panel_count, {Factor{buffer.x_rows, w.panels_ih, w.input}},
                 [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); },
-                [&](const F *acc, int64_t q, int64_t tile, int64_t p) {
+                [&](auto, const F *acc, int64_t q, int64_t tile, int64_t p) {
                     for (int64_t r = 0; r < tile; r++)
                         for (int g = 0; g < G; g++)
                             store(buffer.x_parts + (q + r) * width + (p * G + g) * V, acc[r * G + g]);
@@ -101,7 +101,7 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
             };
             // Gates and cells of the whole tile first, then its h: rows one by one would wait for each other's tanh of
             // c.
-            auto done = [&](const F *acc, int64_t first, int64_t tile, int64_t p) {
+            auto done = [&](auto, const F *acc, int64_t first, int64_t tile, int64_t p) {
                 const int64_t u = p * V;
                 F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
                 auto put_h = [&](int64_t m, F h, auto lanes) {
@@ -151,11 +151,11 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
             };
             const Factor of_x{buffer.x_rows, w.panels_ih, w.input}, of_h{buffer.active_h, w.panels_hh, H};
             if (!buffer.steps)
-                products<G>(
-                    count, panel_count, {of_x, of_h}, [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); }, done);
+                products<G, G>(
+                    count, 0, panel_count, {of_x, of_h}, [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); }, done);
             else
-                products<G>(
-                    count, panel_count, {of_h},
+                products<G, G>(
+                    count, 0, panel_count, {of_h},
                     [&](F *acc, int64_t m, int64_t p) {
                         const float *x = x_part(buffer.active[m], p);
                         for (int g = 0; g < G; g++)

@@ -178,22 +178,23 @@ inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
 
 constexpr int64_t STRIP = -1;
 // Held by value, so that the compiler may keep all of it in registers.
-template <class Sum, int R, int P> struct Sums {
-    Sum at[R][P * NV];
+template <class Sum, int R, int P, int W = NV> struct Sums {
+    Sum at[R][P * W];
 };
 template <bool strip> inline int64_t place(int r, int64_t k, int64_t lda) { return strip ? k * ROWS + r : r * lda + k; }
 
-template <int R, int P, bool strip = false>
-[[gnu::noinline]] Sums<F, R, P> kernel_float32(const float *a, int64_t lda, const float *w, int64_t K) {
-    Sums<F, R, P> sums{};
+// W: how many vectors of a panel are wanted.
+template <int R, int P, bool strip = false, int W = NV>
+[[gnu::noinline]] Sums<F, R, P, W> kernel_float32(const float *a, int64_t lda, const float *w, int64_t K) {
+    Sums<F, R, P, W> sums{};
     for (int64_t k = 0; k < K; k++)
         for (int p = 0; p < P; p++) {
-            F b[NV];
-            for (int j = 0; j < NV; j++)
+            F b[W];
+            for (int j = 0; j < W; j++)
                 b[j] = load(w + (p * K + k) * TILE + j * V);
             for (int r = 0; r < R; r++)
-                for (int j = 0; j < NV; j++)
-                    sums.at[r][p * NV + j] += a[place<strip>(r, k, lda)] * b[j];
+                for (int j = 0; j < W; j++)
+                    sums.at[r][p * W + j] += a[place<strip>(r, k, lda)] * b[j];
         }
     return sums;
 }
@@ -427,24 +428,35 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
                     float *to = c + (n0 + r0) * K + p * TILE;
                     for (int64_t r = 0; r < rows; r++) // needed when the kernel is done
                         fetch(to + r * K, K - p * TILE < TILE ? K - p * TILE : TILE);
-                    const auto acc = [&] {
-                        if constexpr (half)
-                            return kernel_grouped<F, ROWS, 1, true>(strip, STRIP, panel, words, dot_bfloat16);
-                        else
-                            return kernel_float32<ROWS, 1, true>(reinterpret_cast<const float *>(strip), STRIP,
-                                                                 reinterpret_cast<const float *>(panel), words);
-                    }();
-                    for (int r = 0; r < ROWS; r++)
-                        for (int j = 0; j < NV; j++) {
-                            const int64_t here = K - p * TILE - j * V;
-                            if (r >= rows || here <= 0)
-                                continue;
-                            float *at = to + r * K + j * V;
-                            if (here >= V)
-                                store(at, m0 || more ? load(at) + acc.at[r][j] : acc.at[r][j]);
+                    auto narrow = [&](auto vectors) {
+                        constexpr int W = half ? NV : vectors.value;
+                        const auto acc = [&] {
+                            if constexpr (half)
+                                return kernel_grouped<F, ROWS, 1, true>(strip, STRIP, panel, words, dot_bfloat16);
                             else
-                                store(at, m0 || more ? load(at, int(here)) + acc.at[r][j] : acc.at[r][j], int(here));
-                        }
+                                return kernel_float32<ROWS, 1, true, W>(reinterpret_cast<const float *>(strip), STRIP,
+                                                                        reinterpret_cast<const float *>(panel), words);
+                        }();
+                        for (int r = 0; r < ROWS; r++)
+                            for (int j = 0; j < W; j++) {
+                                const int64_t here = K - p * TILE - j * V;
+                                if (r >= rows || here <= 0)
+                                    continue;
+                                float *at = to + r * K + j * V;
+                                if (here >= V)
+                                    store(at, m0 || more ? load(at) + acc.at[r][j] : acc.at[r][j]);
+                                else
+                                    store(at, m0 || more ? load(at, int(here)) + acc.at[r][j] : acc.at[r][j],
+                                          int(here));
+                            }
+                    };
+                    const int64_t wide = (K - p * TILE + V - 1) / V; // the last panel as narrow as it is
+                    if (wide == 1)
+                        narrow(Number<1>{});
+                    else if (wide == 2 && NV > 2)
+                        narrow(Number<2>{});
+                    else
+                        narrow(Number<NV>{});
                 }
         }
     }

@@ -56,17 +56,15 @@ inline void pack_gates(Cell cell, const float *w, int64_t H, int64_t K, float *o
         }
 }
 
-// What a tile multiplies: rows [R][K], by pointers, and panels of K vectors a gate.
+// What a tile multiplies: rows [R][K], by pointers, and panels of K times some vectors.
 struct Factor {
     const float *const *rows;
     const float *panels;
     int64_t K;
-    Factor from(int64_t row) const { return {rows + row, panels, K}; }
-    Factor panel(int64_t p, int G) const { return {rows, panels + p * K * G * V, K}; }
 };
 
-// acc [R][P * G] += the product of R rows and P panels of G vectors, for each of F factors.
-template <int R, int G, int P, int Factors> [[gnu::noinline]] void tile_product(const Factor *factors, F *acc) {
+// acc [R][P * G] += the product of R rows and P panels, of whose S vectors the first G are taken, for each factor.
+template <int R, int G, int S, int P, int Factors> [[gnu::noinline]] void tile_product(const Factor *factors, F *acc) {
     F sums[R][P * G];
     for (int r = 0; r < R; r++)
         for (int j = 0; j < P * G; j++)
@@ -79,7 +77,7 @@ template <int R, int G, int P, int Factors> [[gnu::noinline]] void tile_product(
         for (int64_t k = 0; k < K; k++) {
             F b[P * G];
             for (int j = 0; j < P * G; j++)
-                b[j] = load(panel + ((j / G * K + k) * G + j % G) * V);
+                b[j] = load(panel + ((j / G * K + k) * S + j % G) * V);
             for (int r = 0; r < R; r++)
                 for (int j = 0; j < P * G; j++)
                     sums[r][j] += row[r][k] * b[j];
@@ -90,42 +88,60 @@ template <int R, int G, int P, int Factors> [[gnu::noinline]] void tile_product(
             acc[r * P * G + j] = sums[r][j];
 }
 
-template <int R, int G, int Factors> inline void tile_of(int64_t count, const Factor *factors, F *acc) {
+template <int R, int G, int S, int Factors> inline void tile_of(int64_t count, const Factor *factors, F *acc) {
     if constexpr (R > 1) {
         if (count < R)
-            return tile_of<R - 1, G, Factors>(count, factors, acc);
+            return tile_of<R - 1, G, S, Factors>(count, factors, acc);
     }
-    tile_product<R, G, 1, Factors>(factors, acc);
+    tile_product<R, G, S, 1, Factors>(factors, acc);
 }
 
-// The products of `count` rows with all panels of G vectors, tile by tile, summed over the factors: fill(acc, m, panel)
-// sets row m's sums, done(acc, m, rows, panel) takes those of a tile. A single row goes through two panels at once, to
-// hide the latency of its few sums.
-template <int G, int Factors, class Fill, class Done>
-inline void products(int64_t count, int64_t panel_count, const Factor (&factors)[Factors], Fill fill, Done done) {
+// The products of `count` rows with the first G of S vectors of the panels [p, end), tile by tile, summed over the
+// factors: fill(acc, m, panel) sets row m's sums, done(Number<G>, acc, m, rows, panel) takes those of a tile. A single
+// row goes through two panels at once, to hide the latency of its few sums.
+template <int G, int S, int Factors, class Fill, class Done>
+inline void products(int64_t count, int64_t p, int64_t end, const Factor (&factors)[Factors], Fill fill, Done done) {
     constexpr int R = tile_rows<G>();
     F acc[MAX_TILE_ROWS * 2 * G];
     Factor here[Factors];
-    for (int64_t p = 0; p < panel_count; p++) {
-        if (count == 1 && p + 1 < panel_count) {
+    for (; p < end; p++) {
+        auto take = [&](int64_t row) {
             for (int f = 0; f < Factors; f++)
-                here[f] = factors[f].panel(p, G);
+                here[f] = {factors[f].rows + row, factors[f].panels + p * factors[f].K * S * V, factors[f].K};
+        };
+        if (count == 1 && p + 1 < end) {
+            take(0);
             fill(acc, 0, p), fill(acc + G, 0, p + 1);
-            tile_product<1, G, 2, Factors>(here, acc);
-            done(acc, 0, 1, p), done(acc + G, 0, 1, p + 1);
+            tile_product<1, G, S, 2, Factors>(here, acc);
+            done(Number<G>{}, acc, 0, 1, p), done(Number<G>{}, acc + G, 0, 1, p + 1);
             p++;
             continue;
         }
         for (int64_t m = 0; m < count; m += R) {
             const int64_t rows = count - m < R ? count - m : R;
-            for (int f = 0; f < Factors; f++)
-                here[f] = factors[f].panel(p, G).from(m);
+            take(m);
             for (int64_t r = 0; r < rows; r++)
                 fill(acc + r * G, m + r, p);
-            tile_of<R, G, Factors>(rows, here, acc);
-            done(acc, m, rows, p);
+            tile_of<R, G, S, Factors>(rows, here, acc);
+            done(Number<G>{}, acc, m, rows, p);
         }
     }
+}
+
+// The products of rows with a matrix of N columns packed in panels of TILE (gemm.hpp), the last as narrow as it is.
+template <int G = NV, class Done>
+inline void column_products(int64_t count, int64_t N, const Factor &factor, Done done) {
+    const int64_t vectors = (N + V - 1) / V, whole = vectors / NV, left = vectors % NV;
+    auto none = [](F *acc, int64_t, int64_t) {
+        for (int j = 0; j < G; j++)
+            acc[j] = F{};
+    };
+    if constexpr (G == NV)
+        products<G, NV>(count, 0, whole, {factor}, none, done);
+    else if (left == G)
+        products<G, NV>(count, whole, whole + 1, {factor}, none, done);
+    if constexpr (G > 1)
+        column_products<G - 1>(count, N, factor, done);
 }
 
 // Calls body(lanes) with the units of panel p.

@@ -26,7 +26,11 @@ def explain(
 ) -> Explanation:
     """Which backend runs `layer(x)` with these options, and why."""
     call = Call(layer.cell, zoneout=layer.zoneout, training=layer.training, trace=trace)
-    facts: dict[str, Any] = {"dtype": layer.weight_hh_l0.dtype, "projected": layer.proj_size > 0}
+    facts: dict[str, Any] = {
+        "dtype": layer.weight_hh_l0.dtype,
+        "projected": layer.proj_size > 0,
+        "hidden": layer.hidden_size,
+    }
     if x is not None:
         time = 1 if layer.batch_first and x.ndim == 3 else 0
         facts |= {"steps": x.shape[time], "device": x.device.type}

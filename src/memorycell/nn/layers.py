@@ -224,6 +224,7 @@ class Recurrent(nn.RNNBase):
             call,
             steps=steps,
             batch=batch,
+            hidden=self.hidden_size,
             device=x.device.type,
             dtype=weight.dtype,
             projected=self.proj_size > 0,

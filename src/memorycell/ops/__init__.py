@@ -82,6 +82,7 @@ def choose(
     *,
     steps: int = 2,
     batch: int = 1,
+    hidden: int = 1,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     projected: bool = False,
@@ -92,7 +93,8 @@ def choose(
     """Which backend runs this call, and why. Raises ValueError when the one asked for cannot."""
     from_native = native.obstacle(call, device=device, dtype=dtype, projected=projected) or _passing_obstacle(batch)
     # Where PyTorch compiles, its own kernels would be unrolled over the steps: ours are one operator.
-    if from_native is None and backend is None and (not projected or torch.compiler.is_compiling()):
+    alone = hidden >= 256 and steps > 1 and batch < torch.get_num_threads()
+    if from_native is None and backend is None and (not (projected or alone) or torch.compiler.is_compiling()):
         return Choice("native", "")
     from_torch = torch_kernels.obstacle(call, lengths=lengths, reset=reset)
     if backend is not None:
@@ -106,8 +108,11 @@ def choose(
         return Choice("reference", "a transform of torch.func, or forward-mode differentiation")
     if from_native is None:
         # The engine walks over the unprojected state, whose matrix is wider than the projection's.
-        wider = "a plain lstm cell with a projection, for which PyTorch's own kernel is faster"
-        return Choice("torch", wider) if from_torch is None and steps > 1 else Choice("native", "")
+        # It splits rows over threads, PyTorch also a row's units; see benchmarks/scaling.py.
+        faster = "fewer rows than threads" if alone else "a plain lstm cell with a projection"
+        if from_torch is None and steps > 1:
+            return Choice("torch", f"{faster}, for which PyTorch's own kernel is faster")
+        return Choice("native", "")
     single = steps == 1 and batch > 0 and device == "cpu" and dtype == torch.float32
     if from_torch is None and not single:
         where = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device

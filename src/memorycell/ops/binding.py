@@ -80,14 +80,18 @@ def address(name: str, tensor: Tensor | None, *shape: int, dtype: torch.dtype = 
     return tensor.data_ptr()
 
 
+THREAD_WORK = 1_000_000
+"""Multiplications for which it pays to hand work to another thread: about 20 µs of them."""
+
+
 def addresses(tensors: Iterable[Tensor | None]) -> list[int]:
     """Where they lie; 0 for None."""
     return [0 if tensor is None else tensor.data_ptr() for tensor in tensors]
 
 
 def threads_for(work: int, rows: int) -> int:
-    """As many threads as torch uses, where each has `work` of 4 million multiplications or more, and a row."""
-    return max(1, min(torch.get_num_threads(), rows, work // 4_000_000))
+    """As many threads as torch uses, where each has `THREAD_WORK` multiplications or more, and a row."""
+    return max(1, min(torch.get_num_threads(), rows, work // THREAD_WORK))
 
 
 def new(like: Tensor, *shape: int) -> Tensor:

@@ -15,7 +15,8 @@ def torchs(layer: Any) -> nn.RNNBase:
     if not layer.is_plain():
         raise ValueError(f"torch.nn has no layer like {layer}")
     theirs = copy.copy(layer)
-    theirs.__class__ = {"LSTM": nn.LSTM, "GRU": nn.GRU}.get(layer.mode, nn.RNN)
+    # By inheritance, not by name: `torch.nn.LSTM = memorycell.LSTM` is one way to try a drop-in.
+    theirs.__class__ = next(kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn"))
     return theirs
 
 

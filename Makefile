@@ -61,7 +61,7 @@ sanitize: $(INSTALLED)
 no-compiler: $(INSTALLED)
 	$(call other_environment,no-compiler)
 	CXX=/bin/false build/no-compiler/bin/python $(install_again) -C build-dir=build/no-compiler-cmake . 2>/dev/null
-	build/no-compiler/bin/python -c "from memorycell.ops import native; assert native.engine is None; print(native.missing)"
+	build/no-compiler/bin/python -c "from memorycell.ops import binding; assert binding.engine is None; print(binding.missing)"
 	build/no-compiler/bin/python -m pytest tests/parity tests/live tests/properties/test_state.py -q -p no:cacheprovider -n 2
 
 lint: $(INSTALLED)

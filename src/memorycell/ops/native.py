@@ -71,7 +71,11 @@ def _run(call: Call, given: Inputs, precision: str) -> tuple[Tensor, Tensors, di
         **{name: used.get(name) for name in EXTRAS},
     }  # fmt: skip
     grads = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in inputs.values())
-    ready: dict[str, Any] = {name: None if v is None else _ready(v) for name, v in inputs.items()}
+    ready: dict[str, Any]  # in sight of autograd: a second derivative goes through here
+    if torch.compiler.is_compiling():
+        ready = {name: None if v is None else v.contiguous() for name, v in inputs.items()}
+    else:
+        ready = {name: v if v is None or _is_ready(v) else v.contiguous().resolve_neg() for name, v in inputs.items()}
     mask_h, mask_c = (*masks, None, None)[:2]
     zone_h, zone_c = call.shares
     results = recurrence(
@@ -102,11 +106,9 @@ def _run(call: Call, given: Inputs, precision: str) -> tuple[Tensor, Tensors, di
     return output, (h_n,) if results.c_n is None else (h_n, results.c_n), trace
 
 
-def _ready(tensor: Tensor) -> Tensor:
-    """As the engine reads it. Done in sight of autograd: a second derivative goes through here."""
-    if torch.compiler.is_compiling():
-        return tensor.contiguous()
-    return tensor.contiguous().resolve_neg() if tensor.is_neg() or not tensor.is_contiguous() else tensor
+def _is_ready(tensor: Tensor) -> bool:
+    """Whether it is as the engine reads it: its numbers in order, and not a view that stands for their negation."""
+    return tensor.is_contiguous() and not tensor.is_neg()
 
 
 def _times(x: Tensor, weight: Tensor, precision: str) -> Tensor:

@@ -45,7 +45,7 @@ def recurrence(a: Arguments) -> Results:
     """The forward pass, differentiable. Raises RuntimeError for a tensor of the wrong shape, type or device."""
     if traced(*a[:TENSORS]):
         return _present(a, torch.ops.memorycell.recurrence(*a))
-    if a.keep and torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in a.differentiable):
+    if a.keep and torch.is_grad_enabled():
         return Results(*_Recurrence.apply(*a))
     return passes.forward(a)
 

@@ -9,7 +9,7 @@ namespace memorycell::MEMORYCELL_ISA {
 constexpr int MAX_TILE_ROWS = 8;
 constexpr int64_t MAX_BLOCK_STEPS = 64;
 
-// How many steps of `rows` sequences make a block of so many bytes, with `width` values a row.
+// How many steps of `rows` sequences, with `width` values per row and step, fit in a block of `bytes`.
 inline int64_t block_steps(int64_t bytes, int64_t rows, int64_t width, int64_t T) {
     int64_t steps = bytes / (rows * width * int64_t(sizeof(float)));
     steps = steps < 1 ? 1 : steps > MAX_BLOCK_STEPS ? MAX_BLOCK_STEPS : steps;

@@ -85,8 +85,8 @@ def _become_ours(layer: nn.RNNBase) -> None:
 def release(model: nn.Module) -> Adoption:
     """The inverse of `adopt`: make every plain layer of ours in `model` a torch.nn.LSTM, GRU or RNN again, in place.
 
-    For tools that look for those exact classes: `torch.ao.quantization.quantize_dynamic`, `torch.jit.script`. Layers that
-    torch.nn has no class for are left, with the reason.
+    For tools that look for those exact classes, such as `torch.ao.quantization.quantize_dynamic`. Layers that torch.nn has
+    no class for are left, with the reason.
     """
     report = Adoption()
     theirs = {ours: torchs for torchs, ours in OURS.items()}

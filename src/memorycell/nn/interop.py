@@ -21,7 +21,7 @@ def torchs(layer: Any) -> nn.RNNBase:
 
 
 def is_sound(packed: PackedSequence | None) -> bool:
-    """Whether batch sizes are positive, never grow, and add up to the data: PyTorch's padding writes by them unasked."""
+    """Whether batch sizes are positive, never grow, and add up to the data: PyTorch's padding does not check them."""
     if packed is None or torch.compiler.is_compiling():
         return True
     sizes = packed.batch_sizes

@@ -17,7 +17,7 @@ from memorycell.data.readings import Readings, ReadingsCodec, fit_scaling
 from memorycell.live.anomaly import LiveAnomaly, Watch, watch
 from memorycell.modelfile import ModelFile
 from memorycell.models.detector import Detector, DetectorConfig
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 COLUMNS = 8
 

@@ -18,8 +18,8 @@ _HOME = {
     "release": "memorycell.nn.adopt",
     "explain": "memorycell.nn.explain",
     "State": "memorycell.state",
-    "Stream": "memorycell.streams",
-    "Pool": "memorycell.pool",
+    "Stream": "memorycell.streaming.stream",
+    "Pool": "memorycell.streaming.pool",
     "from_keras": "memorycell.exchange.keras_import",
     "from_onnx": "memorycell.exchange.onnx_import",
     "inspect": "memorycell.inspection.inside",
@@ -59,10 +59,10 @@ if TYPE_CHECKING:
     from memorycell.nn.explain import explain
     from memorycell.nn.layers import GRU, LSTM, RNN
     from memorycell.nn.step_layers import GRUCell, LSTMCell, RNNCell
-    from memorycell.pool import Pool
     from memorycell.proof import prove
     from memorycell.state import State
-    from memorycell.streams import Stream
+    from memorycell.streaming.pool import Pool
+    from memorycell.streaming.stream import Stream
 
 
 def __getattr__(name: str) -> Any:

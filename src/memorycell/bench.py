@@ -25,8 +25,8 @@ from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE, StackStep
 from memorycell.peers import PLAIN, keeping, torchs
-from memorycell.pool import Pool
-from memorycell.streams import Stream
+from memorycell.streaming.pool import Pool
+from memorycell.streaming.stream import Stream
 
 ROUNDS = 15
 

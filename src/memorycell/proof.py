@@ -27,10 +27,10 @@ from memorycell.nn.adopt import view
 from memorycell.nn.layers import Recurrent
 from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE, obstacle
-from memorycell.pool import Pool
 from memorycell.state import State
-from memorycell.stepping import layers
-from memorycell.streams import Stream
+from memorycell.streaming.pool import Pool
+from memorycell.streaming.stepping import layers
+from memorycell.streaming.stream import Stream
 
 STEPS = 200
 NOT_PLAIN = "only for forecasters with head=quantiles, normal=no and no words that tell series apart yet"

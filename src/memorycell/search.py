@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from memorycell.models.translator import Translator
-from memorycell.stepping import Stepper
-from memorycell.streams import Stream
+from memorycell.streaming.stepping import Stepper
+from memorycell.streaming.stream import Stream
 
 UNKNOWN_COST = 1.0
 """What an unknown word costs more, in nats: it will be copied from the source, which is often wrong."""

@@ -23,7 +23,7 @@ from memorycell.live.anomaly import Options as Looking
 from memorycell.models.detector import Detector, DetectorConfig, deviates, smoothed
 from memorycell.quantiles import tail_quantile
 from memorycell.settings import parse_settings
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 from memorycell.tasks import TASKS
 from memorycell.tasks.anomaly import AnomalySettings, prepare, split_rows
 

@@ -152,7 +152,7 @@ def test_prove_says_what_was_compared(memorycell, model):
 
 
 def test_a_broken_model_ends_with_status_1(memorycell, model, monkeypatch):
-    from memorycell.streams import Stream
+    from memorycell.streaming.stream import Stream
 
     monkeypatch.setattr(Stream, "rewind", lambda self, n=1: None)
     status, out, err = memorycell("prove", model, "--precision", "float32", "--json")

@@ -16,7 +16,7 @@ from memorycell.models.translator import PairBatch, Translator, TranslatorConfig
 from memorycell.nn.attention import Attention
 from memorycell.nn.regularise import dropout
 from memorycell.search import beam_search, sample
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 torch.manual_seed(0)
 

@@ -13,7 +13,7 @@ from memorycell.data.labelled import LabelledCodec, as_written, read_examples
 from memorycell.errors import DataError, UserError
 from memorycell.live.sentiment import LiveSentiment, classify, predict, words_that_mattered
 from memorycell.live.sentiment import Options as Explaining
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 from memorycell.tasks.sentiment import SENTIMENT, SentimentSettings, prepare
 from memorycell.tasks.task import TrainSettings
 

@@ -18,8 +18,8 @@ import memorycell
 from memorycell.errors import StateError
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.ops import binding
-from memorycell.pool import Pool
-from memorycell.streams import Stream
+from memorycell.streaming.pool import Pool
+from memorycell.streaming.stream import Stream
 
 PRECISIONS = ["float32", "bfloat16", "int8"] if binding.engine is not None else ["float32"]
 exact = pytest.mark.skipif(binding.engine is None, reason="bits are promised on the native engine")
@@ -239,7 +239,7 @@ def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, 
 
 KILLED = """
 import sys, numpy as np, memorycell, torch
-from memorycell.pool import Pool
+from memorycell.streaming.pool import Pool
 torch.manual_seed(0)
 pool = Pool(memorycell.LSTM(5, 64, batch_first=True), 16, spill=sys.argv[1])
 slots = np.array([pool.open() for _ in range(2000)])

@@ -9,8 +9,8 @@ from memorycell import proof
 from memorycell.exchange import c_export
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.ops import binding
-from memorycell.stepping import LayerStepper
-from memorycell.streams import Stream
+from memorycell.streaming.stepping import LayerStepper
+from memorycell.streaming.stream import Stream
 
 pytestmark = pytest.mark.skipif(binding.engine is None, reason=binding.missing or "built")
 

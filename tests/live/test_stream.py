@@ -9,7 +9,7 @@ from memorycell.errors import StateError
 from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE
 from memorycell.state import State
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 PRECISIONS = ["float32", "bfloat16", "int8"] if binding.engine is not None else ["float32"]
 

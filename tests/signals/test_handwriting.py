@@ -19,7 +19,7 @@ from memorycell.data.text import fit
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.live.handwriting import LiveHandwriting, Reading, predict
 from memorycell.models.classifier import Classifier, ClassifierConfig
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 from memorycell.tasks.handwriting import HANDWRITING, HandwritingSettings, prepare, reopen
 from memorycell.tasks.task import TrainSettings
 

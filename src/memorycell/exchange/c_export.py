@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from memorycell.cells import CELLS
 from memorycell.models.forecaster import Forecaster
 from memorycell.nn.layers import Recurrent
-from memorycell.stepping import stepper
+from memorycell.streaming.stepping import stepper
 
 PRECISIONS = ("float32", "int8")
 TOLERANCE = {"float32": 1e-4, "int8": 1e-3}

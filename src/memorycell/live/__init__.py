@@ -12,7 +12,7 @@ from typing import Any, Protocol
 from memorycell import modelfile
 from memorycell.errors import UserError
 from memorycell.modelfile import ModelFile
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 
 class Live(Protocol):

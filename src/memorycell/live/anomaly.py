@@ -19,7 +19,7 @@ from memorycell.models.detector import Detector, Surprise, deviates, smoothed
 from memorycell.quantiles import tail_quantile
 from memorycell.settings import check_counts
 from memorycell.state import State
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 WARM = 20
 """Rows at the beginning of a recording of which nothing is concluded."""

@@ -14,7 +14,7 @@ from memorycell.data.text import TextCodec, normalise
 from memorycell.errors import DataError, StateError
 from memorycell.modelfile import ModelFile
 from memorycell.search import begin, grown, sample
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 UNSURE = 0.12
 """Below this geometric mean of its tokens' probabilities a reply is marked as unsure."""

@@ -18,7 +18,7 @@ from memorycell.live.rows import RowLines
 from memorycell.modelfile import ModelFile
 from memorycell.quantiles import interval
 from memorycell.state import State
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 if TYPE_CHECKING:
     import polars as pl

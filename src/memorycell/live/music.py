@@ -17,7 +17,7 @@ from memorycell.errors import DataError, StateError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.composer import Composer
 from memorycell.search import sample
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 DRAWN = 400
 """Frames drawn to tell what could follow."""

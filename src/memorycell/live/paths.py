@@ -8,7 +8,7 @@ import numpy as np
 
 from memorycell.data.series import Series, SeriesCodec
 from memorycell.quantiles import quantile_levels
-from memorycell.stepping import Stepper
+from memorycell.streaming.stepping import Stepper
 
 AT_ONCE = 20_000
 """Paths that are walked side by side."""

@@ -15,7 +15,7 @@ from memorycell.data.text import normalise
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 
 @dataclass(frozen=True)

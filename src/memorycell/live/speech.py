@@ -17,7 +17,7 @@ from memorycell.errors import DataError, StateError, UserError
 from memorycell.live import signals
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageModel
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "s32le": np.dtype("<i4"), "f32le": np.dtype("<f4")}
 """Of samples that come without a header, as ffmpeg names them."""

@@ -19,7 +19,7 @@ from memorycell.errors import DataError, StateError, UserError
 from memorycell.modelfile import ModelFile
 from memorycell.models.language import LanguageModel
 from memorycell.search import Beam, begin, grown, sample
-from memorycell.streams import Stream
+from memorycell.streaming.stream import Stream
 
 WIDTH, LONGEST_WORD = 24, 24
 """Beams, and tokens a word may have, in the search for the next words."""

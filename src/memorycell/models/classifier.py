@@ -17,7 +17,7 @@ from memorycell.nn.attention import AttentionPool, padding
 from memorycell.nn.regularise import dropout, embedding_dropout, variational_dropout
 from memorycell.ops.step import LinearStep
 from memorycell.state import Layout, State
-from memorycell.stepping import LayerStepper, Stepper
+from memorycell.streaming.stepping import LayerStepper, Stepper
 
 POOLINGS = ("attention", "max", "last")
 

@@ -16,7 +16,7 @@ from memorycell.models.model import ModelConfig, SteppedModel, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout
 from memorycell.state import State
-from memorycell.stepping import LayerStepper, Stepper
+from memorycell.streaming.stepping import LayerStepper, Stepper
 
 VIEWS = ("voices", "keys")
 

@@ -15,7 +15,7 @@ from memorycell.data.batches import Batch
 from memorycell.heads import NextRow, NextRowStep
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State
-from memorycell.stepping import LayerStepper, Stepper
+from memorycell.streaming.stepping import LayerStepper, Stepper
 
 PIECE = 2048
 """How many steps `Detector.run` takes at once."""

@@ -16,7 +16,7 @@ from memorycell.heads import FORECASTS, CountForecast, Forecast, ForecastStep, T
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.settings import check_choices
 from memorycell.state import Layout, State
-from memorycell.stepping import LayerStepper, Stepper
+from memorycell.streaming.stepping import LayerStepper, Stepper
 
 SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Forecaster.run` takes at once."""

@@ -16,7 +16,7 @@ from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, ca
 from memorycell.nn.regularise import embedding_dropout, variational_dropout
 from memorycell.ops.step import LinearStep
 from memorycell.state import State
-from memorycell.stepping import Stepper
+from memorycell.streaming.stepping import Stepper
 
 
 @dataclass(frozen=True, kw_only=True)

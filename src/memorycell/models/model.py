@@ -14,7 +14,7 @@ from memorycell.cells import CELLS
 from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops.step import obstacle
 from memorycell.state import State
-from memorycell.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,7 +91,7 @@ class Model(nn.Module):
         return f"a {self.kind} model runs in float32 through PyTorch"
 
     def stepper(self, precision: str = "float32") -> Stepper:
-        """The model made ready for single steps; see `memorycell.stepping`. Raises ValueError where it has no steps."""
+        """The model made ready for single steps; see `memorycell.streaming.stepping`. Raises ValueError where it has no steps."""
         raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
 
 

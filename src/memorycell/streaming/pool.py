@@ -18,10 +18,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memorycell import spill as spilling
 from memorycell.errors import StateError
 from memorycell.state import State, fingerprint
-from memorycell.stepping import Stepper, WeightGuard, stepper
+from memorycell.streaming import spill as spilling
+from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
 
 CLOSED, SPILLED = -2, -1
 

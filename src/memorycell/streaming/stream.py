@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from memorycell.errors import StateError
 from memorycell.state import State, fingerprint
-from memorycell.stepping import Stepper, WeightGuard, stepper
+from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
 
 
 class Stream:

@@ -12,12 +12,12 @@ import time
 import numpy as np
 import torch
 
-from memorycell.data.clock import iso
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.readings import Readings, ReadingsCodec, fit_scaling
 from memorycell.live.anomaly import LiveAnomaly, Watch, watch
-from memorycell.modelfile import ModelFile
 from memorycell.models.detector import Detector, DetectorConfig
 from memorycell.streaming.stream import Stream
+from memorycell.tables.clock import iso
 
 COLUMNS = 8
 

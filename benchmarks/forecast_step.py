@@ -16,13 +16,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memorycell import modelfile, training
-from memorycell.data.sources import SOURCES
-from memorycell.data.tables import read_table
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
+from memorycell.application.datasets import SOURCES
 from memorycell.live.forecast import LiveForecaster
+from memorycell.tables.table import read_table
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 ROWS, TOLERANCE = 2000, 1e-3
 

@@ -15,10 +15,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from memorycell import modelfile, training
+from memorycell.application import modelfile
 from memorycell.errors import DataError
 from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
+from memorycell.training import loop as training
 
 
 @dataclass(frozen=True)

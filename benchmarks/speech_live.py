@@ -14,14 +14,14 @@ import time
 import numpy as np
 import torch
 
-from memorycell import ctc
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.audio import AudioCodec, Sound
-from memorycell.data.text import fit
-from memorycell.live.signals import recognise
+from memorycell.language.codec import fit
 from memorycell.live.speech import LiveSpeech
-from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier, ClassifierConfig
-from memorycell.models.transcriber import Transcriber, TranscriberConfig
+from memorycell.signals import ctc
+from memorycell.signals.recognise import recognise
+from memorycell.signals.transcriber import Transcriber, TranscriberConfig
 
 SECONDS = 60
 

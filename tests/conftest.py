@@ -33,7 +33,7 @@ def hourly(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def glucose() -> Path:
     """The glucose readings, or a skip that says why."""
-    from memorycell.data.sources import SOURCES
+    from memorycell.application.datasets import SOURCES
     from memorycell.errors import DataError
 
     try:
@@ -55,7 +55,7 @@ def public_data() -> Path:
 def memorycell(capsys):
     """Run a command in this process: (status, stdout, stderr)."""
 
-    from memorycell.cli import app
+    from memorycell.cli.verbs import app
 
     def run(*words) -> tuple[int, str, str]:
         try:

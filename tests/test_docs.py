@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from memorycell import training
+from memorycell.application.contract import TrainSettings
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,8 +9,8 @@ import time
 import numpy as np
 
 import memorycell
-from memorycell.data.sources import locate
-from memorycell.data.tables import read_table
+from memorycell.application.datasets import locate
+from memorycell.tables.table import read_table
 
 DAY = 288  # steps of five minutes
 

@@ -24,8 +24,8 @@ _HOME = {
     "from_onnx": "memorycell.exchange.onnx_import",
     "inspect": "memorycell.inspection.inside",
     "prove": "memorycell.proof",
-    "stream": "memorycell.live",
-    "load": "memorycell.modelfile",
+    "stream": "memorycell.application.live",
+    "load": "memorycell.application.modelfile",
 }
 
 __all__ = [
@@ -50,11 +50,11 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from memorycell.application.live import stream
+    from memorycell.application.modelfile import load
     from memorycell.exchange.keras_import import from_keras
     from memorycell.exchange.onnx_import import from_onnx
     from memorycell.inspection.inside import inspect
-    from memorycell.live import stream
-    from memorycell.modelfile import load
     from memorycell.nn.adopt import adopt, release
     from memorycell.nn.explain import explain
     from memorycell.nn.layers import GRU, LSTM, RNN

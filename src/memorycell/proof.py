@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from memorycell import modelfile
+from memorycell.application import modelfile
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.model import LanguageModel
 from memorycell.models.forecaster import Forecaster
-from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
 from memorycell.nn.adopt import view
 from memorycell.nn.layers import Recurrent

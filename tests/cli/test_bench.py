@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from memorycell import bench
-from memorycell.cli import app
+from memorycell.bench import measure as bench
+from memorycell.cli.verbs import app
 from memorycell.ops import binding
 
 pytestmark = pytest.mark.skipif(binding.engine is None, reason=binding.missing or "built")

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
-from memorycell import modelfile
-from memorycell.cli import app
+from memorycell.application import modelfile
+from memorycell.cli.verbs import app
 from memorycell.models.forecaster import Forecaster
 from memorycell.ops import binding
 
@@ -189,7 +189,7 @@ def test_the_exported_c_gives_the_forecasts_of_the_table(memorycell, model, tmp_
         pytest.skip("no gcc")
     assert memorycell("export", model, "--to", "c", "--out", tmp_path)[0] == 0
     file = modelfile.load(model)
-    from memorycell.data.tables import read_table
+    from memorycell.tables.table import read_table
 
     series = file.codec.read(read_table(model.parent / "rows.csv"), "rows")
     inputs = file.codec.encode(series)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from memorycell.cli import app
+from memorycell.cli.verbs import app
 from memorycell.errors import UserError
 from memorycell.lab import lab, story
 from memorycell.lab.problems import PROBLEMS, adding, copy, order, recall

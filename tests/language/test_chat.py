@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from memorycell import modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.data.dialogues import ME, YOU, read_dialogues
-from memorycell.data.text import fit
 from memorycell.errors import DataError, StateError
+from memorycell.language.codec import fit
 from memorycell.live.chat import Conversation, Replying
 from memorycell.tasks.chat import CHAT, ChatSettings, marked, of_answers, prepare, split
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=30, lr=0.02, average=0.9)
 SMALL = ChatSettings(

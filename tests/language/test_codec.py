@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from language.conftest import tale
 
-from memorycell.data.text import TextCodec, fit, normalise, read_text
 from memorycell.errors import DataError
+from memorycell.language.codec import TextCodec, fit, normalise, read_text
 
 HINDI = "मोर भारत का राष्ट्रीय पक्षी है।\nक्या हाल है? नमस्ते!\n"
 MIXED = "שלום עולם, hello мир 👩‍👩‍👧‍👦🇮🇳 e\u0301 ﷺ\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.baselines.ngram import KneserNey, best_order
+from memorycell.language.ngram import KneserNey, best_order
 
 tokens = st.lists(st.integers(0, 4), min_size=2, max_size=60).map(lambda v: np.array(v, np.int64))
 

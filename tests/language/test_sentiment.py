@@ -8,14 +8,16 @@ import polars as pl
 import pytest
 import torch
 
-from memorycell import metrics, modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.data.labelled import LabelledCodec, as_written, read_examples
 from memorycell.errors import DataError, UserError
 from memorycell.live.sentiment import LiveSentiment, classify, predict, words_that_mattered
 from memorycell.live.sentiment import Options as Explaining
 from memorycell.streaming.stream import Stream
 from memorycell.tasks.sentiment import SENTIMENT, SentimentSettings, prepare
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
+from memorycell.training import metrics
 
 HOW = TrainSettings(epochs=14, lr=0.01, average=0.9)
 SMALL = SentimentSettings(hidden=24, embedding=16, dropout=0.1, word_dropout=0.0, budget=250)

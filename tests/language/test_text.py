@@ -9,15 +9,16 @@ import torch
 from language.conftest import tale
 
 import memorycell
-from memorycell import modelfile, training
-from memorycell.baselines.ngram import KneserNey
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, StateError, UserError
+from memorycell.language.model import LanguageConfig, LanguageModel
+from memorycell.language.ngram import KneserNey
 from memorycell.live.text import LiveText, Writing, predict, score
-from memorycell.modelfile import ModelFile
-from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.ops import binding
-from memorycell.tasks.task import TrainSettings
 from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen, sequence
+from memorycell.training import loop as training
 
 UNITS = ("char", "word", "piece")
 HOW = TrainSettings(epochs=5, lr=0.02, average=0.9)

@@ -10,14 +10,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell import modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.data.pairs import PairCodec, fit_pairs, hold, hold_both, read_pairs, release
-from memorycell.data.text import HELD
 from memorycell.errors import DataError, UserError
+from memorycell.language.codec import HELD
 from memorycell.live.translation import Options as Translating
 from memorycell.live.translation import predict, translate
-from memorycell.tasks.task import TrainSettings
 from memorycell.tasks.translation import TRANSLATION, TranslationSettings, measure, prepare, split
+from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=16, lr=0.015, average=0.9)
 SMALL = TranslationSettings(unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, budget=500)

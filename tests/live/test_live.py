@@ -5,15 +5,16 @@ import pytest
 import torch
 
 import memorycell
-from memorycell import modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.cells import CELLS
-from memorycell.data.tables import read_table
 from memorycell.errors import DataError, StateError
 from memorycell.live.forecast import LiveForecaster, forecasts
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
+from memorycell.tables.table import read_table
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,8 @@ import torch
 
 symusic = pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
 
-from memorycell import modelfile, training  # noqa: E402
+from memorycell.application import modelfile  # noqa: E402
+from memorycell.application.contract import TrainSettings  # noqa: E402
 from memorycell.baselines.frames import FirstOrder, KeyFrequency  # noqa: E402
 from memorycell.data import music  # noqa: E402
 from memorycell.data.events import EventCodec, fit_events  # noqa: E402
@@ -22,7 +23,7 @@ from memorycell.heads import Keys, Voices  # noqa: E402
 from memorycell.live.music import Composing, LiveMusic, predict  # noqa: E402
 from memorycell.models.composer import Composer, ComposerConfig  # noqa: E402
 from memorycell.tasks.music import MUSIC, MusicSettings, prepare, reopen, transposed  # noqa: E402
-from memorycell.tasks.task import TrainSettings  # noqa: E402
+from memorycell.training import loop as training  # noqa: E402
 
 CHORDS = [[48, 64, 67, 72], [53, 65, 69, 72], [55, 62, 67, 71], [48, 64, 67, 72]]
 SMALL = {"hidden": 32, "dropout": 0.0, "weight_drop": 0.0, "noise": 0.0, "transpose": 0, "budget": 200}

@@ -434,10 +434,11 @@ def test_without_the_engine_everything_still_runs(monkeypatch):
 @pytest.mark.data
 def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_path):
     """CRPS on the test part of the glucose forecaster with its recurrent part stepped in bfloat16 and in int8."""
-    from memorycell import modelfile, training
+    from memorycell.application import modelfile
+    from memorycell.application.contract import TrainSettings
     from memorycell.tasks import TASKS
     from memorycell.tasks.forecast import ForecastSettings, reopen
-    from memorycell.tasks.task import TrainSettings
+    from memorycell.training import loop as training
 
     torch.use_deterministic_algorithms(False)
     path = tmp_path / "g.safetensors"

@@ -6,10 +6,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell import metrics
 from memorycell.baselines.series import History, Persistence, Ridge, SeasonalNaive, forecast_baselines, restored
 from memorycell.heads import Forecast
-from memorycell.quantiles import interval, quantile_levels
+from memorycell.models.quantiles import interval, quantile_levels
+from memorycell.training import metrics
 
 
 @given(

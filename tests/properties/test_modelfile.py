@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell import modelfile
-from memorycell.data.clock import Clock
+from memorycell.application import modelfile
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.series import SeriesCodec
 from memorycell.errors import ModelFileError
-from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
+from memorycell.tables.clock import Clock
 
 
 @pytest.fixture(scope="module")

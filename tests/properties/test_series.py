@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.data import clock as clocks
-from memorycell.data.clock import Clock, parse_every
 from memorycell.data.series import SeriesCodec, detect, fit_scaling
-from memorycell.data.tables import looks_like_time, number, read_table, time_us
 from memorycell.errors import DataError, UserError
+from memorycell.tables import clock as clocks
+from memorycell.tables.clock import Clock, parse_every
+from memorycell.tables.table import looks_like_time, number, read_table, time_us
 
 HOUR = 3_600_000_000
 

@@ -9,11 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell import ctc
-from memorycell.baselines.dtw import NearestByWarping
-from memorycell.data.signals import SignalCodec, frames_needed, spoken
-from memorycell.data.text import fit
-from memorycell.heads import CTC
+from memorycell.language.codec import fit
+from memorycell.models.heads import CTC
+from memorycell.signals import ctc
+from memorycell.signals.codec import SignalCodec, frames_needed, spoken
+from memorycell.signals.dtw import NearestByWarping
 
 SAID = ("ab cab", "cab", "bad cab ab", "ab ab")
 CODEC = SignalCodec(text=fit(SAID, "char", vocabulary=50), sentences=SAID)

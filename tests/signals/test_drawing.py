@@ -9,17 +9,18 @@ import torch
 from signals.conftest import shape
 from torch.distributions import MultivariateNormal
 
-from memorycell import modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.baselines.moves import StraightOn
-from memorycell.data.batches import padded
 from memorycell.data.pen import END, UP, PenCodec, side_by_side, svg
-from memorycell.data.strokes import checked, read_strokes
 from memorycell.errors import DataError
 from memorycell.heads import Mixture
 from memorycell.live.drawing import Hand, picture, predict
+from memorycell.models.batches import padded
 from memorycell.models.writer import Drawn, Writer, WriterConfig
+from memorycell.signals.strokes import checked, read_strokes
 from memorycell.tasks.drawing import DRAWING, DrawingSettings, prepare, reopen
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 CODEC = PenCodec(("circle", "cross"), spacing=0.05, scale=0.05)
 SMALL = {"hidden": 24, "mixtures": 3, "budget": 600, "dropout": 0.0}

@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from PIL import Image
 from signals.conftest import shape
 
-from memorycell import modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.data import lines
 from memorycell.data.lines import Line, LineCodec, read_letters, read_line
-from memorycell.data.strokes import StrokeCodec, checked, read_strokes, redrawn, respaced
-from memorycell.data.text import fit
 from memorycell.errors import DataError, StateError, UserError
+from memorycell.language.codec import fit
 from memorycell.live.handwriting import LiveHandwriting, Reading, predict
 from memorycell.models.classifier import Classifier, ClassifierConfig
+from memorycell.signals.strokes import StrokeCodec, checked, read_strokes, redrawn, respaced
 from memorycell.streaming.stream import Stream
 from memorycell.tasks.handwriting import HANDWRITING, HandwritingSettings, prepare, reopen
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 CODEC = StrokeCodec(labels=("a", "b"))
 SMALL = {"hidden": 24, "layers": 1, "dropout": 0.0, "budget": 400}

@@ -10,15 +10,17 @@ import torch
 from signals.conftest import RATE, chirp, sf, spelled
 
 import memorycell
-from memorycell import ctc, modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.data.audio import AudioCodec, Sound, read_audio
-from memorycell.data.recordings import find_recordings
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.live.signals import recognise
 from memorycell.live.speech import Hearing, LiveSpeech, Microphone, predict
-from memorycell.tasks.signals import Rule
+from memorycell.signals import ctc
+from memorycell.signals.dataset import Rule
+from memorycell.signals.recognise import recognise
+from memorycell.signals.recordings import find_recordings
 from memorycell.tasks.speech import SPEECH, SpeechSettings, prepare, reopen
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=12, lr=0.01, average=0.9)
 SMALL = {"hidden": 24, "layers": 1, "dropout": 0.0, "budget": 400, "bins": 23, "noise": 0.0, "share": 0.0, "bands": 2}

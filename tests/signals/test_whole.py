@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from scipy.signal import savgol_filter
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.audio import AudioCodec, Sound, changes
 from memorycell.errors import UserError
 from memorycell.live.speech import LiveSpeech
-from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier, ClassifierConfig
 
 

@@ -7,15 +7,16 @@ import polars as pl
 import pytest
 import torch
 
-from memorycell import modelfile, training
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.data.series import SeriesCodec
-from memorycell.data.tables import read_table
 from memorycell.errors import DataError
 from memorycell.inspection.forecast import evaluation_page
 from memorycell.settings import parse_settings
+from memorycell.tables.table import read_table
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings, prepare, reopen
-from memorycell.tasks.task import TrainSettings
+from memorycell.training import loop as training
 
 SMALL = ForecastSettings(target="y", hidden=8, horizon=6, context=24, bptt=24)
 QUICK = TrainSettings(epochs=3)

@@ -12,10 +12,10 @@ from scipy import stats
 from torch.distributions import NegativeBinomial, StudentT
 
 import memorycell
-from memorycell import metrics, modelfile, proof, training
+from memorycell import proof
+from memorycell.application import modelfile
 from memorycell.baselines import classic
 from memorycell.baselines.series import History, RollingSpread, WeightedSpread
-from memorycell.data.clock import Clock
 from memorycell.data.series import SERIES, VALUE, Series, SeriesCodec
 from memorycell.errors import DataError
 from memorycell.heads import CountForecast, StudentForecast
@@ -23,8 +23,11 @@ from memorycell.live.forecast import LiveForecaster, Options, predict
 from memorycell.live.paths import by_paths, drawn
 from memorycell.models.forecaster import FADE, LEAST, Forecaster, ForecasterConfig, scale_of
 from memorycell.settings import parse_settings
+from memorycell.tables.clock import Clock
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings, prepare
+from memorycell.training import loop as training
+from memorycell.training import metrics
 
 FORECAST = TASKS["forecast"]
 SMALL = {"hidden": "8", "horizon": "5", "context": "24", "bptt": "24", "epochs": "2", "window": "6"}

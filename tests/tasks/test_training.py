@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 import torch
 
-from memorycell import modelfile
-from memorycell.data.batches import lanes
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
 from memorycell.errors import UserError
+from memorycell.models.batches import lanes
 from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
 from memorycell.tasks.forecast import ForecastSettings
-from memorycell.tasks.task import TrainSettings
-from memorycell.training import Epoch, GradientWatch, Step, train
+from memorycell.training.loop import Epoch, GradientWatch, Step, train
 
 SMALL = ForecastSettings(target="y", hidden=6, horizon=4, context=24, dropout=0.1, bptt=24, lanes=3)
 HOW = TrainSettings(epochs=5, lr=0.02)

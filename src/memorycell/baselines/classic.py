@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import numpy as np
 
-from memorycell.quantiles import quantile_levels
+from memorycell.models.quantiles import quantile_levels
 
 METHODS = ("ets", "arima", "theta")
 LOOKED_BACK = 500

@@ -12,8 +12,8 @@ from typing import Protocol
 
 import numpy as np
 
-from memorycell import metrics
-from memorycell.quantiles import quantile_levels
+from memorycell.models.quantiles import quantile_levels
+from memorycell.training import metrics
 
 RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 RIDGE_COLUMNS = 1500

@@ -15,8 +15,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from memorycell.data.signals import SignalCodec
 from memorycell.errors import DataError
+from memorycell.signals.codec import SignalCodec
 
 ENDINGS = (".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".au", ".gsm", ".w64")
 """Of the files that are taken for recordings."""

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from memorycell.data.text import normalise, read_text
 from memorycell.errors import DataError
+from memorycell.language.codec import normalise, read_text
 
 YOU, ME = "<you>", "<me>"
 """The marks before a turn: of the person, and of the one who answers."""

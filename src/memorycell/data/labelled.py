@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
-from memorycell.data.splits import SPLITS, part_of
-from memorycell.data.tables import read_table
-from memorycell.data.text import TextCodec, normalise
 from memorycell.errors import DataError
+from memorycell.language.codec import TextCodec, normalise
+from memorycell.tables.table import read_table
+from memorycell.training.splits import SPLITS, part_of
 
 NAMES = {"train": "train", "valid": "valid", "dev": "valid", "val": "valid", "validation": "valid", "test": "test"}
 """How the files of a folder may begin -> the split."""

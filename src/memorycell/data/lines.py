@@ -9,8 +9,8 @@ from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
-from memorycell.data.signals import SignalCodec
 from memorycell.errors import DataError
+from memorycell.signals.codec import SignalCodec
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp", ".gif", ".pgm")
 WIDEST = 20_000

@@ -14,9 +14,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
 
-from memorycell.data.tables import read_table
-from memorycell.data.text import HELD, TextCodec, fit, normalise, read_text
 from memorycell.errors import DataError
+from memorycell.language.codec import HELD, TextCodec, fit, normalise, read_text
+from memorycell.tables.table import read_table
 
 _KEPT = re.compile(
     r"%(?:\d+\$)?(?:\([^)\s]*\))?[-+#0]*\d*(?:\.\d+)?(?:hh?|ll?|[zjtL])?[sdifuxXcgeEopr]"  # printf and Python's %

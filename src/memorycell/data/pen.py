@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from memorycell.data.strokes import Drawing, respaced
 from memorycell.errors import DataError
+from memorycell.signals.strokes import Drawing, respaced
 
 DOWN, UP, END = 0, 1, 2
 """What the pen does after a move: it stays on the paper, it is lifted, all is drawn."""

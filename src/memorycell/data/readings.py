@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from memorycell.data.clock import iso
-from memorycell.data.tables import (
+from memorycell.errors import DataError
+from memorycell.tables.clock import iso
+from memorycell.tables.table import (
     is_missing,
     looks_like_time,
     mean_and_deviation,
@@ -29,7 +30,6 @@ from memorycell.data.tables import (
     time_in,
     times,
 )
-from memorycell.errors import DataError
 
 if TYPE_CHECKING:
     import polars as pl

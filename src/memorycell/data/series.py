@@ -14,18 +14,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
-from memorycell.data import clock as clocks
-from memorycell.data.clock import Clock
-from memorycell.data.tables import (
-    is_missing,
-    looks_like_time,
-    mean_and_deviation,
-    number_in,
-    numbers,
-    time_in,
-    times,
-)
 from memorycell.errors import DataError
+from memorycell.tables import clock as clocks
+from memorycell.tables.clock import Clock
+from memorycell.tables.table import is_missing, looks_like_time, mean_and_deviation, number_in, numbers, time_in, times
 
 if TYPE_CHECKING:
     import polars as pl

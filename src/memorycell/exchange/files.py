@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.series import SeriesCodec
 from memorycell.errors import UserError
 from memorycell.files import made_folder, write_atomically
-from memorycell.modelfile import ModelFile
 from memorycell.models.forecaster import Forecaster
 from memorycell.state import fingerprint
 

@@ -17,8 +17,8 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS
 from memorycell.heads import Forecast
+from memorycell.language.model import LanguageModel
 from memorycell.models.forecaster import Forecaster
-from memorycell.models.language import LanguageModel
 from memorycell.nn.layers import Recurrent
 
 try:

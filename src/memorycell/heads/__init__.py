@@ -4,7 +4,7 @@ from memorycell.heads.forecast import FORECASTS, CountForecast, Forecast, Foreca
 from memorycell.heads.keys import Keys, Voices
 from memorycell.heads.rows import NextRow, NextRowStep
 from memorycell.heads.strokes import Mixture
-from memorycell.heads.tokens import CTC, IGNORE, Classify, NextStep, WordPairs
+from memorycell.models.heads import CTC, IGNORE, Classify, NextStep, WordPairs
 
 __all__ = [
     "CTC",

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memorycell.models.quantiles import quantile_levels
 from memorycell.ops.step import LinearStep
-from memorycell.quantiles import quantile_levels
 
 
 class Told(NamedTuple):

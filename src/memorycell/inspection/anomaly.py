@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.readings import Readings, ReadingsCodec
 from memorycell.inspection.page import BAND, BLUE, GREY, ORANGE, Section, figure, page
 from memorycell.live.anomaly import Watched, counted, read, stretches, watch
-from memorycell.modelfile import ModelFile
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

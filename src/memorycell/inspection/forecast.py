@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from memorycell import metrics
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.series import Series
-from memorycell.data.sources import locate
-from memorycell.data.tables import read_table
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BAND, BLUE, COLOURS, GREY, Section, figure, page
-from memorycell.modelfile import ModelFile
-from memorycell.quantiles import interval, quantile_levels
+from memorycell.models.quantiles import interval, quantile_levels
+from memorycell.tables.table import read_table
 from memorycell.tasks.forecast import ForecastProblem
+from memorycell.training import metrics
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

@@ -6,10 +6,10 @@ import csv
 import io
 from typing import Any
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import UserError
 from memorycell.live.drawing import picture
 from memorycell.live.music import written
-from memorycell.modelfile import ModelFile
 
 
 def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str | bytes:
@@ -33,10 +33,10 @@ def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str |
 
         return anomaly_page(file, record)
     if task in ("speech", "handwriting"):
-        from memorycell.inspection import signals
+        from memorycell.signals import figures as signals
 
         return (signals.speech_page if task == "speech" else signals.handwriting_page)(file, record)
-    from memorycell.inspection import language
+    from memorycell.language import figures as language
 
     return language.page_of(task, record)
 

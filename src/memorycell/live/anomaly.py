@@ -10,16 +10,16 @@ from typing import Any
 
 import numpy as np
 
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.readings import GAP, LARGEST, LiveReadings, Readings, ReadingsCodec, running, tables
-from memorycell.data.sources import locate
 from memorycell.errors import DataError, StateError
-from memorycell.live.rows import RowLines
-from memorycell.modelfile import ModelFile
 from memorycell.models.detector import Detector, Surprise, deviates, smoothed
-from memorycell.quantiles import tail_quantile
+from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import check_counts
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
+from memorycell.tables.rows import RowLines
 
 WARM = 20
 """Rows at the beginning of a recording of which nothing is concluded."""

@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.dialogues import LONGEST, ME, YOU
-from memorycell.data.text import TextCodec, normalise
 from memorycell.errors import DataError, StateError
-from memorycell.modelfile import ModelFile
-from memorycell.search import begin, grown, sample
+from memorycell.language.codec import TextCodec, normalise
+from memorycell.language.search import begin, grown, sample
 from memorycell.streaming.stream import Stream
 
 UNSURE = 0.12

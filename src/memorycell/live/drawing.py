@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.pen import END, PenCodec, side_by_side, svg
-from memorycell.data.sources import locate
-from memorycell.data.strokes import Drawing, Drawn, read_strokes
 from memorycell.errors import DataError, UserError
-from memorycell.modelfile import ModelFile
 from memorycell.models.writer import Writer
+from memorycell.signals.strokes import Drawing, Drawn, read_strokes
 
 
 @dataclass(frozen=True)

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.series import SERIES, VALUE, LiveSeries, Series, SeriesCodec
-from memorycell.data.sources import locate
-from memorycell.data.tables import number_in, read_table
 from memorycell.errors import DataError, StateError
 from memorycell.live.paths import by_paths, walked
-from memorycell.live.rows import RowLines
-from memorycell.modelfile import ModelFile
-from memorycell.quantiles import interval
+from memorycell.models.quantiles import interval
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
+from memorycell.tables.rows import RowLines
+from memorycell.tables.table import number_in, read_table
 
 if TYPE_CHECKING:
     import polars as pl

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from memorycell import ctc
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.lines import ENDINGS, LineCodec, read_line
-from memorycell.data.sources import locate
-from memorycell.data.strokes import MOST_POINTS, Drawing, StrokeCodec, checked, read_strokes
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.live.signals import label_record, recognise
-from memorycell.modelfile import ModelFile
+from memorycell.signals import ctc
+from memorycell.signals.recognise import label_record, recognise
+from memorycell.signals.strokes import MOST_POINTS, Drawing, StrokeCodec, checked, read_strokes
 
 MOST = 1000
 """Drawings that are read of one call."""

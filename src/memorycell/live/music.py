@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.data import music
 from memorycell.data.events import EventCodec, checked_score, score_from
 from memorycell.data.music import KEYS, LOWEST, MusicCodec, key_of, name_of, pitch_of, read_piece
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.search import sample
 from memorycell.models.composer import Composer
-from memorycell.search import sample
 from memorycell.streaming.stream import Stream
 
 DRAWN = 400

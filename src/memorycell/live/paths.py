@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from memorycell.data.series import Series, SeriesCodec
-from memorycell.quantiles import quantile_levels
+from memorycell.models.quantiles import quantile_levels
 from memorycell.streaming.stepping import Stepper
 
 AT_ONCE = 20_000

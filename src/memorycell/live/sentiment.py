@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.data.batches import padded
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.labelled import LONGEST, LabelledCodec
-from memorycell.data.text import normalise
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.codec import normalise
+from memorycell.models.batches import padded
 from memorycell.models.classifier import Classifier
 from memorycell.streaming.stream import Stream
 

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.data.text import TextCodec, normalise
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.modelfile import ModelFile
-from memorycell.models.language import LanguageModel
-from memorycell.search import Beam, begin, grown, sample
+from memorycell.language.codec import TextCodec, normalise
+from memorycell.language.model import LanguageModel
+from memorycell.language.search import Beam, begin, grown, sample
 from memorycell.streaming.stream import Stream
 
 WIDTH, LONGEST_WORD = 24, 24

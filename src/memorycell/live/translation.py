@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.data.batches import by_length, padded
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.pairs import PairCodec, release
-from memorycell.data.text import HELD, normalise
 from memorycell.errors import DataError, UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.codec import HELD, normalise
+from memorycell.language.search import Hypothesis, beam_search
+from memorycell.models.batches import by_length, padded
 from memorycell.models.translator import Translator
-from memorycell.search import Hypothesis, beam_search
 
 LONGEST = 300
 """Tokens of a source that are read at once."""

@@ -1,14 +1,14 @@
 """What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of model a file."""
 
+from memorycell.language.model import LanguageModel
 from memorycell.models.classifier import Classifier
 from memorycell.models.composer import Composer
 from memorycell.models.detector import Detector
 from memorycell.models.forecaster import Forecaster
-from memorycell.models.language import LanguageModel
 from memorycell.models.model import Model
-from memorycell.models.transcriber import Transcriber
 from memorycell.models.translator import Translator
 from memorycell.models.writer import Writer
+from memorycell.signals.transcriber import Transcriber
 
 MODELS: dict[str, type[Model]] = {
     model.kind: model

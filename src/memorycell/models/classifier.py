@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.data.batches import Gathered
-from memorycell.heads import Classify, WordPairs
+from memorycell.models.batches import Gathered
+from memorycell.models.heads import Classify, WordPairs
 from memorycell.models.model import ModelConfig, SteppedModel, carried, log_softmax
 from memorycell.nn.attention import AttentionPool, padding
 from memorycell.nn.regularise import dropout, embedding_dropout, variational_dropout

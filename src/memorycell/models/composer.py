@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.data.batches import Gathered
 from memorycell.data.music import KEYS
 from memorycell.heads import Keys, Voices
+from memorycell.models.batches import Gathered
 from memorycell.models.model import ModelConfig, SteppedModel, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout

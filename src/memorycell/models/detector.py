@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.data.batches import Batch
 from memorycell.heads import NextRow, NextRowStep
+from memorycell.models.batches import Batch
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State
 from memorycell.streaming.stepping import LayerStepper, Stepper

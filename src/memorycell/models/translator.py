@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.heads import NextStep
+from memorycell.models.heads import NextStep
 from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.nn.attention import Attention, padding
 from memorycell.nn.regularise import dropout, embedding_dropout

@@ -1,5 +1,6 @@
 """One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
 
+from memorycell.application.contract import Task
 from memorycell.tasks.anomaly import ANOMALY
 from memorycell.tasks.chat import CHAT
 from memorycell.tasks.drawing import DRAWING
@@ -8,7 +9,6 @@ from memorycell.tasks.handwriting import HANDWRITING
 from memorycell.tasks.music import MUSIC
 from memorycell.tasks.sentiment import SENTIMENT
 from memorycell.tasks.speech import SPEECH
-from memorycell.tasks.task import Task
 from memorycell.tasks.text import TEXT
 from memorycell.tasks.translation import TRANSLATION
 

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell import metrics
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.baselines.outliers import Everything, Forest, Mahalanobis, MovingZ, Outliers
-from memorycell.data.batches import Batch
 from memorycell.data.readings import (
     Readings,
     ReadingsCodec,
@@ -25,15 +26,14 @@ from memorycell.data.readings import (
     wandering,
     with_categories,
 )
-from memorycell.data.sources import locate
-from memorycell.data.text import fingerprint
 from memorycell.errors import DataError
+from memorycell.language.codec import fingerprint
 from memorycell.live.anomaly import WARM, Watched, read, watch
-from memorycell.modelfile import ModelFile
+from memorycell.models.batches import Batch
 from memorycell.models.detector import Detector, DetectorConfig, Surprise, deviates, smoothed
-from memorycell.quantiles import tail_quantile
+from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.training import metrics
 
 TRAIN_SHARE, VALID_SHARE = 0.60, 0.10
 VALID_SETTLE = 0.15

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.baselines.ngram import KneserNey, best_order
-from memorycell.data.batches import Batch, by_length, padded
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.dialogues import ME, YOU, Dialogue, read_dialogues
-from memorycell.data.sources import locate
-from memorycell.data.splits import SPLITS, part_of
-from memorycell.data.text import UNITS, TextCodec, fingerprint, fit
 from memorycell.errors import DataError, UserError
-from memorycell.heads import IGNORE
+from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit
+from memorycell.language.model import LanguageConfig, LanguageModel
+from memorycell.language.ngram import KneserNey, best_order
 from memorycell.live.chat import Conversation, Replying
-from memorycell.modelfile import ModelFile
-from memorycell.models.language import LanguageConfig, LanguageModel
+from memorycell.models.batches import Batch, by_length, padded
+from memorycell.models.heads import IGNORE
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.training.splits import SPLITS, part_of
 
 
 @dataclass(frozen=True)

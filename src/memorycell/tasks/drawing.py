@@ -12,20 +12,20 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.baselines.moves import StraightOn
-from memorycell.data.batches import by_length, padded
 from memorycell.data.pen import PenCodec, side_by_side
-from memorycell.data.sources import locate
-from memorycell.data.splits import SPLITS
-from memorycell.data.strokes import Drawing, read_strokes, redrawn
-from memorycell.data.text import fingerprint
 from memorycell.errors import DataError
-from memorycell.modelfile import ModelFile
+from memorycell.language.codec import fingerprint
+from memorycell.models.batches import by_length, padded
 from memorycell.models.writer import Drawn, Writer, WriterConfig
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks import signals
-from memorycell.tasks.signals import Example, Parts, parted
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.signals import dataset as signals
+from memorycell.signals.dataset import Example, Parts, parted
+from memorycell.signals.strokes import Drawing, read_strokes, redrawn
+from memorycell.training.splits import SPLITS
 
 LONGEST = 1500
 """Moves of a drawing; longer ones are left out."""

@@ -11,22 +11,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell import metrics
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, with_source
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.baselines import classic
 from memorycell.baselines.series import History, Persistence, forecast_baselines, restored, return_baselines
-from memorycell.data.batches import Batch, lanes
-from memorycell.data.clock import Clock
 from memorycell.data.series import RETURN, SERIES, VALUE, Series, SeriesCodec, detect, fit_scaling
-from memorycell.data.sources import locate
-from memorycell.data.splits import SPLITS
-from memorycell.data.tables import read_table
 from memorycell.errors import DataError, ModelFileError, UserError
 from memorycell.live.paths import by_paths
-from memorycell.modelfile import ModelFile
+from memorycell.models.batches import Batch, lanes
 from memorycell.models.forecaster import Forecaster, ForecasterConfig
-from memorycell.quantiles import interval
+from memorycell.models.quantiles import interval
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, with_source
+from memorycell.tables.clock import Clock
+from memorycell.tables.table import read_table
+from memorycell.training import metrics
+from memorycell.training.splits import SPLITS
 
 if TYPE_CHECKING:
     import polars as pl

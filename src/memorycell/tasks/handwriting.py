@@ -9,19 +9,20 @@ from functools import cached_property
 
 import numpy as np
 
-from memorycell.baselines.dtw import NearestByWarping
-from memorycell.data import lines, strokes
+from memorycell.application.contract import Task, TrainSettings, with_source
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
+from memorycell.data import lines
 from memorycell.data.lines import LineCodec
-from memorycell.data.recordings import find_recordings
-from memorycell.data.signals import fit_outputs
-from memorycell.data.sources import locate
-from memorycell.data.strokes import Drawn, StrokeCodec, read_strokes
 from memorycell.errors import DataError
-from memorycell.modelfile import ModelFile
 from memorycell.settings import check_counts
-from memorycell.tasks import signals
-from memorycell.tasks.signals import Example, SignalProblem, SignalSettings, head_of, parted
-from memorycell.tasks.task import Task, TrainSettings, with_source
+from memorycell.signals import dataset as signals
+from memorycell.signals import strokes
+from memorycell.signals.codec import fit_outputs
+from memorycell.signals.dataset import Example, SignalProblem, SignalSettings, head_of, parted
+from memorycell.signals.dtw import NearestByWarping
+from memorycell.signals.recordings import find_recordings
+from memorycell.signals.strokes import Drawn, StrokeCodec, read_strokes
 
 
 @dataclass(frozen=True)

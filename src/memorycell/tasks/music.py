@@ -12,23 +12,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.baselines.frames import FirstOrder, KeyFrequency
-from memorycell.baselines.ngram import KneserNey, best_order
-from memorycell.data.batches import Batch, Gathered, by_length, lanes, padded
 from memorycell.data.events import EventCodec, events_of, fit_events, score_from
 from memorycell.data.events import transposed as moved_events
 from memorycell.data.music import ENDINGS as SCORES
 from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, highest, name_of, read_folder, read_split, score_of
-from memorycell.data.sources import locate
-from memorycell.data.splits import SPLITS, part_of
-from memorycell.data.text import fingerprint
 from memorycell.errors import DataError, UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.codec import fingerprint
+from memorycell.language.model import LanguageConfig, LanguageModel
+from memorycell.language.ngram import KneserNey, best_order
+from memorycell.models.batches import Batch, Gathered, by_length, lanes, padded
 from memorycell.models.composer import VIEWS, Composer, ComposerConfig
-from memorycell.models.language import LanguageConfig, LanguageModel
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 from memorycell.tasks.text import stepped
+from memorycell.training.splits import SPLITS, part_of
 
 MOST_VOICES = 10
 

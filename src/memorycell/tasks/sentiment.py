@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell import metrics, modelfile
+from memorycell.application import modelfile
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.baselines.words import TfIdf
 from memorycell.data import labelled
-from memorycell.data.batches import Gathered, by_length, padded
 from memorycell.data.labelled import Examples, LabelledCodec, counted
-from memorycell.data.sources import locate
-from memorycell.data.text import TextCodec, fingerprint, fit
 from memorycell.errors import DataError, UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.codec import TextCodec, fingerprint, fit
+from memorycell.language.model import LanguageModel
+from memorycell.models.batches import Gathered, by_length, padded
 from memorycell.models.classifier import POOLINGS, Classifier, ClassifierConfig
-from memorycell.models.language import LanguageModel
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.training import metrics
 
 HEAD_ALONE = 1
 """Epochs in which a model that starts from a language model trains its head alone."""

@@ -9,17 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memorycell.baselines.dtw import NearestByWarping
+from memorycell.application.contract import Task, TrainSettings, with_source
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.audio import ENDINGS, AudioCodec, Sound, coloured, masked, mfcc, perturbed, read_audio, resampled
-from memorycell.data.recordings import Recording, find_recordings
-from memorycell.data.signals import fit_outputs, spoken
-from memorycell.data.sources import locate
 from memorycell.errors import DataError
-from memorycell.modelfile import ModelFile
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks import signals
-from memorycell.tasks.signals import Example, SignalProblem, SignalSettings, head_of, parted
-from memorycell.tasks.task import Task, TrainSettings, with_source
+from memorycell.signals import dataset as signals
+from memorycell.signals.codec import fit_outputs, spoken
+from memorycell.signals.dataset import Example, SignalProblem, SignalSettings, head_of, parted
+from memorycell.signals.dtw import NearestByWarping
+from memorycell.signals.recordings import Recording, find_recordings
 
 MOST_RATE_HZ = 16000
 LONGEST_S = 40.0

@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.baselines.ngram import KneserNey, best_order
-from memorycell.data.batches import Batch, lanes
-from memorycell.data.sources import locate
-from memorycell.data.splits import SPLITS
-from memorycell.data.text import UNITS, TextCodec, fingerprint, fit, read_text
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, UserError
-from memorycell.modelfile import ModelFile
-from memorycell.models.language import LanguageConfig, LanguageModel
+from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit, read_text
+from memorycell.language.model import LanguageConfig, LanguageModel
+from memorycell.language.ngram import KneserNey, best_order
+from memorycell.models.batches import Batch, lanes
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.training.splits import SPLITS
 
 TEST_SHARE = 0.1
 LEAST = 2000

@@ -12,19 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
 from memorycell.baselines.nearest import Nearest
-from memorycell.data.batches import by_length, padded
 from memorycell.data.pairs import PairCodec, Pairs, fit_pairs, hold_both, read_pairs
-from memorycell.data.sources import locate
-from memorycell.data.splits import SPLITS, part_of
-from memorycell.data.text import fingerprint
 from memorycell.errors import DataError, UserError
-from memorycell.heads import IGNORE
+from memorycell.language.codec import fingerprint
 from memorycell.live.translation import translate
-from memorycell.modelfile import ModelFile
+from memorycell.models.batches import by_length, padded
+from memorycell.models.heads import IGNORE
 from memorycell.models.translator import PairBatch, Translator, TranslatorConfig
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.training.splits import SPLITS, part_of
 
 
 @dataclass(frozen=True)

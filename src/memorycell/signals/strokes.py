@@ -17,8 +17,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from memorycell.data.signals import SignalCodec
 from memorycell.errors import DataError
+from memorycell.signals.codec import SignalCodec
 
 Drawing = list[np.ndarray]
 FARTHEST = 1e7

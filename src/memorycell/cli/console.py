@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from memorycell.training import Epoch, Step
+    from memorycell.training.loop import Epoch, Step
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
@@ -137,7 +137,7 @@ def progress(watched: str) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from memorycell.training import Step
+    from memorycell.training.loop import Step
 
     console = Console(stderr=True, highlight=False)
     columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn()]

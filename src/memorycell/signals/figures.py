@@ -9,21 +9,21 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memorycell import ctc
+from memorycell.application.modelfile import ModelFile
 from memorycell.data.audio import SHIFT_S, AudioCodec, read_audio, resampled
 from memorycell.data.events import EventCodec
 from memorycell.data.lines import Line, scaled
-from memorycell.data.signals import BLANK
-from memorycell.data.strokes import Drawing, respaced
 from memorycell.errors import DataError
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.live.handwriting import given
-from memorycell.live.signals import recognise
-from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
-from memorycell.models.transcriber import Transcriber
 from memorycell.models.writer import Writer
+from memorycell.signals import ctc
+from memorycell.signals.codec import BLANK
+from memorycell.signals.recognise import recognise
+from memorycell.signals.strokes import Drawing, respaced
+from memorycell.signals.transcriber import Transcriber
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

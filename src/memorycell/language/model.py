@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.data.batches import Batch
-from memorycell.heads import NextStep
+from memorycell.models.batches import Batch
+from memorycell.models.heads import NextStep
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import embedding_dropout, variational_dropout
 from memorycell.ops.step import LinearStep

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from memorycell import console
+from memorycell.cli import console
 from memorycell.errors import DataError, UserError
 
 EXTRAS = {
@@ -109,7 +109,7 @@ def train(
     minutes = chosen.minutes if minutes is None and how.epochs is None else minutes
     out = out or Path(f"{task}.safetensors")
     _check_writable(out, report)
-    from memorycell import training
+    from memorycell.training import loop as training
 
     try:
         with console.progress(chosen.watch or chosen.primary) as watch:
@@ -155,8 +155,8 @@ def backtest(
     own, how = parse_settings((chosen.settings(), chosen.training), _pairs(settings or []))
     import tempfile
 
-    from memorycell import training
     from memorycell.files import made_folder
+    from memorycell.training import loop as training
 
     with tempfile.TemporaryDirectory() as folder, console.progress(chosen.watch or chosen.primary) as watch:
         result = training.backtest(
@@ -174,7 +174,8 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Score a model on data it never saw, beside simple methods."""
-    from memorycell import modelfile, training
+    from memorycell.application import modelfile
+    from memorycell.training import loop as training
 
     model = modelfile.load(file)
     result = training.evaluate(_task(model.info["task"]), model, file, data, _say)
@@ -197,7 +198,7 @@ def predict(
     as_json: AsJson = False,
 ) -> None:
     """What the model makes of an input: a forecast, a text that goes on, a label, a translation, a reply."""
-    from memorycell import live, modelfile
+    from memorycell.application import live, modelfile
     from memorycell.settings import parse_settings
 
     _check_writable(out)
@@ -232,7 +233,7 @@ def stream(
 
     At a lower precision it is first proved that the model still runs the same in every way, and said what it costs.
     """
-    from memorycell import live, modelfile
+    from memorycell.application import live, modelfile
     from memorycell.settings import parse_settings
 
     _check_precision(precision)
@@ -270,7 +271,7 @@ def prove(
     """Run a model in every way it can be run and print the largest difference: whole, in chunks, step by step, among
     others in a pool, saved and loaded, rewound and forked, exported. Status 1 when one is larger than it may be.
     """
-    from memorycell import modelfile
+    from memorycell.application import modelfile
 
     precisions = precision or ["float32", "bfloat16", "int8"]
     _check_precision(*precisions)
@@ -292,10 +293,10 @@ def inspect(
 ) -> None:
     """Look inside the gates: what they did over time, what saturates, and how far back the model remembers."""
     _check_writable(out)
-    from memorycell import modelfile
-    from memorycell.data.sources import locate
-    from memorycell.data.tables import read_table
+    from memorycell.application import modelfile
+    from memorycell.application.datasets import locate
     from memorycell.files import write_atomically
+    from memorycell.tables.table import read_table
 
     model = modelfile.load(file)
     task, own = str(model.info["task"]), source is None
@@ -306,8 +307,9 @@ def inspect(
         path, named = locate(source)
         found = inside(model, read_table(path), named.name if named else source)
     else:
-        from memorycell import live
-        from memorycell.inspection import language, signals
+        from memorycell.application import live
+        from memorycell.language import figures as language
+        from memorycell.signals import figures as signals
 
         work = live.application(task)
         if hasattr(work, "features_of"):
@@ -380,7 +382,7 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write a model for another world, and prove that it still gives the same numbers there."""
-    from memorycell import modelfile
+    from memorycell.application import modelfile
     from memorycell.exchange import files
 
     _check_precision(precision)
@@ -432,7 +434,7 @@ def bench(
     if work not in ("step", "stream", "sessions", "train"):
         raise UserError(f"bench {work}: expected step, stream, sessions or train")
     _check_writable(plot)
-    from memorycell import bench as benchmark
+    from memorycell.bench import measure as benchmark
 
     result = benchmark.run(
         work, hidden or [64, 128, 256, 512], cell or ["lstm"], [p.strip() for p in peers.split(",") if p.strip()],
@@ -449,7 +451,7 @@ def bench(
 @data_app.command("list")
 def data_list(as_json: AsJson = False) -> None:
     """The data sets, their licences, and whether they are here."""
-    from memorycell.data.sources import SOURCES
+    from memorycell.application.datasets import SOURCES
 
     rows = []
     for source in SOURCES.values():
@@ -471,7 +473,7 @@ def data_list(as_json: AsJson = False) -> None:
 @data_app.command("get")
 def data_get(name: Annotated[str, typer.Argument(help="A name from `memorycell data list`.")]) -> None:
     """Print where a data set lies, with its licence and citation."""
-    from memorycell.data.sources import SOURCES
+    from memorycell.application.datasets import SOURCES
 
     if name not in SOURCES:
         raise UserError(f"{name}: no such data set; there are {', '.join(SOURCES)}")
@@ -582,7 +584,7 @@ def _task(name: str) -> Any:
 def _settings_of(task: Any) -> list[str]:
     import dataclasses
 
-    from memorycell.tasks.task import TrainSettings
+    from memorycell.application.contract import TrainSettings
 
     return [field.name for kind in (task.settings, TrainSettings) for field in dataclasses.fields(kind)]
 
@@ -615,14 +617,14 @@ def _source(given: str | None, work: Any) -> str | None:
     except (OSError, ValueError):  # a text with a NUL, or with too long a word
         is_file = False
     if is_file:
-        from memorycell.data.text import read_text
+        from memorycell.language.codec import read_text
 
         return read_text(Path(given))
     return given
 
 
 def _write_report(file: Path, data: str | None, report: Path, result: dict[str, Any]) -> None:
-    from memorycell import modelfile
+    from memorycell.application import modelfile
     from memorycell.files import write_atomically
 
     model = modelfile.load(file)
@@ -631,7 +633,7 @@ def _write_report(file: Path, data: str | None, report: Path, result: dict[str, 
 
         text = evaluation_page(model, _task("forecast").reopen(data, model))
     else:
-        from memorycell.inspection import language
+        from memorycell.language import figures as language
 
         text = language.evaluation_page(model, result)
     write_atomically(report, text)

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from memorycell.bench.peers import PLAIN, keeping, torchs
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
 from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE, StackStep
-from memorycell.peers import PLAIN, keeping, torchs
 from memorycell.streaming.pool import Pool
 from memorycell.streaming.stream import Stream
 

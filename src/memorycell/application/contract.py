@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from memorycell.data.sources import Source
+from memorycell.application.datasets import Source
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import ModelFileError
-from memorycell.modelfile import ModelFile
 from memorycell.settings import check_choices
 
 Metrics = dict[str, float]

@@ -7,13 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, GREY, Section, figure, page
+from memorycell.language.model import LanguageModel
 from memorycell.live.translation import translate
-from memorycell.modelfile import ModelFile
 from memorycell.models.classifier import Classifier
-from memorycell.models.language import LanguageModel
 from memorycell.models.translator import Translator
 
 MOST = 12

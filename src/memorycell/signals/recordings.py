@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memorycell.data.tables import read_table
-from memorycell.data.text import read_text
 from memorycell.errors import DataError
+from memorycell.language.codec import read_text
+from memorycell.tables.table import read_table
 
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "audio", "wav", "image", "id")
 TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence", "label", "class", "said", "word", "words")

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import UserError
-from memorycell.modelfile import ModelFile
 
 TOLD = 5
 """The likeliest classes that are told."""

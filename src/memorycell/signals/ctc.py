@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from torch import Tensor
 
-from memorycell.baselines.ngram import KneserNey, best_order
-from memorycell.data.signals import BLANK, SignalCodec
+from memorycell.language.ngram import KneserNey, best_order
+from memorycell.signals.codec import BLANK, SignalCodec
 
 WIDTH = 100
 """Hypotheses a search keeps."""

@@ -15,17 +15,18 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from memorycell import ctc, metrics
-from memorycell.data.batches import Gathered, by_length, padded
-from memorycell.data.signals import SignalCodec, frames_needed
-from memorycell.data.splits import SPLITS, part_of
-from memorycell.data.text import fingerprint
+from memorycell.application.contract import Metrics, Problem, settings_of
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, UserError
-from memorycell.modelfile import ModelFile
+from memorycell.language.codec import fingerprint
+from memorycell.models.batches import Gathered, by_length, padded
 from memorycell.models.classifier import POOLINGS, Classifier, ClassifierConfig
-from memorycell.models.transcriber import Transcriber, TranscriberConfig
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.task import Metrics, Problem, settings_of
+from memorycell.signals import ctc
+from memorycell.signals.codec import SignalCodec, frames_needed
+from memorycell.signals.transcriber import Transcriber, TranscriberConfig
+from memorycell.training import metrics
+from memorycell.training.splits import SPLITS, part_of
 
 FEW, OFTEN = 200, 3
 """Where what is said is one of so few, each so often in the mean, they are classes."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memorycell.quantiles import quantile_levels
+from memorycell.models.quantiles import quantile_levels
 
 
 def mae(truth: np.ndarray, point: np.ndarray) -> float:

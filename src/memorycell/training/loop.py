@@ -18,15 +18,15 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from memorycell import modelfile
+from memorycell.application import modelfile
+from memorycell.application.contract import Metrics, Problem, Task, TrainSettings
+from memorycell.application.modelfile import ModelFile
 from memorycell.errors import UserError
 from memorycell.files import write_atomically
 from memorycell.inspection.flow import GradientFlow
-from memorycell.modelfile import ModelFile
 from memorycell.models.model import Model
 from memorycell.ops import binding
 from memorycell.state import State
-from memorycell.tasks.task import Metrics, Problem, Task, TrainSettings
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,8 @@ from typing import Any
 
 import regex
 
-from memorycell.data.text import TextCodec, fit, normalise
 from memorycell.errors import DataError
+from memorycell.language.codec import TextCodec, fit, normalise
 
 _ASIDE = regex.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 _SOUNDLESS = regex.compile(r"[^\p{L}\p{M}\p{N}'’]+")

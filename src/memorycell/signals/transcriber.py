@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from memorycell.data.batches import Gathered
-from memorycell.heads import CTC
+from memorycell.models.batches import Gathered
+from memorycell.models.heads import CTC
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import dropout, variational_dropout
 from memorycell.ops.step import LinearStep

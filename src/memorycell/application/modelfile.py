@@ -23,11 +23,11 @@ from memorycell.models.model import Model
 FORMAT_VERSION = 1
 CODECS = {
     "series": ("memorycell.data.series", "SeriesCodec"),
-    "text": ("memorycell.data.text", "TextCodec"),
+    "text": ("memorycell.language.codec", "TextCodec"),
     "labelled": ("memorycell.data.labelled", "LabelledCodec"),
     "pairs": ("memorycell.data.pairs", "PairCodec"),
     "audio": ("memorycell.data.audio", "AudioCodec"),
-    "strokes": ("memorycell.data.strokes", "StrokeCodec"),
+    "strokes": ("memorycell.signals.strokes", "StrokeCodec"),
     "events": ("memorycell.data.events", "EventCodec"),
     "music": ("memorycell.data.music", "MusicCodec"),
     "pen": ("memorycell.data.pen", "PenCodec"),

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.readings import Readings, ReadingsCodec, fit_scaling
-from memorycell.live.anomaly import LiveAnomaly, Watch, watch
-from memorycell.models.detector import Detector, DetectorConfig
+from memorycell.applications.anomaly.codec import Readings, ReadingsCodec, fit_scaling
+from memorycell.applications.anomaly.live import LiveAnomaly, Watch, watch
+from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.streaming.stream import Stream
 from memorycell.tables.clock import iso
 

@@ -15,18 +15,18 @@ from typer.testing import CliRunner
 
 from memorycell import proof
 from memorycell.application import modelfile
+from memorycell.applications.anomaly.codec import Readings, ReadingsCodec, detect, fit_scaling, longest_run, running
+from memorycell.applications.anomaly.dataset import AnomalySettings, prepare, split_rows
+from memorycell.applications.anomaly.head import NextRow
+from memorycell.applications.anomaly.live import LiveAnomaly, Streaming, Watch, predict, read, stretches, watch
+from memorycell.applications.anomaly.live import Options as Looking
+from memorycell.applications.anomaly.model import Detector, DetectorConfig, deviates, smoothed
 from memorycell.cli.verbs import app
-from memorycell.data.readings import Readings, ReadingsCodec, detect, fit_scaling, longest_run, running
 from memorycell.errors import DataError, StateError
-from memorycell.heads import NextRow
-from memorycell.live.anomaly import LiveAnomaly, Streaming, Watch, predict, read, stretches, watch
-from memorycell.live.anomaly import Options as Looking
-from memorycell.models.detector import Detector, DetectorConfig, deviates, smoothed
 from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import parse_settings
 from memorycell.streaming.stream import Stream
 from memorycell.tasks import TASKS
-from memorycell.tasks.anomaly import AnomalySettings, prepare, split_rows
 from memorycell.training import loop as training
 from memorycell.training import metrics
 

@@ -31,7 +31,7 @@ CODECS = {
     "events": ("memorycell.data.events", "EventCodec"),
     "music": ("memorycell.data.music", "MusicCodec"),
     "pen": ("memorycell.data.pen", "PenCodec"),
-    "readings": ("memorycell.data.readings", "ReadingsCodec"),
+    "readings": ("memorycell.applications.anomaly.codec", "ReadingsCodec"),
     "lines": ("memorycell.data.lines", "LineCodec"),
 }
 """The name in a model file -> the class, imported when it is met: what reads text needs packages that forecasts do not."""

@@ -29,7 +29,7 @@ def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str |
 
         return forecast_page(file, record)
     if task == "anomaly":
-        from memorycell.inspection.anomaly import anomaly_page
+        from memorycell.applications.anomaly.figures import anomaly_page
 
         return anomaly_page(file, record)
     if task in ("speech", "handwriting"):

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from memorycell.application import modelfile
-from memorycell.signals import recognise as signals
 from memorycell.application.modelfile import ModelFile
 from memorycell.data.audio import ENDINGS, AudioCodec, Ear, read_audio
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.model import LanguageModel
 from memorycell.signals import ctc
+from memorycell.signals import recognise as signals
 from memorycell.streaming.stream import Stream
 
 FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "s32le": np.dtype("<i4"), "f32le": np.dtype("<f4")}

@@ -1,7 +1,7 @@
 """One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
 
 from memorycell.application.contract import Task
-from memorycell.tasks.anomaly import ANOMALY
+from memorycell.applications.anomaly.dataset import ANOMALY
 from memorycell.tasks.chat import CHAT
 from memorycell.tasks.drawing import DRAWING
 from memorycell.tasks.forecast import FORECAST

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.readings import Readings, ReadingsCodec
+from memorycell.applications.anomaly.codec import Readings, ReadingsCodec
+from memorycell.applications.anomaly.live import Watched, counted, read, stretches, watch
 from memorycell.inspection.page import BAND, BLUE, GREY, ORANGE, Section, figure, page
-from memorycell.live.anomaly import Watched, counted, read, stretches, watch
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

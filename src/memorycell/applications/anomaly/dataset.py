@@ -14,8 +14,8 @@ import torch
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.baselines.outliers import Everything, Forest, Mahalanobis, MovingZ, Outliers
-from memorycell.data.readings import (
+from memorycell.applications.anomaly.baselines import Everything, Forest, Mahalanobis, MovingZ, Outliers
+from memorycell.applications.anomaly.codec import (
     Readings,
     ReadingsCodec,
     detect,
@@ -26,11 +26,11 @@ from memorycell.data.readings import (
     wandering,
     with_categories,
 )
+from memorycell.applications.anomaly.live import WARM, Watched, read, watch
+from memorycell.applications.anomaly.model import Detector, DetectorConfig, Surprise, deviates, smoothed
 from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
-from memorycell.live.anomaly import WARM, Watched, read, watch
 from memorycell.models.batches import Batch
-from memorycell.models.detector import Detector, DetectorConfig, Surprise, deviates, smoothed
 from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import check_counts
 from memorycell.training import metrics

@@ -12,9 +12,9 @@ import numpy as np
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.readings import GAP, LARGEST, LiveReadings, Readings, ReadingsCodec, running, tables
+from memorycell.applications.anomaly.codec import GAP, LARGEST, LiveReadings, Readings, ReadingsCodec, running, tables
+from memorycell.applications.anomaly.model import Detector, Surprise, deviates, smoothed
 from memorycell.errors import DataError, StateError
-from memorycell.models.detector import Detector, Surprise, deviates, smoothed
 from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import check_counts
 from memorycell.state import State

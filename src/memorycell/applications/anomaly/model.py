@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.heads import NextRow, NextRowStep
+from memorycell.applications.anomaly.head import NextRow, NextRowStep
 from memorycell.models.batches import Batch
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State

@@ -12,12 +12,12 @@ import memorycell
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.text.dataset import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen, sequence
+from memorycell.applications.text.live import LiveText, Writing, predict, score
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey
-from memorycell.live.text import LiveText, Writing, predict, score
 from memorycell.ops import binding
-from memorycell.tasks.text import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen, sequence
 from memorycell.training import loop as training
 
 UNITS = ("char", "word", "piece")

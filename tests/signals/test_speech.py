@@ -206,7 +206,7 @@ def test_precisions_hear_the_same(spelt, memorycell):
 
 
 def test_a_language_model_of_the_task_text_in_the_search(spelt, tmp_path):
-    from memorycell.tasks.text import TEXT, TextSettings
+    from memorycell.applications.text.dataset import TEXT, TextSettings
 
     rng = np.random.default_rng(0)
     text = tmp_path / "t.txt"

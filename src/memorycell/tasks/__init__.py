@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Task
 from memorycell.applications.anomaly.dataset import ANOMALY
+from memorycell.applications.text.dataset import TEXT
 from memorycell.tasks.chat import CHAT
 from memorycell.tasks.drawing import DRAWING
 from memorycell.tasks.forecast import FORECAST
@@ -9,7 +10,6 @@ from memorycell.tasks.handwriting import HANDWRITING
 from memorycell.tasks.music import MUSIC
 from memorycell.tasks.sentiment import SENTIMENT
 from memorycell.tasks.speech import SPEECH
-from memorycell.tasks.text import TEXT
 from memorycell.tasks.translation import TRANSLATION
 
 TASKS: dict[str, Task] = {

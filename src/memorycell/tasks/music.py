@@ -15,6 +15,7 @@ import torch
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.text.dataset import stepped
 from memorycell.baselines.frames import FirstOrder, KeyFrequency
 from memorycell.data.events import EventCodec, events_of, fit_events, score_from
 from memorycell.data.events import transposed as moved_events
@@ -27,7 +28,6 @@ from memorycell.language.ngram import KneserNey, best_order
 from memorycell.models.batches import Batch, Gathered, by_length, lanes, padded
 from memorycell.models.composer import VIEWS, Composer, ComposerConfig
 from memorycell.settings import check_choices, check_counts
-from memorycell.tasks.text import stepped
 from memorycell.training.splits import SPLITS, part_of
 
 MOST_VOICES = 10

@@ -10,11 +10,11 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.data.dialogues import ME, YOU, read_dialogues
+from memorycell.applications.chat.dataset import CHAT, ChatSettings, marked, of_answers, prepare, split
+from memorycell.applications.chat.dialogues import ME, YOU, read_dialogues
+from memorycell.applications.chat.live import Conversation, Replying
 from memorycell.errors import DataError, StateError
 from memorycell.language.codec import fit
-from memorycell.live.chat import Conversation, Replying
-from memorycell.tasks.chat import CHAT, ChatSettings, marked, of_answers, prepare, split
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=30, lr=0.02, average=0.9)

@@ -2,8 +2,8 @@
 
 from memorycell.application.contract import Task
 from memorycell.applications.anomaly.dataset import ANOMALY
+from memorycell.applications.chat.dataset import CHAT
 from memorycell.applications.text.dataset import TEXT
-from memorycell.tasks.chat import CHAT
 from memorycell.tasks.drawing import DRAWING
 from memorycell.tasks.forecast import FORECAST
 from memorycell.tasks.handwriting import HANDWRITING

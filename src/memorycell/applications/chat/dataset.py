@@ -15,12 +15,12 @@ import torch
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.dialogues import ME, YOU, Dialogue, read_dialogues
+from memorycell.applications.chat.dialogues import ME, YOU, Dialogue, read_dialogues
+from memorycell.applications.chat.live import Conversation, Replying
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey, best_order
-from memorycell.live.chat import Conversation, Replying
 from memorycell.models.batches import Batch, by_length, padded
 from memorycell.models.heads import IGNORE
 from memorycell.settings import check_choices, check_counts

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.dialogues import LONGEST, ME, YOU
+from memorycell.applications.chat.dialogues import LONGEST, ME, YOU
 from memorycell.errors import DataError, StateError
 from memorycell.language.codec import TextCodec, normalise
 from memorycell.language.search import begin, grown, sample

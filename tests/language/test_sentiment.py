@@ -10,12 +10,12 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.data.labelled import LabelledCodec, as_written, read_examples
+from memorycell.applications.sentiment.codec import LabelledCodec, as_written, read_examples
+from memorycell.applications.sentiment.dataset import SENTIMENT, SentimentSettings, prepare
+from memorycell.applications.sentiment.live import LiveSentiment, classify, predict, words_that_mattered
+from memorycell.applications.sentiment.live import Options as Explaining
 from memorycell.errors import DataError, UserError
-from memorycell.live.sentiment import LiveSentiment, classify, predict, words_that_mattered
-from memorycell.live.sentiment import Options as Explaining
 from memorycell.streaming.stream import Stream
-from memorycell.tasks.sentiment import SENTIMENT, SentimentSettings, prepare
 from memorycell.training import loop as training
 from memorycell.training import metrics
 

@@ -241,7 +241,8 @@ def test_the_command_line(trained, memorycell, tmp_path):
 
 def test_a_model_of_another_task_is_told(trained):
     file = modelfile.load(trained["char"][1])
-    from memorycell.live import sentiment, translation
+    from memorycell.applications.sentiment import live as sentiment
+    from memorycell.live import translation
 
     for module in (sentiment, translation):
         with pytest.raises(UserError, match="not a"):

@@ -24,7 +24,7 @@ FORMAT_VERSION = 1
 CODECS = {
     "series": ("memorycell.data.series", "SeriesCodec"),
     "text": ("memorycell.language.codec", "TextCodec"),
-    "labelled": ("memorycell.data.labelled", "LabelledCodec"),
+    "labelled": ("memorycell.applications.sentiment.codec", "LabelledCodec"),
     "pairs": ("memorycell.data.pairs", "PairCodec"),
     "audio": ("memorycell.data.audio", "AudioCodec"),
     "strokes": ("memorycell.signals.strokes", "StrokeCodec"),

@@ -15,9 +15,9 @@ from memorycell.application import modelfile
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.baselines.words import TfIdf
-from memorycell.data import labelled
-from memorycell.data.labelled import Examples, LabelledCodec, counted
+from memorycell.applications.sentiment import codec as labelled
+from memorycell.applications.sentiment.baselines import TfIdf
+from memorycell.applications.sentiment.codec import Examples, LabelledCodec, counted
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import TextCodec, fingerprint, fit
 from memorycell.language.model import LanguageModel

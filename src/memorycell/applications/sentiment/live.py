@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.labelled import LONGEST, LabelledCodec
+from memorycell.applications.sentiment.codec import LONGEST, LabelledCodec
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.codec import normalise
 from memorycell.models.batches import padded

@@ -8,12 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from memorycell.applications.translation.model import PairBatch, Translator, TranslatorConfig
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.search import beam_search, sample
 from memorycell.models.batches import Batch, Gathered, by_length, padded
 from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.models.heads import IGNORE, Classify, NextStep
-from memorycell.models.translator import PairBatch, Translator, TranslatorConfig
 from memorycell.nn.attention import Attention
 from memorycell.nn.regularise import dropout
 from memorycell.streaming.stream import Stream

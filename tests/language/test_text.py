@@ -242,7 +242,7 @@ def test_the_command_line(trained, memorycell, tmp_path):
 def test_a_model_of_another_task_is_told(trained):
     file = modelfile.load(trained["char"][1])
     from memorycell.applications.sentiment import live as sentiment
-    from memorycell.live import translation
+    from memorycell.applications.translation import live as translation
 
     for module in (sentiment, translation):
         with pytest.raises(UserError, match="not a"):

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.data.pairs import PairCodec, fit_pairs, hold, hold_both, read_pairs, release
+from memorycell.applications.translation.codec import PairCodec, fit_pairs, hold, hold_both, read_pairs, release
+from memorycell.applications.translation.dataset import TRANSLATION, TranslationSettings, measure, prepare, split
+from memorycell.applications.translation.live import Options as Translating
+from memorycell.applications.translation.live import predict, translate
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import HELD
-from memorycell.live.translation import Options as Translating
-from memorycell.live.translation import predict, translate
-from memorycell.tasks.translation import TRANSLATION, TranslationSettings, measure, prepare, split
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=16, lr=0.015, average=0.9)

@@ -25,7 +25,7 @@ CODECS = {
     "series": ("memorycell.data.series", "SeriesCodec"),
     "text": ("memorycell.language.codec", "TextCodec"),
     "labelled": ("memorycell.applications.sentiment.codec", "LabelledCodec"),
-    "pairs": ("memorycell.data.pairs", "PairCodec"),
+    "pairs": ("memorycell.applications.translation.codec", "PairCodec"),
     "audio": ("memorycell.data.audio", "AudioCodec"),
     "strokes": ("memorycell.signals.strokes", "StrokeCodec"),
     "events": ("memorycell.data.events", "EventCodec"),

@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.translation.live import translate
+from memorycell.applications.translation.model import Translator
 from memorycell.errors import DataError
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, GREY, Section, figure, page
 from memorycell.language.model import LanguageModel
-from memorycell.live.translation import translate
 from memorycell.models.classifier import Classifier
-from memorycell.models.translator import Translator
 
 MOST = 12
 """Answers that are drawn of one call."""

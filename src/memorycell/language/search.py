@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.models.translator import Translator
+from memorycell.applications.translation.model import Translator
 from memorycell.streaming.stepping import Stepper
 from memorycell.streaming.stream import Stream
 

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.pairs import PairCodec, release
+from memorycell.applications.translation.codec import PairCodec, release
+from memorycell.applications.translation.model import Translator
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import HELD, normalise
 from memorycell.language.search import Hypothesis, beam_search
 from memorycell.models.batches import by_length, padded
-from memorycell.models.translator import Translator
 
 LONGEST = 300
 """Tokens of a source that are read at once."""

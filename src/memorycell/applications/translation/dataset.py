@@ -15,14 +15,14 @@ import torch
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.baselines.nearest import Nearest
-from memorycell.data.pairs import PairCodec, Pairs, fit_pairs, hold_both, read_pairs
+from memorycell.applications.translation.baselines import Nearest
+from memorycell.applications.translation.codec import PairCodec, Pairs, fit_pairs, hold_both, read_pairs
+from memorycell.applications.translation.live import translate
+from memorycell.applications.translation.model import PairBatch, Translator, TranslatorConfig
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import fingerprint
-from memorycell.live.translation import translate
 from memorycell.models.batches import by_length, padded
 from memorycell.models.heads import IGNORE
-from memorycell.models.translator import PairBatch, Translator, TranslatorConfig
 from memorycell.settings import check_choices, check_counts
 from memorycell.training.splits import SPLITS, part_of
 

@@ -15,9 +15,9 @@ import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.audio import AudioCodec, Sound
+from memorycell.applications.speech.audio import AudioCodec, Sound
+from memorycell.applications.speech.live import LiveSpeech
 from memorycell.language.codec import fit
-from memorycell.live.speech import LiveSpeech
 from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.signals import ctc
 from memorycell.signals.recognise import recognise

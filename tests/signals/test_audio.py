@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from signals.conftest import RATE, chirp, sf
 
-from memorycell.data.audio import AudioCodec, Ear, Sound, coloured, masked, mfcc, perturbed, read_audio, resampled
+from memorycell.applications.speech.audio import (
+    AudioCodec,
+    Ear,
+    Sound,
+    coloured,
+    masked,
+    mfcc,
+    perturbed,
+    read_audio,
+    resampled,
+)
 from memorycell.errors import DataError
 
 CODEC = AudioCodec(labels=("a", "b"), rate_hz=RATE, bins=23, stack=2, mean=(1.0,) * 23, std=(2.0,) * 23)

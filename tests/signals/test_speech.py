@@ -12,14 +12,14 @@ from signals.conftest import RATE, chirp, sf, spelled
 import memorycell
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.data.audio import AudioCodec, Sound, read_audio
+from memorycell.applications.speech.audio import AudioCodec, Sound, read_audio
+from memorycell.applications.speech.dataset import SPEECH, SpeechSettings, prepare, reopen
+from memorycell.applications.speech.live import Hearing, LiveSpeech, Microphone, predict
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.live.speech import Hearing, LiveSpeech, Microphone, predict
 from memorycell.signals import ctc
 from memorycell.signals.dataset import Rule
 from memorycell.signals.recognise import recognise
 from memorycell.signals.recordings import find_recordings
-from memorycell.tasks.speech import SPEECH, SpeechSettings, prepare, reopen
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=12, lr=0.01, average=0.9)

@@ -5,9 +5,9 @@ import pytest
 from scipy.signal import savgol_filter
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.audio import AudioCodec, Sound, changes
+from memorycell.applications.speech.audio import AudioCodec, Sound, changes
+from memorycell.applications.speech.live import LiveSpeech
 from memorycell.errors import UserError
-from memorycell.live.speech import LiveSpeech
 from memorycell.models.classifier import Classifier, ClassifierConfig
 
 

@@ -26,7 +26,7 @@ CODECS = {
     "text": ("memorycell.language.codec", "TextCodec"),
     "labelled": ("memorycell.applications.sentiment.codec", "LabelledCodec"),
     "pairs": ("memorycell.applications.translation.codec", "PairCodec"),
-    "audio": ("memorycell.data.audio", "AudioCodec"),
+    "audio": ("memorycell.applications.speech.audio", "AudioCodec"),
     "strokes": ("memorycell.signals.strokes", "StrokeCodec"),
     "events": ("memorycell.data.events", "EventCodec"),
     "music": ("memorycell.data.music", "MusicCodec"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.audio import SHIFT_S, AudioCodec, read_audio, resampled
+from memorycell.applications.speech.audio import SHIFT_S, AudioCodec, read_audio, resampled
 from memorycell.data.events import EventCodec
 from memorycell.data.lines import Line, scaled
 from memorycell.errors import DataError

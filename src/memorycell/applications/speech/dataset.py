@@ -12,7 +12,17 @@ import numpy as np
 from memorycell.application.contract import Task, TrainSettings, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.audio import ENDINGS, AudioCodec, Sound, coloured, masked, mfcc, perturbed, read_audio, resampled
+from memorycell.applications.speech.audio import (
+    ENDINGS,
+    AudioCodec,
+    Sound,
+    coloured,
+    masked,
+    mfcc,
+    perturbed,
+    read_audio,
+    resampled,
+)
 from memorycell.errors import DataError
 from memorycell.settings import check_choices, check_counts
 from memorycell.signals import dataset as signals

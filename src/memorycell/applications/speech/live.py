@@ -13,7 +13,7 @@ import numpy as np
 
 from memorycell.application import modelfile
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.audio import ENDINGS, AudioCodec, Ear, read_audio
+from memorycell.applications.speech.audio import ENDINGS, AudioCodec, Ear, read_audio
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.model import LanguageModel
 from memorycell.signals import ctc

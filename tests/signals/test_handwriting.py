@@ -13,15 +13,15 @@ from signals.conftest import shape
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.data import lines
-from memorycell.data.lines import Line, LineCodec, read_letters, read_line
+from memorycell.applications.handwriting import lines
+from memorycell.applications.handwriting.dataset import HANDWRITING, HandwritingSettings, prepare, reopen
+from memorycell.applications.handwriting.lines import Line, LineCodec, read_letters, read_line
+from memorycell.applications.handwriting.live import LiveHandwriting, Reading, predict
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.codec import fit
-from memorycell.live.handwriting import LiveHandwriting, Reading, predict
 from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.signals.strokes import StrokeCodec, checked, read_strokes, redrawn, respaced
 from memorycell.streaming.stream import Stream
-from memorycell.tasks.handwriting import HANDWRITING, HandwritingSettings, prepare, reopen
 from memorycell.training import loop as training
 
 CODEC = StrokeCodec(labels=("a", "b"))

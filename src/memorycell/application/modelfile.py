@@ -32,7 +32,7 @@ CODECS = {
     "music": ("memorycell.data.music", "MusicCodec"),
     "pen": ("memorycell.data.pen", "PenCodec"),
     "readings": ("memorycell.applications.anomaly.codec", "ReadingsCodec"),
-    "lines": ("memorycell.data.lines", "LineCodec"),
+    "lines": ("memorycell.applications.handwriting.lines", "LineCodec"),
 }
 """The name in a model file -> the class, imported when it is met: what reads text needs packages that forecasts do not."""
 

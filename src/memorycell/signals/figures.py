@@ -10,13 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.handwriting.lines import Line, scaled
+from memorycell.applications.handwriting.live import given
 from memorycell.applications.speech.audio import SHIFT_S, AudioCodec, read_audio, resampled
 from memorycell.data.events import EventCodec
-from memorycell.data.lines import Line, scaled
 from memorycell.errors import DataError
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
-from memorycell.live.handwriting import given
 from memorycell.models.classifier import Classifier
 from memorycell.models.writer import Writer
 from memorycell.signals import ctc

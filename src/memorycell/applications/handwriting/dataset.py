@@ -12,8 +12,8 @@ import numpy as np
 from memorycell.application.contract import Task, TrainSettings, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data import lines
-from memorycell.data.lines import LineCodec
+from memorycell.applications.handwriting import lines
+from memorycell.applications.handwriting.lines import LineCodec
 from memorycell.errors import DataError
 from memorycell.settings import check_counts
 from memorycell.signals import dataset as signals

@@ -11,7 +11,7 @@ import numpy as np
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.lines import ENDINGS, LineCodec, read_line
+from memorycell.applications.handwriting.lines import ENDINGS, LineCodec, read_line
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.signals import ctc
 from memorycell.signals.recognise import label_record, recognise

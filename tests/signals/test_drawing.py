@@ -11,15 +11,15 @@ from torch.distributions import MultivariateNormal
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.baselines.moves import StraightOn
-from memorycell.data.pen import END, UP, PenCodec, side_by_side, svg
+from memorycell.applications.drawing.baselines import StraightOn
+from memorycell.applications.drawing.codec import END, UP, PenCodec, side_by_side, svg
+from memorycell.applications.drawing.dataset import DRAWING, DrawingSettings, prepare, reopen
+from memorycell.applications.drawing.head import Mixture
+from memorycell.applications.drawing.live import Hand, picture, predict
+from memorycell.applications.drawing.model import Drawn, Writer, WriterConfig
 from memorycell.errors import DataError
-from memorycell.heads import Mixture
-from memorycell.live.drawing import Hand, picture, predict
 from memorycell.models.batches import padded
-from memorycell.models.writer import Drawn, Writer, WriterConfig
 from memorycell.signals.strokes import checked, read_strokes
-from memorycell.tasks.drawing import DRAWING, DrawingSettings, prepare, reopen
 from memorycell.training import loop as training
 
 CODEC = PenCodec(("circle", "cross"), spacing=0.05, scale=0.05)

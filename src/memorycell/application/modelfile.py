@@ -30,7 +30,7 @@ CODECS = {
     "strokes": ("memorycell.signals.strokes", "StrokeCodec"),
     "events": ("memorycell.data.events", "EventCodec"),
     "music": ("memorycell.data.music", "MusicCodec"),
-    "pen": ("memorycell.data.pen", "PenCodec"),
+    "pen": ("memorycell.applications.drawing.codec", "PenCodec"),
     "readings": ("memorycell.applications.anomaly.codec", "ReadingsCodec"),
     "lines": ("memorycell.applications.handwriting.lines", "LineCodec"),
 }

@@ -1,9 +1,9 @@
 """Heads: from hidden states to what a person wants, with the loss that trains it."""
 
 from memorycell.applications.anomaly.head import NextRow, NextRowStep
+from memorycell.applications.drawing.head import Mixture
 from memorycell.heads.forecast import FORECASTS, CountForecast, Forecast, ForecastStep, StudentForecast, Told
 from memorycell.heads.keys import Keys, Voices
-from memorycell.heads.strokes import Mixture
 from memorycell.models.heads import CTC, IGNORE, Classify, NextStep, WordPairs
 
 __all__ = [

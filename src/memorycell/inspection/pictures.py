@@ -7,8 +7,8 @@ import io
 from typing import Any
 
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.drawing.live import picture
 from memorycell.errors import UserError
-from memorycell.live.drawing import picture
 from memorycell.live.music import written
 
 

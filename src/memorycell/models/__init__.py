@@ -1,13 +1,13 @@
 """What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of model a file."""
 
 from memorycell.applications.anomaly.model import Detector
+from memorycell.applications.drawing.model import Writer
 from memorycell.applications.translation.model import Translator
 from memorycell.language.model import LanguageModel
 from memorycell.models.classifier import Classifier
 from memorycell.models.composer import Composer
 from memorycell.models.forecaster import Forecaster
 from memorycell.models.model import Model
-from memorycell.models.writer import Writer
 from memorycell.signals.transcriber import Transcriber
 
 MODELS: dict[str, type[Model]] = {

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.drawing.model import Writer
 from memorycell.applications.handwriting.lines import Line, scaled
 from memorycell.applications.handwriting.live import given
 from memorycell.applications.speech.audio import SHIFT_S, AudioCodec, read_audio, resampled
@@ -18,7 +19,6 @@ from memorycell.errors import DataError
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.models.classifier import Classifier
-from memorycell.models.writer import Writer
 from memorycell.signals import ctc
 from memorycell.signals.codec import BLANK
 from memorycell.signals.recognise import recognise

@@ -11,9 +11,9 @@ import torch
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.pen import END, PenCodec, side_by_side, svg
+from memorycell.applications.drawing.codec import END, PenCodec, side_by_side, svg
+from memorycell.applications.drawing.model import Writer
 from memorycell.errors import DataError, UserError
-from memorycell.models.writer import Writer
 from memorycell.signals.strokes import Drawing, Drawn, read_strokes
 
 

@@ -15,12 +15,12 @@ import torch
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.baselines.moves import StraightOn
-from memorycell.data.pen import PenCodec, side_by_side
+from memorycell.applications.drawing.baselines import StraightOn
+from memorycell.applications.drawing.codec import PenCodec, side_by_side
+from memorycell.applications.drawing.model import Drawn, Writer, WriterConfig
 from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import by_length, padded
-from memorycell.models.writer import Drawn, Writer, WriterConfig
 from memorycell.settings import check_choices, check_counts
 from memorycell.signals import dataset as signals
 from memorycell.signals.dataset import Example, Parts, parted

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.data.pen import END
-from memorycell.heads import Mixture
+from memorycell.applications.drawing.codec import END
+from memorycell.applications.drawing.head import Mixture
 from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout

@@ -13,16 +13,25 @@ symusic = pytest.importorskip("symusic", reason="pip install 'memorycell[music]'
 
 from memorycell.application import modelfile  # noqa: E402
 from memorycell.application.contract import TrainSettings  # noqa: E402
-from memorycell.baselines.frames import FirstOrder, KeyFrequency  # noqa: E402
-from memorycell.data import music  # noqa: E402
-from memorycell.data.events import EventCodec, fit_events  # noqa: E402
-from memorycell.data.events import transposed as moved_events  # noqa: E402
-from memorycell.data.music import KEYS, LOWEST, MusicCodec, key_of, name_of, notes_of, pitch_of, read_piece  # noqa: E402
+from memorycell.applications.music import codec as music  # noqa: E402
+from memorycell.applications.music.baselines import FirstOrder, KeyFrequency  # noqa: E402
+from memorycell.applications.music.codec import (  # noqa: E402
+    KEYS,
+    LOWEST,
+    MusicCodec,
+    key_of,
+    name_of,
+    notes_of,
+    pitch_of,
+    read_piece,
+)
+from memorycell.applications.music.dataset import MUSIC, MusicSettings, prepare, reopen, transposed  # noqa: E402
+from memorycell.applications.music.events import EventCodec, fit_events  # noqa: E402
+from memorycell.applications.music.events import transposed as moved_events  # noqa: E402
+from memorycell.applications.music.head import Keys, Voices  # noqa: E402
+from memorycell.applications.music.live import Composing, LiveMusic, predict  # noqa: E402
+from memorycell.applications.music.model import Composer, ComposerConfig  # noqa: E402
 from memorycell.errors import DataError, StateError, UserError  # noqa: E402
-from memorycell.heads import Keys, Voices  # noqa: E402
-from memorycell.live.music import Composing, LiveMusic, predict  # noqa: E402
-from memorycell.models.composer import Composer, ComposerConfig  # noqa: E402
-from memorycell.tasks.music import MUSIC, MusicSettings, prepare, reopen, transposed  # noqa: E402
 from memorycell.training import loop as training  # noqa: E402
 
 CHORDS = [[48, 64, 67, 72], [53, 65, 69, 72], [55, 62, 67, 71], [48, 64, 67, 72]]

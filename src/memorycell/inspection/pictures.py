@@ -8,8 +8,8 @@ from typing import Any
 
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.live import picture
+from memorycell.applications.music.live import written
 from memorycell.errors import UserError
-from memorycell.live.music import written
 
 
 def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str | bytes:

@@ -13,8 +13,8 @@ from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.model import Writer
 from memorycell.applications.handwriting.lines import Line, scaled
 from memorycell.applications.handwriting.live import given
+from memorycell.applications.music.events import EventCodec
 from memorycell.applications.speech.audio import SHIFT_S, AudioCodec, read_audio, resampled
-from memorycell.data.events import EventCodec
 from memorycell.errors import DataError
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page

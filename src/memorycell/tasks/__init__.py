@@ -5,12 +5,12 @@ from memorycell.applications.anomaly.dataset import ANOMALY
 from memorycell.applications.chat.dataset import CHAT
 from memorycell.applications.drawing.dataset import DRAWING
 from memorycell.applications.handwriting.dataset import HANDWRITING
+from memorycell.applications.music.dataset import MUSIC
 from memorycell.applications.sentiment.dataset import SENTIMENT
 from memorycell.applications.speech.dataset import SPEECH
 from memorycell.applications.text.dataset import TEXT
 from memorycell.applications.translation.dataset import TRANSLATION
 from memorycell.tasks.forecast import FORECAST
-from memorycell.tasks.music import MUSIC
 
 TASKS: dict[str, Task] = {
     task.name: task

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from memorycell.data import music
+from memorycell.applications.music import codec as music
 from memorycell.errors import DataError
 
 LONGEST_BEATS = 16

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data import music
-from memorycell.data.events import EventCodec, checked_score, score_from
-from memorycell.data.music import KEYS, LOWEST, MusicCodec, key_of, name_of, pitch_of, read_piece
+from memorycell.applications.music import codec as music
+from memorycell.applications.music.codec import KEYS, LOWEST, MusicCodec, key_of, name_of, pitch_of, read_piece
+from memorycell.applications.music.events import EventCodec, checked_score, score_from
+from memorycell.applications.music.model import Composer
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.search import sample
-from memorycell.models.composer import Composer
 from memorycell.streaming.stream import Stream
 
 DRAWN = 400

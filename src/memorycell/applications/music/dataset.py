@@ -15,18 +15,28 @@ import torch
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.music.baselines import FirstOrder, KeyFrequency
+from memorycell.applications.music.codec import ENDINGS as SCORES
+from memorycell.applications.music.codec import (
+    FRAMES,
+    KEYS,
+    MusicCodec,
+    Pieces,
+    highest,
+    name_of,
+    read_folder,
+    read_split,
+    score_of,
+)
+from memorycell.applications.music.events import EventCodec, events_of, fit_events, score_from
+from memorycell.applications.music.events import transposed as moved_events
+from memorycell.applications.music.model import VIEWS, Composer, ComposerConfig
 from memorycell.applications.text.dataset import stepped
-from memorycell.baselines.frames import FirstOrder, KeyFrequency
-from memorycell.data.events import EventCodec, events_of, fit_events, score_from
-from memorycell.data.events import transposed as moved_events
-from memorycell.data.music import ENDINGS as SCORES
-from memorycell.data.music import FRAMES, KEYS, MusicCodec, Pieces, highest, name_of, read_folder, read_split, score_of
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import fingerprint
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey, best_order
 from memorycell.models.batches import Batch, Gathered, by_length, lanes, padded
-from memorycell.models.composer import VIEWS, Composer, ComposerConfig
 from memorycell.settings import check_choices, check_counts
 from memorycell.training.splits import SPLITS, part_of
 

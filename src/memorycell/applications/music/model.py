@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.data.music import KEYS
-from memorycell.heads import Keys, Voices
+from memorycell.applications.music.codec import KEYS
+from memorycell.applications.music.head import Keys, Voices
 from memorycell.models.batches import Gathered
 from memorycell.models.model import ModelConfig, SteppedModel, carried
 from memorycell.nn.attention import padding

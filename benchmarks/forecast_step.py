@@ -19,10 +19,10 @@ import torch
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.application.datasets import SOURCES
-from memorycell.live.forecast import LiveForecaster
+from memorycell.applications.forecast.dataset import ForecastSettings
+from memorycell.applications.forecast.live import LiveForecaster
 from memorycell.tables.table import read_table
 from memorycell.tasks import TASKS
-from memorycell.tasks.forecast import ForecastSettings
 from memorycell.training import loop as training
 
 ROWS, TOLERANCE = 2000, 1e-3

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from memorycell.application.contract import TrainSettings
+from memorycell.applications.forecast.dataset import ForecastSettings
 from memorycell.tasks import TASKS
-from memorycell.tasks.forecast import ForecastSettings
 from memorycell.training import loop as training
 
 ROOT = Path(__file__).parent.parent

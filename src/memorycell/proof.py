@@ -19,9 +19,9 @@ from torch import nn
 
 from memorycell.application import modelfile
 from memorycell.application.modelfile import ModelFile
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.errors import UserError
 from memorycell.language.model import LanguageModel
-from memorycell.models.forecaster import Forecaster
 from memorycell.models.model import Model
 from memorycell.nn.adopt import view
 from memorycell.nn.layers import Recurrent

@@ -16,8 +16,8 @@ import pytest
 import torch
 
 from memorycell.application import modelfile
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.cli.verbs import app
-from memorycell.models.forecaster import Forecaster
 from memorycell.ops import binding
 
 COMMAND = [sys.executable, "-m", "memorycell"]

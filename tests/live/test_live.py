@@ -7,13 +7,13 @@ import torch
 import memorycell
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
+from memorycell.applications.forecast.dataset import ForecastSettings
+from memorycell.applications.forecast.live import LiveForecaster, forecasts
+from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.cells import CELLS
 from memorycell.errors import DataError, StateError
-from memorycell.live.forecast import LiveForecaster, forecasts
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.tables.table import read_table
 from memorycell.tasks import TASKS
-from memorycell.tasks.forecast import ForecastSettings
 from memorycell.training import loop as training
 
 

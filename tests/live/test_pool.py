@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import memorycell
+from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.errors import StateError
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.ops import binding
 from memorycell.streaming.pool import Pool
 from memorycell.streaming.stream import Stream

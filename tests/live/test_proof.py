@@ -6,8 +6,8 @@ import torch
 
 import memorycell
 from memorycell import proof
+from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.exchange import c_export
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.ops import binding
 from memorycell.streaming.stepping import LayerStepper
 from memorycell.streaming.stream import Stream
@@ -52,7 +52,7 @@ def broken(module=None, **changes) -> set[str]:
 
 
 def test_a_broken_pool_is_found(monkeypatch):
-    from memorycell.models.forecaster import ForecasterStepper
+    from memorycell.applications.forecast.model import ForecasterStepper
 
     whole = ForecasterStepper.many
     monkeypatch.setattr(ForecasterStepper, "many", lambda self, block, rows, x: whole(self, block, np.sort(rows), x))

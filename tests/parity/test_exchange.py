@@ -11,9 +11,9 @@ import pytest
 import torch
 
 import memorycell
+from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.nn.layers import of_cell
 from memorycell.ops import binding
 from memorycell.state import State

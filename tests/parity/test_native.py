@@ -436,8 +436,8 @@ def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_pa
     """CRPS on the test part of the glucose forecaster with its recurrent part stepped in bfloat16 and in int8."""
     from memorycell.application import modelfile
     from memorycell.application.contract import TrainSettings
+    from memorycell.applications.forecast.dataset import ForecastSettings, reopen
     from memorycell.tasks import TASKS
-    from memorycell.tasks.forecast import ForecastSettings, reopen
     from memorycell.training import loop as training
 
     torch.use_deterministic_algorithms(False)

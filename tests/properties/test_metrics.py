@@ -6,8 +6,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.baselines.series import History, Persistence, Ridge, SeasonalNaive, forecast_baselines, restored
-from memorycell.heads import Forecast
+from memorycell.applications.forecast.baselines import (
+    History,
+    Persistence,
+    Ridge,
+    SeasonalNaive,
+    forecast_baselines,
+    restored,
+)
+from memorycell.applications.forecast.head import Forecast
 from memorycell.models.quantiles import interval, quantile_levels
 from memorycell.training import metrics
 

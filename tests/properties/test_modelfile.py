@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from memorycell.application import modelfile
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.series import SeriesCodec
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.errors import ModelFileError
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.tables.clock import Clock
 
 

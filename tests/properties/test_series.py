@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.data.series import SeriesCodec, detect, fit_scaling
+from memorycell.applications.forecast.codec import SeriesCodec, detect, fit_scaling
 from memorycell.errors import DataError, UserError
 from memorycell.tables import clock as clocks
 from memorycell.tables.clock import Clock, parse_every

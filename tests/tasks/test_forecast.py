@@ -9,13 +9,13 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.data.series import SeriesCodec
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.dataset import ForecastSettings, prepare, reopen
+from memorycell.applications.forecast.figures import evaluation_page
 from memorycell.errors import DataError
-from memorycell.inspection.forecast import evaluation_page
 from memorycell.settings import parse_settings
 from memorycell.tables.table import read_table
 from memorycell.tasks import TASKS
-from memorycell.tasks.forecast import ForecastSettings, prepare, reopen
 from memorycell.training import loop as training
 
 SMALL = ForecastSettings(target="y", hidden=8, horizon=6, context=24, bptt=24)
@@ -115,8 +115,8 @@ def test_running_in_pieces_is_running_whole(hourly, monkeypatch):
     start[130:] = 130
     at = np.arange(len(start))
     whole = model.run(problem.inputs, start, at)
-    monkeypatch.setattr("memorycell.models.forecaster.PIECE", 37)
-    monkeypatch.setattr("memorycell.models.forecaster.SIDE_BY_SIDE", 2)
+    monkeypatch.setattr("memorycell.applications.forecast.model.PIECE", 37)
+    monkeypatch.setattr("memorycell.applications.forecast.model.SIDE_BY_SIDE", 2)
     pieces = model.run(problem.inputs, start, at)
     assert np.abs(whole - pieces).max() < 1e-5
     reset = torch.from_numpy(start == at)[None]

@@ -14,18 +14,18 @@ from torch.distributions import NegativeBinomial, StudentT
 import memorycell
 from memorycell import proof
 from memorycell.application import modelfile
-from memorycell.baselines import classic
-from memorycell.baselines.series import History, RollingSpread, WeightedSpread
-from memorycell.data.series import SERIES, VALUE, Series, SeriesCodec
+from memorycell.applications.forecast import classic
+from memorycell.applications.forecast.baselines import History, RollingSpread, WeightedSpread
+from memorycell.applications.forecast.codec import SERIES, VALUE, Series, SeriesCodec
+from memorycell.applications.forecast.dataset import ForecastSettings, prepare
+from memorycell.applications.forecast.head import CountForecast, StudentForecast
+from memorycell.applications.forecast.live import LiveForecaster, Options, predict
+from memorycell.applications.forecast.model import FADE, LEAST, Forecaster, ForecasterConfig, scale_of
+from memorycell.applications.forecast.paths import by_paths, drawn
 from memorycell.errors import DataError
-from memorycell.heads import CountForecast, StudentForecast
-from memorycell.live.forecast import LiveForecaster, Options, predict
-from memorycell.live.paths import by_paths, drawn
-from memorycell.models.forecaster import FADE, LEAST, Forecaster, ForecasterConfig, scale_of
 from memorycell.settings import parse_settings
 from memorycell.tables.clock import Clock
 from memorycell.tasks import TASKS
-from memorycell.tasks.forecast import ForecastSettings, prepare
 from memorycell.training import loop as training
 from memorycell.training import metrics
 

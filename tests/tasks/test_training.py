@@ -11,11 +11,11 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
+from memorycell.applications.forecast.dataset import ForecastSettings
 from memorycell.errors import UserError
 from memorycell.models.batches import lanes
 from memorycell.settings import parse_settings
 from memorycell.tasks import TASKS
-from memorycell.tasks.forecast import ForecastSettings
 from memorycell.training.loop import Epoch, GradientWatch, Step, train
 
 SMALL = ForecastSettings(target="y", hidden=6, horizon=4, context=24, dropout=0.1, bptt=24, lanes=3)

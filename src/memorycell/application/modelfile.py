@@ -22,7 +22,7 @@ from memorycell.models.model import Model
 
 FORMAT_VERSION = 1
 CODECS = {
-    "series": ("memorycell.data.series", "SeriesCodec"),
+    "series": ("memorycell.applications.forecast.codec", "SeriesCodec"),
     "text": ("memorycell.language.codec", "TextCodec"),
     "labelled": ("memorycell.applications.sentiment.codec", "LabelledCodec"),
     "pairs": ("memorycell.applications.translation.codec", "PairCodec"),

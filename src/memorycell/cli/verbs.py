@@ -302,7 +302,7 @@ def inspect(
     task, own = str(model.info["task"]), source is None
     source = str(model.info["data"]) if source is None else source
     if task == "forecast":
-        from memorycell.inspection.forecast import inside
+        from memorycell.applications.forecast.figures import inside
 
         path, named = locate(source)
         found = inside(model, read_table(path), named.name if named else source)
@@ -629,7 +629,7 @@ def _write_report(file: Path, data: str | None, report: Path, result: dict[str, 
 
     model = modelfile.load(file)
     if result["task"] == "forecast":
-        from memorycell.inspection.forecast import evaluation_page
+        from memorycell.applications.forecast.figures import evaluation_page
 
         text = evaluation_page(model, _task("forecast").reopen(data, model))
     else:

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.cells import CELLS
-from memorycell.models.forecaster import Forecaster
 from memorycell.nn.layers import Recurrent
 from memorycell.streaming.stepping import stepper
 

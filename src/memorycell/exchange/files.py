@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.series import SeriesCodec
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.errors import UserError
 from memorycell.files import made_folder, write_atomically
-from memorycell.models.forecaster import Forecaster
 from memorycell.state import fingerprint
 
 KINDS = ("onnx", "c")

@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memorycell.applications.forecast.head import Forecast
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.cells import CELLS
-from memorycell.heads import Forecast
 from memorycell.language.model import LanguageModel
-from memorycell.models.forecaster import Forecaster
 from memorycell.nn.layers import Recurrent
 
 try:

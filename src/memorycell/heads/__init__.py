@@ -2,8 +2,15 @@
 
 from memorycell.applications.anomaly.head import NextRow, NextRowStep
 from memorycell.applications.drawing.head import Mixture
+from memorycell.applications.forecast.head import (
+    FORECASTS,
+    CountForecast,
+    Forecast,
+    ForecastStep,
+    StudentForecast,
+    Told,
+)
 from memorycell.applications.music.head import Keys, Voices
-from memorycell.heads.forecast import FORECASTS, CountForecast, Forecast, ForecastStep, StudentForecast, Told
 from memorycell.models.heads import CTC, IGNORE, Classify, NextStep, WordPairs
 
 __all__ = [

@@ -25,7 +25,7 @@ def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str |
     if ending not in (".html", ".htm"):
         raise UserError(f"--out: a {task} can be written as .html" + (" or .csv" if task == "forecast" else ""))
     if task == "forecast":
-        from memorycell.inspection.forecast import forecast_page
+        from memorycell.applications.forecast.figures import forecast_page
 
         return forecast_page(file, record)
     if task == "anomaly":

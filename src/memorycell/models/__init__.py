@@ -2,11 +2,11 @@
 
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.drawing.model import Writer
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.music.model import Composer
 from memorycell.applications.translation.model import Translator
 from memorycell.language.model import LanguageModel
 from memorycell.models.classifier import Classifier
-from memorycell.models.forecaster import Forecaster
 from memorycell.models.model import Model
 from memorycell.signals.transcriber import Transcriber
 

@@ -14,13 +14,19 @@ from torch import Tensor
 from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, with_source
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.baselines import classic
-from memorycell.baselines.series import History, Persistence, forecast_baselines, restored, return_baselines
-from memorycell.data.series import RETURN, SERIES, VALUE, Series, SeriesCodec, detect, fit_scaling
+from memorycell.applications.forecast import classic
+from memorycell.applications.forecast.baselines import (
+    History,
+    Persistence,
+    forecast_baselines,
+    restored,
+    return_baselines,
+)
+from memorycell.applications.forecast.codec import RETURN, SERIES, VALUE, Series, SeriesCodec, detect, fit_scaling
+from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
+from memorycell.applications.forecast.paths import by_paths
 from memorycell.errors import DataError, ModelFileError, UserError
-from memorycell.live.paths import by_paths
 from memorycell.models.batches import Batch, lanes
-from memorycell.models.forecaster import Forecaster, ForecasterConfig
 from memorycell.models.quantiles import interval
 from memorycell.settings import check_choices, check_counts
 from memorycell.tables.clock import Clock

@@ -10,12 +10,12 @@ import torch
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.series import Series
+from memorycell.applications.forecast.codec import Series
+from memorycell.applications.forecast.dataset import ForecastProblem
 from memorycell.inspection.inside import Inspection, inspect
 from memorycell.inspection.page import BAND, BLUE, COLOURS, GREY, Section, figure, page
 from memorycell.models.quantiles import interval, quantile_levels
 from memorycell.tables.table import read_table
-from memorycell.tasks.forecast import ForecastProblem
 from memorycell.training import metrics
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ import numpy as np
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.data.series import SERIES, VALUE, LiveSeries, Series, SeriesCodec
+from memorycell.applications.forecast.codec import SERIES, VALUE, LiveSeries, Series, SeriesCodec
+from memorycell.applications.forecast.paths import by_paths, walked
 from memorycell.errors import DataError, StateError
-from memorycell.live.paths import by_paths, walked
 from memorycell.models.quantiles import interval
 from memorycell.state import State
 from memorycell.streaming.stream import Stream

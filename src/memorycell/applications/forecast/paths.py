@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from memorycell.data.series import Series, SeriesCodec
+from memorycell.applications.forecast.codec import Series, SeriesCodec
 from memorycell.models.quantiles import quantile_levels
 from memorycell.streaming.stepping import Stepper
 

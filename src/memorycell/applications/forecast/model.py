@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.heads import FORECASTS, CountForecast, Forecast, ForecastStep, Told
+from memorycell.applications.forecast.head import FORECASTS, CountForecast, Forecast, ForecastStep, Told
 from memorycell.models.batches import Batch
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.settings import check_choices

@@ -1,8 +1,10 @@
-"""How long does a streamed step of the whole forecaster take, from a row to its forecast? And `memorycell --help`?
+"""How long does a streamed step of the whole forecaster take, from a row to its forecast? And
+`memorycell --help`?
 
     python benchmarks/forecast_step.py [--json]
 
-The outputs of stepping are compared with the whole sequence first; no time is printed where they differ.
+The outputs of stepping are compared with the whole sequence first; no time is printed where they
+differ.
 """
 
 import argparse
@@ -35,13 +37,17 @@ def main() -> None:
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "m.safetensors")
-        training.train(TASKS["forecast"], "glucose", ForecastSettings(), TrainSettings(epochs=1), path)
+        training.train(
+            TASKS["forecast"], "glucose", ForecastSettings(), TrainSettings(epochs=1), path
+        )
         file = modelfile.load(path)
     frame = read_table(SOURCES["glucose"].find())[:ROWS]
     rows = list(frame.iter_rows(named=True))
     series = file.codec.read(frame, "glucose")
     at = np.flatnonzero(series.row >= 0)
-    whole = file.codec.unscale(file.model.run(file.codec.encode(series), series.start, at).astype(float))
+    whole = file.codec.unscale(
+        file.model.run(file.codec.encode(series), series.start, at).astype(float)
+    )
 
     live, micros, streamed = LiveForecaster(file), [], []
     for row in rows:
@@ -57,7 +63,9 @@ def main() -> None:
     starts = []
     for _ in range(7):
         began = time.perf_counter()
-        subprocess.run([sys.executable, "-m", "memorycell", "--help"], check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-m", "memorycell", "--help"], check=True, capture_output=True
+        )
         starts.append(time.perf_counter() - began)
     result = {
         "hidden": file.model.config.hidden_size,
@@ -66,7 +74,11 @@ def main() -> None:
         "step_us_p99": round(float(np.percentile(micros, 99)), 1),
         "help_s_median": round(float(np.median(starts)), 3),
     }
-    print(json.dumps(result) if as_json else "\n".join(f"{key:15} {value}" for key, value in result.items()))
+    print(
+        json.dumps(result)
+        if as_json
+        else "\n".join(f"{key:15} {value}" for key, value in result.items())
+    )
 
 
 if __name__ == "__main__":

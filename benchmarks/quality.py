@@ -24,8 +24,8 @@ from memorycell.training import loop as training
 
 @dataclass(frozen=True)
 class Plan:
-    """One training run; `minutes` None is the plan in epochs that `train` makes. `also` are sets to score it on; `name` is
-    what it is told as, where the data's name does not do.
+    """One training run; `minutes` None is the plan in epochs that `train` makes. `also` are sets to
+    score it on; `name` is what it is told as, where the data's name does not do.
     """
 
     data: str
@@ -44,43 +44,105 @@ PLANS = {
     ),
     "anomaly": (Plan("skab", 2),),
     "text": (
-        Plan("tinyshakespeare", 19, {"hidden": "512", "weight_drop": "0.2", "lr": "4e-3", "average": "0.999",
-                                     "dropout": "0.3", "lanes": "32", "bptt": "128",
-                                     "patience": "99", "dynamic": "0.2", "valid": "0.01"}),
+        Plan(
+            "tinyshakespeare",
+            19,
+            {
+                "hidden": "512",
+                "weight_drop": "0.2",
+                "lr": "4e-3",
+                "average": "0.999",
+                "dropout": "0.3",
+                "lanes": "32",
+                "bptt": "128",
+                "patience": "99",
+                "dynamic": "0.2",
+                "valid": "0.01",
+            },
+        ),
     ),
     "sentiment": (Plan("sst", 14, {"hidden": "192", "embedding": "192", "patience": "99"}),),
     "translation": (
-        Plan("multi30k-de-en", 40, {"vocabulary": "6000", "hidden": "320", "dropout": "0.35", "budget": "4000",
-                                    "patience": "99"}),
-        Plan("localisation-en-hi", 25, {"patience": "99"},
-             also=("tatoeba-en-hi",)),
+        Plan(
+            "multi30k-de-en",
+            40,
+            {
+                "vocabulary": "6000",
+                "hidden": "320",
+                "dropout": "0.35",
+                "budget": "4000",
+                "patience": "99",
+            },
+        ),
+        Plan("localisation-en-hi", 25, {"patience": "99"}, also=("tatoeba-en-hi",)),
     ),
     "chat": (Plan("chatterbot", 4.8),),
     "speech": (
         Plan("free-spoken-digits", 2, {"patience": "99"}),
-        *(Plan("free-spoken-digits", 2, {"held_out": f"group={who}", "direction": "both", "whole": "yes", "ceps": "10",
-                                         "speed": "0.2", "throat": "0.15", "tilt": "0.5", "dropout": "0.4",
-                                         "patience": "99"}, name=f"digits without {who}")
-          for who in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")),
-        Plan("asterisk-en", 19, {"direction": "both", "hidden": "192", "stack": "3", "lr": "5e-3", "budget": "1000",
-                                 "patience": "99"}),
+        *(
+            Plan(
+                "free-spoken-digits",
+                2,
+                {
+                    "held_out": f"group={who}",
+                    "direction": "both",
+                    "whole": "yes",
+                    "ceps": "10",
+                    "speed": "0.2",
+                    "throat": "0.15",
+                    "tilt": "0.5",
+                    "dropout": "0.4",
+                    "patience": "99",
+                },
+                name=f"digits without {who}",
+            )
+            for who in ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
+        ),
+        Plan(
+            "asterisk-en",
+            19,
+            {
+                "direction": "both",
+                "hidden": "192",
+                "stack": "3",
+                "lr": "5e-3",
+                "budget": "1000",
+                "patience": "99",
+            },
+        ),
     ),
     "handwriting": (
         Plan("omniglot", 6.5, {"direction": "both", "patience": "99"}),
-        Plan("ocr-words", 4, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}),
+        Plan(
+            "ocr-words", 4, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}
+        ),
     ),
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
     "music": (
         Plan("jsb", 2, {"patience": "99"}, name="jsb, voice by voice"),
-        Plan("jsb", 12, {"view": "keys", "hidden": "384", "dropout": "0.5", "noise": "0.15", "zoneout": "0.1",
-                         "weight_drop": "0.4", "patience": "99"}, name="jsb, key by key"),
+        Plan(
+            "jsb",
+            12,
+            {
+                "view": "keys",
+                "hidden": "384",
+                "dropout": "0.5",
+                "noise": "0.15",
+                "zoneout": "0.1",
+                "weight_drop": "0.4",
+                "patience": "99",
+            },
+            name="jsb, key by key",
+        ),
         Plan("jsb-16th", 2, {"view": "events", "patience": "99"}, name="jsb, events"),
     ),
-}  # fmt: skip
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tasks", nargs="*", default=list(PLANS), choices=list(PLANS))
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--data", help="only this set")
@@ -100,19 +162,27 @@ def run(name: str, plan: Plan, seed: int) -> None:
     settings, how = parse_settings((task.settings(), task.training), plan.settings)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "m.safetensors")
-        result = training.train(task, plan.data, settings, replace(how, seed=seed), path, minutes=plan.minutes)
+        result = training.train(
+            task, plan.data, settings, replace(how, seed=seed), path, minutes=plan.minutes
+        )
         tell(result, plan.name or plan.data, seed)
         for other in plan.also:
-            tell(training.evaluate(task, modelfile.load(path), path, other, print_note), other, seed)
+            tell(
+                training.evaluate(task, modelfile.load(path), path, other, print_note), other, seed
+            )
 
 
 def tell(result: dict, data: str, seed: int) -> None:
     print(json.dumps({**result, "data": data, "seed": seed}), flush=True)
     figures = ", ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items())
     beside = "; ".join(
-        f"{method} {result['primary']} {v[result['primary']]:.4g}" for method, v in result["baselines"].items()
+        f"{method} {result['primary']} {v[result['primary']]:.4g}"
+        for method, v in result["baselines"].items()
     )
-    print(f"{result['task']} {data} seed {seed}: {figures}; {beside}; {result['seconds']:.0f} s", file=sys.stderr)
+    print(
+        f"{result['task']} {data} seed {seed}: {figures}; {beside}; {result['seconds']:.0f} s",
+        file=sys.stderr,
+    )
 
 
 def print_note(line: str) -> None:

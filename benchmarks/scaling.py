@@ -1,10 +1,13 @@
-"""Whole sequences beside torch.nn.LSTM over batch, time, hidden size and threads: how many times faster, forward and training.
+"""Whole sequences beside torch.nn.LSTM over batch, time, hidden size and threads: how many times
+faster, forward and training.
 
-    python benchmarks/scaling.py --threads 1 --threads 2 [--hidden 64 …] [--json scaling.json] [--smoke]
+    python benchmarks/scaling.py --threads 1 --threads 2 [--hidden 64 …] [--json scaling.json]
+    [--smoke]
 
-Ratios of medians of alternating calls, after outputs and gradients are compared; over 1 is faster than PyTorch. `GF` is
-the billions of operations a second of the forward pass (multiplications and additions of the products alone), beside the
-machine's peak on one thread. Work of more than `--most` billions of operations is left out.
+Ratios of medians of alternating calls, after outputs and gradients are compared; over 1 is faster
+than PyTorch. `GF` is the billions of operations a second of the forward pass (multiplications and
+additions of the products alone), beside the machine's peak on one thread. Work of more than
+`--most` billions of operations is left out.
 """
 
 from __future__ import annotations
@@ -20,22 +23,41 @@ import torch
 import memorycell
 from memorycell.ops import binding
 
-BATCHES, STEPS, HIDDEN, FEATURES = (1, 8, 32, 128, 256), (16, 100, 365), (16, 32, 64, 128, 256, 512), 16
+BATCHES, STEPS, HIDDEN, FEATURES = (
+    (1, 8, 32, 128, 256),
+    (16, 100, 365),
+    (16, 32, 64, 128, 256, 512),
+    16,
+)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--threads", type=int, action="append")
     parser.add_argument("--hidden", type=int, action="append")
-    parser.add_argument("--backend", choices=["native"], help="force ours; by default it may pick PyTorch")
-    parser.add_argument("--most", type=float, default=8.0, help="billions of operations in a forward pass")
+    parser.add_argument(
+        "--backend", choices=["native"], help="force ours; by default it may pick PyTorch"
+    )
+    parser.add_argument(
+        "--most", type=float, default=8.0, help="billions of operations in a forward pass"
+    )
     parser.add_argument("--json", help="write the rows to this file")
-    parser.add_argument("--smoke", action="store_true", help="two small shapes, to see that it runs")
+    parser.add_argument(
+        "--smoke", action="store_true", help="two small shapes, to see that it runs"
+    )
     args = parser.parse_args()
     rows = []
     peak = peak_of_a_thread()
-    print(f"peak {peak:.0f} GF on one thread, {binding.engine.instruction_set() if binding.engine else 'no engine'}")
-    print(f"{'threads':>7} {'B':>4} {'T':>4} {'H':>4} {'forward':>8} {'GF':>5} {'training':>9}  backend")
+    print(
+        f"peak {peak:.0f} GF on one thread,"
+        f" {binding.engine.instruction_set() if binding.engine else 'no engine'}"
+    )
+    print(
+        f"{'threads':>7} {'B':>4} {'T':>4} {'H':>4} {'forward':>8} {'GF':>5} {'training':>9} "
+        " backend"
+    )
     for threads in args.threads or [1, 2]:
         torch.set_num_threads(threads)
         for hidden in args.hidden or (HIDDEN if not args.smoke else (16,)):
@@ -47,8 +69,8 @@ def main() -> None:
                     row = measure(batch, steps, hidden, args.backend, operations)
                     rows.append({"threads": threads, **row})
                     print(
-                        f"{threads:7} {batch:4} {steps:4} {hidden:4} {row['forward']:8.2f} {row['gigaflops']:5.0f} "
-                        f"{row['training']:9.2f}  {row['backend']}",
+                        f"{threads:7} {batch:4} {steps:4} {hidden:4} {row['forward']:8.2f}"
+                        f" {row['gigaflops']:5.0f} {row['training']:9.2f}  {row['backend']}",
                         flush=True,
                     )
     for threads in args.threads or [1, 2]:
@@ -61,7 +83,9 @@ def main() -> None:
             json.dump({"peak_gigaflops": peak, "rows": rows}, file, indent=1)
 
 
-def measure(batch: int, steps: int, hidden: int, backend: str | None, operations: int) -> dict[str, float | int | str]:
+def measure(
+    batch: int, steps: int, hidden: int, backend: str | None, operations: int
+) -> dict[str, float | int | str]:
     torch.manual_seed(0)
     theirs = torch.nn.LSTM(FEATURES, hidden, batch_first=True)
     ours = memorycell.LSTM(FEATURES, hidden, batch_first=True)
@@ -102,7 +126,9 @@ def agree(ours: Callable[[], list[torch.Tensor]], theirs: Callable[[], list[torc
             raise SystemExit(f"outputs differ by {difference:.2g}: no speed is given")
 
 
-def ratio(ours: Callable[[], object], theirs: Callable[[], object], operations: int) -> tuple[float, float]:
+def ratio(
+    ours: Callable[[], object], theirs: Callable[[], object], operations: int
+) -> tuple[float, float]:
     """Median seconds of each, taken in turns."""
     rounds = max(5, min(41, int(3e9 / operations)))
     samples: tuple[list[float], list[float]] = ([], [])

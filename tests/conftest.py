@@ -1,4 +1,6 @@
-"""Shared by all tests: one thread, drawn examples that repeat, a small series that trains in a second."""
+"""Shared by all tests: one thread, drawn examples that repeat, a small series that trains in a
+second.
+"""
 
 import math
 import os
@@ -10,7 +12,9 @@ import torch
 from hypothesis import HealthCheck, settings
 
 torch.set_num_threads(1)
-settings.register_profile("tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "tests", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("tests")
 
 

@@ -22,13 +22,20 @@ def folder(tmp_path_factory):
     place = tmp_path_factory.mktemp("docs")
     (place / "demo").mkdir()
     rows = [
-        f"2010-10-{1 + k // 288:02d} {k % 288 // 12:02d}:{k % 12 * 5 + 2:02d}:00,{150 + k * 37 % 50},{20 + k % 7}"
+        f"2010-10-{1 + k // 288:02d}"
+        f" {k % 288 // 12:02d}:{k % 12 * 5 + 2:02d}:00,{150 + k * 37 % 50},{20 + k % 7}"
         for k in range(2000)
     ]
     (place / "cgm.csv").write_text("datetime,glucose,isig\n" + "\n".join(rows) + "\n")
     settings = ForecastSettings(target="glucose", every="5m", hidden=4, context=24, season=24)
     how = TrainSettings(epochs=1)
-    training.train(TASKS["forecast"], str(place / "cgm.csv"), settings, how, place / "demo" / "glucose.safetensors")
+    training.train(
+        TASKS["forecast"],
+        str(place / "cgm.csv"),
+        settings,
+        how,
+        place / "demo" / "glucose.safetensors",
+    )
     return place
 
 
@@ -36,15 +43,24 @@ def folder(tmp_path_factory):
 def test_snippets_run(page, folder):
     snippets = re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
     if snippets:
-        subprocess.run([sys.executable, "-c", "\n".join(snippets)], cwd=folder, check=True, capture_output=True)
+        subprocess.run(
+            [sys.executable, "-c", "\n".join(snippets)], cwd=folder, check=True, capture_output=True
+        )
 
 
 def test_commands_exist():
-    known = set(subprocess.run(
-        [sys.executable, "-m", "memorycell", "--help"], capture_output=True, text=True, check=True
-    ).stdout.split())  # fmt: skip
+    known = set(
+        subprocess.run(
+            [sys.executable, "-m", "memorycell", "--help"],
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout.split()
+    )
     for page in PAGES:
-        for verb in re.findall(r"^(?:.*\| )?(?:\.venv/bin/)?memorycell ([a-z]+)", page.read_text(), re.MULTILINE):
+        for verb in re.findall(
+            r"^(?:.*\| )?(?:\.venv/bin/)?memorycell ([a-z]+)", page.read_text(), re.MULTILINE
+        ):
             assert verb in known, f"{page.name}: memorycell {verb}"
 
 
@@ -52,7 +68,11 @@ def test_commands_exist():
 def test_the_live_example_runs(glucose, tmp_path):
     how, settings = TrainSettings(epochs=1), ForecastSettings(hidden=8)
     training.train(TASKS["forecast"], "glucose", settings, how, tmp_path / "g.safetensors")
-    words = [sys.executable, str(ROOT / "docs" / "examples" / "live_day.py"), str(tmp_path / "g.safetensors")]
+    words = [
+        sys.executable,
+        str(ROOT / "docs" / "examples" / "live_day.py"),
+        str(tmp_path / "g.safetensors"),
+    ]
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     (difference,) = re.findall(r"largest difference (\S+) mg/dl", out)
     assert float(difference) < 1e-3

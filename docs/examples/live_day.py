@@ -21,7 +21,9 @@ rows = read_table(path)[-8 * DAY :]  # the last day, and a week before it for th
 # Whole: the series at once, the state carried along; forecasts at every step of the last day.
 series = file.codec.read(rows, str(path))
 steps = np.flatnonzero(series.row >= 0)[-DAY:]
-whole = file.codec.unscale(file.model.run(file.codec.encode(series), series.start, steps).astype(np.float64))
+whole = file.codec.unscale(
+    file.model.run(file.codec.encode(series), series.start, steps).astype(np.float64)
+)
 
 # Live: one row after another, as they arrive from the sensor.
 live = memorycell.stream(file)
@@ -35,10 +37,17 @@ for row in rows.iter_rows(named=True):
         streamed.append(live.quantiles)
 difference = np.abs(np.stack(streamed[-DAY:]) - whole).max()
 
-print("\nThe last day, live: an hour ahead, every hour (mg/dl)\n\ntime                  now   forecast   80% interval")
+print(
+    "\nThe last day, live: an hour ahead, every hour (mg/dl)\n\ntime                  now  "
+    " forecast   80% interval"
+)
 for answer, step in list(zip(answers[-DAY:], steps, strict=True))[::12]:
     values = answer["forecast"]["glucose"]
     interval = f"{values['low80'][-1]:.0f} … {values['high80'][-1]:.0f}"
-    print(f"{answer['time']}  {series.values[step, 0]:5.0f}  {values['median'][-1]:9.0f}   {interval}")
-print(f"\nstreamed = whole sequence: largest difference {difference:.1e} mg/dl over {DAY} forecasts")
+    print(
+        f"{answer['time']}  {series.values[step, 0]:5.0f}  {values['median'][-1]:9.0f}   {interval}"
+    )
+print(
+    f"\nstreamed = whole sequence: largest difference {difference:.1e} mg/dl over {DAY} forecasts"
+)
 print(f"one streamed step, from a row to its forecast: {np.median(micros):.0f} µs (median)")

@@ -1,6 +1,7 @@
 """memorycell trains an LSTM on your sequences, lets you look inside its gates, and runs it live.
 
-The names below are the public face. They are loaded when first used, so that the command line starts at once.
+The names below are the public face. They are loaded when first used, so that the command line
+starts at once.
 """
 
 from importlib import import_module

@@ -4,16 +4,18 @@ Every cell maps the two products of one time step and the state before it to the
 
     cell(x_part, h_part, state, params) -> (state, gates)
 
-    x_part   [B, G·H]   W_ih x_t with all that does not depend on the past, done ahead for the whole sequence: the biases,
+    x_part   [B, G·H]   W_ih x_t with all that does not depend on the past, done ahead for the whole
+             sequence: the biases,
                         or layer normalisation (the cell's `ahead`)
     h_part   [B, G·H]   W_hh h_{t-1}, without bias
     state    (h, c) or (h,), each [B, H] (h is [B, P] where the layer projects)
     params   "bias_hh" [G·H], and what the cell's row in `CELLS` names besides
-    gates    what the cell did at this step, after activation, each [B, H], in the cell's `gates` order
+    gates    what the cell did at this step, after activation, each [B, H], in the cell's `gates`
+             order
 
-The two products arrive apart because the GRU and the layer-normalised LSTM treat them differently; elsewhere
-pre = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh is their sum. The order of the gates in the rows of W_ih, W_hh and the biases
-is torch's. ⊙ is the product of elements, σ the logistic function.
+The two products arrive apart because the GRU and the layer-normalised LSTM treat them differently;
+elsewhere pre = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh is their sum. The order of the gates in the
+rows of W_ih, W_hh and the biases is torch's. ⊙ is the product of elements, σ the logistic function.
 """
 
 from __future__ import annotations
@@ -26,7 +28,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GATES = ("i", "f", "g", "o")
-"""Input gate, forget gate, candidate, output gate: the order of the LSTM's rows, here and nowhere else."""
+"""Input gate, forget gate, candidate, output gate: the order of the LSTM's rows, here and nowhere
+else.
+"""
 
 Tensors = tuple[Tensor, ...]
 Params = Mapping[str, Tensor]
@@ -38,8 +42,12 @@ def rnn(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple
     return (torch.tanh(x_part + h_part),), ()
 
 
-def rnn_relu(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """h_t = max(0, W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Le, Jaitly & Hinton (2015), arXiv:1504.00941."""
+def rnn_relu(
+    x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
+) -> tuple[Tensors, Tensors]:
+    """h_t = max(0, W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Le, Jaitly & Hinton (2015),
+    arXiv:1504.00941.
+    """
     return (torch.relu(x_part + h_part),), ()
 
 
@@ -56,8 +64,11 @@ def lstm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tupl
     return (o * torch.tanh(c), c), (i, f, g, o)
 
 
-def peephole(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """The gates also see the cell state, each unit its own. Gers & Schmidhuber (2000), "Recurrent nets that time and count".
+def peephole(
+    x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
+) -> tuple[Tensors, Tensors]:
+    """The gates also see the cell state, each unit its own. Gers & Schmidhuber (2000), "Recurrent
+    nets that time and count".
 
     i = σ(pre_i + w_ci ⊙ c_{t-1})   f = σ(pre_f + w_cf ⊙ c_{t-1})   g = tanh(pre_g)
     c_t = f ⊙ c_{t-1} + i ⊙ g
@@ -76,8 +87,11 @@ def peephole(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> 
     return (o * torch.tanh(c), c), (i, f, g, o)
 
 
-def coupled(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """What is forgotten makes room for what is written: i = 1 - f. Greff et al. (2015), arXiv:1503.04069, variant CIFG.
+def coupled(
+    x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
+) -> tuple[Tensors, Tensors]:
+    """What is forgotten makes room for what is written: i = 1 - f. Greff et al. (2015),
+    arXiv:1503.04069, variant CIFG.
 
     f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)   i = 1 - f
     c_t = f ⊙ c_{t-1} + (1 - f) ⊙ g
@@ -92,24 +106,30 @@ def coupled(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> t
     return (o * torch.tanh(c), c), (i, f, g, o)
 
 
-def layernorm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """Layer normalisation inside the LSTM. Ba, Kiros & Hinton (2016), arXiv:1607.06450, equations 20-22.
+def layernorm(
+    x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
+) -> tuple[Tensors, Tensors]:
+    """Layer normalisation inside the LSTM. Ba, Kiros & Hinton (2016), arXiv:1607.06450, equations
+    20-22.
 
-    pre = LN(W_ih x_t; gain_ih, b_ih) + LN(W_hh h_{t-1}; gain_hh, b_hh), over all 4·H summed inputs at once
-    i = σ(pre_i)   f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)
-    c_t = f ⊙ c_{t-1} + i ⊙ g
+    pre = LN(W_ih x_t; gain_ih, b_ih) + LN(W_hh h_{t-1}; gain_hh, b_hh), over all 4·H summed inputs
+    at once i = σ(pre_i)   f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o) c_t = f ⊙ c_{t-1} + i ⊙ g
     h_t = o ⊙ tanh(LN(c_t; gain_c, bias_c))
 
-    LN(a; gain, bias) = gain ⊙ (a - mean a) / sqrt(var a + 1e-5) + bias. The cell state itself is kept unnormalised.
+    LN(a; gain, bias) = gain ⊙ (a - mean a) / sqrt(var a + 1e-5) + bias. The cell state itself is
+    kept unnormalised.
     """
-    pre_i, pre_f, pre_g, pre_o = (x_part + _normalise(h_part, params["gain_hh"], params["bias_hh"])).chunk(4, dim=-1)
+    pre_i, pre_f, pre_g, pre_o = (
+        x_part + _normalise(h_part, params["gain_hh"], params["bias_hh"])
+    ).chunk(4, dim=-1)
     i, f, g, o = torch.sigmoid(pre_i), torch.sigmoid(pre_f), torch.tanh(pre_g), torch.sigmoid(pre_o)
     c = f * state[1] + i * g
     return (o * torch.tanh(_normalise(c, params["gain_c"], params["bias_c"])), c), (i, f, g, o)
 
 
 def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """Cho et al. (2014), arXiv:1406.1078, with the reset gate after the product, as torch and cuDNN have it.
+    """Cho et al. (2014), arXiv:1406.1078, with the reset gate after the product, as torch and cuDNN
+    have it.
 
     r = σ(x_r + h_r)   z = σ(x_z + h_z)   n = tanh(x_n + r ⊙ h_n)
     h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
@@ -123,14 +143,17 @@ def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple
     return ((1 - z) * n + z * state[0],), (r, z, n)
 
 
-def gru_reset_before(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """The GRU as first written, with the reset gate before the product. Cho et al. (2014), arXiv:1406.1078, equations 5-8.
+def gru_reset_before(
+    x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
+) -> tuple[Tensors, Tensors]:
+    """The GRU as first written, with the reset gate before the product. Cho et al. (2014),
+    arXiv:1406.1078, equations 5-8.
 
     r = σ(x_r + h_r)   z = σ(x_z + h_z)   n = tanh(x_n + W_hn (r ⊙ h_{t-1}) + b_hn)
     h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
 
-    Keras has it as reset_after=False, ONNX as linear_before_reset=0. Its step needs two products, one after the other: it
-    runs on the reference alone.
+    Keras has it as reset_after=False, ONNX as linear_before_reset=0. Its step needs two products,
+    one after the other: it runs on the reference alone.
     """
     bias = params["bias_hh"]
     x_r, x_z, x_n = x_part.chunk(3, dim=-1)
@@ -177,12 +200,21 @@ CELLS: dict[str, Cell] = {
     "peephole": Cell(peephole, GATES, GATES, ("h", "c"), {"weight_ch": 3}),
     "coupled": Cell(coupled, GATES[1:], GATES, ("h", "c")),
     "layernorm": Cell(
-        layernorm, GATES, GATES, ("h", "c"), {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1}, _normalise_input
+        layernorm,
+        GATES,
+        GATES,
+        ("h", "c"),
+        {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1},
+        _normalise_input,
     ),
     "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias),
-    "gru_reset_before": Cell(gru_reset_before, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias),
+    "gru_reset_before": Cell(
+        gru_reset_before, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias
+    ),
 }
 
 
 def _normalise(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(a, a.shape[-1:], gain, bias if bias.ndim else None, eps=1e-5)  # an absent bias is a scalar zero
+    return F.layer_norm(
+        a, a.shape[-1:], gain, bias if bias.ndim else None, eps=1e-5
+    )  # an absent bias is a scalar zero

@@ -1,7 +1,7 @@
 """Mistakes a person can mend, told in one line.
 
-The command line prints these without a traceback and ends with status 2; programs catch them as ordinary exceptions.
-The line names the place (file, row, column) and the mend.
+The command line prints these without a traceback and ends with status 2; programs catch them as
+ordinary exceptions. The line names the place (file, row, column) and the mend.
 """
 
 

@@ -11,9 +11,11 @@ from memorycell.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside the target, flush to the disk, then rename: readers see the old file or the new one, never half of it.
+    """Write beside the target, flush to the disk, then rename: readers see the old file or the new
+    one, never half of it.
 
-    Raises `UserError` when the folder is missing, not writable or the disk is full; the old file is then untouched.
+    Raises `UserError` when the folder is missing, not writable or the disk is full; the old file is
+    then untouched.
     """
     data = content.encode() if isinstance(content, str) else content
     beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
@@ -24,7 +26,9 @@ def write_atomically(path: Path, content: bytes | str) -> None:
             os.fsync(file.fileno())
         os.replace(beside, path)
     except OSError as error:
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); nothing was changed") from None
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); nothing was changed"
+        ) from None
     finally:
         with contextlib.suppress(OSError):
             os.unlink(beside)
@@ -35,5 +39,7 @@ def made_folder(folder: Path) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{folder}: cannot be made ({error.strerror or error}); nothing was changed") from None
+        raise UserError(
+            f"{folder}: cannot be made ({error.strerror or error}); nothing was changed"
+        ) from None
     return folder

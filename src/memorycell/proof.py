@@ -1,6 +1,8 @@
-"""Proof: one model run in every way it can be run, and the largest difference between any two of them.
+"""Proof: one model run in every way it can be run, and the largest difference between any two of
+them.
 
-What must agree to the bit is compared to the bit; the rest within a bound, relative to values over one.
+What must agree to the bit is compared to the bit; the rest within a bound, relative to values over
+one.
 """
 
 from __future__ import annotations
@@ -33,12 +35,16 @@ from memorycell.streaming.stepping import layers
 from memorycell.streaming.stream import Stream
 
 STEPS = 200
-NOT_PLAIN = "only for forecasters with head=quantiles, normal=no and no words that tell series apart yet"
+NOT_PLAIN = (
+    "only for forecasters with head=quantiles, normal=no and no words that tell series apart yet"
+)
 
 
 @dataclass(frozen=True)
 class Check:
-    """Two ways to run a model and how far apart they are: largest difference, relative to values over one."""
+    """Two ways to run a model and how far apart they are: largest difference, relative to values
+    over one.
+    """
 
     name: str
     precision: str
@@ -52,7 +58,10 @@ class Check:
 
     def __str__(self) -> str:
         limit = "to the bit" if self.bound == 0 else f"bound {self.bound:g}"
-        return f"{'ok    ' if self.ok else 'BROKEN'}  {self.precision:9} {self.name:42} {self.max_diff:8.2g}  ({limit})"
+        return (
+            f"{'ok    ' if self.ok else 'BROKEN'}  {self.precision:9} {self.name:42}"
+            f" {self.max_diff:8.2g}  ({limit})"
+        )
 
 
 @dataclass
@@ -70,10 +79,20 @@ class Proof:
     def to_json(self) -> dict[str, Any]:
         """The JSON object of `memorycell prove`."""
         rows = [
-            {"name": c.name, "precision": c.precision, "max_diff": c.max_diff, "bound": c.bound, "ok": c.ok}
+            {
+                "name": c.name,
+                "precision": c.precision,
+                "max_diff": c.max_diff,
+                "bound": c.bound,
+                "ok": c.ok,
+            }
             for c in self.checks
         ]
-        return {"ok": self.ok, "checks": rows, "skipped": [{"name": n, "why": w} for n, w in self.skipped.items()]}
+        return {
+            "ok": self.ok,
+            "checks": rows,
+            "skipped": [{"name": n, "why": w} for n, w in self.skipped.items()],
+        }
 
 
 def prove(
@@ -86,7 +105,8 @@ def prove(
 ) -> Proof:
     """Run a model in every way it can be run and compare.
 
-    x           a recurrent layer (ours or torch's), a `Model`, a model file or its path; put into evaluation mode
+    x           a recurrent layer (ours or torch's), a `Model`, a model file or its path; put into
+                evaluation mode
     inputs      [T, I] float32, what to run it on; 200 random steps where not given
     exports     which files to compare as well: "onnx" (needs onnxruntime), "c" (needs a C compiler)
 
@@ -94,9 +114,14 @@ def prove(
     """
     if isinstance(x, (str, Path)):
         x = modelfile.load(x)
-    module: nn.Module = x.model if isinstance(x, ModelFile) else view(x) if isinstance(x, nn.RNNBase) else x
+    module: nn.Module = (
+        x.model if isinstance(x, ModelFile) else view(x) if isinstance(x, nn.RNNBase) else x
+    )
     if not isinstance(module, (Model, Recurrent)):
-        raise TypeError(f"prove: expected a recurrent layer, a model or a model file, got {type(module).__name__}")
+        raise TypeError(
+            "prove: expected a recurrent layer, a model or a model file, got"
+            f" {type(module).__name__}"
+        )
     proof = Proof()
     stream = Stream(module)
     if inputs is None:
@@ -104,13 +129,21 @@ def prove(
     inputs = np.ascontiguousarray(inputs, np.float32)
     whole = _whole(module, inputs, "reference")
 
-    def check(name: str, precision: str, ours: np.ndarray, theirs: np.ndarray, bound: float) -> None:
+    def check(
+        name: str, precision: str, ours: np.ndarray, theirs: np.ndarray, bound: float
+    ) -> None:
         proof.checks.append(Check(name, precision, difference(ours, theirs), bound))
         say(str(proof.checks[-1]))
 
     reason = _no_engine(module)
     if reason is None:
-        check("native = reference", "float32", _whole(module, inputs, "native"), whole, TOLERANCE["float32"])
+        check(
+            "native = reference",
+            "float32",
+            _whole(module, inputs, "native"),
+            whole,
+            TOLERANCE["float32"],
+        )
     else:
         proof.skipped["native = reference"] = reason
     for precision in precisions:
@@ -135,8 +168,11 @@ def prove(
     return proof
 
 
-def precision_cost(score: Callable[[str], Mapping[str, float]], metric: str, precision: str) -> dict[str, Any]:
-    """What a precision costs on a model's own test data: `{"metric", "float32", precision, "change"}`, change relative.
+def precision_cost(
+    score: Callable[[str], Mapping[str, float]], metric: str, precision: str
+) -> dict[str, Any]:
+    """What a precision costs on a model's own test data: `{"metric", "float32", precision,
+    "change"}`, change relative.
 
     score   precision -> the metrics
     """
@@ -183,11 +219,16 @@ def _steps(module: nn.Module, inputs: np.ndarray, precision: str) -> np.ndarray:
     return np.stack([stream.step(row) for row in inputs])
 
 
-def _other_ways(module: nn.Module, inputs: np.ndarray, precision: str) -> Iterator[tuple[str, np.ndarray]]:
+def _other_ways(
+    module: nn.Module, inputs: np.ndarray, precision: str
+) -> Iterator[tuple[str, np.ndarray]]:
     rng = np.random.default_rng(0)
     stream = Stream(module, precision, history=4)
     cuts = np.unique(rng.integers(1, max(2, len(inputs)), size=len(inputs) // 8))
-    yield "chunks of random sizes", np.concatenate([stream.step(part) for part in np.split(inputs, cuts) if len(part)])
+    yield (
+        "chunks of random sizes",
+        np.concatenate([stream.step(part) for part in np.split(inputs, cuts) if len(part)]),
+    )
 
     pool = Pool(module, 1, precision)
     slots = np.array([pool.open() for _ in range(9)])
@@ -219,7 +260,7 @@ def _other_ways(module: nn.Module, inputs: np.ndarray, precision: str) -> Iterat
     yield "rewound and forked", np.stack(rows)
 
 
-# ---- exported -------------------------------------------------------------------------------------------------------
+# ---- exported ------------------------------------------------------------------------------------
 
 Compared = tuple[np.ndarray, np.ndarray, float]
 
@@ -242,7 +283,9 @@ def _onnx(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | s
     kept = {name: value.numpy() for name, value in state.asdict().items() if value.shape[0]}
     parts = []
     for part in np.array_split(inputs, 7):  # with the state handed on
-        y, *after = session.run(None, {"x": part[None, :, 0].astype(np.int64) if tokens else part[None], **kept})
+        y, *after = session.run(
+            None, {"x": part[None, :, 0].astype(np.int64) if tokens else part[None], **kept}
+        )
         kept = dict(zip(kept, after, strict=True))
         parts.append(y[0])
     return np.concatenate(parts), _steps(module, inputs, precision), TOLERANCE["float32"]
@@ -275,7 +318,15 @@ def _c(module: nn.Module, inputs: np.ndarray, precision: str) -> Compared | str 
         words = [compiler, "-std=c99", "-O2", "main.c", "model.c", "-lm", "-o", "run"]
         built = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
         if built.returncode:
-            raise UserError(f"prove: the exported C does not compile: {built.stderr.strip().splitlines()[0]}")
-        ran = subprocess.run([folder / "run"], input=inputs.tobytes(), capture_output=True, check=True)
+            raise UserError(
+                f"prove: the exported C does not compile: {built.stderr.strip().splitlines()[0]}"
+            )
+        ran = subprocess.run(
+            [folder / "run"], input=inputs.tobytes(), capture_output=True, check=True
+        )
     steps = _steps(module, inputs, precision)
-    return np.frombuffer(ran.stdout, np.float32).reshape(steps.shape), steps, c_export.TOLERANCE[precision]
+    return (
+        np.frombuffer(ran.stdout, np.float32).reshape(steps.shape),
+        steps,
+        c_export.TOLERANCE[precision],
+    )

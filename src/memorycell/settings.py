@@ -21,11 +21,15 @@ def check_choices(settings: Any, **choices: Sequence[str | None]) -> None:
     """Raises ValueError where a field is none of its choices."""
     for name, allowed in choices.items():
         if getattr(settings, name) not in allowed:
-            raise ValueError(f"{name}={getattr(settings, name)}: expected {', '.join(c for c in allowed if c)}")
+            raise ValueError(
+                f"{name}={getattr(settings, name)}: expected {', '.join(c for c in allowed if c)}"
+            )
 
 
 def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:
-    """Each dataclass value with some fields replaced by key=value pairs; each key belongs to one. Raises `UserError`."""
+    """Each dataclass value with some fields replaced by key=value pairs; each key belongs to one.
+    Raises `UserError`.
+    """
     known = {field.name: type(value) for value in defaults for field in dataclasses.fields(value)}
     for key in pairs:
         if key not in known:
@@ -34,7 +38,11 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
     for default in defaults:
         kind = type(default)
         hints = get_type_hints(kind)
-        values = {key: _convert(key, text, hints[key]) for key, text in pairs.items() if known[key] is kind}
+        values = {
+            key: _convert(key, text, hints[key])
+            for key, text in pairs.items()
+            if known[key] is kind
+        }
         try:
             result.append(dataclasses.replace(default, **values))
         except ValueError as error:
@@ -44,7 +52,9 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
 
 def _convert(key: str, text: str, hint: Any) -> Any:
     options = getattr(hint, "__args__", (hint,))
-    words = ("",) if str in options else ("", "none")  # a text may be "none": no inputs, no calendar
+    words = (
+        ("",) if str in options else ("", "none")
+    )  # a text may be "none": no inputs, no calendar
     if type(None) in options and text.lower() in words:
         return None
     for kind in (int, float):

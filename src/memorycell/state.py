@@ -1,9 +1,13 @@
-"""State: what a recurrence remembers between two steps, as a value that can be saved, forked and selected.
+"""State: what a recurrence remembers between two steps, as a value that can be saved, forked and
+selected.
 
-    state = State(h=h, c=c)         named tensors; `h, c = state` unpacks them like the tuple torch returns
-    state.save(path)                safetensors bytes, with a fingerprint of the weights it belongs to
+    state = State(h=h, c=c)         named tensors; `h, c = state` unpacks them like the tuple torch
+                                    returns
+    state.save(path)                safetensors bytes, with a fingerprint of the weights it belongs
+                                    to
 
-The second axis of every tensor is the batch: h and c are [L·directions, B, H], a window of past inputs is [W, B, C].
+The second axis of every tensor is the batch: h and c are [L·directions, B, H], a window of past
+inputs is [W, B, C].
 """
 
 from __future__ import annotations
@@ -31,8 +35,9 @@ FORMAT = "memorycell-state-1"
 class State(tuple[Tensor, ...]):
     """Named tensors in a fixed order, each with the batch as its second axis.
 
-    A tuple, so that it goes wherever torch's `(h, c)` goes; immutable, so that a fork is cheap and safe. `State((h, c))`
-    and `State([h])` name their tensors h and c, so that `type(s)(v.detach() for v in s)` works as with a tuple.
+    A tuple, so that it goes wherever torch's `(h, c)` goes; immutable, so that a fork is cheap and
+    safe. `State((h, c))` and `State([h])` name their tensors h and c, so that `type(s)(v.detach()
+    for v in s)` works as with a tuple.
     """
 
     _names: tuple[str, ...]
@@ -52,7 +57,9 @@ class State(tuple[Tensor, ...]):
 
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_") or name not in self._names:
-            raise AttributeError(f"State has no {name!r}; it holds {', '.join(self.__dict__.get('_names', ()))}")
+            raise AttributeError(
+                f"State has no {name!r}; it holds {', '.join(self.__dict__.get('_names', ()))}"
+            )
         return self[self._names.index(name)]
 
     def __repr__(self) -> str:
@@ -79,7 +86,9 @@ class State(tuple[Tensor, ...]):
     def select(self, rows: Sequence[int] | Tensor) -> State:
         """The states of the given batch rows, in that order, as a copy."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self[0].device)
-        return State(**{name: tensor.index_select(1, index) for name, tensor in self.asdict().items()})
+        return State(
+            **{name: tensor.index_select(1, index) for name, tensor in self.asdict().items()}
+        )
 
     @staticmethod
     def stack(states: Sequence[State]) -> State:
@@ -88,34 +97,63 @@ class State(tuple[Tensor, ...]):
             raise ValueError("State.stack: expected one or more states with the same names")
         return State(**{n: torch.cat([getattr(s, n) for s in states], 1) for n in states[0]._names})
 
-    def save(self, path: str | Path, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None) -> None:
-        """Write beside and rename. `fingerprint` says which weights it belongs to (see `fingerprint`)."""
+    def save(
+        self, path: str | Path, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None
+    ) -> None:
+        """Write beside and rename. `fingerprint` says which weights it belongs to (see
+        `fingerprint`).
+        """
         write_atomically(Path(path), self.to_bytes(fingerprint=fingerprint, extra=extra))
 
     def to_bytes(self, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None) -> bytes:
-        """The bytes `save` writes: safetensors, its metadata a JSON object with the format, the fingerprint and `extra`."""
-        note = {"format": FORMAT, "names": self._names, "fingerprint": fingerprint, "extra": dict(extra or {})}
-        tensors = {name: tensor.detach().contiguous().clone() for name, tensor in self.asdict().items()}
+        """The bytes `save` writes: safetensors, its metadata a JSON object with the format, the
+        fingerprint and `extra`.
+        """
+        note = {
+            "format": FORMAT,
+            "names": self._names,
+            "fingerprint": fingerprint,
+            "extra": dict(extra or {}),
+        }
+        tensors = {
+            name: tensor.detach().contiguous().clone() for name, tensor in self.asdict().items()
+        }
         return safetensors.torch.save(tensors, {"memorycell": json.dumps(note)})
 
     @classmethod
-    def load(cls, path: str | Path, *, fingerprint: str | None = None) -> tuple[State, dict[str, Any]]:
-        """(state, extra). With `fingerprint`, a state of other weights raises `StateError`, as a damaged file does."""
+    def load(
+        cls, path: str | Path, *, fingerprint: str | None = None
+    ) -> tuple[State, dict[str, Any]]:
+        """(state, extra). With `fingerprint`, a state of other weights raises `StateError`, as a
+        damaged file does.
+        """
         path = Path(path)
         try:
             with safetensors.safe_open(path, framework="pt") as file:
                 note = json.loads((file.metadata() or {}).get("memorycell", "null"))
                 if not isinstance(note, dict) or note.get("format") != FORMAT:
-                    raise StateError(f"{path}: not a state written by memorycell (or by a later version of it)")
+                    raise StateError(
+                        f"{path}: not a state written by memorycell (or by a later version of it)"
+                    )
                 state = cls(**{str(name): file.get_tensor(str(name)) for name in note["names"]})
         except FileNotFoundError:
             raise StateError(f"{path}: no such file") from None
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError, IndexError) as error:
-            raise StateError(f"{path}: damaged or not a state file ({error}); start without it") from None
+        except (
+            safetensors.SafetensorError,
+            OSError,
+            ValueError,
+            KeyError,
+            TypeError,
+            IndexError,
+        ) as error:
+            raise StateError(
+                f"{path}: damaged or not a state file ({error}); start without it"
+            ) from None
         if fingerprint is not None and note.get("fingerprint") != fingerprint:
             raise StateError(
-                f"{path}: this state belongs to other weights or another precision ({note.get('fingerprint') or 'unnamed'}, "
-                f"not {fingerprint}); use the model it was saved with, or start a new state"
+                f"{path}: this state belongs to other weights or another precision"
+                f" ({note.get('fingerprint') or 'unnamed'}, not {fingerprint}); use the model it"
+                " was saved with, or start a new state"
             )
         extra = note.get("extra")
         return state, extra if isinstance(extra, dict) else {}
@@ -128,7 +166,8 @@ def _named(names: tuple[str, ...], values: Iterable[Any]) -> State:
     return state
 
 
-# Plain data to PyTorch: to its trees (torch.compile, torch.func) and to `torch.load(weights_only=True)`.
+# Plain data to PyTorch: to its trees (torch.compile, torch.func) and to
+# `torch.load(weights_only=True)`.
 pytree.register_pytree_node(
     State,
     lambda state: (list(state), state._names),
@@ -150,31 +189,49 @@ class Layout:
         self.sizes = dict(sizes)
         lengths = [rows * size for rows, size in self.sizes.values()]
         ends = list(itertools.accumulate(lengths))
-        self.at = {name: slice(end - length, end) for name, end, length in zip(self.sizes, ends, lengths, strict=True)}
+        self.at = {
+            name: slice(end - length, end)
+            for name, end, length in zip(self.sizes, ends, lengths, strict=True)
+        }
         self.width = ends[-1]
 
     def state(self, rows: np.ndarray) -> State:
         """Rows [B, width] as a `State`: a copy."""
-        parts = {n: np.array(rows[:, at]).reshape(len(rows), *self.sizes[n]) for n, at in self.at.items()}
-        return State(**{n: torch.from_numpy(part.swapaxes(0, 1).copy()) for n, part in parts.items()})
+        parts = {
+            n: np.array(rows[:, at]).reshape(len(rows), *self.sizes[n]) for n, at in self.at.items()
+        }
+        return State(
+            **{n: torch.from_numpy(part.swapaxes(0, 1).copy()) for n, part in parts.items()}
+        )
 
     def rows(self, state: Tensor | Sequence[Tensor]) -> np.ndarray:
-        """A state, or the tuple or tensor torch's layers return, as rows [B, width]. Raises `StateError`."""
+        """A state, or the tuple or tensor torch's layers return, as rows [B, width]. Raises
+        `StateError`.
+        """
         state = (state,) if isinstance(state, Tensor) else state
-        given = state.asdict() if isinstance(state, State) else dict(zip(self.sizes, state, strict=False))
+        given = (
+            state.asdict()
+            if isinstance(state, State)
+            else dict(zip(self.sizes, state, strict=False))
+        )
         batch = next(iter(given.values())).shape[1] if given else 1
         wanted = {name: (rows, batch, size) for name, (rows, size) in self.sizes.items()}
         if {name: tuple(tensor.shape) for name, tensor in given.items()} != wanted:
-            expected = ", ".join(f"{name}={[rows, 'B', size]}" for name, (rows, size) in self.sizes.items())
+            expected = ", ".join(
+                f"{name}={[rows, 'B', size]}" for name, (rows, size) in self.sizes.items()
+            )
             got = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in given.items())
             raise StateError(f"state: expected {expected}, got {got}; start a new state")
-        parts = [given[n].detach().to("cpu", torch.float32).transpose(0, 1).reshape(batch, -1) for n in self.sizes]
+        parts = [
+            given[n].detach().to("cpu", torch.float32).transpose(0, 1).reshape(batch, -1)
+            for n in self.sizes
+        ]
         return torch.cat(parts, 1).numpy()
 
 
 def fingerprint(module: nn.Module, precision: str = "float32") -> str:
-    """16 hexadecimal digits of SHA-256 over the names, shapes, types and bytes of a module's weights, and the precision
-    it runs in, where it is a lower one.
+    """16 hexadecimal digits of SHA-256 over the names, shapes, types and bytes of a module's
+    weights, and the precision it runs in, where it is a lower one.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):

@@ -15,10 +15,25 @@ from typer.testing import CliRunner
 
 from memorycell import proof
 from memorycell.application import modelfile
-from memorycell.applications.anomaly.codec import Readings, ReadingsCodec, detect, fit_scaling, longest_run, running
+from memorycell.applications.anomaly.codec import (
+    Readings,
+    ReadingsCodec,
+    detect,
+    fit_scaling,
+    longest_run,
+    running,
+)
 from memorycell.applications.anomaly.dataset import AnomalySettings, prepare, split_rows
 from memorycell.applications.anomaly.head import NextRow
-from memorycell.applications.anomaly.live import LiveAnomaly, Streaming, Watch, predict, read, stretches, watch
+from memorycell.applications.anomaly.live import (
+    LiveAnomaly,
+    Streaming,
+    Watch,
+    predict,
+    read,
+    stretches,
+    watch,
+)
 from memorycell.applications.anomaly.live import Options as Looking
 from memorycell.applications.anomaly.model import Detector, DetectorConfig, deviates, smoothed
 from memorycell.cli.verbs import app
@@ -32,7 +47,15 @@ from memorycell.training import metrics
 
 ANOMALY = TASKS["anomaly"]
 run = CliRunner().invoke
-MACHINE = {"label": "fault", "hidden": "24", "epochs": "16", "bptt": "100", "smooth": "1", "corrupt": "0", "drift": "0"}
+MACHINE = {
+    "label": "fault",
+    "hidden": "24",
+    "epochs": "16",
+    "bptt": "100",
+    "smooth": "1",
+    "corrupt": "0",
+    "drift": "0",
+}
 
 
 def test_nats_of_a_row_are_those_of_torchs_distributions():
@@ -40,7 +63,9 @@ def test_nats_of_a_row_are_those_of_torchs_distributions():
     head = NextRow(5, 3, (4, 2), window=2)
     torch.nn.init.normal_(head.recurrent.weight, std=0.4)
     hidden, window = torch.randn(2, 7, 5), torch.randn(2, 7, 2, 3)
-    target = torch.cat([torch.randn(2, 7, 3), torch.randint(0, 4, (2, 7, 1)), torch.randint(0, 2, (2, 7, 1))], -1)
+    target = torch.cat(
+        [torch.randn(2, 7, 3), torch.randint(0, 4, (2, 7, 1)), torch.randint(0, 2, (2, 7, 1))], -1
+    )
     y = head(hidden, window)
     out = head.recurrent(hidden)
     mean = out[..., :3] + 0.5 * window[..., -1, :]
@@ -68,7 +93,9 @@ def test_deviate_of_a_category_has_its_density():
     assert found[1] ** 2 / 2 == pytest.approx(-np.log(0.25))
 
 
-@pytest.mark.parametrize("law", [stats.expon(), stats.genpareto(0.2), stats.uniform(), stats.chi2(8)])
+@pytest.mark.parametrize(
+    "law", [stats.expon(), stats.genpareto(0.2), stats.uniform(), stats.chi2(8)]
+)
 def test_tail_is_found_beyond_what_was_seen(law):
     rng = np.random.default_rng(0)
     found = [tail_quantile(law.rvs(1000, random_state=rng), 1e-3) for _ in range(60)]
@@ -99,11 +126,13 @@ def test_runs_are_counted(values):
     assert longest_run(np.array(values)) == max(runs, default=0)
 
 
-# ---- made-up data ---------------------------------------------------------------------------------------------------
+# ---- made-up data --------------------------------------------------------------------------------
 
 
 def sensors(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
-    """Two sensors that go round in a circle, and noise; from row 1200 to 1260 they jump about on it."""
+    """Two sensors that go round in a circle, and noise; from row 1200 to 1260 they jump about on
+    it.
+    """
     rng = np.random.default_rng(seed)
     t = np.arange(rows)
     broken = (t >= 1200) & (t < 1260)
@@ -111,12 +140,20 @@ def sensors(rows: int = 1500, seed: int = 0) -> pl.DataFrame:
     swing, follow = (f(phase) + 0.05 * rng.normal(size=rows) for f in (np.sin, np.cos))
     stamps = [f"2026-01-{1 + k // 1440:02d} {k // 60 % 24:02d}:{k % 60:02d}:00" for k in t]
     return pl.DataFrame(
-        {"time": stamps, "swing": swing, "follow": follow, "noise": rng.normal(size=rows), "fault": broken.astype(int)}
+        {
+            "time": stamps,
+            "swing": swing,
+            "follow": follow,
+            "noise": rng.normal(size=rows),
+            "fault": broken.astype(int),
+        }
     )
 
 
 def cards(rows: int = 6000, seed: int = 0) -> pl.DataFrame:
-    """Twenty cards, each of which buys bread, fuel, books, bread, … in this order; a thief buys what is not its turn."""
+    """Twenty cards, each of which buys bread, fuel, books, bread, … in this order; a thief buys
+    what is not its turn.
+    """
     rng = np.random.default_rng(seed)
     order = ["bread", "fuel", "books"]
     price = {"bread": 3.0, "fuel": 50.0, "books": 20.0}
@@ -128,10 +165,12 @@ def cards(rows: int = 6000, seed: int = 0) -> pl.DataFrame:
         fraud = k > 0.75 * rows and rng.random() < 0.04
         what = order[(at[card] + 1) % 3 if fraud else at[card]]
         at[card] = at[card] if fraud else (at[card] + 1) % 3
-        table.append((moment, f"card {card}", what, price[what] * np.exp(0.1 * rng.normal()), int(fraud)))
-    return pl.DataFrame(table, schema=["when", "card", "what", "price", "fraud"], orient="row").with_columns(
-        when=pl.from_epoch("when").dt.strftime("%Y-%m-%d %H:%M:%S")
-    )
+        table.append(
+            (moment, f"card {card}", what, price[what] * np.exp(0.1 * rng.normal()), int(fraud))
+        )
+    return pl.DataFrame(
+        table, schema=["when", "card", "what", "price", "fraud"], orient="row"
+    ).with_columns(when=pl.from_epoch("when").dt.strftime("%Y-%m-%d %H:%M:%S"))
 
 
 @pytest.fixture(scope="module")
@@ -206,7 +245,12 @@ def test_row_by_row_is_the_whole_for_any_model(categories, settle, smooth, adapt
     assert codec.gappy
     model = Detector(
         DetectorConfig(
-            input_size=codec.input_size, columns=columns, sizes=codec.sizes, hidden_size=9, window=4, smooth=smooth
+            input_size=codec.input_size,
+            columns=columns,
+            sizes=codec.sizes,
+            hidden_size=9,
+            window=4,
+            smooth=smooth,
         )
     )
     for parameter in model.parameters():
@@ -228,7 +272,11 @@ def test_row_by_row_is_the_whole_for_any_model(categories, settle, smooth, adapt
         x, z = codec.encode(readings)
         y = model.run(x)
         far = np.nan_to_num(deviates(y[:-1], z[1:], choices[1:], codec.sizes))
-        s = smoothed(np.concatenate([np.full((1, far.shape[1]), 0.2), far]), smooth, np.full(far.shape[1], 0.2))
+        s = smoothed(
+            np.concatenate([np.full((1, far.shape[1]), 0.2), far]),
+            smooth,
+            np.full(far.shape[1], 0.2),
+        )
         d = s - 0.2
         d[:, columns:] = np.maximum(d[:, columns:], 0)
         np.testing.assert_allclose(
@@ -312,7 +360,7 @@ def test_found_in_a_table(machine):
     assert stretches(np.array([1, 1, 0, 1], bool)) == [(0, 1), (3, 3)]
 
 
-# ---- events ---------------------------------------------------------------------------------------------------------
+# ---- events --------------------------------------------------------------------------------------
 
 
 @pytest.fixture(scope="module")
@@ -359,7 +407,9 @@ def test_cards_keep_their_own_states(fraud, tmp_path):
     together, alone = LiveAnomaly(file), LiveAnomaly(file)
     mixed = [together.step(row) for row in rows]
     card = rows[0]["card"]
-    assert [a for a in mixed if a["card"] == card] == [alone.step(row) for row in rows if row["card"] == card]
+    assert [a for a in mixed if a["card"] == card] == [
+        alone.step(row) for row in rows if row["card"] == card
+    ]
     half = LiveAnomaly(file)
     for row in rows[:150]:
         half.step(row)
@@ -369,13 +419,17 @@ def test_cards_keep_their_own_states(fraud, tmp_path):
     assert [half.step(row) for row in rows[150:]] == mixed[150:]
 
 
-# ---- reading --------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def test_columns_are_found():
     frame = cards(200).with_columns(note=pl.int_range(200).cast(pl.String) + " x", same=pl.lit(3))
     codec, notes = detect(frame, "t.csv", group="card", label="fraud")
-    assert (codec.columns, tuple(codec.categories), codec.time) == (("price", "(gap)"), ("what",), "when")
+    assert (codec.columns, tuple(codec.categories), codec.time) == (
+        ("price", "(gap)"),
+        ("what",),
+        "when",
+    )
     assert [n.split(" left out")[0] for n in notes] == ["column 'note'", "column 'same'"]
     codec, _ = detect(sensors(100), "t.csv", label="fault")
     assert (codec.columns, codec.categories) == (("swing", "follow", "noise"), {})
@@ -389,7 +443,11 @@ def test_columns_are_found():
         ({"swing": "x"}, {"columns": "swing,noise"}, "'x' is not a number"),
         ({"swing": 1.0}, {"columns": "swing,noise"}, "column 'swing' is always the same"),
         ({}, {"settle": "2000"}, "no recording is longer than settle=2000"),
-        ({"time": "2026-01-01 00:00:00"}, {"group": "swing"}, "no recording has rows to learn from"),
+        (
+            {"time": "2026-01-01 00:00:00"},
+            {"group": "swing"},
+            "no recording has rows to learn from",
+        ),
     ],
 )
 def test_tables_that_do_not_do(tmp_path, change, told, message):
@@ -400,8 +458,17 @@ def test_tables_that_do_not_do(tmp_path, change, told, message):
     else:
         frame = frame.with_columns(**{name: pl.lit(value) for name, value in change.items()})
     frame.write_csv(tmp_path / "t.csv")
-    result = run(app, ["train", "anomaly", str(tmp_path / "t.csv"), "--out", str(tmp_path / "o.safetensors"),
-                       *(x for k, v in told.items() for x in ("--set", f"{k}={v}"))])  # fmt: skip
+    result = run(
+        app,
+        [
+            "train",
+            "anomaly",
+            str(tmp_path / "t.csv"),
+            "--out",
+            str(tmp_path / "o.safetensors"),
+            *(x for k, v in told.items() for x in ("--set", f"{k}={v}")),
+        ],
+    )
     assert result.exit_code == 2
     assert message in result.stderr
     assert not (tmp_path / "o.safetensors").exists()
@@ -423,7 +490,17 @@ def test_another_table_lacks_a_column(machine, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "wrong", ["settle=5", "budget=0", "budget=0.9", "drift=-1", "corrupt=1", "adapt=-1", "gap=maybe", "smooth=0"]
+    "wrong",
+    [
+        "settle=5",
+        "budget=0",
+        "budget=0.9",
+        "drift=-1",
+        "corrupt=1",
+        "adapt=-1",
+        "gap=maybe",
+        "smooth=0",
+    ],
 )
 def test_settings_that_make_no_sense(wrong):
     result = run(app, ["train", "anomaly", "x.csv", "--set", wrong])
@@ -447,19 +524,38 @@ def test_split_by_time_over_all_cards():
     codec, _ = detect(cards(1000), "t", group="card", label="fraud")
     recordings = codec.read(cards(1000), "t")
     splits = split_rows(recordings, AnomalySettings(group="card"), [], "t")
-    last = max(int(r.time[s == 0].max()) for r, s in zip(recordings, splits, strict=True) if (s == 0).any())
-    first = min(int(r.time[s == 2].min()) for r, s in zip(recordings, splits, strict=True) if (s == 2).any())
+    last = max(
+        int(r.time[s == 0].max()) for r, s in zip(recordings, splits, strict=True) if (s == 0).any()
+    )
+    first = min(
+        int(r.time[s == 2].min()) for r, s in zip(recordings, splits, strict=True) if (s == 2).any()
+    )
     assert last < first
 
 
-# ---- the verbs ------------------------------------------------------------------------------------------------------
+# ---- the verbs -----------------------------------------------------------------------------------
 
 
 def test_verbs_without_labels(tmp_path):
     sensors(900).drop("fault").write_csv(tmp_path / "t.csv")
     out = tmp_path / "o.safetensors"
-    result = run(app, ["train", "anomaly", str(tmp_path / "t.csv"), "--out", str(out), "--json", "--set", "epochs=2",
-                       "--set", "hidden=8", "--set", "adapt=100"])  # fmt: skip
+    result = run(
+        app,
+        [
+            "train",
+            "anomaly",
+            str(tmp_path / "t.csv"),
+            "--out",
+            str(out),
+            "--json",
+            "--set",
+            "epochs=2",
+            "--set",
+            "hidden=8",
+            "--set",
+            "adapt=100",
+        ],
+    )
     assert result.exit_code == 0, result.stderr
     told = json.loads(result.stdout.splitlines()[-1])
     assert told["primary"] == "nats"
@@ -472,7 +568,9 @@ def test_verbs_without_labels(tmp_path):
     assert result.exit_code == 0, result.stderr
     assert "rows flagged" in result.stdout
     assert "not as expected" in page.read_text()
-    result = run(app, ["predict", str(out), str(tmp_path / "t.csv"), "--out", str(tmp_path / "p.png")])
+    result = run(
+        app, ["predict", str(out), str(tmp_path / "t.csv"), "--out", str(tmp_path / "p.png")]
+    )
     assert result.exit_code == 2
     lines = (tmp_path / "t.csv").read_text().splitlines()
     result = run(app, ["stream", str(out)], input="\n".join(lines[:30]))
@@ -484,11 +582,14 @@ def test_verbs_without_labels(tmp_path):
 
 def test_a_folder_of_recordings_with_their_own_levels(tmp_path):
     for k in range(3):
-        frame = sensors(500, seed=k).with_columns(pl.col("swing") + 100 * k, fault=(pl.int_range(500) >= 450).cast(int))
+        frame = sensors(500, seed=k).with_columns(
+            pl.col("swing") + 100 * k, fault=(pl.int_range(500) >= 450).cast(int)
+        )
         (frame.drop("fault") if k == 2 else frame).write_csv(tmp_path / f"{k}.csv")
     said: list[str] = []
     chosen, how = parse_settings(
-        (AnomalySettings(), ANOMALY.training), {"label": "fault", "settle": "200", "epochs": "1", "hidden": "8"}
+        (AnomalySettings(), ANOMALY.training),
+        {"label": "fault", "settle": "200", "epochs": "1", "hidden": "8"},
     )
     out = tmp_path / "o.safetensors"
     result = training.train(ANOMALY, str(tmp_path), chosen, how, out, say=said.append)

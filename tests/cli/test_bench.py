@@ -1,4 +1,6 @@
-"""memorycell bench: the rows that programs read, the refusal to print a speed for other outputs, mistakes."""
+"""memorycell bench: the rows that programs read, the refusal to print a speed for other outputs,
+mistakes.
+"""
 
 import json
 import subprocess
@@ -33,9 +35,23 @@ def few_rounds(monkeypatch):
 def test_step_rows(capsys, cell, tmp_path):
     pytest.importorskip("onnxruntime")
     status, out, _ = command(
-        capsys, "bench", "step", "--hidden", "12", "--cell", cell, "--precision", "float32", "--precision", "int8",
-        "--peers", "torch,onnxruntime,reference", "--plot", str(tmp_path / "p.html"), "--json",
-    )  # fmt: skip
+        capsys,
+        "bench",
+        "step",
+        "--hidden",
+        "12",
+        "--cell",
+        cell,
+        "--precision",
+        "float32",
+        "--precision",
+        "int8",
+        "--peers",
+        "torch,onnxruntime,reference",
+        "--plot",
+        str(tmp_path / "p.html"),
+        "--json",
+    )
     assert status == 0
     result = json.loads(out)
     assert result["isa"] == binding.engine.instruction_set()
@@ -51,9 +67,19 @@ def test_step_rows(capsys, cell, tmp_path):
 def test_stream_and_session_rows(capsys):
     pytest.importorskip("onnxruntime")
     status, out, _ = command(
-        capsys, "bench", "stream", "--hidden", "12", "--cell", "lstm", "--cell", "peephole", "--peers", "torch,onnxruntime",
+        capsys,
+        "bench",
+        "stream",
+        "--hidden",
+        "12",
+        "--cell",
+        "lstm",
+        "--cell",
+        "peephole",
+        "--peers",
+        "torch,onnxruntime",
         "--json",
-    )  # fmt: skip
+    )
     assert status == 0
     plain, other = json.loads(out)["rows"]
     assert plain["work"] == "stream"
@@ -62,32 +88,80 @@ def test_stream_and_session_rows(capsys):
     assert other["peers"]["torch"]["refused"] == "has no such cell"
     for cell in ("lstm", "gru"):
         status, out, _ = command(
-            capsys, "bench", "sessions", "--hidden", "12", "--sessions", "5", "--cell", cell, "--precision", "bfloat16",
-            "--peers", "torch,onnxruntime", "--json",
-        )  # fmt: skip
+            capsys,
+            "bench",
+            "sessions",
+            "--hidden",
+            "12",
+            "--sessions",
+            "5",
+            "--cell",
+            cell,
+            "--precision",
+            "bfloat16",
+            "--peers",
+            "torch,onnxruntime",
+            "--json",
+        )
         assert status == 0
         (row,) = json.loads(out)["rows"]
         assert row["batch"] == 5
         assert row["p99_us"] >= row["ours_us"]
         assert row["steps_per_s"] == pytest.approx(5e6 / row["ours_us"])
         assert row["bytes_per_session"] == 4 * 12 * (2 if cell == "lstm" else 1) + 24
-        assert all(peer["max_diff"] <= bench.TOLERANCE["bfloat16"] for peer in row["peers"].values())
+        assert all(
+            peer["max_diff"] <= bench.TOLERANCE["bfloat16"] for peer in row["peers"].values()
+        )
 
 
 def test_train_rows(capsys):
     status, out, _ = command(
-        capsys, "bench", "train", "--hidden", "8", "--batch", "3", "--steps", "5", "--cell", "lstm", "--cell", "layernorm",
-        "--precision", "float32", "--precision", "bfloat16", "--peers", "torch", "--json",
-    )  # fmt: skip
+        capsys,
+        "bench",
+        "train",
+        "--hidden",
+        "8",
+        "--batch",
+        "3",
+        "--steps",
+        "5",
+        "--cell",
+        "lstm",
+        "--cell",
+        "layernorm",
+        "--precision",
+        "float32",
+        "--precision",
+        "bfloat16",
+        "--peers",
+        "torch",
+        "--json",
+    )
     assert status == 0
     rows = json.loads(out)["rows"]
-    assert [list(row["peers"]) for row in rows] == [["torch"], ["torch"], ["reference"], ["reference"]]
+    assert [list(row["peers"]) for row in rows] == [
+        ["torch"],
+        ["torch"],
+        ["reference"],
+        ["reference"],
+    ]
     assert all("us" in peer for row in rows for peer in row["peers"].values())
 
 
 def test_train_with_zoneout_is_compared_with_the_plain_cell(capsys):
     status, out, _ = command(
-        capsys, "bench", "train", "--hidden", "7", "--batch", "3", "--steps", "5", "--zoneout", "0.1", "--json"
+        capsys,
+        "bench",
+        "train",
+        "--hidden",
+        "7",
+        "--batch",
+        "3",
+        "--steps",
+        "5",
+        "--zoneout",
+        "0.1",
+        "--json",
     )
     (row,) = json.loads(out)["rows"]
     assert status == 0

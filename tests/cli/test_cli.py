@@ -29,7 +29,8 @@ def model(tmp_path_factory) -> Path:
     """A small model file, trained on `hourly` rows."""
     folder = tmp_path_factory.mktemp("cli")
     rows = ["time,y,x"] + [
-        f"2024-01-{1 + k // 24:02d} {k % 24:02d}:00:00,{k % 24 + (k * 7) % 5},{k % 3}" for k in range(500)
+        f"2024-01-{1 + k // 24:02d} {k % 24:02d}:00:00,{k % 24 + (k * 7) % 5},{k % 3}"
+        for k in range(500)
     ]
     (folder / "rows.csv").write_text("\n".join(rows) + "\n")
     with pytest.raises(SystemExit) as end:
@@ -49,7 +50,7 @@ def model(tmp_path_factory) -> Path:
     return folder / "m.safetensors"
 
 
-# ---- what works -----------------------------------------------------------------------------------------------------
+# ---- what works ----------------------------------------------------------------------------------
 
 
 def test_help_and_lists(memorycell):
@@ -64,13 +65,13 @@ def test_help_and_lists(memorycell):
 
 
 def test_help_starts_without_torch():
-    """What makes the help fast: nothing heavy is imported. (The time itself is measured in benchmarks/.)"""
+    """What makes the help fast: nothing heavy is imported. (The time itself is measured in
+    benchmarks/.)
+    """
     program = (
-        "import sys; sys.argv = ['memorycell', '--help']\n"
-        "import memorycell.cli\n"
-        "try: memorycell.cli.main()\n"
-        "except SystemExit: pass\n"
-        "assert not {'torch', 'numpy', 'polars', 'plotly', 'rich.progress'} & set(sys.modules), sorted(sys.modules)"
+        "import sys; sys.argv = ['memorycell', '--help']\nimport memorycell.cli\ntry:"
+        " memorycell.cli.main()\nexcept SystemExit: pass\nassert not {'torch', 'numpy', 'polars',"
+        " 'plotly', 'rich.progress'} & set(sys.modules), sorted(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
@@ -78,11 +79,31 @@ def test_help_starts_without_torch():
 def test_train_evaluate_predict_with_json(memorycell, hourly, tmp_path):
     out, page = tmp_path / "w.safetensors", tmp_path / "report.html"
     status, stdout, stderr = memorycell(
-        "train", "forecast", hourly, "--set", "target=y", *TINY, "--out", out, "--report", page, "--json"
+        "train",
+        "forecast",
+        hourly,
+        "--set",
+        "target=y",
+        *TINY,
+        "--out",
+        out,
+        "--report",
+        page,
+        "--json",
     )
     assert status == 0, stderr
     trained = json.loads(stdout.splitlines()[-1])
-    assert set(trained) == {"task", "file", "primary", "higher", "metrics", "baselines", "skill", "seconds", "by_lead"}
+    assert set(trained) == {
+        "task",
+        "file",
+        "primary",
+        "higher",
+        "metrics",
+        "baselines",
+        "skill",
+        "seconds",
+        "by_lead",
+    }
     assert "column 'note' left out" in stderr
     assert page.read_text().count('class="figure"') == 4
     status, stdout, _ = memorycell("evaluate", out, "--json")
@@ -92,7 +113,8 @@ def test_train_evaluate_predict_with_json(memorycell, hourly, tmp_path):
     values = forecast["forecast"]["y"]
     assert len(forecast["ahead"]) == 4
     assert all(
-        low <= mid <= high for low, mid, high in zip(values["low80"], values["median"], values["high80"], strict=True)
+        low <= mid <= high
+        for low, mid, high in zip(values["low80"], values["median"], values["high80"], strict=True)
     )
     assert "Plotly" in (tmp_path / "p.html").read_text()
     memorycell("predict", out, hourly, "--out", tmp_path / "p.csv")
@@ -109,7 +131,9 @@ def test_tables_for_people(memorycell, model):
 
 def stream(model: Path, lines: list[str], *options: str) -> subprocess.CompletedProcess:
     words = [*COMMAND, "stream", str(model), *options]
-    return subprocess.run(words, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
+    return subprocess.run(
+        words, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
+    )
 
 
 def test_stream_resumes_exactly(model, tmp_path):
@@ -117,7 +141,9 @@ def test_stream_resumes_exactly(model, tmp_path):
     whole = stream(model, lines).stdout.splitlines()
     assert len(whole) == 59
     first = stream(model, lines[:30], "--state", str(tmp_path / "s.bin")).stdout.splitlines()
-    rest = stream(model, lines[30:], "--state", str(tmp_path / "s.bin")).stdout.splitlines()  # no header this time
+    rest = stream(
+        model, lines[30:], "--state", str(tmp_path / "s.bin")
+    ).stdout.splitlines()  # no header this time
     assert first + rest == whole
     names = lines[0].split(",")
     rows = [json.dumps(dict(zip(names, line.split(","), strict=True))) for line in lines[1:]]
@@ -162,14 +188,18 @@ def test_a_broken_model_ends_with_status_1(memorycell, model, monkeypatch):
 
 
 def test_export_writes_files_that_run(memorycell, model, tmp_path):
-    status, out, _ = memorycell("export", model, "--to", "onnx", "--out", tmp_path / "new" / "folder", "--json")
+    status, out, _ = memorycell(
+        "export", model, "--to", "onnx", "--out", tmp_path / "new" / "folder", "--json"
+    )
     result = json.loads(out.splitlines()[-1])
     assert status == 0
     assert result["proof"]["ok"]
     assert result["files"] == [str(tmp_path / "new" / "folder" / "m.onnx")]
     assert (tmp_path / "new" / "folder" / "m.onnx").stat().st_size > 1000
     words = ["--precision", "int8"] if binding.engine is not None else []
-    status, out, err = memorycell("export", model, "--to", "c", *words, "--out", tmp_path / "c", "--json")
+    status, out, err = memorycell(
+        "export", model, "--to", "c", *words, "--out", tmp_path / "c", "--json"
+    )
     assert status == 0
     assert "bytes of constants (flash)" in err
     assert json.loads(out.splitlines()[-1])["flash_bytes"] > 1000
@@ -178,13 +208,17 @@ def test_export_writes_files_that_run(memorycell, model, tmp_path):
     assert "for the next 4 steps, in the table's units" in header
     if shutil.which("gcc"):
         build = "gcc -std=c99 -Wall -Wextra -Werror -O2 *.c -lm -o run && ./run"
-        ran = subprocess.run(build, shell=True, cwd=tmp_path / "c", capture_output=True, text=True, check=False)
+        ran = subprocess.run(
+            build, shell=True, cwd=tmp_path / "c", capture_output=True, text=True, check=False
+        )
         assert ran.returncode == 0, ran.stdout + ran.stderr
         assert "32 steps" in ran.stdout
 
 
 def test_the_exported_c_gives_the_forecasts_of_the_table(memorycell, model, tmp_path):
-    """Rows, encoded as the header says, through the compiled code: `predict`'s numbers, in the table's units."""
+    """Rows, encoded as the header says, through the compiled code: `predict`'s numbers, in the
+    table's units.
+    """
     if not shutil.which("gcc"):
         pytest.skip("no gcc")
     assert memorycell("export", model, "--to", "c", "--out", tmp_path)[0] == 0
@@ -195,15 +229,20 @@ def test_the_exported_c_gives_the_forecasts_of_the_table(memorycell, model, tmp_
     inputs = file.codec.encode(series)
     (tmp_path / "m_test.c").unlink()
     (tmp_path / "main.c").write_text(
-        '#include "m.h"\n#include <stdio.h>\nint main(void) { float s[M_STATE], x[M_INPUTS], y[M_OUTPUTS]; m_init(s);\n'
-        "while (fread(x, sizeof x, 1, stdin)) m_step(s, x, y); fwrite(y, sizeof y, 1, stdout); return 0; }\n"
+        '#include "m.h"\n#include <stdio.h>\nint main(void) { float s[M_STATE], x[M_INPUTS],'
+        " y[M_OUTPUTS]; m_init(s);\nwhile (fread(x, sizeof x, 1, stdin)) m_step(s, x, y); fwrite(y,"
+        " sizeof y, 1, stdout); return 0; }\n"
     )
     subprocess.run("gcc -std=c99 -O2 *.c -lm -o run", shell=True, cwd=tmp_path, check=True)
-    ran = subprocess.run([tmp_path / "run"], input=inputs.tobytes(), capture_output=True, check=True)
+    ran = subprocess.run(
+        [tmp_path / "run"], input=inputs.tobytes(), capture_output=True, check=True
+    )
     mine = np.frombuffer(ran.stdout, np.float32).reshape(4, 1, -1)
     _, out, _ = memorycell("predict", model, model.parent / "rows.csv", "--json")
     (forecast,) = json.loads(out)["forecasts"]
-    assert mine[:, 0, mine.shape[2] // 2].tolist() == pytest.approx(forecast["forecast"]["y"]["median"], rel=1e-4)
+    assert mine[:, 0, mine.shape[2] // 2].tolist() == pytest.approx(
+        forecast["forecast"]["y"]["median"], rel=1e-4
+    )
 
 
 @pytest.mark.skipif(binding.engine is None, reason="needs the engine")
@@ -251,7 +290,7 @@ def test_a_closed_pipe_is_no_error(model):
     assert result.stderr == ""
 
 
-# ---- mistakes: one line, the place and the mend, status 2, nothing written -------------------------------------------
+# ---- mistakes: one line, the place and the mend, status 2, nothing written -----------------------
 
 
 def spoil(hourly: Path, change) -> Path:
@@ -332,13 +371,36 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
         (["train", "forecast", "{tmp}"], ["is a folder"]),
         (["train", "forecast", "{hourly}"], ["which column", "--set target=", "y, x"]),
         (["train", "forecast", "{hourly}", "--set", "target=z"], ["no column 'z'", "'y'"]),
-        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "inputs=note"], ["'note'", "not a number"]),
-        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "group=q"], ["no column 'q'"]),
-        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "every=soon"], ["every", "5m"]),
+        (
+            ["train", "forecast", "{hourly}", "--set", "target=y", "--set", "inputs=note"],
+            ["'note'", "not a number"],
+        ),
+        (
+            ["train", "forecast", "{hourly}", "--set", "target=y", "--set", "group=q"],
+            ["no column 'q'"],
+        ),
+        (
+            ["train", "forecast", "{hourly}", "--set", "target=y", "--set", "every=soon"],
+            ["every", "5m"],
+        ),
         (["train", "forecast", "{hourly}", "--set", "colour=y"], ["no such setting"]),
         (["train", "forecast", "{hourly}", "--set", "target"], ["key=value"]),
-        (["train", "forecast", "{hourly}", "--set", "target=y", "--set", "cell=elm"], ["cell", "elm"]),
-        (["train", "forecast", "{hourly}", "--set", "target=y", "--out", "{tmp}/no/m.safetensors"], ["no folder"]),
+        (
+            ["train", "forecast", "{hourly}", "--set", "target=y", "--set", "cell=elm"],
+            ["cell", "elm"],
+        ),
+        (
+            [
+                "train",
+                "forecast",
+                "{hourly}",
+                "--set",
+                "target=y",
+                "--out",
+                "{tmp}/no/m.safetensors",
+            ],
+            ["no folder"],
+        ),
         (["train", "forecast", "{hourly}", "--set", "target=y", "--resume"], ["nothing to resume"]),
         (["train", "cooking"], ["no such task", "forecast"]),
         (["evaluate", "{tmp}/none.safetensors"], ["no such file"]),
@@ -350,8 +412,14 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
         (["prove", "{model}", "--precision", "double"], ["--precision double"]),
         (["prove", "{hourly}"], ["not a model file"]),
         (["export", "{model}", "--to", "tflite"], ["--to tflite", "onnx or c"]),
-        (["export", "{model}", "--to", "onnx", "--precision", "int8", "--out", "{tmp}/o"], ["ONNX file is in float32"]),
-        (["export", "{model}", "--to", "c", "--precision", "bfloat16", "--out", "{tmp}/o"], ["float32 or int8"]),
+        (
+            ["export", "{model}", "--to", "onnx", "--precision", "int8", "--out", "{tmp}/o"],
+            ["ONNX file is in float32"],
+        ),
+        (
+            ["export", "{model}", "--to", "c", "--precision", "bfloat16", "--out", "{tmp}/o"],
+            ["float32 or int8"],
+        ),
         (["export", "{model}", "--to", "c", "--out", "{hourly}/o"], ["cannot be made"]),
     ],
 )
@@ -382,7 +450,9 @@ def test_not_a_table(memorycell, tmp_path, name, content, told):
     import re
 
     (tmp_path / name).write_bytes(content)
-    status, _, stderr = memorycell("train", "forecast", tmp_path / name, "--out", tmp_path / "m.safetensors")
+    status, _, stderr = memorycell(
+        "train", "forecast", tmp_path / name, "--out", tmp_path / "m.safetensors"
+    )
     assert status == 2
     assert stderr.count("\n") == 1, stderr
     assert re.search(told, stderr), stderr
@@ -430,10 +500,27 @@ def test_a_full_disk_leaves_nothing_half_written(hourly, tmp_path):
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM])
 def test_stopping_keeps_the_best_model_and_resumes(hourly, tmp_path, kind, memorycell):
     out = tmp_path / "m.safetensors"
-    words = ["train", "forecast", str(hourly), "--set", "target=y", "--set", "hidden=8", "--set", "epochs=200",
-             "--set", "patience=200", "--out", str(out)]  # fmt: skip
+    words = [
+        "train",
+        "forecast",
+        str(hourly),
+        "--set",
+        "target=y",
+        "--set",
+        "hidden=8",
+        "--set",
+        "epochs=200",
+        "--set",
+        "patience=200",
+        "--out",
+        str(out),
+    ]
     process = subprocess.Popen(
-        [*COMMAND, *words], stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ
+        [*COMMAND, *words],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ,
     )
     deadline = time.monotonic() + 60
     while not out.exists() and time.monotonic() < deadline:
@@ -444,7 +531,11 @@ def test_stopping_keeps_the_best_model_and_resumes(hourly, tmp_path, kind, memor
     assert "--resume goes on" in stderr
     assert "Traceback" not in stderr
     assert modelfile.load(out).info["task"] == "forecast"
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["hourly.csv", "m.safetensors", "m.safetensors.resume"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [
+        "hourly.csv",
+        "m.safetensors",
+        "m.safetensors.resume",
+    ]
     status, stdout, _ = memorycell("evaluate", out, "--json")
     assert status == 0
     assert json.loads(stdout)["metrics"]["crps"] > 0
@@ -465,7 +556,9 @@ def test_inspect_tells_how_far_back_a_model_remembers(memorycell, model, tmp_pat
     table.write_text("\n".join((model.parent / "rows.csv").read_text().splitlines()[:60]))
     status, out, _ = memorycell("inspect", model, table, "--out", tmp_path / "short.html", "--json")
     assert status == 0
-    assert any("the last 59 of 59 steps" in note for note in json.loads(out.splitlines()[-1])["notes"])
+    assert any(
+        "the last 59 of 59 steps" in note for note in json.loads(out.splitlines()[-1])["notes"]
+    )
     for words, told in (
         (["--out", tmp_path / "no" / "p.html"], "no folder"),
         ([tmp_path / "none.csv"], "no such file"),
@@ -479,8 +572,13 @@ def test_inspect_tells_how_far_back_a_model_remembers(memorycell, model, tmp_pat
 def test_a_missing_package_is_named_with_its_extra(memorycell, monkeypatch, tmp_path):
     (tmp_path / "t.txt").write_text("some text, " * 400)
     monkeypatch.setitem(sys.modules, "regex", None)
-    status, _, err = memorycell("train", "text", tmp_path / "t.txt", "--out", tmp_path / "m.safetensors")
-    assert (status, err.splitlines()[-1]) == (2, "memorycell: this needs regex: pip install 'memorycell[language]'")
+    status, _, err = memorycell(
+        "train", "text", tmp_path / "t.txt", "--out", tmp_path / "m.safetensors"
+    )
+    assert (status, err.splitlines()[-1]) == (
+        2,
+        "memorycell: this needs regex: pip install 'memorycell[language]'",
+    )
 
 
 def test_every_task_is_listed_with_what_it_needs(memorycell):

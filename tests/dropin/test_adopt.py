@@ -1,4 +1,6 @@
-"""`memorycell.adopt` itself: what stays as it was, what is left alone and why, and that nothing of the model breaks."""
+"""`memorycell.adopt` itself: what stays as it was, what is left alone and why, and that nothing of
+the model breaks.
+"""
 
 import copy
 import io
@@ -54,7 +56,9 @@ def assert_same(ours, theirs, tolerance: float = 1e-5) -> None:
 
 
 def left_alone(model: nn.Module, name: str) -> str:
-    """Adopt, see that the layer of that name was skipped and is of the class it was, and return the reason."""
+    """Adopt, see that the layer of that name was skipped and is of the class it was, and return the
+    reason.
+    """
     kind = type(model.get_submodule(name))
     report = memorycell.adopt(model)
     assert name in report.skipped
@@ -67,7 +71,7 @@ def left_alone(model: nn.Module, name: str) -> str:
     return reason
 
 
-# ---- what becomes ours ----------------------------------------------------------------------------------------------
+# ---- what becomes ours ---------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -89,8 +93,16 @@ def test_the_layer_keeps_its_identity_and_becomes_ours(kind):
     assert all(parameter is parameters[name] for name, parameter in model.named_parameters())
     assert list(model.state_dict()) == order
     assert all(torch.equal(model.state_dict()[key], values[key]) for key in order)
-    assert (rnn.input_size, rnn.hidden_size, rnn.num_layers, rnn.dropout, rnn.batch_first) == (4, 6, 2, 0.1, True)
-    assert [p is q for p, q in zip(flat(rnn.all_weights), rnn.parameters(), strict=True)] == [True] * 8
+    assert (rnn.input_size, rnn.hidden_size, rnn.num_layers, rnn.dropout, rnn.batch_first) == (
+        4,
+        6,
+        2,
+        0.1,
+        True,
+    )
+    assert [p is q for p, q in zip(flat(rnn.all_weights), rnn.parameters(), strict=True)] == [
+        True
+    ] * 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -120,12 +132,18 @@ def test_results_are_plain_tuples(kind):
 
 
 OPTIONS = [
-    *((kind, options) for kind in KINDS for options in (
-        {"bias": False}, {"batch_first": True}, {"bidirectional": True, "num_layers": 2}
-    )),
+    *(
+        (kind, options)
+        for kind in KINDS
+        for options in (
+            {"bias": False},
+            {"batch_first": True},
+            {"bidirectional": True, "num_layers": 2},
+        )
+    ),
     ("LSTM", {"proj_size": 3, "num_layers": 2}),
     ("RNN", {"nonlinearity": "relu"}),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("kind", "options"), OPTIONS, ids=str)
@@ -196,7 +214,9 @@ def test_the_report_tells_names_and_reasons():
         def forward(self, x, hx=None):
             return super().forward(2 * x, hx)
 
-    model = nn.ModuleDict({"encoder": layer(), "stranger": Own(4, 6), "deep": nn.Sequential(nn.ReLU(), layer("GRU"))})
+    model = nn.ModuleDict(
+        {"encoder": layer(), "stranger": Own(4, 6), "deep": nn.Sequential(nn.ReLU(), layer("GRU"))}
+    )
     report = memorycell.adopt(model)
     text = str(report)
     assert set(report.adopted) == {"encoder", "deep.1"}
@@ -205,7 +225,7 @@ def test_the_report_tells_names_and_reasons():
         assert word in text
 
 
-# ---- what stays on the layer ----------------------------------------------------------------------------------------
+# ---- what stays on the layer ---------------------------------------------------------------------
 
 
 def test_hooks_stay_and_fire_with_the_same_values():
@@ -220,9 +240,13 @@ def test_hooks_stay_and_fire_with_the_same_values():
             return hook
 
         rnn.register_forward_pre_hook(note("pre"))
-        rnn.register_forward_pre_hook(lambda m, args, kwargs: ((args[0] * 2, *args[1:]), kwargs), with_kwargs=True)
+        rnn.register_forward_pre_hook(
+            lambda m, args, kwargs: ((args[0] * 2, *args[1:]), kwargs), with_kwargs=True
+        )
         rnn.register_forward_hook(note("forward"))
-        rnn.register_forward_hook(lambda m, args, kwargs, out: (out[0] + 1, out[1]), with_kwargs=True)
+        rnn.register_forward_hook(
+            lambda m, args, kwargs, out: (out[0] + 1, out[1]), with_kwargs=True
+        )
         rnn.register_full_backward_pre_hook(note("backward pre"))
         rnn.register_full_backward_hook(note("backward"))
         rnn.weight_hh_l0.register_hook(lambda gradient: seen.append(("weight", [gradient.clone()])))
@@ -231,7 +255,9 @@ def test_hooks_stay_and_fire_with_the_same_values():
     def tensors(value) -> list[torch.Tensor]:
         if isinstance(value, torch.Tensor):
             return [value]
-        return [t for part in value for t in tensors(part)] if isinstance(value, (tuple, list)) else []
+        return (
+            [t for part in value for t in tensors(part)] if isinstance(value, (tuple, list)) else []
+        )
 
     (theirs, expected), (ours, got) = watched(), watched()
     memorycell.adopt(ours)
@@ -242,7 +268,13 @@ def test_hooks_stay_and_fire_with_the_same_values():
         (result**2).sum().backward()
         gradients.append([result, x.grad, *(p.grad for p in model.parameters())])
     assert [name for name, _ in got] == [name for name, _ in expected]
-    assert sorted({name for name, _ in got}) == ["backward", "backward pre", "forward", "pre", "weight"]
+    assert sorted({name for name, _ in got}) == [
+        "backward",
+        "backward pre",
+        "forward",
+        "pre",
+        "weight",
+    ]
     for (_, mine), (_, other) in zip(got, expected, strict=True):
         assert_same(mine, other)
     assert_same(gradients[1], gradients[0])
@@ -298,7 +330,9 @@ def test_mode_and_frozen_parameters_stay(training):
     assert ours.rnn.training is training
     for model in (theirs, ours):
         model(inputs(3)).sum().backward()
-    assert [p.requires_grad for p in ours.parameters()] == [p.requires_grad for p in theirs.parameters()]
+    assert [p.requires_grad for p in ours.parameters()] == [
+        p.requires_grad for p in theirs.parameters()
+    ]
     for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
         assert (mine.grad is None) == (other.grad is None), name
         if other.grad is not None:
@@ -318,7 +352,9 @@ def test_an_optimiser_made_before_goes_on():
             optimiser.step()
         results.append(list(model.parameters()))
     assert_same(results[1], results[0])
-    assert float((results[1][2] - next(tagger().rnn.parameters())).detach().abs().max()) > 5e-3  # it moved
+    assert (
+        float((results[1][2] - next(tagger().rnn.parameters())).detach().abs().max()) > 5e-3
+    )  # it moved
 
 
 def test_a_model_with_a_graph_in_flight_may_be_adopted():
@@ -331,7 +367,7 @@ def test_a_model_with_a_graph_in_flight_may_be_adopted():
     assert_same([p.grad for p in ours.parameters()], [p.grad for p in theirs.parameters()])
 
 
-# ---- what is left alone ---------------------------------------------------------------------------------------------
+# ---- what is left alone --------------------------------------------------------------------------
 
 
 def test_subclasses_with_a_forward_of_their_own():
@@ -368,7 +404,9 @@ def test_subclasses_keep_their_methods_and_their_numbers():
 
 
 def test_a_forward_put_on_the_layer_itself():
-    """Other people's wrappers replace `layer.forward`; the layer must go on calling what they put there."""
+    """Other people's wrappers replace `layer.forward`; the layer must go on calling what they put
+    there.
+    """
     model = tagger()
     inner = model.rnn.forward
     model.rnn.forward = lambda x, hx=None: (3 * inner(x, hx)[0], None)
@@ -381,7 +419,9 @@ CHANGED = {
     "parametrized weight_norm": lambda rnn: parametrizations.weight_norm(rnn, "weight_hh_l0"),
     "parametrized spectral_norm": lambda rnn: parametrizations.spectral_norm(rnn, "weight_hh_l0"),
     "parametrized orthogonal": lambda rnn: parametrizations.orthogonal(rnn, "weight_hh_l0"),
-    "own parametrization": lambda rnn: parametrize.register_parametrization(rnn, "bias_hh_l0", nn.Tanh()),
+    "own parametrization": lambda rnn: parametrize.register_parametrization(
+        rnn, "bias_hh_l0", nn.Tanh()
+    ),
     "pruned l1": lambda rnn: prune.l1_unstructured(rnn, "weight_hh_l0", amount=0.4),
     "pruned randomly": lambda rnn: prune.random_unstructured(rnn, "weight_ih_l0", amount=0.4),
     "old weight_norm": lambda rnn: nn.utils.weight_norm(rnn, "weight_hh_l0"),
@@ -401,7 +441,9 @@ def changed(how: str, kind: str) -> Tagger:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("how", CHANGED)
 def test_layers_whose_weights_are_computed(how, kind):
-    """A layer some of whose weights are no parameters goes on with torch: numbers, gradients, training, to the bit."""
+    """A layer some of whose weights are no parameters goes on with torch: numbers, gradients,
+    training, to the bit.
+    """
     theirs, ours = changed(how, kind), changed(how, kind)
     left_alone(ours, "rnn")
     assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -420,7 +462,9 @@ def test_layers_whose_weights_are_computed(how, kind):
         assert_same(results[1], results[0], 0)
 
 
-@pytest.mark.parametrize("how", ["pruned l1", "parametrized weight_norm", "old weight_norm", "old spectral_norm"])
+@pytest.mark.parametrize(
+    "how", ["pruned l1", "parametrized weight_norm", "old weight_norm", "old spectral_norm"]
+)
 def test_a_layer_adopted_first_and_changed_after(how):
     """What people do to torch's layers they may do to ours; the results are those on torch's."""
     theirs, ours = tagger(), tagger()
@@ -485,12 +529,14 @@ def test_quantized_modules_are_untouched():
         assert_same(model(inputs(3)), expected, 0)
 
 
-# ---- other places, other numbers ------------------------------------------------------------------------------------
+# ---- other places, other numbers -----------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("dtype", "tolerance"), [(torch.float64, 1e-12), (torch.bfloat16, 0.02), (torch.float16, 0.002)], ids=str
+    ("dtype", "tolerance"),
+    [(torch.float64, 1e-12), (torch.bfloat16, 0.02), (torch.float16, 0.002)],
+    ids=str,
 )
 @pytest.mark.parametrize("first", [True, False], ids=["converted first", "adopted first"])
 def test_other_dtypes(kind, dtype, tolerance, first):
@@ -565,7 +611,9 @@ def test_functional_calls_use_the_weights_they_are_given():
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize(("kind", "place"), [("LSTM", "h"), ("LSTM", "c"), ("GRU", "h"), ("RNN", "h")])
+@pytest.mark.parametrize(
+    ("kind", "place"), [("LSTM", "h"), ("LSTM", "c"), ("GRU", "h"), ("RNN", "h")]
+)
 def test_a_state_changed_in_place_before_backward(kind, layers, place):
     """As where an episode ended: `h[:, done] = 0`. Torch's layers allow it."""
     results = []
@@ -583,13 +631,15 @@ def test_a_state_changed_in_place_before_backward(kind, layers, place):
     assert_same(results[1], results[0])
 
 
-# ---- what follows the calls of a model ------------------------------------------------------------------------------
+# ---- what follows the calls of a model -----------------------------------------------------------
 
 
 @pytest.mark.parametrize("gradients", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
 def test_traced_by_torch_jit(kind, gradients):
-    """A trace must hold what the layer computes, for other inputs and after training has changed the weights."""
+    """A trace must hold what the layer computes, for other inputs and after training has changed
+    the weights.
+    """
     model = tagger(kind).requires_grad_(gradients)
     memorycell.adopt(model)
     with warnings.catch_warnings():
@@ -615,7 +665,9 @@ def test_exported_to_onnx_by_tracing(kind, gradients):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch, of this way of exporting
         axes = {"x": {0: "steps", 1: "rows"}}
-        torch.onnx.export(model, (inputs(3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes)
+        torch.onnx.export(
+            model, (inputs(3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes
+        )
     x = torch.randn(9, 2, 3)
     (got,) = onnxruntime.InferenceSession(file.getvalue()).run(None, {"x": x.numpy()})
     assert_same(torch.from_numpy(got), tagger(kind)(x))
@@ -623,7 +675,9 @@ def test_exported_to_onnx_by_tracing(kind, gradients):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_symbolically_traced_by_torch_fx(kind):
-    """For torch.fx, which does not look into torch's own layers, ours are one node of the graph too."""
+    """For torch.fx, which does not look into torch's own layers, ours are one node of the graph
+    too.
+    """
     model = tagger(kind)
     memorycell.adopt(model)
     graph = torch.fx.symbolic_trace(model)
@@ -631,7 +685,7 @@ def test_symbolically_traced_by_torch_fx(kind):
     assert_same(graph(inputs(3)), tagger(kind)(inputs(3)))
 
 
-# ---- copies and files -----------------------------------------------------------------------------------------------
+# ---- copies and files ----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -642,7 +696,11 @@ def test_copies_and_pickles_of_adopted_models(kind):
     file = io.BytesIO()
     torch.save(model, file)
     file.seek(0)
-    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model)), torch.load(file, weights_only=False)):
+    for other in (
+        copy.deepcopy(model),
+        pickle.loads(pickle.dumps(model)),
+        torch.load(file, weights_only=False),
+    ):
         assert type(other.rnn) is getattr(memorycell, kind)
         assert_same(other(inputs(3)), expected, 0)
         with torch.no_grad():
@@ -673,7 +731,9 @@ def test_starting_anew_draws_what_torch_draws(kind):
     for rnn in (theirs, ours):
         torch.manual_seed(9)
         rnn.reset_parameters()
-    assert all(torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True))
+    assert all(
+        torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)
+    )
     assert_same(ours(inputs()), theirs(inputs()))
 
 

@@ -1,6 +1,8 @@
-"""What PyTorch's own tests ask of its recurrent layers and cells, asked of ours: every answer is compared with torch.nn's.
+"""What PyTorch's own tests ask of its recurrent layers and cells, asked of ours: every answer is
+compared with torch.nn's.
 
-`DROPIN_FAMILY=torch pytest tests/dropin` runs the same tests on torch.nn's classes: what fails there asks too much.
+`DROPIN_FAMILY=torch pytest tests/dropin` runs the same tests on torch.nn's classes: what fails
+there asks too much.
 """
 
 import copy
@@ -61,7 +63,8 @@ def pair(family, kind, *sizes, ending="", **options):
     """(torch.nn's layer or cell, ours) with the same weights."""
     name, extra = KINDS[kind]
     theirs, ours = (
-        getattr(source, name + ending)(*(sizes or (INPUTS, HIDDEN)), **{**extra, **options}) for source in (nn, family)
+        getattr(source, name + ending)(*(sizes or (INPUTS, HIDDEN)), **{**extra, **options})
+        for source in (nn, family)
     )
     ours.load_state_dict(theirs.state_dict())
     return theirs, ours
@@ -71,20 +74,27 @@ def steps_of(layer, steps=STEPS, batch=BATCH):
     """A random input as the layer wants it laid out; batch None for an unbatched one."""
     shape = [steps, batch] if not layer.batch_first else [batch, steps]
     dtype = layer.weight_ih_l0.dtype
-    return torch.randn([size for size in shape if size is not None] + [layer.input_size], dtype=dtype)
+    return torch.randn(
+        [size for size in shape if size is not None] + [layer.input_size], dtype=dtype
+    )
 
 
 def state_of(layer, batch=BATCH, make=torch.randn):
     """A random state as the layer wants it; batch None for an unbatched one."""
     rows = layer.num_layers * (2 if layer.bidirectional else 1)
     axes = [rows] if batch is None else [rows, batch]
-    sizes = [layer.proj_size or layer.hidden_size, *([layer.hidden_size] if layer.mode == "LSTM" else [])]
+    sizes = [
+        layer.proj_size or layer.hidden_size,
+        *([layer.hidden_size] if layer.mode == "LSTM" else []),
+    ]
     parts = tuple(make([*axes, size], dtype=layer.weight_ih_l0.dtype) for size in sizes)
     return parts if layer.mode == "LSTM" else parts[0]
 
 
 def mapped(value, change):
-    """The same structure with every tensor of numbers changed; the index tensors of a PackedSequence stay."""
+    """The same structure with every tensor of numbers changed; the index tensors of a
+    PackedSequence stay.
+    """
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, PackedSequence):
@@ -104,12 +114,17 @@ def leaves(value):
 def weighed(outputs):
     """A loss that weighs every element differently, the same for the same shapes."""
     generator = torch.Generator().manual_seed(7)
-    weights = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype) for out in outputs]
+    weights = [
+        torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype)
+        for out in outputs
+    ]
     return sum((out * weight).sum() for out, weight in zip(outputs, weights, strict=True))
 
 
 def results(module, *given, **options):
-    """[outputs…, gradients of every input and every parameter that wants one…]; None where there is none."""
+    """[outputs…, gradients of every input and every parameter that wants one…]; None where there is
+    none.
+    """
     given = mapped(given, lambda tensor: tensor.detach().requires_grad_())
     outputs = leaves(module(*given, **options))
     wanted = [*leaves(given), *(p for p in module.parameters() if p.requires_grad)]
@@ -117,7 +132,9 @@ def results(module, *given, **options):
 
 
 def assert_same(mine, other, tolerance=1e-5):
-    """Same number, shapes, dtypes and values; the tolerance is relative to the largest value of each tensor."""
+    """Same number, shapes, dtypes and values; the tolerance is relative to the largest value of
+    each tensor.
+    """
     assert len(mine) == len(other)
     for ours, theirs in zip(mine, other, strict=True):
         assert (ours is None) == (theirs is None)
@@ -151,10 +168,12 @@ def assert_same_refusals(theirs, ours, calls):
     for name, arguments in calls.items():
         for mode in (torch.enable_grad, torch.no_grad):
             with mode():
-                assert_same_error(lambda a=arguments: theirs(*a), lambda a=arguments: ours(*a), name)
+                assert_same_error(
+                    lambda a=arguments: theirs(*a), lambda a=arguments: ours(*a), name
+                )
 
 
-# ---- arguments of the constructor -------------------------------------------------------------------------------------
+# ---- arguments of the constructor ----------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -192,18 +211,24 @@ def assert_same_refusals(theirs, ours, calls):
 def test_wrong_constructor_arguments(family, kind, sizes, options):
     name, extra = KINDS[kind]
     assert_same_error(
-        lambda: getattr(nn, name)(*sizes, **extra, **options), lambda: getattr(family, name)(*sizes, **extra, **options)
+        lambda: getattr(nn, name)(*sizes, **extra, **options),
+        lambda: getattr(family, name)(*sizes, **extra, **options),
     )
 
 
 @pytest.mark.parametrize("kind", ["GRU", "RNN"])
 def test_projections_are_for_lstm(family, kind):
-    assert_same_error(lambda: getattr(nn, kind)(4, 6, proj_size=2), lambda: getattr(family, kind)(4, 6, proj_size=2))
+    assert_same_error(
+        lambda: getattr(nn, kind)(4, 6, proj_size=2),
+        lambda: getattr(family, kind)(4, 6, proj_size=2),
+    )
 
 
 @pytest.mark.parametrize("value", ["sigmoid", None, 1])
 def test_unknown_nonlinearity(family, value):
-    assert_same_error(lambda: nn.RNN(4, 6, nonlinearity=value), lambda: family.RNN(4, 6, nonlinearity=value))
+    assert_same_error(
+        lambda: nn.RNN(4, 6, nonlinearity=value), lambda: family.RNN(4, 6, nonlinearity=value)
+    )
     assert_same_error(lambda: nn.RNN(4, 6, 1, value), lambda: family.RNN(4, 6, 1, value))
 
 
@@ -225,7 +250,11 @@ def test_positional_arguments_in_torchs_order(family):
     }
     for name, arguments in given.items():
         theirs, ours = getattr(nn, name)(*arguments), getattr(family, name)(*arguments)
-        for attribute in [*nn.RNNBase.__constants__, "training", *(["nonlinearity"] if name == "RNN" else [])]:
+        for attribute in [
+            *nn.RNNBase.__constants__,
+            "training",
+            *(["nonlinearity"] if name == "RNN" else []),
+        ]:
             assert getattr(ours, attribute) == getattr(theirs, attribute)
             assert type(getattr(ours, attribute)) is type(getattr(theirs, attribute))
         assert [(n, p.shape, p.dtype) for n, p in ours.named_parameters()] == [
@@ -238,7 +267,9 @@ def test_dropout_of_one_layer_warns(family, kind):
     name, extra = KINDS[kind]
     caught = []
     for source in (nn, family):
-        with pytest.warns(UserWarning, match="dropout option adds dropout after all but last") as record:
+        with pytest.warns(
+            UserWarning, match="dropout option adds dropout after all but last"
+        ) as record:
             getattr(source, name)(4, 6, dropout=0.5, **extra)
         caught.append([(w.category, str(w.message)) for w in record])
     assert caught[0] == caught[1]
@@ -251,11 +282,15 @@ def test_default_dtype_and_device_context(family, kind):
     name, extra = KINDS[kind]
     torch.set_default_dtype(torch.float64)
     try:
-        assert {p.dtype for p in getattr(family, name)(4, 6, **extra).parameters()} == {torch.float64}
+        assert {p.dtype for p in getattr(family, name)(4, 6, **extra).parameters()} == {
+            torch.float64
+        }
     finally:
         torch.set_default_dtype(torch.float32)
     with torch.device("meta"):
-        assert {p.device.type for p in getattr(family, name)(4, 6, **extra).parameters()} == {"meta"}
+        assert {p.device.type for p in getattr(family, name)(4, 6, **extra).parameters()} == {
+            "meta"
+        }
 
 
 @each_kind
@@ -269,7 +304,7 @@ def test_kinship(family, kind):
     assert isinstance(cell, nn.RNNCellBase)
 
 
-# ---- arguments of the call --------------------------------------------------------------------------------------------
+# ---- arguments of the call -----------------------------------------------------------------------
 
 
 def wrong_calls(layer):
@@ -283,7 +318,9 @@ def wrong_calls(layer):
 
     def state(*shape, c=None, dtype=None, device=None):
         h = torch.zeros(shape, dtype=dtype, device=device)
-        return (h, torch.zeros(c or (*shape[:-1], HIDDEN), dtype=dtype, device=device)) if lstm else h
+        return (
+            (h, torch.zeros(c or (*shape[:-1], HIDDEN), dtype=dtype, device=device)) if lstm else h
+        )
 
     alone = torch.zeros(STEPS, INPUTS)
     right = state(rows, BATCH, size)
@@ -340,7 +377,11 @@ def wrong_calls(layer):
 
 
 SHAPED = {
-    **{(kind, form): FORMS[form] for kind in KINDS for form in ("plain", "both directions", "batch first")},
+    **{
+        (kind, form): FORMS[form]
+        for kind in KINDS
+        for form in ("plain", "both directions", "batch first")
+    },
     ("LSTM", "projected"): {"num_layers": 2, "proj_size": 3},
 }
 
@@ -359,7 +400,10 @@ def test_wrong_packed_calls(family, kind, enforce_sorted):
     theirs, ours = pair(family, kind, **FORMS["both directions"])
 
     def packed(features=INPUTS, dtype=torch.float32, axes=()):
-        parts = [torch.zeros(n, *axes, features, dtype=dtype) for n in ((5, 3, 2) if enforce_sorted else (3, 5, 2))]
+        parts = [
+            torch.zeros(n, *axes, features, dtype=dtype)
+            for n in ((5, 3, 2) if enforce_sorted else (3, 5, 2))
+        ]
         return pack_sequence(parts, enforce_sorted=enforce_sorted)
 
     def state(*shape):
@@ -387,7 +431,7 @@ def test_arguments_by_keyword(family, kind):
     assert_same(leaves(ours(x, hx=None)), leaves(theirs(x)))
 
 
-# ---- values -----------------------------------------------------------------------------------------------------------
+# ---- values --------------------------------------------------------------------------------------
 
 
 @each_dtype
@@ -404,7 +448,9 @@ def test_outputs_and_gradients(family, kind, form, dtype):
 
 
 @each_dtype
-@pytest.mark.parametrize("options", [{}, FORMS["batch first"], {"bias": False, "num_layers": 2}], ids=str)
+@pytest.mark.parametrize(
+    "options", [{}, FORMS["batch first"], {"bias": False, "num_layers": 2}], ids=str
+)
 def test_projections(family, options, dtype):
     theirs, ours = pair(family, "LSTM", proj_size=2, dtype=dtype, **options)
     for batch in (BATCH, None):
@@ -437,15 +483,23 @@ def test_structure_and_layout_of_the_result(family, kind, form):
         result, expected = ours(x), theirs(x)
         assert type(result) is tuple
         assert type(result[1]) is type(expected[1]) is (tuple if kind == "LSTM" else torch.Tensor)
-        assert [type(leaf) for leaf in pytree.tree_leaves(result)] == [torch.Tensor] * (3 if kind == "LSTM" else 2)
+        assert [type(leaf) for leaf in pytree.tree_leaves(result)] == [torch.Tensor] * (
+            3 if kind == "LSTM" else 2
+        )
         assert pytree.tree_structure(result) == pytree.tree_structure(expected)
         assert all(state.is_contiguous() for state in leaves(result[1]))
-        if expected[0].is_contiguous() or family is not nn:  # torch's is a transposed view with batch_first
+        if (
+            expected[0].is_contiguous() or family is not nn
+        ):  # torch's is a transposed view with batch_first
             assert result[0].is_contiguous()
             flat = result[0].view(-1, result[0].shape[-1])
             assert_same([flat], [expected[0].reshape(flat.shape)])
         directions = 2 if ours.bidirectional else 1
-        assert result[0].reshape(*x.shape[:-1], directions, HIDDEN).shape == (*x.shape[:-1], directions, HIDDEN)
+        assert result[0].reshape(*x.shape[:-1], directions, HIDDEN).shape == (
+            *x.shape[:-1],
+            directions,
+            HIDDEN,
+        )
 
 
 @each_kind
@@ -459,9 +513,13 @@ def test_results_have_memory_of_their_own(family, kind):
             kept = [tensor.clone() for tensor in first]
             ours(steps_of(ours), hx)
             assert all(torch.equal(a, b) for a, b in zip(first, kept, strict=True))
-            for at, tensor in enumerate(first):  # writing over one changes none of the others, nor the weights
+            for at, tensor in enumerate(
+                first
+            ):  # writing over one changes none of the others, nor the weights
                 tensor.fill_(at)
-                assert all(torch.equal(a, b) for a, b in zip(first[at + 1 :], kept[at + 1 :], strict=True))
+                assert all(
+                    torch.equal(a, b) for a, b in zip(first[at + 1 :], kept[at + 1 :], strict=True)
+                )
             assert_same(leaves(ours(x, hx)), kept, 0.0)
         assert all(torch.equal(a, b) for a, b in zip((x, *leaves(hx)), before, strict=True))
 
@@ -470,7 +528,9 @@ LAYOUTS = {
     "transposed": lambda x: x.transpose(0, 1).contiguous().transpose(0, 1),
     "features first": lambda x: x.transpose(1, 2).contiguous().transpose(1, 2),
     "every second feature": lambda x: torch.stack([x, x + 1], -1)[..., 0],
-    "part of a larger one": lambda x: torch.cat([x + 1, x, x + 2], 1)[:, x.shape[1] : 2 * x.shape[1]],
+    "part of a larger one": lambda x: torch.cat([x + 1, x, x + 2], 1)[
+        :, x.shape[1] : 2 * x.shape[1]
+    ],
     "expanded over the batch": lambda x: x[:, :1].expand_as(x),
     "expanded over the steps": lambda x: x[:1].expand_as(x),
     "expanded over the features": lambda x: x[..., :1].expand_as(x),
@@ -498,10 +558,20 @@ def test_expanded_learned_state(family, kind):
     for layer in (ours, theirs):
         hx = mapped(start, lambda tensor: tensor.expand(-1, BATCH, -1))
         outputs = leaves(layer(x, hx))
-        found.append([*outputs, *torch.autograd.grad(weighed(outputs), [*leaves(start), *layer.parameters()])])
+        found.append(
+            [
+                *outputs,
+                *torch.autograd.grad(weighed(outputs), [*leaves(start), *layer.parameters()]),
+            ]
+        )
     assert_same(*found)
     start = mapped(state_of(theirs), nn.Parameter)
-    assert_same(*(torch.autograd.grad(weighed(leaves(layer(x, start))), leaves(start)) for layer in (ours, theirs)))
+    assert_same(
+        *(
+            torch.autograd.grad(weighed(leaves(layer(x, start))), leaves(start))
+            for layer in (ours, theirs)
+        )
+    )
 
 
 def test_a_list_as_the_state_of_an_lstm(family):
@@ -541,7 +611,9 @@ def test_pieces_with_the_state_carried(family, kind):
         for piece in x.split([4, 1, 4]):
             output, h = layer(piece, h)
             outputs.append(output)
-        found.append(torch.autograd.grad(weighed([torch.cat(outputs), *leaves(h)]), list(layer.parameters())))
+        found.append(
+            torch.autograd.grad(weighed([torch.cat(outputs), *leaves(h)]), list(layer.parameters()))
+        )
     assert_same(*found)
 
 
@@ -553,7 +625,9 @@ def test_empty_batches(family, kind, form):
     x = steps_of(theirs, batch=0)
     for given in ((x,), (x, state_of(theirs, 0))):
         for parameter in ours.parameters():
-            torch.full_like(parameter, float("nan"))  # what lies in freed memory, were it taken for a gradient
+            torch.full_like(
+                parameter, float("nan")
+            )  # what lies in freed memory, were it taken for a gradient
         mine, other = results(ours, *given), results(theirs, *given)
         assert_same(mine, other)
         parameters = list(ours.parameters())
@@ -621,7 +695,7 @@ def test_autocast(family, kind, dtype):
     assert_same(results(ours, x, hx), results(theirs, x, hx))  # nothing of it stays
 
 
-# ---- sequences of several lengths -------------------------------------------------------------------------------------
+# ---- sequences of several lengths ----------------------------------------------------------------
 
 
 @each_dtype
@@ -644,11 +718,15 @@ def test_packed_sequences(family, kind, enforce_sorted, dtype):
             mine, other = getattr(output, field), getattr(expected, field)
             assert (mine is None) == (other is None)
             assert mine is None or torch.equal(mine, other)
-        for at, (alone, sequence) in enumerate(zip(unpack_sequence(output), sequences, strict=True)):
+        for at, (alone, sequence) in enumerate(
+            zip(unpack_sequence(output), sequences, strict=True)
+        ):
             start = mapped(hx, lambda tensor, at=at: tensor[:, at])
             one, one_end = ours(sequence, start)  # each as if it were run alone
             assert_same([alone], [one], TOLERANCE[dtype])
-            assert_same([tensor[:, at] for tensor in leaves(end)], leaves(one_end), TOLERANCE[dtype])
+            assert_same(
+                [tensor[:, at] for tensor in leaves(end)], leaves(one_end), TOLERANCE[dtype]
+            )
 
 
 @pytest.mark.parametrize("batch_first", [True, False])
@@ -659,7 +737,9 @@ def test_padding_after_packing(family, kind, batch_first):
     found = []
     for layer in (ours, theirs):
         packed = pack_padded_sequence(x, torch.tensor([2, 5, 3]), batch_first, enforce_sorted=False)
-        output, lengths = pad_packed_sequence(layer(packed)[0], batch_first, padding_value=-1.0, total_length=8)
+        output, lengths = pad_packed_sequence(
+            layer(packed)[0], batch_first, padding_value=-1.0, total_length=8
+        )
         assert lengths.tolist() == [2, 5, 3]
         assert output.shape == ((3, 8, HIDDEN) if batch_first else (8, 3, HIDDEN))
         assert ((output[0, 2:] if batch_first else output[2:, 0]) == -1).all()
@@ -690,12 +770,16 @@ def test_packed_sequences_with_projections(family):
     assert_same(results(ours, packed, hx), results(theirs, packed, hx))
 
 
-# ---- dropout ----------------------------------------------------------------------------------------------------------
+# ---- dropout -------------------------------------------------------------------------------------
 
 
 def masked(family, probability, *, bidirectional=False, layers=2, hidden=64):
-    """A ReLU network whose layers pass on what they get and whose first gives ones: its output is the dropout itself."""
-    layer = family.RNN(1, hidden, layers, "relu", bias=False, dropout=probability, bidirectional=bidirectional)
+    """A ReLU network whose layers pass on what they get and whose first gives ones: its output is
+    the dropout itself.
+    """
+    layer = family.RNN(
+        1, hidden, layers, "relu", bias=False, dropout=probability, bidirectional=bidirectional
+    )
     with torch.no_grad():
         for name, weight in layer.named_parameters():
             weight.zero_()
@@ -798,7 +882,9 @@ def test_gradients_through_dropout(family, kind):
 
 
 @pytest.mark.filterwarnings("ignore:Input #[0-9]+ requires gradient and is not a double precision")
-@pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])  # finite differences of float32 cross the corner of a ReLU
+@pytest.mark.parametrize(
+    "kind", ["LSTM", "GRU", "RNN"]
+)  # finite differences of float32 cross the corner of a ReLU
 def test_gradients_through_dropout_in_float32(family, kind):
     _, ours = pair(family, kind, 3, 4, dropout=0.4, **FORMS["stacked"])
     x = steps_of(ours, 4, 2).requires_grad_()
@@ -807,7 +893,9 @@ def test_gradients_through_dropout_in_float32(family, kind):
         torch.manual_seed(11)
         return tuple(leaves(ours(x)))
 
-    assert torch.autograd.gradcheck(run, (x, *ours.parameters()), fast_mode=True, eps=1e-3, atol=1e-2)
+    assert torch.autograd.gradcheck(
+        run, (x, *ours.parameters()), fast_mode=True, eps=1e-3, atol=1e-2
+    )
 
 
 @each_kind
@@ -816,7 +904,9 @@ def test_dropout_of_everything(family, kind):
     x, hx = steps_of(theirs), state_of(theirs)
     mine, other = results(ours, x, hx), results(theirs, x, hx)
     assert_same(mine, other)
-    at = [name for name, _ in ours.named_parameters()].index("weight_ih_l1") - len(list(ours.parameters()))
+    at = [name for name, _ in ours.named_parameters()].index("weight_ih_l1") - len(
+        list(ours.parameters())
+    )
     assert not mine[at].any()
 
 
@@ -847,7 +937,7 @@ def test_training_and_evaluation(family, kind):
     assert torch.equal(ours(x)[0], ours(x)[0])
 
 
-# ---- gradients --------------------------------------------------------------------------------------------------------
+# ---- gradients -----------------------------------------------------------------------------------
 
 
 @each_kind
@@ -964,9 +1054,16 @@ def test_gradients_of_parts(family, kind):
             given = mapped((x, hx), lambda tensor: tensor.detach().requires_grad_())
             outputs = leaves(layer(*given))
             wanted = [*leaves(given), *layer.parameters()]
-            gradients = torch.autograd.grad(weighed([outputs[k] for k in picked]), wanted, allow_unused=True)
+            gradients = torch.autograd.grad(
+                weighed([outputs[k] for k in picked]), wanted, allow_unused=True
+            )
             # torch may say None where no gradient arrives; zeros say the same
-            found.append([torch.zeros_like(w) if g is None else g for g, w in zip(gradients, wanted, strict=True)])
+            found.append(
+                [
+                    torch.zeros_like(w) if g is None else g
+                    for g, w in zip(gradients, wanted, strict=True)
+                ]
+            )
         assert_same(*found)
     for wanted_of in (
         lambda given, layer: given[:1],
@@ -976,7 +1073,9 @@ def test_gradients_of_parts(family, kind):
         found = []
         for layer in (ours, theirs):
             given = mapped((x, hx), lambda tensor: tensor.detach().requires_grad_())
-            found.append(torch.autograd.grad(weighed(leaves(layer(*given))), list(wanted_of(given, layer))))
+            found.append(
+                torch.autograd.grad(weighed(leaves(layer(*given))), list(wanted_of(given, layer)))
+            )
         assert_same(*found)
 
 
@@ -985,7 +1084,12 @@ def test_frozen_parameters(family, kind):
     theirs, ours = pair(family, kind, **FORMS["both directions"])
     x = steps_of(theirs)
     names = [name for name, _ in theirs.named_parameters()]
-    for frozen in (["weight_hh_l0"], [n for n in names if "bias" in n], [n for n in names if "l0" in n], names):
+    for frozen in (
+        ["weight_hh_l0"],
+        [n for n in names if "bias" in n],
+        [n for n in names if "l0" in n],
+        names,
+    ):
         found = []
         for layer in (ours, theirs):
             layer.zero_grad()
@@ -1022,7 +1126,10 @@ def test_hooks(family, kind):
 
 @each_kind
 def test_two_layers_in_a_row(family, kind):
-    pairs = [pair(family, kind, INPUTS, HIDDEN, bidirectional=True), pair(family, kind, 2 * HIDDEN, 5, 2)]
+    pairs = [
+        pair(family, kind, INPUTS, HIDDEN, bidirectional=True),
+        pair(family, kind, 2 * HIDDEN, 5, 2),
+    ]
     found = []
     x = steps_of(pairs[0][0])
     for which in (1, 0):
@@ -1035,12 +1142,15 @@ def test_two_layers_in_a_row(family, kind):
     assert_same(*found)
 
 
-# ---- second derivatives -----------------------------------------------------------------------------------------------
+# ---- second derivatives --------------------------------------------------------------------------
 
 
 def zeroed(gradients, like):
     """Zeros for None: they say the same, and which of the two comes is not agreed upon."""
-    return [torch.zeros_like(other) if g is None else g for g, other in zip(gradients, like, strict=True)]
+    return [
+        torch.zeros_like(other) if g is None else g
+        for g, other in zip(gradients, like, strict=True)
+    ]
 
 
 def second_derivatives(module, x, hx=None):
@@ -1057,7 +1167,9 @@ def second_derivatives(module, x, hx=None):
 def test_second_derivatives(family, kind, form):
     theirs, ours = pair(family, kind, **FORMS[form])
     x, hx = steps_of(theirs), state_of(theirs)
-    exact = second_derivatives(copy.deepcopy(theirs).double(), *mapped((x, hx), torch.Tensor.double))
+    exact = second_derivatives(
+        copy.deepcopy(theirs).double(), *mapped((x, hx), torch.Tensor.double)
+    )
     for strides in (torch.Tensor.clone, LAYOUTS["transposed"], LAYOUTS["features first"]):
         mine = second_derivatives(ours, strides(x), mapped(hx, strides))
         assert_same(mine, second_derivatives(theirs, strides(x), mapped(hx, strides)), 1e-4)
@@ -1075,7 +1187,9 @@ def test_second_derivatives_behind_an_embedding(family, kind, batch_first):
         embedding = nn.Embedding.from_pretrained(table.clone(), freeze=False)
         x = embedding(words)
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True", UserWarning)
+            warnings.filterwarnings(
+                "ignore", "Using backward\\(\\) with create_graph=True", UserWarning
+            )
             layer(x if batch_first else x.transpose(0, 1))[0].sum().backward(create_graph=True)
         gradient = embedding.weight.grad
         assert gradient.requires_grad
@@ -1090,7 +1204,10 @@ def test_second_derivatives_behind_an_embedding(family, kind, batch_first):
 @each_dtype
 @each_kind
 def test_hessian_vector_product_through_two_layers(family, kind, dtype):
-    pairs = [pair(family, kind, INPUTS, HIDDEN, dtype=dtype), pair(family, kind, HIDDEN, 5, dtype=dtype)]
+    pairs = [
+        pair(family, kind, INPUTS, HIDDEN, dtype=dtype),
+        pair(family, kind, HIDDEN, 5, dtype=dtype),
+    ]
     x = steps_of(pairs[0][0])
     found = []
     for which in (1, 0):
@@ -1114,7 +1231,9 @@ def test_second_derivatives_of_one_gradient_at_a_time(family, kind):
         for layer in (ours, theirs):
             given = mapped((x, hx), lambda tensor: tensor.detach().requires_grad_())
             wanted = [*leaves(given), *layer.parameters()]
-            (first,) = torch.autograd.grad(weighed(leaves(layer(*given))), wanted[at], create_graph=True)
+            (first,) = torch.autograd.grad(
+                weighed(leaves(layer(*given))), wanted[at], create_graph=True
+            )
             second = torch.autograd.grad(first.pow(2).sum(), wanted, allow_unused=True)
             found.append([first, *zeroed(second, wanted)])
         assert_same(*found, 1e-4)
@@ -1155,11 +1274,15 @@ def test_penalty_of_the_gradient(family, kind):
         score = layer(x)[0][:, -1].sum()
         (gradient,) = torch.autograd.grad(score, x, create_graph=True)
         (gradient.flatten(1).norm(dim=1) - 1).pow(2).mean().backward()
-        found.append([gradient, *zeroed([p.grad for p in layer.parameters()], list(layer.parameters()))])
+        found.append(
+            [gradient, *zeroed([p.grad for p in layer.parameters()], list(layer.parameters()))]
+        )
     assert_same(*found, 1e-4)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated")  # torch's own rules for forward derivatives
+@pytest.mark.filterwarnings(
+    "ignore:.torch.jit.script. is deprecated"
+)  # torch's own rules for forward derivatives
 @each_kind
 def test_forward_derivatives_in_float64(family, kind):
     theirs, ours = pair(family, kind, dtype=torch.float64, **FORMS["both directions"])
@@ -1172,7 +1295,7 @@ def test_forward_derivatives_in_float64(family, kind):
     assert_same(*found, 1e-10)
 
 
-# ---- parameters -------------------------------------------------------------------------------------------------------
+# ---- parameters ----------------------------------------------------------------------------------
 
 
 @each_kind
@@ -1190,7 +1313,9 @@ def test_tied_parameters(family, kind):
     for how in ("input and recurrent", "directions", "biases"):
         theirs, ours = (tie(layer, how) for layer in pair(family, kind, 5, 5, bidirectional=True))
         x, hx = steps_of(theirs), state_of(theirs)
-        assert [name for name, _ in ours.named_parameters()] == [name for name, _ in theirs.named_parameters()]
+        assert [name for name, _ in ours.named_parameters()] == [
+            name for name, _ in theirs.named_parameters()
+        ]
         assert_same(results(ours, x, hx), results(theirs, x, hx))
         assert_same(second_derivatives(ours, x), second_derivatives(theirs, x), 1e-4)
 
@@ -1217,12 +1342,16 @@ def test_flat_weights_follow(family, kind):
     new = torch.randn_like(theirs.weight_hh_l0)
     for layer in (theirs, ours):
         layer.weight_hh_l0 = nn.Parameter(new.clone())
-        assert layer._flat_weights[layer._flat_weights_names.index("weight_hh_l0")] is layer.weight_hh_l0
+        assert (
+            layer._flat_weights[layer._flat_weights_names.index("weight_hh_l0")]
+            is layer.weight_hh_l0
+        )
     assert_same(results(ours, x), results(theirs, x))
     for layer in (theirs, ours):
         layer.double()
         assert all(
-            w is getattr(layer, name) for w, name in zip(layer._flat_weights, layer._flat_weights_names, strict=True)
+            w is getattr(layer, name)
+            for w, name in zip(layer._flat_weights, layer._flat_weights_names, strict=True)
         )
     assert_same(results(ours, x.double()), results(theirs, x.double()), 1e-10)
 
@@ -1246,11 +1375,17 @@ def test_a_weight_that_is_a_plain_tensor(family, kind):
 
 @each_kind
 def test_all_weights_and_flatten_parameters(family, kind):
-    for options in (FORMS["both directions"], FORMS["no bias"], *([{"proj_size": 2}] if kind == "LSTM" else [])):
+    for options in (
+        FORMS["both directions"],
+        FORMS["no bias"],
+        *([{"proj_size": 2}] if kind == "LSTM" else []),
+    ):
         theirs, ours = pair(family, kind, **options)
         for mine, other in zip(ours.all_weights, theirs.all_weights, strict=True):
             assert all(torch.equal(a, b) for a, b in zip(mine, other, strict=True))
-        assert {id(p) for p in itertools.chain.from_iterable(ours.all_weights)} == {id(p) for p in ours.parameters()}
+        assert {id(p) for p in itertools.chain.from_iterable(ours.all_weights)} == {
+            id(p) for p in ours.parameters()
+        }
         x = steps_of(theirs)
         expected = leaves(ours(x))
         assert ours.flatten_parameters() is None
@@ -1278,7 +1413,10 @@ def test_state_dicts(family, kind):
     x = steps_of(theirs)
     fresh_theirs, fresh_ours = pair(family, kind, **FORMS["both directions"])
     for target, source in ((fresh_ours, theirs), (fresh_theirs, ours)):
-        assert str(target.load_state_dict(source.state_dict(), strict=True)) == "<All keys matched successfully>"
+        assert (
+            str(target.load_state_dict(source.state_dict(), strict=True))
+            == "<All keys matched successfully>"
+        )
     assert_same(results(fresh_ours, x), results(fresh_theirs, x))
     assert_same(leaves(fresh_ours(x)), leaves(theirs(x)))
     wrong = dict(theirs.state_dict())
@@ -1317,7 +1455,9 @@ def test_files(family, kind):
     theirs, ours = pair(family, kind, **FORMS["both directions"])
     x = steps_of(theirs)
     output, h = ours(x)
-    read = through_a_file({"h": h, "output": output.detach(), "weights": ours.state_dict()}, weights_only=True)
+    read = through_a_file(
+        {"h": h, "output": output.detach(), "weights": ours.state_dict()}, weights_only=True
+    )
     assert type(read["h"]) is type(h)
     assert_same([*leaves(read["h"]), read["output"]], [*leaves(h), output])
     theirs.load_state_dict(read["weights"])
@@ -1372,11 +1512,13 @@ def test_functional_call(family, kind):
         gradients = torch.func.grad(
             lambda held, layer=layer: weighed(leaves(torch.func.functional_call(layer, held, (x,))))
         )
-        found.append(list(gradients({name: p.detach() for name, p in layer.named_parameters()}).values()))
+        found.append(
+            list(gradients({name: p.detach() for name, p in layer.named_parameters()}).values())
+        )
     assert_same(*found, 2e-5)
 
 
-# ---- modes of torch ---------------------------------------------------------------------------------------------------
+# ---- modes of torch ------------------------------------------------------------------------------
 
 
 @each_form
@@ -1407,7 +1549,9 @@ def test_weights_loaded_under_inference_mode(family, kind):
     assert_same(results(ours, x), results(theirs, x))
     for layer in (theirs, ours):
         with torch.inference_mode():
-            layer.load_state_dict({name: value.clone() for name, value in given.items()}, assign=True)
+            layer.load_state_dict(
+                {name: value.clone() for name, value in given.items()}, assign=True
+            )
         assert layer.weight_hh_l0.is_inference()  # has no version counter
     for mode in (torch.no_grad, torch.inference_mode):
         with mode():
@@ -1441,7 +1585,7 @@ def test_a_layer_made_under_inference_mode(family, kind):
         assert_same(leaves(ours(x)), leaves(theirs(x)))
 
 
-# ---- cells ------------------------------------------------------------------------------------------------------------
+# ---- cells ---------------------------------------------------------------------------------------
 
 
 def cell_state(kind, *shape, dtype=None):
@@ -1457,7 +1601,10 @@ def test_cells(family, kind, bias, dtype):
     theirs, ours = pair(family, kind, ending="Cell", bias=bias, dtype=dtype)
     assert repr(ours) == repr(theirs)
     for rows in ((BATCH,), (1,), (0,), ()):
-        x, hx = torch.randn(*rows, INPUTS, dtype=dtype), cell_state(kind, *rows, HIDDEN, dtype=dtype)
+        x, hx = (
+            torch.randn(*rows, INPUTS, dtype=dtype),
+            cell_state(kind, *rows, HIDDEN, dtype=dtype),
+        )
         assert_same(results(ours, x, hx), results(theirs, x, hx), TOLERANCE[dtype])
         assert_same(results(ours, x), results(theirs, x), TOLERANCE[dtype])
         assert type(ours(x, hx)) is type(theirs(x, hx))
@@ -1466,7 +1613,10 @@ def test_cells(family, kind, bias, dtype):
         assert_same(leaves(ours(x)), leaves(ours(x, zeros)), TOLERANCE[dtype])
         assert_same(leaves(ours(input=x, hx=hx)), leaves(theirs(x, hx)), TOLERANCE[dtype])
     with torch.no_grad():
-        x, hx = torch.randn(BATCH, INPUTS, dtype=dtype), cell_state(kind, BATCH, HIDDEN, dtype=dtype)
+        x, hx = (
+            torch.randn(BATCH, INPUTS, dtype=dtype),
+            cell_state(kind, BATCH, HIDDEN, dtype=dtype),
+        )
         mine = ours(x, hx)
         assert_same(leaves(mine), leaves(theirs(x, hx)), TOLERANCE[dtype])
         assert not any(out.requires_grad for out in leaves(mine))
@@ -1607,31 +1757,44 @@ def test_values_of_cells_that_are_not_finite_or_large(family, kind, value):
 @each_kind
 def test_changes_of_cells_in_place_before_backward(family, kind):
     theirs, ours = pair(family, kind, ending="Cell")
-    x, hx = torch.randn(BATCH, INPUTS), mapped(cell_state(kind, BATCH, HIDDEN), torch.Tensor.requires_grad_)
+    x, hx = (
+        torch.randn(BATCH, INPUTS),
+        mapped(cell_state(kind, BATCH, HIDDEN), torch.Tensor.requires_grad_),
+    )
     for cell in (theirs, ours):
         loss = weighed(leaves(cell(x, hx)))
         with torch.no_grad():
             cell.weight_hh.mul_(2)
         with pytest.raises(RuntimeError, match="modified by an inplace operation"):
             loss.backward()
-    assert_same(results(ours, x, hx), results(theirs, x, hx))  # the weights in use are the changed ones
+    assert_same(
+        results(ours, x, hx), results(theirs, x, hx)
+    )  # the weights in use are the changed ones
 
 
 @each_kind
 def test_copies_and_conversions_of_cells(family, kind):
     theirs, ours = pair(family, kind, ending="Cell")
     x, hx = torch.randn(BATCH, INPUTS), cell_state(kind, BATCH, HIDDEN)
-    for twin in (copy.deepcopy(ours), pickle.loads(pickle.dumps(ours)), through_a_file(ours, weights_only=False)):
+    for twin in (
+        copy.deepcopy(ours),
+        pickle.loads(pickle.dumps(ours)),
+        through_a_file(ours, weights_only=False),
+    ):
         assert type(twin) is type(ours)
         assert_same(results(twin, x, hx), results(ours, x, hx), 0.0)
     theirs.load_state_dict(through_a_file(ours.state_dict(), weights_only=True))
     held = {name: torch.randn_like(p) for name, p in theirs.named_parameters()}
-    assert_same(*(leaves(torch.func.functional_call(cell, held, (x, hx))) for cell in (ours, theirs)))
+    assert_same(
+        *(leaves(torch.func.functional_call(cell, held, (x, hx))) for cell in (ours, theirs))
+    )
     for cell in (theirs, ours):
         cell.double()
     assert_same(leaves(ours(x.double())), leaves(theirs(x.double())), 1e-10)
     meta = mapped((x, hx), lambda tensor: tensor.to("meta"))
-    assert [out.shape for out in leaves(ours.float().to("meta")(*meta))] == [out.shape for out in leaves(hx)]
+    assert [out.shape for out in leaves(ours.float().to("meta")(*meta))] == [
+        out.shape for out in leaves(hx)
+    ]
 
 
 @each_kind

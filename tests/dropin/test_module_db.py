@@ -1,6 +1,8 @@
-"""PyTorch's own samples of its recurrent modules (`module_db`), run on our classes as PyTorch runs them on its own.
+"""PyTorch's own samples of its recurrent modules (`module_db`), run on our classes as PyTorch runs
+them on its own.
 
-`DROPIN_FAMILY=torch pytest tests/dropin` runs the same tests on torch.nn's classes: what fails there asks too much.
+`DROPIN_FAMILY=torch pytest tests/dropin` runs the same tests on torch.nn's classes: what fails
+there asks too much.
 """
 
 import copy
@@ -31,7 +33,9 @@ LOOSE = {"eps": 1e-3, "atol": 1e-2}  # finite differences in float32
 each_kind = pytest.mark.parametrize("kind", KINDS)
 each_dtype = pytest.mark.parametrize("dtype", DTYPES, ids=str)
 each_backend = pytest.mark.parametrize("backend", ["default", "reference"])
-single_precision = pytest.mark.filterwarnings("ignore:Input #[0-9]+ requires gradient and is not a double precision")
+single_precision = pytest.mark.filterwarnings(
+    "ignore:Input #[0-9]+ requires gradient and is not a double precision"
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +46,13 @@ def family():
 
 @pytest.fixture(scope="session")
 def database():
-    """ModuleInfo by class name. What importing torch.testing._internal changes for everybody is put back."""
+    """ModuleInfo by class name. What importing torch.testing._internal changes for everybody is put
+    back.
+    """
     stub = types.ModuleType("expecttest")
-    stub.TestCase = unittest.TestCase  # PyTorch's test cases derive from expecttest's; the samples need none of it
+    stub.TestCase = (
+        unittest.TestCase
+    )  # PyTorch's test cases derive from expecttest's; the samples need none of it
     profile = settings.get_current_profile_name()
     try:
         # else `torch.backends.mkldnn.enabled = …` raises from here on
@@ -61,16 +69,22 @@ def database():
         if sys.modules.get("expecttest") is stub:
             del sys.modules["expecttest"]
         settings.load_profile(profile)
-    return {info.module_cls.__name__: info for info in module_db if info.module_cls.__name__ in KINDS}
+    return {
+        info.module_cls.__name__: info for info in module_db if info.module_cls.__name__ in KINDS
+    }
 
 
-def drawn(database, kind, dtype=torch.float64, *, errors=False, grad=False, training=True, packed=False):
+def drawn(
+    database, kind, dtype=torch.float64, *, errors=False, grad=False, training=True, packed=False
+):
     """PyTorch's samples of one class: constructor and forward arguments, and what to compare with."""
     torch.manual_seed(0)
     info = database[kind]
     make = info.module_error_inputs_func if errors else info.module_inputs_func
     extra = {"with_packed_sequence": True} if packed else {}
-    samples = list(make(info, device="cpu", dtype=dtype, requires_grad=grad, training=training, **extra))
+    samples = list(
+        make(info, device="cpu", dtype=dtype, requires_grad=grad, training=training, **extra)
+    )
     assert samples
     return samples
 
@@ -88,13 +102,18 @@ def options_of(family, kind, backend):
         return {}
     if family is torch.nn:
         pytest.skip("torch.nn has no backends")
-    if kind in CELLS and "backend" not in inspect.signature(getattr(family, kind).forward).parameters:
+    if (
+        kind in CELLS
+        and "backend" not in inspect.signature(getattr(family, kind).forward).parameters
+    ):
         pytest.skip("the cell has one backend")
     return {"backend": backend}
 
 
 def mapped(value, change):
-    """The same structure with every tensor of numbers changed; the index tensors of a PackedSequence stay."""
+    """The same structure with every tensor of numbers changed; the index tensors of a
+    PackedSequence stay.
+    """
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, PackedSequence):
@@ -126,13 +145,18 @@ def outputs_and_gradients(module, given, **options):
     args, kwargs = given
     outputs = leaves(module(*args, **kwargs, **options))
     generator = torch.Generator().manual_seed(7)
-    weights = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype) for out in outputs]
+    weights = [
+        torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype)
+        for out in outputs
+    ]
     gradients = torch.autograd.grad(outputs, [*leaves(given), *module.parameters()], weights)
     return [*outputs, *gradients]
 
 
 def assert_same(mine, other, tolerance):
-    """Same number, shapes, dtypes and values; the tolerance is relative to the largest value of each tensor."""
+    """Same number, shapes, dtypes and values; the tolerance is relative to the largest value of
+    each tensor.
+    """
     assert len(mine) == len(other)
     for ours, theirs in zip(mine, other, strict=True):
         assert ours.shape == theirs.shape
@@ -149,7 +173,7 @@ def strided(tensor):
     return result.requires_grad_(tensor.requires_grad)
 
 
-# ---- construction -----------------------------------------------------------------------------------------------------
+# ---- construction --------------------------------------------------------------------------------
 
 
 @each_kind
@@ -173,8 +197,12 @@ def test_factory_arguments(family, database, kind):
 @each_dtype
 def test_start_values_and_names(family, database, kind, dtype):
     for sample in drawn(database, kind):
-        theirs, ours = (build(getattr(source, kind), sample, dtype=dtype) for source in (torch.nn, family))
-        for (name, mine), (their_name, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+        theirs, ours = (
+            build(getattr(source, kind), sample, dtype=dtype) for source in (torch.nn, family)
+        )
+        for (name, mine), (their_name, other) in zip(
+            ours.named_parameters(), theirs.named_parameters(), strict=True
+        ):
             assert name == their_name
             assert torch.equal(mine, other)
         assert list(ours.state_dict()) == list(theirs.state_dict())
@@ -192,7 +220,10 @@ def test_repr(family, database, kind):
 @each_dtype
 def test_errors(family, database, kind, dtype):
     for case in drawn(database, kind, dtype, errors=True):
-        sample, at_construction = case.module_error_input, case.error_on.name == "CONSTRUCTION_ERROR"
+        sample, at_construction = (
+            case.module_error_input,
+            case.error_on.name == "CONSTRUCTION_ERROR",
+        )
         messages = []
         for source in (torch.nn, family):
             options = {} if at_construction else {"dtype": dtype, "device": "cpu"}
@@ -208,14 +239,16 @@ def test_errors(family, database, kind, dtype):
         assert messages[0] == messages[1]
 
 
-# ---- forward ----------------------------------------------------------------------------------------------------------
+# ---- forward -------------------------------------------------------------------------------------
 
 
 @each_backend
 @each_kind
 @each_dtype
 @pytest.mark.parametrize("training", [True, False])
-def test_forward_against_the_reference_of_the_sample(family, database, kind, dtype, training, backend):
+def test_forward_against_the_reference_of_the_sample(
+    family, database, kind, dtype, training, backend
+):
     options = options_of(family, kind, backend)
     for sample in drawn(database, kind, dtype, training=training):
         module = build(getattr(family, kind), sample, dtype=dtype).train(training)
@@ -248,7 +281,9 @@ def test_outputs_and_gradients_are_torchs(family, database, kind, dtype, trainin
 @each_dtype
 def test_structure_of_the_result(family, database, kind, dtype):
     for sample in drawn(database, kind, dtype, packed=kind in ("GRU", "RNN")):
-        theirs, ours = (build(getattr(source, kind), sample, dtype=dtype) for source in (torch.nn, family))
+        theirs, ours = (
+            build(getattr(source, kind), sample, dtype=dtype) for source in (torch.nn, family)
+        )
         args, kwargs = fresh(sample)
         mine, other = ours(*args, **kwargs), theirs(*args, **kwargs)
         assert type(mine) is type(other)
@@ -300,14 +335,18 @@ def test_meta_device(family, database, kind):
         expected = leaves(build(getattr(family, kind), sample)(*args, **kwargs))
         args, kwargs = mapped((args, kwargs), lambda tensor: tensor.to("meta"))
         result = leaves(build(getattr(family, kind), sample, device="meta")(*args, **kwargs))
-        assert [(r.shape, r.dtype, r.device.type) for r in result] == [(e.shape, e.dtype, "meta") for e in expected]
+        assert [(r.shape, r.dtype, r.device.type) for r in result] == [
+            (e.shape, e.dtype, "meta") for e in expected
+        ]
 
 
-# ---- derivatives ------------------------------------------------------------------------------------------------------
+# ---- derivatives ---------------------------------------------------------------------------------
 
 
 def derivative_check(module, sample, **options):
-    """(function, inputs) for gradcheck. The parameters are inputs too, and gradcheck changes them in place."""
+    """(function, inputs) for gradcheck. The parameters are inputs too, and gradcheck changes them
+    in place.
+    """
     given = fresh(sample, grad=True)
     count = len(leaves(given))
 
@@ -320,7 +359,9 @@ def derivative_check(module, sample, **options):
 
 
 def flat_derivative_check(module, sample, **options):
-    """The same with all inputs and parameters in one vector: a tenth of the passes, through functional_call."""
+    """The same with all inputs and parameters in one vector: a tenth of the passes, through
+    functional_call.
+    """
     given = fresh(sample)
     names, parameters = zip(*module.named_parameters(), strict=True)
     parts = [*leaves(given), *parameters]
@@ -340,7 +381,9 @@ def flat_derivative_check(module, sample, **options):
 def test_gradcheck(family, database, kind, backend):
     options = options_of(family, kind, backend)
     for sample in drawn(database, kind):
-        run, inputs = derivative_check(build(getattr(family, kind), sample, dtype=torch.float64), sample, **options)
+        run, inputs = derivative_check(
+            build(getattr(family, kind), sample, dtype=torch.float64), sample, **options
+        )
         assert torch.autograd.gradcheck(run, inputs, fast_mode=True)
 
 
@@ -352,7 +395,9 @@ def test_gradgradcheck(family, database, kind, backend):
         run, inputs = flat_derivative_check(
             build(getattr(family, kind), sample, dtype=torch.float64), sample, **options
         )
-        assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True, gen_non_contig_grad_outputs=True)
+        assert torch.autograd.gradgradcheck(
+            run, inputs, fast_mode=True, gen_non_contig_grad_outputs=True
+        )
 
 
 @single_precision
@@ -381,10 +426,12 @@ def test_zero_grad(family, database, kind, dtype):
             sum(out.sum() for out in leaves(module(*args, **kwargs))).backward()
             assert all(p.grad is not None and p.grad.shape == p.shape for p in module.parameters())
             module.zero_grad(set_to_none=set_to_none)
-            assert all(p.grad is None if set_to_none else not p.grad.any() for p in module.parameters())
+            assert all(
+                p.grad is None if set_to_none else not p.grad.any() for p in module.parameters()
+            )
 
 
-# ---- copies and conversions -------------------------------------------------------------------------------------------
+# ---- copies and conversions ----------------------------------------------------------------------
 
 
 def pickled(module):
@@ -436,7 +483,11 @@ def test_conversions(family, database, kind, swap):
             theirs = build(getattr(torch.nn, kind), sample)
             args, kwargs = fresh(sample)
             single = leaves(module(*args, **kwargs))
-            for dtype, tolerance in ((torch.float64, 1e-5), (torch.bfloat16, 0.05), (torch.float32, 0.05)):
+            for dtype, tolerance in (
+                (torch.float64, 1e-5),
+                (torch.bfloat16, 0.05),
+                (torch.float32, 0.05),
+            ):
                 assert module.to(dtype) is module
                 assert {p.dtype for p in module.parameters()} == {dtype}
                 args, kwargs = mapped(fresh(sample), lambda tensor, dtype=dtype: tensor.to(dtype))

@@ -1,4 +1,6 @@
-"""Tensors and modules in forms that PyTorch produces, and calls that once gave wrong numbers or crashed."""
+"""Tensors and modules in forms that PyTorch produces, and calls that once gave wrong numbers or
+crashed.
+"""
 
 import subprocess
 import sys
@@ -22,13 +24,17 @@ def pair(kind, *sizes, **options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_that_are_views_of_a_negation(kind):
-    """A tensor's negative bit stands for numbers of the other sign, which a reader of memory does not see."""
+    """A tensor's negative bit stands for numbers of the other sign, which a reader of memory does
+    not see.
+    """
     layer = getattr(memorycell, kind)(3, 4)
     x, g = torch.randn(5, 2, 3, requires_grad=True), torch.randn(5, 2, 4)
     output, final = layer(x)
     final = final if isinstance(final, tuple) else (final,)
     wanted = [x, *layer.parameters()]
-    plain = torch.autograd.grad([output, *final], wanted, [g, *map(torch.ones_like, final)], retain_graph=True)
+    plain = torch.autograd.grad(
+        [output, *final], wanted, [g, *map(torch.ones_like, final)], retain_graph=True
+    )
     negated = [torch._neg_view(-g), *(torch._neg_view(-torch.ones_like(s)) for s in final)]
     for a, b in zip(plain, torch.autograd.grad([output, *final], wanted, negated), strict=True):
         assert torch.equal(a, b)
@@ -58,7 +64,9 @@ print("alive")
 
 def test_packed_sequences_made_by_hand_wrongly_do_not_crash():
     """In a process of its own: they once ended it."""
-    done = subprocess.run([sys.executable, "-c", ODD_PACKED], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-c", ODD_PACKED], capture_output=True, text=True, timeout=120
+    )
     assert done.stdout.endswith("alive\n"), done.stderr[-500:]
 
 
@@ -81,7 +89,9 @@ def test_lengths_in_any_form():
     table = torch.tensor([[4, 0], [4, 0], [2, 0]])
     assert torch.equal(layer(x, lengths=table[:, 0])[0], expected)
     assert torch.equal(layer(x, lengths=[4, 4, 2])[0], expected)
-    assert torch.equal(layer(x, lengths=torch.tensor(4).expand(3))[0], layer(x, lengths=[4, 4, 4])[0])
+    assert torch.equal(
+        layer(x, lengths=torch.tensor(4).expand(3))[0], layer(x, lengths=[4, 4, 4])[0]
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -109,7 +119,9 @@ class Tagger(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.parametrize("kind", [*KINDS, "LSTMCell", "GRUCell", "RNNCell"])
 def test_scripted_inside_a_model(kind):
-    """PyTorch scripts its own layer over our parameters; it cannot script its own layers standing alone either."""
+    """PyTorch scripts its own layer over our parameters; it cannot script its own layers standing
+    alone either.
+    """
     x = torch.randn(2, 3) if kind.endswith("Cell") else torch.randn(5, 2, 3)
     if kind.endswith("Cell"):
         layer = getattr(memorycell, kind)(3, 4)
@@ -124,7 +136,9 @@ def test_scripted_inside_a_model(kind):
 def test_the_reference_runs_where_it_is_asked_for_in_float64(monkeypatch):
     calls = []
     run = reference.run
-    monkeypatch.setitem(memorycell_ops()._RUN, "reference", lambda *a: (calls.append(1), run(*a))[1])
+    monkeypatch.setitem(
+        memorycell_ops()._RUN, "reference", lambda *a: (calls.append(1), run(*a))[1]
+    )
     layer = memorycell.LSTM(3, 4).double()
     layer(torch.randn(5, 2, 3).double(), backend="reference")
     assert calls
@@ -157,4 +171,6 @@ def test_a_compiled_layer_that_the_engine_does_not_run_is_not_unrolled():
 
 def test_an_unsound_packed_sequence_with_a_keyword_of_ours_is_refused():
     with pytest.raises(ValueError, match="batch sizes"):
-        memorycell.LSTM(3, 4)(PackedSequence(torch.randn(7, 3), torch.tensor([3, 1, 3])), trace=True)
+        memorycell.LSTM(3, 4)(
+            PackedSequence(torch.randn(7, 3), torch.tensor([3, 1, 3])), trace=True
+        )

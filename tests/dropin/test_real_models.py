@@ -1,8 +1,9 @@
-"""Models as other people build them (tests/dropin/models), adopted: the same outputs, gradients and training as torch's layers.
+"""Models as other people build them (tests/dropin/models), adopted: the same outputs, gradients and
+training as torch's layers.
 
-Each file of that folder gives VARIANTS, `build(variant)`, `adopted(variant)` (the layers that must be ours afterwards),
-`outputs(model)`, and `Training(model)` with `loss(step)` and `update()`. Both copies see the same seeds before every step, so
-dropout outside the recurrent layers drops the same.
+Each file of that folder gives VARIANTS, `build(variant)`, `adopted(variant)` (the layers that must
+be ours afterwards), `outputs(model)`, and `Training(model)` with `loss(step)` and `update()`. Both
+copies see the same seeds before every step, so dropout outside the recurrent layers drops the same.
 """
 
 import copy
@@ -31,7 +32,11 @@ def load(name: str) -> ModuleType:
 
 
 MODELS = {path.stem: load(path.stem) for path in sorted(FOLDER.glob("*.py"))}
-CASES = [pytest.param(n, v, id=f"{n} {v}".strip()) for n, module in MODELS.items() for v in module.VARIANTS]
+CASES = [
+    pytest.param(n, v, id=f"{n} {v}".strip())
+    for n, module in MODELS.items()
+    for v in module.VARIANTS
+]
 
 
 def pair(name: str, variant: str) -> tuple[torch.nn.Module, torch.nn.Module]:
@@ -42,14 +47,18 @@ def pair(name: str, variant: str) -> tuple[torch.nn.Module, torch.nn.Module]:
     ours = copy.deepcopy(theirs)
     layers = {name: ours.get_submodule(name) for name in module.adopted(variant)}
     report = memorycell.adopt(ours)
-    assert {name: kind.rsplit(".")[-1] for name, kind in report.adopted.items()} == module.adopted(variant)
+    assert {name: kind.rsplit(".")[-1] for name, kind in report.adopted.items()} == module.adopted(
+        variant
+    )
     assert not report.skipped
     for layer_name, kind in module.adopted(variant).items():
         layer = ours.get_submodule(layer_name)
         assert layer is layers[layer_name]
         assert type(layer) is getattr(memorycell, kind)
         assert isinstance(layer, getattr(torch.nn, kind))
-        assert type(theirs.get_submodule(layer_name)) is getattr(torch.nn, kind)  # the comparison is with torch
+        assert type(theirs.get_submodule(layer_name)) is getattr(
+            torch.nn, kind
+        )  # the comparison is with torch
         told = memorycell.explain(layer)
         assert told.backend == "native" or "g++" in told.reason  # the engine, where it was compiled
     for model in (theirs, ours):
@@ -59,7 +68,9 @@ def pair(name: str, variant: str) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def assert_close(ours, theirs, tolerance: float, what: str) -> None:
-    """Within tolerance·max(1, largest value); whole numbers, such as words that were written, exactly."""
+    """Within tolerance·max(1, largest value); whole numbers, such as words that were written,
+    exactly.
+    """
     assert ours.shape == theirs.shape, what
     assert ours.dtype == theirs.dtype, what
     if not theirs.is_floating_point():
@@ -71,15 +82,21 @@ def assert_close(ours, theirs, tolerance: float, what: str) -> None:
 
 
 def assert_gradients(ours: torch.nn.Module, theirs: torch.nn.Module, tolerance: float) -> None:
-    """Within tolerance of the largest element of each gradient, or of a hundredth of the largest of all gradients."""
+    """Within tolerance of the largest element of each gradient, or of a hundredth of the largest of
+    all gradients.
+    """
     largest = max(float(p.grad.abs().max()) for p in theirs.parameters() if p.grad is not None)
-    for (name, mine), (other_name, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+    for (name, mine), (other_name, other) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
         assert name == other_name
         assert (mine.grad is None) == (other.grad is None), name
         if other.grad is not None:
             scale = max(float(other.grad.abs().max()), 1e-2 * largest)
             apart = float((mine.grad - other.grad).abs().max())
-            assert apart <= tolerance * scale, f"gradient of {name}: {apart:.2e} apart, {scale:.2e} large"
+            assert apart <= tolerance * scale, (
+                f"gradient of {name}: {apart:.2e} apart, {scale:.2e} large"
+            )
 
 
 def train(training, steps: range) -> list[float]:
@@ -119,7 +136,9 @@ def test_gradients_of_a_step_are_torchs(name, variant):
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
 def test_training_is_torchs(name, variant):
-    """Every loss of 50 steps and every parameter and buffer after them; then, from one checkpoint, the outputs."""
+    """Every loss of 50 steps and every parameter and buffer after them; then, from one checkpoint,
+    the outputs.
+    """
     module = MODELS[name]
     theirs, ours = pair(name, variant)
     before = copy.deepcopy(theirs.state_dict())
@@ -129,11 +148,17 @@ def test_training_is_torchs(name, variant):
     assert list(state) == list(theirs.state_dict())
     for key, value in theirs.state_dict().items():
         assert_close(state[key], value, 1e-4, f"{key} after {STEPS} steps")
-    moved = max(float((v - before[k]).abs().max()) for k, v in theirs.state_dict().items() if v.is_floating_point())
+    moved = max(
+        float((v - before[k]).abs().max())
+        for k, v in theirs.state_dict().items()
+        if v.is_floating_point()
+    )
     assert moved > 1e-2  # 100 times what they may be apart
 
     ours.load_state_dict(theirs.state_dict())  # the same weights to the bit
-    for number, (mine, other) in enumerate(zip(module.outputs(ours), module.outputs(theirs), strict=True)):
+    for number, (mine, other) in enumerate(
+        zip(module.outputs(ours), module.outputs(theirs), strict=True)
+    ):
         assert_close(mine, other, 1e-5, f"output {number} after training")
 
 
@@ -161,7 +186,9 @@ def test_layers_inside_a_wrapper_that_drops_weights_are_left_alone(variant):
 
 @pytest.mark.parametrize("first", [True, False], ids=["adopted first", "wrapped first"])
 def test_weights_written_past_setattr_are_used(first):
-    """fastai 1 put the dropped weight among the layer's parameters itself: no wrapper that `adopt` could see."""
+    """fastai 1 put the dropped weight among the layer's parameters itself: no wrapper that `adopt`
+    could see.
+    """
     module = MODELS["awd_lstm"]
     torch.manual_seed(0)
     theirs = module.build("fastai 1")
@@ -210,7 +237,9 @@ def test_a_model_is_adopted_in_the_middle_of_its_training():
 
 
 def test_the_forget_gate_may_be_opened_after_adopting():
-    """A write into a slice of `.data`, which autograd does not see, counts at the next call; before and after a first one."""
+    """A write into a slice of `.data`, which autograd does not see, counts at the next call; before
+    and after a first one.
+    """
     module = MODELS["cudalstm"]
     theirs, ours = pair("cudalstm", "30 days")
     for value in (3.0, -2.0, 0.5):
@@ -230,7 +259,9 @@ def test_gradients_through_every_step_of_a_year():
         data = module.weather(365, 1)
         data["x_d"].requires_grad_()
         result = model.eval()(data)
-        (result["y_hat"].sum() + result["lstm_output"].pow(2).mean() + result["c_n"].sum()).backward()
+        (
+            result["y_hat"].sum() + result["lstm_output"].pow(2).mean() + result["c_n"].sum()
+        ).backward()
         gradients.append(data["x_d"].grad)
     assert_close(gradients[1], gradients[0], 1e-5, "gradient of the weather")
     assert_gradients(ours, theirs, 1e-4)

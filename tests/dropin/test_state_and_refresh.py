@@ -1,4 +1,6 @@
-"""`State` where PyTorch's code handles tuples, and the holders of packed weights when the weights change."""
+"""`State` where PyTorch's code handles tuples, and the holders of packed weights when the weights
+change.
+"""
 
 import io
 import pickle
@@ -113,12 +115,17 @@ def test_a_pool_refuses_weights_that_were_trained_until_refreshed():
 
 
 @pytest.mark.parametrize(
-    "cell", ["peephole", "coupled", "layernorm", "gru_reset_before", "lstm", "gru", "rnn", "rnn_relu"]
+    "cell",
+    ["peephole", "coupled", "layernorm", "gru_reset_before", "lstm", "gru", "rnn", "rnn_relu"],
 )
 def test_one_step_layers_are_steps_of_the_layer(cell):
     torch.manual_seed(0)
     layer = of_cell(cell, 3, 4)
-    kinds = {"gru": memorycell.GRUCell, "gru_reset_before": memorycell.GRUCell, "rnn": memorycell.RNNCell}
+    kinds = {
+        "gru": memorycell.GRUCell,
+        "gru_reset_before": memorycell.GRUCell,
+        "rnn": memorycell.RNNCell,
+    }
     kind = kinds.get(cell, memorycell.RNNCell if cell == "rnn_relu" else memorycell.LSTMCell)
     step = (
         kind(3, 4, nonlinearity="relu")
@@ -127,7 +134,9 @@ def test_one_step_layers_are_steps_of_the_layer(cell):
         if cell == "rnn"
         else kind(3, 4, cell=cell)
     )
-    step.load_state_dict({name.removesuffix("_l0"): value for name, value in layer.state_dict().items()})
+    step.load_state_dict(
+        {name.removesuffix("_l0"): value for name, value in layer.state_dict().items()}
+    )
     x, hx = torch.randn(6, 2, 3), None
     outputs = []
     for row in x:
@@ -136,6 +145,8 @@ def test_one_step_layers_are_steps_of_the_layer(cell):
     expected = layer(x)[0]
     torch.testing.assert_close(torch.stack(outputs), expected, rtol=0, atol=1e-6)
     single = step(x[0, 0])
-    torch.testing.assert_close(single[0] if isinstance(single, tuple) else single, expected[0, 0], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        single[0] if isinstance(single, tuple) else single, expected[0, 0], rtol=0, atol=1e-6
+    )
     with pytest.raises(RuntimeError, match="input has inconsistent input_size: got 5 expected 3"):
         step(torch.randn(2, 5))

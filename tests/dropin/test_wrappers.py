@@ -192,8 +192,11 @@ def test_pruned(how, kind):
         optimiser.step()
         optimiser.zero_grad()
         found[-1] += results(layer, sequence())
-        for name in {"global": ["weight_hh_l0", "weight_ih_l0"], "structured": ["weight_ih_l0"],
-                     "random": ["bias_hh_l0"]}.get(how, ["weight_hh_l0"]):  # fmt: skip
+        for name in {
+            "global": ["weight_hh_l0", "weight_ih_l0"],
+            "structured": ["weight_ih_l0"],
+            "random": ["bias_hh_l0"],
+        }.get(how, ["weight_hh_l0"]):
             prune.remove(layer, name)
             assert float((getattr(layer, name) == 0).float().mean()) > 0.2
         found[-1] += results(layer, sequence())

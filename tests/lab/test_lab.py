@@ -1,4 +1,6 @@
-"""The memory lab: its problems are what they say, its gradients are autograd's, and what it tells is what came out."""
+"""The memory lab: its problems are what they say, its gradients are autograd's, and what it tells
+is what came out.
+"""
 
 import json
 
@@ -64,7 +66,9 @@ def test_the_gradient_against_distance_is_autograds(cell):
     hidden = model.recurrent(x)[0]
     hidden.retain_grad()
     (problem.loss(model.out(hidden[:, -1:]), target) * 16).backward()
-    assert found[0] == pytest.approx(float(hidden.grad[:, -1].norm(dim=-1).mean()))  # the last step has no other way
+    assert found[0] == pytest.approx(
+        float(hidden.grad[:, -1].norm(dim=-1).mean())
+    )  # the last step has no other way
     nudge = torch.zeros(16, problem.steps, 5, dtype=torch.float64)
     plain = _with_nudges(model.recurrent, x, nudge)
     torch.testing.assert_close(plain, model.recurrent(x)[0], rtol=0, atol=1e-12)
@@ -75,13 +79,19 @@ def test_the_gradient_against_distance_is_autograds(cell):
         for sign in (1, -1):
             moved = nudge.clone()
             moved[row, problem.steps - 1 - distance, unit] = sign * size
-            losses.append(problem.loss(model.out(_with_nudges(model.recurrent, x, moved)[:, -1:]), target))
+            losses.append(
+                problem.loss(model.out(_with_nudges(model.recurrent, x, moved)[:, -1:]), target)
+            )
         gradient.append((losses[0] - losses[1]).item() / (2 * size) * 16)
     nudge.requires_grad_()
     loss = problem.loss(model.out(_with_nudges(model.recurrent, x, nudge)[:, -1:]), target) * 16
     (grad,) = torch.autograd.grad(loss, nudge)
-    assert grad[row, problem.steps - 1 - distance].tolist() == pytest.approx(gradient, rel=1e-5, abs=1e-9)
-    assert found[distance] == pytest.approx(float(grad[:, problem.steps - 1 - distance].norm(dim=-1).mean()))
+    assert grad[row, problem.steps - 1 - distance].tolist() == pytest.approx(
+        gradient, rel=1e-5, abs=1e-9
+    )
+    assert found[distance] == pytest.approx(
+        float(grad[:, problem.steps - 1 - distance].norm(dim=-1).mean())
+    )
 
 
 def test_gates_start_ready_to_remember():
@@ -112,13 +122,33 @@ def test_an_lstm_learns_and_untrained_ones_are_at_chance():
 
 def test_the_lab_tells_what_came_out(tmp_path, capsys):
     with pytest.raises(SystemExit) as end:
-        app(["lab", "--minutes", "0.05", "--gap", "12", "--cell", "lstm", "--cell", "rnn", "--problem", "recall",
-             "--problem", "order", "--out", str(tmp_path / "lab.html"), "--json"])  # fmt: skip
+        app(
+            [
+                "lab",
+                "--minutes",
+                "0.05",
+                "--gap",
+                "12",
+                "--cell",
+                "lstm",
+                "--cell",
+                "rnn",
+                "--problem",
+                "recall",
+                "--problem",
+                "order",
+                "--out",
+                str(tmp_path / "lab.html"),
+                "--json",
+            ]
+        )
     assert not end.value.code
     told = json.loads(capsys.readouterr().out)
     assert {(r["problem"], r["gap"], r["cell"]) for r in told["results"]} == {
-        *((("recall"), g, c) for g in (10, 12) for c in ("lstm", "rnn")), ("order", 100, "lstm"), ("order", 100, "rnn")
-    }  # fmt: skip
+        *(("recall", g, c) for g in (10, 12) for c in ("lstm", "rnn")),
+        ("order", 100, "lstm"),
+        ("order", 100, "rnn"),
+    }
     assert told["carousel"] == {"steps": 100_000, "max_change": 0.0}
     page = (tmp_path / "lab.html").read_text()
     assert "Over a gap of 12 steps the LSTM recalls" in page
@@ -127,9 +157,12 @@ def test_the_lab_tells_what_came_out(tmp_path, capsys):
 
 def test_mistakes_are_one_line(capsys, tmp_path):
     for words, told in (
-        (["--cell", "elm"], "--cell elm"), (["--problem", "chess"], "--problem chess"), (["--gap", "1"], "--gap 1"),
-        (["poem"], "lab poem"), (["--out", str(tmp_path / "no" / "x.html")], "no folder"),
-    ):  # fmt: skip
+        (["--cell", "elm"], "--cell elm"),
+        (["--problem", "chess"], "--problem chess"),
+        (["--gap", "1"], "--gap 1"),
+        (["poem"], "lab poem"),
+        (["--out", str(tmp_path / "no" / "x.html")], "no folder"),
+    ):
         with pytest.raises(SystemExit) as end:
             app(["lab", *words])
         assert end.value.code == 2
@@ -140,7 +173,7 @@ def test_mistakes_are_one_line(capsys, tmp_path):
         lab.trials(1.0, cells=["none"])
 
 
-# ---- the article's example ------------------------------------------------------------------------------------------
+# ---- the article's example -----------------------------------------------------------------------
 
 
 def test_stories_ask_for_the_last_country_and_hold_pairs_out():
@@ -184,7 +217,11 @@ def test_the_articles_story_ends_in_china(tmp_path):
     assert result["held_out_accuracy"]["lstm"] > 0.9
     assert result["held_out_accuracy"]["lstm"] > result["held_out_accuracy"]["rnn"] + 0.1
     believed = {s["word"]: s["believes"] for s in result["steps"]}
-    assert (believed["peacock"], believed["panda"], believed["red-crowned-crane"]) == ("india", "china", "china")
+    assert (believed["peacock"], believed["panda"], believed["red-crowned-crane"]) == (
+        "india",
+        "china",
+        "china",
+    )
     page = story.report(told)
     assert "China" in page
     assert "The peacock is forgotten" in page

@@ -17,7 +17,8 @@ def tale(sentences: int, seed: int = 0) -> str:
     lines = []
     for _ in range(sentences // 4):
         parts = [
-            f"The {draw.choice(ANIMALS)} {draw.choice(('sat', 'sleeps', 'sings'))} on the {draw.choice(PLACES)}."
+            f"The {draw.choice(ANIMALS)} {draw.choice(('sat', 'sleeps', 'sings'))} on the"
+            f" {draw.choice(PLACES)}."
             for _ in range(4)
         ]
         lines.append(" ".join(parts))

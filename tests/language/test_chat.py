@@ -1,4 +1,6 @@
-"""The chat task: reading dialogues, what counts as an answer, conversations whose state can be saved."""
+"""The chat task: reading dialogues, what counts as an answer, conversations whose state can be
+saved.
+"""
 
 import json
 import math
@@ -10,7 +12,14 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.chat.dataset import CHAT, ChatSettings, marked, of_answers, prepare, split
+from memorycell.applications.chat.dataset import (
+    CHAT,
+    ChatSettings,
+    marked,
+    of_answers,
+    prepare,
+    split,
+)
 from memorycell.applications.chat.dialogues import ME, YOU, read_dialogues
 from memorycell.applications.chat.live import Conversation, Replying
 from memorycell.errors import DataError, StateError
@@ -19,9 +28,17 @@ from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=30, lr=0.02, average=0.9)
 SMALL = ChatSettings(
-    unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, variational=0.0, weight_drop=0.0,
-    embedding_dropout=0.0, noise=0.0, budget=600,
-)  # fmt: skip
+    unit="word",
+    vocabulary=200,
+    hidden=32,
+    embedding=24,
+    dropout=0.0,
+    variational=0.0,
+    weight_drop=0.0,
+    embedding_dropout=0.0,
+    noise=0.0,
+    budget=600,
+)
 COLOURS = ("red", "green", "blue", "black", "white")
 
 
@@ -31,7 +48,14 @@ def talks(count: int, seed: int = 0) -> list[list[str]]:
     found = []
     for k in range(count):
         colour = draw.choice(COLOURS)
-        found.append([f"I like {colour} number {k}", f"{colour} is nice", "what do I like?", f"you like {colour}"])
+        found.append(
+            [
+                f"I like {colour} number {k}",
+                f"{colour} is nice",
+                "what do I like?",
+                f"you like {colour}",
+            ]
+        )
     return found
 
 
@@ -75,16 +99,22 @@ def test_a_conversation_is_saved_and_taken_up(trained, tmp_path):
 def test_sampled_replies_are_seeded_and_a_beam_is_likelier(trained):
     file = modelfile.load(trained[1])
     replies = {
-        Conversation(file, how=Replying(beam=0, temperature=2.0, top_p=1.0, seed=k)).say("I like blue number 7")[
-            "reply"
-        ]
+        Conversation(file, how=Replying(beam=0, temperature=2.0, top_p=1.0, seed=k)).say(
+            "I like blue number 7"
+        )["reply"]
         for k in range(8)
     }
     assert len(replies) > 1
-    a, b = (Conversation(file, how=Replying(beam=0, seed=1)).say("I like blue number 7") for _ in range(2))
+    a, b = (
+        Conversation(file, how=Replying(beam=0, seed=1)).say("I like blue number 7")
+        for _ in range(2)
+    )
     assert a == b
     greedy = Conversation(file, how=Replying(beam=0, temperature=0.0)).say("I like blue number 7")
-    assert Conversation(file, how=Replying(beam=8)).say("I like blue number 7")["p"] >= greedy["p"] - 1e-4
+    assert (
+        Conversation(file, how=Replying(beam=8)).say("I like blue number 7")["p"]
+        >= greedy["p"] - 1e-4
+    )
 
 
 def test_only_answers_count():
@@ -118,17 +148,27 @@ def test_the_score_is_the_cross_entropy_of_the_answers(trained):
 def test_every_way_to_bring_dialogues(tmp_path):
     talk = [["Hello", "Hi there", "How are you?", "Fine"], ["Bye", "See you"]]
     (tmp_path / "a.tsv").write_text("Hello\tHi there\tHow are you?\tFine\nBye\tSee you\n")
-    (tmp_path / "a.yml").write_text("categories:\n- x\nconversations:\n" + "".join(
-        "- - " + "\n  - ".join(json.dumps(t) for t in turns) + "\n" for turns in talk))  # fmt: skip
-    messages = [
-        {"role": "system", "content": "be kind"}, {"role": "user", "content": "Hello"},
-        {"role": "assistant", "content": "Hi"}, {"role": "assistant", "content": "there"},
-        {"role": "user", "content": "How are you?"}, {"role": "assistant", "content": "Fine"},
-    ]  # fmt: skip
-    (tmp_path / "a.jsonl").write_text(
-        json.dumps({"messages": messages}) + "\n\n" + json.dumps({"prompt": "Bye", "reply": "See you"}) + "\n"
+    (tmp_path / "a.yml").write_text(
+        "categories:\n- x\nconversations:\n"
+        + "".join("- - " + "\n  - ".join(json.dumps(t) for t in turns) + "\n" for turns in talk)
     )
-    (tmp_path / "b.jsonl").write_text("\n".join(json.dumps({"turns": t} if k else t) for k, t in enumerate(talk)))
+    messages = [
+        {"role": "system", "content": "be kind"},
+        {"role": "user", "content": "Hello"},
+        {"role": "assistant", "content": "Hi"},
+        {"role": "assistant", "content": "there"},
+        {"role": "user", "content": "How are you?"},
+        {"role": "assistant", "content": "Fine"},
+    ]
+    (tmp_path / "a.jsonl").write_text(
+        json.dumps({"messages": messages})
+        + "\n\n"
+        + json.dumps({"prompt": "Bye", "reply": "See you"})
+        + "\n"
+    )
+    (tmp_path / "b.jsonl").write_text(
+        "\n".join(json.dumps({"turns": t} if k else t) for k, t in enumerate(talk))
+    )
     for name in ("a.tsv", "a.yml", "a.jsonl", "b.jsonl"):
         assert read_dialogues(tmp_path / name, name)[0] == talk, name
     dialogues, notes = read_dialogues(tmp_path, "all")
@@ -156,8 +196,16 @@ def test_mistakes(tmp_path, name, text, message):
 
 
 def test_the_same_question_falls_into_one_part():
-    parts = split([["Who are you", f"answer {k}"] for k in range(9)] + [[" who ARE  you ", "x"]] + talks(100))
-    assert sum(any(t[0].lower().split() == ["who", "are", "you"] for t in part) for part in parts.values()) == 1
+    parts = split(
+        [["Who are you", f"answer {k}"] for k in range(9)] + [[" who ARE  you ", "x"]] + talks(100)
+    )
+    assert (
+        sum(
+            any(t[0].lower().split() == ["who", "are", "you"] for t in part)
+            for part in parts.values()
+        )
+        == 1
+    )
 
 
 def test_the_command_line(trained, memorycell, tmp_path, monkeypatch):

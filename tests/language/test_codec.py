@@ -36,7 +36,9 @@ def test_a_character_is_what_a_reader_takes_for_one():
     codec = fit([HINDI], "char", vocabulary=500)
     spans = codec.spans("क्या 👩‍👩‍👧‍👦 e\u0301")
     assert spans == ["क्या", " ", "👩‍👩‍👧‍👦", " ", "é"]
-    assert codec.encode("क\u093c") == codec.encode("\u0958"[:0] + unicodedata.normalize("NFC", "\u0958"))
+    assert codec.encode("क\u093c") == codec.encode(
+        "\u0958"[:0] + unicodedata.normalize("NFC", "\u0958")
+    )
 
 
 @pytest.mark.parametrize("text", [HINDI, MIXED])
@@ -44,7 +46,9 @@ def test_a_character_is_what_a_reader_takes_for_one():
 def test_scripts_keep_their_words_whole(unit, text):
     codec = fit([text] * 3, unit, vocabulary=500)
     assert 0 not in codec.encode(text)
-    assert codec.decode(codec.encode(text)) == "\n".join(" ".join(line.split()) for line in normalise(text).split("\n"))
+    assert codec.decode(codec.encode(text)) == "\n".join(
+        " ".join(line.split()) for line in normalise(text).split("\n")
+    )
     if unit == "word" and text is HINDI:
         assert " राष्ट्रीय" in codec.surfaces
         assert "।" in codec.surfaces  # the danda is a sign of its own
@@ -87,7 +91,8 @@ def test_encodings(tmp_path):
         assert read_text(path) == "one\ntwo é"
     path.write_bytes(b"fine\nna\xefve")
     with pytest.raises(
-        DataError, match=r"line 2: byte 7 \(0xef\) is not utf-8; name its encoding: --set encoding=cp1252"
+        DataError,
+        match=r"line 2: byte 7 \(0xef\) is not utf-8; name its encoding: --set encoding=cp1252",
     ):
         read_text(path)
     assert read_text(path, "cp1252") == "fine\nnaïve"

@@ -1,4 +1,6 @@
-"""Language models, classifiers and translators: against torch's layers, alone against in a batch, whole against step by step."""
+"""Language models, classifiers and translators: against torch's layers, alone against in a batch,
+whole against step by step.
+"""
 
 import math
 
@@ -24,7 +26,9 @@ torch.manual_seed(0)
 def language(**options) -> LanguageModel:
     torch.manual_seed(1)
     made = LanguageModel(
-        LanguageConfig(**{"vocabulary": 11, "embedding_size": 7, "hidden_size": 9, "num_layers": 2, **options})
+        LanguageConfig(
+            **{"vocabulary": 11, "embedding_size": 7, "hidden_size": 9, "num_layers": 2, **options}
+        )
     )
     for parameter in made.parameters():
         nn.init.normal_(parameter, std=0.4)
@@ -51,7 +55,9 @@ def test_a_language_model_is_torchs_parts(tied):
     for a, b in zip(ours, theirs, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(model(x)[0], F.log_softmax(scores, -1), rtol=1e-4, atol=1e-5)
-    masked = torch.where(y == IGNORE, 0, -F.log_softmax(scores, -1).gather(2, y.clamp(min=0)[..., None])[..., 0])
+    masked = torch.where(
+        y == IGNORE, 0, -F.log_softmax(scores, -1).gather(2, y.clamp(min=0)[..., None])[..., 0]
+    )
     torch.testing.assert_close(model.nats(x, y, piece=5), masked, rtol=1e-4, atol=1e-5)
 
 
@@ -71,7 +77,9 @@ def test_regularisation_adds_what_it_says():
     hidden = model.hidden(x, None)[0]
     plain = F.cross_entropy(model.head(hidden, model.embedding.weight).flatten(0, 1), y.flatten())
     expected = plain + 2 * hidden.square().mean() + (hidden[:, 1:] - hidden[:, :-1]).square().mean()
-    torch.testing.assert_close(model.loss(Batch(x, y, torch.zeros(2, 6, dtype=torch.bool), False), None)[0], expected)
+    torch.testing.assert_close(
+        model.loss(Batch(x, y, torch.zeros(2, 6, dtype=torch.bool), False), None)[0], expected
+    )
 
 
 def classifier(pooling: str, bidirectional: bool, **options) -> Classifier:
@@ -101,7 +109,9 @@ def test_a_classifier_reads_alike_alone_and_in_a_batch(pooling, bidirectional, p
     together = model.classify(*padded(rows))
     torch.testing.assert_close(together.exp().sum(-1), torch.ones(4))
     for k, row in enumerate(rows):
-        torch.testing.assert_close(model.classify(*padded([row]))[0], together[k], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model.classify(*padded([row]))[0], together[k], rtol=1e-4, atol=1e-5
+        )
     if bidirectional:
         with pytest.raises(ValueError, match="bidirectional"):
             Stream(model)
@@ -134,7 +144,9 @@ def test_poolings_are_what_they_say():
             share = (inner @ model.pool.score.weight.T).softmax(0)
             z = (share * hidden).sum(0)
         expected = F.log_softmax(z @ model.head.linear.weight.T + model.head.linear.bias, -1)
-        torch.testing.assert_close(model.classify(row, torch.tensor([8]))[0], expected, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            model.classify(row, torch.tensor([8]))[0], expected, rtol=1e-4, atol=1e-5
+        )
 
 
 def test_weighted_and_soft_targets():
@@ -199,14 +211,19 @@ def test_a_translator_writes_alike_whole_and_step_by_step_alone_and_in_a_batch(c
         steps = []
         for t in range(7):
             scores, state, weights = model.write(x[k : k + 1, t : t + 1], read, state)
-            torch.testing.assert_close(weights[0, 0], attention[k, t, : len(row)], rtol=1e-4, atol=1e-5)
+            torch.testing.assert_close(
+                weights[0, 0], attention[k, t, : len(row)], rtol=1e-4, atol=1e-5
+            )
             steps.append(scores[0, 0])
         torch.testing.assert_close(torch.stack(steps), together[k], rtol=1e-4, atol=1e-5)
 
 
 def test_padding_teaches_nothing():
     model = translator()
-    pairs = [(np.array([3, 4]), np.array([1, 5, 1])), (np.array([2, 5, 6, 7]), np.array([1, 4, 6, 3, 8, 1]))]
+    pairs = [
+        (np.array([3, 4]), np.array([1, 5, 1])),
+        (np.array([2, 5, 6, 7]), np.array([1, 4, 6, 3, 8, 1])),
+    ]
 
     def batch(which):
         source, lengths = padded([pairs[k][0] for k in which])
@@ -243,7 +260,9 @@ def test_a_wide_beam_finds_the_best_of_all():
         for body in np.ndindex(*([5] * n))
         if 1 not in body
     )
-    found = beam_search(model, source, lengths, width=600, alpha=1.0, longest=-4 / 3)[0]  # at most four tokens
+    found = beam_search(model, source, lengths, width=600, alpha=1.0, longest=-4 / 3)[
+        0
+    ]  # at most four tokens
     assert tuple(found.tokens) == best[1]
     assert found.score == pytest.approx(best[0], abs=1e-5)
     assert found.score == pytest.approx(
@@ -279,7 +298,9 @@ def test_what_is_owed_comes_exactly_as_often(owed):
         torch.manual_seed(seed)
         nn.init.normal_(model.head.bias, std=2.0)
         source, lengths = padded([np.array([3, 4, 5])])
-        found = beam_search(model, source, lengths, width=3, once=(7, 8), owed=torch.tensor([owed]))[0].tokens.tolist()
+        found = beam_search(
+            model, source, lengths, width=3, once=(7, 8), owed=torch.tensor([owed])
+        )[0].tokens.tolist()
         assert [found.count(7), found.count(8)] == owed
 
 
@@ -291,7 +312,9 @@ def test_sampling_keeps_to_what_is_allowed():
     assert {sample(log_p, rng, top_k=2) for _ in range(200)} == {0, 1}
     assert {sample(log_p, rng, top_p=0.79) for _ in range(200)} == {0, 1}
     assert {sample(log_p, rng, temperature=0) for _ in range(20)} == {0}
-    cold = np.bincount([sample(log_p, rng, temperature=0.5) for _ in range(4000)], minlength=4) / 4000
+    cold = (
+        np.bincount([sample(log_p, rng, temperature=0.5) for _ in range(4000)], minlength=4) / 4000
+    )
     np.testing.assert_allclose(cold, np.exp(2 * log_p) / np.exp(2 * log_p).sum(), atol=0.03)
 
 
@@ -312,7 +335,9 @@ def test_next_step_smoothing():
     own = -log_p[torch.arange(4), target[:4]].mean()
     assert float(head.loss(scores[None], target[None])) == pytest.approx(float(own), rel=1e-5)
     smooth = 0.9 * own - 0.1 * log_p.mean()
-    assert float(head.loss(scores[None], target[None], 0.1)) == pytest.approx(float(smooth), rel=1e-5)
+    assert float(head.loss(scores[None], target[None], 0.1)) == pytest.approx(
+        float(smooth), rel=1e-5
+    )
     assert math.isfinite(float(smooth))
 
 
@@ -327,7 +352,14 @@ def test_dropout_is_torchs_in_distribution(p):
     assert sorted(y.detach().unique().tolist()) == pytest.approx([0.0, 1 / (1 - p)], rel=1e-4)
     for axis in (0, 1):  # no column or row stands out, neighbours are independent
         assert float((gone.mean(axis) - p).abs().max()) < 6 * math.sqrt(p * (1 - p) / 397)
-    assert abs(float(torch.corrcoef(torch.stack([gone[:, :-1].flatten(), gone[:, 1:].flatten()]))[0, 1])) < 0.01
+    assert (
+        abs(
+            float(
+                torch.corrcoef(torch.stack([gone[:, :-1].flatten(), gone[:, 1:].flatten()]))[0, 1]
+            )
+        )
+        < 0.01
+    )
     (grad,) = torch.autograd.grad(y.sum(), x)
     assert torch.equal(grad, y.detach())
     assert dropout(x, p, False) is x

@@ -1,4 +1,6 @@
-"""The n-gram baseline against a plain dictionary implementation and against numbers worked out by hand."""
+"""The n-gram baseline against a plain dictionary implementation and against numbers worked out by
+hand.
+"""
 
 import math
 from collections import Counter, defaultdict
@@ -15,7 +17,10 @@ tokens = st.lists(st.integers(0, 4), min_size=2, max_size=60).map(lambda v: np.a
 
 def plain(train: list[int], vocabulary: int, order: int):
     """p(w | history) by the textbook, one n-gram at a time."""
-    counts = [Counter(tuple(train[k : k + n]) for k in range(len(train) - n + 1)) for n in range(1, order + 1)]
+    counts = [
+        Counter(tuple(train[k : k + n]) for k in range(len(train) - n + 1))
+        for n in range(1, order + 1)
+    ]
     levels = []
     for n in range(1, order + 1):
         if n == order:
@@ -52,7 +57,9 @@ def plain(train: list[int], vocabulary: int, order: int):
 def test_it_is_the_textbooks(train, text, order):
     model, expected = KneserNey(train, 5, order), plain(train.tolist(), 5, order)
     text_list = text.tolist()
-    wanted = [expected(tuple(text_list[max(0, k - order + 1) : k]), w) for k, w in enumerate(text_list)]
+    wanted = [
+        expected(tuple(text_list[max(0, k - order + 1) : k]), w) for k, w in enumerate(text_list)
+    ]
     np.testing.assert_allclose(model.probabilities(text), wanted, rtol=1e-10)
 
 
@@ -68,7 +75,9 @@ def test_a_bigram_by_hand():
     # contexts: b after {a} 1, a after {b} 1, c after {a} 1: all seen once, no twos: D = 0.5.
     model = KneserNey(np.array([0, 1, 0, 1, 0, 2]), 3, 2)
     lower_b = (1 - 0.5) / 3 + 0.5 * 3 / 3 / 3
-    assert model.probabilities(np.array([0, 1]))[1] == pytest.approx((2 - 0.2) / 3 + 0.2 * 2 / 3 * lower_b)
+    assert model.probabilities(np.array([0, 1]))[1] == pytest.approx(
+        (2 - 0.2) / 3 + 0.2 * 2 / 3 * lower_b
+    )
 
 
 def test_the_order_is_chosen_on_the_validation_part():

@@ -1,4 +1,6 @@
-"""The text task: train, score, write on, complete, stream; the same whatever the pieces it is typed in."""
+"""The text task: train, score, write on, complete, stream; the same whatever the pieces it is typed
+in.
+"""
 
 import json
 import math
@@ -12,7 +14,15 @@ import memorycell
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.application.modelfile import ModelFile
-from memorycell.applications.text.dataset import TEXT, TextSettings, cut, dynamic_nats, prepare, reopen, sequence
+from memorycell.applications.text.dataset import (
+    TEXT,
+    TextSettings,
+    cut,
+    dynamic_nats,
+    prepare,
+    reopen,
+    sequence,
+)
 from memorycell.applications.text.live import LiveText, Writing, predict, score
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.model import LanguageConfig, LanguageModel
@@ -26,7 +36,15 @@ HOW = TrainSettings(epochs=5, lr=0.02, average=0.9)
 
 def settings(unit: str, **options) -> TextSettings:
     return TextSettings(
-        **{"unit": unit, "vocabulary": 90, "hidden": 24, "lanes": 8, "bptt": 32, "dropout": 0.0, **options}
+        **{
+            "unit": unit,
+            "vocabulary": 90,
+            "hidden": 24,
+            "lanes": 8,
+            "bptt": 32,
+            "dropout": 0.0,
+            **options,
+        }
     )
 
 
@@ -96,7 +114,9 @@ def test_next_words_of_a_word_model_are_its_probabilities(trained):
     live.feed("The cat ")
     log_p = file.model(torch.tensor([[1, *file.codec.encode("The cat")]]))[0][0, -1]
     for one in live.next_words(5):
-        token = file.codec.numbers[" " + one["word"]] if one["word"] != "." else file.codec.numbers["."]
+        token = (
+            file.codec.numbers[" " + one["word"]] if one["word"] != "." else file.codec.numbers["."]
+        )
         assert one["p"] == pytest.approx(float(log_p[token].detach().exp()), rel=2e-3)
 
 
@@ -143,7 +163,9 @@ def test_another_text_is_scored_whole_with_the_baseline_that_learnt_the_same(tra
     other.write_text(tale(600, seed=9))
     file = modelfile.load(trained["char"][1])
     problem = reopen(str(other), file)
-    assert problem.score(file.model, "test")["nats"] == pytest.approx(trained["char"][0]["metrics"]["nats"], rel=0.05)
+    assert problem.score(file.model, "test")["nats"] == pytest.approx(
+        trained["char"][0]["metrics"]["nats"], rel=0.05
+    )
     assert "as the model has" in problem.notes[1]
     file.info["data"] = "nowhere.txt"
     alone = training.evaluate(TEXT, file, other, str(other), lambda line: None)
@@ -175,7 +197,9 @@ def test_every_text_is_scored_from_its_own_beginning(tmp_path, trained):
     problem.tokens = {"test": sequence(file.codec, problem.texts["test"])}
     for precision in ("float32", "bfloat16"):
         found = problem.score(file.model, "test", precision)["nats"]
-        ends = (found * (len(problem.tokens["test"]) - 1) - sum(nats)) / 2  # what ends a text is counted too
+        ends = (
+            found * (len(problem.tokens["test"]) - 1) - sum(nats)
+        ) / 2  # what ends a text is counted too
         alone = np.mean([ending(file, text) for text in problem.texts["test"]])
         assert ends == pytest.approx(alone, rel=0.02 if precision == "float32" else 0.2)
 
@@ -187,7 +211,11 @@ def ending(file: ModelFile, text: str) -> float:
 
 def test_cuts_are_by_place():
     parts = cut(["a" * 85 + "b" * 5 + "c" * 10, "d" * 17 + "e" + "f" * 2], 0.05)
-    assert [set("".join(parts[s])) for s in ("train", "valid", "test")] == [set("ad"), set("be"), set("cf")]
+    assert [set("".join(parts[s])) for s in ("train", "valid", "test")] == [
+        set("ad"),
+        set("be"),
+        set("cf"),
+    ]
 
 
 def test_the_vocabulary_is_of_the_training_part(tmp_path):
@@ -204,8 +232,9 @@ def test_several_files_and_mistakes(tmp_path):
     assert "2 texts" in prepare(str(tmp_path), settings("char")).notes[0]
     (tmp_path / "empty").mkdir()
     for data, message in [
-        (str(tmp_path / "empty"), "no .txt or .md file"), (str(tmp_path / "none.txt"), "no such file"),
-    ]:  # fmt: skip
+        (str(tmp_path / "empty"), "no .txt or .md file"),
+        (str(tmp_path / "none.txt"), "no such file"),
+    ]:
         with pytest.raises(DataError, match=message):
             prepare(data, settings("char"))
     (tmp_path / "short.txt").write_text("too short")
@@ -229,9 +258,13 @@ def test_the_command_line(trained, memorycell, tmp_path):
     assert memorycell("predict", path, "The cat", "--set", "temperature=-1")[0] == 2
     assert memorycell("predict", path, "The cat", "--set", "warmth=1")[0] == 2
     assert (
-        memorycell("inspect", path, "The cat sat on the mat. The dog sings on the roof.", "--out", tmp_path / "i.html")[
-            0
-        ]
+        memorycell(
+            "inspect",
+            path,
+            "The cat sat on the mat. The dog sings on the roof.",
+            "--out",
+            tmp_path / "i.html",
+        )[0]
         == 0
     )
     status, _, err = memorycell("inspect", path, "", "--out", tmp_path / "i.html")
@@ -256,9 +289,13 @@ def test_real_text_beats_a_trigram_model(public_data, tmp_path):
     (tmp_path / "play.txt").write_text(text)
     how = TrainSettings(epochs=8, lr=8e-3, average=0.98)
     small = TextSettings(hidden=160, lanes=16, bptt=64, dropout=0.1)
-    result = training.train(TEXT, str(tmp_path / "play.txt"), small, how, tmp_path / "m.safetensors")
+    result = training.train(
+        TEXT, str(tmp_path / "play.txt"), small, how, tmp_path / "m.safetensors"
+    )
     problem = reopen(None, modelfile.load(tmp_path / "m.safetensors"))
-    trigram = KneserNey(problem.tokens["train"], len(problem.codec), 3).probabilities(problem.tokens["test"])
+    trigram = KneserNey(problem.tokens["train"], len(problem.codec), 3).probabilities(
+        problem.tokens["test"]
+    )
     assert result["metrics"]["nats"] < -np.log(trigram[1:]).mean(), result
 
 
@@ -278,7 +315,11 @@ def test_emoji_other_directions_and_long_texts(tmp_path):
     path.write_text("\n".join(" ".join(draw.choice(words, 6)) for _ in range(300)))
     for unit in UNITS:
         training.train(
-            TEXT, str(path), settings(unit), TrainSettings(epochs=4, lr=0.03, average=0.9), tmp_path / "m.safetensors"
+            TEXT,
+            str(path),
+            settings(unit),
+            TrainSettings(epochs=4, lr=0.03, average=0.9),
+            tmp_path / "m.safetensors",
         )
         file = modelfile.load(tmp_path / "m.safetensors")
         said = predict(file, "नमस्ते ", Writing(length=80))["continuation"]
@@ -298,7 +339,9 @@ def test_batches_are_the_text_with_the_state_zeroed_where_a_text_begins(tmp_path
     for k, batch in enumerate(problem.epoch(0)):
         assert batch.carry == (k > 0)
         assert torch.equal(batch.reset, batch.x == 1)
-        assert {(int(a), int(b)) for a, b in zip(batch.x.flatten(), batch.target.flatten(), strict=True)} <= follows
+        assert {
+            (int(a), int(b)) for a, b in zip(batch.x.flatten(), batch.target.flatten(), strict=True)
+        } <= follows
         seen += batch.steps
     assert seen == (len(tokens) - 1) // 3 * 3
 
@@ -307,10 +350,16 @@ def test_batches_are_the_text_with_the_state_zeroed_where_a_text_begins(tmp_path
 @pytest.mark.parametrize("cell", ["lstm", "gru", "layernorm"])
 def test_a_language_model_is_proved(cell):
     torch.manual_seed(0)
-    model = LanguageModel(LanguageConfig(vocabulary=9, embedding_size=5, hidden_size=8, num_layers=2, cell=cell))
+    model = LanguageModel(
+        LanguageConfig(vocabulary=9, embedding_size=5, hidden_size=8, num_layers=2, cell=cell)
+    )
     told: list[str] = []
     result = memorycell.prove(model, say=told.append, exports=["onnx", "c"])
     assert result.ok, told
     names = {check.name for check in result.checks}
-    assert {"among others in a pool = step by step", "onnx = step by step", "native = reference"} <= names
+    assert {
+        "among others in a pool = step by step",
+        "onnx = step by step",
+        "native = reference",
+    } <= names
     assert "layers and forecasters" in result.skipped["c in float32"]

@@ -1,4 +1,6 @@
-"""The translation task: reading pairs, what is held as it is, unknown words copied, a language learnt in seconds."""
+"""The translation task: reading pairs, what is held as it is, unknown words copied, a language
+learnt in seconds.
+"""
 
 import gzip
 import json
@@ -12,8 +14,21 @@ from hypothesis import strategies as st
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.translation.codec import PairCodec, fit_pairs, hold, hold_both, read_pairs, release
-from memorycell.applications.translation.dataset import TRANSLATION, TranslationSettings, measure, prepare, split
+from memorycell.applications.translation.codec import (
+    PairCodec,
+    fit_pairs,
+    hold,
+    hold_both,
+    read_pairs,
+    release,
+)
+from memorycell.applications.translation.dataset import (
+    TRANSLATION,
+    TranslationSettings,
+    measure,
+    prepare,
+    split,
+)
 from memorycell.applications.translation.live import Options as Translating
 from memorycell.applications.translation.live import predict, translate
 from memorycell.errors import DataError, UserError
@@ -21,23 +36,36 @@ from memorycell.language.codec import HELD
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=16, lr=0.015, average=0.9)
-SMALL = TranslationSettings(unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, budget=500)
-NOUNS = {"cat": "chat", "dog": "chien", "house": "maison", "book": "livre", "tree": "arbre", "bird": "oiseau"}
+SMALL = TranslationSettings(
+    unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, budget=500
+)
+NOUNS = {
+    "cat": "chat",
+    "dog": "chien",
+    "house": "maison",
+    "book": "livre",
+    "tree": "arbre",
+    "bird": "oiseau",
+}
 COLOURS = {"red": "rouge", "green": "vert", "blue": "bleu", "black": "noir", "white": "blanc"}
 VERBS = {"sees": "voit", "likes": "aime", "takes": "prend"}
 
 
 def phrases(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Colours stand before the noun in one language and behind it in the other; some phrases hold a %s."""
+    """Colours stand before the noun in one language and behind it in the other; some phrases hold a
+    %s.
+    """
     draw = random.Random(seed)
     pairs = []
     while len(pairs) < count:
         a, b, c, d, v = (draw.choice(list(x)) for x in (NOUNS, NOUNS, COLOURS, COLOURS, VERBS))
         thing = "%s" if draw.random() < 0.2 else None
-        pairs.append((
-            f"the {c} {a} {v} the {d} {thing or b}.",
-            f"le {NOUNS[a]} {COLOURS[c]} {VERBS[v]} le {thing or NOUNS[b]} {COLOURS[d]}.",
-        ))  # fmt: skip
+        pairs.append(
+            (
+                f"the {c} {a} {v} the {d} {thing or b}.",
+                f"le {NOUNS[a]} {COLOURS[c]} {VERBS[v]} le {thing or NOUNS[b]} {COLOURS[d]}.",
+            )
+        )
     return list(dict.fromkeys(pairs))
 
 
@@ -77,7 +105,11 @@ def test_what_is_held_comes_through(trained):
     file = modelfile.load(trained[1])
     found = translate(
         file,
-        ["the red cat sees the blue %s.", "the red cat sees the {name} %(file)s.", "the red cat <b>likes</b> the dog."],
+        [
+            "the red cat sees the blue %s.",
+            "the red cat sees the {name} %(file)s.",
+            "the red cat <b>likes</b> the dog.",
+        ],
     )
     assert found[0].text == "le chat rouge voit le %s bleu."
     for text, kept in [(found[1].text, ("{name}", "%(file)s")), (found[2].text, ("<b>", "</b>"))]:
@@ -100,21 +132,30 @@ def test_batches_and_empty_lines_change_nothing(trained):
     assert together == [translate(file, [text])[0].text for text in texts]
     assert together[1] == together[3] == ""
     record = predict(file, "\n".join(texts), Translating())
-    assert [one["text"] for one in record["translations"]] == [t for t, s in zip(together, texts, strict=True)][:3]
+    assert [one["text"] for one in record["translations"]] == [
+        t for t, s in zip(together, texts, strict=True)
+    ][:3]
 
 
 def test_unknown_words_are_copied(tmp_path):
     """Names that stand on both sides and are too rare for the vocabulary come out as they went in."""
     draw = random.Random(0)
     names = [
-        "".join(draw.choice("bdfgklmnprstvz") + draw.choice("aeiou") for _ in range(3)).title() for _ in range(700)
+        "".join(draw.choice("bdfgklmnprstvz") + draw.choice("aeiou") for _ in range(3)).title()
+        for _ in range(700)
     ]
     path = tmp_path / "names.tsv"
     path.write_text(
-        "\n".join(f"{n} sees the {a}\t{n} voit le {NOUNS[a]}" for n in names for a in [draw.choice(list(NOUNS))])
+        "\n".join(
+            f"{n} sees the {a}\t{n} voit le {NOUNS[a]}"
+            for n in names
+            for a in [draw.choice(list(NOUNS))]
+        )
     )
     how = TrainSettings(epochs=14, lr=0.01, average=0.9)
-    training.train(TRANSLATION, str(path), replace(SMALL, budget=120), how, tmp_path / "n.safetensors")
+    training.train(
+        TRANSLATION, str(path), replace(SMALL, budget=120), how, tmp_path / "n.safetensors"
+    )
     file = modelfile.load(tmp_path / "n.safetensors")
     assert " Zyxo" not in file.codec.source.surfaces
     assert translate(file, ["Zyxo sees the dog"])[0].text == "Zyxo voit le chien"
@@ -122,7 +163,20 @@ def test_unknown_words_are_copied(tmp_path):
 
 held = st.lists(
     st.sampled_from(
-        ["%s", "%1$d", "%5.2f", "{name}", "{0}", "${x}", "$(N1)", "<b>", "</b>", "%(n)s", "https://a.b/c", "x@y.org"]
+        [
+            "%s",
+            "%1$d",
+            "%5.2f",
+            "{name}",
+            "{0}",
+            "${x}",
+            "$(N1)",
+            "<b>",
+            "</b>",
+            "%(n)s",
+            "https://a.b/c",
+            "x@y.org",
+        ]
     ),
     max_size=6,
 )
@@ -173,7 +227,9 @@ def test_every_way_to_bring_pairs(tmp_path):
     (tmp_path / "a.fr.gz").write_bytes(gzip.compress(sides[1].encode()))
     pl.DataFrame(pairs, schema=["en", "fr"], orient="row").write_csv(tmp_path / "t.csv")
     pl.DataFrame(pairs, schema=["en", "fr"], orient="row").write_ndjson(tmp_path / "t.jsonl")
-    (tmp_path / "t.tsv.gz").write_bytes(gzip.compress("\n".join(f"{a}\t{b}" for a, b in pairs).encode()))
+    (tmp_path / "t.tsv.gz").write_bytes(
+        gzip.compress("\n".join(f"{a}\t{b}" for a, b in pairs).encode())
+    )
     entries = "\n".join(f'msgid "{a}"\nmsgstr "{b}"\n' for a, b in pairs)
     head = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\n'
     (tmp_path / "t.po").write_text(
@@ -195,7 +251,9 @@ def test_splits_follow_what_is_said():
         + [("open FILE!", "y")]
         + [(f"Close it {'a' * k}", "z") for k in range(200)]
     )
-    holding = [name for name, part in parts.items() if any(s.lower().startswith("open") for s, _ in part)]
+    holding = [
+        name for name, part in parts.items() if any(s.lower().startswith("open") for s, _ in part)
+    ]
     assert len(holding) == 1
     assert 150 < len([p for p in parts["train"] if p[1] == "z"]) < 198
 
@@ -238,18 +296,32 @@ def test_what_is_left_out_is_said(tmp_path):
 
 def test_the_command_line(trained, memorycell, tmp_path):
     path = trained[1]
-    (tmp_path / "in.txt").write_text("the red cat sees the blue dog.\nthe white tree likes the black bird.\n")
+    (tmp_path / "in.txt").write_text(
+        "the red cat sees the blue dog.\nthe white tree likes the black bird.\n"
+    )
     status, out, _ = memorycell("predict", path, tmp_path / "in.txt", "--json")
     assert status == 0
     record = json.loads(out)
     assert record["translations"][1]["text"] == "le arbre blanc aime le oiseau noir."
     assert len(record["translations"][0]["attention"]) == len(record["translations"][0]["tokens"])
-    assert memorycell("predict", path, "the red cat sees the blue dog.", "--out", tmp_path / "p.html")[0] == 0
-    assert memorycell("inspect", path, "the red cat sees the blue dog.", "--out", tmp_path / "i.html")[0] == 0
+    assert (
+        memorycell("predict", path, "the red cat sees the blue dog.", "--out", tmp_path / "p.html")[
+            0
+        ]
+        == 0
+    )
+    assert (
+        memorycell("inspect", path, "the red cat sees the blue dog.", "--out", tmp_path / "i.html")[
+            0
+        ]
+        == 0
+    )
     for words, message in [
-        (("stream", path), "reads its input whole"), (("prove", path), "has no steps"),
-        (("export", path, "--to", "onnx"), "not for a model of the task translation"), (("predict", path), "no text"),
-    ]:  # fmt: skip
+        (("stream", path), "reads its input whole"),
+        (("prove", path), "has no steps"),
+        (("export", path, "--to", "onnx"), "not for a model of the task translation"),
+        (("predict", path), "no text"),
+    ]:
         status, _, err = memorycell(*words)
         assert status == 2
         assert message in err

@@ -1,4 +1,6 @@
-"""Inside a model: what is recorded is what ran; horizons against closed forms; the page opens in a browser."""
+"""Inside a model: what is recorded is what ran; horizons against closed forms; the page opens in a
+browser.
+"""
 
 import json
 import math
@@ -43,15 +45,21 @@ def test_what_is_recorded_is_what_ran():
         found = model(tokens)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
     assert [r.name for r in recorded] == [
-        "rnn layer 1", "rnn layer 1 backwards", "rnn layer 2", "rnn layer 2 backwards", "second"
-    ]  # fmt: skip
+        "rnn layer 1",
+        "rnn layer 1 backwards",
+        "rnn layer 2",
+        "rnn layer 2 backwards",
+        "second",
+    ]
     hidden = model.rnn(model.words(tokens))[0]
     joined = torch.cat([recorded[2].gates["h"], recorded[3].gates["h"]], -1)
     torch.testing.assert_close(joined, hidden, rtol=0, atol=1e-6)
     assert set(recorded[0].gates) == {"i", "f", "g", "o", "c", "h"}
     assert set(recorded[4].gates) == {"r", "z", "n", "h"}
     c, i, f, g = (recorded[0].gates[n] for n in "cifg")
-    torch.testing.assert_close(c[:, 1:], f[:, 1:] * c[:, :-1] + i[:, 1:] * g[:, 1:], rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        c[:, 1:], f[:, 1:] * c[:, :-1] + i[:, 1:] * g[:, 1:], rtol=0, atol=1e-6
+    )
     assert type(model.rnn) is nn.LSTM  # and afterwards it is as it was
     assert "forward" not in model.rnn.__dict__
     torch.testing.assert_close(model(tokens), expected, rtol=0, atol=0)
@@ -68,7 +76,10 @@ def test_training_goes_on_while_recording_and_mistakes_leave_no_trace():
     with pytest.raises(IndexError), recording(model):
         model(tokens + 100)
     assert "forward" not in model.rnn.__dict__
-    with pytest.raises(ValueError, match="no recurrent layer in Linear"), recording(nn.Linear(2, 2)):
+    with (
+        pytest.raises(ValueError, match="no recurrent layer in Linear"),
+        recording(nn.Linear(2, 2)),
+    ):
         pass
 
 
@@ -83,7 +94,9 @@ def test_calls_a_step_at_a_time_follow_one_another():
             _, state = layer(x[:, k : k + 1], state)
     for name, value in whole[0].gates.items():
         torch.testing.assert_close(steps[0].gates[name], value, rtol=0, atol=1e-6)
-    packed = nn.utils.rnn.pack_sequence([torch.randn(n, 3) for n in (4, 7, 2)], enforce_sorted=False)
+    packed = nn.utils.rnn.pack_sequence(
+        [torch.randn(n, 3) for n in (4, 7, 2)], enforce_sorted=False
+    )
     with recording(layer) as other:
         layer(packed)
     assert other[0].gates["f"].shape == (3, 7, 5)
@@ -108,7 +121,9 @@ def test_horizons_of_a_linear_toy_are_the_closed_form(decay):
     assert found.half_life == pytest.approx(exact, rel=0.01)
     np.testing.assert_allclose(found.curve[:50], decay ** np.arange(50), rtol=1e-4)
     assert by_occlusion(linear(decay), x, lags=40).half_life == pytest.approx(exact, rel=0.05)
-    assert found.uses == pytest.approx(math.log(0.05) / math.log(decay), abs=2, rel=0.05)  # cut at 512 steps
+    assert found.uses == pytest.approx(
+        math.log(0.05) / math.log(decay), abs=2, rel=0.05
+    )  # cut at 512 steps
     assert gate_half_lives(torch.full((2, 9, 3), decay)) == pytest.approx(exact, rel=1e-5)
 
 
@@ -125,7 +140,9 @@ def test_an_lstm_that_only_forgets_has_its_gates_half_life():
     assert by_gradient(layer, x).half_life == pytest.approx(exact, rel=0.01)
     report = memorycell.inspect(layer, x)
     assert report.layers[0].half_lives == pytest.approx([exact], rel=1e-4)
-    assert report.to_json()["layers"][0]["forget_half_life"]["median"] == pytest.approx(exact, rel=1e-4)
+    assert report.to_json()["layers"][0]["forget_half_life"]["median"] == pytest.approx(
+        exact, rel=1e-4
+    )
 
 
 @pytest.mark.parametrize("cell", sorted(CELLS))
@@ -138,7 +155,10 @@ def test_every_cell_is_inspected(cell):
     assert "uses about the last" in told["sentence"]
     assert len(told["layers"]) == 2
     words = found.coloured(3, "h", layer=1)
-    assert words[7] == ("w7", pytest.approx(float(layer(found.layers[0].recorded.inputs)[0][0, 7, 3].detach())))
+    assert words[7] == (
+        "w7",
+        pytest.approx(float(layer(found.layers[0].recorded.inputs)[0][0, 7, 3].detach())),
+    )
     for each in told["layers"]:
         assert all(0 <= s["low"] + s["high"] <= 1 for s in each["saturation"].values())
     assert "<h2>What saturates</h2>" in found.page()
@@ -185,13 +205,18 @@ def test_similar_states_and_the_order_of_units():
     values = np.stack([np.sin(np.arange(60) / 5 + phase) for phase in (0, 3.1, 0.1, 3.0, 0.05)], 1)
     order = unit_order(values).tolist()
     places = [order.index(k) for k in (0, 2, 4)]
-    assert max(places) - min(places) == 2 or sorted(places) in ([0, 1, 4], [0, 3, 4])  # a circle has no ends
+    assert max(places) - min(places) == 2 or sorted(places) in (
+        [0, 1, 4],
+        [0, 3, 4],
+    )  # a circle has no ends
 
 
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="no chromium")
 def test_the_page_draws_every_figure_in_a_browser(tmp_path: Path):
     found = memorycell.inspect(
-        memorycell.LSTM(2, 9, 2, batch_first=True), torch.randn(1, 60, 2), labels=list("abcdef") * 10
+        memorycell.LSTM(2, 9, 2, batch_first=True),
+        torch.randn(1, 60, 2),
+        labels=list("abcdef") * 10,
     )
     page = found.page().replace(
         "<head>",
@@ -199,14 +224,26 @@ def test_the_page_draws_every_figure_in_a_browser(tmp_path: Path):
         "console.error = (...m) => errors.push(m.join(' '));</script>",
     )
     probe = (
-        "<script>window.addEventListener('load', () => setTimeout(() => { document.title = 'drawn ' + "
-        "document.querySelectorAll('.figure .main-svg').length + ' of ' + document.querySelectorAll('.figure').length + "
-        "' errors ' + errors.length + ' ' + errors.join('|'); }, 500));</script>"
+        "<script>window.addEventListener('load', () => setTimeout(() => { document.title = 'drawn '"
+        " + document.querySelectorAll('.figure .main-svg').length + ' of ' +"
+        " document.querySelectorAll('.figure').length + ' errors ' + errors.length + ' ' +"
+        " errors.join('|'); }, 500));</script>"
     )
     (tmp_path / "p.html").write_text(page.replace("</body>", probe + "</body>"))
-    words = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--virtual-time-budget=8000", "--dump-dom"]
+    words = [
+        "chromium",
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=8000",
+        "--dump-dom",
+    ]
     dom = subprocess.run(
-        [*words, f"file://{tmp_path}/p.html"], capture_output=True, text=True, check=True, timeout=120
+        [*words, f"file://{tmp_path}/p.html"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
     ).stdout
     drawn, figures, errors = re.search(r"<title>drawn (\d+) of (\d+) errors (\d+)", dom).groups()
     assert int(figures) >= 5

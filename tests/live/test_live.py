@@ -31,7 +31,11 @@ def trained(tmp_path_factory):
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     settings = ForecastSettings(target="y", hidden=8, horizon=5, context=30, bptt=24)
     training.train(
-        TASKS["forecast"], str(folder / "rows.csv"), settings, TrainSettings(epochs=2), folder / "m.safetensors"
+        TASKS["forecast"],
+        str(folder / "rows.csv"),
+        settings,
+        TrainSettings(epochs=2),
+        folder / "m.safetensors",
     )
     return folder
 
@@ -39,13 +43,19 @@ def trained(tmp_path_factory):
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_a_model_of_every_cell_steps_as_it_runs_whole(cell):
     torch.manual_seed(0)
-    model = Forecaster(ForecasterConfig(input_size=4, hidden_size=7, horizon=3, num_layers=2, window=5, cell=cell))
+    model = Forecaster(
+        ForecasterConfig(input_size=4, hidden_size=7, horizon=3, num_layers=2, window=5, cell=cell)
+    )
     for parameter in model.head.parameters():
         torch.nn.init.normal_(parameter)
     x = torch.randn(40, 4)
     whole = model.eval()(x[None])[0][0].detach()
     stream = memorycell.stream(model)
-    steps = torch.stack([stream.step(row) for row in x[:20]] + list(stream.step(x[20:33])) + list(stream.step(x[33:])))
+    steps = torch.stack(
+        [stream.step(row) for row in x[:20]]
+        + list(stream.step(x[20:33]))
+        + list(stream.step(x[33:]))
+    )
     assert float((steps - whole).abs().max()) < 1e-5
 
 
@@ -96,7 +106,9 @@ def test_streamed_rows_give_the_forecasts_of_the_whole_table(trained):
         assert np.abs(live.quantiles - whole[k]).max() < 1e-4
     records, _ = forecasts(file, frame, "rows")
     assert (records[0]["time"], records[0]["ahead"]) == (answer["time"], answer["ahead"])
-    assert records[0]["forecast"]["y"]["median"] == pytest.approx(answer["forecast"]["y"]["median"], abs=1e-3)
+    assert records[0]["forecast"]["y"]["median"] == pytest.approx(
+        answer["forecast"]["y"]["median"], abs=1e-3
+    )
 
 
 def test_a_stopped_stream_goes_on_exactly(trained, tmp_path):
@@ -141,7 +153,11 @@ def test_series_of_one_stream_keep_apart(trained, tmp_path):
     both.write_csv(tmp_path / "both.csv")
     settings = ForecastSettings(target="y", group="g", hidden=4, horizon=3, context=20)
     training.train(
-        TASKS["forecast"], str(tmp_path / "both.csv"), settings, TrainSettings(epochs=1), tmp_path / "m.safetensors"
+        TASKS["forecast"],
+        str(tmp_path / "both.csv"),
+        settings,
+        TrainSettings(epochs=1),
+        tmp_path / "m.safetensors",
     )
     file = modelfile.load(tmp_path / "m.safetensors")
     mixed, alone = LiveForecaster(file), LiveForecaster(file)

@@ -1,4 +1,6 @@
-"""Pool: every session gives the bits of a stream of its own, wherever its state is; a crash loses nothing written."""
+"""Pool: every session gives the bits of a stream of its own, wherever its state is; a crash loses
+nothing written.
+"""
 
 import os
 import signal
@@ -32,7 +34,9 @@ def layer(hidden: int = 9, **options) -> memorycell.LSTM:
 
 def model() -> Forecaster:
     torch.manual_seed(0)
-    made = Forecaster(ForecasterConfig(input_size=5, hidden_size=9, horizon=3, window=4, num_layers=2))
+    made = Forecaster(
+        ForecasterConfig(input_size=5, hidden_size=9, horizon=3, window=4, num_layers=2)
+    )
     for parameter in made.head.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     return made
@@ -48,7 +52,9 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
 def test_any_subset_gives_the_bits_of_streams_alone(make, precision):
     module = make()
     pool = Pool(module, 1, precision)
-    slots = np.array([pool.open() for _ in range(150)])  # grows eight times; more than one piece of the engine
+    slots = np.array(
+        [pool.open() for _ in range(150)]
+    )  # grows eight times; more than one piece of the engine
     alone = [Stream(module, precision) for _ in slots]
     rng = np.random.default_rng(0)
     for count in (1, 2, 7, 150, 97, 150, 6):
@@ -105,7 +111,11 @@ def test_mistakes_name_the_slot_and_change_nothing():
     a, b = pool.open(), pool.open()
     pool.close(b)
     before = pool.state([a])
-    for slots, words in (([a, b], f"slots: {b} is not open"), ([a, -1], "-1 is not open"), ([a, 99], "99 is not open")):
+    for slots, words in (
+        ([a, b], f"slots: {b} is not open"),
+        ([a, -1], "-1 is not open"),
+        ([a, 99], "99 is not open"),
+    ):
         with pytest.raises(ValueError, match=words):
             pool.step(slots, rows(2))
     with pytest.raises(ValueError, match="one is named twice"):
@@ -147,11 +157,13 @@ def test_one_or_all_are_saved_and_loaded(tmp_path):
     assert len(other) == 6
 
 
-# ---- spilled to disk ------------------------------------------------------------------------------------------------
+# ---- spilled to disk -----------------------------------------------------------------------------
 
 
 def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
-    """Opened, stepped 100 times in random subsets, spilled and restored; memory as the documentation says."""
+    """Opened, stepped 100 times in random subsets, spilled and restored; memory as the
+    documentation says.
+    """
     module = layer(16)
     rng = np.random.default_rng(0)
     tracemalloc.start()
@@ -182,7 +194,10 @@ def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
 @exact
 def test_idle_sessions_make_room_unseen(tmp_path):
     module = model()
-    pool, alone = Pool(module, 2, spill=tmp_path, resident=7), [Stream(module, history=0) for _ in range(30)]
+    pool, alone = (
+        Pool(module, 2, spill=tmp_path, resident=7),
+        [Stream(module, history=0) for _ in range(30)],
+    )
     slots = [pool.open() for _ in range(30)]
     rng = np.random.default_rng(0)
     for k in range(60):
@@ -202,7 +217,9 @@ def test_idle_sessions_make_room_unseen(tmp_path):
 @settings(max_examples=25, deadline=None)
 @given(actions=st.lists(st.tuples(st.sampled_from("oosfcdr"), st.integers(0, 8)), max_size=40))
 def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, actions):
-    """o open, s step, f fork, c close, d spill (and remember), r go on in a new pool as after a crash."""
+    """o open, s step, f fork, c close, d spill (and remember), r go on in a new pool as after a
+    crash.
+    """
     folder = tmp_path_factory.mktemp("spill")
     module = layer(3)
     pool = Pool(module, 1, spill=folder)
@@ -210,7 +227,10 @@ def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, 
     closed: set[int] = set()
 
     def states() -> dict[int, tuple]:
-        return {s: tuple(part.numpy().tobytes() for part in pool.state([s])) for s in pool.slots.tolist()}
+        return {
+            s: tuple(part.numpy().tobytes() for part in pool.state([s]))
+            for s in pool.slots.tolist()
+        }
 
     for number, (action, pick) in enumerate(actions):
         slots = pool.slots.tolist()
@@ -230,10 +250,14 @@ def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, 
         elif action == "r":
             pool._folder.release()  # as the system does when the process is gone
             pool = Pool(module, 1, spill=folder)
-            found = (
-                states()
-            )  # of what was closed after the last file was written, some may be open again, as it was then
-            assert {k: v for k, v in written.items() if k not in closed}.items() <= found.items() <= written.items()
+            # of what was closed after the last file was written, some may be open again, as it was
+            # then
+            found = states()
+            assert (
+                {k: v for k, v in written.items() if k not in closed}.items()
+                <= found.items()
+                <= written.items()
+            )
             written, closed = found, set()
 
 
@@ -260,7 +284,9 @@ def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
     for wait in (0.0, 0.002, 0.01):
         folder, notes = tmp_path / f"f{wait}", tmp_path / f"n{wait}"
         notes.mkdir()
-        process = subprocess.Popen([sys.executable, "-c", KILLED, folder, notes], stdout=subprocess.PIPE, text=True)
+        process = subprocess.Popen(
+            [sys.executable, "-c", KILLED, folder, notes], stdout=subprocess.PIPE, text=True
+        )
         assert process.stdout is not None
         done = -1
         for line in process.stdout:
@@ -272,7 +298,16 @@ def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
         time.sleep(wait)
         os.kill(process.pid, signal.SIGKILL)
         rest, _ = process.communicate()
-        done = max([done, *(int(line.split()[1]) for line in rest.splitlines() if line.startswith("written "))])
+        done = max(
+            [
+                done,
+                *(
+                    int(line.split()[1])
+                    for line in rest.splitlines()
+                    if line.startswith("written ")
+                ),
+            ]
+        )
         expected: dict[int, bytes] = {}
         for turn in range(done + 1):
             expected |= turn_of(notes, turn)
@@ -281,7 +316,11 @@ def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
         pool = Pool(memorycell.LSTM(5, 64, batch_first=True), 16, spill=folder)
         slots = pool.slots
         found = dict(
-            zip(slots.tolist(), (row.tobytes() for row in pool.stepper.layout.rows(pool.state(slots))), strict=True)
+            zip(
+                slots.tolist(),
+                (row.tobytes() for row in pool.stepper.layout.rows(pool.state(slots))),
+                strict=True,
+            )
         )
         assert found in (expected, expected | begun)
         pool.shutdown()
@@ -306,7 +345,9 @@ def test_a_damaged_file_is_named_and_the_pool_stays_as_it_was(tmp_path):
     whole = path.read_bytes()
     path.write_bytes(whole[:-3] + b"abc")
     kept = pool.state([slots[3]])
-    with pytest.raises(StateError, match=r"spill-000001.safetensors: the state of session \d is damaged; close it"):
+    with pytest.raises(
+        StateError, match=r"spill-000001.safetensors: the state of session \d is damaged; close it"
+    ):
         pool.step(slots, rows(4))
     path.write_bytes(whole[:-40])
     with pytest.raises(StateError, match="damaged"):

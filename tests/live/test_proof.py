@@ -17,7 +17,9 @@ pytestmark = pytest.mark.skipif(binding.engine is None, reason=binding.missing o
 
 def model(cell: str = "lstm") -> Forecaster:
     torch.manual_seed(0)
-    made = Forecaster(ForecasterConfig(input_size=4, hidden_size=9, horizon=3, window=5, cell=cell, num_layers=2))
+    made = Forecaster(
+        ForecasterConfig(input_size=4, hidden_size=9, horizon=3, window=5, cell=cell, num_layers=2)
+    )
     for parameter in made.head.parameters():
         torch.nn.init.normal_(parameter, std=0.2)
     return made
@@ -32,7 +34,12 @@ def test_everything_agrees(make):
     assert result.ok, told
     names = {(check.name, check.precision) for check in result.checks}
     for precision in ("float32", "bfloat16", "int8"):
-        for way in ("chunks of random sizes", "among others in a pool", "saved and loaded", "rewound and forked"):
+        for way in (
+            "chunks of random sizes",
+            "among others in a pool",
+            "saved and loaded",
+            "rewound and forked",
+        ):
             assert (f"{way} = step by step", precision) in names
     assert ("step by step = whole sequence", "float32") in names
     assert ("native = reference", "float32") in names
@@ -55,20 +62,26 @@ def test_a_broken_pool_is_found(monkeypatch):
     from memorycell.applications.forecast.model import ForecasterStepper
 
     whole = ForecasterStepper.many
-    monkeypatch.setattr(ForecasterStepper, "many", lambda self, block, rows, x: whole(self, block, np.sort(rows), x))
+    monkeypatch.setattr(
+        ForecasterStepper, "many", lambda self, block, rows, x: whole(self, block, np.sort(rows), x)
+    )
     assert all("pool" in name for name in broken(precisions=["float32"], exports=[]))
 
 
 def test_a_broken_rewind_and_a_broken_file_are_found(monkeypatch):
     monkeypatch.setattr(Stream, "rewind", lambda self, n=1: None)
-    assert broken(precisions=["float32"], exports=[]) == {"rewound and forked = step by step, float32"}
+    assert broken(precisions=["float32"], exports=[]) == {
+        "rewound and forked = step by step, float32"
+    }
     monkeypatch.undo()
     monkeypatch.setattr(Stream, "load", lambda self, path: {})
     assert broken(precisions=["int8"], exports=[]) == {"saved and loaded = step by step, int8"}
 
 
 def test_a_broken_export_and_nan_are_found(monkeypatch):
-    monkeypatch.setitem(c_export.CELL_CODE, "lstm", c_export.CELL_CODE["lstm"].replace("a(1)", "a(0)"))
+    monkeypatch.setitem(
+        c_export.CELL_CODE, "lstm", c_export.CELL_CODE["lstm"].replace("a(1)", "a(0)")
+    )
     assert broken(precisions=["float32"], exports=["c"]) == {"c = step by step, float32"}
     monkeypatch.undo()
     walk = LayerStepper.walk
@@ -88,7 +101,9 @@ def test_what_cannot_be_checked_is_named(monkeypatch):
     assert result.skipped == {"c in float32": "needs a C compiler: cc, gcc or clang"}
     assert result.ok
     result = memorycell.prove(
-        memorycell.LSTM(3, 4).double().float().requires_grad_(False), precisions=["float32"], exports=[]
+        memorycell.LSTM(3, 4).double().float().requires_grad_(False),
+        precisions=["float32"],
+        exports=[],
     )
     assert result.ok
     with pytest.raises(ValueError, match="needs the future"):

@@ -1,4 +1,6 @@
-"""Stream: every way of taking steps gives the same numbers, at every precision, with the engine and without it."""
+"""Stream: every way of taking steps gives the same numbers, at every precision, with the engine and
+without it.
+"""
 
 import numpy as np
 import pytest
@@ -62,7 +64,9 @@ def test_rewind_takes_back_steps_and_chunks(engine):
     assert np.abs(stream.step(x[27:]) - expected[27:]).max() < 1e-6
     stream.rewind(3)
     stream.rewind(1)
-    with pytest.raises(ValueError, match=r"rewind: expected 0\.\.0 steps, got 1; keep more with history=1"):
+    with pytest.raises(
+        ValueError, match=r"rewind: expected 0\.\.0 steps, got 1; keep more with history=1"
+    ):
         stream.rewind()
     stream.step(x[26])
     stream.reset()
@@ -76,7 +80,11 @@ def test_what_a_step_takes_and_gives(engine):
     stream = memorycell.stream(layer())
     x = rows(1)[0]
     expected = stream.step(x)
-    for given in (torch.from_numpy(x), torch.from_numpy(x).double(), torch.from_numpy(x).requires_grad_()):
+    for given in (
+        torch.from_numpy(x),
+        torch.from_numpy(x).double(),
+        torch.from_numpy(x).requires_grad_(),
+    ):
         stream.reset()
         y = stream.step(given)
         assert isinstance(y, torch.Tensor)
@@ -97,7 +105,9 @@ def test_state_goes_between_whole_and_live(engine):
     _, state = module(x[None, :12], module.initial_state())
     stream = memorycell.stream(module)
     stream.state = state
-    torch.testing.assert_close(stream.step(x[12:]), module(x[None, 12:], state)[0][0].detach(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(
+        stream.step(x[12:]), module(x[None, 12:], state)[0][0].detach(), rtol=0, atol=1e-6
+    )
     stream.state = tuple(state)  # what torch's layers return
     _, final = module(x[None, 12:], state)
     stream.step(x[12:])
@@ -127,8 +137,12 @@ def test_layers_the_engine_cannot_step_still_stream():
     for module, bound in ((layer(proj_size=3), 1e-6), (layer().double(), 1e-6)):
         x = rows()
         stream = Stream(module, history=3)
-        steps = np.concatenate([stream.step(x[:5]), [stream.step(row) for row in x[5:9]], stream.step(x[9:])])
-        whole = module(torch.from_numpy(x)[None].to(module.weight_hh_l0.dtype))[0][0].detach().numpy()
+        steps = np.concatenate(
+            [stream.step(x[:5]), [stream.step(row) for row in x[5:9]], stream.step(x[9:])]
+        )
+        whole = (
+            module(torch.from_numpy(x)[None].to(module.weight_hh_l0.dtype))[0][0].detach().numpy()
+        )
         assert np.abs(steps - whole).max() < bound
         with pytest.raises(ValueError, match="precision='int8' needs the native engine"):
             Stream(module, "int8")

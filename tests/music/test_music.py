@@ -25,7 +25,13 @@ from memorycell.applications.music.codec import (  # noqa: E402
     pitch_of,
     read_piece,
 )
-from memorycell.applications.music.dataset import MUSIC, MusicSettings, prepare, reopen, transposed  # noqa: E402
+from memorycell.applications.music.dataset import (
+    MUSIC,
+    MusicSettings,
+    prepare,
+    reopen,
+    transposed,
+)  # noqa: E402
 from memorycell.applications.music.events import EventCodec, fit_events  # noqa: E402
 from memorycell.applications.music.events import transposed as moved_events  # noqa: E402
 from memorycell.applications.music.head import Keys, Voices  # noqa: E402
@@ -35,7 +41,14 @@ from memorycell.errors import DataError, StateError, UserError  # noqa: E402
 from memorycell.training import loop as training  # noqa: E402
 
 CHORDS = [[48, 64, 67, 72], [53, 65, 69, 72], [55, 62, 67, 71], [48, 64, 67, 72]]
-SMALL = {"hidden": 32, "dropout": 0.0, "weight_drop": 0.0, "noise": 0.0, "transpose": 0, "budget": 200}
+SMALL = {
+    "hidden": 32,
+    "dropout": 0.0,
+    "weight_drop": 0.0,
+    "noise": 0.0,
+    "transpose": 0,
+    "budget": 200,
+}
 
 
 def tune(seed: int, bars: int = 8) -> list[list[int]]:
@@ -61,10 +74,15 @@ def composed(request, tunes, tmp_path_factory):
     """(result, path) of a small composer of each view."""
     out = tmp_path_factory.mktemp("composed") / "m.safetensors"
     settings = MusicSettings(**SMALL, view=request.param)
-    return training.train(MUSIC, str(tunes), settings, TrainSettings(epochs=40, lr=0.02, average=0.9), out), out
+    return (
+        training.train(
+            MUSIC, str(tunes), settings, TrainSettings(epochs=40, lr=0.02, average=0.9), out
+        ),
+        out,
+    )
 
 
-# ---- heads ----------------------------------------------------------------------------------------------------------
+# ---- heads ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", [Voices, Keys])
@@ -72,7 +90,9 @@ def test_the_probabilities_of_all_frames_sum_to_one(kind):
     torch.manual_seed(0)
     keys, voices = 6, 3
     head = kind(5, keys, voices)
-    frames = [f for f in itertools.product((0.0, 1.0), repeat=keys) if kind is Keys or sum(f) <= voices]
+    frames = [
+        f for f in itertools.product((0.0, 1.0), repeat=keys) if kind is Keys or sum(f) <= voices
+    ]
     hidden = torch.randn(2, 1, 5)
     nats = head.nats(hidden.expand(2, len(frames), 5), torch.tensor(frames).expand(2, -1, -1))
     torch.testing.assert_close((-nats).exp().sum(1), torch.ones(2), rtol=1e-5, atol=1e-5)
@@ -88,7 +108,10 @@ def test_frames_are_drawn_as_often_as_they_are_likely(kind):
     every, none = torch.ones(4, dtype=torch.bool), torch.zeros(4, dtype=torch.bool)
     with torch.no_grad():
         drawn = torch.stack(
-            [head.sample(hidden, generator, temperature=1.0, allowed=every, fixed=none) for _ in range(4000)]
+            [
+                head.sample(hidden, generator, temperature=1.0, allowed=every, fixed=none)
+                for _ in range(4000)
+            ]
         )
         for frame in itertools.product((False, True), repeat=4):
             wanted = torch.tensor(frame)
@@ -106,13 +129,15 @@ def test_what_is_fixed_sounds_and_what_is_barred_does_not(kind):
             allowed = torch.from_numpy(rng.random(12) < 0.5)
             fixed = torch.zeros(12, dtype=torch.bool)
             fixed[torch.from_numpy(rng.choice(12, int(rng.integers(0, 5)), replace=False))] = True
-            frame = head.sample(torch.randn(5), generator, temperature=2.0, allowed=allowed, fixed=fixed)
+            frame = head.sample(
+                torch.randn(5), generator, temperature=2.0, allowed=allowed, fixed=fixed
+            )
             assert bool((frame >= fixed).all())
             assert not bool((frame & ~allowed & ~fixed).any())
             assert int(frame.sum()) <= 4
 
 
-# ---- frames, MIDI, scores -------------------------------------------------------------------------------------------
+# ---- frames, MIDI, scores ------------------------------------------------------------------------
 
 
 def test_names():
@@ -142,7 +167,9 @@ def test_keys_of_pieces():
     assert key_of(np.roll(c_major, 7, 1)) == (7, "major")
     a_minor = music.frames_of([[57, 60, 64], [62, 65, 69], [56, 59, 64], [57, 60, 64]] * 2, "t")
     assert key_of(a_minor) == (9, "minor")
-    assert music.in_key((0, "major")).sum() == sum((LOWEST + k) % 12 in {0, 2, 4, 5, 7, 9, 11} for k in range(KEYS))
+    assert music.in_key((0, "major")).sum() == sum(
+        (LOWEST + k) % 12 in {0, 2, 4, 5, 7, 9, 11} for k in range(KEYS)
+    )
 
 
 def test_a_score_is_whole_music_xml():
@@ -154,7 +181,9 @@ def test_a_score_is_whole_music_xml():
             if note.find("chord") is None:
                 lengths[note.find("staff").text] += int(note.find("duration").text)
         assert lengths == {"1": 4, "2": 4}
-    assert len(root.findall(".//tie[@type='start']")) == len(root.findall(".//tie[@type='stop']")) == 2
+    assert (
+        len(root.findall(".//tie[@type='start']")) == len(root.findall(".//tie[@type='stop']")) == 2
+    )
     pytest.importorskip("verovio")
     assert music.svg(piece, 1).count("<svg") >= 1
 
@@ -170,7 +199,11 @@ def test_the_notes_on_the_page_are_those_of_the_piece():
         for note in measure.iter("note"):
             if (pitch := note.find("pitch")) is None:
                 continue
-            step, octave, staff = pitch.find("step").text, int(pitch.find("octave").text), note.find("staff").text
+            step, octave, staff = (
+                pitch.find("step").text,
+                int(pitch.find("octave").text),
+                note.find("staff").text,
+            )
             if (sign := note.find("accidental")) is not None:
                 written += 1
                 force[step, octave, staff] = {"sharp": 1, "flat": -1, "natural": 0}[sign.text]
@@ -188,7 +221,12 @@ def test_music_xml_and_back(tmp_path, monkeypatch):
         np.testing.assert_array_equal(read_piece(tmp_path / "a.musicxml", frames), piece)
     larger = "".join(f'<!ENTITY a{k + 1} "&a{k};&a{k};&a{k};&a{k};">' for k in range(29))
     bomb = f'<!DOCTYPE b [<!ENTITY a0 "lol">{larger}]><score-partwise>&a29;</score-partwise>'
-    for name, text in (("bomb", bomb), ("cut", music.musicxml(piece, 1)[:700]), ("none", "la la"), ("empty", "")):
+    for name, text in (
+        ("bomb", bomb),
+        ("cut", music.musicxml(piece, 1)[:700]),
+        ("none", "la la"),
+        ("empty", ""),
+    ):
         (tmp_path / f"{name}.musicxml").write_text(text)
         with pytest.raises(DataError, match=f"{name}.musicxml: "):
             read_piece(tmp_path / f"{name}.musicxml", 1)
@@ -266,15 +304,19 @@ def test_transposing_moves_every_key_alike():
     assert shifts == set(range(-5, 6))
     edge = np.zeros((2, KEYS), bool)
     edge[:, [0, 86]] = True
-    assert {int(np.flatnonzero(transposed(edge, np.random.default_rng(k), 5)[0])[0]) for k in range(30)} == {0, 1}
+    assert {
+        int(np.flatnonzero(transposed(edge, np.random.default_rng(k), 5)[0])[0]) for k in range(30)
+    } == {0, 1}
 
 
-# ---- the task -------------------------------------------------------------------------------------------------------
+# ---- the task ------------------------------------------------------------------------------------
 
 
 def test_it_learns_the_order_of_the_chords(composed, tunes):
     result, path = composed
-    least = {"voices": 0.8, "keys": 1.0}[modelfile.load(path).model.config.view]  # keys alone know no chords
+    least = {"voices": 0.8, "keys": 1.0}[
+        modelfile.load(path).model.config.view
+    ]  # keys alone know no chords
     assert result["metrics"]["nats"] < least * result["baselines"]["first order"]["nats"]
     file = modelfile.load(path)
     again = training.evaluate(MUSIC, file, path, None, lambda line: None)
@@ -288,7 +330,9 @@ def test_it_learns_the_order_of_the_chords(composed, tunes):
             hidden, state = file.model(frame, state)
             frame = torch.from_numpy(row.astype(np.float32))[None, None]
             total += float(file.model.head.nats(hidden, frame).detach().sum())
-    assert result["metrics"]["nats"] == pytest.approx(total / sum(map(len, problem.pieces["test"])), rel=1e-4)
+    assert result["metrics"]["nats"] == pytest.approx(
+        total / sum(map(len, problem.pieces["test"])), rel=1e-4
+    )
 
 
 def test_composing_is_seeded_and_in_style(composed):
@@ -310,7 +354,9 @@ def test_going_on_and_harmonising(composed, tmp_path):
     record = predict(file, str(tmp_path / "b.mid"), Composing(bars=2))
     assert record["frames"][:3] == [CHORDS[0], CHORDS[0], CHORDS[1]]
     assert len(record["frames"]) == 3 + 8
-    assert len(predict(file, str(tmp_path / "b.mid"), Composing(bars=1, begin=2))["frames"]) == 2 + 4
+    assert (
+        len(predict(file, str(tmp_path / "b.mid"), Composing(bars=1, begin=2))["frames"]) == 2 + 4
+    )
     melody = [c[-1] for c in CHORDS * 3]
     (tmp_path / "m.mid").write_bytes(music.midi(music.frames_of([[p] for p in melody], "t"), 1, 90))
     record = predict(file, str(tmp_path / "m.mid"), Composing(how="harmonise", temperature=0.3))
@@ -329,7 +375,9 @@ def test_live_is_the_whole_and_state_is_kept(composed, tmp_path):
     file = modelfile.load(composed[1])
     piece = music.frames_of(tune(99)[:12], "t")
     x = torch.from_numpy(np.concatenate([np.zeros((1, KEYS)), piece[:-1]]).astype(np.float32))[None]
-    nats = file.model.head.nats(file.model(x)[0], torch.from_numpy(piece.astype(np.float32))[None])[0]
+    nats = file.model.head.nats(file.model(x)[0], torch.from_numpy(piece.astype(np.float32))[None])[
+        0
+    ]
     live, told = LiveMusic(file), []
     for t, frame in enumerate(piece):
         if t == 6:
@@ -349,10 +397,14 @@ def test_live_is_the_whole_and_state_is_kept(composed, tmp_path):
 
 def test_the_command_line(composed, tunes, memorycell, tmp_path):
     path = composed[1]
-    status, out, _ = memorycell("predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid", "--json")
+    status, out, _ = memorycell(
+        "predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid", "--json"
+    )
     assert status == 0
     frames = json.loads(out)["frames"]
-    assert read_piece(tmp_path / "t.mid", 1).sum() == sum(map(len, music.frames_of(frames, "t").nonzero()[:1]))
+    assert read_piece(tmp_path / "t.mid", 1).sum() == sum(
+        map(len, music.frames_of(frames, "t").nonzero()[:1])
+    )
     assert memorycell("predict", path, tmp_path / "t.mid", "--out", tmp_path / "t.json")[0] == 0
     assert memorycell("prove", path, "--json")[0] == 0
     assert memorycell("inspect", path, tmp_path / "t.mid", "--out", tmp_path / "i.html")[0] == 0
@@ -382,7 +434,8 @@ def test_simple_methods():
     np.testing.assert_allclose(frequency.nats(pieces[9]), by_hand, rtol=1e-6)
     first = FirstOrder(pieces[:8], pieces[8:10])
     assert first.nats(pieces[10]).mean() < 0.8 * frequency.nats(pieces[10]).mean()
-    # Another fit of one key, by scikit-learn without a penalty to speak of: no better on what it was fitted to.
+    # Another fit of one key, by scikit-learn without a penalty to speak of: no better on what it
+    # was fitted to.
     linear = pytest.importorskip("sklearn.linear_model")
     past = np.concatenate([np.concatenate([np.zeros((1, KEYS)), q[:-1]]) for q in pieces[:8]])
     key = 48 - LOWEST
@@ -401,7 +454,11 @@ def test_codec_and_config_refuse_nonsense():
     with pytest.raises(ValueError, match="view"):
         ComposerConfig(hidden_size=4, view="both")
     with pytest.raises(UserError):
-        predict(modelfile.ModelFile(Composer(ComposerConfig(hidden_size=4)), None, {}), None, Composing())
+        predict(
+            modelfile.ModelFile(Composer(ComposerConfig(hidden_size=4)), None, {}),
+            None,
+            Composing(),
+        )
 
 
 @pytest.fixture(scope="module")
@@ -409,7 +466,12 @@ def told(tunes, tmp_path_factory):
     """(result, path) of a small model of events."""
     out = tmp_path_factory.mktemp("told") / "e.safetensors"
     settings = MusicSettings(**SMALL, view="events", lanes=4, bptt=32)
-    return training.train(MUSIC, str(tunes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out), out
+    return (
+        training.train(
+            MUSIC, str(tunes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out
+        ),
+        out,
+    )
 
 
 def test_events_and_back(tunes):
@@ -423,8 +485,12 @@ def test_events_and_back(tunes):
         assert EventCodec.from_json(codec.to_json()) == codec
     both = fit_events([music.score_of(np.roll(piece, k, 1), 4, 100) for k in (0, 2)], 4)
     moved = moved_events(np.array(both.encode(score)), both, 2)
-    np.testing.assert_array_equal(music.frames_in(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1))
-    np.testing.assert_array_equal(moved_events(moved, both, 40), moved)  # such pitches were never seen
+    np.testing.assert_array_equal(
+        music.frames_in(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1)
+    )
+    np.testing.assert_array_equal(
+        moved_events(moved, both, 40), moved
+    )  # such pitches were never seen
     for wrong in ({"frames": 3}, {"names": ["Pitch_9000"]}, {"names": []}):
         with pytest.raises(ValueError, match="not a codec of events"):
             EventCodec.from_json({**both.to_json(), **wrong})
@@ -451,7 +517,10 @@ def test_a_model_of_events_learns_goes_on_and_says_what_it_cannot(told, tmp_path
     problem = reopen(None, file)
     exact, lower = (problem.score(file.model, "test", p)["nats"] for p in ("float32", "int8"))
     assert exact != lower == pytest.approx(exact, rel=0.1)
-    for words in (("stream", path), ("predict", path, tmp_path / "b.mid", "--set", "how=harmonise")):
+    for words in (
+        ("stream", path),
+        ("predict", path, tmp_path / "b.mid", "--set", "how=harmonise"),
+    ):
         status, _, err = memorycell(*words)
         assert (status, err.count("\n")) == (2, 1), words
     assert memorycell("inspect", path, "--out", tmp_path / "i.html")[0] == 0
@@ -461,6 +530,10 @@ def test_a_model_of_events_learns_goes_on_and_says_what_it_cannot(told, tmp_path
 @pytest.mark.data
 def test_the_chorales(public_data):
     problem = prepare("jsb", MusicSettings())
-    assert {split: len(part) for split, part in problem.pieces.items()} == {"train": 229, "valid": 76, "test": 77}
+    assert {split: len(part) for split, part in problem.pieces.items()} == {
+        "train": 229,
+        "valid": 76,
+        "test": 77,
+    }
     assert (problem.codec.voices, problem.codec.frames) == (4, 1)
     assert prepare("jsb-16th", MusicSettings()).codec.frames == 4

@@ -1,4 +1,6 @@
-"""Every cell against an independent truth: torch's own cells, or the paper's equations written out for one unit at a time."""
+"""Every cell against an independent truth: torch's own cells, or the paper's equations written out
+for one unit at a time.
+"""
 
 import math
 
@@ -18,7 +20,12 @@ def sigmoid(x: float) -> float:
 def parameters(cell: str, inputs: int, hidden: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(1)
     rows = len(CELLS[cell].blocks) * hidden
-    shapes = {"weight_ih": (rows, inputs), "weight_hh": (rows, hidden), "bias_ih": (rows,), "bias_hh": (rows,)}
+    shapes = {
+        "weight_ih": (rows, inputs),
+        "weight_hh": (rows, hidden),
+        "bias_ih": (rows,),
+        "bias_hh": (rows,),
+    }
     shapes |= {name: (times * hidden,) for name, times in CELLS[cell].extra.items()}
     return {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
@@ -26,11 +33,16 @@ def parameters(cell: str, inputs: int, hidden: int) -> dict[str, np.ndarray]:
 def step(cell: str, p: dict[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray):
     """Our cell on one row."""
     params = {name: torch.from_numpy(value) for name, value in p.items()}
-    x_part, h_part = torch.from_numpy(p["weight_ih"] @ x)[None], torch.from_numpy(p["weight_hh"] @ h)[None]
+    x_part, h_part = (
+        torch.from_numpy(p["weight_ih"] @ x)[None],
+        torch.from_numpy(p["weight_hh"] @ h)[None],
+    )
     x_part = CELLS[cell].ahead(x_part, params)
     state = (torch.from_numpy(h)[None], torch.from_numpy(c)[None])[: len(CELLS[cell].state)]
     new, gates = CELLS[cell].step(x_part, h_part, state, params)
-    return [s[0].numpy() for s in new], dict(zip(CELLS[cell].gates, (g[0].numpy() for g in gates), strict=True))
+    return [s[0].numpy() for s in new], dict(
+        zip(CELLS[cell].gates, (g[0].numpy() for g in gates), strict=True)
+    )
 
 
 @pytest.fixture
@@ -85,7 +97,9 @@ def test_coupled_unit_by_unit(point):
 
 
 def test_layernorm_unit_by_unit(point):
-    """Ba et al. (2016), equations 20-22: both products are normalised over all gates together, and the cell on its way out."""
+    """Ba et al. (2016), equations 20-22: both products are normalised over all gates together, and
+    the cell on its way out.
+    """
     x, h, c = point
     p = parameters("layernorm", 3, 5)
     (ours_h, ours_c), _ = step("layernorm", p, x, h, c)
@@ -93,7 +107,10 @@ def test_layernorm_unit_by_unit(point):
     def norm(a, gain, bias):
         mean = sum(a) / len(a)
         var = sum((v - mean) ** 2 for v in a) / len(a)
-        return [g * (v - mean) / math.sqrt(var + 1e-5) + b for v, g, b in zip(a, gain, bias, strict=True)]
+        return [
+            g * (v - mean) / math.sqrt(var + 1e-5) + b
+            for v, g, b in zip(a, gain, bias, strict=True)
+        ]
 
     left = norm(p["weight_ih"] @ x, p["gain_ih"], p["bias_ih"])
     right = norm(p["weight_hh"] @ h, p["gain_hh"], p["bias_hh"])
@@ -101,7 +118,9 @@ def test_layernorm_unit_by_unit(point):
     new = [sigmoid(pre[5 + k]) * c[k] + sigmoid(pre[k]) * math.tanh(pre[10 + k]) for k in range(5)]
     shown = norm(new, p["gain_c"], p["bias_c"])
     np.testing.assert_allclose(ours_c, new, atol=1e-13)
-    np.testing.assert_allclose(ours_h, [sigmoid(pre[15 + k]) * math.tanh(shown[k]) for k in range(5)], atol=1e-13)
+    np.testing.assert_allclose(
+        ours_h, [sigmoid(pre[15 + k]) * math.tanh(shown[k]) for k in range(5)], atol=1e-13
+    )
 
 
 def test_the_articles_equations_as_one_matrix_over_both_inputs():
@@ -120,7 +139,9 @@ def test_the_articles_equations_as_one_matrix_over_both_inputs():
 
 
 def test_the_articles_equations_to_the_letter():
-    """σ(W(h_{t-1} + x_t) + b) is the same layer with weight_ih == weight_hh == W, which needs inputs as wide as h."""
+    """σ(W(h_{t-1} + x_t) + b) is the same layer with weight_ih == weight_hh == W, which needs
+    inputs as wide as h.
+    """
     torch.manual_seed(0)
     layer = memorycell.LSTM(6, 6, dtype=torch.float64)
     with torch.no_grad():
@@ -137,7 +158,9 @@ def test_the_articles_equations_to_the_letter():
 
 
 def test_the_constant_error_carousel():
-    """f = 1, i = 0: the cell state is carried unchanged, however long (Hochreiter & Schmidhuber 1997)."""
+    """f = 1, i = 0: the cell state is carried unchanged, however long (Hochreiter & Schmidhuber
+    1997).
+    """
     big = 1e4
     hidden = 3
     bias = torch.tensor([-big] * hidden + [big] * hidden + [0.0] * 2 * hidden)

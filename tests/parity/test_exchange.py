@@ -1,4 +1,6 @@
-"""Files of other worlds: ONNX in onnxruntime, C99 under gcc, Keras 3 run here, each against the layer itself."""
+"""Files of other worlds: ONNX in onnxruntime, C99 under gcc, Keras 3 run here, each against the
+layer itself.
+"""
 
 import json
 import os
@@ -22,7 +24,9 @@ ODD = [{}, {"num_layers": 3}, {"bias": False}, {"zoneout": 0.2, "num_layers": 2}
 
 
 def layer(cell: str, **options) -> torch.nn.Module:
-    """7 units over 5 inputs; every weight differs, so that no two gates can be taken for each other."""
+    """7 units over 5 inputs; every weight differs, so that no two gates can be taken for each
+    other.
+    """
     torch.manual_seed(0)
     made = of_cell(cell, 5, 7, batch_first=True, **options)
     with torch.no_grad():
@@ -35,7 +39,16 @@ def layer(cell: str, **options) -> torch.nn.Module:
 def model(cell: str = "lstm", **options) -> Forecaster:
     torch.manual_seed(0)
     made = Forecaster(
-        ForecasterConfig(**{"input_size": 4, "hidden_size": 7, "horizon": 3, "window": 5, "cell": cell, **options})
+        ForecasterConfig(
+            **{
+                "input_size": 4,
+                "hidden_size": 7,
+                "horizon": 3,
+                "window": 5,
+                "cell": cell,
+                **options,
+            }
+        )
     )
     with torch.no_grad():
         for parameter in made.head.parameters():
@@ -43,7 +56,7 @@ def model(cell: str = "lstm", **options) -> Forecaster:
     return made.eval()
 
 
-# ---- ONNX -----------------------------------------------------------------------------------------------------------
+# ---- ONNX ----------------------------------------------------------------------------------------
 
 
 def through_onnx(module: torch.nn.Module, x: torch.Tensor, state: State) -> list[np.ndarray]:
@@ -52,7 +65,9 @@ def through_onnx(module: torch.nn.Module, x: torch.Tensor, state: State) -> list
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 0  # a constant that nothing reads would be told
-    session = onnxruntime.InferenceSession(export(module).SerializeToString(), options, ["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        export(module).SerializeToString(), options, ["CPUExecutionProvider"]
+    )
     feed = {name: value.numpy() for name, value in state.asdict().items() if value.shape[0]}
     return list(session.run(None, {"x": x.numpy(), **feed}))
 
@@ -79,7 +94,13 @@ def test_layers_in_onnxruntime(cell, options):
 def test_cells_that_onnx_has_are_its_own_operators():
     from memorycell.exchange.onnx_export import export
 
-    for cell, expected in (("lstm", "LSTM"), ("peephole", "LSTM"), ("coupled", "LSTM"), ("gru", "GRU"), ("rnn", "RNN")):
+    for cell, expected in (
+        ("lstm", "LSTM"),
+        ("peephole", "LSTM"),
+        ("coupled", "LSTM"),
+        ("gru", "GRU"),
+        ("rnn", "RNN"),
+    ):
         kinds = [node.op_type for node in export(layer(cell)).graph.node]
         assert expected in kinds
         assert "Scan" not in kinds
@@ -91,7 +112,9 @@ def test_projections_in_onnxruntime():
 
 
 @pytest.mark.parametrize(
-    "options", [{"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}], ids=str
+    "options",
+    [{"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}],
+    ids=str,
 )
 def test_models_in_onnxruntime(options):
     same_in_onnx(model(**options), 2e-5)
@@ -108,12 +131,16 @@ def test_layers_come_back_from_onnx(tmp_path):
             (back,) = memorycell.from_onnx(tmp_path / "m.onnx").values()
             assert back.cell == cell
             x = torch.randn(3, 9, 5)
-            torch.testing.assert_close(back(x.transpose(0, 1))[0].transpose(0, 1), ours(x)[0], rtol=0, atol=1e-6)
+            torch.testing.assert_close(
+                back(x.transpose(0, 1))[0].transpose(0, 1), ours(x)[0], rtol=0, atol=1e-6
+            )
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
 def test_operators_written_by_hand_are_read(kind, tmp_path):
-    """Bidirectional operators with random numbers, run in onnxruntime and in the layer read from the file."""
+    """Bidirectional operators with random numbers, run in onnxruntime and in the layer read from
+    the file.
+    """
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
@@ -126,16 +153,22 @@ def test_operators_written_by_hand_are_read(kind, tmp_path):
     constants = {n: rng.normal(scale=0.4, size=s).astype(np.float32) for n, s in shapes.items()}
     inputs = ["x", "W", "R", "B", "", "", "", "P"] if kind == "LSTM" else ["x", "W", "R", "B"]
     options = {"linear_before_reset": 1} if kind == "GRU" else {}
-    node = helper.make_node(kind, inputs, ["y"], name="two ways", hidden_size=7, direction="bidirectional", **options)
+    node = helper.make_node(
+        kind, inputs, ["y"], name="two ways", hidden_size=7, direction="bidirectional", **options
+    )
     graph = helper.make_graph(
-        [node], "g", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "B", 5])],
+        [node],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["T", "B", 5])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(v, n) for n, v in constants.items()],
-    )  # fmt: skip
+    )
     made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
     onnx.save(made, tmp_path / "m.onnx")
     x = rng.normal(size=(11, 3, 5)).astype(np.float32)
-    session = onnxruntime.InferenceSession(made.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        made.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
     theirs = session.run(None, {"x": x})[0].transpose(0, 2, 1, 3).reshape(11, 3, 14)
     found = memorycell.from_onnx(tmp_path / "m.onnx")
     assert np.abs(found["two ways"](torch.from_numpy(x))[0].detach().numpy() - theirs).max() < 1e-6
@@ -175,7 +208,7 @@ def test_onnx_files_that_cannot_become_layers_say_why(tmp_path):
     refused("not a constant")
 
 
-# ---- C99 ------------------------------------------------------------------------------------------------------------
+# ---- C99 -----------------------------------------------------------------------------------------
 
 
 def compiled(module: torch.nn.Module, folder, precision: str, **options) -> str:
@@ -183,7 +216,9 @@ def compiled(module: torch.nn.Module, folder, precision: str, **options) -> str:
 
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
-    if precision == "int8" and (binding.engine is None or getattr(module, "cell", "lstm") not in binding.CELL_NUMBERS):
+    if precision == "int8" and (
+        binding.engine is None or getattr(module, "cell", "lstm") not in binding.CELL_NUMBERS
+    ):
         pytest.skip("its test vector needs the engine")
     made = export(module, "net", precision=precision, **options)
     for name, text in made.files.items():
@@ -206,7 +241,10 @@ def compiled(module: torch.nn.Module, folder, precision: str, **options) -> str:
     assert built.returncode == 0, built.stderr
     ran = subprocess.run([folder / "run"], capture_output=True, text=True, check=False)
     assert ran.returncode == 0, ran.stdout
-    assert f"{made.flash_bytes} bytes of constants (flash), {made.state_bytes} bytes of state" in ran.stdout
+    assert (
+        f"{made.flash_bytes} bytes of constants (flash), {made.state_bytes} bytes of state"
+        in ran.stdout
+    )
     return ran.stdout
 
 
@@ -220,17 +258,29 @@ def test_layers_in_c(cell, precision, tmp_path):
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
 def test_projections_and_models_in_c(tmp_path):
     compiled(layer("lstm", proj_size=3, num_layers=2), tmp_path, "float32")
-    for options in ({"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}):
+    for options in (
+        {"window": 1},
+        {"targets": 2, "quantiles": 5},
+        {"cell": "gru", "num_layers": 2},
+    ):
         for precision in ("float32", "int8") if binding.engine is not None else ("float32",):
             targets = options.get("targets", 1)
-            compiled(model(**options), tmp_path, precision, scale=[3.0] * targets, offset=[-1.0, 4.0][:targets])
+            compiled(
+                model(**options),
+                tmp_path,
+                precision,
+                scale=[3.0] * targets,
+                offset=[-1.0, 4.0][:targets],
+            )
 
 
 def test_the_test_vector_can_fail(tmp_path):
     compiled(layer("lstm"), tmp_path, "float32")
     code = (tmp_path / "net.c").read_text()
     (tmp_path / "net.c").write_text(code.replace("f * c[u] + i * g", "f * c[u] - i * g"))
-    subprocess.run(["gcc", "-std=c99", "net.c", "net_test.c", "-lm", "-o", "run"], cwd=tmp_path, check=True)
+    subprocess.run(
+        ["gcc", "-std=c99", "net.c", "net_test.c", "-lm", "-o", "run"], cwd=tmp_path, check=True
+    )
     ran = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=False)
     assert ran.returncode == 1
     assert "FAILED" in ran.stdout
@@ -247,10 +297,12 @@ def test_c_refuses_what_it_cannot_name_or_run():
         export(layer("lstm", bidirectional=True), "net")
 
 
-# ---- Keras ----------------------------------------------------------------------------------------------------------
+# ---- Keras ---------------------------------------------------------------------------------------
 
 
-OLD_NUMPY = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")  # in Keras itself
+OLD_NUMPY = pytest.mark.filterwarnings(
+    "ignore:__array__ implementation:DeprecationWarning"
+)  # in Keras itself
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +313,9 @@ def keras():
 
 @OLD_NUMPY
 def test_layers_of_a_keras_model(keras, tmp_path):
-    """Every recurrent layer of a model, with random weights and biases, against Keras's own outputs."""
+    """Every recurrent layer of a model, with random weights and biases, against Keras's own
+    outputs.
+    """
     layers = keras.layers
     made = {
         "an_lstm": layers.LSTM(7, return_sequences=True, name="an_lstm"),
@@ -269,21 +323,29 @@ def test_layers_of_a_keras_model(keras, tmp_path):
         "both_ways": layers.Bidirectional(layers.GRU(3, return_sequences=True), name="both_ways"),
         "a_gru": layers.GRU(4, return_sequences=True, name="a_gru"),
         "first_gru": layers.GRU(4, return_sequences=True, reset_after=False, name="first_gru"),
-        "first_both": layers.Bidirectional(layers.GRU(2, return_sequences=True, reset_after=False), name="first_both"),
+        "first_both": layers.Bidirectional(
+            layers.GRU(2, return_sequences=True, reset_after=False), name="first_both"
+        ),
         "gru_without": layers.GRU(4, return_sequences=True, use_bias=False, name="gru_without"),
         "two_lstms": layers.Bidirectional(layers.LSTM(5, return_sequences=True), name="two_lstms"),
         "simple": layers.SimpleRNN(6, return_sequences=True, name="simple"),
-        "with_relu": layers.SimpleRNN(5, return_sequences=True, activation="relu", name="with_relu"),
+        "with_relu": layers.SimpleRNN(
+            5, return_sequences=True, activation="relu", name="with_relu"
+        ),
     }
     start = keras.Input((None, 5))
-    inner = keras.Sequential([keras.Input((None, 5)), layers.LSTM(3, return_sequences=True, name="deep")], name="inner")
+    inner = keras.Sequential(
+        [keras.Input((None, 5)), layers.LSTM(3, return_sequences=True, name="deep")], name="inner"
+    )
     outputs, x = [], start
     for each in made.values():
         outputs.append(each(x))
         x = layers.Dropout(0.5)(outputs[-1])
     net = keras.Model(start, [*outputs, inner(x)])
     rng = np.random.default_rng(0)
-    net.set_weights([rng.normal(scale=0.5, size=w.shape).astype(np.float32) for w in net.get_weights()])
+    net.set_weights(
+        [rng.normal(scale=0.5, size=w.shape).astype(np.float32) for w in net.get_weights()]
+    )
     net.save(tmp_path / "m.keras")
 
     found = memorycell.from_keras(tmp_path / "m.keras")

@@ -1,4 +1,6 @@
-"""The layers against torch.nn, outputs and every gradient, over drawn shapes; and what torch.nn does not have, against loops."""
+"""The layers against torch.nn, outputs and every gradient, over drawn shapes; and what torch.nn
+does not have, against loops.
+"""
 
 import copy
 
@@ -6,7 +8,12 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pack_sequence, pad_packed_sequence
+from torch.nn.utils.rnn import (
+    PackedSequence,
+    pack_padded_sequence,
+    pack_sequence,
+    pad_packed_sequence,
+)
 
 import memorycell
 from memorycell.cells import CELLS
@@ -24,14 +31,19 @@ def build(cell: str, inputs: int, hidden: int, **options):
 
 
 def gradients(layer: torch.nn.Module, x: torch.Tensor, hx, *args, **kwargs) -> list[torch.Tensor]:
-    """[output, final states…, gradients of x, the states and every parameter] for a loss that weighs every element."""
+    """[output, final states…, gradients of x, the states and every parameter] for a loss that
+    weighs every element.
+    """
     x = x.detach().clone().requires_grad_()
     hx = tuple(h.detach().clone().requires_grad_() for h in hx)
     single = not isinstance(layer, (torch.nn.LSTM, memorycell.LSTM))
     output, final = layer(x, hx[0] if single else hx, *args, **kwargs)[:2]
     final = (final,) if single else tuple(final)
     generator = torch.Generator().manual_seed(7)
-    loss = sum((v * torch.randn(v.shape, generator=generator, dtype=v.dtype)).sum() for v in (output, *final))
+    loss = sum(
+        (v * torch.randn(v.shape, generator=generator, dtype=v.dtype)).sum()
+        for v in (output, *final)
+    )
     wanted = [x, *hx, *layer.parameters()]
     return [output, *final, *torch.autograd.grad(loss, wanted)]
 
@@ -62,7 +74,9 @@ def assert_same(ours, theirs, tolerance):
     dtype=st.sampled_from([torch.float32, torch.float64]),
     backend=st.sampled_from([None, "reference", "torch"]),
 )
-def test_drop_in_for_torch(kind, sizes, layers, bidirectional, bias, batch_first, projected, dtype, backend):
+def test_drop_in_for_torch(
+    kind, sizes, layers, bidirectional, bias, batch_first, projected, dtype, backend
+):
     batch, steps, inputs, hidden = sizes
     options = {
         "num_layers": layers,
@@ -77,7 +91,9 @@ def test_drop_in_for_torch(kind, sizes, layers, bidirectional, bias, batch_first
     theirs = getattr(torch.nn, kind)(inputs, hidden, **options)
     torch.manual_seed(3)
     ours = KINDS[kind](inputs, hidden, **options)
-    for (name, mine), (other_name, other) in zip(ours.named_parameters(), theirs.named_parameters(), strict=True):
+    for (name, mine), (other_name, other) in zip(
+        ours.named_parameters(), theirs.named_parameters(), strict=True
+    ):
         assert name == other_name
         assert torch.equal(mine, other)  # the same seed gives the same start
     theirs.load_state_dict(ours.state_dict())
@@ -93,7 +109,10 @@ def test_odd_sizes_in_float32(kind):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(31, 63, 2, bidirectional=True, batch_first=True)
     ours = adopted(theirs)
-    x, hx = torch.randn(3, 17, 31), [torch.randn(4, 3, 63) for _ in range(2 if kind == "LSTM" else 1)]
+    x, hx = (
+        torch.randn(3, 17, 31),
+        [torch.randn(4, 3, 63) for _ in range(2 if kind == "LSTM" else 1)],
+    )
     for backend in ("reference", "torch"):
         assert_same(gradients(ours, x, hx, backend=backend), gradients(theirs, x, hx), 1e-5)
 
@@ -124,7 +143,9 @@ def test_packed_sequences(kind, enforce_sorted, backend):
         a, b = getattr(mine, field), getattr(other, field)
         assert (a is None and b is None) or torch.equal(a, b)
     for a, b in zip(
-        final if kind == "LSTM" else [final], other_final if kind == "LSTM" else [other_final], strict=True
+        final if kind == "LSTM" else [final],
+        other_final if kind == "LSTM" else [other_final],
+        strict=True,
     ):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
@@ -184,12 +205,17 @@ def test_reset_is_as_separate_sequences(cell, backend):
             alone, alone_final = layer(x[row : row + 1, begin:end], backend="reference")
             torch.testing.assert_close(output[row : row + 1, begin:end], alone, rtol=0, atol=1e-12)
         for a, b in zip(_states(final), _states(alone_final), strict=True):
-            torch.testing.assert_close(a[::2, row : row + 1], b[::2], rtol=0, atol=1e-12)  # forward: the last piece
+            torch.testing.assert_close(
+                a[::2, row : row + 1], b[::2], rtol=0, atol=1e-12
+            )  # forward: the last piece
 
 
 def test_reset_zeroes_the_initial_state_only_going_forward():
     layer = build("lstm", 2, 3)
-    x, hx = torch.randn(1, 4, 2).double(), (torch.randn(1, 1, 3).double(), torch.randn(1, 1, 3).double())
+    x, hx = (
+        torch.randn(1, 4, 2).double(),
+        (torch.randn(1, 1, 3).double(), torch.randn(1, 1, 3).double()),
+    )
     reset = torch.tensor([[True, False, False, False]])
     torch.testing.assert_close(layer(x, hx, reset=reset)[0], layer(x)[0])
 
@@ -204,7 +230,9 @@ def test_lengths_and_resets_together(cell, batch, steps, data):
     """The reference with both at once equals each row cut to its length with its resets."""
     torch.manual_seed(1)
     layer = build(cell, 2, 3)
-    lengths = torch.tensor(data.draw(st.lists(st.integers(1, steps), min_size=batch, max_size=batch)))
+    lengths = torch.tensor(
+        data.draw(st.lists(st.integers(1, steps), min_size=batch, max_size=batch))
+    )
     flat = data.draw(st.lists(st.booleans(), min_size=batch * steps, max_size=batch * steps))
     reset = torch.tensor(flat).view(batch, steps)
     x = torch.randn(batch, steps, 2).double()
@@ -216,7 +244,9 @@ def test_lengths_and_resets_together(cell, batch, steps, data):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_gradcheck_of_the_reference(cell):
-    """Every gradient against finite differences, with lengths, resets and zoneout's expectation; and double backward."""
+    """Every gradient against finite differences, with lengths, resets and zoneout's expectation;
+    and double backward.
+    """
     torch.manual_seed(0)
     layer = build(cell, 2, 3, zoneout=0.2, **({"proj_size": 2} if cell == "lstm" else {})).eval()
     if cell == "rnn_relu":  # keep away from the kink
@@ -266,7 +296,9 @@ def test_trace_is_what_the_equations_used(cell):
     if "c" in CELLS[cell].state:
         trace = traces[0]
         before = torch.cat([torch.zeros_like(trace["c"][:, :1]), trace["c"][:, :-1]], 1)
-        torch.testing.assert_close(trace["f"] * before + trace["i"] * trace["g"], trace["c"], rtol=0, atol=1e-14)
+        torch.testing.assert_close(
+            trace["f"] * before + trace["i"] * trace["g"], trace["c"], rtol=0, atol=1e-14
+        )
         torch.testing.assert_close(trace["c"][:, -1], final[1][0])
 
 
@@ -338,7 +370,9 @@ def test_adopt_shares_parameters_and_keeps_outputs():
 
         def forward(self, tokens, lengths):
             self.rnn.flatten_parameters()
-            packed = pack_padded_sequence(self.words(tokens), lengths, batch_first=True, enforce_sorted=False)
+            packed = pack_padded_sequence(
+                self.words(tokens), lengths, batch_first=True, enforce_sorted=False
+            )
             return self.tags(pad_packed_sequence(self.rnn(packed)[0], batch_first=True)[0])
 
     torch.manual_seed(0)
@@ -355,7 +389,9 @@ def test_adopt_shares_parameters_and_keeps_outputs():
 
 
 class Seq2Seq(torch.nn.Module):
-    """Reads a sequence and writes one, calling its decoder a step at a time: other people's code, which knows only torch."""
+    """Reads a sequence and writes one, calling its decoder a step at a time: other people's code,
+    which knows only torch.
+    """
 
     def __init__(self):
         super().__init__()
@@ -385,7 +421,9 @@ class Seq2Seq(torch.nn.Module):
 
 
 def test_an_encoder_decoder_trains_and_decodes_the_same_when_adopted():
-    """It learns to reverse its input: the losses of every training step, and what it writes afterwards."""
+    """It learns to reverse its input: the losses of every training step, and what it writes
+    afterwards.
+    """
     torch.manual_seed(0)
     theirs = Seq2Seq()
     ours = adopted(theirs)
@@ -400,7 +438,9 @@ def test_an_encoder_decoder_trains_and_decodes_the_same_when_adopted():
             source = torch.randint(1, 20, (16, 4), generator=generator)
             target = source.flip(1)
             before = torch.cat([target[:, :1] * 0, target[:, :-1]], 1)
-            loss = torch.nn.functional.cross_entropy(model.train()(source, before).flatten(0, 1), target.flatten())
+            loss = torch.nn.functional.cross_entropy(
+                model.train()(source, before).flatten(0, 1), target.flatten()
+            )
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
@@ -422,7 +462,10 @@ def test_explain_says_which_and_why():
     assert told.backend == "reference"
     assert "gates" in told.reason
     assert ("float64" if binding.engine is not None else "install g++") in told.reason
-    assert "peephole" in memorycell.explain(memorycell.LSTM(3, 4, cell="peephole", dtype=torch.float64)).reason
+    assert (
+        "peephole"
+        in memorycell.explain(memorycell.LSTM(3, 4, cell="peephole", dtype=torch.float64)).reason
+    )
 
 
 def test_autocast_is_respected():
@@ -442,10 +485,18 @@ def test_autocast_is_respected():
         (lambda m: m(torch.zeros(2, 3, 9), trace=True), "input_size"),
         (lambda m: m(torch.zeros(2, 3, 4).double()), "float64"),
         (lambda m: m(torch.zeros(2, 0, 4), trace=True), "larger than 0"),
-        (lambda m: m(torch.zeros(3, 4, 4), (torch.zeros(1, 2, 5), torch.zeros(1, 3, 5)), trace=True), "hidden"),
+        (
+            lambda m: m(
+                torch.zeros(3, 4, 4), (torch.zeros(1, 2, 5), torch.zeros(1, 3, 5)), trace=True
+            ),
+            "hidden",
+        ),
         (lambda m: m(torch.zeros(3, 4, 4), (torch.zeros(1, 3, 5),), trace=True), "hx"),
         (lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([0, 3])), "1..3"),
-        (lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([3, 3, 3])), r"lengths: expected \[2\]"),
+        (
+            lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([3, 3, 3])),
+            r"lengths: expected \[2\]",
+        ),
         (lambda m: m(torch.zeros(2, 3, 4), lengths=torch.tensor([3.0, 3.0])), "int64"),
         (lambda m: m(torch.zeros(2, 3, 4), reset=torch.zeros(2, 3)), "bool"),
         (lambda m: m(torch.zeros(2, 3, 4), backend="magic"), "backend"),

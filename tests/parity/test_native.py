@@ -1,4 +1,5 @@
-"""The native engine against the reference, on every instruction set this processor has: values, states, traces, gradients.
+"""The native engine against the reference, on every instruction set this processor has: values,
+states, traces, gradients.
 
 Fresh memory is filled with NaN (torch's deterministic mode), so that nothing passes by luck.
 """
@@ -25,7 +26,16 @@ pytestmark = pytest.mark.skipif(engine is None, reason=binding.missing or "built
 SETS = engine.instruction_sets() if engine else []
 CELL_NAMES = sorted(binding.CELL_NUMBERS)
 SIZES = [(1, 1, 1), (1, 17, 7), (3, 17, 63), (33, 2, 65)]  # batch, steps, hidden
-OPTIONS = ["plain", "lengths", "reset", "lengths and reset", "zoneout", "zoneout training", "no bias", "projected"]
+OPTIONS = [
+    "plain",
+    "lengths",
+    "reset",
+    "lengths and reset",
+    "zoneout",
+    "zoneout training",
+    "no bias",
+    "projected",
+]
 
 
 @pytest.fixture(autouse=True)
@@ -50,23 +60,32 @@ def build(cell: str, inputs: int, hidden: int, **options):
 
 
 def results(layer, x, hx, **options) -> list[torch.Tensor]:
-    """Output, final states and every gradient, for a loss that weighs every element; random numbers from one seed."""
+    """Output, final states and every gradient, for a loss that weighs every element; random numbers
+    from one seed.
+    """
     x = x.detach().clone().requires_grad_()
     hx = [h.detach().clone().requires_grad_() for h in hx]
     torch.manual_seed(11)
     output, final = layer(x, hx[0] if len(hx) == 1 else tuple(hx), **options)[:2]
     values = [output, *([final] if isinstance(final, torch.Tensor) else final)]
     generator = torch.Generator().manual_seed(7)
-    weights = [torch.randn(v.shape, generator=generator, dtype=torch.float32).to(v.dtype) for v in values]
+    weights = [
+        torch.randn(v.shape, generator=generator, dtype=torch.float32).to(v.dtype) for v in values
+    ]
     loss = sum((v * w).sum() for v, w in zip(values, weights, strict=True))
-    return [v.detach() for v in values] + list(torch.autograd.grad(loss, [x, *hx, *layer.parameters()]))
+    return [v.detach() for v in values] + list(
+        torch.autograd.grad(loss, [x, *hx, *layer.parameters()])
+    )
 
 
 def difference(ours, theirs) -> float:
     """The largest, relative to the largest value where that is over one; NaN counts as infinite."""
     pairs = list(zip(ours, theirs, strict=True))
     assert all(a.shape == b.shape for a, b in pairs)
-    worst = max(float((a.double() - b.double()).abs().max() / max(1.0, float(b.abs().max()))) for a, b in pairs)
+    worst = max(
+        float((a.double() - b.double()).abs().max() / max(1.0, float(b.abs().max())))
+        for a, b in pairs
+    )
     return worst if worst == worst else float("inf")
 
 
@@ -99,7 +118,9 @@ def test_every_cell_and_option_as_the_reference(isa, cell, option):
         )
         # One unit normalised alone: its variance is 1e-5, so that rounding is 300 times larger.
         assert difference(ours, theirs) < (3e-5 if cell == "layernorm" else 2e-6), sizes
-        exact = results(layer.double(), x.double(), [h.double() for h in hx], backend="reference", **call)
+        exact = results(
+            layer.double(), x.double(), [h.double() for h in hx], backend="reference", **call
+        )
         if "training" not in option:  # the masks are drawn in the dtype's own numbers
             assert difference(ours, exact) < (5e-5 if cell == "layernorm" else 5e-6), sizes
 
@@ -111,7 +132,10 @@ def test_every_cell_and_option_as_the_reference(isa, cell, option):
 )
 def test_drawn_shapes(cell, sizes, option):
     layer, x, hx, call = situation(cell, option, *sizes)
-    ours, theirs = results(layer, x, hx, backend="native", **call), results(layer, x, hx, backend="reference", **call)
+    ours, theirs = (
+        results(layer, x, hx, backend="native", **call),
+        results(layer, x, hx, backend="reference", **call),
+    )
     assert difference(ours, theirs) < (1e-4 if cell == "layernorm" else 2e-6)
 
 
@@ -126,7 +150,9 @@ def test_trace_and_its_gradients(isa, cell):
         values = [value for trace in traces for _, value in sorted(trace.items())]
         generator = torch.Generator().manual_seed(3)
         loss = sum((v * torch.randn(v.shape, generator=generator)).sum() for v in values)
-        found.append([*(v.detach() for v in values), *torch.autograd.grad(loss, [own, *layer.parameters()])])
+        found.append(
+            [*(v.detach() for v in values), *torch.autograd.grad(loss, [own, *layer.parameters()])]
+        )
     assert difference(*found) < 1e-5
 
 
@@ -139,7 +165,9 @@ def test_second_derivatives(cell):
         own = x.clone().requires_grad_()
         output = layer(own, hx, backend=backend, **call)[0]
         (first,) = torch.autograd.grad(output.pow(2).sum(), own, create_graph=True)
-        found.append(torch.autograd.grad(first.pow(2).sum(), [own, *layer.parameters()], allow_unused=True))
+        found.append(
+            torch.autograd.grad(first.pow(2).sum(), [own, *layer.parameters()], allow_unused=True)
+        )
     pairs = [(a, b) for a, b in zip(*found, strict=True) if b is not None]
     assert difference([a for a, _ in pairs], [b for _, b in pairs]) < 1e-4
 
@@ -157,31 +185,46 @@ def test_bfloat16_products(isa, cell):
     exact = results(layer, x, hx, backend="native")
     with torch.autocast("cpu", torch.bfloat16):
         half = results(layer, x, hx, backend="native")
-    # Output and states as torch's layers have them under autocast, whose GRU stays in float32; gradients in float32.
+    # Output and states as torch's layers have them under autocast, whose GRU stays in float32;
+    # gradients in float32.
     results_dtype = torch.float32 if cell == "gru" else torch.bfloat16
     count = 1 + len(CELLS[cell].state)
-    assert [value.dtype for value in half] == [results_dtype] * count + [torch.float32] * (len(half) - count)
+    assert [value.dtype for value in half] == [results_dtype] * count + [torch.float32] * (
+        len(half) - count
+    )
     assert 1e-5 < difference(half, exact) < 0.05
 
 
 def test_functions_over_the_whole_float_range(isa):
-    """exp within 1 ulp (|x| < 87), sigmoid within 2.5, tanh within 1.5; infinities at their limits; NaN stays NaN."""
+    """exp within 1 ulp (|x| < 87), sigmoid within 2.5, tanh within 1.5; infinities at their limits;
+    NaN stays NaN.
+    """
     x = np.arange(0, 2**32, 4099, dtype=np.uint64).astype(np.uint32).view(np.float32)
-    x = np.concatenate([x, np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 0.625, -0.625, 1e-38, 87, -87])])
+    x = np.concatenate(
+        [x, np.float32([0.0, -0.0, np.inf, -np.inf, np.nan, 0.625, -0.625, 1e-38, 87, -87])]
+    )
     with np.errstate(all="ignore"):
-        exact = {0: np.exp(x.astype(float)), 1: 1 / (1 + np.exp(-x.astype(float))), 2: np.tanh(x.astype(float))}
+        exact = {
+            0: np.exp(x.astype(float)),
+            1: 1 / (1 + np.exp(-x.astype(float))),
+            2: np.tanh(x.astype(float)),
+        }
     for function, bound in ((0, 1.0), (1, 2.5), (2, 1.5)):
         y = np.full_like(x, 7.0)
         engine.map(function, x.ctypes.data, y.ctypes.data, len(x))
         inside = (np.abs(x) < 87) if function == 0 else ~np.isnan(x)
-        ulp = np.maximum(np.spacing(np.abs(exact[function][inside]).astype(np.float32)), np.float32(1.2e-38))
+        ulp = np.maximum(
+            np.spacing(np.abs(exact[function][inside]).astype(np.float32)), np.float32(1.2e-38)
+        )
         assert (np.abs(y[inside] - exact[function][inside]) / ulp).max() <= bound
         assert np.isnan(y[np.isnan(x)]).all()
 
 
 def rounding(unit: float, count: int) -> float:
-    """What a sum of `count` products of normal numbers may be off by: the factors are rounded to `unit`, whose errors add
-    up like a random walk, and every partial sum, of size √k, is rounded to float32. Several standard deviations of both."""
+    """What a sum of `count` products of normal numbers may be off by: the factors are rounded to
+    `unit`, whose errors add up like a random walk, and every partial sum, of size √k, is rounded to
+    float32. Several standard deviations of both.
+    """
     return 8 * unit * count**0.5 + 4 * 2**-24 * count
 
 
@@ -190,13 +233,21 @@ def test_products(isa, precision):
     """Against float64 on odd sizes, plus a bias; a row's bits are the same alone and in company."""
     rng = np.random.default_rng(0)
     for rows, columns, depth in ((1, 1, 1), (7, 63, 65), (33, 129, 5), (100, 65, 257)):
-        a, w = rng.normal(size=(rows, depth)).astype(np.float32), rng.normal(size=(columns, depth)).astype(np.float32)
+        a, w = (
+            rng.normal(size=(rows, depth)).astype(np.float32),
+            rng.normal(size=(columns, depth)).astype(np.float32),
+        )
         bias = rng.normal(size=columns).astype(np.float32)
         weight = engine.Weight(w.ctypes.data, columns, depth, depth, 1, precision)
-        whole, alone = np.full((rows, columns), np.nan, np.float32), np.full((rows, columns), np.nan, np.float32)
+        whole, alone = (
+            np.full((rows, columns), np.nan, np.float32),
+            np.full((rows, columns), np.nan, np.float32),
+        )
         engine.product(weight, a.ctypes.data, rows, bias.ctypes.data, whole.ctypes.data, 2)
         for row in range(rows):
-            engine.product(weight, a[row:].ctypes.data, 1, bias.ctypes.data, alone[row:].ctypes.data, 1)
+            engine.product(
+                weight, a[row:].ctypes.data, 1, bias.ctypes.data, alone[row:].ctypes.data, 1
+            )
         assert np.array_equal(whole, alone)
         exact = a.astype(float) @ w.T.astype(float) + bias
         assert np.abs(whole - exact).max() < rounding((2**-24, 2**-8, 1 / 127)[precision], depth)
@@ -218,8 +269,8 @@ def test_weight_gradients(isa, precision):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_threads(cell):
-    """Outputs and the input's gradients to the bit on 1, 2 and 5 threads, weight gradients to rounding: they are sums of
-    each thread's rows. The same thread count gives the same bits.
+    """Outputs and the input's gradients to the bit on 1, 2 and 5 threads, weight gradients to
+    rounding: they are sums of each thread's rows. The same thread count gives the same bits.
     """
     layer, x, hx, _ = situation(cell, "plain", 23, 90, 65)
     before = torch.get_num_threads()
@@ -236,7 +287,9 @@ def test_threads(cell):
         torch.set_num_threads(before)
     exact = 2 * len(hx) + 2  # output, final states, gradients of x and of the initial states
     for count in (2, 5):
-        assert all(torch.equal(a, b) for a, b in zip(found[count][:exact], found[1][:exact], strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(found[count][:exact], found[1][:exact], strict=True)
+        )
         assert difference(found[count][exact:], found[1][exact:]) < 1e-5
 
 
@@ -270,11 +323,13 @@ def test_threads_started_for_the_call_where_there_is_no_team():
     assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
 
 
-# ---- one step -------------------------------------------------------------------------------------------------------
+# ---- one step ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
-@pytest.mark.parametrize(("precision", "bound"), [("float32", 1e-5), ("bfloat16", 0.01), ("int8", 0.02)])
+@pytest.mark.parametrize(
+    ("precision", "bound"), [("float32", 1e-5), ("bfloat16", 0.01), ("int8", 0.02)]
+)
 def test_steps_are_the_whole_sequence(isa, cell, precision, bound):
     for inputs, hidden in ((1, 2), (5, 63), (33, 64)):
         torch.manual_seed(0)
@@ -285,12 +340,20 @@ def test_steps_are_the_whole_sequence(isa, cell, precision, bound):
                     parameter.fill_(0.3)
         x = torch.randn(20, inputs)
         whole = layer(x[None], backend="reference")[0][0].detach()
-        step = StackStep(cell, [layer.layer_parameters(0, "")], precision=precision, zoneout=layer.zoneout, further=3)
+        step = StackStep(
+            cell,
+            [layer.layer_parameters(0, "")],
+            precision=precision,
+            zoneout=layer.zoneout,
+            further=3,
+        )
         width = step.layout.width + 3
         mine = np.full((20, hidden), np.nan, np.float32)
         ring = np.zeros((4, width), np.float32)
         assert step.walk(ring, 3, x.numpy(), mine) == (3 + 20) % 4
-        assert np.abs(mine - whole.numpy()).max() < bound * (20 if cell == "layernorm" and hidden == 2 else 1)
+        assert np.abs(mine - whole.numpy()).max() < bound * (
+            20 if cell == "layernorm" and hidden == 2 else 1
+        )
         # Many sessions at once give the bits of one alone, and touch no other.
         block = np.zeros((9, width), np.float32)
         slots = np.array([3, 8, 0, 5, 1, 2, 7])
@@ -312,7 +375,9 @@ def test_layers_above_each_other_step_as_the_whole_sequence(isa):
     assert np.abs(y - whole[0].detach().numpy()).max() < 1e-6
     for mine, theirs in zip(step.layout.state(ring), state, strict=True):
         assert float((mine - theirs).detach().abs().max()) < 1e-6
-    block = np.zeros((200, step.layout.width), np.float32)  # more than the engine takes through the layers together
+    block = np.zeros(
+        (200, step.layout.width), np.float32
+    )  # more than the engine takes through the layers together
     for k in range(30):
         many = step.many(block, np.arange(199, -1, -1), np.repeat(x[k : k + 1].numpy(), 200, 0))
     assert all(np.array_equal(row, y[29]) for row in many)
@@ -366,7 +431,11 @@ def test_mistakes_name_the_argument():
     with raises("contiguous"):
         step.walk(ring, 0, np.zeros(8, np.float32)[::2], y)
     x = np.zeros((2, 4), np.float32)
-    for rows, words in (([0, 3], r"rows: expected 0\.\.2, got 3"), ([-1, 0], "got -1"), ([1, 1], "rows: 1 twice")):
+    for rows, words in (
+        ([0, 3], r"rows: expected 0\.\.2, got 3"),
+        ([-1, 0], "got -1"),
+        ([1, 1], "rows: 1 twice"),
+    ):
         with raises(words):
             step.many(ring, np.array(rows), x)
     with raises("rows: expected type 'l', got 'd'"):
@@ -382,11 +451,15 @@ def test_mistakes_name_the_argument():
     with raises("out of range"):
         engine.Weight(0, 2**40, 2**40, 1, 1, 0)
     with raises("projection"):
-        memorycell.LSTM(4, 6, proj_size=2, batch_first=True, zoneout=0.1)(torch.zeros(1, 2, 4), backend="native")
+        memorycell.LSTM(4, 6, proj_size=2, batch_first=True, zoneout=0.1)(
+            torch.zeros(1, 2, 4), backend="native"
+        )
     with raises("float64"):
         build("lstm", 4, 6).double()(torch.zeros(1, 2, 4).double(), backend="native")
     noncontiguous = torch.randn(4, 9, 2).transpose(0, 2)  # [2, 9, 4]: laid out otherwise, but right
-    torch.testing.assert_close(layer(noncontiguous, backend="native")[0], layer(noncontiguous.contiguous())[0])
+    torch.testing.assert_close(
+        layer(noncontiguous, backend="native")[0], layer(noncontiguous.contiguous())[0]
+    )
 
 
 def test_weights_that_change_are_packed_again():
@@ -402,13 +475,15 @@ def test_weights_that_change_are_packed_again():
     torch.testing.assert_close(layer(x, backend="native")[0], layer(x, backend="reference")[0])
 
 
-# ---- which engine ---------------------------------------------------------------------------------------------------
+# ---- which engine --------------------------------------------------------------------------------
 
 
 def explained(**environment: str) -> str:
     program = "import memorycell; print(memorycell.explain(memorycell.LSTM(2, 3)))"
     words = [sys.executable, "-c", program]
-    return subprocess.run(words, env={**os.environ, **environment}, capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        words, env={**os.environ, **environment}, capture_output=True, text=True, check=True
+    ).stdout
 
 
 def test_the_instruction_set_can_be_forced_and_is_told():
@@ -424,7 +499,9 @@ def test_without_the_engine_everything_still_runs(monkeypatch):
     layer, x, hx, _ = situation("lstm", "plain", 3, 5, 7)
     with_engine = results(layer, x, hx)
     monkeypatch.setattr(binding, "engine", None)
-    monkeypatch.setattr(binding, "missing", "the native engine is not here (no compiler); install g++ or clang++")
+    monkeypatch.setattr(
+        binding, "missing", "the native engine is not here (no compiler); install g++ or clang++"
+    )
     assert difference(results(layer, x, hx), with_engine) < 2e-6
     assert memorycell.explain(layer).backend == "torch"
     assert "install g++" in memorycell.explain(layer).reason
@@ -433,7 +510,9 @@ def test_without_the_engine_everything_still_runs(monkeypatch):
 
 @pytest.mark.data
 def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_path):
-    """CRPS on the test part of the glucose forecaster with its recurrent part stepped in bfloat16 and in int8."""
+    """CRPS on the test part of the glucose forecaster with its recurrent part stepped in bfloat16
+    and in int8.
+    """
     from memorycell.application import modelfile
     from memorycell.application.contract import TrainSettings
     from memorycell.applications.forecast.dataset import ForecastSettings, reopen

@@ -24,7 +24,9 @@ from memorycell.training import metrics
     truth=st.floats(-8, 8),
 )
 def test_crps_is_the_energy_form(outcomes, truth):
-    """CRPS = E|X - y| - E|X - X'|/2 of the equally likely outcomes (Gneiting & Raftery 2007, eq. 21)."""
+    """CRPS = E|X - y| - E|X - X'|/2 of the equally likely outcomes (Gneiting & Raftery 2007, eq.
+    21).
+    """
     x = np.sort(np.array(outcomes))
     expected = np.abs(x - truth).mean() - 0.5 * np.abs(x[:, None] - x).mean()
     assert metrics.crps(np.array([truth]), x[None]) == pytest.approx(expected, abs=1e-12)
@@ -80,11 +82,15 @@ def test_persistence_and_season():
     at = np.array([20, 25])
     assert (Persistence().point(h, at)[:, :, 0] == values[at][:, None]).all()
     assert (SeasonalNaive(7).point(h, at)[..., 0] == h.future[at, :, 0]).all()
-    assert (SeasonalNaive(7).point(h, np.array([3]))[0, :, 0] == [3, 3, 3, 0, 1, 2, 3, 3, 3, 3]).all()
+    assert (
+        SeasonalNaive(7).point(h, np.array([3]))[0, :, 0] == [3, 3, 3, 0, 1, 2, 3, 3, 3, 3]
+    ).all()
 
 
 def test_ridge_finds_an_autoregression():
-    """On y_t = 0.6 y_{t-1} - 0.3 y_{t-2} + noise its forecasts are the optimal ones, and its errors the noise."""
+    """On y_t = 0.6 y_{t-1} - 0.3 y_{t-2} + noise its forecasts are the optimal ones, and its errors
+    the noise.
+    """
     rng = np.random.default_rng(0)
     y = np.zeros(20_000)
     noise = rng.normal(size=len(y))
@@ -98,7 +104,8 @@ def test_ridge_finds_an_autoregression():
     at = np.arange(16_000, 19_990)
     best = 0.6 * y[at] - 0.3 * y[at - 1]
     point = ridge.point(h, at)
-    # Five weights, each known to about 1/sqrt(12,000) = 0.009 from 12,000 steps: 0.025 in all; twice that at most.
+    # Five weights, each known to about 1/sqrt(12,000) = 0.009 from 12,000 steps: 0.025 in all;
+    # twice that at most.
     assert np.sqrt(np.mean((point[:, 0, 0] - best) ** 2)) < 0.05
     assert np.sqrt(np.mean((point[:, 1, 0] - (0.6 * best - 0.3 * y[at])) ** 2)) < 0.05
     quantiles = ridge.predict(h, at)
@@ -113,7 +120,11 @@ def test_baselines_come_back_from_their_arrays():
     methods = forecast_baselines(3, 5, 12)
     for method in methods.values():
         method.fit(h, train, valid, 5)
-    arrays = {f"{name}.{key}": value for name, method in methods.items() for key, value in method.arrays().items()}
+    arrays = {
+        f"{name}.{key}": value
+        for name, method in methods.items()
+        for key, value in method.arrays().items()
+    }
     at = np.arange(320, 380)
     for name, method in restored(arrays, 5).items():
         assert np.array_equal(method.predict(h, at), methods[name].predict(h, at))

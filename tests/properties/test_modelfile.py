@@ -1,4 +1,6 @@
-"""Model files: everything comes back; damage, later versions and hostile descriptions are refused in one line."""
+"""Model files: everything comes back; damage, later versions and hostile descriptions are refused
+in one line.
+"""
 
 import json
 import struct
@@ -31,9 +33,13 @@ def whole(tmp_path_factory):
         gappy=("x",),
     )
     torch.manual_seed(0)
-    model = Forecaster(ForecasterConfig(input_size=len(codec.features), hidden_size=5, horizon=3, window=4))
+    model = Forecaster(
+        ForecasterConfig(input_size=len(codec.features), hidden_size=5, horizon=3, window=4)
+    )
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    ModelFile(model, codec, {"task": "forecast"}, {"baseline.ridge.weights": torch.ones(2)}).save(path)
+    ModelFile(model, codec, {"task": "forecast"}, {"baseline.ridge.weights": torch.ones(2)}).save(
+        path
+    )
     return path
 
 

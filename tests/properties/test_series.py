@@ -1,4 +1,6 @@
-"""The series codec: rows read one by one give the inputs of the whole table, whatever the gaps; clocks; detection."""
+"""The series codec: rows read one by one give the inputs of the whole table, whatever the gaps;
+clocks; detection.
+"""
 
 from dataclasses import replace
 
@@ -17,13 +19,19 @@ from memorycell.tables.table import looks_like_time, number, read_table, time_us
 HOUR = 3_600_000_000
 
 
-def table(steps: list[int], values: list[float | None], jitter: list[int] | None = None) -> pl.DataFrame:
+def table(
+    steps: list[int], values: list[float | None], jitter: list[int] | None = None
+) -> pl.DataFrame:
     """Rows at the given hours (plus jitter in seconds)."""
     at = np.cumsum(steps)
     seconds = [int(hour) * 3600 + (jitter[k] if jitter else 0) for k, hour in enumerate(at)]
     stamps = [clocks.iso(1_700_000_000_000_000 // HOUR * HOUR + s * 1_000_000) for s in seconds]
     return pl.DataFrame(
-        {"t": stamps, "y": [None if v is None else str(v) for v in values], "x": [str(k % 3) for k in range(len(at))]},
+        {
+            "t": stamps,
+            "y": [None if v is None else str(v) for v in values],
+            "x": [str(k % 3) for k in range(len(at))],
+        },
         schema={"t": pl.String, "y": pl.String, "x": pl.String},
     )
 
@@ -44,7 +52,9 @@ def test_live_equals_whole(steps, data, max_gap, snap):
     size = len(steps)
     values = data.draw(st.lists(st.none() | st.floats(-9, 9), min_size=size, max_size=size))
     values[0], values[1] = 1.0, 2.0  # something to scale by
-    jitter = data.draw(st.lists(st.integers(-900, 900), min_size=size, max_size=size)) if snap else None
+    jitter = (
+        data.draw(st.lists(st.integers(-900, 900), min_size=size, max_size=size)) if snap else None
+    )
     frame = table(steps, values, jitter)
     codec = detect(frame, "t", target=["y"], every="1h" if snap else None)
     codec = scaled(codec if snap else replace(codec, clock=Clock("second", 3600)), frame, max_gap)
@@ -83,7 +93,8 @@ def test_groups_are_separate_series():
 
 
 @pytest.mark.parametrize(
-    ("every", "size", "text"), [("5m", 300, "5 min"), ("1h", 3600, "1 h"), ("90s", 90, "90 s"), ("2d", 172_800, "2 d")]
+    ("every", "size", "text"),
+    [("5m", 300, "5 min"), ("1h", 3600, "1 h"), ("90s", 90, "90 s"), ("2d", 172_800, "2 d")],
 )
 def test_every(every, size, text):
     assert parse_every(every).size == size
@@ -110,7 +121,9 @@ def test_months_and_years_are_steps():
     assert clocks.iso(month.after(time_us("2023-12-01"), 1)) == "2024-01-01 00:00:00"
 
 
-@given(months=st.integers(0, 400), start=st.dates(min_value=__import__("datetime").date(1971, 1, 1)))
+@given(
+    months=st.integers(0, 400), start=st.dates(min_value=__import__("datetime").date(1971, 1, 1))
+)
 def test_months_elapsed_undo_months_after(months, start):
     if start.year > 2100:
         return
@@ -120,7 +133,8 @@ def test_months_elapsed_undo_months_after(months, start):
 
 
 @pytest.mark.parametrize(
-    ("size", "horizon", "season"), [(60, 60, 1440), (300, 12, 288), (3600, 24, 24), (86_400, 7, 7), (604_800, 8, 52)]
+    ("size", "horizon", "season"),
+    [(60, 60, 1440), (300, 12, 288), (3600, 24, 24), (86_400, 7, 7), (604_800, 8, 52)],
 )
 def test_what_a_clock_suggests(size, horizon, season):
     assert (Clock("second", size).horizon, Clock("second", size).season) == (horizon, season)
@@ -157,7 +171,10 @@ def test_numbers_and_times():
 
 def test_detection_finds_time_target_and_leaves_out_the_rest(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("when;y;same;word;empty\n" + "".join(f"2024-01-{d:02d};{d * d};1;ab;\n" for d in range(1, 20)))
+    path.write_text(
+        "when;y;same;word;empty\n"
+        + "".join(f"2024-01-{d:02d};{d * d};1;ab;\n" for d in range(1, 20))
+    )
     frame = read_table(path)
     codec = detect(frame, "t")
     assert (codec.targets, codec.inputs, codec.time) == (("y",), (), "when")
@@ -172,13 +189,18 @@ def test_several_candidates_are_named():
 
 def test_parquet_and_jsonl_read_as_csv(tmp_path):
     frame = table([0, 1, 1, 2], [1.0, None, 3.0, 4.0])
-    typed = frame.with_columns(pl.col("y").cast(pl.Float64), pl.col("x").cast(pl.Int64), pl.col("t").str.to_datetime())
+    typed = frame.with_columns(
+        pl.col("y").cast(pl.Float64), pl.col("x").cast(pl.Int64), pl.col("t").str.to_datetime()
+    )
     typed.write_parquet(tmp_path / "t.parquet")
-    frame.with_columns(pl.col("y").cast(pl.Float64), pl.col("x").cast(pl.Int64)).write_ndjson(tmp_path / "t.jsonl")
+    frame.with_columns(pl.col("y").cast(pl.Float64), pl.col("x").cast(pl.Int64)).write_ndjson(
+        tmp_path / "t.jsonl"
+    )
     frame.write_csv(tmp_path / "t.csv")
     frame.write_csv(tmp_path / "t.tsv", separator="\t")
     codec = replace(detect(read_table(tmp_path / "t.csv"), "t", target=["y"]), max_gap=9)
     prints = {
-        codec.read(read_table(tmp_path / f"t.{kind}"), "t").fingerprint() for kind in ("csv", "tsv", "parquet", "jsonl")
+        codec.read(read_table(tmp_path / f"t.{kind}"), "t").fingerprint()
+        for kind in ("csv", "tsv", "parquet", "jsonl")
     }
     assert len(prints) == 1

@@ -1,4 +1,6 @@
-"""Tones that stand for words and letters, and shapes drawn by several hands: small data that train in seconds."""
+"""Tones that stand for words and letters, and shapes drawn by several hands: small data that train
+in seconds.
+"""
 
 import json
 from pathlib import Path
@@ -15,7 +17,9 @@ LETTERS = {"a": 400.0, "b": 800.0, "c": 1400.0, "d": 2200.0}
 WORDS = ("ab", "cab", "bad", "dab", "add", "cad")
 
 
-def chirp(kind: str, rng: np.random.Generator, rate: int = RATE, seconds: float | None = None) -> np.ndarray:
+def chirp(
+    kind: str, rng: np.random.Generator, rate: int = RATE, seconds: float | None = None
+) -> np.ndarray:
     """A tone that goes up, down or neither, with silence around it and noise."""
     length = int((seconds or rng.uniform(0.25, 0.4)) * rate)
     low, high = rng.uniform(300, 500), rng.uniform(1200, 1600)
@@ -73,7 +77,9 @@ def shape(kind: str, rng: np.random.Generator, size: float = 100.0) -> list[list
     strokes = {
         "circle": [np.hstack([np.cos(2 * np.pi * t), np.sin(2 * np.pi * t)]) / 2],
         "cross": [np.hstack([t, t]), np.hstack([t, 1 - t])],
-        "square": [np.stack([np.interp(4 * t[:, 0], np.arange(5), corners[:, k]) for k in (0, 1)], 1)],
+        "square": [
+            np.stack([np.interp(4 * t[:, 0], np.arange(5), corners[:, k]) for k in (0, 1)], 1)
+        ],
         "bar": [np.hstack([0 * t, t])],
     }[kind]
     place, scale = rng.uniform(-500, 500, 2), size * rng.uniform(0.5, 2)

@@ -21,11 +21,15 @@ from memorycell.applications.speech.audio import (
 )
 from memorycell.errors import DataError
 
-CODEC = AudioCodec(labels=("a", "b"), rate_hz=RATE, bins=23, stack=2, mean=(1.0,) * 23, std=(2.0,) * 23)
+CODEC = AudioCodec(
+    labels=("a", "b"), rate_hz=RATE, bins=23, stack=2, mean=(1.0,) * 23, std=(2.0,) * 23
+)
 
 
 def mel_frame(samples: np.ndarray, rate: int, bins: int) -> np.ndarray:
-    """One frame as the book has it: mean taken off, pre-emphasis 0.97, Povey's window, power spectrum, triangles in mel."""
+    """One frame as the book has it: mean taken off, pre-emphasis 0.97, Povey's window, power
+    spectrum, triangles in mel.
+    """
     x = samples.astype(np.float64) - samples.mean()
     x = x - 0.97 * np.concatenate([x[:1], x[:-1]])
     n = len(x)
@@ -48,7 +52,9 @@ def test_a_frame_is_what_the_book_says():
     frames = CODEC.frames(samples)
     assert len(frames) == (len(samples) - 200) // 80 + 1
     for k in (0, 9, len(frames) - 1):
-        np.testing.assert_allclose(frames[k], mel_frame(samples[80 * k : 80 * k + 200], RATE, 23), atol=2e-3)
+        np.testing.assert_allclose(
+            frames[k], mel_frame(samples[80 * k : 80 * k + 200], RATE, 23), atol=2e-3
+        )
 
 
 @given(
@@ -62,7 +68,11 @@ def test_pieces_of_any_size_give_the_steps_of_the_whole(cuts, rate, adapt, ceps)
     sound = Sound(chirp("down", np.random.default_rng(1), rate=rate), rate)
     whole = codec.encode(sound)
     ear = Ear(codec, rate)
-    edges = [0, *sorted(min(c * rate // RATE, len(sound.samples)) for c in cuts), len(sound.samples)]
+    edges = [
+        0,
+        *sorted(min(c * rate // RATE, len(sound.samples)) for c in cuts),
+        len(sound.samples),
+    ]
     parts = [ear.hear(sound.samples[a:b]) for a, b in zip(edges, edges[1:], strict=False)]
     parts.append(ear.hear(np.zeros(0, np.float32), last=True))
     found = np.concatenate(parts)
@@ -92,10 +102,18 @@ def test_scaling_is_that_of_training():
         by_hand = [z[t] - z[: t + 1].sum(0) / (10 + t + 1) for t in range(50)]
         np.testing.assert_allclose(adapting.scaled(f)[0], by_hand, atol=1e-4)
         first, heard = adapting.scaled(f[:17])
-        np.testing.assert_array_equal(np.concatenate([first, adapting.scaled(f[17:], heard)[0]]), adapting.scaled(f)[0])
+        np.testing.assert_array_equal(
+            np.concatenate([first, adapting.scaled(f[17:], heard)[0]]), adapting.scaled(f)[0]
+        )
     again = AudioCodec.from_json(codec.to_json())
     assert again == codec
-    for wrong in ({"mean": [0.0]}, {"std": [0.0] * 23}, {"rate_hz": 1}, {"stack": 99}, {"labels": ["one"]}):
+    for wrong in (
+        {"mean": [0.0]},
+        {"std": [0.0] * 23},
+        {"rate_hz": 1},
+        {"stack": 99},
+        {"labels": ["one"]},
+    ):
         with pytest.raises(ValueError):
             AudioCodec.from_json({**codec.to_json(), **wrong})
 
@@ -142,7 +160,9 @@ def test_what_training_changes_is_seeded_and_bounded():
     assert 0.82 * len(samples) < min(lengths) < 0.9 * len(samples)
     assert 1.12 * len(samples) < max(lengths) < 1.21 * len(samples)
     clean = draw(5, speed=0.0, noise=0.0)
-    np.testing.assert_allclose(clean / samples, (clean / samples)[0], rtol=1e-5)  # only louder or softer
+    np.testing.assert_allclose(
+        clean / samples, (clean / samples)[0], rtol=1e-5
+    )  # only louder or softer
     shares = []
     for k in range(60):
         noisy, same = draw(k, speed=0.0, noise=1.0), draw(k, speed=0.0, noise=0.0)
@@ -157,10 +177,14 @@ def test_another_microphone_is_the_same_curve_on_every_frame():
     curve = made - frames
     np.testing.assert_allclose(curve, np.broadcast_to(curve[0], curve.shape), atol=1e-5)
     assert 0.1 < curve.std() < 3
-    np.testing.assert_allclose(coloured(frames, np.random.default_rng(1), tilt=0.0, throat=0.0), frames)
+    np.testing.assert_allclose(
+        coloured(frames, np.random.default_rng(1), tilt=0.0, throat=0.0), frames
+    )
     peak = np.zeros((1, 23), np.float32)
     peak[0, 12] = 1
-    places = [coloured(peak, np.random.default_rng(k), tilt=0.0, throat=0.2).argmax() for k in range(40)]
+    places = [
+        coloured(peak, np.random.default_rng(k), tilt=0.0, throat=0.2).argmax() for k in range(40)
+    ]
     assert 9 <= min(places) < 12 < max(places) <= 15
 
 
@@ -182,7 +206,9 @@ def test_cepstra_are_the_cosine_transform_of_the_bands():
     sound = Sound(chirp("up", np.random.default_rng(3)), RATE)
     found = mfcc(sound)
     assert abs(found.mean(0)).max() < 1e-4
-    bands = np.stack([mel_frame(sound.samples[80 * k : 80 * k + 200], RATE, 23) for k in range(len(found))])
+    bands = np.stack(
+        [mel_frame(sound.samples[80 * k : 80 * k + 200], RATE, 23) for k in range(len(found))]
+    )
     basis = np.sqrt(2 / 23) * np.cos(np.pi / 23 * (np.arange(23) + 0.5)[:, None] * np.arange(13))
     basis[:, 0] = np.sqrt(1 / 23)
     lifter = 1 + 11 * np.sin(np.pi * np.arange(13) / 22)

@@ -1,4 +1,6 @@
-"""From letters at every step to text: the loss against all alignments, the search against all sentences."""
+"""From letters at every step to text: the loss against all alignments, the search against all
+sentences.
+"""
 
 import itertools
 import math
@@ -34,7 +36,9 @@ def test_the_loss_is_the_sum_over_all_alignments(target):
     hidden = torch.randn(2, 5, 5, dtype=torch.float64)
     log_p = head(hidden)
     targets = torch.tensor(
-        [[*target, 0], [1, 0, 0, 0]][:2] if len(target) == 3 else [[*target, 0, 0, 0][:4], [1, 0, 0, 0]]
+        [[*target, 0], [1, 0, 0, 0]][:2]
+        if len(target) == 3
+        else [[*target, 0, 0, 0][:4], [1, 0, 0, 0]]
     )
     nats = head.loss(log_p, torch.tensor([5, 4]), targets)
     for row, (steps, wanted) in enumerate(((5, target), (4, (1,)))):
@@ -70,11 +74,25 @@ def test_greedy_letters_in_pieces_are_those_of_the_whole(seed, cuts):
 
 def test_words_have_the_times_of_their_letters():
     numbers = CODEC.text.numbers
-    path = [0, numbers["a"], numbers["b"], 0, numbers[" "], 0, numbers["c"], numbers["c"], 0, numbers["a"]]
+    path = [
+        0,
+        numbers["a"],
+        numbers["b"],
+        0,
+        numbers[" "],
+        0,
+        numbers["c"],
+        numbers["c"],
+        0,
+        numbers["a"],
+    ]
     log_p = np.full((len(path), CODEC.outputs_size), -9.0)
     log_p[np.arange(len(path)), path] = -0.1
     letters = ctc.greedy(log_p)
-    assert [(w.word, w.begin, w.end) for w in ctc.words(CODEC, letters)] == [("ab", 1, 3), ("ca", 6, 10)]
+    assert [(w.word, w.begin, w.end) for w in ctc.words(CODEC, letters)] == [
+        ("ab", 1, 3),
+        ("ca", 6, 10),
+    ]
     assert ctc.text(CODEC, letters) == "ab ca"
 
 
@@ -96,8 +114,13 @@ def test_the_search_finds_the_best_of_all_sentences(seed, weight, bonus):
 
     def best_path(words: tuple[str, ...]) -> float:
         """Blanks before and between words may be said more than once."""
-        gaps = itertools.product(["", " ", "  "], *[[" ", "  ", "   "]] * (len(words) - 1), ["", " ", "  "])
-        return max(of_text("".join(g + w for g, w in zip(gap, words, strict=False)) + gap[-1]) for gap in gaps)
+        gaps = itertools.product(
+            ["", " ", "  "], *[[" ", "  ", "   "]] * (len(words) - 1), ["", " ", "  "]
+        )
+        return max(
+            of_text("".join(g + w for g, w in zip(gap, words, strict=False)) + gap[-1])
+            for gap in gaps
+        )
 
     def of_text(text: str) -> float:
         tokens = [0]
@@ -114,7 +137,9 @@ def test_the_search_finds_the_best_of_all_sentences(seed, weight, bonus):
         return max(score[-1], score[-2])
 
     def total(words: tuple[str, ...]) -> float:
-        language = sum(grams.after(words[:k], word) for k, word in enumerate(words)) + grams.after(words, None)
+        language = sum(grams.after(words[:k], word) for k, word in enumerate(words)) + grams.after(
+            words, None
+        )
         return best_path(words) + weight * language + bonus * len(words)
 
     sentences = [words for n in (1, 2, 3) for words in itertools.product(lexicon, repeat=n)]
@@ -158,4 +183,7 @@ def test_pieces_of_words_bring_their_blanks():
         log_p[np.arange(len(path)), path] = -0.01
         assert ctc.text(codec, ctc.greedy(log_p)) == text
         lexicon = sorted({w for s in said for w in s.split()})
-        assert ctc.LexiconSearch(codec, ctc.Grams(said), lexicon, weight=1.0, bonus=0.0).find(log_p) == text
+        assert (
+            ctc.LexiconSearch(codec, ctc.Grams(said), lexicon, weight=1.0, bonus=0.0).find(log_p)
+            == text
+        )

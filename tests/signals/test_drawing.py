@@ -1,4 +1,6 @@
-"""The drawing task: moves and back, the likelihood against torch's, whole as step by step, pictures."""
+"""The drawing task: moves and back, the likelihood against torch's, whole as step by step,
+pictures.
+"""
 
 import json
 from xml.etree import ElementTree
@@ -31,7 +33,12 @@ def drawn(shapes, tmp_path_factory):
     """(result, path) of a model that draws shapes."""
     out = tmp_path_factory.mktemp("drawn") / "d.safetensors"
     settings = DrawingSettings(**SMALL, warp=0.3, held_out="writer>4", checked="writer=4")
-    return training.train(DRAWING, str(shapes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out), out
+    return (
+        training.train(
+            DRAWING, str(shapes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out
+        ),
+        out,
+    )
 
 
 def test_moves_and_back():
@@ -47,7 +54,9 @@ def test_moves_and_back():
     assert 0.6 < np.ptp(points, axis=0).max() <= 1.01
     two = side_by_side([drawing, drawing])
     assert len(two) == 4
-    np.testing.assert_allclose(two[2][0] - drawing[0][0], [max(s[:, 0].max() for s in drawing) + 0.35, 0], atol=1e-9)
+    np.testing.assert_allclose(
+        two[2][0] - drawing[0][0], [max(s[:, 0].max() for s in drawing) + 0.35, 0], atol=1e-9
+    )
 
 
 def test_signs():
@@ -74,11 +83,16 @@ def test_the_likelihood_is_that_of_torchs_gaussians():
         off = slope[:, m] * deviation.prod(-1)
         covariance = torch.diag_embed(deviation**2)
         covariance[:, 0, 1] = covariance[:, 1, 0] = off
-        total = total + weight[:, m].exp() * MultivariateNormal(mean[:, m], covariance).log_prob(move).exp()
+        total = (
+            total
+            + weight[:, m].exp() * MultivariateNormal(mean[:, m], covariance).log_prob(move).exp()
+        )
     found, pens = head.log_likelihood(hidden, move, pen)
     torch.testing.assert_close(found.double(), total.log(), rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(pens, doing.gather(1, pen[:, None])[:, 0].to(pens))
-    torch.testing.assert_close(weight.exp().sum(-1), torch.ones(5, dtype=torch.float64), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        weight.exp().sum(-1), torch.ones(5, dtype=torch.float64), rtol=1e-5, atol=1e-6
+    )
     assert (head(hidden, 2.0)[2] < head(hidden)[2]).all()
 
 
@@ -107,7 +121,9 @@ def test_a_drawing_in_pieces_is_the_whole_and_padding_does_not_matter():
 
 def test_every_parameter_learns():
     model = Writer(WriterConfig(signs=5, hidden_size=9, mixtures=3))
-    moves, lengths = padded([np.random.default_rng(k).normal(size=(6 + k, 3)).astype(np.float32) for k in range(3)])
+    moves, lengths = padded(
+        [np.random.default_rng(k).normal(size=(6 + k, 3)).astype(np.float32) for k in range(3)]
+    )
     moves[..., 2] = 0
     loss, _ = model.loss(Drawn(moves, lengths, torch.tensor([[0, 1], [2, 3], [4, -1]])), None)
     loss.backward()
@@ -134,7 +150,9 @@ def test_straight_on_is_a_gaussian_regression():
 def test_it_beats_the_straight_line_and_draws(drawn, shapes, tmp_path):
     result, path = drawn
     assert result["metrics"]["nats"] < result["baselines"]["straight on"]["nats"]
-    assert result["metrics"]["nats"] == pytest.approx(result["metrics"]["nats_move"] + result["metrics"]["nats_pen"])
+    assert result["metrics"]["nats"] == pytest.approx(
+        result["metrics"]["nats_move"] + result["metrics"]["nats_pen"]
+    )
     file = modelfile.load(path)
     again = training.evaluate(DRAWING, file, path, None, lambda line: None)
     assert again["metrics"] == pytest.approx(result["metrics"])
@@ -143,10 +161,14 @@ def test_it_beats_the_straight_line_and_draws(drawn, shapes, tmp_path):
     assert a != predict(file, "bar", Hand(count=2, seed=6))
     assert len(a["drawings"]) == 2
     root = ElementTree.fromstring(picture(a))
-    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == sum(len(d["strokes"]) for d in a["drawings"])
+    assert len(root.findall("{http://www.w3.org/2000/svg}polyline")) == sum(
+        len(d["strokes"]) for d in a["drawings"]
+    )
     styled = predict(file, "bar cross", Hand(count=1, style=str(shapes), only="line 3"))
     assert styled["drawings"][0]["strokes"]
-    (tmp_path / "again.jsonl").write_text(json.dumps({"label": "bar", "strokes": a["drawings"][0]["strokes"]}))
+    (tmp_path / "again.jsonl").write_text(
+        json.dumps({"label": "bar", "strokes": a["drawings"][0]["strokes"]})
+    )
     assert read_strokes(tmp_path / "again.jsonl", "x")[0][0].said == "bar"
     with pytest.raises(DataError, match="holds no drawing of a sign"):
         predict(file, "bar", Hand(style=str(shapes), only="zzz"))
@@ -160,7 +182,9 @@ def test_text_by_its_letters(shapes, tmp_path):
         picked = rng.integers(0, len(drawn_), 3)
         placed = side_by_side([CODEC.framed(drawn_[j].drawing) for j in picked])
         text = "".join(drawn_[j].said[1] for j in picked)
-        rows.append(json.dumps({"text": text + str(k), "strokes": [(20 * s).tolist() for s in placed]}))
+        rows.append(
+            json.dumps({"text": text + str(k), "strokes": [(20 * s).tolist() for s in placed]})
+        )
     (tmp_path / "t.jsonl").write_text("\n".join(rows))
     problem = prepare(str(tmp_path / "t.jsonl"), DrawingSettings(**SMALL))
     assert set(problem.codec.signs) <= set("iraq0123456789")
@@ -171,7 +195,9 @@ def test_text_by_its_letters(shapes, tmp_path):
 
 
 def test_chains_are_of_one_hand(shapes):
-    problem = prepare(str(shapes), DrawingSettings(**SMALL, held_out="writer>4", checked="writer=4", chain=3))
+    problem = prepare(
+        str(shapes), DrawingSettings(**SMALL, held_out="writer>4", checked="writer=4", chain=3)
+    )
     part = problem.parts["train"]
     rng = np.random.default_rng(0)
     lengths = set()

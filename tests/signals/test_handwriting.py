@@ -1,4 +1,6 @@
-"""Handwriting: strokes and pictures from files good and bad, the task on both, live while it is drawn."""
+"""Handwriting: strokes and pictures from files good and bad, the task on both, live while it is
+drawn.
+"""
 
 import json
 import zipfile
@@ -14,7 +16,12 @@ from signals.conftest import shape
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.handwriting import lines
-from memorycell.applications.handwriting.dataset import HANDWRITING, HandwritingSettings, prepare, reopen
+from memorycell.applications.handwriting.dataset import (
+    HANDWRITING,
+    HandwritingSettings,
+    prepare,
+    reopen,
+)
 from memorycell.applications.handwriting.lines import Line, LineCodec, read_letters, read_line
 from memorycell.applications.handwriting.live import LiveHandwriting, Reading, predict
 from memorycell.errors import DataError, StateError, UserError
@@ -33,10 +40,15 @@ def seen(shapes, tmp_path_factory):
     """(result, path) of a classifier of shapes, two writers held out."""
     out = tmp_path_factory.mktemp("seen") / "s.safetensors"
     settings = HandwritingSettings(**SMALL, warp=0.5, held_out="writer>4", checked="writer=4")
-    return training.train(HANDWRITING, str(shapes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out), out
+    return (
+        training.train(
+            HANDWRITING, str(shapes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out
+        ),
+        out,
+    )
 
 
-# ---- strokes --------------------------------------------------------------------------------------------------------
+# ---- strokes -------------------------------------------------------------------------------------
 
 
 @given(seed=st.integers(0, 300), kind=st.sampled_from(["circle", "cross", "square", "bar"]))
@@ -68,7 +80,9 @@ def test_points_stand_at_equal_distances_along_the_line(points, spacing):
         return
     np.testing.assert_allclose(found[-1], stroke[-1], atol=1e-9)
     gaps = np.hypot(*np.diff(found, axis=0).T)
-    assert gaps.max() <= length / (len(found) - 1) + 1e-9  # a corner cut makes it shorter, nothing longer
+    assert (
+        gaps.max() <= length / (len(found) - 1) + 1e-9
+    )  # a corner cut makes it shorter, nothing longer
     if length > 2 * spacing:
         assert 0.6 * spacing < length / (len(found) - 1) < 1.6 * spacing
 
@@ -77,7 +91,9 @@ def test_speed_of_the_pen_does_not_matter():
     t = np.linspace(0, 1, 200)
     slow = np.stack([t, t**2], 1)
     uneven = np.concatenate([slow[:100:10], slow[100:]])
-    np.testing.assert_allclose(CODEC.encode([slow])[:, 6:], CODEC.encode([uneven])[:, 6:], atol=0.02)
+    np.testing.assert_allclose(
+        CODEC.encode([slow])[:, 6:], CODEC.encode([uneven])[:, 6:], atol=0.02
+    )
 
 
 def test_what_is_no_drawing():
@@ -101,12 +117,15 @@ def test_what_is_no_drawing():
 def test_json_lines(tmp_path):
     path = tmp_path / "d.jsonl"
     path.write_text(
-        '{"strokes": [[[0,0],[1,1]]], "label": "a", "writer": 7}\nno\n{"strokes": [[[0,"x"]]]}\n\n{"strokes": [[[1,2]]]}\n'
+        '{"strokes": [[[0,0],[1,1]]], "label": "a", "writer": 7}\nno\n{"strokes":'
+        ' [[[0,"x"]]]}\n\n{"strokes": [[[1,2]]]}\n'
     )
     found, notes = read_strokes(path, "d")
     assert [(d.said, dict(d.fields)) for d in found] == [("a", {"writer": "7"}), ("", {})]
-    assert notes == ["left out: 2 drawings that are damaged (the first: d.jsonl: line 2: expected JSON like "
-                     '{"strokes": [[[x, y], …], …], "label": "a"})']  # fmt: skip
+    assert notes == [
+        "left out: 2 drawings that are damaged (the first: d.jsonl: line 2: expected JSON like "
+        '{"strokes": [[[x, y], …], …], "label": "a"})'
+    ]
     path.write_text("no\n")
     with pytest.raises(DataError, match="line 1: expected JSON"):
         read_strokes(path, "d")
@@ -116,7 +135,10 @@ def test_json_lines(tmp_path):
 
 INKML = """<ink xmlns="http://www.w3.org/2003/InkML"><annotation type="truth">hi</annotation>
 <annotation type="writer">3</annotation><trace>0 0 1, 1 1 2, 2 0 3</trace><trace>5 5, 6 6</trace></ink>"""
-BOMB = '<!DOCTYPE i [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><ink xmlns="http://www.w3.org/2003/InkML"><trace>&b;</trace></ink>'
+BOMB = (
+    '<!DOCTYPE i [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><ink'
+    ' xmlns="http://www.w3.org/2003/InkML"><trace>&b;</trace></ink>'
+)
 
 
 def test_inkml_and_what_would_do_harm(tmp_path):
@@ -133,7 +155,10 @@ def test_inkml_and_what_would_do_harm(tmp_path):
 
 def test_omniglot_files(tmp_path):
     with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
-        archive.writestr("set/Latin/character05/0001_13.txt", "START\n0,0,1\n1,-2,3\nBREAK\n4,-4,9\n5,-4,9\nBREAK\n")
+        archive.writestr(
+            "set/Latin/character05/0001_13.txt",
+            "START\n0,0,1\n1,-2,3\nBREAK\n4,-4,9\n5,-4,9\nBREAK\n",
+        )
         archive.writestr("set/Latin/character05/0001_14.txt", "START\n0,zero,1\nBREAK\n")
         archive.writestr("__MACOSX/set/Latin/character05/._0001_13.txt", "\0\1")
     found, notes = read_strokes(tmp_path / "o.zip", "o")
@@ -159,7 +184,7 @@ def test_another_hand_is_seeded_and_draws_the_same_strokes():
     assert not np.allclose(np.concatenate(swapped), np.concatenate(drawing))
 
 
-# ---- the task -------------------------------------------------------------------------------------------------------
+# ---- the task ------------------------------------------------------------------------------------
 
 
 def test_it_reads_hands_it_never_saw(seen):
@@ -171,7 +196,9 @@ def test_it_reads_hands_it_never_saw(seen):
 
 
 def test_writers_are_held_out(shapes):
-    problem = prepare(str(shapes), HandwritingSettings(**SMALL, held_out="writer>4", checked="writer=4"))
+    problem = prepare(
+        str(shapes), HandwritingSettings(**SMALL, held_out="writer>4", checked="writer=4")
+    )
     writers = {split: {e.fields["writer"] for e in part} for split, part in problem.parts.items()}
     assert writers == {"train": {"1", "2", "3"}, "valid": {"4"}, "test": {"5", "6"}}
 
@@ -207,7 +234,12 @@ def test_the_command_line(seen, shapes, memorycell, tmp_path):
     status, out, _ = memorycell("predict", seen[1], shapes, "--set", "only=line 1", "--json")
     assert status == 0
     assert json.loads(out)["drawings"][0]["label"] == "circle"
-    assert memorycell("predict", seen[1], shapes, "--set", "only=line 117", "--out", tmp_path / "p.html")[0] == 0
+    assert (
+        memorycell(
+            "predict", seen[1], shapes, "--set", "only=line 117", "--out", tmp_path / "p.html"
+        )[0]
+        == 0
+    )
     assert (tmp_path / "p.html").read_text().count("line 117") == 1
     assert memorycell("inspect", seen[1], shapes, "--out", tmp_path / "i.html")[0] == 0
     assert memorycell("evaluate", seen[1], shapes, "--report", tmp_path / "e.html")[0] == 0
@@ -239,7 +271,7 @@ def test_several_steps_at_once_can_be_taken_back(pooling):
     np.testing.assert_allclose(stream.step(x[9:]), whole[9:], atol=1e-5)
 
 
-# ---- pictures -------------------------------------------------------------------------------------------------------
+# ---- pictures ------------------------------------------------------------------------------------
 
 
 def test_pictures_dark_on_light_and_light_on_dark(tmp_path):
@@ -303,12 +335,22 @@ def test_words_nobody_wrote_are_made_of_letters_of_training(tmp_path):
     words = read_letters(tmp_path / "w.npz")
     assert [said for _, said, _ in words] == ["abc", "cab", "he"]
     assert words[0][0].ink.shape == (16, 24)
-    np.testing.assert_allclose(words[0][0].ink[:, :8], words[1][0].ink[:, 8:16], atol=1)  # both an a, but for specks
-    line, said = lines.spliced([w[0] for w in words], [w[1] for w in words], np.random.default_rng(0), 6)
+    np.testing.assert_allclose(
+        words[0][0].ink[:, :8], words[1][0].ink[:, 8:16], atol=1
+    )  # both an a, but for specks
+    line, said = lines.spliced(
+        [w[0] for w in words], [w[1] for w in words], np.random.default_rng(0), 6
+    )
     assert line.ink.shape == (16, 48)
-    pieces = {(said, k): w.ink[:, 8 * k : 8 * k + 8].tobytes() for w, said, _ in words for k in range(len(said))}
+    pieces = {
+        (said, k): w.ink[:, 8 * k : 8 * k + 8].tobytes()
+        for w, said, _ in words
+        for k in range(len(said))
+    }
     for k, letter in enumerate(said):
-        assert line.ink[:, 8 * k : 8 * k + 8].tobytes() in {v for (w, j), v in pieces.items() if w[j] == letter}
+        assert line.ink[:, 8 * k : 8 * k + 8].tobytes() in {
+            v for (w, j), v in pieces.items() if w[j] == letter
+        }
     (tmp_path / "bad.npz").write_bytes(b"no")
     with pytest.raises(DataError, match="not a file of letters"):
         read_letters(tmp_path / "bad.npz")
@@ -321,7 +363,11 @@ def test_words_never_seen_are_read_from_pictures(tmp_path):
     settings = HandwritingSettings(**{**SMALL, "hidden": 40, "budget": 300}, warp=0.1, stack=2)
     out = tmp_path / "m.safetensors"
     result = training.train(
-        HANDWRITING, str(tmp_path / "w.npz"), settings, TrainSettings(epochs=14, lr=0.02, average=0.95), out
+        HANDWRITING,
+        str(tmp_path / "w.npz"),
+        settings,
+        TrainSettings(epochs=14, lr=0.02, average=0.95),
+        out,
     )
     assert result["metrics"]["cer"] < 0.15
     file = modelfile.load(out)
@@ -330,7 +376,9 @@ def test_words_never_seen_are_read_from_pictures(tmp_path):
     folder = tmp_path / "pages"
     folder.mkdir()
     for k, e in enumerate(problem.parts["test"][:8]):
-        Image.fromarray((255 * (1 - np.pad(e.raw.ink, 3))).astype(np.uint8)).save(folder / f"{e.said}_{k}.png")
+        Image.fromarray((255 * (1 - np.pad(e.raw.ink, 3))).astype(np.uint8)).save(
+            folder / f"{e.said}_{k}.png"
+        )
     record = predict(file, str(folder), Reading())
     assert len(record["drawings"]) == 8
     with pytest.raises(UserError, match="reads pictures"):

@@ -1,4 +1,6 @@
-"""The speech task: classes and text, live as whole, sound that comes in bytes, files that are wrong."""
+"""The speech task: classes and text, live as whole, sound that comes in bytes, files that are
+wrong.
+"""
 
 import io
 import json
@@ -23,7 +25,16 @@ from memorycell.signals.recordings import find_recordings
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=12, lr=0.01, average=0.9)
-SMALL = {"hidden": 24, "layers": 1, "dropout": 0.0, "budget": 400, "bins": 23, "noise": 0.0, "share": 0.0, "bands": 2}
+SMALL = {
+    "hidden": 24,
+    "layers": 1,
+    "dropout": 0.0,
+    "budget": 400,
+    "bins": 23,
+    "noise": 0.0,
+    "share": 0.0,
+    "bands": 2,
+}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +68,9 @@ def test_what_it_predicts_is_what_the_model_says(heard, chirps):
     file = modelfile.load(heard[1])
     record = predict(file, str(chirps / "up" / "up3.wav"), Hearing())["recordings"][0]
     features = file.codec.encode(read_audio(chirps / "up" / "up3.wav"))
-    p = file.model.classify(torch.from_numpy(features)[None], torch.tensor([len(features)])).exp()[0]
+    p = file.model.classify(torch.from_numpy(features)[None], torch.tensor([len(features)])).exp()[
+        0
+    ]
     assert record["p"] == pytest.approx(float(p.max().detach()), abs=1e-4)
     assert record["label"] == file.codec.labels[int(p.argmax())]
     assert len(predict(file, str(chirps / "flat"), Hearing())["recordings"]) == 30
@@ -104,7 +117,10 @@ def test_live_text_is_that_of_the_whole_file(spelt, seed):
     assert told[-1]["text"] == ctc.text(file.codec, whole)
     final = [(t["word"], t["begin_s"], t["end_s"]) for t in told if t.get("final")]
     step = file.codec.step_s
-    assert final == [(w.word, round(w.begin * step, 3), round(w.end * step, 3)) for w in ctc.words(file.codec, whole)]
+    assert final == [
+        (w.word, round(w.begin * step, 3), round(w.end * step, 3))
+        for w in ctc.words(file.codec, whole)
+    ]
     assert any(t.get("final") is False for t in told)
 
 
@@ -124,7 +140,9 @@ def test_silence_ends_what_is_said(heard):
     file = modelfile.load(heard[1])
     rng = np.random.default_rng(4)
     quiet = (0.003 * rng.standard_normal(RATE)).astype(np.float32)
-    samples = np.concatenate([quiet, chirp("up", rng), quiet, chirp("flat", rng), quiet, chirp("down", rng), quiet])
+    samples = np.concatenate(
+        [quiet, chirp("up", rng), quiet, chirp("flat", rng), quiet, chirp("down", rng), quiet]
+    )
     final = [t for t in stream_in_pieces(LiveSpeech(file), samples, RATE, 1) if t["final"]]
     assert len(final) == 3
     second = final[1]
@@ -182,13 +200,18 @@ def test_what_stands_behind_the_samples_of_a_wav_file_is_no_sound(spelt):
     file = modelfile.load(spelt[1])
     data = wav(spelled("cab ab", np.random.default_rng(2)), RATE)
     noise = (
-        b"LIST" + (4000).to_bytes(4, "little") + bytes(np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8))
+        b"LIST"
+        + (4000).to_bytes(4, "little")
+        + bytes(np.random.default_rng(0).integers(0, 256, 4000, dtype=np.uint8))
     )
     whole, more = LiveSpeech(file), LiveSpeech(file)
     told = [*whole.feed_bytes(data), *whole.close()]
     pieces = [data + noise[:9], noise[9:]]
     assert [*(t for piece in pieces for t in more.feed_bytes(piece)), *more.close()][-1] == told[-1]
-    for damaged in (data[:16] + b"\x04\0\0\0" + data[20:], data[:12] + b"junk\xff\xff\xff\xff" + data[12:]):
+    for damaged in (
+        data[:16] + b"\x04\0\0\0" + data[20:],
+        data[:12] + b"junk\xff\xff\xff\xff" + data[12:],
+    ):
         with pytest.raises(DataError, match="header is damaged"):
             LiveSpeech(file).feed_bytes(damaged)
 
@@ -197,7 +220,8 @@ def test_precisions_hear_the_same(spelt, memorycell):
     file = modelfile.load(spelt[1])
     samples = spelled("dab add", np.random.default_rng(3))
     texts = {
-        p: stream_in_pieces(LiveSpeech(file, p), samples, RATE, 0)[-1]["text"] for p in ("float32", "bfloat16", "int8")
+        p: stream_in_pieces(LiveSpeech(file, p), samples, RATE, 0)[-1]["text"]
+        for p in ("float32", "bfloat16", "int8")
     }
     assert set(texts.values()) == {"dab add"}
     status, out, _ = memorycell("prove", spelt[1], "--json")
@@ -210,7 +234,9 @@ def test_a_language_model_of_the_task_text_in_the_search(spelt, tmp_path):
 
     rng = np.random.default_rng(0)
     text = tmp_path / "t.txt"
-    text.write_text("\n".join(" ".join(rng.choice(["dab", "dab", "dab", "cab"], 4)) for _ in range(200)))
+    text.write_text(
+        "\n".join(" ".join(rng.choice(["dab", "dab", "dab", "cab"], 4)) for _ in range(200))
+    )
     lm = tmp_path / "lm.safetensors"
     settings = TextSettings(hidden=16, lanes=4, bptt=16, dropout=0.0)
     training.train(TEXT, str(text), settings, TrainSettings(epochs=6, lr=0.02, average=0.9), lm)
@@ -257,16 +283,21 @@ def test_the_command_line(heard, spelt, chirps, memorycell, tmp_path, monkeypatc
         assert (status, err.count("\n")) == (2, 1), words
 
 
-# ---- what may be wrong ----------------------------------------------------------------------------------------------
+# ---- what may be wrong ---------------------------------------------------------------------------
 
 
 def test_lists_of_transcripts(tmp_path):
     for name in ("a.wav", "sub/b.wav", "c.wav"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         sf.write(tmp_path / name, np.ones(10), RATE)
-    (tmp_path / "transcripts.txt").write_text("; a comment\n\na: One two: three\nsub/b\tFour\nd: gone\n")
+    (tmp_path / "transcripts.txt").write_text(
+        "; a comment\n\na: One two: three\nsub/b\tFour\nd: gone\n"
+    )
     found, written, notes = find_recordings(tmp_path, "set", (".wav",))
-    assert [(r.path.name, r.said) for r in found] == [("a.wav", "One two: three"), ("b.wav", "Four")]
+    assert [(r.path.name, r.said) for r in found] == [
+        ("a.wav", "One two: three"),
+        ("b.wav", "Four"),
+    ]
     assert written
     assert notes == [
         "transcripts.txt: 1 transcripts without their file left out (the first: d)",
@@ -298,7 +329,9 @@ def test_names_and_rules(tmp_path):
                 sf.write(tmp_path / f"{kind}_{who}_{k}.wav", chirp(kind, rng), RATE)
     sf.write(tmp_path / "other.wav", chirp("up", rng), RATE)
     names = "{label}_{group}_{index}"
-    problem = prepare(str(tmp_path), SpeechSettings(**SMALL, names=names, held_out="group=bob", checked="index<2"))
+    problem = prepare(
+        str(tmp_path), SpeechSettings(**SMALL, names=names, held_out="group=bob", checked="index<2")
+    )
     assert {e.fields["group"] for e in problem.parts["test"]} == {"bob"}
     assert len(problem.parts["test"]) == 16
     assert {e.fields["index"] for e in problem.parts["valid"]} == {"0", "1"}
@@ -326,8 +359,14 @@ def test_bad_recordings_are_counted_and_training_goes_on(chirps, tmp_path):
     sf.write(tmp_path / "up" / "long.wav", np.tile(chirp("up", rng), 150), RATE)
     problem = prepare(str(tmp_path), SpeechSettings(**SMALL))
     told = "\n".join(problem.notes)
-    for what in ("left out: 2 recordings that cannot be read", "1 recordings mixed down", "1 recordings clipped",
-                 "1 recordings silent, left out", "1 recordings longer than 40 s", "left out: 1 too short"):  # fmt: skip
+    for what in (
+        "left out: 2 recordings that cannot be read",
+        "1 recordings mixed down",
+        "1 recordings clipped",
+        "1 recordings silent, left out",
+        "1 recordings longer than 40 s",
+        "left out: 1 too short",
+    ):
         assert what in told
     assert sum(len(part) for part in problem.parts.values()) == 83
     assert problem.codec.rate_hz == RATE
@@ -347,7 +386,9 @@ def test_texts_longer_than_their_sound_are_left_out(spellings, tmp_path):
         )
         sf.write(tmp_path / f"{k}.wav", spelled(text, rng), RATE)
         rows.append(f"{k}: {text}")
-        sf.write(tmp_path / f"again{k}.wav", spelled(text, rng), RATE)  # the same text falls into the same part
+        sf.write(
+            tmp_path / f"again{k}.wav", spelled(text, rng), RATE
+        )  # the same text falls into the same part
         rows.append(f"again{k}: {text}")
     sf.write(tmp_path / "x.wav", spelled("a", rng)[:1600], RATE)
     rows.append("x: " + "abcd " * 30)
@@ -365,13 +406,22 @@ def test_the_words_of_the_test_part_are_not_in_the_lexicon(spellings):
     problem = prepare(str(spellings), SpeechSettings(**SMALL))
     assert set(problem.codec.sentences) == {e.said for e in problem.parts["train"]}
     assert problem.codec.mean == pytest.approx(
-        np.concatenate([problem.codec.frames(e.raw.samples) for e in problem.parts["train"]]).mean(0).tolist(), rel=1e-4
+        np.concatenate([problem.codec.frames(e.raw.samples) for e in problem.parts["train"]])
+        .mean(0)
+        .tolist(),
+        rel=1e-4,
     )
 
 
 def test_a_model_that_reads_both_ways_is_not_live(chirps, tmp_path):
     out = tmp_path / "b.safetensors"
-    training.train(SPEECH, str(chirps), SpeechSettings(**{**SMALL, "direction": "both"}), TrainSettings(epochs=1), out)
+    training.train(
+        SPEECH,
+        str(chirps),
+        SpeechSettings(**{**SMALL, "direction": "both"}),
+        TrainSettings(epochs=1),
+        out,
+    )
     with pytest.raises(UserError, match="direction=forward"):
         memorycell.stream(out)
 
@@ -381,7 +431,11 @@ def test_other_data_are_scored_with_what_was_learnt(heard, tmp_path):
     for kind in ("up", "down", "bell"):
         (tmp_path / kind).mkdir()
         for k in range(4):
-            sf.write(tmp_path / kind / f"{k}.wav", chirp("up" if kind == "bell" else kind, rng, rate=16000), 16000)
+            sf.write(
+                tmp_path / kind / f"{k}.wav",
+                chirp("up" if kind == "bell" else kind, rng, rate=16000),
+                16000,
+            )
     file = modelfile.load(heard[1])
     problem = reopen(str(tmp_path), file)
     assert {e.said for e in problem.parts["test"]} == {"up", "down"}

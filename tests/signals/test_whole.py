@@ -29,7 +29,9 @@ def test_loudness_is_left_out():
 
 def test_it_cannot_run_live_and_says_so():
     codec = AudioCodec(rate_hz=8000, bins=24, ceps=10, whole=True, labels=("a", "b"))
-    model = Classifier(ClassifierConfig(vocabulary=0, classes=2, input_size=40, hidden_size=8, bidirectional=False))
+    model = Classifier(
+        ClassifierConfig(vocabulary=0, classes=2, input_size=40, hidden_size=8, bidirectional=False)
+    )
     with pytest.raises(UserError, match="whole=yes"):
         LiveSpeech(ModelFile(model, codec, {"task": "speech"}))
     again = AudioCodec.from_json({**codec.to_json(), "mean": [0.0] * 24, "std": [1.0] * 24})

@@ -1,4 +1,6 @@
-"""The forecaster: real data, no look into the future, splits that do not overlap, evaluation as it runs live."""
+"""The forecaster: real data, no look into the future, splits that do not overlap, evaluation as it
+runs live.
+"""
 
 from dataclasses import replace
 
@@ -32,7 +34,11 @@ def trained(tmp_path_factory):
     stamps = np.datetime64("2024-01-01T00:00:00", "us") + hours * np.timedelta64(1, "h")
     pl.DataFrame({"time": stamps, "y": y}).write_parquet(folder / "wave.parquet")
     result = training.train(
-        TASKS["forecast"], str(folder / "wave.parquet"), SMALL, TrainSettings(), folder / "m.safetensors"
+        TASKS["forecast"],
+        str(folder / "wave.parquet"),
+        SMALL,
+        TrainSettings(),
+        folder / "m.safetensors",
     )
     return folder, result
 
@@ -46,7 +52,9 @@ def test_a_seasonal_wave_is_learnt(trained):
 def test_evaluate_repeats_what_training_reported(trained):
     folder, result = trained
     file = modelfile.load(folder / "m.safetensors")
-    again = training.evaluate(TASKS["forecast"], file, folder / "m.safetensors", None, lambda line: None)
+    again = training.evaluate(
+        TASKS["forecast"], file, folder / "m.safetensors", None, lambda line: None
+    )
     assert again["metrics"] == pytest.approx(result["metrics"])
     for name, values in result["baselines"].items():
         assert again["baselines"][name] == pytest.approx(values)
@@ -68,14 +76,19 @@ def test_other_data_are_scored_only_outside_the_time_learnt_from(trained, tmp_pa
 
 
 def test_no_forecast_depends_on_the_future(hourly):
-    """Change everything after a step: no forecast up to it changes, the model's or a baseline's, nor does the scaling."""
+    """Change everything after a step: no forecast up to it changes, the model's or a baseline's,
+    nor does the scaling.
+    """
     problem = prepare(str(hourly), SMALL)
     model = problem.build()
     torch.nn.init.normal_(model.head.recurrent.weight)
     cut = 420  # in the test part
     series = problem.series
     changed = replace(
-        series, values=np.where(np.arange(len(series))[:, None] > cut, series.values * -3 + 100, series.values)
+        series,
+        values=np.where(
+            np.arange(len(series))[:, None] > cut, series.values * -3 + 100, series.values
+        ),
     )
     x, y = problem.codec.encode(series), problem.codec.encode(changed)
     at = np.arange(cut + 1)
@@ -129,7 +142,11 @@ def test_running_in_pieces_is_running_whole(hourly, monkeypatch):
 def test_every_cell_trains(cell, hourly, tmp_path):
     settings = replace(SMALL, cell=cell, zoneout=0.05, weight_drop=0.1, layers=2, hidden=4)
     result = training.train(
-        TASKS["forecast"], str(hourly), settings, TrainSettings(epochs=1), tmp_path / "m.safetensors"
+        TASKS["forecast"],
+        str(hourly),
+        settings,
+        TrainSettings(epochs=1),
+        tmp_path / "m.safetensors",
     )
     assert np.isfinite(result["metrics"]["crps"])
     assert modelfile.load(tmp_path / "m.safetensors").model.config.cell == cell
@@ -140,7 +157,9 @@ def test_several_targets_and_groups(hourly, tmp_path):
     both = pl.concat([frame.with_columns(g=pl.lit(g)) for g in ("a", "b")])
     both.write_csv(tmp_path / "both.csv")
     settings = replace(SMALL, target="y,x", group="g")
-    result = training.train(TASKS["forecast"], str(tmp_path / "both.csv"), settings, QUICK, tmp_path / "m.safetensors")
+    result = training.train(
+        TASKS["forecast"], str(tmp_path / "both.csv"), settings, QUICK, tmp_path / "m.safetensors"
+    )
     assert result["metrics"]["crps"] < result["baselines"]["persistence"]["crps"] * 1.5
     file = modelfile.load(tmp_path / "m.safetensors")
     assert file.codec.targets == ("y", "x")
@@ -153,7 +172,11 @@ def test_groups_without_a_clock_are_evaluated_on_their_own_test_parts(tmp_path):
     (tmp_path / "g.csv").write_text("g,y\n" + "\n".join(rows))
     settings = replace(SMALL, group="g")
     training.train(
-        TASKS["forecast"], str(tmp_path / "g.csv"), settings, TrainSettings(epochs=1), tmp_path / "m.safetensors"
+        TASKS["forecast"],
+        str(tmp_path / "g.csv"),
+        settings,
+        TrainSettings(epochs=1),
+        tmp_path / "m.safetensors",
     )
     problem = reopen(None, modelfile.load(tmp_path / "m.safetensors"))
     at = problem.at("test")
@@ -163,7 +186,8 @@ def test_groups_without_a_clock_are_evaluated_on_their_own_test_parts(tmp_path):
 
 def test_months_and_rows_without_a_clock(tmp_path):
     lines = ["month,y"] + [
-        f"{2000 + k // 12}-{k % 12 + 1:02d}-01,{100 + 10 * np.sin(k * np.pi / 6) + k % 5}" for k in range(160)
+        f"{2000 + k // 12}-{k % 12 + 1:02d}-01,{100 + 10 * np.sin(k * np.pi / 6) + k % 5}"
+        for k in range(160)
     ]
     (tmp_path / "m.csv").write_text("\n".join(lines))
     problem = prepare(str(tmp_path / "m.csv"), ForecastSettings(hidden=4))
@@ -175,7 +199,9 @@ def test_months_and_rows_without_a_clock(tmp_path):
 
 @pytest.mark.data
 def test_glucose_beats_every_baseline_in_one_short_run(glucose, tmp_path):
-    """Real readings, a tenth of the demo's training: already better than ridge on weeks it never saw."""
+    """Real readings, a tenth of the demo's training: already better than ridge on weeks it never
+    saw.
+    """
     how = replace(TASKS["forecast"].training, epochs=7)
     settings = ForecastSettings(hidden=64)
     result = training.train(TASKS["forecast"], "glucose", settings, how, tmp_path / "g.safetensors")
@@ -210,24 +236,32 @@ def test_a_step_is_told_the_day_of_the_week_where_that_helps(tmp_path):
     assert not codec(5.0, calendar="none").calendar
     with pytest.raises(DataError, match=r"calendar=year: with steps of 1 h there is day, week"):
         codec(0.0, calendar="year")
-    before = {k: v for k, v in weekly.to_json().items() if k != "cycles"}  # files of before, which are told by all
+    before = {
+        k: v for k, v in weekly.to_json().items() if k != "cycles"
+    }  # files of before, which are told by all
     assert SeriesCodec.from_json(before).features == weekly.features
 
 
 def test_returns_of_every_hour_are_told_day_and_week(hourly):
-    problem = prepare(str(hourly), ForecastSettings(returns="y", inputs="none", horizon=1, context=24, hidden=4))
+    problem = prepare(
+        str(hourly), ForecastSettings(returns="y", inputs="none", horizon=1, context=24, hidden=4)
+    )
     assert list(problem.codec.calendar) == ["day", "week"]  # there is no ridge to ask
     assert set(problem.methods) == {"constant", "rolling variance", "weighted variance"}
 
 
 def test_none_can_be_said_on_the_command_line(hourly):
-    settings, _ = parse_settings((SMALL, QUICK), {"inputs": "none", "calendar": "none", "window": "none"})
+    settings, _ = parse_settings(
+        (SMALL, QUICK), {"inputs": "none", "calendar": "none", "window": "none"}
+    )
     assert settings.window is None
     assert prepare(str(hourly), settings).codec.columns == ("y",)
 
 
 def test_a_stride_tests_one_forecast_in_so_many(hourly, tmp_path):
-    with pytest.raises(DataError, match="nothing to forecast in the test part; stride=499 may be too long"):
+    with pytest.raises(
+        DataError, match="nothing to forecast in the test part; stride=499 may be too long"
+    ):
         prepare(str(hourly), replace(SMALL, stride=499))
     every, daily = (prepare(str(hourly), replace(SMALL, stride=stride)) for stride in (1, 24))
     np.testing.assert_array_equal(daily.at("test"), every.at("test")[every.at("test") % 24 == 0])

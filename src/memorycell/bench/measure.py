@@ -1,8 +1,9 @@
-"""Speed side by side: the same work by memorycell and by its peers, outputs compared first, timed in turns, medians.
+"""Speed side by side: the same work by memorycell and by its peers, outputs compared first, timed
+in turns, medians.
 
-No time is given for a peer whose outputs differ by more than the stated tolerance. Beside each figure stands the floor:
-the weights' bytes over the bandwidth this machine reads them with, or the operations over its peak, both measured here
-in the same run.
+No time is given for a peer whose outputs differ by more than the stated tolerance. Beside each
+figure stands the floor: the weights' bytes over the bandwidth this machine reads them with, or the
+operations over its peak, both measured here in the same run.
 """
 
 from __future__ import annotations
@@ -32,10 +33,19 @@ ROUNDS = 15
 
 
 def run(
-    work: str, hidden: Sequence[int], cells: Sequence[str], peers: Sequence[str], precisions: Sequence[str], *,
-    batch: int = 64, sessions: int = 64, steps: int = 100, threads: int = 1, zoneout: float = 0.0,
+    work: str,
+    hidden: Sequence[int],
+    cells: Sequence[str],
+    peers: Sequence[str],
+    precisions: Sequence[str],
+    *,
+    batch: int = 64,
+    sessions: int = 64,
+    steps: int = 100,
+    threads: int = 1,
+    zoneout: float = 0.0,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[str, Any]:  # fmt: skip
+) -> dict[str, Any]:
     """The JSON object of `memorycell bench step|stream|sessions|train`."""
     if binding.engine is None:
         raise UserError(f"bench: {binding.missing}")
@@ -71,20 +81,33 @@ def run(
                     say(describe(row))
     finally:
         torch.set_num_threads(before)
-    return {"cpu": cpu_name(), "isa": binding.engine.instruction_set(), "threads": threads, "rows": rows}
+    return {
+        "cpu": cpu_name(),
+        "isa": binding.engine.instruction_set(),
+        "threads": threads,
+        "rows": rows,
+    }
 
 
 def describe(row: dict[str, Any]) -> str:
     """A row in words."""
-    text = f"{row['work']} {row['cell']} H={row['hidden']} B={row['batch']} {row['precision']}: {row['ours_us']:.1f} µs"
+    text = (
+        f"{row['work']} {row['cell']} H={row['hidden']} B={row['batch']} {row['precision']}:"
+        f" {row['ours_us']:.1f} µs"
+    )
     text += f" (floor {row['floor_us']:.1f})"
     if "overhead_us" in row:
         text += f", {row['overhead_us']:.1f} over the kernel"
     if "p99_us" in row:
-        text += f", p99 {row['p99_us']:.1f}, {row['steps_per_s']:,.0f} steps/s, {row['bytes_per_session']:,} bytes a session"
+        text += (
+            f", p99 {row['p99_us']:.1f}, {row['steps_per_s']:,.0f} steps/s,"
+            f" {row['bytes_per_session']:,} bytes a session"
+        )
     for name, peer in row["peers"].items():
         text += (
-            f"; {name} {peer['us']:.1f} µs, {peer['ratio']:.2f}×" if "us" in peer else f"; {name}: {peer['refused']}"
+            f"; {name} {peer['us']:.1f} µs, {peer['ratio']:.2f}×"
+            if "us" in peer
+            else f"; {name}: {peer['refused']}"
         )
     return text
 
@@ -108,9 +131,17 @@ def plot(result: dict[str, Any], path: Path) -> None:
     fig.update_yaxes(title="times faster than the peer", type="log", dtick="D1")
     table = [["work", "ours, µs", "floor, µs", *(f"{n}, µs" for n in names)]]
     for row, label in zip(result["rows"], labels, strict=True):
-        others = [f"{row['peers'][n]['us']:.1f}" if "us" in row["peers"].get(n, {}) else "–" for n in names]
-        table.append([f"{row['work']} {label}", f"{row['ours_us']:.1f}", f"{row['floor_us']:.1f}", *others])
-    lead = f"{result['cpu']}, {result['isa']}, {result['threads']} thread(s); outputs compared first, timed in turns, medians."
+        others = [
+            f"{row['peers'][n]['us']:.1f}" if "us" in row["peers"].get(n, {}) else "–"
+            for n in names
+        ]
+        table.append(
+            [f"{row['work']} {label}", f"{row['ours_us']:.1f}", f"{row['floor_us']:.1f}", *others]
+        )
+    lead = (
+        f"{result['cpu']}, {result['isa']}, {result['threads']} thread(s); outputs compared first,"
+        " timed in turns, medians."
+    )
     write_atomically(
         path,
         page(
@@ -118,13 +149,16 @@ def plot(result: dict[str, Any], path: Path) -> None:
             lead,
             [
                 Section("Microseconds", table=table),
-                Section("How many times faster than each peer (above the dashed line: faster)", figure=fig),
+                Section(
+                    "How many times faster than each peer (above the dashed line: faster)",
+                    figure=fig,
+                ),
             ],
         ),
     )
 
 
-# ---- one live step --------------------------------------------------------------------------------------------------
+# ---- one live step -------------------------------------------------------------------------------
 
 
 def _step(work: str, cell: str, size: int, precision: str, peers: Sequence[str]) -> dict[str, Any]:
@@ -160,10 +194,12 @@ def _step(work: str, cell: str, size: int, precision: str, peers: Sequence[str])
     return row
 
 
-# ---- many sessions --------------------------------------------------------------------------------------------------
+# ---- many sessions -------------------------------------------------------------------------------
 
 
-def _sessions(cell: str, size: int, precision: str, peers: Sequence[str], count: int) -> dict[str, Any]:
+def _sessions(
+    cell: str, size: int, precision: str, peers: Sequence[str], count: int
+) -> dict[str, Any]:
     """All sessions of a pool stepped in one call, each time in another order, as requests come in."""
     torch.manual_seed(0)
     layer = _layer(cell, size)
@@ -173,7 +209,9 @@ def _sessions(cell: str, size: int, precision: str, peers: Sequence[str], count:
     orders = [rng.permutation(slots) for _ in range(20)]
     inputs = rng.normal(size=(20, count, size)).astype(np.float32)
     mine = np.stack([pool.step(order, x) for order, x in zip(orders, inputs, strict=True)])
-    contenders: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {"ours": lambda x, order: pool.step(order, x)}
+    contenders: dict[str, Callable[[np.ndarray, np.ndarray], Any]] = {
+        "ours": lambda x, order: pool.step(order, x)
+    }
     results: dict[str, dict[str, Any]] = {}
     for name in peers:
         peer = keeping(name, cell, layer, count)
@@ -193,17 +231,31 @@ def _sessions(cell: str, size: int, precision: str, peers: Sequence[str], count:
                 samples[name].append(time.perf_counter() - began)
     operations = 2 * count * len(CELLS[cell].blocks) * size * 2 * size
     seconds = {name: statistics.median(values) for name, values in samples.items()}
-    row = _row("sessions", cell, size, count, precision, seconds, operations / _peak(precision), results)
+    row = _row(
+        "sessions", cell, size, count, precision, seconds, operations / _peak(precision), results
+    )
     for name, values in samples.items():
-        (row if name == "ours" else row["peers"][name])["p99_us"] = float(np.percentile(values, 99)) * 1e6
-    return {**row, "steps_per_s": count / seconds["ours"], "bytes_per_session": pool.nbytes // count}
+        (row if name == "ours" else row["peers"][name])["p99_us"] = (
+            float(np.percentile(values, 99)) * 1e6
+        )
+    return {
+        **row,
+        "steps_per_s": count / seconds["ours"],
+        "bytes_per_session": pool.nbytes // count,
+    }
 
 
-# ---- one training step ----------------------------------------------------------------------------------------------
+# ---- one training step ---------------------------------------------------------------------------
 
 
 def _train(
-    cell: str, size: int, precision: str, peers: Sequence[str], batch: int, steps: int, zoneout: float
+    cell: str,
+    size: int,
+    precision: str,
+    peers: Sequence[str],
+    batch: int,
+    steps: int,
+    zoneout: float,
 ) -> dict[str, Any]:
     """Forward and backward over [B, T, H], the weights changed before each, as an optimiser does."""
     torch.manual_seed(0)
@@ -219,7 +271,9 @@ def _train(
             module.zero_grad(set_to_none=True)
             with torch.no_grad():
                 for parameter in module.parameters():
-                    parameter.mul_(1.0)  # to the same value, but a new version: what was packed is packed again
+                    parameter.mul_(
+                        1.0
+                    )  # to the same value, but a new version: what was packed is packed again
             own = x.detach().requires_grad_()
             with torch.autocast("cpu", torch.bfloat16, enabled=half):
                 y = module(own, **options)[0]
@@ -234,7 +288,9 @@ def _train(
     contenders: dict[str, Callable[[], Any]] = {"ours": ours}
     results: dict[str, Any] = {}
     if not plain:  # what a variant costs beside the plain cell
-        contenders["plain"] = trainer(_layer("lstm", size), half=precision == "bfloat16", backend="native")
+        contenders["plain"] = trainer(
+            _layer("lstm", size), half=precision == "bfloat16", backend="native"
+        )
     traced = trainer(layer, half=precision == "bfloat16", backend="native", trace=True)
     contenders["trace"] = traced
     for name in peers:
@@ -246,15 +302,20 @@ def _train(
             results[name] = {"refused": "does not train"}
             continue
         differences = [
-            _compare(a.float().numpy(), b.float().numpy(), precision) for a, b in zip(mine, theirs(), strict=True)
+            _compare(a.float().numpy(), b.float().numpy(), precision)
+            for a, b in zip(mine, theirs(), strict=True)
         ]
         results[name] = max(differences, key=lambda d: d["max_diff"])
         if "refused" not in results[name]:
             contenders[name] = theirs
     seconds = _in_turns(contenders, 0.0)
     blocks = len(CELLS[cell].blocks)
-    operations = 6 * 2 * batch * steps * blocks * size * size  # x and h products, twice again for each backward
-    row = _row("train", cell, size, batch, precision, seconds, operations / _peak(precision), results)
+    operations = (
+        6 * 2 * batch * steps * blocks * size * size
+    )  # x and h products, twice again for each backward
+    row = _row(
+        "train", cell, size, batch, precision, seconds, operations / _peak(precision), results
+    )
     row["steps"] = steps
     if zoneout:
         row["zoneout"] = zoneout
@@ -264,14 +325,14 @@ def _train(
     return row
 
 
-# ---- what both share ------------------------------------------------------------------------------------------------
+# ---- what both share -----------------------------------------------------------------------------
 
 
 def _layer(cell: str, size: int) -> Recurrent:
     layer = of_cell(cell, size, size, batch_first=True)
     if cell == "layernorm":
-        # Gains of 1 make the untrained layer chaotic: in 100 steps float32 rounding grows ten-thousandfold, in every
-        # implementation alike, and no two could be compared.
+        # Gains of 1 make the untrained layer chaotic: in 100 steps float32 rounding grows
+        # ten-thousandfold, in every implementation alike, and no two could be compared.
         with torch.no_grad():
             for name, parameter in layer.named_parameters():
                 if name.startswith(("gain_ih", "gain_hh")):
@@ -283,12 +344,17 @@ def _compare(ours: np.ndarray, theirs: np.ndarray, precision: str) -> dict[str, 
     """The largest difference, relative to values over one; refused past the tolerance."""
     difference = float(np.abs(ours - theirs).max() / max(1.0, float(np.abs(theirs).max())))
     if not difference <= TOLERANCE[precision]:
-        return {"max_diff": difference, "refused": f"outputs differ by {difference:.2g}: no speed is given"}
+        return {
+            "max_diff": difference,
+            "refused": f"outputs differ by {difference:.2g}: no speed is given",
+        }
     return {"max_diff": difference}
 
 
 def _in_turns(contenders: dict[str, Callable[[], Any]], slice_s: float) -> dict[str, float]:
-    """Median seconds a call, everyone timed once a round; each for `slice_s` a round, one call at least."""
+    """Median seconds a call, everyone timed once a round; each for `slice_s` a round, one call at
+    least.
+    """
     counts = {}
     for name, call in contenders.items():
         call()
@@ -320,9 +386,15 @@ def _row(
         if name in seconds:
             result |= {"us": seconds[name] * 1e6, "ratio": seconds[name] / seconds["ours"]}
     return {
-        "work": work, "cell": cell, "hidden": size, "batch": batch, "precision": precision,
-        "ours_us": seconds["ours"] * 1e6, "floor_us": floor * 1e6, "peers": results,
-    }  # fmt: skip
+        "work": work,
+        "cell": cell,
+        "hidden": size,
+        "batch": batch,
+        "precision": precision,
+        "ours_us": seconds["ours"] * 1e6,
+        "floor_us": floor * 1e6,
+        "peers": results,
+    }
 
 
 def _bandwidth(size: int) -> float:
@@ -330,7 +402,10 @@ def _bandwidth(size: int) -> float:
     memory = torch.ones(max(size // 4, 1024))
     repeats = max(1, 20_000_000 // size)
     return max(
-        4 * len(memory) * repeats / _seconds(lambda: binding.engine.read(memory.data_ptr(), len(memory), repeats))
+        4
+        * len(memory)
+        * repeats
+        / _seconds(lambda: binding.engine.read(memory.data_ptr(), len(memory), repeats))
         for _ in range(5)
     )
 

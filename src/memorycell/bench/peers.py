@@ -1,4 +1,6 @@
-"""Those that speed is compared with, each with the states of its sessions kept by hand: PyTorch, ONNX Runtime, OpenVINO."""
+"""Those that speed is compared with, each with the states of its sessions kept by hand: PyTorch,
+ONNX Runtime, OpenVINO.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ PLAIN = ("lstm", "gru", "rnn")
 
 
 def keeping(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
-    """A function (x [n, I], slots=[0]) -> y [n, H] that keeps the states of sessions by hand, or why there is none."""
+    """A function (x [n, I], slots=[0]) -> y [n, H] that keeps the states of sessions by hand, or
+    why there is none.
+    """
     states = CELLS[cell].state
     call: Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
     kept = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in states}
@@ -32,7 +36,9 @@ def keeping(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
         def run_torch(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
             tensors = [torch.from_numpy(v) for v in feed.values()]
             with torch.inference_mode():
-                y, after = module(tensors[0], tensors[1] if len(states) == 1 else tuple(tensors[1:]), **options)
+                y, after = module(
+                    tensors[0], tensors[1] if len(states) == 1 else tuple(tensors[1:]), **options
+                )
             return [t.numpy() for t in (y, *((after,) if isinstance(after, Tensor) else after))]
 
         call = run_torch
@@ -73,7 +79,9 @@ def _runtime(name: str, model: bytes) -> Callable[[dict[str, np.ndarray]], Seque
 
     core = openvino.Core()
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings).create_infer_request()
+    request = core.compile_model(
+        core.read_model(io.BytesIO(model)), "CPU", settings
+    ).create_infer_request()
     return lambda feed: [np.array(value) for value in request.infer(feed).values()]
 
 
@@ -84,19 +92,30 @@ def _onnx(cell: str, layer: Recurrent) -> bytes:
     from memorycell.exchange import onnx_export
 
     graph, names, size = onnx_export.Graph(), CELLS[cell].state, layer.hidden_size
-    y, after = onnx_export.operator(graph, layer, layer.layer_parameters(0, ""), "x", {n: n for n in names}, False)
+    y, after = onnx_export.operator(
+        graph, layer, layer.layer_parameters(0, ""), "x", {n: n for n in names}, False
+    )
     graph.rename(y, "y")
     for name in names:
         graph.rename(after[name], f"{name}_n")
     info = helper.make_tensor_value_info
     state: dict[str, Sequence[str | int | None]] = {n: [1, "B", size] for n in names}
     made = helper.make_graph(
-        graph.nodes, cell, [info("x", TensorProto.FLOAT, [1, "B", layer.input_size]),
-                            *(info(n, TensorProto.FLOAT, shape) for n, shape in state.items())],
-        [info("y", TensorProto.FLOAT, [1, "B", size]), *(info(f"{n}_n", TensorProto.FLOAT, s) for n, s in state.items())],
+        graph.nodes,
+        cell,
+        [
+            info("x", TensorProto.FLOAT, [1, "B", layer.input_size]),
+            *(info(n, TensorProto.FLOAT, shape) for n, shape in state.items()),
+        ],
+        [
+            info("y", TensorProto.FLOAT, [1, "B", size]),
+            *(info(f"{n}_n", TensorProto.FLOAT, s) for n, s in state.items()),
+        ],
         graph.constants,
-    )  # fmt: skip
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=onnx_export.IR_VERSION)
+    )
+    model = helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", 17)], ir_version=onnx_export.IR_VERSION
+    )
     return bytes(model.SerializeToString())
 
 

@@ -1,4 +1,6 @@
-"""What the verbs show: the progress of training, tables of metrics and forecasts. rich is imported when it is needed."""
+"""What the verbs show: the progress of training, tables of metrics and forecasts. rich is imported
+when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ if TYPE_CHECKING:
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
-    """The metrics of `train` and `evaluate` beside the simple methods', as a table or as one JSON line."""
+    """The metrics of `train` and `evaluate` beside the simple methods', as a table or as one JSON
+    line.
+    """
     if as_json:
         print(json.dumps(result))
         return
@@ -23,14 +27,18 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
 
     from memorycell.tasks import TASKS
 
-    table = Table(title=f"{result['task']}: on the test part, which it never saw", title_justify="left")
+    table = Table(
+        title=f"{result['task']}: on the test part, which it never saw", title_justify="left"
+    )
     primary = result["primary"]
     task = replace(TASKS[result["task"]], primary=primary, higher=result["higher"])
     arrow = "↑" if task.higher else "↓"
     table.add_column("method")
     for metric in result["metrics"]:
         table.add_column(f"{metric} {arrow}" if metric == primary else metric, justify="right")
-    simple = sorted(result["baselines"].items(), key=lambda item: item[1][primary], reverse=not task.higher)
+    simple = sorted(
+        result["baselines"].items(), key=lambda item: item[1][primary], reverse=not task.higher
+    )
     for name, values in [*simple, ("memorycell", result["metrics"])]:  # the best last
         cells = (f"{values[m]:.4g}" if m in values else "" for m in result["metrics"])
         table.add_row(name, *cells, style="bold" if name == "memorycell" else "")
@@ -48,16 +56,23 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         better = "better" if result["skill"] >= 0 else "WORSE"
         best = task.best(result["baselines"])
         console.print(
-            f"{primary} {arrow}: {abs(result['skill']):.1%} {better} than the best simple method ({best})",
+            f"{primary} {arrow}: {abs(result['skill']):.1%} {better} than the best simple method"
+            f" ({best})",
             highlight=False,
         )
         if result["skill"] < 0:
             console.print("On these data the simple method is the better tool.", highlight=False)
-    console.print(f"model file: {result['file']}   ({result['seconds']:.0f} s)", highlight=False, soft_wrap=True)
+    console.print(
+        f"model file: {result['file']}   ({result['seconds']:.0f} s)",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def print_backtest(result: dict[str, Any], as_json: bool) -> None:
-    """The primary metric of every fold, the model's beside the simple methods', as a table or as one JSON line."""
+    """The primary metric of every fold, the model's beside the simple methods', as a table or as
+    one JSON line.
+    """
     if as_json:
         print(json.dumps(result))
         return
@@ -65,22 +80,32 @@ def print_backtest(result: dict[str, Any], as_json: bool) -> None:
     from rich.table import Table
 
     primary = result["primary"]
-    table = Table(title=f"{primary} of every fold, each forecast from what came before it", title_justify="left")
+    table = Table(
+        title=f"{primary} of every fold, each forecast from what came before it",
+        title_justify="left",
+    )
     for name in ("method", *(fold["test"] for fold in result["folds"]), "mean"):
         table.add_column(name, justify="left" if name == "method" else "right")
     simple = sorted(
-        result["baselines"], key=lambda name: result["baselines"][name][primary], reverse=not result["higher"]
+        result["baselines"],
+        key=lambda name: result["baselines"][name][primary],
+        reverse=not result["higher"],
     )
     for name in simple:
-        cells = [fold["baselines"][name][primary] for fold in result["folds"]] + [result["baselines"][name][primary]]
+        cells = [fold["baselines"][name][primary] for fold in result["folds"]] + [
+            result["baselines"][name][primary]
+        ]
         table.add_row(name, *(f"{c:.4g}" for c in cells))
     cells = [fold["metrics"][primary] for fold in result["folds"]] + [result["metrics"][primary]]
     table.add_row("memorycell", *(f"{c:.4g}" for c in cells), style="bold")
     console = Console()
     console.print(table)
     better = "better" if result["skill"] >= 0 else "WORSE"
-    console.print(f"{abs(result['skill']):.1%} {better} than the best simple method in the mean ({result['seconds']:.0f} s)",
-                  highlight=False)  # fmt: skip
+    console.print(
+        f"{abs(result['skill']):.1%} {better} than the best simple method in the mean"
+        f" ({result['seconds']:.0f} s)",
+        highlight=False,
+    )
 
 
 def _by_lead(scores: dict[str, dict[str, float]]) -> Any:
@@ -101,7 +126,10 @@ def _classic(scores: dict[str, Any], primary: str) -> Any:
     from rich.table import Table
 
     methods = {name: values for name, values in scores.items() if name != "origins"}
-    table = Table(title=f"at {scores['origins']} steps, the classic methods fitted anew at each", title_justify="left")
+    table = Table(
+        title=f"at {scores['origins']} steps, the classic methods fitted anew at each",
+        title_justify="left",
+    )
     table.add_column("method")
     for metric in methods["memorycell"]:
         table.add_column(metric, justify="right")
@@ -112,10 +140,18 @@ def _classic(scores: dict[str, Any], primary: str) -> Any:
 
 def direction(found: dict[str, float]) -> str:
     """What a forecast of up or down is worth, in words."""
-    between = f"right {found['accuracy']:.1%} of {found['count']:,} times, 95% interval {found['low']:.1%} to {found['high']:.1%}"
+    between = (
+        f"right {found['accuracy']:.1%} of {found['count']:,} times, 95% interval"
+        f" {found['low']:.1%} to {found['high']:.1%}"
+    )
     if found["low"] <= 0.5 <= found["high"]:
-        return f"up or down: {between}: no skill in the mean; what is forecast is how far, not which way"
-    return f"up or down: {between}: {'more' if found['low'] > 0.5 else 'less'} often right than a coin"
+        return (
+            f"up or down: {between}: no skill in the mean; what is forecast is how far, not"
+            " which way"
+        )
+    return (
+        f"up or down: {between}: {'more' if found['low'] > 0.5 else 'less'} often right than a coin"
+    )
 
 
 def _confusion(counts: dict[str, dict[str, int]]) -> Any:
@@ -133,15 +169,24 @@ def _confusion(counts: dict[str, dict[str, int]]) -> Any:
 
 @contextlib.contextmanager
 def progress(watched: str) -> Iterator[Any]:
-    """A watcher for `training.train`: a bar on a terminal, a line an epoch elsewhere; both on stderr."""
+    """A watcher for `training.train`: a bar on a terminal, a line an epoch elsewhere; both on
+    stderr.
+    """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from memorycell.training.loop import Step
 
     console = Console(stderr=True, highlight=False)
-    columns = [TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figures]}"), TimeElapsedColumn()]
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+    columns = [
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.fields[figures]}"),
+        TimeElapsedColumn(),
+    ]
+    with Progress(
+        *columns, console=console, transient=True, disable=not console.is_terminal
+    ) as bar:
         job = bar.add_task("reading", total=None, figures="")
         seen: set[str] = set()
         valid = ""
@@ -150,18 +195,24 @@ def progress(watched: str) -> Iterator[Any]:
             nonlocal valid
             if isinstance(event, Step):
                 rate = event.step / event.seconds if event.seconds else 0.0
-                left = f", {(event.steps - event.step) / rate:.0f} s left" if event.steps and rate else ""
+                left = (
+                    f", {(event.steps - event.step) / rate:.0f} s left"
+                    if event.steps and rate
+                    else ""
+                )
                 label = f"epoch {event.epoch + 1}" + (f"/{event.epochs}" if event.epochs else "")
                 figures = f"loss {event.loss:.4f}, {event.speed:,.0f} steps/s{left}{valid}"
-                bar.update(job, description=label, total=event.steps, completed=event.step, figures=figures)
+                bar.update(
+                    job, description=label, total=event.steps, completed=event.step, figures=figures
+                )
                 return
             score = event.valid[watched]
             beat = "" if event.to_beat is None else f", to beat {event.to_beat:.4g}"
             valid = f", {watched} {score:.4g} (best {event.best:.4g}{beat})"
             if not console.is_terminal:
                 print(
-                    f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid}  {event.speed:,.0f} steps/s  "
-                    f"{event.seconds:.0f} s",
+                    f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid} "
+                    f" {event.speed:,.0f} steps/s  {event.seconds:.0f} s",
                     file=sys.stderr,
                 )
             if event.warning and event.warning.split(":")[0] not in seen:

@@ -19,14 +19,30 @@ from memorycell.cli import console
 from memorycell.errors import DataError, UserError
 
 EXTRAS = {
-    "polars": "forecast", "plotly": "forecast", "scipy": "forecast", "statsforecast": "classic",
-    "onnx": "onnx", "onnxruntime": "onnx",
-    "regex": "language", "sentencepiece": "language", "sacrebleu": "language", "sklearn": "anomaly", "polib": "language",
+    "polars": "forecast",
+    "plotly": "forecast",
+    "scipy": "forecast",
+    "statsforecast": "classic",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+    "regex": "language",
+    "sentencepiece": "language",
+    "sacrebleu": "language",
+    "sklearn": "anomaly",
+    "polib": "language",
     "yaml": "language",
-    "soundfile": "speech", "soxr": "speech", "kaldi_native_fbank": "speech", "flashlight": "speech", "jiwer": "speech",
-    "symusic": "music", "verovio": "music", "miditok": "music", "music21": "musicxml",
-    "PIL": "handwriting", "defusedxml": "handwriting",
-}  # fmt: skip
+    "soundfile": "speech",
+    "soxr": "speech",
+    "kaldi_native_fbank": "speech",
+    "flashlight": "speech",
+    "jiwer": "speech",
+    "symusic": "music",
+    "verovio": "music",
+    "miditok": "music",
+    "music21": "musicxml",
+    "PIL": "handwriting",
+    "defusedxml": "handwriting",
+}
 """Package that an import may miss -> the extra that brings it."""
 
 
@@ -46,7 +62,10 @@ class Verbs(TyperGroup):
             extra = EXTRAS.get((error.name or "").split(".")[0])
             if extra is None:
                 raise
-            print(f"memorycell: this needs {error.name}: pip install 'memorycell[{extra}]'", file=sys.stderr)
+            print(
+                f"memorycell: this needs {error.name}: pip install 'memorycell[{extra}]'",
+                file=sys.stderr,
+            )
             raise SystemExit(2) from None
         except KeyboardInterrupt:
             print("memorycell: stopped", file=sys.stderr)
@@ -62,12 +81,17 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    help="Train an LSTM on your sequences, look inside its gates, and run it live, one step at a time.",
+    help=(
+        "Train an LSTM on your sequences, look inside its gates, and run it live, one step at a"
+        " time."
+    ),
 )
 data_app = typer.Typer(no_args_is_help=True, help="Named public data sets.")
 app.add_typer(data_app, name="data")
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")
+]
 ModelPath = Annotated[Path, typer.Argument(metavar="FILE", help="A model file (.safetensors).")]
 
 
@@ -84,24 +108,44 @@ def tasks(as_json: AsJson = False) -> None:
         print(f"{task.name}\n  {task.about}\n  reads      {task.reads}\n  shown on   {task.source}")
         print(f"  must beat  {', '.join(task.baselines)}")
         print(f"  settings   {' '.join(_settings_of(task))}\n")
-    print("memorycell train TASK [DATA] --set key=value … ; memorycell data list names the public data sets")
+    print(
+        "memorycell train TASK [DATA] --set key=value … ; memorycell data list names the public"
+        " data sets"
+    )
 
 
 @app.command()
 def train(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="What to train; see `memorycell tasks`.")],
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", help="The model file to write [default: TASK.safetensors].")
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="What to train; see `memorycell tasks`.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")
     ] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Train for about so long.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was interrupted.")] = False,
-    report: Annotated[Path | None, typer.Option("--report", help="Also write an HTML report.")] = None,
-    tensorboard: Annotated[Path | None, typer.Option("--tensorboard", help="Log to this folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", help="The model file to write [default: TASK.safetensors]."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Train for about so long.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with a run that was interrupted.")
+    ] = False,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write an HTML report.")
+    ] = None,
+    tensorboard: Annotated[
+        Path | None, typer.Option("--tensorboard", help="Log to this folder.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Train a model on a data set or a file of yours; keep the best; compare it with simple methods."""
+    """Train a model on a data set or a file of yours; keep the best; compare it with simple
+    methods.
+    """
     from memorycell.settings import parse_settings
 
     chosen = _task(task)
@@ -126,7 +170,11 @@ def train(
                 watch=watch,
             )
     except KeyboardInterrupt:
-        saved = f"the best model so far is in {out}; --resume goes on" if out.exists() else "nothing was saved yet"
+        saved = (
+            f"the best model so far is in {out}; --resume goes on"
+            if out.exists()
+            else "nothing was saved yet"
+        )
         print(f"memorycell: stopped; {saved}", file=sys.stderr)
         raise SystemExit(130) from None
     if report is not None:
@@ -136,16 +184,33 @@ def train(
 
 @app.command()
 def backtest(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task with a time to walk along: forecast.")],
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")] = None,
-    folds: Annotated[int, typer.Option("--folds", min=1, help="Stretches that are forecast one after another.")] = 4,
+    task: Annotated[
+        str, typer.Argument(metavar="TASK", help="A task with a time to walk along: forecast.")
+    ],
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a data set.")
+    ] = None,
+    folds: Annotated[
+        int, typer.Option("--folds", min=1, help="Stretches that are forecast one after another.")
+    ] = 4,
     start: Annotated[
-        float, typer.Option("--start", min=0.1, max=0.99, help="The share of the time at which the first begins.")
+        float,
+        typer.Option(
+            "--start", min=0.1, max=0.99, help="The share of the time at which the first begins."
+        ),
     ] = 0.6,
-    refit: Annotated[bool, typer.Option("--refit/--no-refit", help="Train anew before each, or once.")] = True,
-    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Keep the model files here.")] = None,
-    minutes: Annotated[float | None, typer.Option("--minutes", min=0.01, help="Train each for about so long.")] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")] = None,
+    refit: Annotated[
+        bool, typer.Option("--refit/--no-refit", help="Train anew before each, or once.")
+    ] = True,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="Keep the model files here.")
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.01, help="Train each for about so long.")
+    ] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Walk forward through the time: train on what came before, forecast the next stretch, go on."""
@@ -158,19 +223,35 @@ def backtest(
     from memorycell.files import made_folder
     from memorycell.training import loop as training
 
-    with tempfile.TemporaryDirectory() as folder, console.progress(chosen.watch or chosen.primary) as watch:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        console.progress(chosen.watch or chosen.primary) as watch,
+    ):
         result = training.backtest(
-            chosen, data, own, how, made_folder(out or Path(folder)), folds=folds, start=start, refit=refit, minutes=minutes,
-            say=_say, watch=watch,
-        )  # fmt: skip
+            chosen,
+            data,
+            own,
+            how,
+            made_folder(out or Path(folder)),
+            folds=folds,
+            start=start,
+            refit=refit,
+            minutes=minutes,
+            say=_say,
+            watch=watch,
+        )
     console.print_backtest(result, as_json)
 
 
 @app.command()
 def evaluate(
     file: ModelPath,
-    data: Annotated[str | None, typer.Argument(metavar="[DATA]", help="Other data than it was trained on.")] = None,
-    report: Annotated[Path | None, typer.Option("--report", help="Also write an HTML report.")] = None,
+    data: Annotated[
+        str | None, typer.Argument(metavar="[DATA]", help="Other data than it was trained on.")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Also write an HTML report.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Score a model on data it never saw, beside simple methods."""
@@ -190,14 +271,21 @@ def predict(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[INPUT]", help="A table that ends where a forecast begins; a text, a text file, or - for stdin."
+            metavar="[INPUT]",
+            help="A table that ends where a forecast begins; a text, a text file, or - for stdin.",
         ),
     ] = None,
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="How to do it.")] = None,
-    out: Annotated[Path | None, typer.Option("--out", help="Write a picture (.html), or the table (.csv).")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="How to do it.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Write a picture (.html), or the table (.csv).")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """What the model makes of an input: a forecast, a text that goes on, a label, a translation, a reply."""
+    """What the model makes of an input: a forecast, a text that goes on, a label, a translation, a
+    reply.
+    """
     from memorycell.application import live, modelfile
     from memorycell.settings import parse_settings
 
@@ -223,15 +311,21 @@ def predict(
 def stream(
     file: ModelPath,
     state: Annotated[
-        Path | None, typer.Option("--state", help="Take up this state if it exists, and save it there.")
+        Path | None,
+        typer.Option("--state", help="Take up this state if it exists, and save it there."),
     ] = None,
-    precision: Annotated[str, typer.Option("--precision", help="float32, bfloat16 or int8.")] = "float32",
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What comes in.")] = None,
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, bfloat16 or int8.")
+    ] = "float32",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="What comes in.")
+    ] = None,
 ) -> None:
-    """A line in, a line out, state kept: rows of readings (CSV with a header, or JSON lines), text as it is typed; or
-    sound in (a WAV file, or bare samples), words out.
+    """A line in, a line out, state kept: rows of readings (CSV with a header, or JSON lines), text
+    as it is typed; or sound in (a WAV file, or bare samples), words out.
 
-    At a lower precision it is first proved that the model still runs the same in every way, and said what it costs.
+    At a lower precision it is first proved that the model still runs the same in every way, and
+    said what it costs.
     """
     from memorycell.application import live, modelfile
     from memorycell.settings import parse_settings
@@ -264,12 +358,14 @@ def stream(
 def prove(
     file: ModelPath,
     precision: Annotated[
-        list[str] | None, typer.Option("--precision", help="float32, bfloat16, int8 [default: all three].")
+        list[str] | None,
+        typer.Option("--precision", help="float32, bfloat16, int8 [default: all three]."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a model in every way it can be run and print the largest difference: whole, in chunks, step by step, among
-    others in a pool, saved and loaded, rewound and forked, exported. Status 1 when one is larger than it may be.
+    """Run a model in every way it can be run and print the largest difference: whole, in chunks,
+    step by step, among others in a pool, saved and loaded, rewound and forked, exported. Status 1
+    when one is larger than it may be.
     """
     from memorycell.application import modelfile
 
@@ -286,12 +382,17 @@ def prove(
 def inspect(
     file: ModelPath,
     source: Annotated[
-        str | None, typer.Argument(metavar="[INPUT]", help="A table or a text to read; else the model's own data.")
+        str | None,
+        typer.Argument(
+            metavar="[INPUT]", help="A table or a text to read; else the model's own data."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("report.html"),
     as_json: AsJson = False,
 ) -> None:
-    """Look inside the gates: what they did over time, what saturates, and how far back the model remembers."""
+    """Look inside the gates: what they did over time, what saturates, and how far back the model
+    remembers.
+    """
     _check_writable(out)
     from memorycell.application import modelfile
     from memorycell.application.datasets import locate
@@ -313,7 +414,11 @@ def inspect(
 
         work = live.application(task)
         if hasattr(work, "features_of"):
-            read = _task(task).reopen(None, model).reading() if own else work.features_of(model, source)
+            read = (
+                _task(task).reopen(None, model).reading()
+                if own
+                else work.features_of(model, source)
+            )
             found = signals.inside(model, read, source)
         else:
             text = _task(task).reopen(None, model).reading() if own else _source(source, work)
@@ -330,16 +435,23 @@ def inspect(
 @app.command()
 def lab(
     what: Annotated[
-        str, typer.Argument(metavar="[classics|story]", help="The long-lag problems, or the article's example.")
+        str,
+        typer.Argument(
+            metavar="[classics|story]", help="The long-lag problems, or the article's example."
+        ),
     ] = "classics",
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("lab.html"),
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.01, help="Take about so long [3; the story 0.8].")
+        float | None,
+        typer.Option("--minutes", min=0.01, help="Take about so long [3; the story 0.8]."),
     ] = None,
     gap: Annotated[int, typer.Option("--gap", help="The longest gap of the recall problem.")] = 200,
-    cell: Annotated[list[str] | None, typer.Option("--cell", help="Cells [default: all six].")] = None,
+    cell: Annotated[
+        list[str] | None, typer.Option("--cell", help="Cells [default: all six].")
+    ] = None,
     problem: Annotated[
-        list[str] | None, typer.Option("--problem", help="recall, adding, order, copy [default: all].")
+        list[str] | None,
+        typer.Option("--problem", help="recall, adding, order, copy [default: all]."),
     ] = None,
     seed: Annotated[int, typer.Option("--seed")] = 0,
     as_json: AsJson = False,
@@ -363,7 +475,9 @@ def lab(
         from memorycell.lab.trial import CELLS
 
         began = time.monotonic()
-        outcomes = classics.trials(minutes or 3.0, gap, cell or CELLS, problem or tuple(PROBLEMS), seed=seed, say=_say)
+        outcomes = classics.trials(
+            minutes or 3.0, gap, cell or CELLS, problem or tuple(PROBLEMS), seed=seed, say=_say
+        )
         result = classics.to_json(outcomes, time.monotonic() - began)
         write_atomically(out, classics.report(outcomes, result["carousel"]["max_change"]))
     _say(f"written: {out}")
@@ -375,10 +489,17 @@ def lab(
 def export(
     file: ModelPath,
     to: Annotated[
-        str, typer.Option("--to", metavar="onnx|c", help="An ONNX file, or C99 source with its header and test.")
+        str,
+        typer.Option(
+            "--to", metavar="onnx|c", help="An ONNX file, or C99 source with its header and test."
+        ),
     ],
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")] = Path(),
-    precision: Annotated[str, typer.Option("--precision", help="float32, or int8 for C.")] = "float32",
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The folder to write into.")
+    ] = Path(),
+    precision: Annotated[
+        str, typer.Option("--precision", help="float32, or int8 for C.")
+    ] = "float32",
     as_json: AsJson = False,
 ) -> None:
     """Write a model for another world, and prove that it still gives the same numbers there."""
@@ -396,8 +517,10 @@ def export(
     for path in written["files"]:
         _say(f"written: {path}")
     if "flash_bytes" in written:
-        _say("{flash_bytes:,} bytes of constants (flash), {state_bytes:,} bytes of state, {stack_bytes:,} bytes of stack for "
-             "a step's arrays (RAM)".format(**written))  # fmt: skip
+        _say(
+            "{flash_bytes:,} bytes of constants (flash), {state_bytes:,} bytes of state,"
+            " {stack_bytes:,} bytes of stack for a step's arrays (RAM)".format(**written)
+        )
     result, costs, proof = _proved(model, (precision,), (to,), problem)
     if as_json:
         print(json.dumps({"file": str(file), **written, "proof": result, "costs": costs}))
@@ -415,19 +538,32 @@ def bench(
         ),
     ],
     hidden: Annotated[
-        list[int] | None, typer.Option("--hidden", help="Sizes of the layer [default: 64 128 256 512].")
+        list[int] | None,
+        typer.Option("--hidden", help="Sizes of the layer [default: 64 128 256 512]."),
     ] = None,
     cell: Annotated[list[str] | None, typer.Option("--cell", help="Cells [default: lstm].")] = None,
-    precision: Annotated[list[str] | None, typer.Option("--precision", help="float32, bfloat16, int8 (step).")] = None,
+    precision: Annotated[
+        list[str] | None, typer.Option("--precision", help="float32, bfloat16, int8 (step).")
+    ] = None,
     peers: Annotated[
         str, typer.Option("--peers", help="torch, onnxruntime, openvino, reference; with commas.")
     ] = "torch",
-    batch: Annotated[int, typer.Option("--batch", min=1, help="Sequences in a training step.")] = 64,
-    sessions: Annotated[int, typer.Option("--sessions", min=1, help="Live sequences stepped together.")] = 64,
-    steps: Annotated[int, typer.Option("--steps", min=1, help="Their length in a training step.")] = 100,
-    zoneout: Annotated[float, typer.Option("--zoneout", min=0, max=0.99, help="Of a training step.")] = 0.0,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, help="Sequences in a training step.")
+    ] = 64,
+    sessions: Annotated[
+        int, typer.Option("--sessions", min=1, help="Live sequences stepped together.")
+    ] = 64,
+    steps: Annotated[
+        int, typer.Option("--steps", min=1, help="Their length in a training step.")
+    ] = 100,
+    zoneout: Annotated[
+        float, typer.Option("--zoneout", min=0, max=0.99, help="Of a training step.")
+    ] = 0.0,
     threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
-    plot: Annotated[Path | None, typer.Option("--plot", help="Write a page with the table and a picture.")] = None,
+    plot: Annotated[
+        Path | None, typer.Option("--plot", help="Write a page with the table and a picture.")
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Measure speed beside peers: outputs compared first, then timed in turns, medians."""
@@ -437,10 +573,18 @@ def bench(
     from memorycell.bench import measure as benchmark
 
     result = benchmark.run(
-        work, hidden or [64, 128, 256, 512], cell or ["lstm"], [p.strip() for p in peers.split(",") if p.strip()],
-        precision or ["float32"], batch=batch, sessions=sessions, steps=steps, threads=threads,
-        zoneout=zoneout, say=_say,
-    )  # fmt: skip
+        work,
+        hidden or [64, 128, 256, 512],
+        cell or ["lstm"],
+        [p.strip() for p in peers.split(",") if p.strip()],
+        precision or ["float32"],
+        batch=batch,
+        sessions=sessions,
+        steps=steps,
+        threads=threads,
+        zoneout=zoneout,
+        say=_say,
+    )
     if plot is not None:
         benchmark.plot(result, plot)
         _say(f"written: {plot}")
@@ -459,7 +603,12 @@ def data_list(as_json: AsJson = False) -> None:
             where = str(source.find())
         except DataError as error:
             where = f"not here ({error})"
-        about = {"name": source.name, "about": source.about, "licence": source.licence, "cite": source.citation}
+        about = {
+            "name": source.name,
+            "about": source.about,
+            "licence": source.licence,
+            "cite": source.citation,
+        }
         rows.append({**about, "where": where})
     if as_json:
         print(json.dumps(rows))
@@ -471,7 +620,9 @@ def data_list(as_json: AsJson = False) -> None:
 
 
 @data_app.command("get")
-def data_get(name: Annotated[str, typer.Argument(help="A name from `memorycell data list`.")]) -> None:
+def data_get(
+    name: Annotated[str, typer.Argument(help="A name from `memorycell data list`.")],
+) -> None:
     """Print where a data set lies, with its licence and citation."""
     from memorycell.application.datasets import SOURCES
 
@@ -504,13 +655,15 @@ def main() -> None:
     app(prog_name="memorycell")
 
 
-# ---- what the verbs share -------------------------------------------------------------------------------------------
+# ---- what the verbs share ------------------------------------------------------------------------
 
 
 def _answers(running: Any, stdin: Any) -> Iterator[Any]:
     """What a model says to what comes in: lines, or bytes as they arrive."""
     if not hasattr(running, "feed_bytes"):
-        answers = (running.line(line.rstrip("\r\n"), number) for number, line in enumerate(stdin, 1))
+        answers = (
+            running.line(line.rstrip("\r\n"), number) for number, line in enumerate(stdin, 1)
+        )
         yield from (answer for answer in answers if answer is not None)
         return
     while data := stdin.buffer.read1(1 << 16):
@@ -549,8 +702,12 @@ def _reopened(model: Any) -> Any:
         return None
 
 
-def _proved(model: Any, precisions: Any, exports: Any, problem: Any = None) -> tuple[dict[str, Any], list[Any], Any]:
-    """Prove a model on its own test data, if that is here, and say what each lower precision costs on it."""
+def _proved(
+    model: Any, precisions: Any, exports: Any, problem: Any = None
+) -> tuple[dict[str, Any], list[Any], Any]:
+    """Prove a model on its own test data, if that is here, and say what each lower precision costs
+    on it.
+    """
     from memorycell import proof as proofs
 
     problem = problem or _reopened(model)
@@ -565,9 +722,12 @@ def _proved(model: Any, precisions: Any, exports: Any, problem: Any = None) -> t
     for precision in [p for p in precisions if p != "float32" and problem is not None]:
         if any(check.precision == precision for check in found.checks):
             metric = _task(model.info["task"]).primary
-            cost = proofs.precision_cost(lambda p: problem.score(model.model, "test", p), metric, precision)
+            cost = proofs.precision_cost(
+                lambda p: problem.score(model.model, "test", p), metric, precision
+            )
             _say(
-                f"{precision}: {metric} on the test part {cost['float32']:.4g} -> {cost[precision]:.4g} ({cost['change']:+.2%})"
+                f"{precision}: {metric} on the test part {cost['float32']:.4g} ->"
+                f" {cost[precision]:.4g} ({cost['change']:+.2%})"
             )
             costs.append({"precision": precision, **cost})
     return found.to_json(), costs, found
@@ -586,7 +746,9 @@ def _settings_of(task: Any) -> list[str]:
 
     from memorycell.application.contract import TrainSettings
 
-    return [field.name for kind in (task.settings, TrainSettings) for field in dataclasses.fields(kind)]
+    return [
+        field.name for kind in (task.settings, TrainSettings) for field in dataclasses.fields(kind)
+    ]
 
 
 def _pairs(settings: list[str]) -> dict[str, str]:
@@ -603,11 +765,15 @@ def _check_writable(*paths: Path | None) -> None:
     """Before long work: a folder that is missing is told now, not at the end."""
     for path in paths:
         if path is not None and not path.parent.is_dir():
-            raise UserError(f"{path}: there is no folder {path.parent}; make it, or name another file")
+            raise UserError(
+                f"{path}: there is no folder {path.parent}; make it, or name another file"
+            )
 
 
 def _source(given: str | None, work: Any) -> str | None:
-    """What INPUT says: the name of a file, where the application reads one; else a text, or the text in a file or on stdin."""
+    """What INPUT says: the name of a file, where the application reads one; else a text, or the
+    text in a file or on stdin.
+    """
     if given is None or getattr(work, "READS", "text") == "file":
         return given
     if given == "-":

@@ -1,7 +1,9 @@
-"""To C99: one file and its header without dependencies, for a microcontroller or anything else with a C compiler.
+"""To C99: one file and its header without dependencies, for a microcontroller or anything else with
+a C compiler.
 
-The weights are constants in float32, or the recurrent ones in int8 with a scale a row. Nothing is allocated and no global
-is written: the state is an array of floats the caller owns. A third file holds a `main` that runs a test vector.
+The weights are constants in float32, or the recurrent ones in int8 with a scale a row. Nothing is
+allocated and no global is written: the state is an array of floats the caller owns. A third file
+holds a `main` that runs a test vector.
 """
 
 from __future__ import annotations
@@ -20,35 +22,51 @@ from memorycell.streaming.stepping import stepper
 
 PRECISIONS = ("float32", "int8")
 TOLERANCE = {"float32": 1e-4, "int8": 1e-3}
-"""Largest difference, relative to values over one, between the C code and `Stream` in the same precision: in int8 a
-rounding now and then falls the other way."""
+"""Largest difference, relative to values over one, between the C code and `Stream` in the same
+precision: in int8 a rounding now and then falls the other way.
+"""
 
-CELL_CODE = {  # one unit u: x and h are its products, {k} the block; writes h_new[u] and c[u]. Equations: cells.py
+# one unit u: x and h are its products, {k} the block; writes h_new[u] and c[u]. Equations: cells.py
+CELL_CODE = {
     "rnn": "h_new[u] = tanhf(a(0));",
     "rnn_relu": "const float v = a(0); h_new[u] = v > 0.0f ? v : 0.0f;",
-    "lstm": """const float i = sigmoid(a(0)), f = sigmoid(a(1)), g = tanhf(a(2)), o = sigmoid(a(3));
+    "lstm": (
+        """const float i = sigmoid(a(0)), f = sigmoid(a(1)), g = tanhf(a(2)), o = sigmoid(a(3));
         C_NEXT(f * c[u] + i * g);
-        h_new[u] = o * tanhf(c_new);""",
-    "peephole": """const float i = sigmoid(a(0) + peephole[u] * c[u]), f = sigmoid(a(1) + peephole[H + u] * c[u]);
+        h_new[u] = o * tanhf(c_new);"""
+    ),
+    "peephole": (
+        """const float i = sigmoid(a(0) + peephole[u] * c[u]), f = sigmoid(a(1) + peephole[H + u] * c[u]);
         const float g = tanhf(a(2));
         C_NEXT(f * c[u] + i * g);
-        h_new[u] = sigmoid(a(3) + peephole[2 * H + u] * c_new) * tanhf(c_new);""",
-    "coupled": """const float f = sigmoid(a(0)), g = tanhf(a(1)), o = sigmoid(a(2));
+        h_new[u] = sigmoid(a(3) + peephole[2 * H + u] * c_new) * tanhf(c_new);"""
+    ),
+    "coupled": (
+        """const float f = sigmoid(a(0)), g = tanhf(a(1)), o = sigmoid(a(2));
         C_NEXT(f * c[u] + (1.0f - f) * g);
-        h_new[u] = o * tanhf(c_new);""",
-    "layernorm": """const float i = sigmoid(a(0)), f = sigmoid(a(1)), g = tanhf(a(2));
+        h_new[u] = o * tanhf(c_new);"""
+    ),
+    "layernorm": (
+        """const float i = sigmoid(a(0)), f = sigmoid(a(1)), g = tanhf(a(2));
         C_NEXT(f * c[u] + i * g);
-        shown[u] = c_new;""",
-    "gru": """const float r = sigmoid(a(0)), z = sigmoid(a(1)), n = tanhf(x_part[2 * H + u] + r * h_part[2 * H + u]);
-        h_new[u] = (1.0f - z) * n + z * h[u];""",
-    "gru_reset_before": """gated[u] = sigmoid(a(0)) * h[u];
-        x_part[H + u] = sigmoid(a(1));""",
+        shown[u] = c_new;"""
+    ),
+    "gru": (
+        """const float r = sigmoid(a(0)), z = sigmoid(a(1)), n = tanhf(x_part[2 * H + u] + r * h_part[2 * H + u]);
+        h_new[u] = (1.0f - z) * n + z * h[u];"""
+    ),
+    "gru_reset_before": (
+        """gated[u] = sigmoid(a(0)) * h[u];
+        x_part[H + u] = sigmoid(a(1));"""
+    ),
 }
 
 
 @dataclass(frozen=True)
 class Exported:
-    """The files by name, and what they take: bytes of constants (flash), of state, and of stack a step uses."""
+    """The files by name, and what they take: bytes of constants (flash), of state, and of stack a
+    step uses.
+    """
 
     files: dict[str, str]
     flash_bytes: int
@@ -78,7 +96,9 @@ def export(
     Raises ValueError for a bidirectional layer and for a name C cannot have.
     """
     if not name.isidentifier() or not name.isascii():
-        raise ValueError(f"name: {name!r} cannot name a C function; use letters, digits and underscores")
+        raise ValueError(
+            f"name: {name!r} cannot name a C function; use letters, digits and underscores"
+        )
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     ready = stepper(module, precision)
@@ -93,7 +113,10 @@ def export(
     y, _ = ready.walk(np.zeros((1, length), np.float32), 0, x)
     if isinstance(module, Forecaster):
         targets = module.config.targets
-        scales = np.array(scale or [1.0] * targets, np.float32), np.array(offset or [0.0] * targets, np.float32)
+        scales = (
+            np.array(scale or [1.0] * targets, np.float32),
+            np.array(offset or [0.0] * targets, np.float32),
+        )
         y = y * scales[0][:, None] + scales[1][:, None]
         writer.model(module, *scales)
     else:
@@ -135,19 +158,28 @@ class _Writer:
     def constant(self, name: str, value: Tensor | np.ndarray, kind: str = "float") -> str:
         """A constant array; returns its name."""
         array = value.detach().numpy() if isinstance(value, Tensor) else value
-        texts = [str(int(v)) for v in array.ravel()] if kind != "float" else [_float(v) for v in array.ravel()]
+        texts = (
+            [str(int(v)) for v in array.ravel()]
+            if kind != "float"
+            else [_float(v) for v in array.ravel()]
+        )
         lines = [", ".join(texts[k : k + 12]) for k in range(0, len(texts), 12)]
         body = ",\n    ".join(lines)
         self.constants.append(f"static const {kind} {name}[{len(texts)}] = {{\n    {body}}};\n")
         self.flash += len(texts) * (1 if kind == "signed char" else 4)
         return name
 
-    def product(self, name: str, weight: Tensor, bias: Tensor | np.ndarray, source: str, target: str) -> str:
+    def product(
+        self, name: str, weight: Tensor, bias: Tensor | np.ndarray, source: str, target: str
+    ) -> str:
         """A call that computes target = W source + bias."""
         rows, columns = weight.shape
         b = self.constant(f"{name}_bias", bias)
         if not self.int8 or name.startswith("head"):
-            return f"product({self.constant(name, weight)}, {b}, {rows}, {columns}, {source}, {target});"
+            return (
+                f"product({self.constant(name, weight)}, {b}, {rows}, {columns}, {source},"
+                f" {target});"
+            )
         largest = weight.detach().abs().amax(1)
         scale = (largest / 127).where(largest > 0, 1.0)
         quantised = (weight.detach() / scale[:, None]).round()
@@ -169,21 +201,43 @@ class _Writer:
         lines += [f"float shown[{H}];"] if normal else [f"float gated[{H}];"] if early else []
         lines += [f"const int H = {H};", "int u;"]
         lines.append(
-            self.product(f"{prefix}_ih", params["weight_ih"], zero if normal else bias_ih if apart else bias_ih + bias_hh,
-                         "x", "x_part")
-        )  # fmt: skip
+            self.product(
+                f"{prefix}_ih",
+                params["weight_ih"],
+                zero if normal else bias_ih if apart else bias_ih + bias_hh,
+                "x",
+                "x_part",
+            )
+        )
         hh_bias = bias_hh if early or cell == "gru" else zero
         first = 2 * H if early else rows
-        lines.append(self.product(f"{prefix}_hh", params["weight_hh"][:first], hh_bias[:first], "h", "h_part"))
+        lines.append(
+            self.product(
+                f"{prefix}_hh", params["weight_hh"][:first], hh_bias[:first], "h", "h_part"
+            )
+        )
         if normal:
-            for part, gain, bias in (("x_part", "gain_ih", bias_ih), ("h_part", "gain_hh", bias_hh)):
-                g, b = self.constant(f"{prefix}_{gain}", params[gain]), self.constant(f"{prefix}_{gain}_bias", bias)
+            for part, gain, bias in (
+                ("x_part", "gain_ih", bias_ih),
+                ("h_part", "gain_hh", bias_hh),
+            ):
+                g, b = (
+                    self.constant(f"{prefix}_{gain}", params[gain]),
+                    self.constant(f"{prefix}_{gain}_bias", bias),
+                )
                 lines.append(f"normalise({part}, {rows}, {g}, {b});")
         if cell == "peephole":
-            lines.append(f"const float *peephole = {self.constant(f'{prefix}_peephole', params['weight_ch'])};")
+            lines.append(
+                "const float *peephole ="
+                f" {self.constant(f'{prefix}_peephole', params['weight_ch'])};"
+            )
         zone_h, zone_c = (_float(z) for z in r.zoneout)
         code = CELL_CODE[cell].replace("C_NEXT(", "const float c_new = (")
-        keep = f"c[u] = {zone_c} * c[u] + (1.0f - {zone_c}) * c_new;" if r.zoneout[1] else "c[u] = c_new;"
+        keep = (
+            f"c[u] = {zone_c} * c[u] + (1.0f - {zone_c}) * c_new;"
+            if r.zoneout[1]
+            else "c[u] = c_new;"
+        )
         loop = f"for (u = 0; u < H; u++) {{\n        {code}\n"
         loop += f"        {keep}\n    }}" if "c_new" in code else "    }"
         lines.append(loop)
@@ -193,18 +247,36 @@ class _Writer:
                 self.constant(f"{prefix}_bias_c", params["bias_c"]),
             )
             lines.append(f"normalise(shown, H, {g}, {b});")
-            lines.append("for (u = 0; u < H; u++)\n        h_new[u] = sigmoid(a(3)) * tanhf(shown[u]);")
+            lines.append(
+                "for (u = 0; u < H; u++)\n        h_new[u] = sigmoid(a(3)) * tanhf(shown[u]);"
+            )
         if early:
             lines.append(
-                self.product(f"{prefix}_hn", params["weight_hh"][2 * H :], bias_hh[2 * H :], "gated", "h_part")
+                self.product(
+                    f"{prefix}_hn",
+                    params["weight_hh"][2 * H :],
+                    bias_hh[2 * H :],
+                    "gated",
+                    "h_part",
+                )
             )
-            update = "h_new[u] = (1.0f - x_part[H + u]) * tanhf(x_part[2 * H + u] + h_part[u]) + x_part[H + u] * h[u];"
+            update = (
+                "h_new[u] = (1.0f - x_part[H + u]) * tanhf(x_part[2 * H + u] + h_part[u]) +"
+                " x_part[H + u] * h[u];"
+            )
             lines.append(f"for (u = 0; u < H; u++)\n        {update}")
         new = "h_new"
         if r.proj_size:
             lines.insert(0, f"float projected[{P}];")
-            lines.append(self.product(f"head_projection_{layer}", params["weight_hr"], np.zeros(P, np.float32), "h_new",
-                                      "projected"))  # fmt: skip
+            lines.append(
+                self.product(
+                    f"head_projection_{layer}",
+                    params["weight_hr"],
+                    np.zeros(P, np.float32),
+                    "h_new",
+                    "projected",
+                )
+            )
             new = "projected"
         value = f"{zone_h} * h[u] + (1.0f - {zone_h}) * {new}[u]" if r.zoneout[0] else f"{new}[u]"
         lines.append(f"for (u = 0; u < {P}; u++)\n        h[u] = {value};")
@@ -265,10 +337,14 @@ class _Writer:
         ]
         self.body.insert(0, f"float window[{W * F}], median[{cells}];")
 
-    def header(self, state: int, inputs: int, outputs: int, described: Sequence[str], output: str) -> str:
+    def header(
+        self, state: int, inputs: int, outputs: int, described: Sequence[str], output: str
+    ) -> str:
         """What a caller needs."""
         n, upper = self.name, self.name.upper()
-        told = [f" *   x[{k}]  {text}" for k, text in enumerate(described)] + ([f" *   y  {output}"] if output else [])
+        told = [f" *   x[{k}]  {text}" for k, text in enumerate(described)] + (
+            [f" *   y  {output}"] if output else []
+        )
         about = "\n".join([" *", *told, ""]) if told else ""
         return f"""/* Written by memorycell. A live sequence, one step at a time: no allocation, no global written, C99 and libm.
  *
@@ -311,17 +387,24 @@ void {n}_step(float *state, const float *x, float *y);
         macro = "/* the sum of both products in a block */\n"
         macro += "#define a(block) (x_part[(block) * H + u] + h_part[(block) * H + u])\n"
         parts = [
-            f'/* Written by memorycell; see {n}.h. */\n#include "{n}.h"\n\n#include <math.h>\n', *self.constants, *helpers,
-            macro, functions,
+            f'/* Written by memorycell; see {n}.h. */\n#include "{n}.h"\n\n#include <math.h>\n',
+            *self.constants,
+            *helpers,
+            macro,
+            functions,
             f"size_t {n}_state_size(void) {{ return {state} * sizeof(float); }}\n",
-            f"void {n}_init(float *state) {{\n    int k;\n    for (k = 0; k < {state}; k++)\n        state[k] = 0.0f;\n}}\n",
+            (
+                f"void {n}_init(float *state) {{\n    int k;\n    for (k = 0; k < {state}; k++)\n  "
+                "      state[k] = 0.0f;\n}\n"
+            ),
             f"void {n}_step(float *state, const float *x, float *y) {{\n    {text}\n}}\n",
-        ]  # fmt: skip
+        ]
         return "\n".join(parts)
 
 
 HELPERS = {
-    "product": """/* out [rows] = w [rows, columns] a [columns] + bias */
+    "product": (
+        """/* out [rows] = w [rows, columns] a [columns] + bias */
 static void product(const float *w, const float *bias, int rows, int columns, const float *a, float *out) {
     int r, k;
     for (r = 0; r < rows; r++) {
@@ -331,8 +414,10 @@ static void product(const float *w, const float *bias, int rows, int columns, co
         out[r] = sum + bias[r];
     }
 }
-""",
-    "product_int8": """/* the same with int8 weights; a is rounded to 127 steps of its largest value, sums are whole numbers */
+"""
+    ),
+    "product_int8": (
+        """/* the same with int8 weights; a is rounded to 127 steps of its largest value, sums are whole numbers */
 static void product_int8(const signed char *w, const float *scale, const float *bias, int rows, int columns,
                          const float *a, float *out) {
     signed char q[QUANTISED];
@@ -350,10 +435,14 @@ static void product_int8(const signed char *w, const float *scale, const float *
         out[r] = (float)sum * scale[r] * unit + bias[r];
     }
 }
-""",
+"""
+    ),
     "sigmoid": "static float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }\n",
-    "softplus": "static float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }\n",
-    "normalise": """/* v = gain (v - mean v) / sqrt(var v + 1e-5) + bias */
+    "softplus": (
+        "static float softplus(float x) { return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x))); }\n"
+    ),
+    "normalise": (
+        """/* v = gain (v - mean v) / sqrt(var v + 1e-5) + bias */
 static void normalise(float *v, int count, const float *gain, const float *bias) {
     float mean = 0.0f, squares = 0.0f, rstd;
     int k;
@@ -366,7 +455,8 @@ static void normalise(float *v, int count, const float *gain, const float *bias)
     for (k = 0; k < count; k++)
         v[k] = (v[k] - mean) * rstd * gain[k] + bias[k];
 }
-""",
+"""
+    ),
 }
 
 

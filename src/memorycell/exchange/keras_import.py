@@ -1,7 +1,8 @@
-"""Recurrent layers out of Keras 3 files (.keras): LSTM, GRU, SimpleRNN, and Bidirectional around them.
+"""Recurrent layers out of Keras 3 files (.keras): LSTM, GRU, SimpleRNN, and Bidirectional around
+them.
 
-A .keras file is a zip archive: config.json says what the layers are, model.weights.h5 holds their arrays under groups
-whose `vars` carry the layer's name. Nothing in it is executed.
+A .keras file is a zip archive: config.json says what the layers are, model.weights.h5 holds their
+arrays under groups whose `vars` carry the layer's name. Nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -22,17 +23,28 @@ from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 KINDS: dict[str, type[Recurrent]] = {"LSTM": LSTM, "GRU": GRU, "SimpleRNN": RNN}
 ORDER = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}
 """Keras keeps the LSTM's blocks as torch does (i, f, c, o) and the GRU's as z, r, h."""
-UNKNOWN = ("RNN", "StackedRNNCells", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "LSTMCell", "GRUCell", "SimpleRNNCell")
+UNKNOWN = (
+    "RNN",
+    "StackedRNNCells",
+    "ConvLSTM1D",
+    "ConvLSTM2D",
+    "ConvLSTM3D",
+    "LSTMCell",
+    "GRUCell",
+    "SimpleRNNCell",
+)
 
 
 def from_keras(path: str | Path) -> dict[str, Recurrent]:
-    """The recurrent layers of a Keras 3 model by name, with their weights: batch-first layers of one direction or two.
+    """The recurrent layers of a Keras 3 model by name, with their weights: batch-first layers of
+    one direction or two.
 
-    Layers that are not recurrent (Dense, Embedding, Dropout, …) stay behind. What Keras does around a layer is not
-    carried over: dropout, masks, `stateful`, and `return_sequences`: ours always give every step.
+    Layers that are not recurrent (Dense, Embedding, Dropout, …) stay behind. What Keras does around
+    a layer is not carried over: dropout, masks, `stateful`, and `return_sequences`: ours always
+    give every step.
 
-    Raises `UserError` for a file that is not a Keras 3 model, a recurrent layer we do not have (ConvLSTM2D, an RNN of
-    cells of one's own) or one with other activations, naming the layer.
+    Raises `UserError` for a file that is not a Keras 3 model, a recurrent layer we do not have
+    (ConvLSTM2D, an RNN of cells of one's own) or one with other activations, naming the layer.
     """
     path = Path(path)
     try:
@@ -46,7 +58,9 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
     except FileNotFoundError:
         raise UserError(f"{path}: no such file") from None
     except (zipfile.BadZipFile, KeyError, ValueError, OSError) as error:
-        raise UserError(f"{path}: not a Keras 3 model ({error}); save it with model.save('model.keras')") from None
+        raise UserError(
+            f"{path}: not a Keras 3 model ({error}); save it with model.save('model.keras')"
+        ) from None
     found: dict[str, Recurrent] = {}
     with weights:
         groups: dict[str, Any] = {}
@@ -59,7 +73,8 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
                 found[name] = _convert(layer, groups[name], f"{path}: layer {name!r}")
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise UserError(
-                    f"{path}: layer {name!r}: its weights are missing or misshapen ({str(error).splitlines()[0]})"
+                    f"{path}: layer {name!r}: its weights are missing or misshapen"
+                    f" ({str(error).splitlines()[0]})"
                 ) from None
     if not found:
         raise UserError(f"{path}: no recurrent layer in it (LSTM, GRU, SimpleRNN, Bidirectional)")
@@ -79,8 +94,10 @@ def _recurrent(part: Any, where: str) -> Iterator[Mapping[str, Any]]:
     elif isinstance(part, Mapping):
         kind = part.get("class_name")
         if kind in UNKNOWN:
-            raise UserError(f"{where}: layer {part['config'].get('name', kind)!r}: memorycell has no {kind}; "
-                            "LSTM, GRU, SimpleRNN and Bidirectional around them can be read")  # fmt: skip
+            raise UserError(
+                f"{where}: layer {part['config'].get('name', kind)!r}: memorycell has no {kind}; "
+                "LSTM, GRU, SimpleRNN and Bidirectional around them can be read"
+            )
         if kind in KINDS or kind == "Bidirectional":
             yield part
         else:
@@ -94,7 +111,8 @@ def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
     if bidirectional:
         if outer["merge_mode"] != "concat":
             raise UserError(
-                f"{where}: merge_mode={outer['merge_mode']!r}; ours lays directions side by side ('concat')"
+                f"{where}: merge_mode={outer['merge_mode']!r}; ours lays directions side by side"
+                " ('concat')"
             )
         inner = outer["layer"]
         parts = {"": group["forward_layer"], "_reverse": group["backward_layer"]}
@@ -110,22 +128,35 @@ def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
     if kind == "GRU" and not config["reset_after"]:
         options["cell"] = "gru_reset_before"
     made = KINDS[kind](
-        arrays[""]["weight_ih"].shape[1], size, bias=config["use_bias"], batch_first=True,
-        bidirectional=bidirectional, **options,
-    )  # fmt: skip
-    state = {f"{n}_l0{end}": torch.from_numpy(array.copy()) for end, own in arrays.items() for n, array in own.items()}
+        arrays[""]["weight_ih"].shape[1],
+        size,
+        bias=config["use_bias"],
+        batch_first=True,
+        bidirectional=bidirectional,
+        **options,
+    )
+    state = {
+        f"{n}_l0{end}": torch.from_numpy(array.copy())
+        for end, own in arrays.items()
+        for n, array in own.items()
+    }
     made.load_state_dict(state)
     return made
 
 
 def _check(kind: str, config: Mapping[str, Any], where: str) -> None:
-    wanted: dict[str, tuple[Any, ...]] = {"activation": ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)}
+    wanted: dict[str, tuple[Any, ...]] = {
+        "activation": ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)
+    }
     if kind != "SimpleRNN":
         wanted["recurrent_activation"] = ("sigmoid",)
     wanted["go_backwards"] = (False,)
     for key, values in wanted.items():
         if config.get(key, values[0]) not in values:
-            raise UserError(f"{where}: {key}={config[key]!r}; memorycell's {kind} has {' or '.join(map(repr, values))}")
+            raise UserError(
+                f"{where}: {key}={config[key]!r}; memorycell's {kind} has"
+                f" {' or '.join(map(repr, values))}"
+            )
 
 
 def _arrays(kind: str, group: Any) -> dict[str, np.ndarray]:

@@ -1,7 +1,9 @@
-"""To ONNX: a layer or a model with its state as inputs and outputs, any batch size, any number of steps.
+"""To ONNX: a layer or a model with its state as inputs and outputs, any batch size, any number of
+steps.
 
-Cells that ONNX has are its own operators (LSTM with peepholes and with coupled gates, GRU, RNN). The rest, and whatever
-has zoneout or a projection, is a Scan over the cell's equation: `cells.py` is run on symbols that write down nodes.
+Cells that ONNX has are its own operators (LSTM with peepholes and with coupled gates, GRU, RNN).
+The rest, and whatever has zoneout or a projection, is a Scan over the cell's equation: `cells.py`
+is run on symbols that write down nodes.
 """
 
 from __future__ import annotations
@@ -25,15 +27,24 @@ try:
     import onnx
     from onnx import TensorProto, helper, numpy_helper
 except ModuleNotFoundError as error:
-    raise ModuleNotFoundError("ONNX files need onnx: pip install 'memorycell[onnx]'", name="onnx") from error
+    raise ModuleNotFoundError(
+        "ONNX files need onnx: pip install 'memorycell[onnx]'", name="onnx"
+    ) from error
 
 OPSET, IR_VERSION = 17, 9
 OPERATORS = {
-    "lstm": "LSTM", "peephole": "LSTM", "coupled": "LSTM", "gru": "GRU", "gru_reset_before": "GRU", "rnn": "RNN",
+    "lstm": "LSTM",
+    "peephole": "LSTM",
+    "coupled": "LSTM",
+    "gru": "GRU",
+    "gru_reset_before": "GRU",
+    "rnn": "RNN",
     "rnn_relu": "RNN",
-}  # fmt: skip
+}
 BLOCKS = {"LSTM": (0, 3, 1, 2), "GRU": (1, 0, 2), "RNN": (0,)}
-"""ONNX keeps the LSTM's blocks as i, o, f, c and the GRU's as z, r, h: where each of its blocks lies in torch's rows."""
+"""ONNX keeps the LSTM's blocks as i, o, f, c and the GRU's as z, r, h: where each of its blocks
+lies in torch's rows.
+"""
 
 
 class Graph:
@@ -73,20 +84,29 @@ MODELS = (Forecaster, LanguageModel)
 
 
 def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.ModelProto:
-    """A recurrent layer of ours, a `Forecaster` or a `LanguageModel` as an ONNX model, checked by onnx's checker.
+    """A recurrent layer of ours, a `Forecaster` or a `LanguageModel` as an ONNX model, checked by
+    onnx's checker.
 
-    Inputs: x [B, T, I], or tokens x [B, T] int64, and the state by name (h, c, window), each [R, B, S] as in `State`.
-    Outputs: y [B, T, H] of a layer (directions side by side), quantiles [B, T, horizon, targets, K] in scaled units of a
-    forecaster, or log_p [B, T, V] of a language model; and the state afterwards, named h_n, c_n, window_n. All float32.
-    `note` goes into the metadata as JSON.
+    Inputs: x [B, T, I], or tokens x [B, T] int64, and the state by name (h, c, window), each [R, B,
+    S] as in `State`. Outputs: y [B, T, H] of a layer (directions side by side), quantiles [B, T,
+    horizon, targets, K] in scaled units of a forecaster, or log_p [B, T, V] of a language model;
+    and the state afterwards, named h_n, c_n, window_n. All float32. `note` goes into the metadata
+    as JSON.
     """
     module.eval()
     graph = Graph()
     recurrent = module.recurrent if isinstance(module, MODELS) else module
     if not isinstance(recurrent, Recurrent):
-        raise TypeError(f"export: expected a recurrent layer or a model, got {type(module).__name__}")
-    sizes = {name: (int(t.shape[0]), int(t.shape[2])) for name, t in module.initial_state().asdict().items()}  # type: ignore[operator]
-    sizes = {name: size for name, size in sizes.items() if size[0]}  # a window of one step keeps nothing
+        raise TypeError(
+            f"export: expected a recurrent layer or a model, got {type(module).__name__}"
+        )
+    sizes = {
+        name: (int(t.shape[0]), int(t.shape[2]))
+        for name, t in module.initial_state().asdict().items()
+    }  # type: ignore[operator]
+    sizes = {
+        name: size for name, size in sizes.items() if size[0]
+    }  # a window of one step keeps nothing
     tokens, read = isinstance(module, LanguageModel), "x"
     if isinstance(module, LanguageModel):
         read = graph.op("Gather", graph.constant(module.embedding.weight, "embedding"), "x")
@@ -104,9 +124,11 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
         graph.rename(hidden, "y")
     info = helper.make_tensor_value_info
     inputs = [
-        info("x", TensorProto.INT64, ["B", "T"])
-        if tokens
-        else info("x", TensorProto.FLOAT, ["B", "T", recurrent.input_size])
+        (
+            info("x", TensorProto.INT64, ["B", "T"])
+            if tokens
+            else info("x", TensorProto.FLOAT, ["B", "T", recurrent.input_size])
+        )
     ]
     outputs = [info(answer, TensorProto.FLOAT, shape)]
     for name, (rows, size) in sizes.items():
@@ -114,7 +136,10 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
         outputs.append(info(f"{name}_n", TensorProto.FLOAT, [rows, "B", size]))
     made = helper.make_graph(graph.nodes, "memorycell", inputs, outputs, _used(graph))
     model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="memorycell"
+        made,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="memorycell",
     )
     if note:
         helper.set_model_props(model, {"memorycell": json.dumps(note)})
@@ -124,12 +149,18 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
 
 def _used(graph: Graph) -> list[onnx.TensorProto]:
     """The constants that a node reads, also one inside a Scan."""
-    inner = [node for outer in graph.nodes for a in outer.attribute if a.HasField("g") for node in a.g.node]
+    inner = [
+        node
+        for outer in graph.nodes
+        for a in outer.attribute
+        if a.HasField("g")
+        for node in a.g.node
+    ]
     read = {name for node in (*graph.nodes, *inner) for name in node.input}
     return [constant for constant in graph.constants if constant.name in read]
 
 
-# ---- the recurrent layers -------------------------------------------------------------------------------------------
+# ---- the recurrent layers ------------------------------------------------------------------------
 
 
 def _stack(graph: Graph, module: Recurrent, x: str) -> str:
@@ -137,7 +168,8 @@ def _stack(graph: Graph, module: Recurrent, x: str) -> str:
     names = CELLS[module.cell].state
     rows = module.num_layers * len(module.directions)
     states = {
-        name: [name] if rows == 1 else graph.op("Split", name, outputs=rows, axis=0) for name in names
+        name: [name] if rows == 1 else graph.op("Split", name, outputs=rows, axis=0)
+        for name in names
     }  # each [1, B, S]
     x = graph.op("Transpose", x, perm=[1, 0, 2])
     finals: dict[str, list[str]] = {name: [] for name in names}
@@ -155,12 +187,19 @@ def _stack(graph: Graph, module: Recurrent, x: str) -> str:
                 finals[name].append(after[name])
         x = outputs[0] if len(outputs) == 1 else graph.op("Concat", *outputs, axis=2)
     for name in names:
-        graph.rename(finals[name][0] if rows == 1 else graph.op("Concat", *finals[name], axis=0), f"{name}_n")
+        graph.rename(
+            finals[name][0] if rows == 1 else graph.op("Concat", *finals[name], axis=0), f"{name}_n"
+        )
     return str(graph.op("Transpose", x, perm=[1, 0, 2]))
 
 
 def operator(
-    graph: Graph, module: Recurrent, params: dict[str, Tensor], x: str, state: dict[str, str], reverse: bool
+    graph: Graph,
+    module: Recurrent,
+    params: dict[str, Tensor],
+    x: str,
+    state: dict[str, str],
+    reverse: bool,
 ) -> tuple[str, dict[str, str]]:
     """One layer in one direction as ONNX's own operator: y [T, B, H] and the state after it."""
     cell, kind = module.cell, OPERATORS[module.cell]
@@ -174,9 +213,15 @@ def operator(
 
     zero = params["weight_ih"].new_zeros(len(params["weight_ih"]))
     bias = torch.cat([blocks(params[n] + zero) for n in ("bias_ih", "bias_hh")])
-    inputs = [x, *(graph.constant(blocks(params[f"weight_{n}"])[None], f"W_{n}") for n in ("ih", "hh"))]
+    inputs = [
+        x,
+        *(graph.constant(blocks(params[f"weight_{n}"])[None], f"W_{n}") for n in ("ih", "hh")),
+    ]
     inputs += [graph.constant(bias[None], "B"), "", *state.values()]
-    options: dict[str, Any] = {"hidden_size": hidden, "direction": "reverse" if reverse else "forward"}
+    options: dict[str, Any] = {
+        "hidden_size": hidden,
+        "direction": "reverse" if reverse else "forward",
+    }
     if cell == "peephole":  # ONNX has them as i, o, f
         w_ci, w_cf, w_co = params["weight_ch"].chunk(3)
         inputs.append(graph.constant(torch.cat([w_ci, w_co, w_cf])[None], "P"))
@@ -191,20 +236,29 @@ def operator(
 
 
 def _scan(
-    graph: Graph, module: Recurrent, params: dict[str, Tensor], x: str, state: dict[str, str], reverse: bool
+    graph: Graph,
+    module: Recurrent,
+    params: dict[str, Tensor],
+    x: str,
+    state: dict[str, str],
+    reverse: bool,
 ) -> tuple[str, dict[str, str]]:
     """The same, composed: a Scan whose body is the cell's equation."""
     cell = CELLS[module.cell]
     # To the equations a symbol is a tensor; to the type checker it is anything.
     known: Any = {n: Symbol(graph, graph.constant(p, n), tuple(p.shape)) for n, p in params.items()}
     rows = len(params["weight_ih"])
-    product: Any = Symbol(graph, graph.op("MatMul", x, graph.constant(params["weight_ih"].T, "W_ih")), (0, 0, rows))
+    product: Any = Symbol(
+        graph, graph.op("MatMul", x, graph.constant(params["weight_ih"].T, "W_ih")), (0, 0, rows)
+    )
     x_part: Any = cell.ahead(product, known)
     weight_hh = graph.constant(params["weight_hh"].T, "W_hh")
     body = Graph()
     body._count = 10_000_000  # its names must not meet those outside
     sizes = {"h": module.output_size, "c": module.hidden_size}
-    before: dict[str, Any] = {name: Symbol(body, body.name(name), (0, sizes[name])) for name in state}
+    before: dict[str, Any] = {
+        name: Symbol(body, body.name(name), (0, sizes[name])) for name in state
+    }
     step_x: Any = Symbol(body, body.name("x_part"), (0, rows))
     h_part: Any = Symbol(body, body.op("MatMul", before["h"].name, weight_hh), (0, rows))
     inside: Any = {n: Symbol(body, s.name, s.shape) for n, s in known.items()}
@@ -212,7 +266,9 @@ def _scan(
     after: dict[str, Any] = dict(zip(state, new, strict=True))
     if "weight_hr" in params:
         after["h"] = Symbol(
-            body, body.op("MatMul", after["h"].name, graph.constant(params["weight_hr"].T, "W_hr")), before["h"].shape
+            body,
+            body.op("MatMul", after["h"].name, graph.constant(params["weight_hr"].T, "W_hr")),
+            before["h"].shape,
         )
     if any(module.zoneout):
         shares = dict(zip("hc", module.zoneout, strict=True))
@@ -224,20 +280,33 @@ def _scan(
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["B", size])
 
     made = helper.make_graph(
-        body.nodes, "step", [*(info(s.name, sizes[n]) for n, s in before.items()), info(step_x.name, rows)],
-        [*(info(outputs[n], sizes[n]) for n in state), info(y, sizes["h"])], body.constants,
-    )  # fmt: skip
+        body.nodes,
+        "step",
+        [*(info(s.name, sizes[n]) for n, s in before.items()), info(step_x.name, rows)],
+        [*(info(outputs[n], sizes[n]) for n in state), info(y, sizes["h"])],
+        body.constants,
+    )
     axis = graph.constant([0])
     start = [graph.op("Squeeze", value, axis) for value in state.values()]
     results = graph.op(
-        "Scan", *start, x_part.name, outputs=len(state) + 1, body=made, num_scan_inputs=1,
-        scan_input_directions=[int(reverse)], scan_output_directions=[int(reverse)],
-    )  # fmt: skip
-    return results[-1], {n: graph.op("Unsqueeze", r, axis) for n, r in zip(state, results[:-1], strict=True)}
+        "Scan",
+        *start,
+        x_part.name,
+        outputs=len(state) + 1,
+        body=made,
+        num_scan_inputs=1,
+        scan_input_directions=[int(reverse)],
+        scan_output_directions=[int(reverse)],
+    )
+    return results[-1], {
+        n: graph.op("Unsqueeze", r, axis) for n, r in zip(state, results[:-1], strict=True)
+    }
 
 
 class Symbol:
-    """A tensor of which only the name and the shape are known (0: any length): what is done with it becomes nodes."""
+    """A tensor of which only the name and the shape are known (0: any length): what is done with it
+    becomes nodes.
+    """
 
     def __init__(self, graph: Graph, name: str, shape: tuple[int, ...]) -> None:
         self.graph, self.name, self.shape = graph, name, shape
@@ -262,12 +331,18 @@ class Symbol:
         return self._with("Sub", other, first=False)
 
     def __matmul__(self, other: Symbol) -> Symbol:
-        return Symbol(self.graph, self.graph.op("MatMul", self.name, other.name), (*self.shape[:-1], other.shape[-1]))
+        return Symbol(
+            self.graph,
+            self.graph.op("MatMul", self.name, other.name),
+            (*self.shape[:-1], other.shape[-1]),
+        )
 
     @property
     def T(self) -> Symbol:
         """Of a matrix."""
-        return Symbol(self.graph, self.graph.op("Transpose", self.name, perm=[1, 0]), self.shape[::-1])
+        return Symbol(
+            self.graph, self.graph.op("Transpose", self.name, perm=[1, 0]), self.shape[::-1]
+        )
 
     def chunk(self, count: int, dim: int = 0) -> list[Symbol]:
         """Equal parts along an axis."""
@@ -277,7 +352,9 @@ class Symbol:
         return [Symbol(self.graph, n, sizes) for n in names]
 
     @classmethod
-    def __torch_function__(cls, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Symbol:
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Symbol:
         kinds = {torch.sigmoid: "Sigmoid", torch.tanh: "Tanh", torch.relu: "Relu"}
         if function in kinds:
             return Symbol._with(args[0], kinds[function])
@@ -285,13 +362,17 @@ class Symbol:
             own, _, gain, bias = (*args, kwargs.get("weight"), kwargs.get("bias"))[:4]
             others = [gain] if bias is None else [gain, bias]
             name = own.graph.op(
-                "LayerNormalization", own.name, *(o.name for o in others), axis=-1, epsilon=kwargs["eps"]
+                "LayerNormalization",
+                own.name,
+                *(o.name for o in others),
+                axis=-1,
+                epsilon=kwargs["eps"],
             )
             return Symbol(own.graph, name, own.shape)
         return NotImplemented
 
 
-# ---- the head -------------------------------------------------------------------------------------------------------
+# ---- the head ------------------------------------------------------------------------------------
 
 
 def _next_step(graph: Graph, module: LanguageModel, hidden: str) -> None:
@@ -300,7 +381,11 @@ def _next_step(graph: Graph, module: LanguageModel, hidden: str) -> None:
     if head.project is not None:
         hidden = graph.op("MatMul", hidden, graph.constant(head.project.weight.T, "project"))
     weight = module.embedding.weight if head.weight is None else head.weight
-    scores = graph.op("Add", graph.op("MatMul", hidden, graph.constant(weight.T, "head")), graph.constant(head.bias))
+    scores = graph.op(
+        "Add",
+        graph.op("MatMul", hidden, graph.constant(weight.T, "head")),
+        graph.constant(head.bias),
+    )
     graph.rename(graph.op("LogSoftmax", scores, axis=-1), "log_p")
 
 
@@ -309,21 +394,32 @@ def _forecast(graph: Graph, head: Forecast, hidden: str, window: int, features: 
     middle, sides = head.quantiles // 2, head.quantiles - head.quantiles // 2 - 1
     out = graph.op("MatMul", hidden, graph.constant(head.recurrent.weight.T, "head"))
     out = graph.op("Add", out, graph.constant(head.recurrent.bias))
-    out = graph.op("Reshape", out, graph.constant([0, 0, head.horizon, head.targets, head.quantiles]))
-    below, centre, above = graph.op("Split", out, graph.constant([middle, 1, sides]), outputs=3, axis=4)
+    out = graph.op(
+        "Reshape", out, graph.constant([0, 0, head.horizon, head.targets, head.quantiles])
+    )
+    below, centre, above = graph.op(
+        "Split", out, graph.constant([middle, 1, sides]), outputs=3, axis=4
+    )
     whole = "x"
     if window > 1:
         whole = graph.op("Concat", graph.op("Transpose", "window", perm=[1, 0, 2]), "x", axis=1)
         ends = [graph.constant([v]) for v in (1 - window, np.iinfo(np.int64).max, 1)]
-        graph.rename(graph.op("Transpose", graph.op("Slice", whole, *ends), perm=[1, 0, 2]), "window_n")
+        graph.rename(
+            graph.op("Transpose", graph.op("Slice", whole, *ends), perm=[1, 0, 2]), "window_n"
+        )
     # The linear path over the last W inputs is a convolution over time.
     kernel = head.linear.weight.detach().view(-1, window, features).transpose(1, 2)
     linear = graph.op(
-        "Conv", graph.op("Transpose", whole, perm=[0, 2, 1]), graph.constant(kernel, "linear"), graph.constant(head.linear.bias)
-    )  # fmt: skip
+        "Conv",
+        graph.op("Transpose", whole, perm=[0, 2, 1]),
+        graph.constant(kernel, "linear"),
+        graph.constant(head.linear.bias),
+    )
     shape = graph.constant([0, 0, head.horizon, head.targets, 1])
     linear = graph.op("Reshape", graph.op("Transpose", linear, perm=[0, 2, 1]), shape)
-    level = graph.op("Slice", "x", graph.constant([0]), graph.constant([head.targets]), graph.constant([2]))
+    level = graph.op(
+        "Slice", "x", graph.constant([0]), graph.constant([head.targets]), graph.constant([2])
+    )
     level = graph.op("Unsqueeze", level, graph.constant([2, 4]))
     median = graph.op("Add", graph.op("Add", centre, linear), level)
     last = graph.constant(np.int64(4))

@@ -21,14 +21,15 @@ DIRECTIONS = {"forward": [""], "bidirectional": ["", "_reverse"]}
 
 
 def from_onnx(path: str | Path) -> dict[str, Recurrent]:
-    """The recurrent layers of an ONNX model by the names of their nodes (LSTM_0, … where they have none).
+    """The recurrent layers of an ONNX model by the names of their nodes (LSTM_0, … where they have
+    none).
 
-    A layer with peepholes becomes a `peephole` cell, one with input_forget a `coupled` cell. Layers read [T, B, I] as the
-    operator does, [B, T, I] with layout=1. Other operators stay behind. A GRU with linear_before_reset=0 becomes a
-    `gru_reset_before` cell.
+    A layer with peepholes becomes a `peephole` cell, one with input_forget a `coupled` cell. Layers
+    read [T, B, I] as the operator does, [B, T, I] with layout=1. Other operators stay behind. A GRU
+    with linear_before_reset=0 becomes a `gru_reset_before` cell.
 
-    Raises `UserError` for a file that is not an ONNX model, weights that are not constants of the file, other activations,
-    a clip, or a single direction backwards, naming the node.
+    Raises `UserError` for a file that is not an ONNX model, weights that are not constants of the
+    file, other activations, a clip, or a single direction backwards, naming the node.
     """
     path = Path(path)
     try:
@@ -49,7 +50,9 @@ def from_onnx(path: str | Path) -> dict[str, Recurrent]:
                 found[name] = _convert(node, constants, f"{path}: node {name!r}")
             except (ValueError, RuntimeError, IndexError) as error:
                 first = str(error).splitlines()[0]
-                raise UserError(f"{path}: node {name!r}: its weights do not fit each other ({first})") from None
+                raise UserError(
+                    f"{path}: node {name!r}: its weights do not fit each other ({first})"
+                ) from None
     if not found:
         raise UserError(f"{path}: no LSTM, GRU or RNN operator in it; only these become layers")
     return found
@@ -67,15 +70,20 @@ def _convert(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], where
         if given:
             if given not in constants:
                 raise UserError(
-                    f"{where}: {key} ({given!r}) is computed, not a constant of the file; fold constants first"
+                    f"{where}: {key} ({given!r}) is computed, not a constant of the file; fold"
+                    " constants first"
                 )
             arrays[key] = numpy_helper.to_array(constants[given]).astype(np.float32)
     if "P" in arrays and coupled:
-        raise UserError(f"{where}: peepholes together with input_forget; memorycell has no such cell")
+        raise UserError(
+            f"{where}: peepholes together with input_forget; memorycell has no such cell"
+        )
     ends = DIRECTIONS[direction]
     arguments: dict[str, Any] = {
-        "bias": "B" in arrays, "batch_first": bool(options.get("layout", 0)), "bidirectional": len(ends) == 2,
-    }  # fmt: skip
+        "bias": "B" in arrays,
+        "batch_first": bool(options.get("layout", 0)),
+        "bidirectional": len(ends) == 2,
+    }
     if kind == "LSTM":
         arguments["cell"] = "peephole" if "P" in arrays else "coupled" if coupled else "lstm"
     if kind == "GRU":
@@ -95,7 +103,10 @@ def _convert(node: onnx.NodeProto, constants: dict[str, onnx.TensorProto], where
 
     state: dict[str, torch.Tensor] = {}
     for d, end in enumerate(ends):
-        state |= {f"weight_ih_l0{end}": blocked(arrays["W"][d]), f"weight_hh_l0{end}": blocked(arrays["R"][d])}
+        state |= {
+            f"weight_ih_l0{end}": blocked(arrays["W"][d]),
+            f"weight_hh_l0{end}": blocked(arrays["R"][d]),
+        }
         if "B" in arrays:
             ih, hh = np.split(arrays["B"][d], 2)
             state |= {f"bias_ih_l0{end}": blocked(ih), f"bias_hh_l0{end}": blocked(hh)}
@@ -113,7 +124,8 @@ def _check(kind: str, options: dict[str, Any], direction: str, where: str) -> No
     known = [ACTIVATIONS[kind]] + ([["Relu"]] if kind == "RNN" else [])
     if activations and not any(activations == a * len(DIRECTIONS[direction]) for a in known):
         raise UserError(
-            f"{where}: activations {', '.join(activations)}; memorycell's {kind} has {', '.join(ACTIVATIONS[kind])}"
+            f"{where}: activations {', '.join(activations)}; memorycell's {kind} has"
+            f" {', '.join(ACTIVATIONS[kind])}"
         )
     if "clip" in options:
         raise UserError(f"{where}: clip={options['clip']}; memorycell does not clip gates")

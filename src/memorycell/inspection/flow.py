@@ -1,4 +1,5 @@
-"""Gradient flow while training: how large the gradient of every layer is, step after step, and where it vanishes or explodes.
+"""Gradient flow while training: how large the gradient of every layer is, step after step, and
+where it vanishes or explodes.
 
 flow = GradientFlow(model)
 for batch in batches:
@@ -28,7 +29,9 @@ VANISHED, EXPLODED = 1e-7, 100.0
 
 
 class GradientFlow:
-    """Keeps the norm of every layer's gradient at every `every`-th step, the last `longest` of them."""
+    """Keeps the norm of every layer's gradient at every `every`-th step, the last `longest` of
+    them.
+    """
 
     def __init__(self, model: nn.Module, every: int = 10, longest: int = 2000) -> None:
         self.every, self.steps = every, 0
@@ -50,12 +53,16 @@ class GradientFlow:
             norms = []
             for parameters in self._groups.values():
                 grads = [p.grad for p in parameters if p.grad is not None]
-                norms.append(torch.stack(torch._foreach_norm(grads)).norm() if grads else torch.zeros(()))
+                norms.append(
+                    torch.stack(torch._foreach_norm(grads)).norm() if grads else torch.zeros(())
+                )
             self.seen.append((self.steps, torch.stack(norms).tolist()))
         self.steps += 1
 
     def summary(self, since: int = 0) -> dict[str, dict[str, float]]:
-        """Layer -> median norm, and the shares of steps at which it vanished, exploded or was not finite."""
+        """Layer -> median norm, and the shares of steps at which it vanished, exploded or was not
+        finite.
+        """
         rows = [norms for step, norms in self.seen if step >= since]
         found = {}
         for k, name in enumerate(self.layers if rows else []):
@@ -74,14 +81,17 @@ class GradientFlow:
         """Norm of every layer's gradient against the training step."""
         steps = [step for step, _ in self.seen]
         return flow_figure(
-            {name: (steps, [n[k] for _, n in self.seen]) for k, name in enumerate(self.layers)}, "training step"
+            {name: (steps, [n[k] for _, n in self.seen]) for k, name in enumerate(self.layers)},
+            "training step",
         )
 
 
 def flow_figure(lines: dict[str, tuple[list[int], list[float]]], axis: str) -> go.Figure:
     """Layer -> (steps, norms), on a logarithmic scale."""
     fig = figure(360)
-    for (name, (steps, norms)), colour in zip(lines.items(), (BLUE, ORANGE, GREEN, PURPLE, GREY) * 9, strict=False):
+    for (name, (steps, norms)), colour in zip(
+        lines.items(), (BLUE, ORANGE, GREEN, PURPLE, GREY) * 9, strict=False
+    ):
         shown: list[Any] = [v if math.isfinite(v) and v > 0 else None for v in norms]
         fig.add_scatter(x=steps, y=shown, name=name, mode="lines", line={"color": colour})
     fig.update_xaxes(title=axis)
@@ -90,7 +100,9 @@ def flow_figure(lines: dict[str, tuple[list[int], list[float]]], axis: str) -> g
 
 
 def layer_of(name: str) -> str:
-    """A parameter's layer: "encoder.rnn.weight_hh_l1" -> "encoder.rnn layer 2"; other modules by their name."""
+    """A parameter's layer: "encoder.rnn.weight_hh_l1" -> "encoder.rnn layer 2"; other modules by
+    their name.
+    """
     found = re.fullmatch(r"(?:(.*)\.)?\w+_l(\d+)(_reverse)?", name)
     if found:
         stack, place, reverse = found.groups()

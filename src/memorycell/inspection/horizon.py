@@ -1,8 +1,12 @@
-"""How far back a recurrent layer remembers: by gradient, by occlusion, and by what its forget gates say.
+"""How far back a recurrent layer remembers: by gradient, by occlusion, and by what its forget gates
+say.
 
-    by gradient    s_k = mean over t of |∂h_t / ∂x_{t-k}|, the Frobenius norm, against the distance k
-    by occlusion   d_k = |h_t - h_t'| over |x_{t-k} - mean x|, with x_{t-k} replaced by the mean input, summed over t
-    by the gates   a unit whose forget gate is f on average keeps c for -1 / ln f steps (to 1/e), -ln 2 / ln f to one half
+    by gradient    s_k = mean over t of |∂h_t / ∂x_{t-k}|, the Frobenius norm, against the distance
+                   k
+    by occlusion   d_k = |h_t - h_t'| over |x_{t-k} - mean x|, with x_{t-k} replaced by the mean
+                   input, summed over t
+    by the gates   a unit whose forget gate is f on average keeps c for -1 / ln f steps (to 1/e),
+                   -ln 2 / ln f to one half
 
 Every distance is measured from the same t, sampled over the sequence.
 """
@@ -31,7 +35,9 @@ class Horizon:
 
     @property
     def half_life(self) -> float | None:
-        """Steps until it has fallen to half its largest value, interpolated; None where it never does."""
+        """Steps until it has fallen to half its largest value, interpolated; None where it never
+        does.
+        """
         peak = int(self.curve.argmax())
         half = self.curve[peak] / 2
         below = np.flatnonzero(self.curve[peak:] <= half)
@@ -59,16 +65,18 @@ class Horizon:
         return bool(self.curve[-1] > 0.05 * self.curve.max()) if len(self.curve) else False
 
 
-def by_gradient(layer: Recurrent, x: Tensor, *, samples: int = 8, longest: int = 512, seed: int = 0) -> Horizon:
+def by_gradient(
+    layer: Recurrent, x: Tensor, *, samples: int = 8, longest: int = 512, seed: int = 0
+) -> Horizon:
     """The horizon of a stack of layers, its last hidden state against its first input.
 
     x         [1, T, I] or [B, T, I], of which the first row is used
     samples   steps t at which it is measured
     longest   distances up to it, or to the length of the sequence
 
-    One backward pass of `samples` rows: each is weighted at its own t by a random sign a unit, whose squared gradient is
-    the squared Frobenius norm of the Jacobian in the mean (Hutchinson 1990). For a bidirectional stack distances go both
-    ways and are taken together.
+    One backward pass of `samples` rows: each is weighted at its own t by a random sign a unit,
+    whose squared gradient is the squared Frobenius norm of the Jacobian in the mean (Hutchinson
+    1990). For a bidirectional stack distances go both ways and are taken together.
     """
     x = x[:1].detach()
     steps = x.shape[1]
@@ -81,7 +89,9 @@ def by_gradient(layer: Recurrent, x: Tensor, *, samples: int = 8, longest: int =
         layer.eval()
         with torch.enable_grad():
             output = _run(layer, window)
-            signs = (torch.randint(0, 2, (len(at), output.shape[-1]), generator=generator) * 2 - 1).to(output)
+            signs = (
+                torch.randint(0, 2, (len(at), output.shape[-1]), generator=generator) * 2 - 1
+            ).to(output)
             chosen = output[torch.arange(len(at)), torch.as_tensor(at)]
             (grad,) = torch.autograd.grad((chosen * signs).sum(), window)
     finally:
@@ -100,8 +110,12 @@ def by_gradient(layer: Recurrent, x: Tensor, *, samples: int = 8, longest: int =
 
 
 @torch.no_grad()
-def by_occlusion(layer: Recurrent, x: Tensor, *, samples: int = 4, longest: int = 512, lags: int = 12) -> Horizon:
-    """The same by replacing one input by the mean of all: distances spaced evenly on a logarithmic scale."""
+def by_occlusion(
+    layer: Recurrent, x: Tensor, *, samples: int = 4, longest: int = 512, lags: int = 12
+) -> Horizon:
+    """The same by replacing one input by the mean of all: distances spaced evenly on a logarithmic
+    scale.
+    """
     x = x[:1].detach()
     steps = x.shape[1]
     longest = min(longest, steps - 1)
@@ -119,14 +133,18 @@ def by_occlusion(layer: Recurrent, x: Tensor, *, samples: int = 4, longest: int 
             changed[torch.arange(len(reach)), torch.as_tensor(t - reach)] = mean
             output = _run(layer, changed if layer.bidirectional else changed[:, : t + 1])
             curve[: len(reach)] += (output[:, t] - plain[t]).norm(dim=-1).cpu().double().numpy()
-            changes[: len(reach)] += (x[0, torch.as_tensor(t - reach)] - mean).norm(dim=-1).cpu().double().numpy()
+            changes[: len(reach)] += (
+                (x[0, torch.as_tensor(t - reach)] - mean).norm(dim=-1).cpu().double().numpy()
+            )
     finally:
         layer.train(was)
     return Horizon(distances, curve / np.maximum(changes, 1e-30))
 
 
 def gate_half_lives(forget: Tensor) -> np.ndarray:
-    """Forget gates [B, T, H] -> half-life in steps of every unit, -ln 2 / mean ln f; infinity where f is 1."""
+    """Forget gates [B, T, H] -> half-life in steps of every unit, -ln 2 / mean ln f; infinity where
+    f is 1.
+    """
     log = forget.detach().double().clamp(min=1e-30).log().mean((0, 1)).cpu().numpy()
     with np.errstate(divide="ignore"):
         return np.where(log < 0, -math.log(2) / np.minimum(log, -1e-300), np.inf)

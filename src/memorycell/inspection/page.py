@@ -1,4 +1,6 @@
-"""One self-contained HTML page of figures: plotly's script is inside, so it opens without a network, light or dark."""
+"""One self-contained HTML page of figures: plotly's script is inside, so it opens without a
+network, light or dark.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 
 @dataclass
 class Section:
-    """A finding as the title, a sentence of explanation, and a figure or a table (rows of cells, the first the header)."""
+    """A finding as the title, a sentence of explanation, and a figure or a table (rows of cells,
+    the first the header).
+    """
 
     title: str
     text: str = ""
@@ -90,9 +94,15 @@ def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str
         if section.figure is not None:
             data = section.figure.to_json().replace("</", "<\\/")
             parts.append(f'<div class="figure" id="figure-{number}"></div>')
-            parts.append(f'<script type="application/json" id="figure-{number}-data">{data}</script>')
+            parts.append(
+                f'<script type="application/json" id="figure-{number}-data">{data}</script>'
+            )
     if notes:
-        parts.append("<h2>What was read</h2><ul>" + "".join(f"<li>{html.escape(n)}</li>" for n in notes) + "</ul>")
+        parts.append(
+            "<h2>What was read</h2><ul>"
+            + "".join(f"<li>{html.escape(n)}</li>" for n in notes)
+            + "</ul>"
+        )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
@@ -106,11 +116,16 @@ def figure(height: int = 360) -> go.Figure:
     go = _graph_objects()
     empty = go.Figure()
     empty.update_layout(
-        template="none", height=height, paper_bgcolor="rgba(0,0,0,0)", plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 60, "r": 20, "t": 40, "b": 50}, hovermode="x unified",
+        template="none",
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 60, "r": 20, "t": 40, "b": 50},
+        hovermode="x unified",
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
-        xaxis={"automargin": True}, yaxis={"automargin": True},
-    )  # fmt: skip
+        xaxis={"automargin": True},
+        yaxis={"automargin": True},
+    )
     return empty
 
 
@@ -119,7 +134,9 @@ def _words(words: Sequence[tuple[str, float]]) -> str:
     for text, value in words:
         colour = "61, 143, 209" if value >= 0 else "230, 159, 0"
         style = f"background: rgba({colour}, {min(1.0, abs(value)):.2f})"
-        style += "; color: #14181f" if abs(value) > 0.5 else ""  # on a strong colour, in the dark as well
+        style += (
+            "; color: #14181f" if abs(value) > 0.5 else ""
+        )  # on a strong colour, in the dark as well
         spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(text)}</span>')
     return f'<p class="words">{" ".join(spans)}</p>'
 
@@ -132,7 +149,9 @@ def _table(section: Section) -> str:
         + "</tr>"
         for row in rows
     )
-    return f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{body}</table>"
+    return (
+        f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{body}</table>"
+    )
 
 
 def _graph_objects() -> Any:

@@ -23,7 +23,9 @@ def of(task: str, file: ModelFile, record: dict[str, Any], ending: str) -> str |
             raise UserError("--out: a drawing can be written as .svg")
         return picture(record)
     if ending not in (".html", ".htm"):
-        raise UserError(f"--out: a {task} can be written as .html" + (" or .csv" if task == "forecast" else ""))
+        raise UserError(
+            f"--out: a {task} can be written as .html" + (" or .csv" if task == "forecast" else "")
+        )
     if task == "forecast":
         from memorycell.applications.forecast.figures import forecast_page
 
@@ -50,5 +52,7 @@ def forecast_csv(records: list[dict[str, Any]], group: str | None) -> str:
         for target, values in record["forecast"].items():
             for k, moment in enumerate(record["ahead"]):
                 own = [record[group]] if group else []
-                writer.writerow([*own, moment, target, *(values[q][k] for q in ("median", "low80", "high80"))])
+                writer.writerow(
+                    [*own, moment, target, *(values[q][k] for q in ("median", "low80", "high80"))]
+                )
     return text.getvalue()

@@ -1,7 +1,9 @@
-"""What the recurrent layers inside any PyTorch model do while it runs: every gate and state of every step.
+"""What the recurrent layers inside any PyTorch model do while it runs: every gate and state of
+every step.
 
-For the time of a `with recording(model)`, each recurrent layer (ours or torch's) runs with `trace=True` on the same
-parameters and hands out what its gates did; the model's own code does not change and sees the same outputs.
+For the time of a `with recording(model)`, each recurrent layer (ours or torch's) runs with
+`trace=True` on the same parameters and hands out what its gates did; the model's own code does not
+change and sees the same outputs.
 """
 
 from __future__ import annotations
@@ -26,9 +28,11 @@ class Recorded:
     """One layer in one direction.
 
     name     where it stands in the model, e.g. "encoder layer 2 backwards"
-    layer    the module it belongs to, one of ours; `place` is its number there, `reverse` its direction
-    gates    name -> [B, T, H]: the cell's gates after activation, c where it has one, and h; calls a step at a time follow
-             one another along T. With gradients, if the model ran with gradients
+    layer    the module it belongs to, one of ours; `place` is its number there, `reverse` its
+             direction
+    gates    name -> [B, T, H]: the cell's gates after activation, c where it has one, and h; calls
+             a step at a time follow one another along T. With gradients, if the model ran with
+             gradients
     inputs   [B, T, I]: what the module was given (of its first layer)
     """
 
@@ -49,13 +53,14 @@ def recurrent_layers(model: nn.Module) -> dict[str, nn.RNNBase]:
 def recording(model: nn.Module) -> Iterator[list[Recorded]]:
     """Record every layer while the model runs inside the `with`; the list is filled at its end.
 
-    In training as in evaluation; what is recorded is what ran, dropout included. Raises ValueError for a model without
-    recurrent layers.
+    In training as in evaluation; what is recorded is what ran, dropout included. Raises ValueError
+    for a model without recurrent layers.
     """
     found = recurrent_layers(model)
     if not found:
         raise ValueError(
-            f"inspect: no recurrent layer in {type(model).__name__}; it looks into LSTM, GRU and RNN layers, ours or torch's"
+            f"inspect: no recurrent layer in {type(model).__name__}; it looks into LSTM, GRU and"
+            " RNN layers, ours or torch's"
         )
     calls: dict[str, list[tuple[Any, Tensor]]] = {name: [] for name in found}
     ours = {name: view(module) for name, module in found.items()}
@@ -93,7 +98,10 @@ def _joined(name: str, layer: Recurrent, entries: list[tuple[Any, Tensor]]) -> l
     result = []
     for row in range(layer.num_layers * len(layer.directions)):
         place, direction = divmod(row, len(layer.directions))
-        gates = {gate: torch.cat([trace[row][gate] for trace, _ in entries], 1) for gate in entries[0][0][row]}
+        gates = {
+            gate: torch.cat([trace[row][gate] for trace, _ in entries], 1)
+            for gate in entries[0][0][row]
+        }
         several = layer.num_layers > 1
         title = f"{name} layer {place + 1}".strip() if several else name or "the layer"
         title += " backwards" if direction else ""

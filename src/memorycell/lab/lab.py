@@ -1,4 +1,6 @@
-"""The whole lab: every cell on every problem within the time given, on all cores; the carousel; the report."""
+"""The whole lab: every cell on every problem within the time given, on all cores; the carousel; the
+report.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,14 @@ from memorycell.nn.layers import LSTM
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-COLOURS = {"rnn": ORANGE, "gru": GREEN, "lstm": BLUE, "peephole": PURPLE, "coupled": GREY, "layernorm": "#56b4e9"}
+COLOURS = {
+    "rnn": ORANGE,
+    "gru": GREEN,
+    "lstm": BLUE,
+    "peephole": PURPLE,
+    "coupled": GREY,
+    "layernorm": "#56b4e9",
+}
 DASHES = {
     "rnn": "solid",
     "gru": "dash",
@@ -36,13 +45,19 @@ CAROUSEL_STEPS = 100_000
 
 
 def trials(
-    minutes: float, gap: int = 200, cells: Sequence[str] = CELLS, problems: Sequence[str] = tuple(PROBLEMS), *,
-    seed: int = 0, say: Callable[[str], None] = lambda line: None,
-) -> list[Outcome]:  # fmt: skip
-    """Train every cell on every problem: recall at gaps of 10, 50 and `gap`, the others at their own.
+    minutes: float,
+    gap: int = 200,
+    cells: Sequence[str] = CELLS,
+    problems: Sequence[str] = tuple(PROBLEMS),
+    *,
+    seed: int = 0,
+    say: Callable[[str], None] = lambda line: None,
+) -> list[Outcome]:
+    """Train every cell on every problem: recall at gaps of 10, 50 and `gap`, the others at their
+    own.
 
-    The time is shared among what is left: what is solved early leaves its rest to the others. Raises `UserError` for a
-    name that is not known.
+    The time is shared among what is left: what is solved early leaves its rest to the others.
+    Raises `UserError` for a name that is not known.
     """
     for name, known in ((c, CELLS) for c in cells):
         if name not in known:
@@ -52,11 +67,19 @@ def trials(
             raise UserError(f"--problem {name}: expected one of {', '.join(PROBLEMS)}")
     if gap < 2:
         raise UserError(f"--gap {gap}: expected 2 or more")
-    wanted = [("recall", g) for g in sorted({min(10, gap), min(50, gap), gap}, reverse=True)] + list(OTHERS)
+    wanted = [
+        ("recall", g) for g in sorted({min(10, gap), min(50, gap), gap}, reverse=True)
+    ] + list(OTHERS)
     # The longest first, so that no core is idle at the end; long sequences get more of the time.
-    todo = [(name, g, cell, 3.0 if name == "recall" and g == gap else 1.0)
-            for name, g in wanted if name in problems for cell in cells]  # fmt: skip
-    workers = max(1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, len(todo)))
+    todo = [
+        (name, g, cell, 3.0 if name == "recall" and g == gap else 1.0)
+        for name, g in wanted
+        if name in problems
+        for cell in cells
+    ]
+    workers = max(
+        1, min(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2, len(todo))
+    )
     deadline = time.monotonic() + 60 * minutes
     outcomes: list[Outcome] = []
     # Spawned: a forked process would take over torch's threads in whatever state they are.
@@ -72,13 +95,19 @@ def trials(
             for future in done:
                 outcomes.append(future.result())
                 o = outcomes[-1]
-                say(f"{o.problem} over {o.gap}: {o.cell} {o.accuracy:.1%} right (chance {o.chance:.1%}), "
-                    f"{o.updates:,} updates, {o.seconds:.0f} s")  # fmt: skip
-    return sorted(outcomes, key=lambda o: (list(PROBLEMS).index(o.problem), o.gap, CELLS.index(o.cell)))
+                say(
+                    f"{o.problem} over {o.gap}: {o.cell} {o.accuracy:.1%} right (chance"
+                    f" {o.chance:.1%}), {o.updates:,} updates, {o.seconds:.0f} s"
+                )
+    return sorted(
+        outcomes, key=lambda o: (list(PROBLEMS).index(o.problem), o.gap, CELLS.index(o.cell))
+    )
 
 
 def carousel(steps: int = CAROUSEL_STEPS) -> float:
-    """The constant error carousel: with f = 1 and i = 0, the largest change of c after so many steps. 0 is perfect."""
+    """The constant error carousel: with f = 1 and i = 0, the largest change of c after so many
+    steps. 0 is perfect.
+    """
     torch.manual_seed(0)
     layer = LSTM(2, 8, batch_first=True)
     with torch.no_grad():
@@ -114,44 +143,68 @@ def report(outcomes: Sequence[Outcome], change: float) -> str:
     sections = []
     title = "The memory lab"
     if {"rnn", "lstm"} <= set(at_longest):
-        title = (f"Over a gap of {longest} steps the LSTM recalls {at_longest['lstm'].accuracy:.1%}, "
-                 f"the plain RNN {at_longest['rnn'].accuracy:.1%} (chance {at_longest['rnn'].chance:.1%})")  # fmt: skip
+        title = (
+            f"Over a gap of {longest} steps the LSTM recalls {at_longest['lstm'].accuracy:.1%}, the"
+            f" plain RNN {at_longest['rnn'].accuracy:.1%} (chance {at_longest['rnn'].chance:.1%})"
+        )
     if recalls:
         sections.append(
-            Section("Recall: a marked symbol, others of the same kind, then the question which it was", "Accuracy on "
-                    "sequences never seen, against the gap. Every cell has 48 units and the same share of the time.",
-                    recall_figure(recalls))
-        )  # fmt: skip
+            Section(
+                "Recall: a marked symbol, others of the same kind, then the question which it was",
+                "Accuracy on sequences never seen, against the gap. Every cell has 48 units and the"
+                " same share of the time.",
+                recall_figure(recalls),
+            )
+        )
         sections.append(
-            Section("Why: how much of the gradient arrives from the end of the sequence back at its steps",
-                    f"|∂loss/∂h| against the distance from the end, over a gap of {longest}, before any learning. The gated "
-                    "cells were started to remember this long (Tallec & Ollivier 2018).",
-                    gradient_figure(list(at_longest.values()), "gradient_before"))
-        )  # fmt: skip
+            Section(
+                "Why: how much of the gradient arrives from the end of the sequence back at its"
+                " steps",
+                f"|∂loss/∂h| against the distance from the end, over a gap of {longest}, before any"
+                " learning. The gated cells were started to remember this long (Tallec & Ollivier"
+                " 2018).",
+                gradient_figure(list(at_longest.values()), "gradient_before"),
+            )
+        )
         sections.append(
-            Section("After learning, the cells that solved it have built themselves a road back to the first step",
-                    "The same. Where nothing was learnt there is none.",
-                    gradient_figure(list(at_longest.values()), "gradient_after"))
-        )  # fmt: skip
+            Section(
+                "After learning, the cells that solved it have built themselves a road back to the"
+                " first step",
+                "The same. Where nothing was learnt there is none.",
+                gradient_figure(list(at_longest.values()), "gradient_after"),
+            )
+        )
         for cell in ("lstm", "rnn"):
             if cell in at_longest:
                 what = "cell state c" if cell == "lstm" else "hidden state h, all it has,"
                 sections.append(
-                    Section(f"{cell.upper()}: the {what} of every unit over the gap", "One test sequence. A unit that holds the "
-                            "symbol is a line that keeps its colour to the end.", state_figure(at_longest[cell]))
-                )  # fmt: skip
+                    Section(
+                        f"{cell.upper()}: the {what} of every unit over the gap",
+                        "One test sequence. A unit that holds the "
+                        "symbol is a line that keeps its colour to the end.",
+                        state_figure(at_longest[cell]),
+                    )
+                )
     others = [o for o in outcomes if o.problem != "recall"]
     if others:
         sections.append(
-            Section("The other classics", "Share of right answers; of sums, those within 0.04.", table=_table(others))
+            Section(
+                "The other classics",
+                "Share of right answers; of sums, those within 0.04.",
+                table=_table(others),
+            )
         )
     sections.append(
-        Section(f"The constant error carousel: after {CAROUSEL_STEPS:,} steps with f = 1 and i = 0, c has changed by {change:g}",
-                "c_t = f · c_{t-1} + i · g is then c_t = c_{t-1}, and the gradient ∂c_t/∂c_0 is 1: Hochreiter & Schmidhuber's "
-                "answer to 1 / |W|^t and |W|^t.")
-    )  # fmt: skip
+        Section(
+            f"The constant error carousel: after {CAROUSEL_STEPS:,} steps with f = 1 and i = 0, c"
+            f" has changed by {change:g}",
+            "c_t = f · c_{t-1} + i · g is then c_t = c_{t-1}, and the gradient ∂c_t/∂c_0 is 1:"
+            " Hochreiter & Schmidhuber's answer to 1 / |W|^t and |W|^t.",
+        )
+    )
     lead = (
-        "Long-lag problems of Hochreiter & Schmidhuber (1997) and Arjovsky et al. (2016), for every cell side by side."
+        "Long-lag problems of Hochreiter & Schmidhuber (1997) and Arjovsky et al. (2016), for every"
+        " cell side by side."
     )
     return page(title, lead, sections)
 
@@ -162,11 +215,20 @@ def recall_figure(outcomes: Sequence[Outcome]) -> go.Figure:
     for cell in CELLS:
         mine = sorted((o for o in outcomes if o.cell == cell), key=lambda o: o.gap)
         if mine:
-            fig.add_scatter(x=[o.gap for o in mine], y=[o.accuracy for o in mine], name=cell, mode="lines+markers",
-                            line={"color": COLOURS[cell], "dash": DASHES[cell]})  # fmt: skip
-    fig.add_hline(y=outcomes[0].chance, line={"color": GREY, "dash": "dot"}, annotation_text="chance")
+            fig.add_scatter(
+                x=[o.gap for o in mine],
+                y=[o.accuracy for o in mine],
+                name=cell,
+                mode="lines+markers",
+                line={"color": COLOURS[cell], "dash": DASHES[cell]},
+            )
+    fig.add_hline(
+        y=outcomes[0].chance, line={"color": GREY, "dash": "dot"}, annotation_text="chance"
+    )
     gaps = sorted({o.gap for o in outcomes})
-    fig.update_xaxes(title="gap in steps", type="log", tickvals=gaps, ticktext=[str(g) for g in gaps])
+    fig.update_xaxes(
+        title="gap in steps", type="log", tickvals=gaps, ticktext=[str(g) for g in gaps]
+    )
     fig.update_yaxes(title="right answers", tickformat=".0%", range=[0, 1.05])
     return fig
 
@@ -178,11 +240,20 @@ def gradient_figure(outcomes: Sequence[Outcome], which: str) -> go.Figure:
         values = np.array(getattr(o, which))
         if len(values) and values.max() > 0:
             shown = np.where(values > 0, values / max(values[0], 1e-30), np.nan)
-            fig.add_scatter(x=list(range(len(values))), y=np.clip(shown, 1e-12, 1e6), name=o.cell, mode="lines",
-                            line={"color": COLOURS[o.cell], "dash": DASHES[o.cell]})  # fmt: skip
+            fig.add_scatter(
+                x=list(range(len(values))),
+                y=np.clip(shown, 1e-12, 1e6),
+                name=o.cell,
+                mode="lines",
+                line={"color": COLOURS[o.cell], "dash": DASHES[o.cell]},
+            )
     fig.update_xaxes(title="steps before the end")
     fig.update_yaxes(
-        title="gradient, over that at the end", type="log", exponentformat="power", dtick=2, range=[-12.3, 4]
+        title="gradient, over that at the end",
+        type="log",
+        exponentformat="power",
+        dtick=2,
+        range=[-12.3, 4],
     )
     return fig
 
@@ -194,8 +265,15 @@ def state_figure(outcome: Outcome) -> go.Figure:
     values = values[np.argsort(values[:, len(values[0]) // 2])]
     top = float(np.percentile(np.abs(values), 99)) or 1.0
     every = max(1, values.shape[1] // 400)
-    fig.add_heatmap(z=values[:, ::every].tolist(), x=list(range(0, values.shape[1], every)), colorscale="RdBu", zmin=-top,
-                    zmax=top, colorbar={"thickness": 10}, hovertemplate="unit %{y}, step %{x}: %{z}<extra></extra>")  # fmt: skip
+    fig.add_heatmap(
+        z=values[:, ::every].tolist(),
+        x=list(range(0, values.shape[1], every)),
+        colorscale="RdBu",
+        zmin=-top,
+        zmax=top,
+        colorbar={"thickness": 10},
+        hovertemplate="unit %{y}, step %{x}: %{z}<extra></extra>",
+    )
     fig.update_layout(hovermode="closest")
     fig.update_xaxes(title="step")
     fig.update_yaxes(title="unit")
@@ -206,7 +284,15 @@ def _table(outcomes: Sequence[Outcome]) -> list[list[str]]:
     columns = list(dict.fromkeys((o.problem, o.gap) for o in outcomes))
     found = {(o.problem, o.gap, o.cell): o for o in outcomes}
     rows = [["cell", *(f"{name} over {gap}" for name, gap in columns)]]
-    rows.append(["chance", *(f"{next(o.chance for o in outcomes if o.problem == name):.1%}" for name, _ in columns)])
+    rows.append(
+        [
+            "chance",
+            *(
+                f"{next(o.chance for o in outcomes if o.problem == name):.1%}"
+                for name, _ in columns
+            ),
+        ]
+    )
     for cell in CELLS:
         if any(o.cell == cell for o in outcomes):
             cells = [found.get((*column, cell)) for column in columns]

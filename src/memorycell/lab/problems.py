@@ -1,10 +1,14 @@
-"""The classic long-lag problems. Each draws batches without end: inputs [B, T, I], targets, and at which steps they count.
+"""The classic long-lag problems. Each draws batches without end: inputs [B, T, I], targets, and at
+which steps they count.
 
-recall      a marked symbol, over the gap others of the same 8, a cue: which was marked?   after Hochreiter &
+recall      a marked symbol, over the gap others of the same 8, a cue: which was marked?   after
+            Hochreiter &
 Schmidhuber (1997), 5.2, with the distractors that make it hard: what comes later must not get in
-adding      two marked numbers among many: their sum, the second half of the gap between them at least   ibid., 5.4
+adding      two marked numbers among many: their sum, the second half of the gap between them at
+            least   ibid., 5.4
 order       two symbols (X or Y) far apart among distractors: XX, XY, YX or YY?      ibid., 5.6
-copy        5 symbols, the gap, a cue: say them again in order     Arjovsky, Shah & Bengio (2016), who take 10
+copy        5 symbols, the gap, a cue: say them again in order     Arjovsky, Shah & Bengio (2016),
+            who take 10
 """
 
 from __future__ import annotations
@@ -52,7 +56,9 @@ class Problem:
         return F.cross_entropy(answer.flatten(0, 1), target.flatten())
 
     def score(self, answer: Tensor, target: Tensor) -> float:
-        """Share of right answers; of sums, those within 0.04 (Hochreiter & Schmidhuber's own bound)."""
+        """Share of right answers; of sums, those within 0.04 (Hochreiter & Schmidhuber's own
+        bound).
+        """
         if self.outputs == 1:
             return float(((answer[..., 0] - target).abs() < 0.04).float().mean())
         return float((answer.argmax(-1) == target).float().mean())
@@ -73,12 +79,17 @@ def recall(gap: int) -> Problem:
 
 
 def adding(gap: int) -> Problem:
-    """Numbers in 0 … 1, one marked in the first tenth, one in the second half; the answer is their mean."""
+    """Numbers in 0 … 1, one marked in the first tenth, one in the second half; the answer is their
+    mean.
+    """
 
     def draw(rng: np.random.Generator, count: int) -> Batch:
         values = rng.uniform(size=(count, gap))
         marks = np.zeros((count, gap))
-        first, second = rng.integers(0, max(1, gap // 10), count), rng.integers(gap // 2, gap, count)
+        first, second = (
+            rng.integers(0, max(1, gap // 10), count),
+            rng.integers(gap // 2, gap, count),
+        )
         rows = np.arange(count)
         marks[rows, first] = marks[rows, second] = 1
         x = np.stack([values - 0.5, marks], -1).astype(np.float32)
@@ -123,4 +134,9 @@ def copy(gap: int) -> Problem:
     return Problem("copy", gap, draw, 10, 8, answers=SAID, chance=1 / 8)
 
 
-PROBLEMS: dict[str, Callable[[int], Problem]] = {"recall": recall, "adding": adding, "order": order, "copy": copy}
+PROBLEMS: dict[str, Callable[[int], Problem]] = {
+    "recall": recall,
+    "adding": adding,
+    "order": order,
+    "copy": copy,
+}

@@ -24,8 +24,10 @@ SOLVED = 0.995
 class Outcome:
     """What came of a trial.
 
-    accuracy    on 512 sequences never drawn before; history: (updates, accuracy) on others while it learnt
-    gradient    |∂loss / ∂h_t| against the distance T - t, averaged over a batch, before any learning and after
+    accuracy    on 512 sequences never drawn before; history: (updates, accuracy) on others while it
+                learnt
+    gradient    |∂loss / ∂h_t| against the distance T - t, averaged over a batch, before any
+                learning and after
     cell        [T, H] the first test sequence's cell state (h where there is none), after learning
     """
 
@@ -58,9 +60,9 @@ class Answerer(nn.Module):
 
 
 def build(cell: str, inputs: int, hidden: int, steps: int) -> Recurrent:
-    """A layer that starts ready to remember as long as the sequence: its keeping gate's bias is ln U(1, T - 1), and the
-    input gate's the opposite (Tallec & Ollivier 2018, arXiv:1804.11188). The plain RNN has no gate to set, and starts as
-    torch starts it.
+    """A layer that starts ready to remember as long as the sequence: its keeping gate's bias is ln
+    U(1, T - 1), and the input gate's the opposite (Tallec & Ollivier 2018, arXiv:1804.11188). The
+    plain RNN has no gate to set, and starts as torch starts it.
     """
     layer = of_cell(cell, inputs, hidden, batch_first=True)
     keep = torch.empty(hidden).uniform_(1, max(2, steps - 1)).log()
@@ -100,7 +102,9 @@ def run(name: str, gap: int, cell: str, seconds: float, seed: int = 0) -> Outcom
             if solved == 2 or outcome.seconds > seconds:
                 break
         x, target = problem.draw(rng, BATCH)
-        optimiser.param_groups[0]["lr"] = 3e-3 * (0.1 + 0.9 * max(0.0, 1 - outcome.seconds / seconds))
+        optimiser.param_groups[0]["lr"] = 3e-3 * (
+            0.1 + 0.9 * max(0.0, 1 - outcome.seconds / seconds)
+        )
         loss = problem.loss(model(x), target)
         optimiser.zero_grad()
         loss.backward()
@@ -117,8 +121,12 @@ def run(name: str, gap: int, cell: str, seconds: float, seed: int = 0) -> Outcom
     return outcome
 
 
-def gradient_by_distance(model: Answerer, problem: Problem, batch: tuple[Tensor, Tensor]) -> list[float]:
-    """|∂loss / ∂h_t| at every distance T - 1 - t from the end, 0 first: the mean over 16 sequences of the norms."""
+def gradient_by_distance(
+    model: Answerer, problem: Problem, batch: tuple[Tensor, Tensor]
+) -> list[float]:
+    """|∂loss / ∂h_t| at every distance T - 1 - t from the end, 0 first: the mean over 16 sequences
+    of the norms.
+    """
     few, target = batch[0][:16], batch[1][:16]
     layer, steps = model.recurrent, few.shape[1]
     nudge = torch.zeros(len(few), steps, layer.hidden_size, requires_grad=True)

@@ -1,14 +1,16 @@
 """Text codec: from text to tokens and back, whole or as it is typed.
 
-A token has a surface, the text it stands for, and the text is its tokens' surfaces one after another. Three units:
+A token has a surface, the text it stands for, and the text is its tokens' surfaces one after
+another. Three units:
 
-    char    what a reader takes for one character: a grapheme cluster (Unicode UAX #29), so that a Hindi syllable, or an
-            emoji of several code points, is one
+    char    what a reader takes for one character: a grapheme cluster (Unicode UAX #29), so that a
+            Hindi syllable, or an emoji of several code points, is one
     word    a word or a sign, with the space before it
-    piece   a part of a word, learnt by sentencepiece (Kudo & Richardson 2018, arXiv:1808.06226), with the space before it
+    piece   a part of a word, learnt by sentencepiece (Kudo & Richardson 2018, arXiv:1808.06226),
+            with the space before it
 
-Text is brought to Unicode's form NFC and to newlines of one kind. Words and pieces keep one space between words, whatever
-stood there.
+Text is brought to Unicode's form NFC and to newlines of one kind. Words and pieces keep one space
+between words, whatever stood there.
 """
 
 from __future__ import annotations
@@ -30,15 +32,20 @@ UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"
 """The first two tokens: what is not in the vocabulary, and where a text ends."""
 HELD = "".join(chr(0xE000 + k) for k in range(10))
-"""Characters of Unicode's private use area that stand for what a translation must not change; see `data.pairs`."""
+"""Characters of Unicode's private use area that stand for what a translation must not change; see
+`data.pairs`.
+"""
 SPANS = {
     "char": r"\X",
-    "word": rf"\n|[{HELD}]|[^\S\n]+(?=[{HELD}])"
-    r"|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|(?!\s)\X)",
+    "word": (
+        rf"\n|[{HELD}]|[^\S\n]+(?=[{HELD}])"
+        r"|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|(?!\s)\X)"
+    ),
     "piece": r"\n|[^\S\n]*\S+",
 }
-"""What is encoded each on its own: a character; a line's end; a word, a number or a sign; what stands between two blanks.
-All with the blanks before them, but for what is held."""
+"""What is encoded each on its own: a character; a line's end; a word, a number or a sign; what
+stands between two blanks. All with the blanks before them, but for what is held.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,8 @@ class TextCodec:
     """A vocabulary of surfaces.
 
     unit        "char", "word" or "piece"
-    surfaces    token number -> surface; `UNKNOWN` and `END` first, then further marks (names in <…>), then text
+    surfaces    token number -> surface; `UNKNOWN` and `END` first, then further marks (names in
+                <…>), then text
     marks       how many of the first are no text
     pieces      the sentencepiece model (its protocol buffer in base64) where the unit is "piece"
     lower       capital letters are read as small ones
@@ -77,11 +85,12 @@ class TextCodec:
     def _spans(self) -> dict[str, list[int]]:
         return {}
 
-    # ---- text to tokens ---------------------------------------------------------------------------------------------
+    # ---- text to tokens --------------------------------------------------------------------------
 
     def cut(self, text: str, begins: bool = True) -> list[tuple[str, int]]:
-        """The spans that are encoded each on its own (characters, words, or what stands between two blanks), each with the
-        place in the text where it ends. `begins`: the text stands where a line begins.
+        """The spans that are encoded each on its own (characters, words, or what stands between two
+        blanks), each with the place in the text where it ends. `begins`: the text stands where a
+        line begins.
         """
         import regex  # the standard library's knows neither \\X nor \\p
 
@@ -119,10 +128,12 @@ class TextCodec:
             if len(self._spans) > 200_000:  # a stream may bring new words for ever
                 self._spans.clear()
             parts = self._processor.encode(span.replace(" ", "▁"), out_type=str)
-            cached = self._spans[span] = [self.numbers.get(part.replace("▁", " "), 0) for part in parts]
+            cached = self._spans[span] = [
+                self.numbers.get(part.replace("▁", " "), 0) for part in parts
+            ]
         return cached
 
-    # ---- tokens to text ---------------------------------------------------------------------------------------------
+    # ---- tokens to text --------------------------------------------------------------------------
 
     def decode(self, tokens: Iterable[int]) -> str:
         """The text of tokens. Marks are left out, but for what is unknown, which is shown as �."""
@@ -133,7 +144,7 @@ class TextCodec:
         """Joined surfaces as people write them: no space where a line begins."""
         return text if self.unit == "char" else text.replace("\n ", "\n").removeprefix(" ")
 
-    # ---- in a model file --------------------------------------------------------------------------------------------
+    # ---- in a model file -------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
@@ -149,7 +160,11 @@ class TextCodec:
     def from_json(cls, data: Mapping[str, Any]) -> TextCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
         codec = cls(
-            str(data["unit"]), tuple(data["surfaces"]), int(data["marks"]), str(data["pieces"]), data["lower"] is True
+            str(data["unit"]),
+            tuple(data["surfaces"]),
+            int(data["marks"]),
+            str(data["pieces"]),
+            data["lower"] is True,
         )
         if codec.unit not in UNITS or not all(isinstance(s, str) for s in codec.surfaces):
             raise ValueError("not a text codec")
@@ -168,11 +183,17 @@ class TextCodec:
 
 
 def fit(
-    texts: Sequence[str], unit: str, *, vocabulary: int, marks: Sequence[str] = (), lower: bool = False, apart: str = ""
+    texts: Sequence[str],
+    unit: str,
+    *,
+    vocabulary: int,
+    marks: Sequence[str] = (),
+    lower: bool = False,
+    apart: str = "",
 ) -> TextCodec:
-    """A codec from training texts: the most frequent surfaces, at most `vocabulary` of them, each seen twice or more
-    where there are many. `apart` are characters that are never joined with others into a piece. Raises `DataError` for
-    texts too small to learn pieces from.
+    """A codec from training texts: the most frequent surfaces, at most `vocabulary` of them, each
+    seen twice or more where there are many. `apart` are characters that are never joined with
+    others into a piece. Raises `DataError` for texts too small to learn pieces from.
     """
     names = (UNKNOWN, END, *marks)
     if unit == "piece":
@@ -183,7 +204,9 @@ def fit(
     counts = Counter(span for text in texts for span in blank.spans(text))
     ordered = sorted(counts, key=lambda s: (-counts[s], s))
     least = 2 if sum(counts.values()) > 20 * len(counts) or unit == "word" else 1
-    kept = [s for s in ordered if counts[s] >= least and s not in names][: vocabulary - len(names)] or ordered[:1]
+    kept = [s for s in ordered if counts[s] >= least and s not in names][
+        : vocabulary - len(names)
+    ] or ordered[:1]
     kept += [c for c in (*apart, " ") if apart and c not in kept]
     if not kept:
         raise DataError("no text to learn from")
@@ -194,22 +217,44 @@ def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, lis
     import sentencepiece
 
     spans = TextCodec("piece", (UNKNOWN, END))
-    lines = ("".join(spans.spans(line)) for text in texts for line in normalise(text).split("\n") if line.strip())
-    cut = (line[k : k + 4000] for line in lines for k in range(0, len(line), 4000))  # it leaves longer ones out
+    lines = (
+        "".join(spans.spans(line))
+        for text in texts
+        for line in normalise(text).split("\n")
+        if line.strip()
+    )
+    cut = (
+        line[k : k + 4000] for line in lines for k in range(0, len(line), 4000)
+    )  # it leaves longer ones out
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=cut, model_writer=model, vocab_size=size + 1, model_type="unigram", hard_vocab_limit=False,
-            normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=False,
-            character_coverage=0.9999, user_defined_symbols=list(apart), bos_id=-1, eos_id=-1, unk_id=0, num_threads=1,
+            sentence_iterator=cut,
+            model_writer=model,
+            vocab_size=size + 1,
+            model_type="unigram",
+            hard_vocab_limit=False,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            character_coverage=0.9999,
+            user_defined_symbols=list(apart),
+            bos_id=-1,
+            eos_id=-1,
+            unk_id=0,
+            num_threads=1,
             minloglevel=2,
-        )  # fmt: skip
+        )
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[-1][:120]
-        raise DataError(f"too little text to learn pieces from ({reason}); bring more, or --set unit=char") from None
+        raise DataError(
+            f"too little text to learn pieces from ({reason}); bring more, or --set unit=char"
+        ) from None
     proto = model.getvalue()
     processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
-    surfaces = [processor.id_to_piece(k).replace("▁", " ") for k in range(1, processor.get_piece_size())]
+    surfaces = [
+        processor.id_to_piece(k).replace("▁", " ") for k in range(1, processor.get_piece_size())
+    ]
     return base64.b64encode(proto).decode(), ["\n", *(s for s in surfaces if s != "\n")]
 
 
@@ -220,7 +265,8 @@ def normalise(text: str) -> str:
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """A text file in UTF-8, in UTF-16 or UTF-32 where it begins with a byte order mark, or in the encoding named.
+    """A text file in UTF-8, in UTF-16 or UTF-32 where it begins with a byte order mark, or in the
+    encoding named.
 
     Raises `DataError` with the line and the byte that is not of it.
     """
@@ -235,16 +281,20 @@ def read_text(path: Path, encoding: str | None = None) -> str:
             b"\xff\xfe": "utf-16",
             b"\xfe\xff": "utf-16",
         }
-        encoding = next((name for mark, name in marks.items() if data.startswith(mark)), "utf-8-sig")
+        encoding = next(
+            (name for mark, name in marks.items() if data.startswith(mark)), "utf-8-sig"
+        )
     try:
         text = data.decode(encoding)
     except LookupError:
-        raise DataError(f"{path}: no encoding is called {encoding!r}; try utf-8, cp1252, latin-1, shift-jis") from None
+        raise DataError(
+            f"{path}: no encoding is called {encoding!r}; try utf-8, cp1252, latin-1, shift-jis"
+        ) from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(
-            f"{path}: line {line}: byte {error.start} (0x{data[error.start]:02x}) is not {encoding.removesuffix('-sig')}; "
-            "name its encoding: --set encoding=cp1252"
+            f"{path}: line {line}: byte {error.start} (0x{data[error.start]:02x}) is not"
+            f" {encoding.removesuffix('-sig')}; name its encoding: --set encoding=cp1252"
         ) from None
     if not text.strip():
         raise DataError(f"{path}: holds no text")

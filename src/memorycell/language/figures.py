@@ -1,4 +1,6 @@
-"""Pictures of models that read text: what was surprising, which words mattered, what a translation looked at."""
+"""Pictures of models that read text: what was surprising, which words mattered, what a translation
+looked at.
+"""
 
 from __future__ import annotations
 
@@ -34,18 +36,29 @@ def _translations(found: list[dict[str, Any]]) -> str:
     for one in [o for o in found if o["tokens"]][:MOST]:
         fig = figure(140 + 26 * len(one["tokens"]))
         fig.add_heatmap(
-            z=one["attention"], x=_distinct(one["sources"]), y=_distinct(one["tokens"]), colorscale=[[0, "rgba(61,143,209,0)"],
-            [1, BLUE]], zmin=0, zmax=1, showscale=False, xgap=2, ygap=2,
+            z=one["attention"],
+            x=_distinct(one["sources"]),
+            y=_distinct(one["tokens"]),
+            colorscale=[[0, "rgba(61,143,209,0)"], [1, BLUE]],
+            zmin=0,
+            zmax=1,
+            showscale=False,
+            xgap=2,
+            ygap=2,
             hovertemplate="%{y} looked at %{x}: %{z:.0%}<extra></extra>",
-        )  # fmt: skip
+        )
         fig.update_yaxes(autorange="reversed", showgrid=False)
         fig.update_xaxes(side="top", showgrid=False, tickangle=-35)
         fig.update_layout(hovermode="closest", margin={"l": 90, "r": 20, "t": 90, "b": 20})
-        sections.append(Section(one["text"], f"of: {one['source']}  (p = {one['p']:.2f} a token)", fig))
+        sections.append(
+            Section(one["text"], f"of: {one['source']}  (p = {one['p']:.2f} a token)", fig)
+        )
     return page(
-        "What each word of the translation looked at", "Rows are the translation's tokens from top to bottom, columns the "
-        "source's; the darker, the more attention.", sections,
-    )  # fmt: skip
+        "What each word of the translation looked at",
+        "Rows are the translation's tokens from top to bottom, columns the "
+        "source's; the darker, the more attention.",
+        sections,
+    )
 
 
 def _distinct(names: list[str]) -> list[str]:
@@ -67,9 +80,11 @@ def _labels(found: list[dict[str, Any]]) -> str:
         words = [(w["word"], w["weight"] / most) for w in one.get("words", [])]
         sections.append(Section(f"{one['label']}, {one['p']:.1%} sure", shares, words=words))
     return page(
-        "Which words mattered", "Blue words spoke for the answer, orange ones against it: by how much its probability falls "
-        "when the word is left out.", sections,
-    )  # fmt: skip
+        "Which words mattered",
+        "Blue words spoke for the answer, orange ones against it: by how much its probability falls"
+        " when the word is left out.",
+        sections,
+    )
 
 
 def _text(record: dict[str, Any]) -> str:
@@ -77,17 +92,24 @@ def _text(record: dict[str, Any]) -> str:
     if record["next"]:
         fig = figure(80 + 28 * len(record["next"]))
         words = list(reversed(record["next"]))
-        fig.add_bar(x=[w["p"] for w in words], y=[w["word"] for w in words], orientation="h", marker={"color": BLUE})
+        fig.add_bar(
+            x=[w["p"] for w in words],
+            y=[w["word"] for w in words],
+            orientation="h",
+            marker={"color": BLUE},
+        )
         fig.update_xaxes(tickformat=".1%" if words[-1]["p"] < 0.1 else ".0%", title="probability")
         sections.append(Section("The next word", figure=fig))
     if record["score"]:
         told = record["score"]
         words = [
-            (t["token"].replace("\n", "⏎ ").replace(" ", "·"), -min(1.0, t["nats"] / 8)) for t in told["tokens"][:2000]
+            (t["token"].replace("\n", "⏎ ").replace(" ", "·"), -min(1.0, t["nats"] / 8))
+            for t in told["tokens"][:2000]
         ]
         sections.append(
             Section(
-                f"What was given: {told['nats']:.2f} nats a token, perplexity {told['perplexity']:.3g}",
+                f"What was given: {told['nats']:.2f} nats a token, perplexity"
+                f" {told['perplexity']:.3g}",
                 "The stronger the colour, the less the model expected the token.",
                 words=words,
             )
@@ -95,23 +117,33 @@ def _text(record: dict[str, Any]) -> str:
     return page("A text and what the model makes of it", "", sections)
 
 
-# ---- training -------------------------------------------------------------------------------------------------------
+# ---- training ------------------------------------------------------------------------------------
 
 
 def evaluation_page(file: ModelFile, result: dict[str, Any]) -> str:
-    """The report of a trained model: its metrics beside the simple methods', examples, the training."""
+    """The report of a trained model: its metrics beside the simple methods', examples, the
+    training.
+    """
     names = list(result["metrics"])
     rows = [
         [method, *(f"{values[n]:.4g}" if n in values else "" for n in names)]
         for method, values in [*result["baselines"].items(), ("memorycell", result["metrics"])]
     ]
     sections = [
-        Section("Beside simple methods, on what it never saw", table=[["", *names], *rows], highlight="memorycell")
+        Section(
+            "Beside simple methods, on what it never saw",
+            table=[["", *names], *rows],
+            highlight="memorycell",
+        )
     ]
     if "confusion" in result:
         table = result["confusion"]
         body = [[name, *(f"{n:,}" for n in row.values())] for name, row in table.items()]
-        sections.append(Section("What it was (rows), and what was answered (columns)", table=[["", *table], *body]))
+        sections.append(
+            Section(
+                "What it was (rows), and what was answered (columns)", table=[["", *table], *body]
+            )
+        )
     if "examples" in result:
         cells = [[e["source"], e["ours"], e["wanted"]] for e in result["examples"]]
         sections.append(Section("As they are", table=[["given", "answered", "wanted"], *cells]))
@@ -123,18 +155,26 @@ def evaluation_page(file: ModelFile, result: dict[str, Any]) -> str:
         for name, colour in ((watched, BLUE), ("loss", GREY)):
             values = [entry[name] for entry in history]
             fig.add_scatter(
-                x=epochs, y=values, name=name.replace("_", " "), mode="lines+markers", line={"color": colour}
+                x=epochs,
+                y=values,
+                name=name.replace("_", " "),
+                mode="lines+markers",
+                line={"color": colour},
             )
         fig.update_xaxes(title="epoch")
         sections.append(Section("Training", "", fig))
     skill = result["skill"]
     verdict = (
-        "" if skill is None else f": {abs(skill):.1%} {'better' if skill >= 0 else 'WORSE'} than the best simple method"
+        ""
+        if skill is None
+        else f": {abs(skill):.1%} {'better' if skill >= 0 else 'WORSE'} than the best simple method"
     )
-    return page(f"{result['task']}, {result['primary']}{verdict}", "", sections, file.info.get("notes", []))
+    return page(
+        f"{result['task']}, {result['primary']}{verdict}", "", sections, file.info.get("notes", [])
+    )
 
 
-# ---- inside ---------------------------------------------------------------------------------------------------------
+# ---- inside --------------------------------------------------------------------------------------
 
 
 class _Whole(nn.Module):
@@ -175,9 +215,12 @@ def inside(file: ModelFile, text: str, where: str, *, steps: int = 1000) -> Insp
         written = [codec.target.numbers.get(t, 0) for t in translate(file, [text])[0].tokens]
         called = _Whole(model, torch.tensor([[1, *written]]))
     found = inspect(
-        called.eval(), torch.tensor(tokens)[None], labels=[label.replace("\n", "⏎") for label in labels],
-        title=f"Inside a model of {file.info.get('data', 'text')}", trained_on=settings.get("bptt"),
-    )  # fmt: skip
+        called.eval(),
+        torch.tensor(tokens)[None],
+        labels=[label.replace("\n", "⏎") for label in labels],
+        title=f"Inside a model of {file.info.get('data', 'text')}",
+        trained_on=settings.get("bptt"),
+    )
     found.history = file.info.get("history") or []
     found.notes.append(f"{where}: {len(tokens):,} tokens")
     return found

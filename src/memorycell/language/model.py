@@ -21,14 +21,15 @@ from memorycell.streaming.stepping import Stepper
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConfig(ModelConfig):
-    """The sizes of a language model, and how it is held back from learning by heart (Merity et al. 2017, arXiv:1708.02182).
+    """The sizes of a language model, and how it is held back from learning by heart (Merity et al.
+    2017, arXiv:1708.02182).
 
     vocabulary          tokens
     embedding_size      of a token's vector
     tied                the output weights are the embedding's
     embedding_dropout   probability that a token of the vocabulary is dropped for a whole batch
-    noise               probability that a token is read as another, drawn as often as it occurs: what smoothing is to n-grams
-                        (Xie et al. 2017, arXiv:1703.02573)
+    noise               probability that a token is read as another, drawn as often as it occurs:
+                        what smoothing is to n-grams (Xie et al. 2017, arXiv:1703.02573)
     activation          weight of the mean square of what the head reads (AR)
     slowness            weight of the mean square of the last layer's change from step to step (TAR)
     """
@@ -42,7 +43,11 @@ class LanguageConfig(ModelConfig):
     slowness: float = 0.0
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "vocabulary", "embedding_size")
-    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "embedding_dropout", "noise")
+    probabilities: ClassVar[tuple[str, ...]] = (
+        *ModelConfig.probabilities,
+        "embedding_dropout",
+        "noise",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -65,7 +70,9 @@ class LanguageModel(SteppedModel):
         self.embedding = nn.Embedding(config.vocabulary, config.embedding_size)
         nn.init.uniform_(self.embedding.weight, -0.1, 0.1)
         self.recurrent = config.stack(config.embedding_size)
-        self.head = NextStep(config.hidden_size, config.vocabulary, config.embedding_size if config.tied else None)
+        self.head = NextStep(
+            config.hidden_size, config.vocabulary, config.embedding_size if config.tied else None
+        )
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
@@ -76,23 +83,43 @@ class LanguageModel(SteppedModel):
         return self.recurrent.initial_state(batch_size)
 
     def forward(
-        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        reset: Tensor | None = None,
+        *,
+        backend: str | None = None,
     ) -> tuple[Tensor, State]:
-        """X [B, T] token numbers (or [B, T, 1], in any type), reset [B, T] bool -> (log-probabilities [B, T, V], state)."""
-        hidden, state = self.hidden(x if x.ndim == 2 else x[..., 0].long(), state, reset, backend=backend)
+        """X [B, T] token numbers (or [B, T, 1], in any type), reset [B, T] bool ->
+        (log-probabilities [B, T, V], state).
+        """
+        hidden, state = self.hidden(
+            x if x.ndim == 2 else x[..., 0].long(), state, reset, backend=backend
+        )
         return F.log_softmax(self.head(hidden, self.embedding.weight).float(), -1), state
 
     def hidden(
-        self, tokens: Tensor, state: State | None, reset: Tensor | None = None, *, backend: str | None = None
+        self,
+        tokens: Tensor,
+        state: State | None,
+        reset: Tensor | None = None,
+        *,
+        backend: str | None = None,
     ) -> tuple[Tensor, State]:
         """Tokens [B, T] int64 -> (hidden states [B, T, H], state)."""
         state = self.initial_state(len(tokens)) if state is None else state
-        table = embedding_dropout(self.embedding.weight, self.config.embedding_dropout, self.training)
-        output, after = carried(self.recurrent, F.embedding(tokens, table), state, reset=reset, backend=backend)
+        table = embedding_dropout(
+            self.embedding.weight, self.config.embedding_dropout, self.training
+        )
+        output, after = carried(
+            self.recurrent, F.embedding(tokens, table), state, reset=reset, backend=backend
+        )
         return output, State(**after)
 
     def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
-        """Nats a token, with what regularises the activations (Merity, McCann & Socher 2017, arXiv:1708.01009)."""
+        """Nats a token, with what regularises the activations (Merity, McCann & Socher 2017,
+        arXiv:1708.01009).
+        """
         x = batch.x
         if self.training and self.config.noise:
             others = x.flatten()[torch.randint(x.numel(), x.shape)]
@@ -103,12 +130,18 @@ class LanguageModel(SteppedModel):
         if self.training and self.config.activation:
             loss = loss + self.config.activation * read.float().square().mean()
         if self.training and self.config.slowness and hidden.shape[1] > 1:
-            loss = loss + self.config.slowness * (hidden[:, 1:] - hidden[:, :-1]).float().square().mean()
+            loss = (
+                loss
+                + self.config.slowness * (hidden[:, 1:] - hidden[:, :-1]).float().square().mean()
+            )
         return loss, after
 
     @torch.inference_mode()
-    def nats(self, tokens: Tensor, target: Tensor, reset: Tensor | None = None, piece: int = 512) -> Tensor:
-        """Negative log-likelihood [B, T] of each target after its tokens, zero where it is `IGNORE`; run in pieces.
+    def nats(
+        self, tokens: Tensor, target: Tensor, reset: Tensor | None = None, piece: int = 512
+    ) -> Tensor:
+        """Negative log-likelihood [B, T] of each target after its tokens, zero where it is
+        `IGNORE`; run in pieces.
 
         reset   [B, T] bool: a new sequence begins at that step
         """
@@ -119,7 +152,9 @@ class LanguageModel(SteppedModel):
             x, y = tokens[:, now], target[:, now]
             hidden, state = self.hidden(x, state, None if reset is None else reset[:, now])
             scores = self.head(hidden, self.embedding.weight).float()
-            parts.append(F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view(y.shape))
+            parts.append(
+                F.cross_entropy(scores.flatten(0, 1), y.flatten(), reduction="none").view(y.shape)
+            )
         return torch.cat(parts, 1)
 
     @property

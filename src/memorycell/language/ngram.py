@@ -6,13 +6,14 @@ import numpy as np
 
 
 class KneserNey:
-    """Interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999, their equation 4.30), with one discount
-    an order, D = n₁ / (n₁ + 2 n₂):
+    """Interpolated Kneser-Ney smoothing (Kneser & Ney 1995; Chen & Goodman 1999, their equation
+    4.30), with one discount an order, D = n₁ / (n₁ + 2 n₂):
 
         p(w | h) = max(c(hw) - D, 0) / c(h·) + D · N₁₊(h·) / c(h·) · p(w | h')
 
-    where h' is h without its oldest token. The highest order counts occurrences, the lower ones in how many contexts an
-    n-gram was seen; below the unigram lies the uniform distribution over the vocabulary.
+    where h' is h without its oldest token. The highest order counts occurrences, the lower ones in
+    how many contexts an n-gram was seen; below the unigram lies the uniform distribution over the
+    vocabulary.
 
     tokens   [N] int64, in sequence
     """
@@ -21,8 +22,9 @@ class KneserNey:
         order = min(order, len(tokens))
         self.vocabulary, self.order = vocabulary, order
         self._levels = []
-        # An n-gram is numbered by (number of its first n-1 tokens) · V + last token; numbers are places in a sorted list,
-        # so that they stay small. `grams[n]` holds the distinct keys of order n + 1.
+        # An n-gram is numbered by (number of its first n-1 tokens) · V + last token; numbers are
+        # places in a sorted list, so that they stay small. `grams[n]` holds the distinct keys of
+        # order n + 1.
         self.grams: list[np.ndarray] = []
         counts: list[np.ndarray] = []
         place = np.zeros(len(tokens), np.int64)
@@ -37,7 +39,9 @@ class KneserNey:
             self._suffixes(n) for n in range(1, order)
         ]  # of every n-gram, the place of the one without its oldest
         for n in range(order):
-            count = counts[n] if n == order - 1 else np.bincount(suffix[n], minlength=len(counts[n]))
+            count = (
+                counts[n] if n == order - 1 else np.bincount(suffix[n], minlength=len(counts[n]))
+            )
             # What begins a text has no context before it: it was seen once, nowhere.
             self._levels.append(_Level(self.grams[n] // vocabulary, np.maximum(count, 1)))
 
@@ -56,7 +60,9 @@ class KneserNey:
         """[N]: the place of the n tokens before each, -1 where they were never seen; 0 for n = 0."""
         place = np.zeros(len(tokens), np.int64)
         for k in range(n):
-            shifted = np.concatenate([np.full(n - k, -1), tokens])[: len(tokens)]  # the oldest first
+            shifted = np.concatenate([np.full(n - k, -1), tokens])[
+                : len(tokens)
+            ]  # the oldest first
             ok = (place >= 0) & (shifted >= 0)
             found = np.full(len(tokens), -1)
             found[ok] = _lookup(self.grams[k], place[ok] * self.vocabulary + shifted[ok])
@@ -64,7 +70,9 @@ class KneserNey:
         return place
 
     def _suffixes(self, n: int) -> np.ndarray:
-        """Of every n-gram of order n + 1 the place, in order n, of what is left without its oldest token."""
+        """Of every n-gram of order n + 1 the place, in order n, of what is left without its oldest
+        token.
+        """
         columns = []
         keys = self.grams[n]
         for k in range(n, -1, -1):

@@ -1,4 +1,6 @@
-"""From distributions to sequences: one token sampled, beams from a live state, beam search over whole translations."""
+"""From distributions to sequences: one token sampled, beams from a live state, beam search over
+whole translations.
+"""
 
 from __future__ import annotations
 
@@ -15,19 +17,27 @@ from memorycell.streaming.stepping import Stepper
 from memorycell.streaming.stream import Stream
 
 UNKNOWN_COST = 1.0
-"""What an unknown word costs more, in nats: it will be copied from the source, which is often wrong."""
+"""What an unknown word costs more, in nats: it will be copied from the source, which is often
+wrong.
+"""
 BEGIN_END = 1
 """The token before the first and after the last; `data.text.END`."""
 
 
 def sample(
-    log_p: np.ndarray, rng: np.random.Generator, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0
+    log_p: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
 ) -> int:
     """One token from log-probabilities [V].
 
     temperature   divides them: below 1 the likely ones get likelier; 0 takes the likeliest
     top_k         only so many of the likeliest; 0: all
-    top_p         only the likeliest that together have at least this probability (Holtzman et al. 2020, arXiv:1904.09751)
+    top_p         only the likeliest that together have at least this probability (Holtzman et al.
+                  2020, arXiv:1904.09751)
     """
     if temperature == 0:
         return int(log_p.argmax())
@@ -65,8 +75,13 @@ def begin(stream: Stream, log_p: np.ndarray) -> Beam:
 def grown(stepper: Stepper, chosen: Sequence[tuple[float, Beam, int]]) -> list[Beam]:
     """Every chosen (score, beam, token) one token further: all of them in one step."""
     block = np.stack([beam.state for _, beam, _ in chosen])
-    log_p = stepper.many(block, np.arange(len(chosen)), np.array([[token] for *_, token in chosen], np.float32))
-    return [Beam(score, (*beam.tokens, token), block[k], log_p[k]) for k, (score, beam, token) in enumerate(chosen)]
+    log_p = stepper.many(
+        block, np.arange(len(chosen)), np.array([[token] for *_, token in chosen], np.float32)
+    )
+    return [
+        Beam(score, (*beam.tokens, token), block[k], log_p[k])
+        for k, (score, beam, token) in enumerate(chosen)
+    ]
 
 
 @dataclass(frozen=True)
@@ -74,7 +89,8 @@ class Hypothesis:
     """A finished translation.
 
     tokens      [T], without the one that ends it
-    score       log-probability over length^alpha (Wu et al. 2016, arXiv:1609.08144, their equation 14, simplified)
+    score       log-probability over length^alpha (Wu et al. 2016, arXiv:1609.08144, their equation
+                14, simplified)
     log_p       mean log-probability of a token
     attention   [T, S]: what each looked at
     """
@@ -87,12 +103,20 @@ class Hypothesis:
 
 @torch.inference_mode()
 def beam_search(
-    model: Translator, source: Tensor, lengths: Tensor, *, width: int = 5, alpha: float = 1.0,
-    once: tuple[int, ...] = (), owed: Tensor | None = None, longest: float = 2.0,
-) -> list[Hypothesis]:  # fmt: skip
+    model: Translator,
+    source: Tensor,
+    lengths: Tensor,
+    *,
+    width: int = 5,
+    alpha: float = 1.0,
+    once: tuple[int, ...] = (),
+    owed: Tensor | None = None,
+    longest: float = 2.0,
+) -> list[Hypothesis]:
     """The best translation of every source [B, S] int64 with lengths [B].
 
-    once      tokens that must be in a translation exactly as often as `owed` [B, len(once)] says: what is held as it is
+    once      tokens that must be in a translation exactly as often as `owed` [B, len(once)] says:
+              what is held as it is
     longest   a translation may be this many times as long as its source, and 8 tokens more
     """
     model.eval()
@@ -110,7 +134,9 @@ def beam_search(
     trail: list[
         tuple[Tensor, Tensor, Tensor]
     ] = []  # of every step: tokens, whose successors they are, what they looked at
-    finished: list[list[tuple[float, float, int, int]]] = [[] for _ in range(batch)]  # (score, log_p, step, hypothesis)
+    finished: list[list[tuple[float, float, int, int]]] = [
+        [] for _ in range(batch)
+    ]  # (score, log_p, step, hypothesis)
     done = [False] * batch
     for step in range(int(limit.max()) + 1):
         out, state, attention = model.write(tokens[:, None], read, state)
@@ -118,20 +144,30 @@ def beam_search(
         log_p[..., 0] -= UNKNOWN_COST
         log_p = _allowed(log_p, owed, held, (limit - step)[:, None])
         vocabulary = log_p.shape[-1]
-        best, place = (scores[..., None] + log_p).flatten(1).topk(min(2 * width, width * vocabulary), dim=1)
+        best, place = (
+            (scores[..., None] + log_p).flatten(1).topk(min(2 * width, width * vocabulary), dim=1)
+        )
         parent, token = place // vocabulary, place % vocabulary
         ends = (token == BEGIN_END) & best.isfinite()
         for row, column in ends.nonzero().tolist():
-            if column < width and not done[row]:  # of the second half, those that go on are wanted, not those that end
+            if (
+                column < width and not done[row]
+            ):  # of the second half, those that go on are wanted, not those that end
                 total = float(best[row, column])
                 mean = total / (step + 1)
-                finished[row].append((total / (step + 1) ** alpha, mean, step, int(parent[row, column])))
+                finished[row].append(
+                    (total / (step + 1) ** alpha, mean, step, int(parent[row, column]))
+                )
         done = [len(f) >= width or step >= int(limit[k]) for k, f in enumerate(finished)]
         if all(done):
             break
         # The best that go on; those that end are put behind all others.
         going = torch.where(ends, -torch.inf, best).topk(width, dim=1)
-        parent, token, scores = parent.gather(1, going.indices), token.gather(1, going.indices), going.values
+        parent, token, scores = (
+            parent.gather(1, going.indices),
+            token.gather(1, going.indices),
+            going.values,
+        )
         trail.append((token, parent, attention[:, 0].view(batch, width, -1)))
         where = (parent + torch.arange(batch)[:, None] * width).flatten()
         state, tokens = state.select(where), token.flatten()
@@ -141,8 +177,9 @@ def beam_search(
 
 
 def _allowed(log_p: Tensor, owed: Tensor, held: Tensor, left: Tensor) -> Tensor:
-    """Log-probabilities [B, K, V] without what must not come: what is not owed, the end while something is; and, when no
-    more than `left` [B, 1] tokens may come, everything but what is owed or, where nothing is, the end.
+    """Log-probabilities [B, K, V] without what must not come: what is not owed, the end while
+    something is; and, when no more than `left` [B, 1] tokens may come, everything but what is owed
+    or, where nothing is, the end.
     """
     some = (owed > 0).any(-1)
     must = owed.sum(-1) >= left
@@ -155,7 +192,13 @@ def _allowed(log_p: Tensor, owed: Tensor, held: Tensor, left: Tensor) -> Tensor:
 
 
 def _traced(
-    trail: list[tuple[Tensor, Tensor, Tensor]], score: float, mean: float, step: int, at: int, row: int, length: int
+    trail: list[tuple[Tensor, Tensor, Tensor]],
+    score: float,
+    mean: float,
+    step: int,
+    at: int,
+    row: int,
+    length: int,
 ) -> Hypothesis:
     """A hypothesis that ended, walked back to its beginning."""
     tokens, attention = [], []
@@ -164,4 +207,9 @@ def _traced(
         at = int(parent[row, at])
         attention.append(weights[row, at, :length].numpy())
     empty = np.zeros((0, length), np.float32)
-    return Hypothesis(np.array(tokens[::-1], np.int64), score, mean, np.array(attention[::-1]) if attention else empty)
+    return Hypothesis(
+        np.array(tokens[::-1], np.int64),
+        score,
+        mean,
+        np.array(attention[::-1]) if attention else empty,
+    )

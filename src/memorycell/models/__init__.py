@@ -1,4 +1,6 @@
-"""What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of model a file."""
+"""What is trained and kept in a model file: an encoder, a recurrent stack, a head. One kind of
+model a file.
+"""
 
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.drawing.model import Writer
@@ -12,6 +14,15 @@ from memorycell.signals.transcriber import Transcriber
 
 MODELS: dict[str, type[Model]] = {
     model.kind: model
-    for model in (Forecaster, LanguageModel, Classifier, Translator, Transcriber, Writer, Composer, Detector)
+    for model in (
+        Forecaster,
+        LanguageModel,
+        Classifier,
+        Translator,
+        Transcriber,
+        Writer,
+        Composer,
+        Detector,
+    )
 }
 """The name in a model file -> the class."""

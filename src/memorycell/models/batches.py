@@ -1,5 +1,5 @@
-"""Batches for training: long sequences cut into lanes that carry their state from one batch to the next, or many short
-ones gathered by length.
+"""Batches for training: long sequences cut into lanes that carry their state from one batch to the
+next, or many short ones gathered by length.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ class Batch(NamedTuple):
     x        [B, T, F] float32, or tokens [B, T] int64
     target   [B, T, …] float32, NaN where there is nothing to learn from; or tokens [B, T] int64
     reset    [B, T] bool: a new sequence begins at that step
-    carry    the state after the batch before it is the state before this one (truncated back-propagation)
+    carry    the state after the batch before it is the state before this one (truncated
+             back-propagation)
     """
 
     x: Tensor
@@ -37,8 +38,8 @@ def lanes(
 ) -> Iterator[Batch]:
     """One pass over a sequence of N steps as `count` lanes side by side, `bptt` steps a batch.
 
-    Lane k starts at step shift + k·N/count and runs to the start of the next lane, round the end of the sequence.
-    Williams & Peng (1990): gradients flow back within a batch, the state flows on.
+    Lane k starts at step shift + k·N/count and runs to the start of the next lane, round the end of
+    the sequence. Williams & Peng (1990): gradients flow back within a batch, the state flows on.
     """
     steps = len(x)
     count = min(count, steps)
@@ -75,8 +76,9 @@ class Gathered(NamedTuple):
 
 
 def by_length(lengths: np.ndarray, budget: int, seed: int) -> list[np.ndarray]:
-    """Sequences [N] gathered so that those of a batch are about as long, and a batch with its padding holds at most
-    `budget` steps (one sequence at least). The batches' order, and which of the equally long go together, are random.
+    """Sequences [N] gathered so that those of a batch are about as long, and a batch with its
+    padding holds at most `budget` steps (one sequence at least). The batches' order, and which of
+    the equally long go together, are random.
     """
     rng = np.random.default_rng(seed)
     order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
@@ -94,7 +96,9 @@ def by_length(lengths: np.ndarray, budget: int, seed: int) -> list[np.ndarray]:
 def padded(rows: Sequence[np.ndarray], fill: int | float = 0) -> tuple[Tensor, Tensor]:
     """Rows [T_k, …] as one tensor [B, T, …] filled up at the end, and their lengths [B]."""
     lengths = np.array([len(row) for row in rows], np.int64)
-    out = np.full((len(rows), max(1, int(lengths.max(initial=0))), *rows[0].shape[1:]), fill, rows[0].dtype)
+    out = np.full(
+        (len(rows), max(1, int(lengths.max(initial=0))), *rows[0].shape[1:]), fill, rows[0].dtype
+    )
     for k, row in enumerate(rows):
         out[k, : len(row)] = row
     return torch.from_numpy(out), torch.from_numpy(lengths)

@@ -1,4 +1,6 @@
-"""Classifier = tokens or features -> recurrent stack -> one vector of the whole sequence -> the distribution over classes."""
+"""Classifier = tokens or features -> recurrent stack -> one vector of the whole sequence -> the
+distribution over classes.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,14 @@ class ClassifierConfig(ModelConfig):
     vocabulary      tokens; 0 where the input is features
     input_size      features, or the size of a token's vector
     classes         to tell apart
-    pooling         how a sequence becomes one vector: "attention", "max" (of every unit over time) or "last"
+    pooling         how a sequence becomes one vector: "attention", "max" (of every unit over time)
+                    or "last"
     pairs           of tokens a linear path beside the recurrent one sees, see `heads.WordPairs`
     bidirectional   read both ways: better, but not live
-    word_dropout    probability that a token is read as unknown (Iyyer et al. 2015, deep averaging networks)
-    smoothing       share of the target's probability given to the other classes (Szegedy et al. 2016)
+    word_dropout    probability that a token is read as unknown (Iyyer et al. 2015, deep averaging
+                    networks)
+    smoothing       share of the target's probability given to the other classes (Szegedy et al.
+                    2016)
     """
 
     vocabulary: int
@@ -74,32 +79,48 @@ class Classifier(SteppedModel):
     def __init__(self, config: ClassifierConfig) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocabulary, config.input_size) if config.vocabulary else None
+        self.embedding = (
+            nn.Embedding(config.vocabulary, config.input_size) if config.vocabulary else None
+        )
         if self.embedding is not None:
             nn.init.normal_(self.embedding.weight, std=0.1)
         self.recurrent = config.stack(config.input_size, bidirectional=config.bidirectional)
         size = config.hidden_size * len(self.recurrent.directions)
         self.pool = AttentionPool(size) if config.pooling == "attention" else None
-        self.pairs = WordPairs(config.vocabulary, config.classes) if config.pairs and config.vocabulary else None
+        self.pairs = (
+            WordPairs(config.vocabulary, config.classes)
+            if config.pairs and config.vocabulary
+            else None
+        )
         self.head = Classify(size, config.classes)
         self.register_buffer("class_weight", torch.ones(config.classes))
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
         features = codec.vocabulary or codec.input_size == self.config.input_size
-        return bool(features) and (self.config.vocabulary, self.config.classes) == (codec.vocabulary, len(codec.labels))
+        return bool(features) and (self.config.vocabulary, self.config.classes) == (
+            codec.vocabulary,
+            len(codec.labels),
+        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and what the pooling has gathered [1, B, H or H + 1]; nothing for "last"."""
         state = self.recurrent.initial_state(batch_size)
         extra = {"attention": 1, "max": 0, "last": -self.config.hidden_size}[self.config.pooling]
-        sizes = {"pooled": self.config.hidden_size + extra, "pairs": self.config.classes + 2 if self.pairs else 0}
-        more = {name: state[0].new_zeros(1, batch_size, size) for name, size in sizes.items() if size}
+        sizes = {
+            "pooled": self.config.hidden_size + extra,
+            "pairs": self.config.classes + 2 if self.pairs else 0,
+        }
+        more = {
+            name: state[0].new_zeros(1, batch_size, size) for name, size in sizes.items() if size
+        }
         return State(**state.asdict(), **more)
 
-    def forward(self, x: Tensor, state: State | None = None, *, backend: str | None = None) -> tuple[Tensor, State]:
-        """X [B, T] tokens (or [B, T, 1] in any type; or features [B, T, I]) -> (log-probabilities after every step
-        [B, T, classes], state). Only for a model that reads one way.
+    def forward(
+        self, x: Tensor, state: State | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """X [B, T] tokens (or [B, T, 1] in any type; or features [B, T, I]) -> (log-probabilities
+        after every step [B, T, classes], state). Only for a model that reads one way.
         """
         state = self.initial_state(len(x)) if state is None else state
         x = self._tokens(x)
@@ -118,7 +139,9 @@ class Classifier(SteppedModel):
         return self.head(z, besides), State(**kept)
 
     def classify(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """X [B, T] or [B, T, I], lengths [B] -> log-probabilities of the whole sequences [B, classes]."""
+        """X [B, T] or [B, T, I], lengths [B] -> log-probabilities of the whole sequences [B,
+        classes].
+        """
         config = self.config
         x = self._tokens(x)
         embedded = dropout(self._embedded(x), config.dropout / 2, self.training)
@@ -144,7 +167,9 @@ class Classifier(SteppedModel):
         """Cross-entropy in nats, classes weighted by `class_weight`."""
         log_p = self.classify(batch.x, batch.lengths)
         return (
-            F.cross_entropy(log_p, batch.target, self.class_weight, label_smoothing=self.config.smoothing),
+            F.cross_entropy(
+                log_p, batch.target, self.class_weight, label_smoothing=self.config.smoothing
+            ),
             None,
         )
 
@@ -175,18 +200,29 @@ class Classifier(SteppedModel):
     def _embedded(self, x: Tensor) -> Tensor:
         if self.embedding is None:
             return x
-        return F.embedding(x, embedding_dropout(self.embedding.weight, self.config.embedding_dropout, self.training))
+        return F.embedding(
+            x,
+            embedding_dropout(self.embedding.weight, self.config.embedding_dropout, self.training),
+        )
 
 
 class ClassifierStepper:
-    """A classifier ready for single steps: what the pooling has gathered lies behind h and c in a session's row."""
+    """A classifier ready for single steps: what the pooling has gathered lies behind h and c in a
+    session's row.
+    """
 
     def __init__(self, model: Classifier, precision: str) -> None:
         config = model.config
         self.precision = precision
-        self._table = None if model.embedding is None else model.embedding.weight.detach().float().numpy().copy()
+        self._table = (
+            None
+            if model.embedding is None
+            else model.embedding.weight.detach().float().numpy().copy()
+        )
         self.input_size = config.input_size if self._table is None else 1
-        sizes = {name: (t.shape[0], t.shape[2]) for name, t in model.initial_state().asdict().items()}
+        sizes = {
+            name: (t.shape[0], t.shape[2]) for name, t in model.initial_state().asdict().items()
+        }
         further = sizes["pooled"][1] if "pooled" in sizes else 0
         self._layers = LayerStepper(model.recurrent, precision, further=further)
         self.layout = Layout(sizes)
@@ -205,7 +241,9 @@ class ClassifierStepper:
         before = ring[row : row + 1, self._at].copy()
         hidden, row = self._layers.walk(ring, row, steps)
         gathered, z = self._gather(before, hidden[None])
-        for back in range(min(len(steps), len(ring))):  # what was gathered at each step that the ring remembers
+        for back in range(
+            min(len(steps), len(ring))
+        ):  # what was gathered at each step that the ring remembers
             ring[row - back, self._at] = gathered[0, len(steps) - 1 - back]
         y = self._log_p(z[0])
         return (y if x.ndim == 2 else y[0]), row
@@ -221,7 +259,9 @@ class ClassifierStepper:
         return x if self._table is None else self._table[x[:, 0].astype(np.int64)]
 
     def _gather(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What was gathered before [B, G] and hidden [B, T, H] -> (gathered after every step [B, T, G], z [B, T, H])."""
+        """What was gathered before [B, G] and hidden [B, T, H] -> (gathered after every step [B, T,
+        G], z [B, T, H]).
+        """
         if self._pooling == "last":
             return hidden[..., :0], hidden
         if self._pooling == "max":  # from 0 = nothing yet: h lies above -1
@@ -230,7 +270,9 @@ class ClassifierStepper:
         scores = self._score(np.tanh(self._inner(hidden.reshape(-1, hidden.shape[-1]))))
         weights = np.exp(scores).reshape(*hidden.shape[:2], 1)
         terms = np.concatenate([weights * hidden, weights], -1)
-        sums = np.concatenate([before[:, None], terms], 1).cumsum(1)[:, 1:]  # added in the order of single steps
+        sums = np.concatenate([before[:, None], terms], 1).cumsum(1)[
+            :, 1:
+        ]  # added in the order of single steps
         return sums, sums[..., :-1] / sums[..., -1:]
 
     def _log_p(self, z: np.ndarray) -> np.ndarray:

@@ -1,4 +1,6 @@
-"""What every model has in common: its sizes as a value, its stack of recurrent layers, its way to be trained and stepped."""
+"""What every model has in common: its sizes as a value, its stack of recurrent layers, its way to
+be trained and stepped.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper,
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The sizes of a model: enough to build it empty. Here those of its recurrent stack; see `Recurrent`.
+    """The sizes of a model: enough to build it empty. Here those of its recurrent stack; see
+    `Recurrent`.
 
     dropout   of what the head reads, and between the layers of the stack
     """
@@ -36,7 +39,12 @@ class ModelConfig:
 
     counts: ClassVar[tuple[str, ...]] = ("hidden_size", "num_layers")
     """The fields that are whole numbers of 1 or more."""
-    probabilities: ClassVar[tuple[str, ...]] = ("dropout", "zoneout", "weight_drop", "variational_dropout")
+    probabilities: ClassVar[tuple[str, ...]] = (
+        "dropout",
+        "zoneout",
+        "weight_drop",
+        "variational_dropout",
+    )
 
     def __post_init__(self) -> None:
         for name in self.counts:
@@ -59,12 +67,18 @@ class ModelConfig:
         if "f" in CELLS[self.cell].blocks:
             options["forget_bias"] = self.forget_bias
         return of_cell(
-            self.cell, input_size, options.pop("hidden_size", self.hidden_size),
-            options.pop("num_layers", self.num_layers), batch_first=True,
-            dropout=self.dropout if self.num_layers > 1 else 0.0, recurrent_init=self.recurrent_init,
-            zoneout=self.zoneout, weight_drop=self.weight_drop, variational_dropout=self.variational_dropout,
+            self.cell,
+            input_size,
+            options.pop("hidden_size", self.hidden_size),
+            options.pop("num_layers", self.num_layers),
+            batch_first=True,
+            dropout=self.dropout if self.num_layers > 1 else 0.0,
+            recurrent_init=self.recurrent_init,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+            variational_dropout=self.variational_dropout,
             **options,
-        )  # fmt: skip
+        )
 
 
 class Model(nn.Module):
@@ -87,16 +101,22 @@ class Model(nn.Module):
         raise NotImplementedError
 
     def obstacle(self) -> str | None:
-        """Why the native engine cannot step it, and no precision but float32 is to be had; None where it can."""
+        """Why the native engine cannot step it, and no precision but float32 is to be had; None
+        where it can.
+        """
         return f"a {self.kind} model runs in float32 through PyTorch"
 
     def stepper(self, precision: str = "float32") -> Stepper:
-        """The model made ready for single steps; see `memorycell.streaming.stepping`. Raises ValueError where it has no steps."""
+        """The model made ready for single steps; see `memorycell.streaming.stepping`. Raises
+        ValueError where it has no steps.
+        """
         raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
 
 
 class SteppedModel(Model):
-    """A model with a recurrent part that the native engine can step, and a head on it that is in float32 at every precision."""
+    """A model with a recurrent part that the native engine can step, and a head on it that is in
+    float32 at every precision.
+    """
 
     recurrent: Recurrent
 
@@ -110,7 +130,9 @@ class SteppedModel(Model):
         return obstacle(self.config.cell, layers(self.recurrent))
 
     def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: on the native engine, or where that cannot step it through the model's own forward."""
+        """See `Model`: on the native engine, or where that cannot step it through the model's own
+        forward.
+        """
         reason = self.obstacle()
         if reason is None:
             return self.native_stepper(precision)
@@ -126,7 +148,9 @@ class SteppedModel(Model):
 class ScoredStepper:
     """A stack on the native engine with a head on it: y = log softmax(score(h)) a step."""
 
-    def __init__(self, recurrent: Recurrent, precision: str, score: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(
+        self, recurrent: Recurrent, precision: str, score: Callable[[np.ndarray], np.ndarray]
+    ) -> None:
         self.precision = precision
         self._layers = LayerStepper(recurrent, precision)
         self.layout, self.input_size = self._layers.layout, self._layers.input_size
@@ -146,7 +170,9 @@ class ScoredStepper:
         return x
 
     def _head(self, hidden: np.ndarray) -> np.ndarray:
-        return log_softmax(self._score(hidden.reshape(-1, hidden.shape[-1]))).reshape(*hidden.shape[:-1], -1)
+        return log_softmax(self._score(hidden.reshape(-1, hidden.shape[-1]))).reshape(
+            *hidden.shape[:-1], -1
+        )
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
@@ -156,8 +182,12 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
     return scores
 
 
-def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """A stack run from a `State` that may hold more than h and c: (output, the names and tensors of h and c after it)."""
+def carried(
+    recurrent: Recurrent, x: Tensor, state: State, **options: Any
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """A stack run from a `State` that may hold more than h and c: (output, the names and tensors of
+    h and c after it).
+    """
     names = [name for name in ("h", "c") if name in state.asdict()]
     output, final = recurrent(x, State(**{name: getattr(state, name) for name in names}), **options)
     return output, final.asdict()
@@ -166,7 +196,8 @@ def carried(recurrent: Recurrent, x: Tensor, state: State, **options: Any) -> tu
 def windows(x: Tensor, past: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
     """The last W steps' x at every step, and what is kept of them for the steps that follow.
 
-    x [B, T, K], past [W - 1, B, K], reset [B, T] bool -> ([B, T, W, K], oldest first and zero before a reset; past)
+    x [B, T, K], past [W - 1, B, K], reset [B, T] bool -> ([B, T, W, K], oldest first and zero
+    before a reset; past)
     """
     before = len(past)
     whole = torch.cat([past.transpose(0, 1), x], 1)

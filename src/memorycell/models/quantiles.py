@@ -6,28 +6,37 @@ import numpy as np
 
 
 def quantile_levels(count: int) -> list[float]:
-    """(k - 1/2) / K for k = 1..K: the levels at which K quantiles stand for K equally likely outcomes."""
+    """(k - 1/2) / K for k = 1..K: the levels at which K quantiles stand for K equally likely
+    outcomes.
+    """
     return [(k + 0.5) / count for k in range(count)]
 
 
 def interval(quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The 10%, 50% and 90% quantiles of [..., K]: the 80% interval and the median. Exact for K = 5, 15, 25, …"""
+    """The 10%, 50% and 90% quantiles of [..., K]: the 80% interval and the median. Exact for K = 5,
+    15, 25, …
+    """
     levels = np.array(quantile_levels(quantiles.shape[-1]))
     low, median, high = (quantiles[..., int(np.abs(levels - p).argmin())] for p in (0.1, 0.5, 0.9))
     return low, median, high
 
 
 def tail_quantile(values: np.ndarray, share: float) -> float:
-    """The value that a share of what is drawn like `values` [N] exceeds, even where N is too small to have seen it.
+    """The value that a share of what is drawn like `values` [N] exceeds, even where N is too small
+    to have seen it.
 
-    Where ten values or more lie beyond it, the empirical quantile; else the tail above the 90% quantile u is taken for a
-    generalised Pareto distribution (Balkema & de Haan 1974; Pickands 1975), fitted by probability-weighted moments (Hosking &
-    Wallis 1987), and the value is u + σ/ξ ((share/0.1)^-ξ - 1). Values of a smoothed score follow one another closely: their
-    tail is learnt from fewer than N. Raises ValueError for fewer than 20 values, or a share that is not in (0, 1).
+    Where ten values or more lie beyond it, the empirical quantile; else the tail above the 90%
+    quantile u is taken for a generalised Pareto distribution (Balkema & de Haan 1974; Pickands
+    1975), fitted by probability-weighted moments (Hosking & Wallis 1987), and the value is u + σ/ξ
+    ((share/0.1)^-ξ - 1). Values of a smoothed score follow one another closely: their tail is
+    learnt from fewer than N. Raises ValueError for fewer than 20 values, or a share that is not in
+    (0, 1).
     """
     values = np.sort(np.asarray(values, np.float64))
     if len(values) < 20 or not 0 < share < 1:
-        raise ValueError(f"expected 20 values or more and a share in (0, 1), got {len(values)} and {share}")
+        raise ValueError(
+            f"expected 20 values or more and a share in (0, 1), got {len(values)} and {share}"
+        )
     if share * len(values) >= 10 or share >= 0.1:
         return float(np.quantile(values, 1 - share))
     edge = float(np.quantile(values, 0.9))

@@ -25,16 +25,19 @@ class Adoption:
 
     def __str__(self) -> str:
         lines = [f"{name or 'the model'}: now {kind}" for name, kind in self.adopted.items()]
-        lines += [f"{name or 'the model'}: left alone, {reason}" for name, reason in self.skipped.items()]
+        lines += [
+            f"{name or 'the model'}: left alone, {reason}" for name, reason in self.skipped.items()
+        ]
         return "\n".join(lines) or "no recurrent layer found"
 
 
 def adopt(model: nn.Module) -> Adoption:
     """Make every torch.nn.LSTM, GRU and RNN in `model` one of ours, in place, and report which.
 
-    A layer stays the same object: its parameters, hooks, attributes and places in the model are untouched, only its class
-    becomes `memorycell.LSTM`, `GRU` or `RNN`. Optimisers, references and checkpoints keep working. Subclasses, layers
-    whose parameters are computed (parametrised, pruned, weight-normed) and scripted or quantised ones are left alone.
+    A layer stays the same object: its parameters, hooks, attributes and places in the model are
+    untouched, only its class becomes `memorycell.LSTM`, `GRU` or `RNN`. Optimisers, references and
+    checkpoints keep working. Subclasses, layers whose parameters are computed (parametrised,
+    pruned, weight-normed) and scripted or quantised ones are left alone.
     """
     report = Adoption()
     for name, module in model.named_modules():
@@ -50,7 +53,9 @@ def adopt(model: nn.Module) -> Adoption:
 
 
 def view(layer: nn.RNNBase) -> Recurrent:
-    """A layer of ours over the very parameters of one of torch's, which stays as it is. Raises ValueError."""
+    """A layer of ours over the very parameters of one of torch's, which stays as it is. Raises
+    ValueError.
+    """
     if isinstance(layer, Recurrent):
         return layer
     reason = skip_reason(layer)
@@ -65,7 +70,10 @@ def view(layer: nn.RNNBase) -> Recurrent:
 def skip_reason(layer: nn.RNNBase) -> str | None:
     """Why a layer of torch's cannot become one of ours; None where it can."""
     if type(layer) not in OURS:
-        return f"a {type(layer).__name__}, not exactly torch.nn.LSTM, GRU or RNN, may compute something else"
+        return (
+            f"a {type(layer).__name__}, not exactly torch.nn.LSTM, GRU or RNN, may compute"
+            " something else"
+        )
     if "forward" in vars(layer):
         return "its forward was replaced"
     expected = set(layer._flat_weights_names)
@@ -83,10 +91,11 @@ def _become_ours(layer: nn.RNNBase) -> None:
 
 
 def release(model: nn.Module) -> Adoption:
-    """The inverse of `adopt`: make every plain layer of ours in `model` a torch.nn.LSTM, GRU or RNN again, in place.
+    """The inverse of `adopt`: make every plain layer of ours in `model` a torch.nn.LSTM, GRU or RNN
+    again, in place.
 
-    For tools that look for those exact classes, such as `torch.ao.quantization.quantize_dynamic`. Layers that torch.nn has
-    no class for are left, with the reason.
+    For tools that look for those exact classes, such as `torch.ao.quantization.quantize_dynamic`.
+    Layers that torch.nn has no class for are left, with the reason.
     """
     report = Adoption()
     theirs = {ours: torchs for torchs, ours in OURS.items()}
@@ -98,6 +107,7 @@ def release(model: nn.Module) -> Adoption:
                 report.adopted[name] = f"torch.nn.{kind.__name__}"
             else:
                 report.skipped[name] = (
-                    "torch.nn has no layer with its cell, zoneout, weight drop or variational dropout"
+                    "torch.nn has no layer with its cell, zoneout, weight drop or variational"
+                    " dropout"
                 )
     return report

@@ -1,4 +1,6 @@
-"""Attention: a weighted mean of hidden states, the weights decided by what is asked or by the states themselves."""
+"""Attention: a weighted mean of hidden states, the weights decided by what is asked or by the
+states themselves.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +13,8 @@ from torch import Tensor, nn
 class Attention(nn.Module):
     """Global attention: a_ts = softmax_s(q_t · W m_s / √K), context_t = Σ_s a_ts m_s.
 
-    Bahdanau, Cho & Bengio (2015), arXiv:1409.0473; the product form is Luong, Pham & Manning's "general" score (2015,
-    arXiv:1508.04025), scaled as by Vaswani et al. (2017).
+    Bahdanau, Cho & Bengio (2015), arXiv:1409.0473; the product form is Luong, Pham & Manning's
+    "general" score (2015, arXiv:1508.04025), scaled as by Vaswani et al. (2017).
     """
 
     def __init__(self, query_size: int, memory_size: int) -> None:
@@ -23,9 +25,11 @@ class Attention(nn.Module):
         """Memory [B, S, M] -> what it is asked by, [B, S, Q]; once a sequence."""
         return self.key(memory) / math.sqrt(self.key.out_features)
 
-    def forward(self, query: Tensor, keys: Tensor, memory: Tensor, beyond: Tensor) -> tuple[Tensor, Tensor]:
-        """Query [B, T, Q], keys [B, S, Q], memory [B, S, M], beyond [B, S] bool: padding -> (context [B, T, M], weights
-        [B, T, S]).
+    def forward(
+        self, query: Tensor, keys: Tensor, memory: Tensor, beyond: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Query [B, T, Q], keys [B, S, Q], memory [B, S, M], beyond [B, S] bool: padding ->
+        (context [B, T, M], weights [B, T, S]).
         """
         scores = torch.bmm(query, keys.transpose(1, 2).to(query.dtype)).float()
         weights = scores.masked_fill(beyond[:, None], -torch.inf).softmax(-1)
@@ -35,8 +39,8 @@ class Attention(nn.Module):
 class AttentionPool(nn.Module):
     """One vector of a whole sequence: Σ_t w_t h_t / Σ_t w_t with w_t = exp(v · tanh(W h_t)).
 
-    Yang et al. (2016), hierarchical attention networks. v · tanh is bounded, so that the two sums can be kept as they
-    are while a sequence goes on.
+    Yang et al. (2016), hierarchical attention networks. v · tanh is bounded, so that the two sums
+    can be kept as they are while a sequence goes on.
     """
 
     def __init__(self, size: int) -> None:

@@ -1,8 +1,9 @@
 """torch.compile without a graph break.
 
-Dynamo refuses every instance of torch.nn.LSTM, GRU and RNN (`torch._dynamo.config.allow_rnn`), because tracing theirs
-would unroll the time steps. Ours are one operator where the engine runs them; those are let in, and they alone: others keep
-PyTorch's rule. Dynamo takes seconds to import and most programs never compile, so this waits until somebody imports it.
+Dynamo refuses every instance of torch.nn.LSTM, GRU and RNN (`torch._dynamo.config.allow_rnn`),
+because tracing theirs would unroll the time steps. Ours are one operator where the engine runs
+them; those are let in, and they alone: others keep PyTorch's rule. Dynamo takes seconds to import
+and most programs never compile, so this waits until somebody imports it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ class _WhenImported(MetaPathFinder):
     def __init__(self, kind: Any) -> None:
         self.kind = kind
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
         """The spec of Dynamo's builder, and of nothing else."""
         if name != BUILDER:
             return None
@@ -50,7 +53,9 @@ class _WhenImported(MetaPathFinder):
 
 
 def _patch(builder: Any, kind: Any) -> None:
-    """PyTorch's private names: where they have moved, ours are refused like torch's, with its message."""
+    """PyTorch's private names: where they have moved, ours are refused like torch's, with its
+    message.
+    """
     wrap = getattr(getattr(builder, "VariableBuilder", None), "wrap_module", None)
     if wrap is None or not hasattr(builder.config, "allow_rnn"):
         return

@@ -22,7 +22,12 @@ class Explanation(NamedTuple):
 
 
 def explain(
-    layer: Recurrent, x: Tensor | None = None, *, lengths: bool = False, reset: bool = False, trace: bool = False
+    layer: Recurrent,
+    x: Tensor | None = None,
+    *,
+    lengths: bool = False,
+    reset: bool = False,
+    trace: bool = False,
 ) -> Explanation:
     """Which backend runs `layer(x)` with these options, and why."""
     call = Call(layer.cell, zoneout=layer.zoneout, training=layer.training, trace=trace)

@@ -1,7 +1,7 @@
 """LSTMCell, GRUCell and RNNCell: torch.nn's layers of one step, for every cell of the table.
 
-The plain cells are PyTorch's own code. For a live sequence `memorycell.stream` is many times faster: it packs the weights
-once, which a layer that may be trained between two calls cannot.
+The plain cells are PyTorch's own code. For a live sequence `memorycell.stream` is many times
+faster: it packs the weights once, which a layer that may be trained between two calls cannot.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from memorycell.nn.layers import GRU, LSTM, PLAIN, RNN
 class OneStep(nn.RNNCellBase):
     """One step of a recurrent layer. Use `LSTMCell`, `GRUCell` or `RNNCell`.
 
-    The arguments are torch's, and `cell`, a row of `memorycell.cells.CELLS`; parameters weight_ih [G·H, I], weight_hh
-    [G·H, H], bias_ih and bias_hh [G·H], and the cell's own.
+    The arguments are torch's, and `cell`, a row of `memorycell.cells.CELLS`; parameters weight_ih
+    [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H], and the cell's own.
     """
 
     cells: tuple[str, ...] = ()
@@ -28,7 +28,9 @@ class OneStep(nn.RNNCellBase):
 
     def __init__(self, *args: Any, cell: str, **kwargs: Any) -> None:
         if cell not in self.cells:
-            raise ValueError(f"cell: {type(self).__name__} has {', '.join(self.cells)}, got {cell!r}")
+            raise ValueError(
+                f"cell: {type(self).__name__} has {', '.join(self.cells)}, got {cell!r}"
+            )
         super().__init__(*args, **kwargs)
         self.cell = cell
         if cell not in PLAIN:
@@ -56,15 +58,20 @@ class OneStep(nn.RNNCellBase):
         return super().extra_repr() + ("" if self.cell in PLAIN else f", cell={self.cell!r}")
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """What torch.jit.script compiles in this layer's place: torch's own, over the same parameters."""
+        """What torch.jit.script compiles in this layer's place: torch's own, over the same
+        parameters.
+        """
         if self.cell not in PLAIN:
             raise ValueError(f"torch.nn has no layer like {self}")
         theirs = copy.copy(self)
-        theirs.__class__ = next(kind for kind in type(self).__mro__ if kind.__module__.startswith("torch.nn"))
+        theirs.__class__ = next(
+            kind for kind in type(self).__mro__ if kind.__module__.startswith("torch.nn")
+        )
         return theirs
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:  # noqa: A002  torch's name
-        """Step: input [B, I] or [I], hx (h, c) or h, each [B, H] or [H], zeros by default -> hx after the step, the same way.
+        """Step: input [B, I] or [I], hx (h, c) or h, each [B, H] or [H], zeros by default -> hx
+        after the step, the same way.
 
         Raises what torch's cells raise for the same mistake.
         """
@@ -79,7 +86,9 @@ class OneStep(nn.RNNCellBase):
             state = tuple(s[None] for s in state) if single else state
         self._check(x, state)
         params = {name: x.new_zeros(()) for name in ("bias_ih", "bias_hh")}
-        params |= {name: getattr(self, name) for name, p in self._parameters.items() if p is not None}
+        params |= {
+            name: getattr(self, name) for name, p in self._parameters.items() if p is not None
+        }
         x_part = table.ahead(x @ params["weight_ih"].T, params)
         after, _ = table.step(x_part, state[0] @ params["weight_hh"].T, state, params)
         after = tuple(s[0] for s in after) if single else after
@@ -87,14 +96,22 @@ class OneStep(nn.RNNCellBase):
 
     def _check(self, x: Tensor, state: Tensors) -> None:
         if x.ndim != 2:
-            raise ValueError(f"{type(self).__name__}: Expected input to be 1D or 2D, got {x.ndim}D instead")
+            raise ValueError(
+                f"{type(self).__name__}: Expected input to be 1D or 2D, got {x.ndim}D instead"
+            )
         if x.shape[1] != self.input_size:
-            raise RuntimeError(f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}")
+            raise RuntimeError(
+                f"input has inconsistent input_size: got {x.shape[1]} expected {self.input_size}"
+            )
         if len(state) != len(CELLS[self.cell].state):
-            raise ValueError(f"hx: expected {', '.join(CELLS[self.cell].state)}, got {len(state)} tensors")
+            raise ValueError(
+                f"hx: expected {', '.join(CELLS[self.cell].state)}, got {len(state)} tensors"
+            )
         for k, s in enumerate(state):
             if s.shape != (len(x), self.hidden_size):
-                raise RuntimeError(f"hidden{k}: expected {[len(x), self.hidden_size]}, got {list(s.shape)}")
+                raise RuntimeError(
+                    f"hidden{k}: expected {[len(x), self.hidden_size]}, got {list(s.shape)}"
+                )
 
 
 class LSTMCell(OneStep, nn.LSTMCell):

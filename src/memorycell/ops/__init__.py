@@ -2,8 +2,10 @@
 
 `choose` picks a backend and says why; `recurrence` runs it.
 
-    reference   a Python loop over cells.py: every cell, every option; the truth the others are tested against
-    torch       PyTorch's own kernels (oneDNN on the CPU, cuDNN on CUDA): the plain cells, without gates to look at
+    reference   a Python loop over cells.py: every cell, every option; the truth the others are
+                tested against
+    torch       PyTorch's own kernels (oneDNN on the CPU, cuDNN on CUDA): the plain cells, without
+                gates to look at
     native      the C++ engine in csrc/: every cell on the CPU, in float32 or with bfloat16 products
 """
 
@@ -25,7 +27,9 @@ _RUN = {"reference": reference.run, "torch": torch_kernels.run, "native": native
 
 
 class Result(NamedTuple):
-    """output and gates laid out as the call says; the final state, each [B, H]; the trace by name, or None."""
+    """output and gates laid out as the call says; the final state, each [B, H]; the trace by name,
+    or None.
+    """
 
     output: Tensor
     state: Tensors
@@ -40,39 +44,58 @@ class Choice(NamedTuple):
 
 
 def recurrence(
-    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None, reset: Tensor | None, backend: str
+    call: Call,
+    x: Tensor,
+    params: Params,
+    state: Tensors,
+    lengths: Tensor | None,
+    reset: Tensor | None,
+    backend: str,
 ) -> Result:
-    """Run one recurrent layer in one direction. Shapes are the caller's to check; see `check_options`.
+    """Run one recurrent layer in one direction. Shapes are the caller's to check; see
+    `check_options`.
 
     x         [B, T, I], or [T, B, I] where the call is time first
-    params    weight_ih [G·H, I], weight_hh [G·H, H or P], bias_ih and bias_hh [G·H], weight_hr [P, H] with projection,
-              and the cell's own
+    params    weight_ih [G·H, I], weight_hh [G·H, H or P], bias_ih and bias_hh [G·H], weight_hr [P,
+              H] with projection, and the cell's own
     state     (h_0, c_0) or (h_0,): [B, H], h_0 [B, P] with projection
     lengths   [B] int64, 1..T: steps at and past the length leave the state alone and give zeros
-    reset     [B, T] bool: a new sequence begins at that step. The state is zeroed before it; going backwards, no state
-              crosses the same border
+    reset     [B, T] bool: a new sequence begins at that step. The state is zeroed before it; going
+              backwards, no state crosses the same border
     backend   what `choose` chose
     """
     if reset is not None and lengths is not None:
         steps = torch.arange(x.shape[call.time], device=x.device)
         reset = reset & (steps < lengths[:, None])  # nothing begins in padding
-    return Result(*_RUN[backend](call, Inputs(x, params, state, lengths, reset, _zoneout_masks(call, x, state))))
+    return Result(
+        *_RUN[backend](
+            call, Inputs(x, params, state, lengths, reset, _zoneout_masks(call, x, state))
+        )
+    )
 
 
 def _zoneout_masks(call: Call, x: Tensor, state: Tensors) -> Tensors:
-    """In training, 1 where a unit keeps its old value at a step: [B, T, H] each; drawn here, the same for every backend."""
+    """In training, 1 where a unit keeps its old value at a step: [B, T, H] each; drawn here, the
+    same for every backend.
+    """
     if not call.training or not any(call.zoneout):
         return ()
     batch, steps = x.shape[1 - call.time], x.shape[call.time]
-    return tuple(_mask((batch, steps, s.shape[1]), p, s) for s, p in zip(state, call.zoneout, strict=False))
+    return tuple(
+        _mask((batch, steps, s.shape[1]), p, s) for s, p in zip(state, call.zoneout, strict=False)
+    )
 
 
 def _mask(shape: tuple[int, ...], p: float, like: Tensor) -> Tensor:
-    """1 with probability p, to the nearest 1/65536 below: 16 random bits a unit cost half of what a uniform float does."""
+    """1 with probability p, to the nearest 1/65536 below: 16 random bits a unit cost half of what a
+    uniform float does.
+    """
     if torch.compiler.is_compiling():
         return torch.bernoulli(torch.full(shape, p, dtype=like.dtype, device=like.device))
     count = math.prod(shape)
-    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device).random_(-(2**63), None)
+    words = torch.empty((count + 3) // 4, dtype=torch.int64, device=like.device).random_(
+        -(2**63), None
+    )
     bits = words.view(torch.int16)[:count].view(shape)
     return (bits < int(p * 65536) - 32768).to(like.dtype)
 
@@ -91,15 +114,24 @@ def choose(
     backend: str | None = None,
 ) -> Choice:
     """Which backend runs this call, and why. Raises ValueError when the one asked for cannot."""
-    from_native = native.obstacle(call, device=device, dtype=dtype, projected=projected) or _passing_obstacle(batch)
-    # Where PyTorch compiles, its own kernels would be unrolled over the steps: ours are one operator.
+    from_native = native.obstacle(
+        call, device=device, dtype=dtype, projected=projected
+    ) or _passing_obstacle(batch)
+    # Where PyTorch compiles, its own kernels would be unrolled over the steps: ours are one
+    # operator.
     alone = hidden >= 256 and steps > 1 and batch < torch.get_num_threads()
-    if from_native is None and backend is None and (not (projected or alone) or torch.compiler.is_compiling()):
+    if (
+        from_native is None
+        and backend is None
+        and (not (projected or alone) or torch.compiler.is_compiling())
+    ):
         return Choice("native", "")
     from_torch = torch_kernels.obstacle(call, lengths=lengths, reset=reset)
     if backend is not None:
         if backend not in BACKENDS:
-            raise ValueError(f"backend: expected one of {', '.join(BACKENDS)} or None, got {backend!r}")
+            raise ValueError(
+                f"backend: expected one of {', '.join(BACKENDS)} or None, got {backend!r}"
+            )
         reason = {"reference": None, "torch": from_torch, "native": from_native}[backend]
         if reason:
             raise ValueError(f"backend={backend!r} cannot run this call: {reason}")
@@ -118,7 +150,8 @@ def choose(
         where = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device
         return Choice("torch", f"PyTorch's own kernel ({where}); {from_native}")
     if from_torch is None:
-        # oneDNN packs the weights at every call; see `memorycell bench step --peers torch,reference`.
+        # oneDNN packs the weights at every call; see `memorycell bench step --peers
+        # torch,reference`.
         return Choice("reference", f"a single step, for which oneDNN is slow; {from_native}")
     return Choice("reference", f"{from_torch}; {from_native}")
 
@@ -132,7 +165,10 @@ def _passing_obstacle(batch: int) -> str | None:
     """Why the engine cannot run just this call."""
     if batch == 0:
         return "the batch is empty"
-    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in (torch.bfloat16, torch.float32):
+    if torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") not in (
+        torch.bfloat16,
+        torch.float32,
+    ):
         return f"the native engine has no products in {torch.get_autocast_dtype('cpu')}"
     if torch.compiler.is_compiling():
         return FOREIGN if torch.onnx.is_in_onnx_export() else None
@@ -146,14 +182,26 @@ def _passing_obstacle(batch: int) -> str | None:
 FOREIGN = "torch.jit.trace and torch.onnx.export know none but PyTorch's own operators"
 
 
-def check_options(call: Call, batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None) -> None:
+def check_options(
+    call: Call, batch: int, steps: int, lengths: Tensor | None, reset: Tensor | None
+) -> None:
     """Raises ValueError that names the argument, what was expected and what came."""
     if lengths is not None:
         if lengths.shape != (batch,) or lengths.dtype != torch.int64:
-            raise ValueError(f"lengths: expected [{batch}] int64, got {list(lengths.shape)} {lengths.dtype}")
-        if not traced(lengths) and batch and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps):
-            raise ValueError(f"lengths: expected 1..{steps}, got {int(lengths.min())}..{int(lengths.max())}")
+            raise ValueError(
+                f"lengths: expected [{batch}] int64, got {list(lengths.shape)} {lengths.dtype}"
+            )
+        if (
+            not traced(lengths)
+            and batch
+            and not (int(lengths.min()) >= 1 and int(lengths.max()) <= steps)
+        ):
+            raise ValueError(
+                f"lengths: expected 1..{steps}, got {int(lengths.min())}..{int(lengths.max())}"
+            )
     if reset is not None and (reset.shape != (batch, steps) or reset.dtype != torch.bool):
-        raise ValueError(f"reset: expected [{batch}, {steps}] bool, got {list(reset.shape)} {reset.dtype}")
+        raise ValueError(
+            f"reset: expected [{batch}, {steps}] bool, got {list(reset.shape)} {reset.dtype}"
+        )
     if not all(0 <= z < 1 for z in call.zoneout):
         raise ValueError(f"zoneout: expected probabilities in [0, 1), got {call.zoneout}")

@@ -1,4 +1,6 @@
-"""The C++ engine in csrc/ as Python sees it: whether it is there, its numbering, packed matrices and checked addresses."""
+"""The C++ engine in csrc/ as Python sees it: whether it is there, its numbering, packed matrices
+and checked addresses.
+"""
 
 from __future__ import annotations
 
@@ -17,19 +19,30 @@ engine: Any = None
 missing = ""
 try:
     engine = import_module("memorycell._native")
-except ImportError as error:  # no compiler when it was installed, or MEMORYCELL_ISA names what this processor lacks
-    missing = f"the native engine is not here ({error}); install g++ or clang++ and install memorycell again"
+except (
+    ImportError
+) as error:  # no compiler when it was installed, or MEMORYCELL_ISA names what this processor lacks
+    missing = (
+        f"the native engine is not here ({error}); install g++ or clang++ and install memorycell"
+        " again"
+    )
 
 
 def _share_team() -> None:
-    """Have the engine run on PyTorch's own threads, where its OpenMP is GNU's; see csrc/threads.hpp."""
+    """Have the engine run on PyTorch's own threads, where its OpenMP is GNU's; see
+    csrc/threads.hpp.
+    """
     home = Path(torch.__file__).parent
     found = [*home.glob("lib/libgomp*.so*"), *home.parent.glob("torch.libs/libgomp*.so*")]
     for path in [*map(str, found), "libgomp.so.1"]:
         try:
-            team = ctypes.CDLL(path, mode=getattr(os, "RTLD_NOLOAD", 0))  # the one PyTorch has loaded, or none
+            team = ctypes.CDLL(
+                path, mode=getattr(os, "RTLD_NOLOAD", 0)
+            )  # the one PyTorch has loaded, or none
             names = ("GOMP_parallel", "omp_get_thread_num", "omp_get_num_threads")
-            engine.share_team(*(ctypes.cast(getattr(team, name), ctypes.c_void_p).value for name in names))
+            engine.share_team(
+                *(ctypes.cast(getattr(team, name), ctypes.c_void_p).value for name in names)
+            )
         except (OSError, AttributeError):
             continue
         return
@@ -39,12 +52,17 @@ if engine is not None and sys.platform == "linux":
     _share_team()
 
 CELL_NUMBERS = {
-    name: k for k, name in enumerate(("rnn", "rnn_relu", "lstm", "peephole", "coupled", "layernorm", "gru"))
+    name: k
+    for k, name in enumerate(("rnn", "rnn_relu", "lstm", "peephole", "coupled", "layernorm", "gru"))
 }
 PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
 EXTRAS = ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")
 """The parameters beside the matrices, in the engine's order."""
-USED = {"peephole": ("weight_ch",), "gru": ("bias_hh",), "layernorm": ("bias_hh", "gain_hh", "gain_c", "bias_c")}
+USED = {
+    "peephole": ("weight_ch",),
+    "gru": ("bias_hh",),
+    "layernorm": ("bias_hh", "gain_hh", "gain_c", "bias_c"),
+}
 """Those a cell's recurrence reads; the rest of the biases are added ahead."""
 
 
@@ -62,8 +80,12 @@ def unpacked(weight: Tensor) -> Any:
     return engine.Weight(weight.data_ptr(), rows, columns, columns, 1, PRECISIONS["float32"], True)
 
 
-def address(name: str, tensor: Tensor | None, *shape: int, dtype: torch.dtype = torch.float32) -> int:
-    """Where a tensor lies, 0 for None. Raises RuntimeError for a tensor the engine would read wrongly."""
+def address(
+    name: str, tensor: Tensor | None, *shape: int, dtype: torch.dtype = torch.float32
+) -> int:
+    """Where a tensor lies, 0 for None. Raises RuntimeError for a tensor the engine would read
+    wrongly.
+    """
     if tensor is None:
         return 0
     if (
@@ -74,8 +96,9 @@ def address(name: str, tensor: Tensor | None, *shape: int, dtype: torch.dtype = 
         or tensor.is_neg()
     ):
         raise RuntimeError(
-            f"{name}: the native engine expects a contiguous {str(dtype).removeprefix('torch.')} tensor "
-            f"{list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on {tensor.device}"
+            f"{name}: the native engine expects a contiguous {str(dtype).removeprefix('torch.')}"
+            f" tensor {list(shape)} on the CPU, got {tensor.dtype} {list(tensor.shape)} on"
+            f" {tensor.device}"
         )
     return tensor.data_ptr()
 
@@ -90,7 +113,9 @@ def addresses(tensors: Iterable[Tensor | None]) -> list[int]:
 
 
 def threads_for(work: int, rows: int) -> int:
-    """As many threads as torch uses, where each has `THREAD_WORK` multiplications or more, and a row."""
+    """As many threads as torch uses, where each has `THREAD_WORK` multiplications or more, and a
+    row.
+    """
     return max(1, min(torch.get_num_threads(), rows, work // THREAD_WORK))
 
 

@@ -14,9 +14,9 @@ from memorycell.cells import Params, Tensors
 class Call:
     """What to run: everything about a recurrence except its numbers.
 
-    zoneout: probability that a unit keeps its previous (h, c) at a step (Krueger et al. 2016, arXiv:1606.01305); while
-    evaluating, the expectation is taken instead.
-    time_first: sequences are [T, B, K] instead of [B, T, K], in and out.
+    zoneout: probability that a unit keeps its previous (h, c) at a step (Krueger et al. 2016,
+    arXiv:1606.01305); while evaluating, the expectation is taken instead. time_first: sequences are
+    [T, B, K] instead of [B, T, K], in and out.
     """
 
     cell: str = "lstm"
@@ -40,7 +40,8 @@ class Call:
 class Inputs(NamedTuple):
     """The numbers of a recurrence; shapes as in `memorycell.ops.recurrence`.
 
-    masks   zoneout in training: 1 where a unit keeps its old value at a step, [B, T, H] for h and for c; else empty
+    masks   zoneout in training: 1 where a unit keeps its old value at a step, [B, T, H] for h and
+            for c; else empty
     """
 
     x: Tensor

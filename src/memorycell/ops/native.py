@@ -37,7 +37,9 @@ def obstacle(call: Call, *, device: str, dtype: torch.dtype, projected: bool) ->
 
 
 def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
-    """(output, final state, trace). Under autocast to bfloat16 products are in bfloat16, all else in float32."""
+    """(output, final state, trace). Under autocast to bfloat16 products are in bfloat16, all else
+    in float32.
+    """
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu") == torch.bfloat16
         with torch.autocast("cpu", enabled=False):
@@ -45,12 +47,17 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] |
     return _run(call, given, "float32")
 
 
-def _run(call: Call, given: Inputs, precision: str) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+def _run(
+    call: Call, given: Inputs, precision: str
+) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
     x, params, state, lengths, reset, masks = given
     cell = CELLS[call.cell]
     for name, tensor in (*params.items(), *zip(cell.state, state, strict=True)):
         if tensor.device != x.device:  # PyTorch's own products take one on "meta" for numbers
-            raise RuntimeError(f"{name} is on {tensor.device}, the input on {x.device}: move the layer or the input")
+            raise RuntimeError(
+                f"{name} is on {tensor.device}, the input on {x.device}: move the layer or the"
+                " input"
+            )
     x = without_padding(x.float(), inside_lengths(lengths, x.shape[call.time], x.device), call)
     weight_ih: Tensor | None = params["weight_ih"]
     weight_hh, h_0, bias = params["weight_hh"], state[0].float(), params["bias_ih"]
@@ -58,24 +65,47 @@ def _run(call: Call, given: Inputs, precision: str) -> tuple[Tensor, Tensors, di
     border = borders(reset, call.reverse)
     added = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
     if call.cell == "layernorm":  # its input is normalised ahead
-        x, weight_ih, added = cell.ahead(_times(x, params["weight_ih"], precision), params), None, None
+        x, weight_ih, added = (
+            cell.ahead(_times(x, params["weight_ih"], precision), params),
+            None,
+            None,
+        )
     elif "weight_hr" in params:
         x_part = _times(x, params["weight_ih"], precision)
         x_part = x_part if added is None else x_part + added
-        x, weight_ih, added = _with_first_product(call, x_part, h_0 @ weight_hh.T, lengths, border), None, None
-        weight_hh, h_0 = weight_hh @ params["weight_hr"], h_0.new_zeros(len(h_0), params["weight_hr"].shape[1])
+        x, weight_ih, added = (
+            _with_first_product(call, x_part, h_0 @ weight_hh.T, lengths, border),
+            None,
+            None,
+        )
+        weight_hh, h_0 = (
+            weight_hh @ params["weight_hr"],
+            h_0.new_zeros(len(h_0), params["weight_hr"].shape[1]),
+        )
     used = {name: params[name] for name in USED.get(call.cell, ())}
-    used = {name: v if v.ndim else v.expand(len(weight_hh)) for name, v in used.items()}  # an absent bias is a scalar 0
+    used = {
+        name: v if v.ndim else v.expand(len(weight_hh)) for name, v in used.items()
+    }  # an absent bias is a scalar 0
     inputs = {
-        "x": x, "weight_ih": weight_ih, "bias": added, "h_0": h_0, "c_0": c_0, "weight_hh": weight_hh,
+        "x": x,
+        "weight_ih": weight_ih,
+        "bias": added,
+        "h_0": h_0,
+        "c_0": c_0,
+        "weight_hh": weight_hh,
         **{name: used.get(name) for name in EXTRAS},
-    }  # fmt: skip
-    grads = torch.is_grad_enabled() and any(v is not None and v.requires_grad for v in inputs.values())
+    }
+    grads = torch.is_grad_enabled() and any(
+        v is not None and v.requires_grad for v in inputs.values()
+    )
     ready: dict[str, Any]  # in sight of autograd: a second derivative goes through here
     if torch.compiler.is_compiling():
         ready = {name: None if v is None else v.contiguous() for name, v in inputs.items()}
     else:
-        ready = {name: v if v is None or _is_ready(v) else v.contiguous().resolve_neg() for name, v in inputs.items()}
+        ready = {
+            name: v if v is None or _is_ready(v) else v.contiguous().resolve_neg()
+            for name, v in inputs.items()
+        }
     mask_h, mask_c = (*masks, None, None)[:2]
     zone_h, zone_c = call.shares
     results = recurrence(
@@ -107,7 +137,9 @@ def _run(call: Call, given: Inputs, precision: str) -> tuple[Tensor, Tensors, di
 
 
 def _is_ready(tensor: Tensor) -> bool:
-    """Whether it is as the engine reads it: its numbers in order, and not a view that stands for their negation."""
+    """Whether it is as the engine reads it: its numbers in order, and not a view that stands for
+    their negation.
+    """
     return tensor.is_contiguous() and not tensor.is_neg()
 
 

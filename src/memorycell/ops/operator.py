@@ -1,9 +1,11 @@
-"""The recurrence as PyTorch knows it: an operator that can be traced, its shapes, and its derivatives.
+"""The recurrence as PyTorch knows it: an operator that can be traced, its shapes, and its
+derivatives.
 
-`recurrence(arguments)` runs the engine's forward pass (ops/passes.py) with autograd behind it. Where nothing is traced it
-does so directly; under torch.compile, torch.export, FakeTensor or any other dispatch mode it is the custom operator
-`torch.ops.memorycell.recurrence`, whose overhead a single step would feel. Both have the same derivatives: the first by
-the engine's backward pass; the second, those of the gates, and batched ones by the reference loop, with the same numbers.
+`recurrence(arguments)` runs the engine's forward pass (ops/passes.py) with autograd behind it.
+Where nothing is traced it does so directly; under torch.compile, torch.export, FakeTensor or any
+other dispatch mode it is the custom operator `torch.ops.memorycell.recurrence`, whose overhead a
+single step would feel. Both have the same derivatives: the first by the engine's backward pass; the
+second, those of the gates, and batched ones by the reference loop, with the same numbers.
 """
 
 from __future__ import annotations
@@ -25,24 +27,29 @@ TENSORS = Arguments._fields.index("cell")
 PLAIN_TYPES = (Tensor, nn.Parameter)
 
 _ARGUMENTS = (
-    "Tensor x, Tensor? weight_ih, Tensor? bias, Tensor h_0, Tensor? c_0, Tensor weight_hh, Tensor? weight_ch, "
-    "Tensor? bias_hh, Tensor? gain_hh, Tensor? gain_c, Tensor? bias_c, Tensor? lengths, Tensor? border, "
-    "Tensor? mask_h, Tensor? mask_c, str cell, bool reverse, bool time_first, str precision, float zone_h, "
-    "float zone_c, bool keep"
+    "Tensor x, Tensor? weight_ih, Tensor? bias, Tensor h_0, Tensor? c_0, Tensor weight_hh, Tensor?"
+    " weight_ch, Tensor? bias_hh, Tensor? gain_hh, Tensor? gain_c, Tensor? bias_c, Tensor? lengths,"
+    " Tensor? border, Tensor? mask_h, Tensor? mask_c, str cell, bool reverse, bool time_first, str"
+    " precision, float zone_h, float zone_c, bool keep"
 )
-_RESULTS = "Tensor output, Tensor h_n, Tensor c_n, Tensor gates, Tensor cells, Tensor normalised, Tensor rstd"
+_RESULTS = (
+    "Tensor output, Tensor h_n, Tensor c_n, Tensor gates, Tensor cells, Tensor normalised, Tensor"
+    " rstd"
+)
 _library = torch.library.Library("memorycell", "DEF")
 _tags = torch.Tag.pt2_compliant_tag
 _library.define(f"recurrence({_ARGUMENTS}) -> ({_RESULTS})", tags=_tags)
 _library.define(
-    f"recurrence_backward({_ARGUMENTS}, {_RESULTS}, Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n, bool need_x) -> "
-    f"({', '.join(['Tensor'] * GRADIENTS)})",
+    f"recurrence_backward({_ARGUMENTS}, {_RESULTS}, Tensor? d_output, Tensor? d_h_n, Tensor? d_c_n,"
+    f" bool need_x) -> ({', '.join(['Tensor'] * GRADIENTS)})",
     tags=_tags,
 )
 
 
 def recurrence(a: Arguments) -> Results:
-    """The forward pass, differentiable. Raises RuntimeError for a tensor of the wrong shape, type or device."""
+    """The forward pass, differentiable. Raises RuntimeError for a tensor of the wrong shape, type
+    or device.
+    """
     if traced(*a[:TENSORS]):
         return _present(a, torch.ops.memorycell.recurrence(*a))
     if a.keep and torch.is_grad_enabled():
@@ -51,7 +58,9 @@ def recurrence(a: Arguments) -> Results:
 
 
 def traced(*tensors: Any) -> bool:
-    """Whether PyTorch is looking on: compiling, exporting, or under a mode or subclass that must see every operator."""
+    """Whether PyTorch is looking on: compiling, exporting, or under a mode or subclass that must
+    see every operator.
+    """
     return (
         torch.compiler.is_compiling()
         or torch._C._len_torch_dispatch_stack() > 0
@@ -60,13 +69,18 @@ def traced(*tensors: Any) -> bool:
 
 
 def transformed() -> bool:
-    """Whether a transform of torch.func, or forward-mode differentiation, is at work: the reference serves them."""
+    """Whether a transform of torch.func, or forward-mode differentiation, is at work: the reference
+    serves them.
+    """
     if torch.compiler.is_compiling():
         return False
-    return bool(torch._C._are_functorch_transforms_active()) or torch.autograd.forward_ad._current_level >= 0
+    return (
+        bool(torch._C._are_functorch_transforms_active())
+        or torch.autograd.forward_ad._current_level >= 0
+    )
 
 
-# ---- the operator ---------------------------------------------------------------------------------------------------
+# ---- the operator --------------------------------------------------------------------------------
 #
 # An operator's results are tensors: those that are not there are empty ones.
 
@@ -135,10 +149,14 @@ def _backward_shapes(*values: Any) -> tuple[Tensor, ...]:
 def _parted(values: Any) -> tuple[Arguments, Results, Any]:
     count = len(Arguments._fields)
     a = Arguments(*values[:count])
-    return a, _present(a, values[count : count + len(Results._fields)]), values[count + len(Results._fields) :]
+    return (
+        a,
+        _present(a, values[count : count + len(Results._fields)]),
+        values[count + len(Results._fields) :],
+    )
 
 
-# ---- derivatives ----------------------------------------------------------------------------------------------------
+# ---- derivatives ---------------------------------------------------------------------------------
 
 
 class _Recurrence(torch.autograd.Function):
@@ -158,7 +176,9 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    result, _, _, *rest = output  # the final states are not read again: they may be changed in place
+    result, _, _, *rest = (
+        output  # the final states are not read again: they may be changed in place
+    )
     ctx.save_for_backward(*inputs[:TENSORS], result, None, None, *rest)
     ctx.options = inputs[TENSORS:]
     ctx.set_materialize_grads(False)
@@ -172,16 +192,22 @@ def _gradients(ctx: Any, *grads: Any) -> tuple[Any, ...]:
     d_c_n, d_cells = (d_c_n, d_cells) if a.c_0 is not None else (None, None)
     none = (None,) * (len(Arguments._fields) - GRADIENTS)
     second = torch.is_grad_enabled()
-    batched = any(g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads[:5])
+    batched = any(
+        g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads[:5]
+    )
     if second or batched or d_gates is not None or d_cells is not None or transformed():
-        return *_by_reference(a, (d_output, d_h_n, d_c_n, d_gates, d_cells), create_graph=second), *none
+        return (
+            *_by_reference(a, (d_output, d_h_n, d_c_n, d_gates, d_cells), create_graph=second),
+            *none,
+        )
     need_x = ctx.needs_input_grad[0]
     if traced(d_output, d_h_n, d_c_n, *saved):
         present = torch.ops.memorycell.recurrence_backward(
             *a, *_filled(a.x, results), d_output, d_h_n, d_c_n, need_x
-        )  # fmt: skip
+        )
         found = [
-            g if v is not None and (need_x or k) else None for k, (v, g) in enumerate(zip(a, present, strict=False))
+            g if v is not None and (need_x or k) else None
+            for k, (v, g) in enumerate(zip(a, present, strict=False))
         ]
     else:
         found = passes.backward(a, _present(a, results), d_output, d_h_n, d_c_n, need_x)
@@ -200,14 +226,17 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
     """The gradients of the first eleven arguments by the reference loop."""
     d_output, d_h_n, d_c_n, d_gates, d_cells = grads
     with torch.enable_grad():
-        # A tensor of its own for each argument, even where two are the same tensor (tied weights). Without a graph to
-        # extend, the saved tensors' own histories must stay out of it.
+        # A tensor of its own for each argument, even where two are the same tensor (tied weights).
+        # Without a graph to extend, the saved tensors' own histories must stay out of it.
         inputs = tuple(v if v is None else v.view_as(v) for v in a.differentiable)
         if not create_graph:
             inputs = tuple(v if v is None else v.detach().requires_grad_() for v in inputs)
         a = Arguments(*inputs, *a[GRADIENTS:])  # type: ignore[arg-type]
         x_part = a.x if a.weight_ih is None else F.linear(a.x, a.weight_ih, a.bias)
-        params = {"weight_hh": a.weight_hh, **{name: getattr(a, name) for name in USED.get(a.cell, ())}}
+        params = {
+            "weight_hh": a.weight_hh,
+            **{name: getattr(a, name) for name in USED.get(a.cell, ())},
+        }
         inside = reference.inside_lengths(a.lengths, a.sizes[1], a.x.device)
         masks = tuple(m for m in (a.mask_h, a.mask_c) if m is not None)
         call = Call(a.cell, a.reverse, (a.zone_h, a.zone_c), False, True, a.time_first)
@@ -220,7 +249,13 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
             pairs += [(trace[name], d_gates[:, :, k]) for k, name in enumerate(CELLS[a.cell].gates)]
         pairs = [(value, grad) for value, grad in pairs if grad is not None]
         wanted = [v for v in inputs if v is not None and v.requires_grad]
-        found = iter(torch.autograd.grad(
-            [value for value, _ in pairs], wanted, [grad for _, grad in pairs], create_graph=create_graph, allow_unused=True
-        ))  # fmt: skip
+        found = iter(
+            torch.autograd.grad(
+                [value for value, _ in pairs],
+                wanted,
+                [grad for _, grad in pairs],
+                create_graph=create_graph,
+                allow_unused=True,
+            )
+        )
         return [next(found) if v is not None and v.requires_grad else None for v in inputs]

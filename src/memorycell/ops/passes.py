@@ -1,9 +1,9 @@
 """The engine's two passes over a whole sequence: tensors in, tensors out, without autograd.
 
-In float32 the engine goes through the sequence once, making the input's products on the way; else they are one matrix
-product ahead. Weights are packed in each call. What the backward pass needs is kept, and is also what `trace` hands out.
-Weight gradients are made block by block on the way, or by products at the end. Sequences are [B, T, K] or, with
-`time_first`, [T, B, K], contiguous.
+In float32 the engine goes through the sequence once, making the input's products on the way; else
+they are one matrix product ahead. Weights are packed in each call. What the backward pass needs is
+kept, and is also what `trace` hands out. Weight gradients are made block by block on the way, or by
+products at the end. Sequences are [B, T, K] or, with `time_first`, [T, B, K], contiguous.
 """
 
 from __future__ import annotations
@@ -26,13 +26,16 @@ from memorycell.ops.binding import (
 )
 
 FEW_ROWS = 4
-"""Up to as many rows of B·T, a product with the weights as they lie costs less than packing them."""
+"""Up to as many rows of B·T, a product with the weights as they lie costs less than packing them.
+"""
 
 
 class Arguments(NamedTuple):
-    """What a recurrence is computed from, in the order of the operator's schema; the first eleven have gradients.
+    """What a recurrence is computed from, in the order of the operator's schema; the first eleven
+    have gradients.
 
-    x_part = x weight_ih^T + bias, or x itself where there is no weight_ih. Extras: those the cell uses, else None.
+    x_part = x weight_ih^T + bias, or x itself where there is no weight_ih. Extras: those the cell
+    uses, else None.
     """
 
     x: Tensor
@@ -126,18 +129,23 @@ def forward(a: Arguments) -> Results:
 
 
 def _weights(a: Arguments) -> tuple[dict[str, Any], Tensor | None]:
-    """What the forward pass multiplies: the input and both matrices as they lie, for the engine to go through in one pass;
-    or x_part, made ahead, and W_hh packed. And what must live until it is done.
+    """What the forward pass multiplies: the input and both matrices as they lie, for the engine to
+    go through in one pass; or x_part, made ahead, and W_hh packed. And what must live until it is
+    done.
     """
     batch, steps, hidden, columns = a.sizes
     few = batch * steps <= FEW_ROWS
     if a.weight_ih is not None and a.precision == "float32" and not few:
         features = a.x.shape[2]
         return {
-            "packed_hh": None, "x_part": 0, "input": features, "x": address("x", a.x, *a.along(features)),
+            "packed_hh": None,
+            "x_part": 0,
+            "input": features,
+            "x": address("x", a.x, *a.along(features)),
             "weight_ih": address("weight_ih", a.weight_ih, columns, features),
-            "bias": address("bias", a.bias, columns), "weight_hh": address("weight_hh", a.weight_hh, columns, hidden),
-        }, None  # fmt: skip
+            "bias": address("bias", a.bias, columns),
+            "weight_hh": address("weight_hh", a.weight_hh, columns, hidden),
+        }, None
     few = few and a.precision == "float32"
     x_part = a.x if a.weight_ih is None else _times(a.x, a.weight_ih, a.precision, a.bias, few=few)
     packed_hh = _matrix("weight_hh", a.weight_hh, columns, hidden, a.precision, few=few)
@@ -146,9 +154,16 @@ def _weights(a: Arguments) -> tuple[dict[str, Any], Tensor | None]:
 
 
 def backward(
-    a: Arguments, r: Results, d_output: Tensor | None, d_h_n: Tensor | None, d_c_n: Tensor | None, need_x: bool
+    a: Arguments,
+    r: Results,
+    d_output: Tensor | None,
+    d_h_n: Tensor | None,
+    d_c_n: Tensor | None,
+    need_x: bool,
 ) -> list[Tensor | None]:
-    """The gradients of the first eleven arguments; None for those that are None, and of x where it is not needed."""
+    """The gradients of the first eleven arguments; None for those that are None, and of x where it
+    is not needed.
+    """
     batch, steps, hidden, columns = a.sizes
     assert r.gates is not None
     d_output = torch.zeros_like(r.output) if d_output is None else _real(d_output)
@@ -160,7 +175,9 @@ def backward(
     given = {
         **_options(a),
         "threads": threads,
-        "weight_hh_t": _matrix("weight_hh", a.weight_hh, columns, hidden, a.precision, transposed=True),
+        "weight_hh_t": _matrix(
+            "weight_hh", a.weight_hh, columns, hidden, a.precision, transposed=True
+        ),
         "output": address("output", r.output, *a.along(hidden)),
         "gates": address("gates", r.gates, *a.along(kept_gates(a.cell), hidden)),
         "cells": address("cells", r.cells, *a.along(hidden)),
@@ -173,25 +190,45 @@ def backward(
         "d_c_0": 0 if d_c_0 is None else d_c_0.data_ptr(),
     }
     on_the_way = a.weight_ih is not None and a.precision == "float32" and a.cell in MADE_ON_THE_WAY
-    weights = _weights_on_the_way(a, given, need_x) if on_the_way else _weights_at_the_end(a, r, given, need_x)
+    weights = (
+        _weights_on_the_way(a, given, need_x)
+        if on_the_way
+        else _weights_at_the_end(a, r, given, need_x)
+    )
     d_x, d_weight_ih, d_bias, d_weight_hh, extras = weights
     rest = [extras.get(name) for name in ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")]
     return [d_x, d_weight_ih, None if a.bias is None else d_bias, d_h_0, d_c_0, d_weight_hh, *rest]
 
 
 MADE_ON_THE_WAY = ("rnn", "rnn_relu", "lstm", "coupled", "gru")
-"""Cells whose weight gradients the engine makes block by block, while the gradients of the steps are in the cache."""
-_SUMS = ("d_gain_c", "d_bias_c", "d_gain_hh", "d_bias_hh", "d_weight_ih", "d_weight_hh", "d_bias_ih")
+"""Cells whose weight gradients the engine makes block by block, while the gradients of the steps
+are in the cache.
+"""
+_SUMS = (
+    "d_gain_c",
+    "d_bias_c",
+    "d_gain_hh",
+    "d_bias_hh",
+    "d_weight_ih",
+    "d_weight_hh",
+    "d_bias_ih",
+)
 Weights = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, dict[str, Tensor]]
 
 
 def _weights_on_the_way(a: Arguments, given: dict[str, Any], need_x: bool) -> Weights:
-    """(d_x, d_weight_ih, d_bias, d_weight_hh, those of the extras): each thread its part, then their sum."""
+    """(d_x, d_weight_ih, d_bias, d_weight_hh, those of the extras): each thread its part, then
+    their sum.
+    """
     _, _, hidden, columns = a.sizes
     features, threads = a.x.shape[2], given["threads"]
     assert a.weight_ih is not None
     d_x = new(a.x, *a.along(features)) if need_x else None
-    shapes = {"d_weight_ih": (columns, features), "d_weight_hh": (columns, hidden), "d_bias_ih": (columns,)}
+    shapes = {
+        "d_weight_ih": (columns, features),
+        "d_weight_hh": (columns, hidden),
+        "d_bias_ih": (columns,),
+    }
     if a.cell == "gru":
         shapes["d_bias_hh"] = (columns,)
     parts = {name: a.x.new_empty(threads, *shape) for name, shape in shapes.items()}
@@ -203,7 +240,9 @@ def _weights_on_the_way(a: Arguments, given: dict[str, Any], need_x: bool) -> We
         d_h_part=0,
         input=features,
         x=address("x", a.x, *a.along(features)),
-        weight_ih_t=packed(a.weight_ih, a.precision, transposed=True) if weight_ih and need_x else None,
+        weight_ih_t=(
+            packed(a.weight_ih, a.precision, transposed=True) if weight_ih and need_x else None
+        ),
         d_x=0 if d_x is None else d_x.data_ptr(),
     )
     whole = {name: part[0] if threads == 1 else part.sum(0) for name, part in parts.items()}
@@ -212,10 +251,14 @@ def _weights_on_the_way(a: Arguments, given: dict[str, Any], need_x: bool) -> We
 
 
 def _weights_at_the_end(a: Arguments, r: Results, given: dict[str, Any], need_x: bool) -> Weights:
-    """The same by products over the whole sequence, after the gradients of x_part and of W_hh h were written for it."""
+    """The same by products over the whole sequence, after the gradients of x_part and of W_hh h
+    were written for it.
+    """
     _, _, hidden, columns = a.sizes
     d_part = new(r.output, *a.along(columns))  # of x_part
-    d_h = torch.empty_like(d_part) if a.cell in ("gru", "layernorm") else None  # of W_hh h, where it differs
+    d_h = (
+        torch.empty_like(d_part) if a.cell in ("gru", "layernorm") else None
+    )  # of W_hh h, where it differs
     sums: dict[str, Tensor] = {}  # a row for each thread
     if a.cell == "layernorm":
         widths = {"gain_c": hidden, "bias_c": hidden, "gain_hh": columns, "bias_hh": columns}
@@ -230,7 +273,9 @@ def _weights_at_the_end(a: Arguments, r: Results, given: dict[str, Any], need_x:
         weight_ih_t=None,
         d_x=0,
     )
-    d_weight_hh, d_h_sum = _outer(d_part if d_h is None else d_h, _before(r.output, a.h_0, a), a.precision)
+    d_weight_hh, d_h_sum = _outer(
+        d_part if d_h is None else d_h, _before(r.output, a.h_0, a), a.precision
+    )
     extras: dict[str, Tensor] = {name: total.sum(0) for name, total in sums.items()}
     if a.cell == "gru":
         extras["bias_hh"] = d_h_sum
@@ -257,8 +302,12 @@ def _options(a: Arguments) -> dict[str, Any]:
     if a.cell in USED and any(getattr(a, name) is None for name in USED[a.cell]):
         raise RuntimeError(f"{a.cell}: expected {', '.join(USED[a.cell])}")
     return {
-        "cell": CELL_NUMBERS[a.cell], "reverse": a.reverse, "time_first": a.time_first,
-        "batch": batch, "steps": steps, "hidden": hidden,
+        "cell": CELL_NUMBERS[a.cell],
+        "reverse": a.reverse,
+        "time_first": a.time_first,
+        "batch": batch,
+        "steps": steps,
+        "hidden": hidden,
         "weight_ch": address("weight_ch", a.weight_ch, 3 * hidden),
         "bias_hh": address("bias_hh", a.bias_hh, columns),
         "gain_hh": address("gain_hh", a.gain_hh, columns),
@@ -270,12 +319,20 @@ def _options(a: Arguments) -> dict[str, Any]:
         "border": address("reset", a.border, batch, steps, dtype=torch.bool),
         "mask_h": address("zoneout mask", a.mask_h, batch, steps, hidden),
         "mask_c": address("zoneout mask", a.mask_c, batch, steps, hidden),
-        "zone_h": a.zone_h, "zone_c": a.zone_c,
-    }  # fmt: skip
+        "zone_h": a.zone_h,
+        "zone_c": a.zone_c,
+    }
 
 
 def _matrix(
-    name: str, weight: Tensor, rows: int, columns: int, precision: str, *, transposed: bool = False, few: bool = False
+    name: str,
+    weight: Tensor,
+    rows: int,
+    columns: int,
+    precision: str,
+    *,
+    transposed: bool = False,
+    few: bool = False,
 ) -> Any:
     address(name, weight, rows, columns)
     return unpacked(weight) if few else packed(weight, precision, transposed=transposed)
@@ -297,9 +354,12 @@ def _times(
     out = new(x, *x.shape[:2], outer)
     engine.product(
         _matrix("weight_ih", weight, *shape, precision, transposed=transposed, few=few),
-        address("x", x, *x.shape), rows, address("bias", bias, outer), out.data_ptr(),
+        address("x", x, *x.shape),
+        rows,
+        address("bias", bias, outer),
+        out.data_ptr(),
         threads_for(rows * inner * outer, rows),
-    )  # fmt: skip
+    )
     return out
 
 
@@ -309,9 +369,16 @@ def _outer(left: Tensor, right: Tensor, precision: str) -> tuple[Tensor, Tensor]
     steps, rows, columns = left.shape[0] * left.shape[1], left.shape[2], right.shape[2]
     result, sums = left.new_empty(rows, columns), left.new_empty(rows)
     engine.outer(
-        address("left", left, *left.shape), address("right", right, *left.shape[:2], columns), steps, rows, columns,
-        PRECISIONS[precision], result.data_ptr(), sums.data_ptr(), threads_for(steps * rows * columns, rows),
-    )  # fmt: skip
+        address("left", left, *left.shape),
+        address("right", right, *left.shape[:2], columns),
+        steps,
+        rows,
+        columns,
+        PRECISIONS[precision],
+        result.data_ptr(),
+        sums.data_ptr(),
+        threads_for(steps * rows * columns, rows),
+    )
     return result, sums
 
 
@@ -333,7 +400,11 @@ def _before(states: Tensor, start: Tensor, a: Arguments) -> Tensor:
 
 
 def _peephole_gradient(d_x: Tensor, gates: Tensor, c_before: Tensor) -> Tensor:
-    """[3·H]: the input and forget gates saw the cell before the step, the output gate the one after it."""
+    """[3·H]: the input and forget gates saw the cell before the step, the output gate the one after
+    it.
+    """
     d_i, d_f, _, d_o = d_x.chunk(4, -1)
     c_after = gates[:, :, 1] * c_before + gates[:, :, 0] * gates[:, :, 2]
-    return torch.cat([(d_i * c_before).sum((0, 1)), (d_f * c_before).sum((0, 1)), (d_o * c_after).sum((0, 1))])
+    return torch.cat(
+        [(d_i * c_before).sum((0, 1)), (d_f * c_before).sum((0, 1)), (d_o * c_after).sum((0, 1))]
+    )

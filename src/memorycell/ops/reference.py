@@ -55,7 +55,11 @@ def loop(
             now = inside[:, t, None]
             new = tuple(torch.where(now, n, s) for n, s in zip(new, state, strict=True))
             outputs[t] = new[0].masked_fill(~now, 0.0)
-            traces[t] = tuple(value.masked_fill(~now, 0.0) for value in (*gates, *new)) if call.trace else ()
+            traces[t] = (
+                tuple(value.masked_fill(~now, 0.0) for value in (*gates, *new))
+                if call.trace
+                else ()
+            )
         else:
             outputs[t] = new[0]
             traces[t] = (*gates, *new)
@@ -63,7 +67,10 @@ def loop(
     trace = None
     if call.trace:
         names = (*cell.gates, *cell.state)
-        trace = {name: torch.stack(values, time) for name, values in zip(names, zip(*traces, strict=True), strict=True)}
+        trace = {
+            name: torch.stack(values, time)
+            for name, values in zip(names, zip(*traces, strict=True), strict=True)
+        }
     return torch.stack(outputs, time), state, trace
 
 
@@ -73,14 +80,18 @@ def inside_lengths(lengths: Tensor | None, steps: int, device: torch.device) -> 
 
 
 def without_padding(x: Tensor, inside: Tensor | None, call: Call) -> Tensor:
-    """Put zeros past the lengths of x: padding may hold anything, and 0 · NaN would still reach the gradients."""
+    """Put zeros past the lengths of x: padding may hold anything, and 0 · NaN would still reach the
+    gradients.
+    """
     if inside is None:
         return x
     return x.masked_fill(~(inside.T if call.time_first else inside)[..., None], 0.0)
 
 
 def borders(reset: Tensor | None, reverse: bool) -> Tensor | None:
-    """[B, T] bool: where the loop zeroes the state before a step. Going backwards the border before t lies after t - 1."""
+    """[B, T] bool: where the loop zeroes the state before a step. Going backwards the border before
+    t lies after t - 1.
+    """
     if reset is None or not reverse:
         return reset
     return torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], 1)

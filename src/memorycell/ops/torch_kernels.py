@@ -1,8 +1,9 @@
 """PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
 
-Plain calls are torch.nn's own forward (see nn/layers.py); here is what it does not have. The kernels know neither
-`reset` nor, going backwards, `lengths`; both are built from whole-sequence calls: a sequence with resets is cut at every
-step where some row resets, and a padded row is turned round within its length.
+Plain calls are torch.nn's own forward (see nn/layers.py); here is what it does not have. The
+kernels know neither `reset` nor, going backwards, `lengths`; both are built from whole-sequence
+calls: a sequence with resets is cut at every step where some row resets, and a padded row is turned
+round within its length.
 """
 
 from __future__ import annotations
@@ -55,7 +56,9 @@ def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, None]:
     return (output.transpose(0, 1) if call.time_first else output), state, None
 
 
-def _run_plain(call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None) -> tuple[Tensor, Tensors]:
+def _run_plain(
+    call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None
+) -> tuple[Tensor, Tensors]:
     names = ["weight_ih", "weight_hh"]
     biased = params["bias_ih"].ndim > 0
     names += ["bias_ih", "bias_hh"] if biased else []
@@ -64,8 +67,8 @@ def _run_plain(call: Call, x: Tensor, params: Params, state: Tensors, lengths: T
     hidden = tuple(s[None] for s in state)
     hx = hidden if call.cell == "lstm" else hidden[0]
     kernel = KERNELS[call.cell]
-    # num_layers, dropout, training, bidirectional: one layer, one direction. `training` only tells cuDNN to keep what
-    # its backward pass needs.
+    # num_layers, dropout, training, bidirectional: one layer, one direction. `training` only tells
+    # cuDNN to keep what its backward pass needs.
     rest = (1, 0.0, torch.is_grad_enabled(), False)
     if lengths is None:
         output, *final = kernel(x, hx, weights, biased, *rest, True)
@@ -76,14 +79,23 @@ def _run_plain(call: Call, x: Tensor, params: Params, state: Tensors, lengths: T
         assert back is not None
         sorted_hx = tuple(s.index_select(1, order) for s in hidden)
         data, *final = kernel(
-            packed.data, packed.batch_sizes, sorted_hx if call.cell == "lstm" else sorted_hx[0], weights, biased, *rest
+            packed.data,
+            packed.batch_sizes,
+            sorted_hx if call.cell == "lstm" else sorted_hx[0],
+            weights,
+            biased,
+            *rest,
         )
-        output, _ = pad_packed_sequence(packed._replace(data=data), batch_first=True, total_length=x.shape[1])
+        output, _ = pad_packed_sequence(
+            packed._replace(data=data), batch_first=True, total_length=x.shape[1]
+        )
         final = [s.index_select(1, back) for s in final]
     return output, tuple(s[0] for s in final)
 
 
-def _run_cut(call: Call, x: Tensor, params: Params, state: Tensors, reset: Tensor) -> tuple[Tensor, Tensors]:
+def _run_cut(
+    call: Call, x: Tensor, params: Params, state: Tensors, reset: Tensor
+) -> tuple[Tensor, Tensors]:
     """Cut the sequence where any row resets; every piece is one call."""
     cuts = reset.any(0).nonzero()[:, 0].tolist()
     starts = sorted({0, *cuts})
@@ -96,7 +108,9 @@ def _run_cut(call: Call, x: Tensor, params: Params, state: Tensors, reset: Tenso
 
 
 def _turn(steps: int, lengths: Tensor | None, device: torch.device) -> Tensor:
-    """[B or 1, T] int64: the index that reverses each row within its length and leaves padding where it is."""
+    """[B or 1, T] int64: the index that reverses each row within its length and leaves padding
+    where it is.
+    """
     forward = torch.arange(steps, device=device)[None]
     if lengths is None:
         return forward.flip(1)

@@ -1,4 +1,6 @@
-"""What is read from sound, pen strokes and pictures has in common: a sequence of features in, a class or a text out."""
+"""What is read from sound, pen strokes and pictures has in common: a sequence of features in, a
+class or a text out.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ from memorycell.language.codec import TextCodec, fit, normalise
 _ASIDE = regex.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
 _SOUNDLESS = regex.compile(r"[^\p{L}\p{M}\p{N}'’]+")
 BLANK = 0
-"""The token that stands for "nothing new" between two letters (of a text codec's, it is the unknown one)."""
+"""The token that stands for "nothing new" between two letters (of a text codec's, it is the unknown
+one).
+"""
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,8 @@ class SignalCodec:
     """What comes out: one of `labels`, or a text.
 
     text        the letters (or pieces of words) of a text; None where classes are told apart
-    sentences   what the training texts said: their words are the lexicon, their order the language model of a search
+    sentences   what the training texts said: their words are the lexicon, their order the language
+                model of a search
     """
 
     labels: tuple[str, ...] = ()
@@ -65,17 +70,28 @@ def frames_needed(target: Sequence[int]) -> int:
     return len(target) + sum(a == b for a, b in itertools.pairwise(target))
 
 
-def fit_outputs(said: Sequence[str], head: str, unit: str, vocabulary: int, where: str) -> dict[str, Any]:
-    """What comes out, from what the training examples are: `labels`, or `text` and `sentences`. Raises `DataError`."""
+def fit_outputs(
+    said: Sequence[str], head: str, unit: str, vocabulary: int, where: str
+) -> dict[str, Any]:
+    """What comes out, from what the training examples are: `labels`, or `text` and `sentences`.
+    Raises `DataError`.
+    """
     if head == "classes":
         labels = tuple(sorted(set(said)))
         if len(labels) < 2:
-            raise DataError(f"{where}: every example is {labels[0]!r}; two classes or more are needed")
+            raise DataError(
+                f"{where}: every example is {labels[0]!r}; two classes or more are needed"
+            )
         return {"labels": labels}
-    return {"text": fit(said, unit, vocabulary=vocabulary), "sentences": tuple(dict.fromkeys(said))[:20_000]}
+    return {
+        "text": fit(said, unit, vocabulary=vocabulary),
+        "sentences": tuple(dict.fromkeys(said))[:20_000],
+    }
 
 
 def spoken(text: str) -> str:
-    """What is heard or read of a transcript: words in small letters, without signs and without what stands in brackets."""
+    """What is heard or read of a transcript: words in small letters, without signs and without what
+    stands in brackets.
+    """
     bare = _SOUNDLESS.sub(" ", _ASIDE.sub(" ", normalise(text)).lower()).replace("’", "'")
     return " ".join(word.strip("'") for word in bare.split() if word.strip("'"))

@@ -1,4 +1,5 @@
-"""From letters at every step (CTC) to text: the likeliest letter of each step, or a search among the words of a lexicon.
+"""From letters at every step (CTC) to text: the likeliest letter of each step, or a search among
+the words of a lexicon.
 
 Graves et al. (2006): of letters that follow each other the same are one, and blanks are left out.
 """
@@ -23,7 +24,9 @@ NEVER = 1
 
 
 class Letter(NamedTuple):
-    """A token, the steps at which it begins and ends, and how likely it was at the likeliest of them."""
+    """A token, the steps at which it begins and ends, and how likely it was at the likeliest of
+    them.
+    """
 
     token: int
     begin: int
@@ -32,9 +35,11 @@ class Letter(NamedTuple):
 
 
 class Spelling:
-    """Reads log-probabilities step by step and keeps the likeliest letters: the same in pieces as of the whole.
+    """Reads log-probabilities step by step and keeps the likeliest letters: the same in pieces as
+    of the whole.
 
-    letters   so far, but for those that were dropped; steps: read so far; last: the token of the last of them
+    letters   so far, but for those that were dropped; steps: read so far; last: the token of the
+              last of them
     """
 
     def __init__(self, letters: Iterable[Letter] = (), steps: int = 0, last: int = BLANK) -> None:
@@ -44,7 +49,9 @@ class Spelling:
         """Log-probabilities [T, V] of further steps."""
         best = log_p.argmax(1)
         p = np.exp(log_p[np.arange(len(log_p)), best])
-        for step, (token, sure) in enumerate(zip(best.tolist(), p.tolist(), strict=True), self.steps):
+        for step, (token, sure) in enumerate(
+            zip(best.tolist(), p.tolist(), strict=True), self.steps
+        ):
             if token != BLANK and token == self.last and self.letters:
                 old = self.letters[-1]
                 self.letters[-1] = old._replace(end=step + 1, p=max(old.p, sure))
@@ -66,7 +73,9 @@ def greedy(log_p: np.ndarray) -> list[Letter]:
 
 
 class Word(NamedTuple):
-    """A word, the steps at which it begins and ends, and how likely its letters were (their geometric mean)."""
+    """A word, the steps at which it begins and ends, and how likely its letters were (their
+    geometric mean).
+    """
 
     word: str
     begin: int
@@ -88,7 +97,12 @@ def words(codec: SignalCodec, letters: Iterable[Letter]) -> list[Word]:
         if surface != " ":
             found[-1].append(letter)
     return [
-        Word(text, of[0].begin, of[-1].end, math.exp(sum(math.log(max(x.p, 1e-9)) for x in of) / len(of)))
+        Word(
+            text,
+            of[0].begin,
+            of[-1].end,
+            math.exp(sum(math.log(max(x.p, 1e-9)) for x in of) / len(of)),
+        )
         for text, of in zip(texts, found, strict=True)
         if of
     ]
@@ -99,7 +113,7 @@ def text(codec: SignalCodec, letters: Iterable[Letter]) -> str:
     return " ".join(word.word for word in words(codec, letters))
 
 
-# ---- a search with a lexicon and a language model ---------------------------------------------------------------------
+# ---- a search with a lexicon and a language model ------------------------------------------------
 
 
 class WordModel(Protocol):
@@ -115,7 +129,9 @@ class Grams:
     def __init__(self, sentences: Sequence[str]) -> None:
         said = [sentence.split() for sentence in sentences]
         self.numbers = {w: k for k, w in enumerate(sorted({w for words in said for w in words}), 1)}
-        tokens = np.array([0, *(n for words in said for n in (*(self.numbers[w] for w in words), 0))], np.int64)
+        tokens = np.array(
+            [0, *(n for words in said for n in (*(self.numbers[w] for w in words), 0))], np.int64
+        )
         size = len(self.numbers) + 1
         held = max(2, len(tokens) // 10)
         order = best_order(tokens[:-held], tokens[-held:], size).order if len(tokens) > 50 else 2
@@ -135,41 +151,64 @@ class Grams:
 
 
 class LexiconSearch:
-    """The likeliest sequence of words of a lexicon, by letters and by a language model (flashlight-text):
+    """The likeliest sequence of words of a lexicon, by letters and by a language model
+    (flashlight-text):
 
     log p(letters | sound) + weight · log p(words) + bonus · number of words
     """
 
     def __init__(
-        self, codec: SignalCodec, model: WordModel, lexicon: Sequence[str], *, weight: float, bonus: float
+        self,
+        codec: SignalCodec,
+        model: WordModel,
+        lexicon: Sequence[str],
+        *,
+        weight: float,
+        bonus: float,
     ) -> None:
         from flashlight.lib.text import decoder
 
         assert codec.text is not None
         self.codec, self.lexicon = codec, list(lexicon)
-        # Where letters stand alone a blank ends every word, and may stand between words more than once; pieces of words bring
-        # their blank with them, and the token that is never said takes its place.
+        # Where letters stand alone a blank ends every word, and may stand between words more than
+        # once; pieces of words bring their blank with them, and the token that is never said takes
+        # its place.
         self._blank = codec.text.numbers.get(" ") if codec.text.unit == "char" else None
         size, between = codec.outputs_size, NEVER if self._blank is None else self._blank
         trie = decoder.Trie(size, between)
         self._language = _language(decoder, model, self.lexicon)
         start = self._language.start(False)
         for number, word in enumerate(self.lexicon):
-            tokens = codec.targets(f" {word}") if self._blank is None else [*codec.targets(word), self._blank]
+            tokens = (
+                codec.targets(f" {word}")
+                if self._blank is None
+                else [*codec.targets(word), self._blank]
+            )
             if tokens:
                 _, score = self._language.score(start, number)
                 trie.insert(tokens, number, score)
         trie.smear(decoder.SmearingMode.MAX)
         options = decoder.LexiconDecoderOptions(
-            beam_size=WIDTH, beam_size_token=min(size, 40), beam_threshold=50.0, lm_weight=weight, word_score=bonus,
-            unk_score=-math.inf, sil_score=0.0, log_add=False, criterion_type=decoder.CriterionType.CTC,
-        )  # fmt: skip
-        self._decoder = decoder.LexiconDecoder(options, trie, self._language, between, BLANK, -1, [], False)
+            beam_size=WIDTH,
+            beam_size_token=min(size, 40),
+            beam_threshold=50.0,
+            lm_weight=weight,
+            word_score=bonus,
+            unk_score=-math.inf,
+            sil_score=0.0,
+            log_add=False,
+            criterion_type=decoder.CriterionType.CTC,
+        )
+        self._decoder = decoder.LexiconDecoder(
+            options, trie, self._language, between, BLANK, -1, [], False
+        )
 
     def find(self, log_p: np.ndarray) -> str:
         """The best words for log_p [T, V]."""
         emissions = np.ascontiguousarray(log_p, np.float32)
-        if self._blank is not None:  # the blank that ends the last word is not said: it costs nothing after the end
+        if (
+            self._blank is not None
+        ):  # the blank that ends the last word is not said: it costs nothing after the end
             end = np.full((1, emissions.shape[1]), -1e4, np.float32)
             end[0, [BLANK, self._blank]] = 0
             emissions = np.concatenate([emissions, end])
@@ -179,14 +218,22 @@ class LexiconSearch:
         return " ".join(self.lexicon[k] for k in results[0].words if k >= 0)
 
 
-def search_of(codec: SignalCodec, weight: float, bonus: float, model: WordModel | None = None) -> LexiconSearch:
+def search_of(
+    codec: SignalCodec, weight: float, bonus: float, model: WordModel | None = None
+) -> LexiconSearch:
     """A search among the words of the codec's sentences, by their language model or by another one."""
     lexicon = sorted({word for sentence in codec.sentences for word in sentence.split()})
-    return LexiconSearch(codec, model or _grams(codec.sentences), lexicon, weight=weight, bonus=bonus)
+    return LexiconSearch(
+        codec, model or _grams(codec.sentences), lexicon, weight=weight, bonus=bonus
+    )
 
 
-def search_with(chosen: Tensor, codec: SignalCodec, model: WordModel | None = None) -> LexiconSearch | None:
-    """The search that training chose (`Transcriber.search`), or None; with a language model named, one in any case."""
+def search_with(
+    chosen: Tensor, codec: SignalCodec, model: WordModel | None = None
+) -> LexiconSearch | None:
+    """The search that training chose (`Transcriber.search`), or None; with a language model named,
+    one in any case.
+    """
     weight, bonus = chosen.tolist()
     if weight < 0 and model is None:
         return None

@@ -11,8 +11,8 @@ SIDE_BY_SIDE = 400
 
 
 class NearestByWarping:
-    """The class of the known sequence that is nearest by dynamic time warping (Sakoe & Chiba 1978), with the squared
-    Euclidean distance between steps, a cost D over all monotone ways to pair them,
+    """The class of the known sequence that is nearest by dynamic time warping (Sakoe & Chiba 1978),
+    with the squared Euclidean distance between steps, a cost D over all monotone ways to pair them,
 
         D(s, t) = |q_s - k_t|² + min(D(s-1, t), D(s, t-1), D(s-1, t-1)),
 
@@ -22,7 +22,9 @@ class NearestByWarping:
     """
 
     def __init__(self, known: Sequence[np.ndarray], classes: np.ndarray) -> None:
-        order = np.argsort([len(k) for k in known], kind="stable")  # those as long as each other side by side
+        order = np.argsort(
+            [len(k) for k in known], kind="stable"
+        )  # those as long as each other side by side
         self.classes = np.asarray(classes)[order]
         self._blocks = []
         for part in np.array_split(order, max(1, -(-len(known) // SIDE_BY_SIDE))):
@@ -42,17 +44,24 @@ class NearestByWarping:
         return np.array([self.classes[self.distances(query).argmin()] for query in queries])
 
 
-def _warped(query: np.ndarray, block: np.ndarray, squares: np.ndarray, lengths: np.ndarray) -> np.ndarray:
-    """The cost of pairing a query [S, F] with every column of a block [T, N, F], column n having lengths[n] steps.
+def _warped(
+    query: np.ndarray, block: np.ndarray, squares: np.ndarray, lengths: np.ndarray
+) -> np.ndarray:
+    """The cost of pairing a query [S, F] with every column of a block [T, N, F], column n having
+    lengths[n] steps.
 
     Walked along anti-diagonals, of which every place depends on the two diagonals before it alone.
     """
     steps, size = len(query), len(block)
-    cost = squares[None] - 2 * (query @ block.reshape(-1, block.shape[2]).T).reshape(steps, size, -1)
+    cost = squares[None] - 2 * (query @ block.reshape(-1, block.shape[2]).T).reshape(
+        steps, size, -1
+    )
     cost += (query**2).sum(1)[:, None, None]
     # Row d of `diagonals` is the anti-diagonal s + t = d, its place s.
     result = np.empty(len(lengths), np.float32)
-    before = np.full((steps + 1, len(lengths)), np.inf, np.float32)  # place s + 1; place 0 lies outside
+    before = np.full(
+        (steps + 1, len(lengths)), np.inf, np.float32
+    )  # place s + 1; place 0 lies outside
     earlier = before.copy()
     for d in range(steps + size - 1):
         low, high = max(0, d - size + 1), min(steps - 1, d)

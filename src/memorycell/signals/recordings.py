@@ -1,6 +1,8 @@
-"""Files of which each is one example (a recording, a picture of a line), and what each of them says.
+"""Files of which each is one example (a recording, a picture of a line), and what each of them
+says.
 
-Found in a table or a list of transcripts beside the files, in the files' names, or in the names of their folders.
+Found in a table or a list of transcripts beside the files, in the files' names, or in the names of
+their folders.
 """
 
 from __future__ import annotations
@@ -15,7 +17,17 @@ from memorycell.language.codec import read_text
 from memorycell.tables.table import read_table
 
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "audio", "wav", "image", "id")
-TEXT_COLUMNS = ("text", "transcript", "transcription", "sentence", "label", "class", "said", "word", "words")
+TEXT_COLUMNS = (
+    "text",
+    "transcript",
+    "transcription",
+    "sentence",
+    "label",
+    "class",
+    "said",
+    "word",
+    "words",
+)
 TRANSCRIPTS = ("transcripts", "transcript", "transcription", "metadata", "labels", "index")
 """How a table or list of transcripts in a folder may be called."""
 TABLES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
@@ -33,10 +45,11 @@ class Recording:
 def find_recordings(
     path: Path, where: str, endings: Sequence[str], *, names: str | None = None
 ) -> tuple[list[Recording], bool, list[str]]:
-    """(the recordings in order of their names, whether what they say was written in a table, notes).
+    """(the recordings in order of their names, whether what they say was written in a table,
+    notes).
 
-    path    a table or list of transcripts, or a folder: with such a list in it, else read by its files' names, else by
-            the names of its subfolders
+    path    a table or list of transcripts, or a folder: with such a list in it, else read by its
+            files' names, else by the names of its subfolders
     names   a pattern of the names without their ending, such as "{label}_{group}_{index}"
     """
     if path.is_file():
@@ -45,27 +58,42 @@ def find_recordings(
     if names is not None:
         found, notes = _from_names(path, names, endings)
         return found, False, notes
-    lists = [p for p in sorted(path.iterdir()) if p.stem.lower() in TRANSCRIPTS and p.suffix in (*TABLES, ".txt")]
+    lists = [
+        p
+        for p in sorted(path.iterdir())
+        if p.stem.lower() in TRANSCRIPTS and p.suffix in (*TABLES, ".txt")
+    ]
     if len(lists) > 1:
-        raise DataError(f"{where}: which one is the list of transcripts, {lists[0].name} or {lists[1].name}? Name it")
+        raise DataError(
+            f"{where}: which one is the list of transcripts, {lists[0].name} or {lists[1].name}?"
+            " Name it"
+        )
     if lists:
         found, notes = _from_list(lists[0], path, endings)
         return found, True, notes
     inside = [
-        Recording(p, p.parent.name) for p in sorted(path.glob("*/*")) if p.suffix.lower() in endings and p.is_file()
+        Recording(p, p.parent.name)
+        for p in sorted(path.glob("*/*"))
+        if p.suffix.lower() in endings and p.is_file()
     ]
     if not inside:
         raise DataError(
-            f"{where}: needs a list of transcripts ({TRANSCRIPTS[0]}.csv with the columns file and text, or "
-            f"{TRANSCRIPTS[0]}.txt with lines name: text), a folder for every class, or --set names=PATTERN such as "
-            "{label}_{group}_{index}"
+            f"{where}: needs a list of transcripts ({TRANSCRIPTS[0]}.csv with the columns file and"
+            f" text, or {TRANSCRIPTS[0]}.txt with lines name: text), a folder for every class, or"
+            " --set names=PATTERN such as {label}_{group}_{index}"
         )
     return inside, False, [f"classes by folder: {', '.join(sorted({r.said for r in inside}))}"]
 
 
-def _from_list(path: Path, folder: Path, endings: Sequence[str]) -> tuple[list[Recording], list[str]]:
+def _from_list(
+    path: Path, folder: Path, endings: Sequence[str]
+) -> tuple[list[Recording], list[str]]:
     rows = _lines(path) if path.suffix == ".txt" else _rows(path)
-    files = {p.relative_to(folder).as_posix(): p for p in sorted(folder.rglob("*")) if p.suffix.lower() in endings}
+    files = {
+        p.relative_to(folder).as_posix(): p
+        for p in sorted(folder.rglob("*"))
+        if p.suffix.lower() in endings
+    }
     bare = {name.rsplit(".", 1)[0]: p for name, p in files.items()}
     found, missing = [], []
     for name, said in rows:
@@ -77,11 +105,15 @@ def _from_list(path: Path, folder: Path, endings: Sequence[str]) -> tuple[list[R
     if not found:
         example = missing[0] if missing else "none"
         raise DataError(
-            f"{path}: none of its {len(rows)} files is beside it (the first is {example!r}); expected {', '.join(endings)}"
+            f"{path}: none of its {len(rows)} files is beside it (the first is {example!r});"
+            f" expected {', '.join(endings)}"
         )
     notes = []
     if missing:
-        notes.append(f"{path.name}: {len(missing):,} transcripts without their file left out (the first: {missing[0]})")
+        notes.append(
+            f"{path.name}: {len(missing):,} transcripts without their file left out (the first:"
+            f" {missing[0]})"
+        )
     silent = set(files.values()) - {r.path for r in found}
     if silent:
         first = sorted(silent)[0].relative_to(folder).as_posix()
@@ -105,16 +137,24 @@ def _lines(path: Path) -> list[tuple[str, str]]:
 def _rows(path: Path) -> list[tuple[str, str]]:
     frame = read_table(path)
     lower = {column.lower(): column for column in frame.columns}
-    file, said = (next((lower[n] for n in names if n in lower), None) for names in (FILE_COLUMNS, TEXT_COLUMNS))
+    file, said = (
+        next((lower[n] for n in names if n in lower), None)
+        for names in (FILE_COLUMNS, TEXT_COLUMNS)
+    )
     if file is None or said is None:
         raise DataError(
-            f"{path}: needs a column of file names ({FILE_COLUMNS[0]}) and one of what they say ({TEXT_COLUMNS[0]}); it has "
-            f"{', '.join(map(repr, frame.columns))}"
+            f"{path}: needs a column of file names ({FILE_COLUMNS[0]}) and one of what they say"
+            f" ({TEXT_COLUMNS[0]}); it has {', '.join(map(repr, frame.columns))}"
         )
-    return [(str(name or ""), str(text or "")) for name, text in zip(frame[file], frame[said], strict=True)]
+    return [
+        (str(name or ""), str(text or ""))
+        for name, text in zip(frame[file], frame[said], strict=True)
+    ]
 
 
-def _from_names(path: Path, names: str, endings: Sequence[str]) -> tuple[list[Recording], list[str]]:
+def _from_names(
+    path: Path, names: str, endings: Sequence[str]
+) -> tuple[list[Recording], list[str]]:
     pattern = _pattern(names)
     found, other = [], []
     for file in sorted(path.rglob("*")):
@@ -126,15 +166,20 @@ def _from_names(path: Path, names: str, endings: Sequence[str]) -> tuple[list[Re
                 other.append(file.name)
     if not found:
         raise DataError(f"{path}: no file's name is like {names} ({', '.join(endings)})")
-    return found, [
-        f"{len(other):,} files left out whose names are not like {names} (the first: {other[0]})"
-    ] if other else []
+    return found, (
+        [f"{len(other):,} files left out whose names are not like {names} (the first: {other[0]})"]
+        if other
+        else []
+    )
 
 
 def _pattern(names: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", names)
     if "label" not in parts[1::2] or len(set(parts[1::2])) < len(parts[1::2]):
         raise DataError(
-            f"--set names={names}: expected a pattern with {{label}} in it, such as {{label}}_{{group}}_{{index}}"
+            f"--set names={names}: expected a pattern with {{label}} in it, such as"
+            " {label}_{group}_{index}"
         )
-    return re.compile("".join(f"(?P<{p}>.+?)" if k % 2 else re.escape(p) for k, p in enumerate(parts)))
+    return re.compile(
+        "".join(f"(?P<{p}>.+?)" if k % 2 else re.escape(p) for k, p in enumerate(parts))
+    )

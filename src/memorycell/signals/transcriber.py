@@ -1,4 +1,6 @@
-"""Transcriber = features -> recurrent stack -> the distribution of the next letter at every step (CTC)."""
+"""Transcriber = features -> recurrent stack -> the distribution of the next letter at every step
+(CTC).
+"""
 
 from __future__ import annotations
 
@@ -34,10 +36,12 @@ class TranscriberConfig(ModelConfig):
 
 
 class Transcriber(SteppedModel):
-    """A sequence of features in, at every step the log-probabilities of a letter or of nothing new out.
+    """A sequence of features in, at every step the log-probabilities of a letter or of nothing new
+    out.
 
-    search   [2]: how much the language model counts in a search, and what every word earns; set on validation texts, -1
-             where a search among the words of training makes more errors than none
+    search   [2]: how much the language model counts in a search, and what every word earns; set on
+             validation texts, -1 where a search among the words of training makes more errors than
+             none
     """
 
     kind = "transcriber"
@@ -62,7 +66,9 @@ class Transcriber(SteppedModel):
         """Zeros."""
         return self.recurrent.initial_state(batch_size)
 
-    def forward(self, x: Tensor, state: State | None = None, *, backend: str | None = None) -> tuple[Tensor, State]:
+    def forward(
+        self, x: Tensor, state: State | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
         """X [B, T, I] -> (log-probabilities [B, T, V], state). Only for a model that reads one way."""
         state = self.initial_state(len(x)) if state is None else state
         hidden, kept = carried(self.recurrent, x, state, backend=backend)
@@ -70,7 +76,9 @@ class Transcriber(SteppedModel):
 
     def transcribe(self, x: Tensor, lengths: Tensor) -> Tensor:
         """X [B, T, I] with lengths [B] -> log-probabilities [B, T, V], of whole sequences."""
-        hidden, _ = self.recurrent(dropout(x, self.config.dropout / 4, self.training), lengths=lengths)
+        hidden, _ = self.recurrent(
+            dropout(x, self.config.dropout / 4, self.training), lengths=lengths
+        )
         return self.head(variational_dropout(hidden, self.config.dropout, self.training))
 
     def nats(self, batch: Gathered) -> Tensor:

@@ -1,9 +1,12 @@
 """Pool: many live sequences of one model, stepped together, in one block of memory and on disk.
 
-A session is a number, its slot. Its state is a row of `Pool.width` float32 values. In memory a pool takes
+A session is a number, its slot. Its state is a row of `Pool.width` float32 values. In memory a pool
+takes
 
-    4 · width + 24 bytes     for every session the block has room for; the block grows by doubling, in place
-    16 bytes                 more for every slot with a folder to spill to; spilled sessions take these and 16 of the 24
+    4 · width + 24 bytes     for every session the block has room for; the block grows by doubling,
+                             in place
+    16 bytes                 more for every slot with a folder to spill to; spilled sessions take
+                             these and 16 of the 24
 
 and at most 12 MB for a moment while sessions are spilled or brought back. `Pool.nbytes` is the sum.
 """
@@ -27,17 +30,20 @@ CLOSED, SPILLED = -2, -1
 
 
 class Pool:
-    """Live sequences of a layer or a model: `slot = pool.open()`, `y = pool.step(slots, x)`, `pool.close(slot)`.
+    """Live sequences of a layer or a model: `slot = pool.open()`, `y = pool.step(slots, x)`,
+    `pool.close(slot)`.
 
-    module      a recurrent layer of ours, or a `Model`; its weights are packed once: later changes are seen after
-                `refresh()`, and no step is taken while it trains
+    module      a recurrent layer of ours, or a `Model`; its weights are packed once: later changes
+                are seen after `refresh()`, and no step is taken while it trains
     capacity    sessions the block has room for at first
     precision   of the products: "float32", "bfloat16" or "int8"
-    spill       a folder for the states of idle sessions. One that holds sessions gives them back under their old slots
-    resident    sessions kept in memory at most, where there is a folder: those idle longest make room for others, unseen
+    spill       a folder for the states of idle sessions. One that holds sessions gives them back
+                under their old slots
+    resident    sessions kept in memory at most, where there is a folder: those idle longest make
+                room for others, unseen
 
-    Stepping a session gives the bits that a `Stream` of the same precision gives, whatever its company (on the native
-    engine). Not for use by several threads at once.
+    Stepping a session gives the bits that a `Stream` of the same precision gives, whatever its
+    company (on the native engine). Not for use by several threads at once.
     """
 
     def __init__(
@@ -52,7 +58,9 @@ class Pool:
         if capacity < 1:
             raise ValueError(f"capacity: expected 1 or more, got {capacity}")
         if resident is not None and (resident < 1 or spill is None):
-            raise ValueError(f"resident: expected 1 or more, and a folder to spill to, got {resident}")
+            raise ValueError(
+                f"resident: expected 1 or more, and a folder to spill to, got {resident}"
+            )
         self.module = module
         self.stepper: Stepper = stepper(module, precision)
         self._guard = WeightGuard(module)
@@ -98,14 +106,20 @@ class Pool:
     def nbytes(self) -> int:
         """Bytes of memory the states and their bookkeeping take."""
         extra = 0 if self._folder is None else spilling.OVERHEAD * len(self._row_of)
-        return self._block.nbytes + self._slot_of.nbytes + self._row_of.nbytes + self._used.nbytes + extra
+        return (
+            self._block.nbytes
+            + self._slot_of.nbytes
+            + self._row_of.nbytes
+            + self._used.nbytes
+            + extra
+        )
 
     @property
     def fingerprint(self) -> str:
         """The weights and the precision that a saved state belongs to."""
         return fingerprint(self.module, self.stepper.precision)
 
-    # ---- sessions ---------------------------------------------------------------------------------------------------
+    # ---- sessions --------------------------------------------------------------------------------
 
     def open(self, state: State | None = None) -> int:
         """A new session, at zero or in the given state of one sequence; returns its slot."""
@@ -113,7 +127,9 @@ class Pool:
             return int(self._open(1)[0])
         rows = self.stepper.layout.rows(state)
         if len(rows) != 1:
-            raise StateError(f"state: expected one sequence, got {len(rows)}; use state.select([k])")
+            raise StateError(
+                f"state: expected one sequence, got {len(rows)}; use state.select([k])"
+            )
         return int(self._open(1, rows)[0])
 
     def open_many(self, count: int) -> np.ndarray:
@@ -130,7 +146,11 @@ class Pool:
         most = self.resident or max(1, count)
         for k in range(0, count, most):
             part = slots[k : k + most]
-            self._place(part, self._take_rows(len(part), part), 0.0 if states is None else states[k : k + most])
+            self._place(
+                part,
+                self._take_rows(len(part), part),
+                0.0 if states is None else states[k : k + most],
+            )
         return slots
 
     def fork(self, slot: int) -> int:
@@ -150,10 +170,12 @@ class Pool:
         self._free_slots.append(int(slot))
 
     def step(self, slots: Sequence[int] | np.ndarray, x: Any) -> Any:
-        """One step of the given sessions, each at most once: x [n, I] -> y [n, ...]; a tensor gives a tensor.
+        """One step of the given sessions, each at most once: x [n, I] -> y [n, ...]; a tensor gives
+        a tensor.
 
-        Raises ValueError for a slot that is closed or named twice and for x of another shape, and RuntimeError where the
-        module has been trained since its weights were packed (see `refresh`); nothing was stepped then.
+        Raises ValueError for a slot that is closed or named twice and for x of another shape, and
+        RuntimeError where the module has been trained since its weights were packed (see
+        `refresh`); nothing was stepped then.
         """
         self._guard.check()
         if isinstance(x, Tensor):
@@ -161,7 +183,9 @@ class Pool:
         slots = np.ascontiguousarray(slots, np.int64)
         x = np.ascontiguousarray(x, np.float32)
         if x.shape != (*slots.shape, self.stepper.input_size) or slots.ndim != 1:
-            raise ValueError(f"x: expected [{len(slots)}, {self.stepper.input_size}], got {list(x.shape)}")
+            raise ValueError(
+                f"x: expected [{len(slots)}, {self.stepper.input_size}], got {list(x.shape)}"
+            )
         if self._folder is not None:
             self._check(slots)
             self._bring_back(slots)
@@ -191,26 +215,31 @@ class Pool:
         self._bring_back(slots)
         self._block[self._row_of[slots]] = rows
 
-    # ---- files ------------------------------------------------------------------------------------------------------
+    # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | Path, slots: Sequence[int] | None = None) -> None:
         """Write the states of the given sessions, or of all, to one file."""
         chosen = self.slots if slots is None else np.asarray(slots, np.int64)
         if not len(chosen):
             raise StateError(f"{path}: there is no session to save")
-        self.state(chosen).save(path, fingerprint=self.fingerprint, extra={"slots": chosen.tolist()})
+        self.state(chosen).save(
+            path, fingerprint=self.fingerprint, extra={"slots": chosen.tolist()}
+        )
 
     def load(self, path: str | Path) -> list[int]:
-        """Open the sessions of a file that `save` wrote, in its order, under new slots, which are returned.
+        """Open the sessions of a file that `save` wrote, in its order, under new slots, which are
+        returned.
 
-        Raises `StateError` for a file of other weights or precision, or a damaged one; the pool is then as it was.
+        Raises `StateError` for a file of other weights or precision, or a damaged one; the pool is
+        then as it was.
         """
         state, _ = State.load(path, fingerprint=self.fingerprint)
         rows = self.stepper.layout.rows(state)
         return self._open(len(rows), rows).tolist()
 
     def spill(self, slots: Sequence[int] | np.ndarray) -> None:
-        """Write sessions to the folder and free their memory; when this returns, no crash loses them.
+        """Write sessions to the folder and free their memory; when this returns, no crash loses
+        them.
 
         They come back by themselves when they are next needed.
         """
@@ -227,12 +256,14 @@ class Pool:
         self._folder.flush()
 
     def shutdown(self) -> None:
-        """Spill all sessions and let go of the folder: the next pool with this folder has them. Then the pool is at its end."""
+        """Spill all sessions and let go of the folder: the next pool with this folder has them.
+        Then the pool is at its end.
+        """
         self.spill(self.slots)
         assert self._folder is not None
         self._folder.release()
 
-    # ---- rows and slots ---------------------------------------------------------------------------------------------
+    # ---- rows and slots --------------------------------------------------------------------------
 
     def _check(self, slots: np.ndarray) -> None:
         inside = (slots >= 0) & (slots < len(self._row_of))
@@ -256,7 +287,10 @@ class Pool:
     def _bring_back(self, slots: np.ndarray) -> None:
         away = np.unique(slots[self._row_of[slots] == SPILLED])
         if self.resident is not None and len(slots) > self.resident:
-            raise ValueError(f"slots: {len(slots)} at once, but at most {self.resident} are kept in memory (resident)")
+            raise ValueError(
+                f"slots: {len(slots)} at once, but at most {self.resident} are kept in memory"
+                " (resident)"
+            )
         if not len(away):
             return
         assert self._folder is not None
@@ -294,7 +328,11 @@ class Pool:
 
     def _grow_rows(self, wanted: int) -> None:
         size = len(self._block)
-        new = max(wanted, 2 * size) if self.resident is None else min(self.resident, max(wanted, 2 * size))
+        new = (
+            max(wanted, 2 * size)
+            if self.resident is None
+            else min(self.resident, max(wanted, 2 * size))
+        )
         if new > size:
             # In place, where the system can move pages: there are never two blocks.
             self._block.resize((new, self.width), refcheck=False)

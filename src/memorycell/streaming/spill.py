@@ -1,11 +1,14 @@
-"""Where a pool's idle sessions are kept on disk, so that a crash loses none of those that were written.
+"""Where a pool's idle sessions are kept on disk, so that a crash loses none of those that were
+written.
 
-    FOLDER/spill-000007.safetensors    slots [n], states [n, width], a checksum [n] of each state; and in its metadata the
-                                       sessions closed by then of which older files still hold a copy
+    FOLDER/spill-000007.safetensors    slots [n], states [n, width], a checksum [n] of each state;
+                                       and in its metadata the sessions closed by then of which
+                                       older files still hold a copy
 
-A file is written beside and renamed, then never changed. Of several copies of a slot the newest counts. A file goes when
-none of its copies counts any more; where files hold many more copies than count, the oldest are written anew. A session
-that was closed after the last file was written comes back if the process is killed.
+A file is written beside and renamed, then never changed. Of several copies of a slot the newest
+counts. A file goes when none of its copies counts any more; where files hold many more copies than
+count, the oldest are written anew. A session that was closed after the last file was written comes
+back if the process is killed.
 """
 
 from __future__ import annotations
@@ -31,21 +34,27 @@ OVERHEAD = 16
 
 
 class SpillFolder:
-    """The sessions of one pool on disk. Raises `StateError` for a folder of other weights or another process's."""
+    """The sessions of one pool on disk. Raises `StateError` for a folder of other weights or
+    another process's.
+    """
 
     def __init__(self, folder: Path, fingerprint: str, width: int) -> None:
         self._folder, self._fingerprint, self._width = folder, fingerprint, width
         self._file = np.zeros(0, np.int32)  # by slot: the file of the copy that counts, or 0
         self._row = np.zeros(0, np.int32)  # by slot: its row there
         self._copies = np.zeros(0, np.int32)  # by slot: copies in all files
-        self._closed = np.zeros(0, np.int32)  # by slot: 1 when it was closed while there were copies of it
+        self._closed = np.zeros(
+            0, np.int32
+        )  # by slot: 1 when it was closed while there were copies of it
         self._rows: dict[int, int] = {}  # file -> copies in it
         self._live: dict[int, int] = {}  # file -> copies in it that count
         self._told: set[int] = set()  # closed sessions that the last file names
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _Lock(folder)
-            numbers = sorted(int(p.stem.removeprefix("spill-")) for p in folder.glob("spill-*.safetensors"))
+            numbers = sorted(
+                int(p.stem.removeprefix("spill-")) for p in folder.glob("spill-*.safetensors")
+            )
         except (OSError, ValueError) as error:
             raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
         self._last = numbers[-1] if numbers else 0
@@ -70,11 +79,15 @@ class SpillFolder:
         note = {"format": FORMAT, "fingerprint": self._fingerprint, "closed": closed.tolist()}
         tensors = {"slots": slots.astype(np.int64), "states": states, "checks": _checks(states)}
         number = self._last + 1
-        write_atomically(self._path(number), safetensors.numpy.save(tensors, {"memorycell": json.dumps(note)}))
+        write_atomically(
+            self._path(number), safetensors.numpy.save(tensors, {"memorycell": json.dumps(note)})
+        )
         self._last, self._told = number, set(closed.tolist())
         self._take(number, slots)
         self._clear()
-        while sum(self._rows.values()) > 4 * sum(self._live.values()) + 4096:  # mostly copies that do not count
+        while (
+            sum(self._rows.values()) > 4 * sum(self._live.values()) + 4096
+        ):  # mostly copies that do not count
             oldest = min(self._rows)
             again = np.flatnonzero(self._file == oldest)
             self.write(again, self.read(again))
@@ -97,10 +110,14 @@ class SpillFolder:
                     result[at] = file.get_slice("states")[lowest:highest][rows - lowest]
                     checks = file.get_tensor("checks")[rows]
             except (safetensors.SafetensorError, OSError, ValueError) as error:
-                raise StateError(f"{path}: damaged ({error}); close its sessions: {slots[at].tolist()[:9]}") from None
+                raise StateError(
+                    f"{path}: damaged ({error}); close its sessions: {slots[at].tolist()[:9]}"
+                ) from None
             wrong = np.flatnonzero(_checks(result[at]) != checks)
             if len(wrong):
-                raise StateError(f"{path}: the state of session {slots[at[wrong[0]]]} is damaged; close it")
+                raise StateError(
+                    f"{path}: the state of session {slots[at[wrong[0]]]} is damaged; close it"
+                )
         return result
 
     def forget(self, slots: Sequence[int]) -> None:
@@ -126,14 +143,20 @@ class SpillFolder:
                 slots = file.get_tensor("slots")
                 shape = file.get_slice("states").get_shape()
             closed = np.array(note["closed"], np.int64)
-            if note["format"] != FORMAT or shape != [len(slots), self._width] or (np.append(slots, closed) < 0).any():
+            if (
+                note["format"] != FORMAT
+                or shape != [len(slots), self._width]
+                or (np.append(slots, closed) < 0).any()
+            ):
                 raise ValueError("not sessions of this model")
         except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
-            raise StateError(f"{path}: damaged, or not sessions of this model ({error}); move it away") from None
+            raise StateError(
+                f"{path}: damaged, or not sessions of this model ({error}); move it away"
+            ) from None
         if note["fingerprint"] != self._fingerprint:
             raise StateError(
-                f"{path}: sessions of other weights or another precision ({note['fingerprint']}, not "
-                f"{self._fingerprint}); spill to another folder"
+                f"{path}: sessions of other weights or another precision ({note['fingerprint']},"
+                f" not {self._fingerprint}); spill to another folder"
             )
         self.forget(closed.tolist())
         self._told = set(note["closed"])
@@ -151,7 +174,9 @@ class SpillFolder:
         self._rows[number] = self._live[number] = len(slots)
 
     def _clear(self) -> None:
-        """Remove the files of which nothing counts; the last stays: it has the number to go on from, and who is closed."""
+        """Remove the files of which nothing counts; the last stays: it has the number to go on
+        from, and who is closed.
+        """
         for number in [n for n, live in self._live.items() if not live and n != self._last]:
             path = self._path(number)
             try:

@@ -1,7 +1,8 @@
-"""What steps a live sequence: a layer or a model made ready, with the state of a session as a row of floats.
+"""What steps a live sequence: a layer or a model made ready, with the state of a session as a row
+of floats.
 
-`stepper(module, precision)` gives one of three: layers on the native engine, anything else through the module's own
-forward, or what a module makes itself (`Model.stepper`).
+`stepper(module, precision)` gives one of three: layers on the native engine, anything else through
+the module's own forward, or what a module makes itself (`Model.stepper`).
 """
 
 from __future__ import annotations
@@ -20,40 +21,50 @@ from memorycell.state import Layout, State
 
 
 class Stepper(Protocol):
-    """Steps sessions whose states are rows [width] of float32; see `Layout`. It keeps nothing between two calls."""
+    """Steps sessions whose states are rows [width] of float32; see `Layout`. It keeps nothing
+    between two calls.
+    """
 
     layout: Layout
     precision: str
     input_size: int
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """One session: x [I] -> y [...], or several steps, x [T, I] -> y [T, ...]; and the row of its state afterwards.
+        """One session: x [I] -> y [...], or several steps, x [T, I] -> y [T, ...]; and the row of
+        its state afterwards.
 
-        ring [R, width], row: where the state is. Each step leaves the row before it as it was and writes the next one
-        of the ring, unless there is but one.
+        ring [R, width], row: where the state is. Each step leaves the row before it as it was and
+        writes the next one of the ring, unless there is but one.
         """
 
     def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """The sessions in `rows` [n] int64 of block [capacity, width], each at most once: x [n, I] -> y [n, ...].
+        """The sessions in `rows` [n] int64 of block [capacity, width], each at most once: x [n, I]
+        -> y [n, ...].
 
         Raises ValueError for a row out of range or named twice, and has then changed nothing.
         """
 
 
 def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
-    """Make a layer (ours or torch's) or a `Model` ready to step, in evaluation mode; later changes of its weights are
-    not seen.
+    """Make a layer (ours or torch's) or a `Model` ready to step, in evaluation mode; later changes
+    of its weights are not seen.
 
-    Raises ValueError for a bidirectional layer, whose backward half needs the future, and where only the native engine
-    has the precision and cannot run the module; TypeError for anything else.
+    Raises ValueError for a bidirectional layer, whose backward half needs the future, and where
+    only the native engine has the precision and cannot run the module; TypeError for anything else.
     """
     if isinstance(module, nn.RNNBase):
         module = view(module.eval())
     if not isinstance(module, Recurrent) and not hasattr(module, "stepper"):
-        raise TypeError(f"stream: expected a recurrent layer, a model or a model file, got {type(module).__name__}")
+        raise TypeError(
+            "stream: expected a recurrent layer, a model or a model file, got"
+            f" {type(module).__name__}"
+        )
     for layer in module.modules():
         if isinstance(layer, Recurrent) and layer.bidirectional:
-            raise ValueError("stream: a bidirectional layer needs the future and cannot run live; train one direction")
+            raise ValueError(
+                "stream: a bidirectional layer needs the future and cannot run live; train one"
+                " direction"
+            )
     module.eval()
     if not isinstance(module, Recurrent):
         made: Stepper = module.stepper(precision)  # type: ignore[operator]
@@ -69,8 +80,9 @@ def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
 class WeightGuard:
     """Refuses to step with weights that may have changed since they were packed.
 
-    No counter of PyTorch's tells (`Tensor._version` misses fused optimisers, `.data`, numpy and other processes), but
-    weights are trained in training mode: a module that was put into it since is asked to be packed again.
+    No counter of PyTorch's tells (`Tensor._version` misses fused optimisers, `.data`, numpy and
+    other processes), but weights are trained in training mode: a module that was put into it since
+    is asked to be packed again.
     """
 
     def __init__(self, module: nn.Module) -> None:
@@ -80,10 +92,12 @@ class WeightGuard:
 
     def check(self) -> None:
         """Raises RuntimeError where the module is, or was, in training mode."""
-        if self._module.training or (self._layer is not None and self._layer.trainings != self._trainings):
+        if self._module.training or (
+            self._layer is not None and self._layer.trainings != self._trainings
+        ):
             raise RuntimeError(
-                "the module was put into training mode after its weights were packed, so that they may be others now; "
-                "call module.eval(), then refresh()"
+                "the module was put into training mode after its weights were packed, so that they"
+                " may be others now; call module.eval(), then refresh()"
             )
 
 
@@ -97,7 +111,11 @@ class LayerStepper:
 
     def __init__(self, module: Recurrent, precision: str, further: int = 0) -> None:
         self.stack = StackStep(
-            module.cell, layers(module), precision=precision, zoneout=module.zoneout, further=further
+            module.cell,
+            layers(module),
+            precision=precision,
+            zoneout=module.zoneout,
+            further=further,
         )
         self.layout, self.precision = self.stack.layout, precision
         self.input_size, self.output_size = self.stack.input_size, self.stack.hidden_size
@@ -111,7 +129,9 @@ class LayerStepper:
 
 
 class ForwardStepper:
-    """Any module with `initial_state()` and `forward(x [B, T, I], state) -> (y [B, T, ...], state)`."""
+    """Any module with `initial_state()` and `forward(x [B, T, I], state) -> (y [B, T, ...],
+    state)`.
+    """
 
     precision = "float32"
 
@@ -125,9 +145,13 @@ class ForwardStepper:
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         steps = x.reshape(-1, self.input_size)
-        ahead = 0 if len(ring) == 1 else max(0, len(steps) - len(ring) + 1)  # those that no row would remember
+        ahead = (
+            0 if len(ring) == 1 else max(0, len(steps) - len(ring) + 1)
+        )  # those that no row would remember
         pieces = [steps[:ahead]] if ahead else []
-        pieces += [steps] if len(ring) == 1 else [steps[k : k + 1] for k in range(ahead, len(steps))]
+        pieces += (
+            [steps] if len(ring) == 1 else [steps[k : k + 1] for k in range(ahead, len(steps))]
+        )
         y = []
         for piece in pieces:
             out, after = self._run(ring[row : row + 1], piece[None])
@@ -139,7 +163,9 @@ class ForwardStepper:
 
     def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
-        if len(rows) and (rows.min() < 0 or rows.max() >= len(block) or len(np.unique(rows)) < len(rows)):
+        if len(rows) and (
+            rows.min() < 0 or rows.max() >= len(block) or len(np.unique(rows)) < len(rows)
+        ):
             raise ValueError(f"rows: expected different ones in 0..{len(block) - 1}")
         y, after = self._run(block[rows], x[:, None])
         block[rows] = after
@@ -147,10 +173,18 @@ class ForwardStepper:
 
     @torch.inference_mode()
     def _run(self, rows: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        state = State(**{name: tensor.to(self._like) for name, tensor in self.layout.state(rows).asdict().items()})
+        state = State(
+            **{
+                name: tensor.to(self._like)
+                for name, tensor in self.layout.state(rows).asdict().items()
+            }
+        )
         inputs = torch.from_numpy(x).to(self._like)
         y, after = self.module(
-            inputs if self._batch_first else inputs.transpose(0, 1), state if len(state) > 1 else state[0]
+            inputs if self._batch_first else inputs.transpose(0, 1),
+            state if len(state) > 1 else state[0],
         )
         y = y if self._batch_first else y.transpose(0, 1)
-        return y.float().cpu().numpy(), self.layout.rows((after,) if isinstance(after, Tensor) else after)
+        return y.float().cpu().numpy(), self.layout.rows(
+            (after,) if isinstance(after, Tensor) else after
+        )

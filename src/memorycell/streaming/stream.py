@@ -16,10 +16,12 @@ from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
 
 
 class Stream:
-    """A layer or a model that runs live: `y = stream.step(x)`, with `stream.state` to read, write, save and fork.
+    """A layer or a model that runs live: `y = stream.step(x)`, with `stream.state` to read, write,
+    save and fork.
 
-    module      a recurrent layer of ours, or a `Model`; put into evaluation mode. Its weights are packed once: later
-                changes are seen after `refresh()`, and no step is taken while it trains
+    module      a recurrent layer of ours, or a `Model`; put into evaluation mode. Its weights are
+                packed once: later changes are seen after `refresh()`, and no step is taken while it
+                trains
     precision   of the products: "float32", "bfloat16" or "int8"; states, sums and gates are float32
     history     steps that can be taken back with `rewind`
 
@@ -54,8 +56,9 @@ class Stream:
     def step(self, x: Any) -> Any:
         """One step, x [I] -> y [H], or several at once, x [T, I] -> y [T, H]: the same numbers.
 
-        A tensor gives a tensor, an array or a list an array; float32. Of a model, y is what its forward gives a step.
-        Raises RuntimeError where the module has been trained since its weights were packed; see `refresh`.
+        A tensor gives a tensor, an array or a list an array; float32. Of a model, y is what its
+        forward gives a step. Raises RuntimeError where the module has been trained since its
+        weights were packed; see `refresh`.
         """
         self._guard.check()
         if isinstance(x, Tensor):
@@ -65,26 +68,34 @@ class Stream:
         x = np.ascontiguousarray(x, np.float32)
         shape = x.shape
         if len(shape) > 2 or shape[-1] != self._width or shape[0] == 0:
-            raise ValueError(f"x: expected [{self._width}] or [T, {self._width}], got {list(shape)}")
+            raise ValueError(
+                f"x: expected [{self._width}] or [T, {self._width}], got {list(shape)}"
+            )
         y, self._row = self._walk(self._ring, self._row, x)
         self._steps += 1 if len(shape) == 1 else shape[0]
         return y
 
     @property
     def row(self) -> np.ndarray:
-        """The state as a row of floats [1, width], as its stepper lays it out; a view, to be copied."""
+        """The state as a row of floats [1, width], as its stepper lays it out; a view, to be
+        copied.
+        """
         return self._ring[self._row : self._row + 1]
 
     @property
     def state(self) -> State:
-        """The state as it is now, a copy. Setting it takes it up; raises `StateError` for another shape."""
+        """The state as it is now, a copy. Setting it takes it up; raises `StateError` for another
+        shape.
+        """
         return self.stepper.layout.state(self.row)
 
     @state.setter
     def state(self, state: Sequence[Tensor]) -> None:
         rows = self.stepper.layout.rows(state)
         if len(rows) != 1:
-            raise StateError(f"state: expected one sequence, got {len(rows)}; use state.select([k])")
+            raise StateError(
+                f"state: expected one sequence, got {len(rows)}; use state.select([k])"
+            )
         self._ring[self._row], self._steps = rows[0], 0
 
     def reset(self) -> None:
@@ -92,14 +103,20 @@ class Stream:
         self._ring[self._row], self._steps = 0, 0
 
     def rewind(self, n: int = 1) -> None:
-        """Take back the last n steps. Raises ValueError beyond the history, which begins anew with each state set."""
+        """Take back the last n steps. Raises ValueError beyond the history, which begins anew with
+        each state set.
+        """
         most = min(self._steps, len(self._ring) - 1)
         if not 0 <= n <= most:
-            raise ValueError(f"rewind: expected 0..{most} steps, got {n}; keep more with history={n}")
+            raise ValueError(
+                f"rewind: expected 0..{most} steps, got {n}; keep more with history={n}"
+            )
         self._row, self._steps = (self._row - n) % len(self._ring), most - n
 
     def fork(self) -> Stream:
-        """An independent stream in the same state, with the same history; the packed weights are shared."""
+        """An independent stream in the same state, with the same history; the packed weights are
+        shared.
+        """
         other = object.__new__(type(self))
         other.module, other.stepper, other._guard = self.module, self.stepper, self._guard
         other._start(len(self._ring) - 1)
@@ -107,11 +124,15 @@ class Stream:
         return other
 
     def save(self, path: str | Path, **extra: Any) -> None:
-        """Write the state and JSON values beside it; it can only be loaded into the same weights and precision."""
+        """Write the state and JSON values beside it; it can only be loaded into the same weights
+        and precision.
+        """
         self.state.save(path, fingerprint=self.fingerprint, extra=extra)
 
     def load(self, path: str | Path) -> dict[str, Any]:
-        """Take up a saved state; returns the JSON values saved with it. Raises `StateError`, and is then as it was."""
+        """Take up a saved state; returns the JSON values saved with it. Raises `StateError`, and is
+        then as it was.
+        """
         state, extra = State.load(path, fingerprint=self.fingerprint)
         try:
             self.state = state

@@ -24,8 +24,9 @@ class Clock:
 
     unit    "second", "month", or "row" (no clock: every row is a step)
     size    seconds, months, or 1
-    snap    the step is only nominal, as with a sensor whose clock drifts: a row comes round(elapsed / size) steps after
-            the last one kept, and a row less than half a step after it is left out
+    snap    the step is only nominal, as with a sensor whose clock drifts: a row comes round(elapsed
+            / size) steps after the last one kept, and a row less than half a step after it is left
+            out
     """
 
     unit: str
@@ -58,12 +59,16 @@ class Clock:
         year, month = divmod(moment.year * 12 + moment.month - 1 + steps * self.size, 12)
         last = calendar.monthrange(year, month + 1)[1]
         at_month_end = (moment + timedelta(days=1)).day == 1
-        shifted = moment.replace(year=year, month=month + 1, day=last if at_month_end else min(moment.day, last))
+        shifted = moment.replace(
+            year=year, month=month + 1, day=last if at_month_end else min(moment.day, last)
+        )
         return time_us + round((shifted - moment).total_seconds()) * SECOND_US
 
     @property
     def season(self) -> int:
-        """Steps in the usual season: a day for steps up to six hours, a week for days, a year beyond; 1 where unknown."""
+        """Steps in the usual season: a day for steps up to six hours, a week for days, a year
+        beyond; 1 where unknown.
+        """
         if self.unit == "row":
             return 1
         if self.unit == "month":
@@ -75,12 +80,19 @@ class Clock:
 
     @property
     def horizon(self) -> int:
-        """Steps people usually want to see ahead: an hour for minutes, a day for hours, a week for days."""
+        """Steps people usually want to see ahead: an hour for minutes, a day for hours, a week for
+        days.
+        """
         if self.unit == "row":
             return 12
         if self.unit == "month":
             return max(12 // self.size, 1)
-        for longest, ahead in ((60, 60), (900, 3600 // self.size), (21_600, 86_400 // self.size), (86_400, 7)):
+        for longest, ahead in (
+            (60, 60),
+            (900, 3600 // self.size),
+            (21_600, 86_400 // self.size),
+            (86_400, 7),
+        ):
             if self.size <= longest:
                 return int(ahead)
         return 8
@@ -90,7 +102,11 @@ class Clock:
         """The cycles a step can tell apart, and their periods in seconds."""
         if self.unit != "second":
             return {"year": 31_556_952.0} if self.unit == "month" else {}
-        return {name: period for name, period in (("day", 86_400.0), ("week", 604_800.0)) if self.size * 2 < period}
+        return {
+            name: period
+            for name, period in (("day", 86_400.0), ("week", 604_800.0))
+            if self.size * 2 < period
+        }
 
 
 def parse_every(text: str) -> Clock:
@@ -106,7 +122,9 @@ def parse_every(text: str) -> Clock:
 
 
 def infer(differences_us: np.ndarray, where: str) -> Clock:
-    """The clock from the differences between following time stamps: the most common one, or whole months."""
+    """The clock from the differences between following time stamps: the most common one, or whole
+    months.
+    """
     if len(differences_us) == 0:
         raise DataError(f"{where}: one row is not a series")
     values, counts = np.unique(differences_us, return_counts=True)
@@ -115,12 +133,17 @@ def infer(differences_us: np.ndarray, where: str) -> Clock:
         return Clock("month", int(np.gcd.reduce(np.round(days / 30.436875).astype(np.int64))))
     usual = int(values[counts.argmax()])
     if usual % SECOND_US:
-        raise DataError(f"{where}: steps of {usual / 1e6:g} s; steps shorter than a second: use --set every=row")
+        raise DataError(
+            f"{where}: steps of {usual / 1e6:g} s; steps shorter than a second: use --set every=row"
+        )
     return Clock("second", usual // SECOND_US)
 
 
-def place(clock: Clock, time_us: np.ndarray, rows: np.ndarray, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, steps): which rows of one series are kept, and the step each of them falls on, counted from 0.
+def place(
+    clock: Clock, time_us: np.ndarray, rows: np.ndarray, where: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """(kept, steps): which rows of one series are kept, and the step each of them falls on, counted
+    from 0.
 
     rows   the number of each row in its file, from 0, for complaints
     """
@@ -130,16 +153,18 @@ def place(clock: Clock, time_us: np.ndarray, rows: np.ndarray, where: str) -> tu
     if (differences < 0).any():
         at = int((differences < 0).argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: the time goes back ({iso(time_us[at + 1])} after {iso(time_us[at])}); "
-            "sort the rows by time, or name the series with --set group=COLUMN"
+            f"{where}: row {rows[at + 1] + 1}: the time goes back ({iso(time_us[at + 1])} after"
+            f" {iso(time_us[at])}); sort the rows by time, or name the series with --set"
+            " group=COLUMN"
         )
     if clock.snap:
         return _snap(clock, time_us)
     if (differences == 0).any():
         at = int((differences == 0).argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: the time {iso(time_us[at])} of row {rows[at] + 1} again; "
-            "remove one, name the series with --set group=COLUMN, or give the step, as in --set every=5m"
+            f"{where}: row {rows[at + 1] + 1}: the time {iso(time_us[at])} of row {rows[at] + 1}"
+            " again; remove one, name the series with --set group=COLUMN, or give the step, as in"
+            " --set every=5m"
         )
     steps = np.array([clock.elapsed(int(a), int(b)) for a, b in pairwise(time_us)])
     whole = np.round(steps)
@@ -147,9 +172,10 @@ def place(clock: Clock, time_us: np.ndarray, rows: np.ndarray, where: str) -> tu
     if wrong.any():
         at = int(wrong.argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: {iso(time_us[at + 1])} comes {differences[at] / 1e6:g} s after the row "
-            f"before it, which is no multiple of the usual step ({clock}); --set every=5m (your step) snaps rows to "
-            "the nearest step, --set every=row ignores the clock"
+            f"{where}: row {rows[at + 1] + 1}: {iso(time_us[at + 1])} comes"
+            f" {differences[at] / 1e6:g} s after the row before it, which is no multiple of the"
+            f" usual step ({clock}); --set every=5m (your step) snaps rows to the nearest step,"
+            " --set every=row ignores the clock"
         )
     return np.arange(len(time_us)), np.concatenate([[0], np.cumsum(whole.astype(np.int64))])
 

@@ -31,7 +31,9 @@ class RowLines:
         """What `keep` gave; anything else is taken for nothing."""
         header = kept.get("header") if isinstance(kept, dict) else None
         self.header = [str(name) for name in header] if isinstance(header, list) else None
-        self._separator = kept["separator"] if self.header and kept.get("separator") in SEPARATORS else ","
+        self._separator = (
+            kept["separator"] if self.header and kept.get("separator") in SEPARATORS else ","
+        )
 
     def row(self, text: str, number: int) -> dict[str, Any] | None:
         """The row in a line; None for the header. Raises `DataError`."""
@@ -48,7 +50,12 @@ class RowLines:
         cells = next(csv.reader([text], delimiter=self._separator))
         if self.header is None:
             columns = ", ".join(self.needed)
-            raise DataError(f"stdin: a header line with the columns {columns} must come first (or JSON lines)")
+            raise DataError(
+                f"stdin: a header line with the columns {columns} must come first (or JSON lines)"
+            )
         if len(cells) != len(self.header):
-            raise DataError(f"stdin, line {number}: {len(cells)} values, but the header has {len(self.header)} columns")
+            raise DataError(
+                f"stdin, line {number}: {len(cells)} values, but the header has {len(self.header)}"
+                " columns"
+            )
         return dict(zip(self.header, cells, strict=True))

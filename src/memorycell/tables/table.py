@@ -1,4 +1,5 @@
-"""Tables that people have: CSV, TSV, Parquet, JSON lines. Every complaint names the file, the row and the mend.
+"""Tables that people have: CSV, TSV, Parquet, JSON lines. Every complaint names the file, the row
+and the mend.
 
 Rows are counted from 1, the header not included.
 """
@@ -22,14 +23,24 @@ MISSING = {"", "na", "n/a", "nan", "null", "nil", "none", "-", "--", "?"}
 """What people write where a value is missing (compared in lower case)."""
 
 DATE_FORMATS = (
-    "%Y/%m/%d %H:%M:%S", "%Y/%m/%d %H:%M", "%Y/%m/%d", "%d.%m.%Y %H:%M:%S", "%d.%m.%Y %H:%M", "%d.%m.%Y",
-    "%Y-%m", "%Y/%m",
-)  # fmt: skip
-"""Tried after ISO 8601. Forms in which day and month could be mistaken for each other are left to `time_format`."""
+    "%Y/%m/%d %H:%M:%S",
+    "%Y/%m/%d %H:%M",
+    "%Y/%m/%d",
+    "%d.%m.%Y %H:%M:%S",
+    "%d.%m.%Y %H:%M",
+    "%d.%m.%Y",
+    "%Y-%m",
+    "%Y/%m",
+)
+"""Tried after ISO 8601. Forms in which day and month could be mistaken for each other are left to
+`time_format`.
+"""
 
 
 def read_table(path: str | Path) -> pl.DataFrame:
-    """The table in a .csv, .tsv, .txt, .parquet, .jsonl or .ndjson file (.gz where text). CSV values arrive as text."""
+    """The table in a .csv, .tsv, .txt, .parquet, .jsonl or .ndjson file (.gz where text). CSV
+    values arrive as text.
+    """
     try:
         import polars as pl
     except ModuleNotFoundError:
@@ -50,7 +61,9 @@ def read_table(path: str | Path) -> pl.DataFrame:
         elif kind in ("csv", "tsv", "txt"):
             frame = pl.read_csv(path, separator=_separator(path, kind), infer_schema=False)
         else:
-            raise DataError(f"{path}: the ending .{kind} is not a table's; use .csv, .tsv, .parquet or .jsonl")
+            raise DataError(
+                f"{path}: the ending .{kind} is not a table's; use .csv, .tsv, .parquet or .jsonl"
+            )
     except (pl.exceptions.PolarsError, OSError) as error:
         why = str(error).strip().splitlines()[0].rstrip(":")
         raise DataError(f"{path}: is not a readable {kind} table ({why})") from None
@@ -67,7 +80,9 @@ def is_missing(value: Any) -> bool:
 
 
 def number(value: Any) -> float:
-    """A cell as float64; NaN where it is missing. Raises ValueError for text and for infinite values."""
+    """A cell as float64; NaN where it is missing. Raises ValueError for text and for infinite
+    values.
+    """
     if is_missing(value):
         return math.nan
     result = float(value)
@@ -90,7 +105,9 @@ def numbers(column: pl.Series, where: str) -> np.ndarray:
         values = column.cast(pl.Float64)
         wrong = pl.Series([], dtype=pl.UInt32)
     else:
-        raise DataError(f"{where}: column {column.name!r} holds {column.dtype}, numbers were expected")
+        raise DataError(
+            f"{where}: column {column.name!r} holds {column.dtype}, numbers were expected"
+        )
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
@@ -101,7 +118,8 @@ def numbers(column: pl.Series, where: str) -> np.ndarray:
     if np.isinf(array).any():
         row = int(np.isinf(array).argmax())
         raise DataError(
-            f"{where}: row {row + 1}, column {column.name!r} is infinite; leave it empty if the value is missing"
+            f"{where}: row {row + 1}, column {column.name!r} is infinite; leave it empty if the"
+            " value is missing"
         )
     return array
 
@@ -123,15 +141,15 @@ def times(column: pl.Series, where: str, time_format: str | None = None) -> np.n
         except ValueError:
             what = "the time is missing" if is_missing(value) else f"{value!r} is not a time"
             raise DataError(
-                f"{where}: row {row + 1}, column {column.name!r}: {what}; write 2026-01-31 13:45:00, "
-                "or give the form, as in --set time_format=%d/%m/%Y"
+                f"{where}: row {row + 1}, column {column.name!r}: {what}; write 2026-01-31"
+                " 13:45:00, or give the form, as in --set time_format=%d/%m/%Y"
             ) from None
     return result
 
 
 def time_us(value: Any, time_format: str | None = None) -> int:
-    """A time as microseconds since 1970. Text: ISO 8601, a year, a form of `DATE_FORMATS`, or `time_format`; numbers:
-    seconds, or milliseconds from 10¹¹ on. Raises ValueError.
+    """A time as microseconds since 1970. Text: ISO 8601, a year, a form of `DATE_FORMATS`, or
+    `time_format`; numbers: seconds, or milliseconds from 10¹¹ on. Raises ValueError.
     """
     if isinstance(value, datetime):
         return _epoch_us(value)
@@ -159,14 +177,17 @@ def time_us(value: Any, time_format: str | None = None) -> int:
 
 
 def number_in(row: Mapping[str, Any], column: str, where: str) -> float:
-    """A row's number in a column; NaN where it is missing. Raises `DataError` for text, and where there is no such column."""
+    """A row's number in a column; NaN where it is missing. Raises `DataError` for text, and where
+    there is no such column.
+    """
     if column not in row:
         raise DataError(f"{where}: no column {column!r}; it has {', '.join(map(repr, row))}")
     try:
         return number(row[column])
     except (TypeError, ValueError):
         raise DataError(
-            f"{where}, column {column!r}: {row[column]!r} is not a finite number; leave it empty if it is missing"
+            f"{where}, column {column!r}: {row[column]!r} is not a finite number; leave it empty if"
+            " it is missing"
         ) from None
 
 
@@ -184,14 +205,18 @@ def time_in(row: Mapping[str, Any], column: str, time_format: str | None, where:
 def mean_and_deviation(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean and standard deviation of every column's known values; zeros where it has none."""
     known = [column[~np.isnan(column)] for column in values.T]
-    return np.array([k.mean() if len(k) else 0.0 for k in known]), np.array([k.std() if len(k) else 0.0 for k in known])
+    return np.array([k.mean() if len(k) else 0.0 for k in known]), np.array(
+        [k.std() if len(k) else 0.0 for k in known]
+    )
 
 
 def looks_like_time(values: Iterable[Any]) -> bool:
     """True when every one of the values is written as a date (a bare number is not)."""
     seen = False
     for value in values:
-        if not isinstance(value, datetime) and (not isinstance(value, str) or value.strip().isdigit()):
+        if not isinstance(value, datetime) and (
+            not isinstance(value, str) or value.strip().isdigit()
+        ):
             return False
         try:
             if not isinstance(value, datetime):

@@ -1,4 +1,6 @@
-"""One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no loop and no layer."""
+"""One file an application; `TASKS` lists them. A task is a value that composes the parts: it has no
+loop and no layer.
+"""
 
 from memorycell.application.contract import Task
 from memorycell.applications.anomaly.dataset import ANOMALY
@@ -14,5 +16,16 @@ from memorycell.applications.translation.dataset import TRANSLATION
 
 TASKS: dict[str, Task] = {
     task.name: task
-    for task in (FORECAST, TEXT, SENTIMENT, TRANSLATION, CHAT, SPEECH, HANDWRITING, DRAWING, MUSIC, ANOMALY)
+    for task in (
+        FORECAST,
+        TEXT,
+        SENTIMENT,
+        TRANSLATION,
+        CHAT,
+        SPEECH,
+        HANDWRITING,
+        DRAWING,
+        MUSIC,
+        ANOMALY,
+    )
 }

@@ -1,4 +1,6 @@
-"""The only training loop: truncated back-propagation with carried state, and the baselines scored beside the model."""
+"""The only training loop: truncated back-propagation with carried state, and the baselines scored
+beside the model.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +42,16 @@ class Step:
     loss: float
     seconds: float
     speed: float
-    """What was learnt from in this epoch, in the data's own steps a second: characters, words, rows."""
+    """What was learnt from in this epoch, in the data's own steps a second: characters, words,
+    rows.
+    """
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One pass over the training data, for whoever watches. `learning` is the state of the gradients, in words, or None."""
+    """One pass over the training data, for whoever watches. `learning` is the state of the
+    gradients, in words, or None.
+    """
 
     epoch: int
     epochs: int
@@ -76,9 +82,9 @@ def train(
 ) -> dict[str, Any]:
     """Read, train, compare, save. Returns the JSON object of `memorycell train`.
 
-    The model file is written at every better validation score, so that whatever ends the run leaves the best model;
-    KeyboardInterrupt passes through after that. `resume` goes on from `OUT.resume` and gives the losses of a run that
-    was never interrupted.
+    The model file is written at every better validation score, so that whatever ends the run leaves
+    the best model; KeyboardInterrupt passes through after that. `resume` goes on from `OUT.resume`
+    and gives the losses of a run that was never interrupted.
     """
     began = time.monotonic()
     if not out.parent.is_dir():
@@ -97,7 +103,10 @@ def train(
         else replace(task, primary=watched, higher=False)
     )
     best_simple = beside.best(simple)
-    say(f"to beat on validation: {best_simple}, {beside.primary} {simple[best_simple][beside.primary]:.4g}")
+    say(
+        f"to beat on validation: {best_simple}, {beside.primary}"
+        f" {simple[best_simple][beside.primary]:.4g}"
+    )
     if binding.engine is None:
         say(f"slower than it could be: {binding.missing}")
     budget = None if minutes is None else 60 * minutes - (time.monotonic() - began)
@@ -127,8 +136,12 @@ def train(
     return result
 
 
-def evaluate(task: Task, file: ModelFile, path: Path, data: str | None, say: Callable[[str], None]) -> dict[str, Any]:
-    """Score a model file on its test part or on other data. Returns the JSON object of `memorycell evaluate`."""
+def evaluate(
+    task: Task, file: ModelFile, path: Path, data: str | None, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Score a model file on its test part or on other data. Returns the JSON object of `memorycell
+    evaluate`.
+    """
     began = time.monotonic()
     problem = task.reopen(data, file)
     for note in problem.notes:
@@ -136,12 +149,19 @@ def evaluate(task: Task, file: ModelFile, path: Path, data: str | None, say: Cal
     return report(problem.task(task), problem, file.model, path, time.monotonic() - began)
 
 
-def report(task: Task, problem: Problem, model: Model, path: Path, seconds: float) -> dict[str, Any]:
-    """The model's and the simple methods' metrics on the test part; skill is the relative improvement of the primary one
-    over the best simple method's, None where there is none to compare with.
+def report(
+    task: Task, problem: Problem, model: Model, path: Path, seconds: float
+) -> dict[str, Any]:
+    """The model's and the simple methods' metrics on the test part; skill is the relative
+    improvement of the primary one over the best simple method's, None where there is none to
+    compare with.
     """
     scores, simple = problem.score(model, "test"), problem.baselines("test")
-    skill = task.skill(scores[task.primary], simple[task.best(simple)][task.primary]) if simple else None
+    skill = (
+        task.skill(scores[task.primary], simple[task.best(simple)][task.primary])
+        if simple
+        else None
+    )
     return {
         "task": task.name,
         "file": str(path),
@@ -156,12 +176,22 @@ def report(task: Task, problem: Problem, model: Model, path: Path, seconds: floa
 
 
 def backtest(
-    task: Task, data: str | None, settings: Any, how: TrainSettings, folder: Path, *, folds: int, start: float,
-    refit: bool, minutes: float | None = None, say: Callable[[str], None] = lambda line: None,
+    task: Task,
+    data: str | None,
+    settings: Any,
+    how: TrainSettings,
+    folder: Path,
+    *,
+    folds: int,
+    start: float,
+    refit: bool,
+    minutes: float | None = None,
+    say: Callable[[str], None] = lambda line: None,
     watch: Watch = lambda event: None,
-) -> dict[str, Any]:  # fmt: skip
-    """Walk forward: the time from the share `start` on is cut into folds, each forecast by a model that has seen only what
-    came before it; trained anew for each, or once before the first. Returns the JSON object of `memorycell backtest`.
+) -> dict[str, Any]:
+    """Walk forward: the time from the share `start` on is cut into folds, each forecast by a model
+    that has seen only what came before it; trained anew for each, or once before the first. Returns
+    the JSON object of `memorycell backtest`.
 
     folder   for the model files, fold-1.safetensors, …
     """
@@ -207,7 +237,9 @@ def _mean_of(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
-def save_model(run: Run, problem: Problem, info: dict[str, Any], out: Path, finished: nn.Module | None = None) -> None:
+def save_model(
+    run: Run, problem: Problem, info: dict[str, Any], out: Path, finished: nn.Module | None = None
+) -> None:
     """Write the best model so far, or the finished one."""
     model = problem.build()
     model.load_state_dict(run.best_weights if finished is None else finished.state_dict())
@@ -231,7 +263,13 @@ class Run:
         to_beat: float | None,
         budget_s: float | None,
     ) -> None:
-        self.problem, self.how, self.watched, self.to_beat, self.budget_s = problem, how, watched, to_beat, budget_s
+        self.problem, self.how, self.watched, self.to_beat, self.budget_s = (
+            problem,
+            how,
+            watched,
+            to_beat,
+            budget_s,
+        )
         self.checkpoint_path = checkpoint_path(out)
         torch.manual_seed(how.seed)
         self.model = problem.build()
@@ -240,7 +278,11 @@ class Run:
         decay = [p for p in self.model.parameters() if p.ndim > 1]
         plain = [p for p in self.model.parameters() if p.ndim <= 1]
         self.optimizer = torch.optim.AdamW(
-            [{"params": decay, "weight_decay": how.weight_decay}, {"params": plain, "weight_decay": 0.0}], lr=how.lr
+            [
+                {"params": decay, "weight_decay": how.weight_decay},
+                {"params": plain, "weight_decay": 0.0},
+            ],
+            lr=how.lr,
         )
         own = binding.engine is not None and "bf16" in binding.engine.instruction_set()
         self.bfloat16 = how.precision == "bfloat16" or (how.precision == "auto" and own)
@@ -251,7 +293,9 @@ class Run:
         self.best_epoch = -1
         self.epoch = 0
         self.step = 0
-        self.epochs = how.epochs if budget_s is None else None  # None: planned after the first epoch
+        self.epochs = (
+            how.epochs if budget_s is None else None
+        )  # None: planned after the first epoch
         self.steps_an_epoch = 0
         self.seconds = 0.0
         self.speed = 0.0
@@ -266,27 +310,49 @@ class Run:
             valid = self.problem.validate(self.average)
             if not math.isfinite(valid[self.watched]):
                 kept = (
-                    f"; the best model so far, of epoch {self.best_epoch + 1}, is kept" if self.best_epoch >= 0 else ""
+                    f"; the best model so far, of epoch {self.best_epoch + 1}, is kept"
+                    if self.best_epoch >= 0
+                    else ""
                 )
                 raise UserError(
-                    f"training diverged in epoch {self.epoch + 1}: try a third of the lr (--set lr=…){kept}"
+                    f"training diverged in epoch {self.epoch + 1}: try a third of the lr (--set"
+                    f" lr=…){kept}"
                 )
             better = valid[self.watched] < self.best
             if better:
-                self.best, self.best_epoch, self.best_weights = valid[self.watched], self.epoch, _copy(self.average)
+                self.best, self.best_epoch, self.best_weights = (
+                    valid[self.watched],
+                    self.epoch,
+                    _copy(self.average),
+                )
             self.seconds += time.monotonic() - began
             self.epoch += 1
             if self.epochs is None or self.budget_s is not None:
                 self.epochs = self._plan()
-            flow = {f"gradient of {layer}": told["median"] for layer, told in self.flow.summary(first).items()}
+            flow = {
+                f"gradient of {layer}": told["median"]
+                for layer, told in self.flow.summary(first).items()
+            }
             flow = {name: value for name, value in flow.items() if math.isfinite(value)}
-            self.history.append({"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}, **flow})
+            self.history.append(
+                {"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}, **flow}
+            )
             warning = self.gradients.warning()
             if log is not None:
                 for name, value in self.history[-1].items():
                     log.add_scalar(name, value, self.epoch)
             watch(
-                Epoch(self.epoch, self.epochs, loss, valid, self.best, self.to_beat, self.seconds, self.speed, warning)
+                Epoch(
+                    self.epoch,
+                    self.epochs,
+                    loss,
+                    valid,
+                    self.best,
+                    self.to_beat,
+                    self.seconds,
+                    self.speed,
+                    warning,
+                )
             )
             self.save_checkpoint()
             if better:
@@ -307,13 +373,17 @@ class Run:
         held = self.problem.held(self.epoch)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(not held or not name.startswith(held))
-        torch.manual_seed(seed)  # every epoch's random numbers are its own: a resumed run draws the same
+        torch.manual_seed(
+            seed
+        )  # every epoch's random numbers are its own: a resumed run draws the same
         for batch in self.problem.epoch(seed):
             rate = self._learning_rate()
             for group in self.optimizer.param_groups:
                 group["lr"] = rate
             with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
-                loss, state = self.model.loss(batch, state.detach() if batch.carry and state is not None else None)
+                loss, state = self.model.loss(
+                    batch, state.detach() if batch.carry and state is not None else None
+                )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.flow.see()
@@ -346,15 +416,17 @@ class Run:
         return float(total) / max(count, 1)
 
     def _plan(self) -> int:
-        """How many epochs, once the first has shown how long one is. With a budget of time the plan follows the machine,
-        so that the learning rate comes down to zero when the time is over.
+        """How many epochs, once the first has shown how long one is. With a budget of time the plan
+        follows the machine, so that the learning rate comes down to zero when the time is over.
         """
         if self.budget_s is not None:
             return max(2, self.epoch, int(self.budget_s * self.epoch / self.seconds))
         return min(max(24, -(-400 // self.steps_an_epoch)), 200)
 
     def _learning_rate(self) -> float:
-        """Linear warm-up over the first epoch (100 steps at most), cosine decay to zero from the second on."""
+        """Linear warm-up over the first epoch (100 steps at most), cosine decay to zero from the
+        second on.
+        """
         warm = min(1.0, (self.step + 1) / min(self.steps_an_epoch or 100, 100))
         if self.epoch == 0 or self.epochs is None:
             return self.how.lr * warm
@@ -366,14 +438,16 @@ class Run:
     def _follow(self) -> None:
         """The running average of the weights (Polyak & Juditsky 1992), quicker at first."""
         decay = min(self.how.average, (1 + self.step) / (10 + self.step))
-        torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.model.parameters()), 1 - decay
+        )
 
     def use_best(self) -> None:
         """Put the best weights into `model`."""
         self.model.load_state_dict(self.best_weights)
         self.model.eval()
 
-    # ---- OUT.resume -------------------------------------------------------------------------------------------------
+    # ---- OUT.resume ------------------------------------------------------------------------------
 
     def identity(self) -> dict[str, Any]:
         """What must be the same for a run to go on."""
@@ -400,9 +474,21 @@ class Run:
             "numbers": {name: getattr(self, name) for name in self._numbers},
             "gradients": list(self.gradients.norms),
         }
-        write_atomically(self.checkpoint_path, safetensors.torch.save(tensors, {"memorycell": json.dumps(note)}))
+        write_atomically(
+            self.checkpoint_path, safetensors.torch.save(tensors, {"memorycell": json.dumps(note)})
+        )
 
-    _numbers = ("best", "best_epoch", "epoch", "step", "epochs", "steps_an_epoch", "seconds", "history", "budget_s")
+    _numbers = (
+        "best",
+        "best_epoch",
+        "epoch",
+        "step",
+        "epochs",
+        "steps_an_epoch",
+        "seconds",
+        "history",
+        "budget_s",
+    )
 
     def load_checkpoint(self) -> int:
         """Go on where the run stopped; returns the epochs done. Raises `UserError`."""
@@ -418,7 +504,10 @@ class Run:
         if note["identity"] != self.identity():
             differing = [k for k, v in self.identity().items() if note["identity"].get(k) != v]
             other = " and ".join(differing)
-            raise UserError(f"{path}: belongs to a run with other {other}; use the same, or start without --resume")
+            raise UserError(
+                f"{path}: belongs to a run with other {other}; use the same, or start without"
+                " --resume"
+            )
         for kind, module in (("model", self.model), ("average", self.average)):
             module.load_state_dict(_part(tensors, kind))
         self.best_weights = _part(tensors, "best")
@@ -434,7 +523,9 @@ class Run:
 
 
 class GradientWatch:
-    """Says when gradients vanish or explode, and what to try. Looks at the last 200 norms before clipping."""
+    """Says when gradients vanish or explode, and what to try. Looks at the last 200 norms before
+    clipping.
+    """
 
     def __init__(self) -> None:
         self.norms: deque[float] = deque(maxlen=200)
@@ -451,16 +542,22 @@ class GradientWatch:
         finite = sorted(norm for norm in norms if math.isfinite(norm))
         bad = len(norms) - len(finite)
         if bad:
-            return f"{bad} of the last {len(norms)} gradients were not finite and were skipped; try a third of the lr"
+            return (
+                f"{bad} of the last {len(norms)} gradients were not finite and were skipped; try a"
+                " third of the lr"
+            )
         usual = finite[len(finite) // 2]
         wild = sum(norm > 100 * max(usual, 1e-12) for norm in finite)
         if wild > 0.05 * len(norms):
             return (
-                f"gradients explode: {wild} of the last {len(norms)} are over 100 times the usual {usual:.2g}; "
-                "try a lower lr, clip=0.5 or a shorter bptt"
+                f"gradients explode: {wild} of the last {len(norms)} are over 100 times the usual"
+                f" {usual:.2g}; try a lower lr, clip=0.5 or a shorter bptt"
             )
         if usual < 1e-6:
-            return f"gradients vanish: their usual size is {usual:.2g}; try cell=lstm, a higher lr or a shorter bptt"
+            return (
+                f"gradients vanish: their usual size is {usual:.2g}; try cell=lstm, a higher lr or"
+                " a shorter bptt"
+            )
         return None
 
 
@@ -469,7 +566,9 @@ def _copy(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")}
+    return {
+        n.removeprefix(f"{prefix}."): t for n, t in tensors.items() if n.startswith(f"{prefix}.")
+    }
 
 
 def _tensorboard(folder: Path | None) -> Any:

@@ -1,4 +1,6 @@
-"""Measures: one function each, with its equation, unit and source. NaN in a forecast's `truth` means unknown: left out."""
+"""Measures: one function each, with its equation, unit and source. NaN in a forecast's `truth`
+means unknown: left out.
+"""
 
 from __future__ import annotations
 
@@ -20,12 +22,15 @@ def mse(truth: np.ndarray, point: np.ndarray) -> float:
 
 
 def mase(truth: np.ndarray, point: np.ndarray, naive_error: float) -> float:
-    """Mean absolute scaled error: MAE over the mean |y_t - y_{t-m}| of the training data. Hyndman & Koehler (2006)."""
+    """Mean absolute scaled error: MAE over the mean |y_t - y_{t-m}| of the training data. Hyndman &
+    Koehler (2006).
+    """
     return mae(truth, point) / naive_error
 
 
 def crps(truth: np.ndarray, quantiles: np.ndarray) -> float:
-    """Continuous ranked probability score, in the unit of y; lower is better. Matheson & Winkler (1976).
+    """Continuous ranked probability score, in the unit of y; lower is better. Matheson & Winkler
+    (1976).
 
     truth [...], quantiles [..., K] at `quantile_levels(K)`. For K equally likely outcomes q_k
 
@@ -45,8 +50,9 @@ def coverage(truth: np.ndarray, low: np.ndarray, high: np.ndarray) -> float:
 
 
 def direction(truth: np.ndarray, point: np.ndarray) -> dict[str, float]:
-    """How often the sign of a forecast is right, of those [N] that say up or down and came true as one of them: `accuracy`,
-    Wilson's (1927) 95% interval `low` … `high`, and `count`. There is no skill where the interval holds one half.
+    """How often the sign of a forecast is right, of those [N] that say up or down and came true as
+    one of them: `accuracy`, Wilson's (1927) 95% interval `low` … `high`, and `count`. There is no
+    skill where the interval holds one half.
     """
     kept = (truth != 0) & (point != 0) & ~np.isnan(truth)
     n = int(kept.sum())
@@ -63,7 +69,7 @@ def _mean_of_known(score: np.ndarray, truth: np.ndarray) -> float:
     return float(score[~np.isnan(truth)].mean())
 
 
-# ---- classes --------------------------------------------------------------------------------------------------------
+# ---- classes -------------------------------------------------------------------------------------
 
 
 def accuracy(truth: np.ndarray, log_p: np.ndarray) -> float:
@@ -72,7 +78,9 @@ def accuracy(truth: np.ndarray, log_p: np.ndarray) -> float:
 
 
 def macro_f1(truth: np.ndarray, log_p: np.ndarray) -> float:
-    """The mean over the classes of F1 = 2 TP / (2 TP + FP + FN); a class that neither occurs nor is answered is left out."""
+    """The mean over the classes of F1 = 2 TP / (2 TP + FP + FN); a class that neither occurs nor is
+    answered is left out.
+    """
     table = confusion(truth, log_p.argmax(1), log_p.shape[1])
     both = table.sum(0) + table.sum(1)
     f1 = 2 * np.diag(table) / np.maximum(both, 1)
@@ -85,25 +93,36 @@ def log_loss(truth: np.ndarray, log_p: np.ndarray) -> float:
 
 
 def calibration_error(truth: np.ndarray, log_p: np.ndarray, bins: int = 15) -> float:
-    """Expected calibration error: the mean difference between how sure the answers are and how often they are right, over
-    bins of equally sure ones, each weighted by its size. Naeini, Cooper & Hauskrecht (2015).
+    """Expected calibration error: the mean difference between how sure the answers are and how
+    often they are right, over bins of equally sure ones, each weighted by its size. Naeini, Cooper
+    & Hauskrecht (2015).
     """
     sure = np.exp(log_p.max(1))
     right = log_p.argmax(1) == truth
     place = np.minimum((sure * bins).astype(int), bins - 1)
-    gaps = [abs(sure[place == k].mean() - right[place == k].mean()) * (place == k).mean() for k in np.unique(place)]
+    gaps = [
+        abs(sure[place == k].mean() - right[place == k].mean()) * (place == k).mean()
+        for k in np.unique(place)
+    ]
     return float(np.sum(gaps))
 
 
 def confusion(truth: np.ndarray, answer: np.ndarray, classes: int) -> np.ndarray:
     """[classes, classes] int64: rows are the true class, columns the answer."""
-    return np.bincount(truth * classes + answer, minlength=classes * classes).reshape(classes, classes)
+    return np.bincount(truth * classes + answer, minlength=classes * classes).reshape(
+        classes, classes
+    )
 
 
-def confusion_of(truth: np.ndarray, log_p: np.ndarray, labels: Sequence[str]) -> dict[str, dict[str, int]]:
+def confusion_of(
+    truth: np.ndarray, log_p: np.ndarray, labels: Sequence[str]
+) -> dict[str, dict[str, int]]:
     """The confusion table by name: what it was -> what was answered -> how often."""
     table = confusion(truth, log_p.argmax(1), len(labels))
-    return {a: dict(zip(labels, map(int, row), strict=True)) for a, row in zip(labels, table, strict=True)}
+    return {
+        a: dict(zip(labels, map(int, row), strict=True))
+        for a, row in zip(labels, table, strict=True)
+    }
 
 
 def of_classes(truth: np.ndarray, log_p: np.ndarray) -> dict[str, float]:
@@ -125,8 +144,9 @@ def of_answers(truth: np.ndarray, answers: np.ndarray, classes: int) -> dict[str
 
 
 def of_texts(said: Sequence[str], read: Sequence[str]) -> dict[str, float]:
-    """Error and cer, the share of characters that are wrong, and wer, that of words: the fewest insertions, deletions and
-    replacements that make one of the other, over the length of what was said (jiwer; Levenshtein 1966). May exceed 1.
+    """Error and cer, the share of characters that are wrong, and wer, that of words: the fewest
+    insertions, deletions and replacements that make one of the other, over the length of what was
+    said (jiwer; Levenshtein 1966). May exceed 1.
     """
     import jiwer
 
@@ -135,21 +155,25 @@ def of_texts(said: Sequence[str], read: Sequence[str]) -> dict[str, float]:
     return {"error": cer, "cer": cer, "wer": float(jiwer.wer(list(said), list(read)))}
 
 
-# ---- anomalies --------------------------------------------------------------------------------------------------------
+# ---- anomalies -----------------------------------------------------------------------------------
 
 
 def of_detection(
     flagged: Sequence[np.ndarray], scores: Sequence[np.ndarray], labels: Sequence[np.ndarray]
 ) -> dict[str, float]:
-    """How well the rows of several recordings were flagged; each argument holds an array a recording.
+    """How well the rows of several recordings were flagged; each argument holds an array a
+    recording.
 
     f1      2 TP / (2 TP + FP + FN), over all rows together
-    far     false alarm rate: the share of normal rows that are flagged; mar: the share of anomalous rows that are missed
+    far     false alarm rate: the share of normal rows that are flagged; mar: the share of anomalous
+            rows that are missed
     auc_pr  area under precision over recall, as the threshold on scores varies (average precision)
-    delay   rows from where a stretch of anomalous rows begins to the first that is flagged, in the mean of those found
+    delay   rows from where a stretch of anomalous rows begins to the first that is flagged, in the
+            mean of those found
     found   the share of stretches of which a row is flagged
 
-    f1, far and mar as in SKAB (Katser & Kozitsin 2020). 0 where there is nothing to take a share of.
+    f1, far and mar as in SKAB (Katser & Kozitsin 2020). 0 where there is nothing to take a share
+    of.
     """
     from sklearn.metrics import average_precision_score
 
@@ -166,7 +190,9 @@ def of_detection(
         "f1": 2 * hit / max(2 * hit + false + missed, 1),
         "far": false / max(int((~truth).sum()), 1),
         "mar": missed / max(int(truth.sum()), 1),
-        "auc_pr": float(average_precision_score(truth, np.concatenate(scores))) if truth.any() else 0.0,
+        "auc_pr": (
+            float(average_precision_score(truth, np.concatenate(scores))) if truth.any() else 0.0
+        ),
         "delay": float(np.mean(delays)) if delays else 0.0,
         "found": len(delays) / max(stretches, 1),
     }

@@ -1,7 +1,8 @@
-"""Translation: a packed bidirectional encoder, additive attention, and a decoder called once for every word.
+"""Translation: a packed bidirectional encoder, additive attention, and a decoder called once for
+every word.
 
-Structure: Bahdanau, Cho & Bengio (2015), arXiv:1409.0473, as PyTorch's translation tutorial lays it out,
-github.com/pytorch/tutorials, intermediate_source/seq2seq_translation_tutorial.py.
+Structure: Bahdanau, Cho & Bengio (2015), arXiv:1409.0473, as PyTorch's translation tutorial lays it
+out, github.com/pytorch/tutorials, intermediate_source/seq2seq_translation_tutorial.py.
 """
 
 import torch
@@ -26,7 +27,9 @@ class Encoder(nn.Module):
         packed, hidden = self.rnn(packed)
         annotations, _ = pad_packed_sequence(packed)
         states = hidden if isinstance(hidden, tuple) else (hidden,)
-        first = tuple(torch.tanh(self.fc(torch.cat((s[-2], s[-1]), 1))).unsqueeze(0) for s in states)
+        first = tuple(
+            torch.tanh(self.fc(torch.cat((s[-2], s[-1]), 1))).unsqueeze(0) for s in states
+        )
         return annotations.transpose(0, 1), first if isinstance(hidden, tuple) else first[0]
 
 
@@ -38,7 +41,9 @@ class Attention(nn.Module):
         self.score = nn.Linear(HIDDEN, 1, bias=False)
 
     def forward(self, query: Tensor, annotations: Tensor, mask: Tensor):
-        scores = self.score(torch.tanh(self.query(query).unsqueeze(1) + self.keys(annotations))).squeeze(2)
+        scores = self.score(
+            torch.tanh(self.query(query).unsqueeze(1) + self.keys(annotations))
+        ).squeeze(2)
         weights = F.softmax(scores.masked_fill(~mask, -1e10), 1)
         return torch.bmm(weights.unsqueeze(1), annotations), weights
 
@@ -63,8 +68,12 @@ class Translator(nn.Module):
         super().__init__()
         self.encoder, self.decoder = Encoder(kind), Decoder(kind)
 
-    def forward(self, source: Tensor, lengths: Tensor, target: Tensor | None = None, forced: float = 0.0):
-        """Scores [B, steps, WORDS] and where each word looked; the next input is the target's word, or the best one."""
+    def forward(
+        self, source: Tensor, lengths: Tensor, target: Tensor | None = None, forced: float = 0.0
+    ):
+        """Scores [B, steps, WORDS] and where each word looked; the next input is the target's word,
+        or the best one.
+        """
         annotations, hidden = self.encoder(source, lengths)
         mask = torch.arange(annotations.shape[1])[None] < lengths[:, None]
         token = torch.full((source.shape[1], 1), BEGIN)
@@ -87,7 +96,9 @@ def adopted(variant: str) -> dict[str, str]:
 
 
 def sentences(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Words [T, B] of unequal lengths, padded, and the same ones turned round [B, T + 1], with an end."""
+    """Words [T, B] of unequal lengths, padded, and the same ones turned round [B, T + 1], with an
+    end.
+    """
     generator = torch.Generator().manual_seed(seed)
     lengths = torch.randint(2, LONGEST + 1, (BATCH,), generator=generator)
     source = torch.zeros(int(lengths.max()), BATCH, dtype=torch.int64)

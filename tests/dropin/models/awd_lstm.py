@@ -1,7 +1,9 @@
-"""A language model of three LSTMs with dropped recurrent weights, masks locked over time, and penalties on activations.
+"""A language model of three LSTMs with dropped recurrent weights, masks locked over time, and
+penalties on activations.
 
-Structure: AWD-LSTM, Merity, Keskar & Socher (2017), arXiv:1708.02182, github.com/salesforce/awd-lstm-lm; the wrapper that
-keeps its raw weights on itself is fastai's, github.com/fastai/fastai.
+Structure: AWD-LSTM, Merity, Keskar & Socher (2017), arXiv:1708.02182,
+github.com/salesforce/awd-lstm-lm; the wrapper that keeps its raw weights on itself is fastai's,
+github.com/fastai/fastai.
 """
 
 import torch
@@ -15,11 +17,14 @@ WORDS, PIECE, BATCH, SIZES = 40, 10, 6, (16, 28, 28, 16)
 class WeightDrop(nn.Module):
     """Keeps the raw weight under another name and gives the layer a dropped one before every call.
 
-    salesforce keeps the raw weight on the layer and calls its forward; fastai keeps it on the wrapper and calls the layer;
-    fastai 1 does too, and writes the dropped weight past `setattr`, among the layer's parameters.
+    salesforce keeps the raw weight on the layer and calls its forward; fastai keeps it on the
+    wrapper and calls the layer; fastai 1 does too, and writes the dropped weight past `setattr`,
+    among the layer's parameters.
     """
 
-    def __init__(self, module: nn.Module, names: tuple[str, ...], dropout: float, style: str) -> None:
+    def __init__(
+        self, module: nn.Module, names: tuple[str, ...], dropout: float, style: str
+    ) -> None:
         super().__init__()
         self.module, self.names, self.dropout, self.style = module, names, dropout, style
         if isinstance(module, nn.RNNBase):
@@ -60,7 +65,9 @@ class AWD(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.encoder = nn.Embedding(WORDS, SIZES[0])
-        self.rnns = nn.ModuleList(nn.LSTM(a, b, 1, dropout=0) for a, b in zip(SIZES[:-1], SIZES[1:], strict=True))
+        self.rnns = nn.ModuleList(
+            nn.LSTM(a, b, 1, dropout=0) for a, b in zip(SIZES[:-1], SIZES[1:], strict=True)
+        )
         self.decoder = nn.Linear(SIZES[0], WORDS)
         self.decoder.weight = self.encoder.weight
         nn.init.uniform_(self.encoder.weight, -0.3, 0.3)
@@ -81,7 +88,9 @@ class AWD(nn.Module):
 
     def init_hidden(self, batch: int):
         weight = next(self.parameters()).data
-        return [(weight.new(1, batch, n).zero_(), weight.new(1, batch, n).zero_()) for n in SIZES[1:]]
+        return [
+            (weight.new(1, batch, n).zero_(), weight.new(1, batch, n).zero_()) for n in SIZES[1:]
+        ]
 
 
 def repackage(hidden):
@@ -99,13 +108,17 @@ def adopted(variant: str) -> dict[str, str]:
 
 
 def finish(model: nn.Module, variant: str) -> None:
-    """Wrap the layers, in place: the step that people's code does after, or before, the layers are adopted."""
+    """Wrap the layers, in place: the step that people's code does after, or before, the layers are
+    adopted.
+    """
     for number, rnn in enumerate(model.rnns):
         model.rnns[number] = WeightDrop(rnn, ("weight_hh_l0",), 0.5, variant)
 
 
 def piece(step: int) -> tuple[Tensor, Tensor]:
-    """[PIECE, BATCH] of a text in which a word is its predecessor's triple, and the words that follow."""
+    """[PIECE, BATCH] of a text in which a word is its predecessor's triple, and the words that
+    follow.
+    """
     generator = torch.Generator().manual_seed(step % 20)
     words = torch.randint(WORDS, (1, BATCH), generator=generator)
     rows = [words]

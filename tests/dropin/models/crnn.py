@@ -1,4 +1,5 @@
-"""Text in pictures: convolutions down to one row, two bidirectional LSTMs with a projection after each, CTC.
+"""Text in pictures: convolutions down to one row, two bidirectional LSTMs with a projection after
+each, CTC.
 
 Structure: CRNN, Shi, Bai & Yao (2015), arXiv:1507.05717, github.com/meijieru/crnn.pytorch.
 """
@@ -27,12 +28,23 @@ class CRNN(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.cnn = nn.Sequential(
-            nn.Conv2d(1, 6, 3, padding=1), nn.ReLU(True), nn.MaxPool2d(2, 2),
-            nn.Conv2d(6, 12, 3, padding=1), nn.BatchNorm2d(12), nn.ReLU(True), nn.MaxPool2d((2, 1)),
-            nn.Conv2d(12, 16, 3, padding=1), nn.ReLU(True), nn.MaxPool2d((2, 1)),
-            nn.Conv2d(16, 16, 2), nn.BatchNorm2d(16), nn.ReLU(True),
-        )  # fmt: skip
-        self.rnn = nn.Sequential(BidirectionalLSTM(16, HIDDEN, HIDDEN), BidirectionalLSTM(HIDDEN, HIDDEN, SIGNS))
+            nn.Conv2d(1, 6, 3, padding=1),
+            nn.ReLU(True),
+            nn.MaxPool2d(2, 2),
+            nn.Conv2d(6, 12, 3, padding=1),
+            nn.BatchNorm2d(12),
+            nn.ReLU(True),
+            nn.MaxPool2d((2, 1)),
+            nn.Conv2d(12, 16, 3, padding=1),
+            nn.ReLU(True),
+            nn.MaxPool2d((2, 1)),
+            nn.Conv2d(16, 16, 2),
+            nn.BatchNorm2d(16),
+            nn.ReLU(True),
+        )
+        self.rnn = nn.Sequential(
+            BidirectionalLSTM(16, HIDDEN, HIDDEN), BidirectionalLSTM(HIDDEN, HIDDEN, SIGNS)
+        )
 
     def forward(self, pictures: Tensor) -> Tensor:
         columns = self.cnn(pictures)
@@ -49,7 +61,9 @@ def adopted(variant: str) -> dict[str, str]:
 
 
 def pictures(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """[BATCH, 1, 16, 48] with a sign every eight columns, the signs end to end, and how many in each picture."""
+    """[BATCH, 1, 16, 48] with a sign every eight columns, the signs end to end, and how many in
+    each picture.
+    """
     generator = torch.Generator().manual_seed(seed)
     shapes = torch.rand(SIGNS, 16, 8, generator=torch.Generator().manual_seed(5))
     counts = torch.randint(2, 6, (BATCH,), generator=generator)

@@ -1,7 +1,8 @@
-"""Discharge of rivers from weather: an LSTM over days, its forget gates opened at the start, a head on the last day.
+"""Discharge of rivers from weather: an LSTM over days, its forget gates opened at the start, a head
+on the last day.
 
-Structure: CudaLSTM of NeuralHydrology, github.com/neuralhydrology/neuralhydrology; loss: Kratzert et al. (2019),
-doi:10.5194/hess-23-5089-2019.
+Structure: CudaLSTM of NeuralHydrology, github.com/neuralhydrology/neuralhydrology; loss: Kratzert
+et al. (2019), doi:10.5194/hess-23-5089-2019.
 """
 
 import torch
@@ -42,7 +43,9 @@ def adopted(variant: str) -> dict[str, str]:
 
 
 def weather(days: int, seed: int) -> dict[str, Tensor]:
-    """What falls on each basin, what each basin is, and what runs off: a store that empties at the basin's own rate."""
+    """What falls on each basin, what each basin is, and what runs off: a store that empties at the
+    basin's own rate.
+    """
     generator = torch.Generator().manual_seed(seed)
     x_d = torch.randn(BASINS, days, 4, generator=generator)
     x_s = torch.randn(BASINS, 3, generator=generator)

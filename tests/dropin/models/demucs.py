@@ -1,6 +1,8 @@
-"""Separation of sources in the waveform: a convolution down, a bidirectional LSTM over overlapping windows, and up again.
+"""Separation of sources in the waveform: a convolution down, a bidirectional LSTM over overlapping
+windows, and up again.
 
-Structure: the BLSTM block of Demucs, Défossez et al. (2019), arXiv:1911.13254, github.com/facebookresearch/demucs.
+Structure: the BLSTM block of Demucs, Défossez et al. (2019), arXiv:1911.13254,
+github.com/facebookresearch/demucs.
 """
 
 import torch
@@ -12,7 +14,9 @@ CHANNELS, WIDTH = 12, 24
 
 
 class BLSTM(nn.Module):
-    """[B, C, T] to the same; longer than `max_steps`, in windows that overlap by half, each trusted in its middle."""
+    """[B, C, T] to the same; longer than `max_steps`, in windows that overlap by half, each trusted
+    in its middle.
+    """
 
     def __init__(self, dim: int, layers: int, max_steps: int | None) -> None:
         super().__init__()
@@ -35,7 +39,9 @@ class BLSTM(nn.Module):
             edge = stride // 2
             frames = x.reshape(batch, -1, channels, width)
             parts = [frames[:, 0, :, : width - edge]]
-            parts += [frames[:, number, :, edge : width - edge] for number in range(1, frames.shape[1])]
+            parts += [
+                frames[:, number, :, edge : width - edge] for number in range(1, frames.shape[1])
+            ]
             x = torch.cat(parts, -1)[..., :steps]
         return x + skip
 

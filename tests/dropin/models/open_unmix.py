@@ -1,6 +1,8 @@
-"""Separation of sources in the spectrogram: three bidirectional LSTMs, their output beside their input, a mask.
+"""Separation of sources in the spectrogram: three bidirectional LSTMs, their output beside their
+input, a mask.
 
-Structure: Open-Unmix, Stöter et al. (2019), doi:10.21105/joss.01667, github.com/sigsep/open-unmix-pytorch.
+Structure: Open-Unmix, Stöter et al. (2019), doi:10.21105/joss.01667,
+github.com/sigsep/open-unmix-pytorch.
 """
 
 import torch
@@ -14,11 +16,22 @@ BINS, HIDDEN, FRAMES, BATCH = 17, 16, 24, 4
 class OpenUnmix(nn.Module):
     def __init__(self) -> None:
         super().__init__()
-        self.input_mean, self.input_scale = nn.Parameter(torch.zeros(BINS)), nn.Parameter(torch.ones(BINS))
-        self.output_mean, self.output_scale = nn.Parameter(torch.ones(BINS)), nn.Parameter(torch.ones(BINS))
+        self.input_mean, self.input_scale = (
+            nn.Parameter(torch.zeros(BINS)),
+            nn.Parameter(torch.ones(BINS)),
+        )
+        self.output_mean, self.output_scale = (
+            nn.Parameter(torch.ones(BINS)),
+            nn.Parameter(torch.ones(BINS)),
+        )
         self.fc1, self.bn1 = nn.Linear(BINS, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN)
         self.lstm = nn.LSTM(
-            input_size=HIDDEN, hidden_size=HIDDEN // 2, num_layers=3, bidirectional=True, batch_first=False, dropout=0.0
+            input_size=HIDDEN,
+            hidden_size=HIDDEN // 2,
+            num_layers=3,
+            bidirectional=True,
+            batch_first=False,
+            dropout=0.0,
         )
         self.fc2, self.bn2 = nn.Linear(2 * HIDDEN, HIDDEN, bias=False), nn.BatchNorm1d(HIDDEN)
         self.fc3, self.bn3 = nn.Linear(HIDDEN, BINS, bias=False), nn.BatchNorm1d(BINS)
@@ -61,7 +74,8 @@ def outputs(model: nn.Module) -> list[Tensor]:
 class Training:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
-        # bn1 takes input_mean out again: its gradient is rounding alone, of which Adam's usual eps makes whole steps.
+        # bn1 takes input_mean out again: its gradient is rounding alone, of which Adam's usual eps
+        # makes whole steps.
         self.optimiser = torch.optim.Adam(model.parameters(), lr=1e-3, weight_decay=1e-5, eps=1e-4)
 
     def loss(self, step: int) -> Tensor:

@@ -1,7 +1,9 @@
-"""Proximal policy optimisation with memory: separate LSTMs for the actor and the critic, reset where an episode starts.
+"""Proximal policy optimisation with memory: separate LSTMs for the actor and the critic, reset
+where an episode starts.
 
 Structure: RecurrentActorCriticPolicy and RecurrentPPO of Stable-Baselines3 Contrib,
-github.com/Stable-Baselines-Team/stable-baselines3-contrib; loss: Schulman et al. (2017), arXiv:1707.06347.
+github.com/Stable-Baselines-Team/stable-baselines3-contrib; loss: Schulman et al. (2017),
+arXiv:1707.06347.
 """
 
 from typing import NamedTuple
@@ -30,7 +32,9 @@ class Policy(nn.Module):
 
     @staticmethod
     def process_sequence(features: Tensor, states, episode_starts: Tensor, lstm: nn.LSTM):
-        """Features [steps·n, F], sequence by sequence, through the LSTM; the state is zero where an episode starts."""
+        """Features [steps·n, F], sequence by sequence, through the LSTM; the state is zero where an
+        episode starts.
+        """
         n_seq = states[0].shape[1]
         sequence = features.reshape((n_seq, -1, lstm.input_size)).swapaxes(0, 1)
         starts = episode_starts.reshape((n_seq, -1)).swapaxes(0, 1)
@@ -41,7 +45,10 @@ class Policy(nn.Module):
         for step, start in zip(sequence, starts, strict=True):
             hidden, states = lstm(
                 step.unsqueeze(dim=0),
-                ((1.0 - start).view(1, n_seq, 1) * states[0], (1.0 - start).view(1, n_seq, 1) * states[1]),
+                (
+                    (1.0 - start).view(1, n_seq, 1) * states[0],
+                    (1.0 - start).view(1, n_seq, 1) * states[1],
+                ),
             )
             outputs += [hidden]
         return torch.flatten(torch.cat(outputs).transpose(0, 1), start_dim=0, end_dim=1), states
@@ -62,7 +69,9 @@ def zero_states() -> RNNStates:
 
 
 class Hidden:
-    """A place to be found that is told only at the start of an episode; environments start anew at different times."""
+    """A place to be found that is told only at the start of an episode; environments start anew at
+    different times.
+    """
 
     def __init__(self) -> None:
         self.generator, self.time = torch.Generator().manual_seed(3), 0
@@ -73,8 +82,12 @@ class Hidden:
 
     def observe(self) -> Tensor:
         starts = self.starts()
-        self.place = torch.where(starts.bool(), torch.randn(ENVS, generator=self.generator), self.place)
-        return torch.stack([self.place * starts, starts, torch.randn(ENVS, generator=self.generator)], 1)
+        self.place = torch.where(
+            starts.bool(), torch.randn(ENVS, generator=self.generator), self.place
+        )
+        return torch.stack(
+            [self.place * starts, starts, torch.randn(ENVS, generator=self.generator)], 1
+        )
 
     def act(self, action: Tensor) -> Tensor:
         self.time += 1
@@ -110,7 +123,9 @@ class Training:
 
     @torch.no_grad()
     def collect(self) -> None:
-        """A rollout of every environment, each value [ENVS·STEPS, …], one environment after another."""
+        """A rollout of every environment, each value [ENVS·STEPS, …], one environment after
+        another.
+        """
         self.model.eval()
         self.first = self.states
         rows: dict[str, list[Tensor]] = {name: [] for name in ("o", "s", "a", "p", "v", "r")}
@@ -119,7 +134,14 @@ class Training:
             mean, value, self.states = self.model(observations, self.states, starts)
             action = mean + self.model.log_std.exp() * torch.randn(ENVS, 1)
             reward = self.world.act(action)
-            known = (observations, starts, action, log_probability(action, mean, self.model.log_std), value, reward)
+            known = (
+                observations,
+                starts,
+                action,
+                log_probability(action, mean, self.model.log_std),
+                value,
+                reward,
+            )
             for name, part in zip(rows, known, strict=True):
                 rows[name].append(part)
         after, advantage = self.world.starts(), torch.zeros(ENVS)
@@ -143,7 +165,11 @@ class Training:
         advantages = (roll["g"] - roll["g"].mean()) / (roll["g"].std() + 1e-8)
         ratio = torch.exp(log_probability(roll["a"], mean, self.model.log_std) - roll["p"])
         policy = -torch.min(advantages * ratio, advantages * ratio.clamp(0.8, 1.2)).mean()
-        return policy + 0.5 * F.mse_loss(value, roll["g"] + roll["v"]) - 0.01 * self.model.log_std.sum()
+        return (
+            policy
+            + 0.5 * F.mse_loss(value, roll["g"] + roll["v"])
+            - 0.01 * self.model.log_std.sum()
+        )
 
     def update(self) -> None:
         nn.utils.clip_grad_norm_(self.model.parameters(), 0.5)

@@ -1,6 +1,8 @@
-"""A word-level language model with tied words, its state carried from piece to piece, and a plain descent by hand.
+"""A word-level language model with tied words, its state carried from piece to piece, and a plain
+descent by hand.
 
-Structure: "Word-level Language Modeling using RNN", github.com/pytorch/examples, word_language_model.
+Structure: "Word-level Language Modeling using RNN", github.com/pytorch/examples,
+word_language_model.
 """
 
 import torch
@@ -61,7 +63,9 @@ def text() -> Tensor:
 
 @torch.no_grad()
 def outputs(model: nn.Module) -> list[Tensor]:
-    """A whole piece at once, then words written one at a time, each drawn from the last distribution."""
+    """A whole piece at once, then words written one at a time, each drawn from the last
+    distribution.
+    """
     model.eval()
     scores, hidden = model(text()[:PIECE], model.init_hidden(BATCH))
     states = [hidden] if isinstance(hidden, Tensor) else list(hidden)

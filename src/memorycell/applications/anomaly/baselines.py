@@ -33,7 +33,9 @@ class Everything:
 
 
 class MovingZ:
-    """The largest |z| of a row, each column against the mean and the deviation of its own last `window` rows."""
+    """The largest |z| of a row, each column against the mean and the deviation of its own last
+    `window` rows.
+    """
 
     def __init__(self, window: int = 60) -> None:
         self.window = window
@@ -49,7 +51,9 @@ class MovingZ:
         return np.abs((rows - mean) / deviation).max(1)
 
     def moving(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(mean, deviation) [M, C] of the rows before each; the row itself where there are fewer than two."""
+        """(mean, deviation) [M, C] of the rows before each; the row itself where there are fewer
+        than two.
+        """
         sums = np.concatenate([np.zeros((1, rows.shape[1])), rows.cumsum(0)])
         squares = np.concatenate([np.zeros((1, rows.shape[1])), (rows**2).cumsum(0)])
         end = np.arange(len(rows))
@@ -62,7 +66,9 @@ class MovingZ:
 
 
 class Mahalanobis:
-    """½ (x - m)ᵀ C⁻¹ (x - m), with the mean and covariance of the normal rows (Mahalanobis 1936; Hotelling's T²)."""
+    """½ (x - m)ᵀ C⁻¹ (x - m), with the mean and covariance of the normal rows (Mahalanobis 1936;
+    Hotelling's T²).
+    """
 
     def fit(self, rows: np.ndarray) -> Mahalanobis:
         """M and C."""

@@ -1,7 +1,8 @@
 """Rows of readings and of events: sensors side by side, or transactions of many accounts, and back.
 
-A step is a row. Numbers are told in deviations from their usual level, categories as one of those seen in training. Rows of
-the same recording (a file, or a value of the `group` column) follow one another, at whatever times they come.
+A step is a row. Numbers are told in deviations from their usual level, categories as one of those
+seen in training. Rows of the same recording (a file, or a value of the `group` column) follow one
+another, at whatever times they come.
 """
 
 from __future__ import annotations
@@ -35,13 +36,17 @@ if TYPE_CHECKING:
     import polars as pl
 
 GAP = "(gap)"
-"""The name of the time since the row before, where it is one of the things that are forecast: log(1 + seconds)."""
+"""The name of the time since the row before, where it is one of the things that are forecast: log(1
++ seconds).
+"""
 CYCLES = {"day": 86_400.0, "week": 604_800.0}
 MOST_CHOICES = 64
 """Categories of a column that are told apart; rarer ones are one."""
 TABLES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 LARGEST = 1e4
-"""Deviations further out than so many count as so many: a reading a thousand times too large stays a number."""
+"""Deviations further out than so many count as so many: a reading a thousand times too large stays
+a number.
+"""
 
 LONGEST = 1e150
 """Readings further from zero are taken for this."""
@@ -74,7 +79,8 @@ class ReadingsCodec:
 
     columns     the numbers, K of them; `GAP` may be the last
     categories  column -> the categories known, the most frequent first
-    settle      a recording's own level is that of so many rows at its beginning; 0: the level of training
+    settle      a recording's own level is that of so many rows at its beginning; 0: the level of
+                training
     mean, std   [K] of training rows; within a recording where each has its own level
     change      [K] deviation of the change from row to row, in units of std
     longest     [K] rows in a row with one value, at most
@@ -124,21 +130,36 @@ class ReadingsCodec:
             *self.columns,
             *(f"{c} change" for c in self.columns),
             *(f"{c} missing" for c in self.gappy),
-            *(f"{c}={v}" for c, known in self.categories.items() for v in ("none of these", *known)),
+            *(
+                f"{c}={v}"
+                for c, known in self.categories.items()
+                for v in ("none of these", *known)
+            ),
             *(f"{c} {part}" for c in self.cycles for part in ("sin", "cos", "sin2", "cos2")),
         )
 
-    # ---- tables -----------------------------------------------------------------------------------------------------
+    # ---- tables ----------------------------------------------------------------------------------
 
     def read(self, frame: pl.DataFrame, where: str, recording: str = "") -> list[Readings]:
-        """The recordings in a table. Raises `DataError` for what is not there, not a number, or not in order of time."""
-        for name in (*self.read_columns, *self.categories, *(c for c in (self.time, self.group) if c)):
+        """The recordings in a table. Raises `DataError` for what is not there, not a number, or not
+        in order of time.
+        """
+        for name in (
+            *self.read_columns,
+            *self.categories,
+            *(c for c in (self.time, self.group) if c),
+        ):
             if name not in frame.columns:
                 raise DataError(
-                    f"{where}: no column {name!r}; the model was made for it. The table has {', '.join(map(repr, frame.columns))}"
+                    f"{where}: no column {name!r}; the model was made for it. The table has"
+                    f" {', '.join(map(repr, frame.columns))}"
                 )
         values = np.stack([bounded(numbers(frame[c], where)) for c in self.read_columns], 1)
-        time = times(frame[self.time], where, self.time_format) if self.time else np.arange(len(values))
+        time = (
+            times(frame[self.time], where, self.time_format)
+            if self.time
+            else np.arange(len(values))
+        )
         labels = None
         if self.label is not None and self.label in frame.columns:
             told = numbers(frame[self.label], where)
@@ -146,13 +167,21 @@ class ReadingsCodec:
             if wrong.any():
                 row = int(wrong.argmax())
                 raise DataError(
-                    f"{where}: row {row + 1}, column {self.label!r}: {frame[self.label][row]!r} is not a label; "
-                    "write 0 for normal and 1 for an anomaly"
+                    f"{where}: row {row + 1}, column {self.label!r}: {frame[self.label][row]!r} is"
+                    " not a label; write 0 for normal and 1 for an anomaly"
                 )
             labels = told == 1
-        choices = np.stack([self._ids(c, frame[c].to_list()) for c in self.categories], 1) if self.categories else None
+        choices = (
+            np.stack([self._ids(c, frame[c].to_list()) for c in self.categories], 1)
+            if self.categories
+            else None
+        )
         choices = np.zeros((len(values), 0), np.int64) if choices is None else choices
-        groups = ["" if v is None else str(v) for v in frame[self.group]] if self.group else [recording] * len(values)
+        groups = (
+            ["" if v is None else str(v) for v in frame[self.group]]
+            if self.group
+            else [recording] * len(values)
+        )
         found = []
         index: dict[str, list[int]] = {}
         for row, name in enumerate(groups):
@@ -164,13 +193,29 @@ class ReadingsCodec:
             if len(back):
                 a, b = rows[back[0]], rows[back[0] + 1]
                 raise DataError(
-                    f"{where}: row {b + 1}: the time goes back ({iso(time[b])} after {iso(time[a])}); sort the rows by time"
-                    + ("" if self.group else ", or name the column that tells recordings apart: --set group=COLUMN")
+                    f"{where}: row {b + 1}: the time goes back ({iso(time[b])} after"
+                    f" {iso(time[a])}); sort the rows by time"
+                    + (
+                        ""
+                        if self.group
+                        else ", or name the column that tells recordings apart: --set group=COLUMN"
+                    )
                 )
             own = values[rows]
             if self.gap:
-                own = np.column_stack([own, [math.nan, *(_gap(a, b) for a, b in pairwise(moments))]])
-            found.append(Readings(name, moments, own, choices[rows], None if labels is None else labels[rows], rows))
+                own = np.column_stack(
+                    [own, [math.nan, *(_gap(a, b) for a, b in pairwise(moments))]]
+                )
+            found.append(
+                Readings(
+                    name,
+                    moments,
+                    own,
+                    choices[rows],
+                    None if labels is None else labels[rows],
+                    rows,
+                )
+            )
         return found
 
     def _ids(self, column: str, values: Sequence[Any]) -> np.ndarray:
@@ -181,10 +226,12 @@ class ReadingsCodec:
         """A time as people write it; the row number where there is none."""
         return iso(moment) if self.time is not None else int(moment)
 
-    # ---- inputs -----------------------------------------------------------------------------------------------------
+    # ---- inputs ----------------------------------------------------------------------------------
 
     def level(self, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """A recording's (mean [K], std [K]) from the rows [n, K] of its beginning, or those of training."""
+        """A recording's (mean [K], std [K]) from the rows [n, K] of its beginning, or those of
+        training.
+        """
         mean, std = np.array(self.mean), np.array(self.std)
         if not self.settle:
             return mean, std
@@ -200,15 +247,24 @@ class ReadingsCodec:
         return np.clip((values - level[0]) / level[1], -LARGEST, LARGEST)
 
     def filled(self, z: np.ndarray) -> np.ndarray:
-        """[N, K] deviations with the last known one in place of a missing one, zero where there is none."""
+        """[N, K] deviations with the last known one in place of a missing one, zero where there is
+        none.
+        """
         known = ~np.isnan(z)
         index = np.maximum.accumulate(np.where(known, np.arange(len(z))[:, None], -1), 0)
         return np.where(index >= 0, np.take_along_axis(z, np.maximum(index, 0), 0), 0.0)
 
     def inputs(
-        self, filled: np.ndarray, before: np.ndarray, missing: np.ndarray, choices: np.ndarray, moments: np.ndarray
+        self,
+        filled: np.ndarray,
+        before: np.ndarray,
+        missing: np.ndarray,
+        choices: np.ndarray,
+        moments: np.ndarray,
     ) -> np.ndarray:
-        """[N, F] float32, in the order of `features`, of deviations [N, K] as they are and as they were a row before."""
+        """[N, F] float32, in the order of `features`, of deviations [N, K] as they are and as they
+        were a row before.
+        """
         size = len(self.columns)
         x = np.empty((len(filled), self.input_size), np.float32)
         x[:, :size] = filled
@@ -218,7 +274,12 @@ class ReadingsCodec:
         return x
 
     def input_of(
-        self, filled: np.ndarray, before: np.ndarray, missing: np.ndarray, choices: np.ndarray, moment: np.ndarray
+        self,
+        filled: np.ndarray,
+        before: np.ndarray,
+        missing: np.ndarray,
+        choices: np.ndarray,
+        moment: np.ndarray,
     ) -> np.ndarray:
         """The same of one row, [F], with the fewest calls."""
         x = np.empty(self.input_size, np.float32)
@@ -237,7 +298,9 @@ class ReadingsCodec:
             parts.append(np.arange(size) == choices[:, k, None])
         for name in self.cycles:
             angle = 2 * np.pi * np.remainder(moments / 1e6, CYCLES[name]) / CYCLES[name]
-            parts.append(np.stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)], 1))
+            parts.append(
+                np.stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)], 1)
+            )
         return np.concatenate(parts, 1)
 
     @cached_property
@@ -250,13 +313,15 @@ class ReadingsCodec:
         return 1 / np.array(self.change)
 
     def encode(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """(inputs [N, F] float32, deviations [N, K] float64 with NaN where missing) of a whole recording."""
+        """(inputs [N, F] float32, deviations [N, K] float64 with NaN where missing) of a whole
+        recording.
+        """
         z = self.deviations(readings.values, self.level(readings.values[: self.settle]))
         filled = self.filled(z)
         before = np.concatenate([filled[:1], filled[:-1]])
         return self.inputs(filled, before, np.isnan(z), readings.choices, readings.time), z
 
-    # ---- in a model file --------------------------------------------------------------------------------------------
+    # ---- in a model file -------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
@@ -266,11 +331,21 @@ class ReadingsCodec:
     def from_json(cls, data: Mapping[str, Any]) -> ReadingsCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
         lists: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in data.items()}
-        codec = cls(**{**lists, "categories": {str(k): tuple(map(str, v)) for k, v in data["categories"].items()}})
+        codec = cls(
+            **{
+                **lists,
+                "categories": {str(k): tuple(map(str, v)) for k, v in data["categories"].items()},
+            }
+        )
         size = len(codec.columns)
-        if not size or not all(len(x) == size for x in (codec.mean, codec.std, codec.change, codec.longest)):
+        if not size or not all(
+            len(x) == size for x in (codec.mean, codec.std, codec.change, codec.longest)
+        ):
             raise ValueError("the scaling does not fit the columns")
-        if not all(math.isfinite(v) and v > 0 for v in (*codec.std, *codec.change)) or codec.settle < 0:
+        if (
+            not all(math.isfinite(v) and v > 0 for v in (*codec.std, *codec.change))
+            or codec.settle < 0
+        ):
             raise ValueError("the scaling is not whole")
         if not set(codec.cycles) <= set(CYCLES) or not set(codec.gappy) <= set(codec.columns):
             raise ValueError("not a codec of readings")
@@ -288,8 +363,11 @@ class LiveReadings:
         self.codec = codec
         self.memory: dict[str, Any] = {"time": None, "rows": 0}
 
-    def row(self, row: Mapping[str, Any], where: str) -> tuple[int, np.ndarray, np.ndarray, list[str]]:
-        """(time, values [K] with NaN, choices [C], columns whose category was never seen). Changes nothing.
+    def row(
+        self, row: Mapping[str, Any], where: str
+    ) -> tuple[int, np.ndarray, np.ndarray, list[str]]:
+        """(time, values [K] with NaN, choices [C], columns whose category was never seen). Changes
+        nothing.
 
         Raises `DataError` for a row that cannot be read.
         """
@@ -307,7 +385,11 @@ class LiveReadings:
         if codec.gap:
             values.append(math.nan if last is None else _gap(last, now))
         choices = np.array([codec._ids(c, [row[c]])[0] for c in codec.categories], np.int64)
-        unknown = [c for c, k in zip(codec.categories, choices, strict=True) if k == 0 and not is_missing(row[c])]
+        unknown = [
+            c
+            for c, k in zip(codec.categories, choices, strict=True)
+            if k == 0 and not is_missing(row[c])
+        ]
         return now, np.array(values), choices, unknown
 
     def read(self, now: int) -> None:
@@ -328,14 +410,16 @@ def _word(value: Any) -> str:
     return "" if is_missing(value) else str(value).strip()
 
 
-# ---- deciding what a table is ---------------------------------------------------------------------------------------
+# ---- deciding what a table is --------------------------------------------------------------------
 
 
 def tables(path: Path, where: str) -> list[tuple[str, pl.DataFrame]]:
     """(name, table) of a file, or of every table in a folder and those below it."""
     if not path.is_dir():
         return [(path.name, read_table(path))]
-    files = sorted(f for f in path.rglob("*") if f.suffix.lower() in TABLES and not f.name.startswith("."))
+    files = sorted(
+        f for f in path.rglob("*") if f.suffix.lower() in TABLES and not f.name.startswith(".")
+    )
     if not files:
         raise DataError(f"{where}: a folder without tables ({', '.join(TABLES)})")
     return [(file.relative_to(path).as_posix(), read_table(file)) for file in files]
@@ -360,10 +444,16 @@ def detect(
     notes: list[str] = []
     for name in (*(columns or ()), time, group, label):
         if name is not None and name not in frame.columns:
-            raise DataError(f"{where}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}")
+            raise DataError(
+                f"{where}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}"
+            )
     if time is None:
         time = next((c for c in frame.columns if _is_time(frame[c])), None)
-    spare = [c for c in frame.columns if c not in (time, group, label)] if columns is None else list(columns)
+    spare = (
+        [c for c in frame.columns if c not in (time, group, label)]
+        if columns is None
+        else list(columns)
+    )
     numeric, words = [], []
     for c in spare:
         values = frame[c].to_list()
@@ -377,20 +467,31 @@ def detect(
         elif _all_numbers(present):
             numeric.append(c)
         elif columns is None and kinds > max(MOST_CHOICES, len(present) // 20):
-            notes.append(f"column {c!r} left out: {kinds:,} different texts are names, not categories")
+            notes.append(
+                f"column {c!r} left out: {kinds:,} different texts are names, not categories"
+            )
         else:
             words.append(c)
     if not numeric and not words:
-        raise DataError(f"{where}: no column of numbers or categories is left; name some with --set columns=A,B")
+        raise DataError(
+            f"{where}: no column of numbers or categories is left; name some with --set columns=A,B"
+        )
     gap = bool(words) if gap is None else gap
     if gap and time is not None:
         numeric.append(GAP)
     if not numeric:
-        raise DataError(f"{where}: only categories; a column of numbers or of times is needed as well")
+        raise DataError(
+            f"{where}: only categories; a column of numbers or of times is needed as well"
+        )
     codec = ReadingsCodec(
-        columns=tuple(numeric), categories=dict.fromkeys(words, ()), time=time, time_format=time_format, group=group,
-        label=label, settle=settle,
-    )  # fmt: skip
+        columns=tuple(numeric),
+        categories=dict.fromkeys(words, ()),
+        time=time,
+        time_format=time_format,
+        group=group,
+        label=label,
+        settle=settle,
+    )
     return codec, notes
 
 
@@ -408,19 +509,28 @@ def fit_scaling(codec: ReadingsCodec, parts: Sequence[Readings]) -> ReadingsCode
     """The codec with scaling from the rows of training, a part of each recording."""
     values = np.concatenate([p.values for p in parts])
     if len(values) < 10:
-        raise DataError(f"only {len(values)} rows to learn from; at least 10 are needed, and hundreds are sensible")
+        raise DataError(
+            f"only {len(values)} rows to learn from; at least 10 are needed, and hundreds are"
+            " sensible"
+        )
     with np.errstate(all="ignore"):
         mean, std = mean_and_deviation(values)
         if codec.settle:  # a recording has its own level: what counts is the spread inside
             inside = np.stack([mean_and_deviation(p.values)[1] for p in parts])
-            std = np.where((inside > 0).any(0), np.nanmedian(np.where(inside > 0, inside, np.nan), 0), std)
+            std = np.where(
+                (inside > 0).any(0), np.nanmedian(np.where(inside > 0, inside, np.nan), 0), std
+            )
     for k, column in enumerate(codec.columns):
         if not std[k] > 0:
             raise DataError(
-                f"column {column!r} is constant or empty in the training rows; leave it out: --set columns=…"
+                f"column {column!r} is constant or empty in the training rows; leave it out: --set"
+                " columns=…"
             )
     codec = dataclasses.replace(
-        codec, mean=tuple(mean.tolist()), std=tuple(std.tolist()), change=(1.0,) * len(codec.columns)
+        codec,
+        mean=tuple(mean.tolist()),
+        std=tuple(std.tolist()),
+        change=(1.0,) * len(codec.columns),
     )
     changes, runs = [], []
     for p in parts:
@@ -470,11 +580,13 @@ def _all_numbers(present: Sequence[Any]) -> bool:
     return wrong <= 0.1 * len(present[:2000])
 
 
-# ---- for training: the same, otherwise -------------------------------------------------------------------------------
+# ---- for training: the same, otherwise -----------------------------------------------------------
 
 
 def wandering(rows: int, amount: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """[rows, K] offsets: a slow walk from one of five knots to the next, each step of it about `amount` [K] high."""
+    """[rows, K] offsets: a slow walk from one of five knots to the next, each step of it about
+    `amount` [K] high.
+    """
     knots = (rng.normal(size=(5, len(amount))).cumsum(0) + rng.normal(size=len(amount))) * amount
     at = np.linspace(0, 3.999, max(rows, 2))[:rows]
     low = at.astype(int)
@@ -483,24 +595,33 @@ def wandering(rows: int, amount: np.ndarray, rng: np.random.Generator) -> np.nda
 
 
 def disturbed(rows: int, columns: int, rng: np.random.Generator, probability: float) -> np.ndarray:
-    """[rows, K] offsets: with `probability`, and again with it up to four times, a stretch of up to three quarters of the rows
-    in which one column or several lie higher or lower by some deviations.
+    """[rows, K] offsets: with `probability`, and again with it up to four times, a stretch of up to
+    three quarters of the rows in which one column or several lie higher or lower by some
+    deviations.
     """
     offset = np.zeros((rows, columns))
     for _ in range(4):
         if rng.random() >= probability:
             break
-        begin, length = int(rng.integers(rows)), int(rng.integers(1 + rows // 20, 2 + 3 * rows // 4))
+        begin, length = (
+            int(rng.integers(rows)),
+            int(rng.integers(1 + rows // 20, 2 + 3 * rows // 4)),
+        )
         struck = rng.random(columns) < (1 / columns if rng.random() < 0.6 else 0.5)
-        offset[begin : begin + length] += struck * rng.normal(size=columns) * np.exp(rng.normal(1, 1, columns))
+        offset[begin : begin + length] += (
+            struck * rng.normal(size=columns) * np.exp(rng.normal(1, 1, columns))
+        )
     return offset
 
 
-def interrupted(rows: int, rng: np.random.Generator, probability: float) -> tuple[np.ndarray, np.ndarray]:
-    """(which row stands at each of as many places, whether a stranger's stands there after it instead).
+def interrupted(
+    rows: int, rng: np.random.Generator, probability: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """(which row stands at each of as many places, whether a stranger's stands there after it
+    instead).
 
-    With `probability`, one place in twenty is a stranger's, as if somebody else had acted in between; the rows after it move up,
-    and the last ones fall out.
+    With `probability`, one place in twenty is a stranger's, as if somebody else had acted in
+    between; the rows after it move up, and the last ones fall out.
     """
     strange = rng.random(rows) < (0.05 if rng.random() < probability else 0.0)
     strange[:1] = False

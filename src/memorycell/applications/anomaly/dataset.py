@@ -11,10 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.application.contract import (
+    Metrics,
+    Problem,
+    Task,
+    TrainSettings,
+    settings_of,
+    with_source,
+)
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.applications.anomaly.baselines import Everything, Forest, Mahalanobis, MovingZ, Outliers
+from memorycell.applications.anomaly.baselines import (
+    Everything,
+    Forest,
+    Mahalanobis,
+    MovingZ,
+    Outliers,
+)
 from memorycell.applications.anomaly.codec import (
     Readings,
     ReadingsCodec,
@@ -27,7 +40,13 @@ from memorycell.applications.anomaly.codec import (
     with_categories,
 )
 from memorycell.applications.anomaly.live import WARM, Watched, read, watch
-from memorycell.applications.anomaly.model import Detector, DetectorConfig, Surprise, deviates, smoothed
+from memorycell.applications.anomaly.model import (
+    Detector,
+    DetectorConfig,
+    Surprise,
+    deviates,
+    smoothed,
+)
 from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import Batch
@@ -49,18 +68,25 @@ class AnomalySettings:
     time        column of time stamps (found); time_format as in %d/%m/%Y
     group       column that tells recordings, accounts or cards apart
     label       column of 0 and 1 (an anomaly): it only evaluates, and is never learnt from
-    gap         whether the time since the row before is watched as well: yes, no; where there are categories if not said
-    settle      rows at the beginning of every recording that are taken for normal: they set its level and its threshold, and
-                are all that is learnt from; 0: the first 60% are learnt from, and one threshold holds for all
-    budget      share of normal rows that may be flagged: sets the threshold, from the tail of the scores in training
-    smooth      rows over which deviates are averaged before they are judged; 10, or 1 where there are categories, if not said
-    drift       in training, columns wander by so many times as much as they were seen to: what wanders so is normal; 2 where
-                recordings settle, whose few rows have not seen it, and hold no categories; else 0, if not said
-    corrupt     in training, probability that a piece is disturbed, which the forecast must not follow: some columns are
-                shifted for a stretch, or, where there are categories, a stranger's rows are put in; 0.3, or 0.7 likewise
+    gap         whether the time since the row before is watched as well: yes, no; where there are
+                categories if not said
+    settle      rows at the beginning of every recording that are taken for normal: they set its
+                level and its threshold, and are all that is learnt from; 0: the first 60% are
+                learnt from, and one threshold holds for all
+    budget      share of normal rows that may be flagged: sets the threshold, from the tail of the
+                scores in training
+    smooth      rows over which deviates are averaged before they are judged; 10, or 1 where there
+                are categories, if not said
+    drift       in training, columns wander by so many times as much as they were seen to: what
+                wanders so is normal; 2 where recordings settle, whose few rows have not seen it,
+                and hold no categories; else 0, if not said
+    corrupt     in training, probability that a piece is disturbed, which the forecast must not
+                follow: some columns are shifted for a stretch, or, where there are categories, a
+                stranger's rows are put in; 0.3, or 0.7 likewise
     adapt       rows over which a recording's level follows rows that are judged normal; 0: it stays
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
-    window      rows that a column's own forecast looks back at directly; 8, or 1 where there are categories, if not said
+    window      rows that a column's own forecast looks back at directly; 8, or 1 where there are
+                categories, if not said
     lanes, bptt   pieces side by side in a batch, and their rows
     """
 
@@ -103,16 +129,25 @@ class AnomalySettings:
     def model_config(self, input_size: int, columns: int, sizes: tuple[int, ...]) -> DetectorConfig:
         """The sizes of the model these settings ask for."""
         return DetectorConfig(
-            input_size=input_size, columns=columns, sizes=sizes, window=self.window or (1 if sizes else 8), budget=self.budget,
-            smooth=self.smooth or (1 if sizes else 10), hidden_size=self.hidden, cell=self.cell, num_layers=self.layers,
-            dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop,
-        )  # fmt: skip
+            input_size=input_size,
+            columns=columns,
+            sizes=sizes,
+            window=self.window or (1 if sizes else 8),
+            budget=self.budget,
+            smooth=self.smooth or (1 if sizes else 10),
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+        )
 
 
 @dataclass
 class Encoded:
-    """A recording ready to be learnt from: `x` [N, F], `z` [N, K] and `choices` [N, C] of its rows, `split` [N] as in
-    `splits.SPLITS`.
+    """A recording ready to be learnt from: `x` [N, F], `z` [N, K] and `choices` [N, C] of its rows,
+    `split` [N] as in `splits.SPLITS`.
     """
 
     readings: Readings
@@ -134,11 +169,15 @@ class AnomalyProblem(Problem):
     ) -> None:
         self.name, self.codec, self.settings = name, codec, settings
         self.notes: list[str] = []
-        self.recordings = [Encoded(r, *codec.encode(r), split) for r, split in zip(recordings, splits, strict=True)]
+        self.recordings = [
+            Encoded(r, *codec.encode(r), split) for r, split in zip(recordings, splits, strict=True)
+        ]
         usual = 0.7 if codec.categories else 0.3
         self.corrupt = usual if settings.corrupt is None else settings.corrupt
         self.drift = (
-            settings.drift if settings.drift is not None else (2.0 if settings.settle and not codec.categories else 0.0)
+            settings.drift
+            if settings.drift is not None
+            else (2.0 if settings.settle and not codec.categories else 0.0)
         )
 
     @property
@@ -147,19 +186,23 @@ class AnomalyProblem(Problem):
         return any(self._tested(e) is not None for e in self.recordings)
 
     def task(self, task: Task) -> Task:
-        """See `Problem`: without labels all that can be compared is how well the rows were expected."""
+        """See `Problem`: without labels all that can be compared is how well the rows were
+        expected.
+        """
         return task if self.labelled else dataclasses.replace(task, primary="nats", higher=False)
 
     def _tested(self, e: Encoded) -> np.ndarray | None:
         labels, at = e.readings.labels, e.split == 2
         return None if labels is None or not at.any() else labels[at]
 
-    # ---- what training asks for -------------------------------------------------------------------------------------
+    # ---- what training asks for ------------------------------------------------------------------
 
     def build(self) -> Detector:
         """A detector sized by the settings."""
         codec = self.codec
-        return Detector(self.settings.model_config(len(codec.features), len(codec.columns), codec.sizes))
+        return Detector(
+            self.settings.model_config(len(codec.features), len(codec.columns), codec.sizes)
+        )
 
     @cached_property
     def _wander(self) -> np.ndarray:
@@ -170,7 +213,9 @@ class AnomalyProblem(Problem):
             z = self.codec.filled(e.z)[e.split <= 1]
             for begin in range(0, len(z) - 4 * size + 1, 4 * size):
                 piece = z[begin : begin + 4 * size].reshape(4, size, -1)
-                noise = np.diff(piece, axis=1).var((0, 1)) / 2 / size  # what the means of mere noise differ by
+                noise = (
+                    np.diff(piece, axis=1).var((0, 1)) / 2 / size
+                )  # what the means of mere noise differ by
                 slow += np.maximum(piece.mean(1).var(0) - noise, 0)
                 whole += piece.reshape(4 * size, -1).var(0)
         return np.clip(slow / np.maximum(whole, 1e-9), 0, 1)
@@ -185,7 +230,11 @@ class AnomalyProblem(Problem):
             for k, e in enumerate(self.recordings):
                 rows = int((e.split == 0).sum())
                 shift = int(rng.integers(max(1, min(s.bptt, rows)))) if rows > s.bptt else 0
-                places += [(k, begin) for begin in range(shift, rows, s.bptt) if rows - begin > WARM or rows <= s.bptt]
+                places += [
+                    (k, begin)
+                    for begin in range(shift, rows, s.bptt)
+                    if rows - begin > WARM or rows <= s.bptt
+                ]
             if len(places) == before:
                 break
         order = rng.permutation(len(places))
@@ -195,7 +244,9 @@ class AnomalyProblem(Problem):
     def _batch(self, places: list[tuple[int, int]], rng: np.random.Generator) -> Batch:
         codec, s = self.codec, self.settings
         columns, choices = len(codec.columns), len(codec.categories)
-        length = min(s.bptt, max(int((self.recordings[k].split == 0).sum()) - begin for k, begin in places))
+        length = min(
+            s.bptt, max(int((self.recordings[k].split == 0).sum()) - begin for k, begin in places)
+        )
         x = np.zeros((len(places), length, len(codec.features)), np.float32)
         target = np.full((len(places), length, columns + choices), np.nan, np.float32)
         for lane, (k, begin) in enumerate(places):
@@ -211,7 +262,9 @@ class AnomalyProblem(Problem):
             if strange.any():
                 other = self.recordings[int(rng.integers(len(self.recordings)))]
                 learnt = int((other.split == 0).sum())
-                x[lane, :n][strange] = other.x[rng.integers(max(learnt, 1), size=int(strange.sum()))]
+                x[lane, :n][strange] = other.x[
+                    rng.integers(max(learnt, 1), size=int(strange.sum()))
+                ]
             if self.drift:
                 wander = wandering(n, self._wander * self.drift, rng)
                 self._shift(x[lane, :n], wander)
@@ -219,29 +272,42 @@ class AnomalyProblem(Problem):
             if self.corrupt and not choices:
                 self._shift(x[lane, :n], disturbed(n, columns, rng, self.corrupt))
         return Batch(
-            torch.from_numpy(x), torch.from_numpy(target), torch.zeros(x.shape[:2], dtype=torch.bool), carry=False
+            torch.from_numpy(x),
+            torch.from_numpy(target),
+            torch.zeros(x.shape[:2], dtype=torch.bool),
+            carry=False,
         )
 
     def _shift(self, x: np.ndarray, offset: np.ndarray) -> None:
-        """Deviations and changes [n, F], in their place, as if the columns had been higher by offset [n, K]."""
+        """Deviations and changes [n, F], in their place, as if the columns had been higher by
+        offset [n, K].
+        """
         columns = offset.shape[1]
         x[:, :columns] += offset
-        x[:, columns : 2 * columns] += np.diff(offset, axis=0, prepend=offset[:1]) / np.array(self.codec.change)
+        x[:, columns : 2 * columns] += np.diff(offset, axis=0, prepend=offset[:1]) / np.array(
+            self.codec.change
+        )
 
     def validate(self, model: Detector) -> Metrics:
-        """See `Problem`; what surprise is measured by is set on the way, so that it belongs to the best weights."""
+        """See `Problem`; what surprise is measured by is set on the way, so that it belongs to the
+        best weights.
+        """
         self.calibrate(model)
         return self.score(model, "valid")
 
     @torch.inference_mode()
     def calibrate(self, model: Detector) -> None:
-        """Set the mean and covariance of smoothed deviates, and the threshold, on rows learnt from and validation rows."""
+        """Set the mean and covariance of smoothed deviates, and the threshold, on rows learnt from
+        and validation rows.
+        """
         s, scores = [], []
         for e in self.recordings:
             known = int((e.split <= 1).sum())
             if known > 1:
                 y = model.run(e.x[:known])
-                far = np.nan_to_num(deviates(y[:-1], e.z[1:known], e.readings.choices[1:known], model.config.sizes))
+                far = np.nan_to_num(
+                    deviates(y[:-1], e.z[1:known], e.readings.choices[1:known], model.config.sizes)
+                )
                 s.append(smoothed(far, model.config.smooth)[min(WARM, known // 4) :])
         rows = np.concatenate(s)
         model.center.copy_(torch.from_numpy(rows.mean(0)))
@@ -272,17 +338,24 @@ class AnomalyProblem(Problem):
             if len(at):
                 y = model.run(e.x, precision=precision)[at]
                 target = np.concatenate([e.z, e.readings.choices], 1)[at + 1].astype(np.float32)
-                total += float(model.head.nats(torch.from_numpy(y), torch.from_numpy(target)).double().sum())
+                total += float(
+                    model.head.nats(torch.from_numpy(y), torch.from_numpy(target)).double().sum()
+                )
                 count += int((~np.isnan(target)).sum())
         return total / max(count, 1)
 
     def score(self, model: Detector, split: str, precision: str = "float32") -> Metrics:
-        """Nats a column of a row; on the test part also the share flagged, and where there are labels how well."""
+        """Nats a column of a row; on the test part also the share flagged, and where there are
+        labels how well.
+        """
         nats = {"nats": self.nats(model, split, precision)}
         if split != "test":
             return nats
         found = self.watched(model, precision)
-        return {**self._judged([w.flagged for w in found], [w.scores / w.threshold for w in found]), **nats}
+        return {
+            **self._judged([w.flagged for w in found], [w.scores / w.threshold for w in found]),
+            **nats,
+        }
 
     def _judged(self, flagged: list[np.ndarray], scores: list[np.ndarray]) -> Metrics:
         """Of what was flagged [N] of every recording, the test rows."""
@@ -297,11 +370,14 @@ class AnomalyProblem(Problem):
         ]
         return metrics.of_detection(*(list(part) for part in zip(*parts, strict=True)))
 
-    # ---- simple methods ---------------------------------------------------------------------------------------------
+    # ---- simple methods --------------------------------------------------------------------------
 
     def _flat(self, e: Encoded) -> np.ndarray:
         """[N, C]: deviations and categories as numbers, for methods that know no others."""
-        hot = [np.arange(size) == e.readings.choices[:, k, None] for k, size in enumerate(self.codec.sizes)]
+        hot = [
+            np.arange(size) == e.readings.choices[:, k, None]
+            for k, size in enumerate(self.codec.sizes)
+        ]
         return np.concatenate([self.codec.filled(e.z), *hot], 1)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
@@ -319,7 +395,9 @@ class AnomalyProblem(Problem):
             return {"mahalanobis": result["mahalanobis"]}
         return result
 
-    def _flagged_by(self, make: Callable[[], Outliers]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    def _flagged_by(
+        self, make: Callable[[], Outliers]
+    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
         settle, budget = self.settings.settle, self.settings.budget
         rows = [self._flat(e) for e in self.recordings]
         normal = [r[e.split <= 1] for r, e in zip(rows, self.recordings, strict=True)]
@@ -328,9 +406,15 @@ class AnomalyProblem(Problem):
             for own, known in zip(rows, normal, strict=True):
                 method = make().fit(known)
                 score = method.score(own)
-                edge = tail_quantile(score[WARM : len(known)], budget) if np.isfinite(score).all() else 0.0
+                edge = (
+                    tail_quantile(score[WARM : len(known)], budget)
+                    if np.isfinite(score).all()
+                    else 0.0
+                )
                 flagged.append(score > edge)
-                scores.append(score / max(edge, 1e-12) if np.isfinite(score).all() else np.ones(len(score)))
+                scores.append(
+                    score / max(edge, 1e-12) if np.isfinite(score).all() else np.ones(len(score))
+                )
             return flagged, scores
         method = make().fit(np.concatenate(normal))
         found = [method.score(own) for own in rows]
@@ -339,19 +423,27 @@ class AnomalyProblem(Problem):
         return [f > edge for f in found], [np.where(np.isfinite(f), f, 1.0) for f in found]
 
     def _gaussian_nats(self, split: str) -> float:
-        """Nats a column of rows under one normal distribution of the numbers; of categories, under their frequencies."""
+        """Nats a column of rows under one normal distribution of the numbers; of categories, under
+        their frequencies.
+        """
         at = ("train", "valid", "test").index(split)
         columns = len(self.codec.columns)
-        rows = [np.concatenate([self.codec.filled(e.z), e.readings.choices], 1) for e in self.recordings]
-        known = np.concatenate([r[e.split <= 1] for r, e in zip(rows, self.recordings, strict=True)])
-        tried = np.concatenate([r[e.split == at] for r, e in zip(rows, self.recordings, strict=True)])
+        rows = [
+            np.concatenate([self.codec.filled(e.z), e.readings.choices], 1) for e in self.recordings
+        ]
+        known = np.concatenate(
+            [r[e.split <= 1] for r, e in zip(rows, self.recordings, strict=True)]
+        )
+        tried = np.concatenate(
+            [r[e.split == at] for r, e in zip(rows, self.recordings, strict=True)]
+        )
         total = Mahalanobis().fit(known[:, :columns]).nats(tried[:, :columns]).sum()
         for k, size in enumerate(self.codec.sizes):
             counts = np.bincount(known[:, columns + k].astype(int), minlength=size) + 1.0
             total -= np.log(counts / counts.sum())[tried[:, columns + k].astype(int)].sum()
         return float(total / max(tried.size, 1))
 
-    # ---- the rest ---------------------------------------------------------------------------------------------------
+    # ---- the rest --------------------------------------------------------------------------------
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Problem`."""
@@ -365,7 +457,9 @@ class AnomalyProblem(Problem):
 
     def info(self) -> dict[str, Any]:
         """For the model file."""
-        counts = np.bincount(np.concatenate([e.split[e.split >= 0] for e in self.recordings]), minlength=3)
+        counts = np.bincount(
+            np.concatenate([e.split[e.split >= 0] for e in self.recordings]), minlength=3
+        )
         return {
             "data": self.name,
             "fingerprint": fingerprint(e.readings.values.tobytes().hex() for e in self.recordings),
@@ -376,12 +470,17 @@ class AnomalyProblem(Problem):
 
 
 SIMPLE: Mapping[str, Callable[[], Outliers]] = {
-    "flag everything": Everything, "moving z-score": MovingZ, "mahalanobis": Mahalanobis, "isolation forest": Forest,
-}  # fmt: skip
+    "flag everything": Everything,
+    "moving z-score": MovingZ,
+    "mahalanobis": Mahalanobis,
+    "isolation forest": Forest,
+}
 
 
 def prepare(data: str | None, settings: AnomalySettings) -> AnomalyProblem:
-    """Read the tables, split every recording by time, and only then fit categories and scaling, to the training rows."""
+    """Read the tables, split every recording by time, and only then fit categories and scaling, to
+    the training rows.
+    """
     path, source = locate(data or ANOMALY.source)
     where = source.name if source else str(data)
     settings = with_source(settings, source)
@@ -392,26 +491,46 @@ def prepare(data: str | None, settings: AnomalySettings) -> AnomalyProblem:
         found = [(name, frame) for name, frame in found if name not in without]
         if not found:
             raise DataError(f"{where}: no table in it has the column {settings.label!r}")
-        notes += [f"left out: {', '.join(without)}, without the column {settings.label!r}"] if without else []
-    columns = None if settings.columns is None else [c.strip() for c in settings.columns.split(",") if c.strip()]
+        notes += (
+            [f"left out: {', '.join(without)}, without the column {settings.label!r}"]
+            if without
+            else []
+        )
+    columns = (
+        None
+        if settings.columns is None
+        else [c.strip() for c in settings.columns.split(",") if c.strip()]
+    )
     first = f"{where}/{found[0][0]}" if path.is_dir() else where
     codec, told = detect(
-        found[0][1], first, columns=columns, time=settings.time, time_format=settings.time_format, group=settings.group,
-        label=settings.label, gap=None if settings.gap is None else settings.gap == "yes", settle=settings.settle,
-    )  # fmt: skip
+        found[0][1],
+        first,
+        columns=columns,
+        time=settings.time,
+        time_format=settings.time_format,
+        group=settings.group,
+        label=settings.label,
+        gap=None if settings.gap is None else settings.gap == "yes",
+        settle=settings.settle,
+    )
     notes += told
 
     def recordings() -> list[Readings]:
         return [
-            r for name, frame in found
-            for r in codec.read(frame, f"{where}/{name}" if path.is_dir() else where, name if path.is_dir() else "")
-        ]  # fmt: skip
+            r
+            for name, frame in found
+            for r in codec.read(
+                frame, f"{where}/{name}" if path.is_dir() else where, name if path.is_dir() else ""
+            )
+        ]
 
     read_once = recordings()
     splits = split_rows(read_once, settings, notes, where)
     if codec.categories:
         if len(found) > 1:
-            raise DataError(f"{where}: categories in a folder of tables are not read; join them into one table")
+            raise DataError(
+                f"{where}: categories in a folder of tables are not read; join them into one table"
+            )
         trained = np.concatenate([r.rows[s == 0] for r, s in zip(read_once, splits, strict=True)])
         codec = with_categories(codec, found[0][1], trained)
         read_once = recordings()
@@ -430,33 +549,52 @@ def prepare(data: str | None, settings: AnomalySettings) -> AnomalyProblem:
         *notes,
         f"{len(kept):,} recordings, {sum(counts.values()):,} rows: "
         + ", ".join(f"{n:,} {s}" for s, n in counts.items()),
-        f"watched: {', '.join((*codec.columns, *(f'{c} ({len(v)} kinds)' for c, v in codec.categories.items())))}",
+        (
+            "watched:"
+            f" {', '.join((*codec.columns, *(f'{c} ({len(v)} kinds)' for c, v in codec.categories.items())))}"
+        ),
     ]
     if problem.labelled:
-        share = np.concatenate([t for e in problem.recordings if (t := problem._tested(e)) is not None]).mean()
-        problem.notes.append(f"{share:.1%} of the test rows are labelled anomalies; no label is learnt from")
+        share = np.concatenate(
+            [t for e in problem.recordings if (t := problem._tested(e)) is not None]
+        ).mean()
+        problem.notes.append(
+            f"{share:.1%} of the test rows are labelled anomalies; no label is learnt from"
+        )
     return problem
 
 
-def split_rows(recordings: list[Readings], settings: AnomalySettings, notes: list[str], where: str) -> list[np.ndarray]:
-    """Of every recording, [N] int: 0 train, 1 valid, 2 test. By time over all rows where a column tells recordings apart."""
+def split_rows(
+    recordings: list[Readings], settings: AnomalySettings, notes: list[str], where: str
+) -> list[np.ndarray]:
+    """Of every recording, [N] int: 0 train, 1 valid, 2 test. By time over all rows where a column
+    tells recordings apart.
+    """
     if settings.settle:
         short = [r.name or where for r in recordings if len(r) <= settings.settle]
         if len(short) == len(recordings):
             raise DataError(f"{where}: no recording is longer than settle={settings.settle} rows")
-        notes += [f"{len(short)} recordings with {settings.settle} rows or fewer are not tested on"] if short else []
+        notes += (
+            [f"{len(short)} recordings with {settings.settle} rows or fewer are not tested on"]
+            if short
+            else []
+        )
         edge = round((1 - VALID_SETTLE) * settings.settle)
         return [np.digitize(np.arange(len(r)), (edge, settings.settle)) for r in recordings]
     if settings.group is not None:
         moments = np.sort(np.concatenate([r.time for r in recordings]))
-        edges = moments[[int(TRAIN_SHARE * len(moments)), int((TRAIN_SHARE + VALID_SHARE) * len(moments))]]
+        edges = moments[
+            [int(TRAIN_SHARE * len(moments)), int((TRAIN_SHARE + VALID_SHARE) * len(moments))]
+        ]
         return [np.digitize(r.time, edges) for r in recordings]
     shares = np.array([TRAIN_SHARE, TRAIN_SHARE + VALID_SHARE])
     return [np.digitize(np.arange(len(r)), np.round(shares * len(r))) for r in recordings]
 
 
 def reopen(data: str | None, file: ModelFile) -> AnomalyProblem:
-    """The same for a trained model. Its own data: the test part. Others: every row, after those in which it settles."""
+    """The same for a trained model. Its own data: the test part. Others: every row, after those in
+    which it settles.
+    """
     settings: AnomalySettings = settings_of(file, AnomalySettings)
     own = str(file.info["data"])
     codec: ReadingsCodec = file.codec
@@ -465,18 +603,26 @@ def reopen(data: str | None, file: ModelFile) -> AnomalyProblem:
         splits = split_rows(recordings, settings, [], where)
     else:
         splits = [np.where(np.arange(len(r)) < codec.settle, 1, 2) for r in recordings]
-    kept = [(r, s) for r, s in zip(recordings, splits, strict=True) if len(r) > max(1, codec.settle)]
+    kept = [
+        (r, s) for r, s in zip(recordings, splits, strict=True) if len(r) > max(1, codec.settle)
+    ]
     if not kept:
-        raise DataError(f"{where}: no recording is longer than the {codec.settle} rows in which it settles")
+        raise DataError(
+            f"{where}: no recording is longer than the {codec.settle} rows in which it settles"
+        )
     return AnomalyProblem(where, [r for r, _ in kept], [s for _, s in kept], codec, settings)
 
 
 ANOMALY = Task(
     name="anomaly",
-    about="watches rows of sensors or of transactions: how surprising each is, whether it is an anomaly, which columns are to "
-    "blame; live",
-    reads="a table of readings (CSV, Parquet, JSON lines), one or many recordings; a folder of such tables; or a table of "
-    "events, with --set group=COLUMN naming the account or card",
+    about=(
+        "watches rows of sensors or of transactions: how surprising each is, whether it is an"
+        " anomaly, which columns are to blame; live"
+    ),
+    reads=(
+        "a table of readings (CSV, Parquet, JSON lines), one or many recordings; a folder of such"
+        " tables; or a table of events, with --set group=COLUMN naming the account or card"
+    ),
     source="skab",
     primary="f1",
     higher=True,

@@ -1,4 +1,6 @@
-"""A picture of what a detector found: the score and its threshold, and the columns to blame beside what was expected."""
+"""A picture of what a detector found: the score and its threshold, and the columns to blame beside
+what was expected.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ MOST, PANELS, POINTS = 6, 3, 4000
 
 
 def anomaly_page(file: ModelFile, record: dict[str, Any]) -> str:
-    """What `predict` found: the recordings with the most anomalous rows, the columns that were blamed most."""
+    """What `predict` found: the recordings with the most anomalous rows, the columns that were
+    blamed most.
+    """
     codec: ReadingsCodec = file.codec
     found, where = read(codec, record["data"])
     told = {one["name"]: one for one in record["recordings"]}
@@ -37,38 +41,68 @@ def anomaly_page(file: ModelFile, record: dict[str, Any]) -> str:
         title = f"{readings.name or where}: {share:.1%} of {one['rows']:,} rows, in {counted(one)}"
         text = f"To blame: {', '.join(names)}." if one["flagged"] else "Nothing was found."
         if codec.settle:
-            text += f" The first {codec.settle} rows set the level and the threshold, and are not judged."
+            text += (
+                f" The first {codec.settle} rows set the level and the threshold, and are not"
+                " judged."
+            )
         sections.append(Section(title, text, _picture(codec, readings, watched, names)))
     flagged = sum(one["flagged"] for one in record["recordings"])
     rows = sum(one["rows"] for one in record["recordings"])
     others = f" The {MOST} recordings with the most are shown." if len(found) > MOST else ""
     return page(
         f"{where}: {flagged:,} of {rows:,} rows are not as expected",
-        "Grey is what came, blue the band in which nine readings in ten were expected, given the rows before. Orange is what "
-        "was flagged. Above, how surprising the rows were, and the threshold that training rows hardly ever reach."
-        + others,
+        "Grey is what came, blue the band in which nine readings in ten were expected, given the"
+        " rows before. Orange is what was flagged. Above, how surprising the rows were, and the"
+        " threshold that training rows hardly ever reach." + others,
         sections,
     )
 
 
-def _picture(codec: ReadingsCodec, readings: Readings, watched: Watched, names: list[str]) -> go.Figure:
+def _picture(
+    codec: ReadingsCodec, readings: Readings, watched: Watched, names: list[str]
+) -> go.Figure:
     from plotly.subplots import make_subplots
 
     numbers = [name for name in names if name in codec.columns]
     style = figure().layout
     fig = make_subplots(rows=1 + len(numbers), cols=1, shared_xaxes=True, vertical_spacing=0.04)
-    fig.update_layout(template="none", height=130 + 130 * len(numbers), paper_bgcolor=style.paper_bgcolor,
-                      plot_bgcolor=style.plot_bgcolor, margin={"l": 70, "r": 20, "t": 10, "b": 40}, showlegend=False,
-                      hovermode="x unified")  # fmt: skip
+    fig.update_layout(
+        template="none",
+        height=130 + 130 * len(numbers),
+        paper_bgcolor=style.paper_bgcolor,
+        plot_bgcolor=style.plot_bgcolor,
+        margin={"l": 70, "r": 20, "t": 10, "b": 40},
+        showlegend=False,
+        hovermode="x unified",
+    )
     size = len(readings)
-    begin = 0 if size <= POINTS else max(0, min(int(np.argmax(watched.scores)) - POINTS // 2, size - POINTS))
+    begin = (
+        0
+        if size <= POINTS
+        else max(0, min(int(np.argmax(watched.scores)) - POINTS // 2, size - POINTS))
+    )
     at = np.arange(begin, min(size, begin + POINTS))
     x = [codec.stamp(int(moment)) for moment in readings.time[at]]
     scores = np.where(at >= watched.settled, watched.scores[at], np.nan)
     line = {"color": GREY, "width": 1.3}
-    fig.add_scatter(x=x, y=_shown(np.maximum(scores, 0.1)), name="surprise", mode="lines", line=line, row=1, col=1)
-    fig.add_scatter(x=[x[0], x[-1]], y=[watched.threshold] * 2, name="threshold", mode="lines", row=1, col=1,
-                    line={"color": ORANGE, "width": 1.5, "dash": "dash"})  # fmt: skip
+    fig.add_scatter(
+        x=x,
+        y=_shown(np.maximum(scores, 0.1)),
+        name="surprise",
+        mode="lines",
+        line=line,
+        row=1,
+        col=1,
+    )
+    fig.add_scatter(
+        x=[x[0], x[-1]],
+        y=[watched.threshold] * 2,
+        name="threshold",
+        mode="lines",
+        row=1,
+        col=1,
+        line={"color": ORANGE, "width": 1.5, "dash": "dash"},
+    )
     fig.update_yaxes(title="surprise", type="log", row=1, col=1)
     for place, name in enumerate(numbers, 2):
         k = codec.columns.index(name)
@@ -77,13 +111,27 @@ def _picture(codec: ReadingsCodec, readings: Readings, watched: Watched, names: 
         known = ~np.isnan(low)
         outline = np.concatenate([high[known], low[known][::-1]])
         inside = [x[i] for i in np.flatnonzero(known)]
-        fig.add_scatter(x=inside + inside[::-1], y=_shown(outline), mode="lines", fill="toself", fillcolor=BAND,
-                        line={"width": 0, "color": BLUE}, hoverinfo="skip", row=place, col=1)  # fmt: skip
+        fig.add_scatter(
+            x=inside + inside[::-1],
+            y=_shown(outline),
+            mode="lines",
+            fill="toself",
+            fillcolor=BAND,
+            line={"width": 0, "color": BLUE},
+            hoverinfo="skip",
+            row=place,
+            col=1,
+        )
         fig.add_scatter(x=x, y=_shown(values), name=name, mode="lines", line=line, row=place, col=1)
         fig.update_yaxes(title={"text": name, "font": {"size": 11}}, row=place, col=1)
     for first, last in stretches(watched.flagged[at]):
         fig.add_vrect(
-            x0=x[first], x1=x[min(last + 1, len(x) - 1)], fillcolor=ORANGE, opacity=0.22, line_width=0, layer="below"
+            x0=x[first],
+            x1=x[min(last + 1, len(x) - 1)],
+            fillcolor=ORANGE,
+            opacity=0.22,
+            line_width=0,
+            layer="below",
         )
     return fig
 

@@ -1,4 +1,6 @@
-"""A detector at work: rows in; how surprising each was, whether that is an anomaly, and which columns are to blame, out."""
+"""A detector at work: rows in; how surprising each was, whether that is an anomaly, and which
+columns are to blame, out.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,15 @@ import numpy as np
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
-from memorycell.applications.anomaly.codec import GAP, LARGEST, LiveReadings, Readings, ReadingsCodec, running, tables
+from memorycell.applications.anomaly.codec import (
+    GAP,
+    LARGEST,
+    LiveReadings,
+    Readings,
+    ReadingsCodec,
+    running,
+    tables,
+)
 from memorycell.applications.anomaly.model import Detector, Surprise, deviates, smoothed
 from memorycell.errors import DataError, StateError
 from memorycell.models.quantiles import tail_quantile
@@ -24,19 +34,25 @@ from memorycell.tables.rows import RowLines
 WARM = 20
 """Rows at the beginning of a recording of which nothing is concluded."""
 BLAMED = 3
-"""Columns that are blamed for a row, at most, and the least share of its surprise that is blamed."""
+"""Columns that are blamed for a row, at most, and the least share of its surprise that is blamed.
+"""
 LEAST = 0.2
 STUCK = 2
-"""A column is stuck when it shows one value for so many times as long as it ever did in training, and ten rows."""
+"""A column is stuck when it shows one value for so many times as long as it ever did in training,
+and ten rows.
+"""
 BAND = 2.015
-"""Of Student's t with 5 degrees of freedom, the 95% quantile: what is expected lies within, nine times in ten."""
+"""Of Student's t with 5 degrees of freedom, the 95% quantile: what is expected lies within, nine
+times in ten.
+"""
 
 
 @dataclass
 class Watched:
     """What a detector made of a recording of N rows.
 
-    scores      [N] surprise; shares [N, S]: by column; thresholds: above it a row is an anomaly, one for the recording
+    scores      [N] surprise; shares [N, S]: by column; thresholds: above it a row is an anomaly,
+                one for the recording
     flagged     [N] bool; stuck [N, K] bool
     low, high   [N, K] where nine readings in ten were expected, in the table's units
     settled     rows before the first that is judged
@@ -53,7 +69,12 @@ class Watched:
 
 
 def watch(
-    model: Detector, codec: ReadingsCodec, readings: Readings, *, adapt: int = 0, precision: str = "float32"
+    model: Detector,
+    codec: ReadingsCodec,
+    readings: Readings,
+    *,
+    adapt: int = 0,
+    precision: str = "float32",
 ) -> Watched:
     """A whole recording, with the numbers that the same rows have when they come one by one.
 
@@ -73,7 +94,9 @@ def watch(
     flagged = ((scores > threshold) | stuck.any(1)) & judged
     middle, spread = _expected(y, len(codec.columns))
     middle, spread = middle * level[1] + level[0], spread * level[1]
-    return Watched(scores, shares, threshold, flagged, stuck, middle - spread, middle + spread, codec.settle)
+    return Watched(
+        scores, shares, threshold, flagged, stuck, middle - spread, middle + spread, codec.settle
+    )
 
 
 def _shares(
@@ -96,7 +119,10 @@ def _threshold(model: Detector, codec: ReadingsCodec, scores: np.ndarray) -> flo
 
 def _longest(codec: ReadingsCodec) -> np.ndarray:
     return np.array(
-        [math.inf if c == GAP else STUCK * n + 10 for c, n in zip(codec.columns, codec.longest, strict=True)]
+        [
+            math.inf if c == GAP else STUCK * n + 10
+            for c, n in zip(codec.columns, codec.longest, strict=True)
+        ]
     )
 
 
@@ -104,14 +130,18 @@ def _expected(y: np.ndarray, columns: int) -> tuple[np.ndarray, np.ndarray]:
     """(middle, half of the width) [N, K] of what was expected of each row, NaN for the first."""
     nothing = np.full((1, columns), np.nan)
     middle = np.concatenate([nothing, y[:-1, :columns].astype(np.float64)])
-    spread = np.concatenate([nothing, BAND * np.exp(y[:-1, columns : 2 * columns].astype(np.float64))])
+    spread = np.concatenate(
+        [nothing, BAND * np.exp(y[:-1, columns : 2 * columns].astype(np.float64))]
+    )
     return middle, spread
 
 
 class Watch:
     """One recording, row by row."""
 
-    def __init__(self, model: Detector, codec: ReadingsCodec, stream: Stream, adapt: int = 0) -> None:
+    def __init__(
+        self, model: Detector, codec: ReadingsCodec, stream: Stream, adapt: int = 0
+    ) -> None:
         self.model, self.codec, self.stream, self.adapt = model, codec, stream, adapt
         self._found = Surprise(model)
         self._longest = _longest(codec)
@@ -137,7 +167,9 @@ class Watch:
         """Whether the level is still to be had."""
         return self.rows < self.codec.settle
 
-    def step(self, values: np.ndarray, choices: np.ndarray, now: int) -> tuple[float, np.ndarray, np.ndarray] | None:
+    def step(
+        self, values: np.ndarray, choices: np.ndarray, now: int
+    ) -> tuple[float, np.ndarray, np.ndarray] | None:
         """A row's (surprise, shares [S], stuck [K] bool); None while the recording settles.
 
         values [K] in units with NaN where missing, choices [C] int64, now in microseconds
@@ -186,20 +218,26 @@ class Watch:
     def follow(self, values: np.ndarray) -> None:
         """The row was normal: the level follows it, where that is wanted."""
         if self.adapt:
-            self.mean = np.where(np.isnan(values), self.mean, self.mean + (values - self.mean) / self.adapt)
+            self.mean = np.where(
+                np.isnan(values), self.mean, self.mean + (values - self.mean) / self.adapt
+            )
 
     def _settle(self) -> None:
         times, values, choices = (np.array(part) for part in zip(*self._begun, strict=True))
         self._begun = []
-        readings = Readings("", times, values, choices.reshape(len(times), -1), None, np.arange(len(times)))
+        readings = Readings(
+            "", times, values, choices.reshape(len(times), -1), None, np.arange(len(times))
+        )
         self._level(self.codec.level(values))
         x, z = self.codec.encode(readings)
         y = self.stream.step(x)
-        shares, self._smoothed = _shares(self._found, y, z, readings.choices, self.model.config.sizes)
+        shares, self._smoothed = _shares(
+            self._found, y, z, readings.choices, self.model.config.sizes
+        )
         self.threshold = _threshold(self.model, self.codec, shares @ self._ones)
         self.y, self._filled = y[-1], self.codec.filled(z)[-1]
 
-    # ---- kept and taken up again ------------------------------------------------------------------------------------
+    # ---- kept and taken up again -----------------------------------------------------------------
 
     arrays = ("mean", "std", "_smoothed", "_filled", "_last", "_runs")
 
@@ -208,7 +246,11 @@ class Watch:
         kept: dict[str, Any] = {name: _json(getattr(self, name)) for name in self.arrays}
         kept |= {"rows": self.rows, "threshold": _json(np.array([self.threshold]))}
         kept |= {"y": None if self.y is None else self.y.tolist()}
-        return kept | {"begun": [[int(now), _json(values), choices.tolist()] for now, values, choices in self._begun]}
+        return kept | {
+            "begun": [
+                [int(now), _json(values), choices.tolist()] for now, values, choices in self._begun
+            ]
+        }
 
     def take_up(self, kept: Mapping[str, Any]) -> None:
         """What `keep` gave. Raises KeyError, TypeError or ValueError for anything else."""
@@ -220,7 +262,8 @@ class Watch:
         self.rows, self.threshold = int(kept["rows"]), float(_array(kept["threshold"])[0])
         self.y = None if kept["y"] is None else np.array(kept["y"], np.float32)
         self._begun = [
-            (int(now), _array(values), np.array(choices, np.int64)) for now, values, choices in kept["begun"]
+            (int(now), _array(values), np.array(choices, np.int64))
+            for now, values, choices in kept["begun"]
         ]
 
 
@@ -232,7 +275,9 @@ def _array(values: Any) -> np.ndarray:
     return np.array([float(v) for v in values])
 
 
-def _adapting(model: Detector, codec: ReadingsCodec, readings: Readings, adapt: int, precision: str) -> Watched:
+def _adapting(
+    model: Detector, codec: ReadingsCodec, readings: Readings, adapt: int, precision: str
+) -> Watched:
     one = Watch(model, codec, Stream(model, precision, history=0), adapt)
     size, columns, found = len(readings), len(codec.columns), len(codec.names)
     scores, shares = np.zeros(size), np.zeros((size, found))
@@ -254,7 +299,9 @@ def _adapting(model: Detector, codec: ReadingsCodec, readings: Readings, adapt: 
 
 
 def blame(codec: ReadingsCodec, shares: np.ndarray, stuck: np.ndarray) -> dict[str, float]:
-    """The columns to blame for an anomaly and their shares of its surprise, the worst first; a stuck one comes first."""
+    """The columns to blame for an anomaly and their shares of its surprise, the worst first; a
+    stuck one comes first.
+    """
     found = {codec.columns[k]: 1.0 for k in np.flatnonzero(stuck)}
     total = max(float(np.maximum(shares, 0).sum()), 1e-12)
     for k in np.argsort(-shares)[:BLAMED]:
@@ -267,8 +314,8 @@ def blame(codec: ReadingsCodec, shares: np.ndarray, stuck: np.ndarray) -> dict[s
 class Streaming:
     """What --set can say about a stream of rows.
 
-    adapt   rows over which a recording's level follows rows that are judged normal, for sensors that drift; 0: never;
-            where not said, as in training
+    adapt   rows over which a recording's level follows rows that are judged normal, for sensors
+            that drift; 0: never; where not said, as in training
     """
 
     adapt: int | None = None
@@ -278,12 +325,15 @@ class Streaming:
 
 
 class LiveAnomaly:
-    """Rows in, verdicts out. Several recordings in one stream (a `group` column) each keep their own state.
+    """Rows in, verdicts out. Several recordings in one stream (a `group` column) each keep their
+    own state.
 
     precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
     """
 
-    def __init__(self, file: ModelFile, precision: str = "float32", how: Streaming | None = None) -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", how: Streaming | None = None
+    ) -> None:
         self.file = file
         self.codec: ReadingsCodec = file.codec
         told = (how or Streaming()).adapt
@@ -295,14 +345,17 @@ class LiveAnomaly:
         """Column -> rows whose category was never seen in training."""
 
     def step(self, row: Mapping[str, Any], where: str = "row") -> dict[str, Any]:
-        """What a row was: `{"time", "score", "threshold", "anomaly", "blame"}`; `"settling"` while the recording's level is
-        still to be had. Raises `DataError` for a row that cannot be read; the state is then unchanged.
+        """What a row was: `{"time", "score", "threshold", "anomaly", "blame"}`; `"settling"` while
+        the recording's level is still to be had. Raises `DataError` for a row that cannot be read;
+        the state is then unchanged.
         """
         codec = self.codec
         name = ""
         if codec.group is not None:
             if codec.group not in row:
-                raise DataError(f"{where}: no column {codec.group!r}; it has {', '.join(map(repr, row))}")
+                raise DataError(
+                    f"{where}: no column {codec.group!r}; it has {', '.join(map(repr, row))}"
+                )
             name = str(row[codec.group])
         if name not in self._recordings:
             reader = codec.live()
@@ -333,16 +386,27 @@ class LiveAnomaly:
         return record
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
-        """A row as a line of JSON, or of CSV under a header line that came before; None for the header."""
+        """A row as a line of JSON, or of CSV under a header line that came before; None for the
+        header.
+        """
         row = self._lines.row(text, number)
         return None if row is None else self.step(row, f"stdin, line {number}")
 
     def save(self, path: str | Path) -> None:
         """All recordings' states in one file, for this model only."""
         names = list(self._recordings)
-        state = State.stack([self._recordings[n][1].stream.state for n in names]) if names else self._blank.state
+        state = (
+            State.stack([self._recordings[n][1].stream.state for n in names])
+            if names
+            else self._blank.state
+        )
         memory = [{**self._recordings[n][0].memory, **self._recordings[n][1].keep()} for n in names]
-        extra = {"names": names, "memory": memory, "lines": self._lines.keep(), "unknown": self.unknown}
+        extra = {
+            "names": names,
+            "memory": memory,
+            "lines": self._lines.keep(),
+            "unknown": self.unknown,
+        }
         state.save(path, fingerprint=self._blank.fingerprint, extra=extra)
 
     def load(self, path: str | Path) -> None:
@@ -355,11 +419,16 @@ class LiveAnomaly:
                 one = Watch(self.file.model, self.codec, self._blank.fork(), self.adapt)
                 one.take_up(kept)
                 one.stream.state = state.select([k])
-                reader.memory = {"time": None if kept["time"] is None else int(kept["time"]), "rows": one.rows}
+                reader.memory = {
+                    "time": None if kept["time"] is None else int(kept["time"]),
+                    "rows": one.rows,
+                }
                 loaded[str(name)] = reader, one
             unknown = {str(c): int(n) for c, n in extra["unknown"].items()}
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, StateError):
-            raise StateError(f"{path}: not the state of a live detector; start without it") from None
+            raise StateError(
+                f"{path}: not the state of a live detector; start without it"
+            ) from None
         self._recordings, self.unknown = loaded, unknown
         self._lines.take_up(extra.get("lines"))
 
@@ -368,7 +437,7 @@ def _short(value: float) -> float | None:
     return float(f"{value:.5g}") if math.isfinite(value) else None
 
 
-# ---- whole tables ---------------------------------------------------------------------------------------------------
+# ---- whole tables --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -389,14 +458,18 @@ def read(codec: ReadingsCodec, source: str) -> tuple[list[Readings], str]:
     for name, frame in tables(path, where):
         if path.is_dir() and codec.label is not None and codec.label not in frame.columns:
             continue
-        found += codec.read(frame, f"{where}/{name}" if path.is_dir() else where, name if path.is_dir() else "")
+        found += codec.read(
+            frame, f"{where}/{name}" if path.is_dir() else where, name if path.is_dir() else ""
+        )
     if not found:
         raise DataError(f"{where}: no table in it has the column {codec.label!r}")
     return found, where
 
 
 def predict(file: ModelFile, source: str | None, how: Options) -> dict[str, Any]:
-    """`{"recordings": [{"name", "rows", "anomalies": [{"from", "to", "rows", "peak", "blame"}]}]}` of a table."""
+    """`{"recordings": [{"name", "rows", "anomalies": [{"from", "to", "rows", "peak", "blame"}]}]}`
+    of a table.
+    """
     if source is None:
         raise DataError("predict: looking for anomalies needs a table, or a folder of tables")
     codec: ReadingsCodec = file.codec
@@ -406,7 +479,8 @@ def predict(file: ModelFile, source: str | None, how: Options) -> dict[str, Any]
     for readings in found:
         if len(readings) <= codec.settle:
             raise DataError(
-                f"{where}: recording {readings.name!r} has {len(readings)} rows; its first {codec.settle} only set its level"
+                f"{where}: recording {readings.name!r} has {len(readings)} rows; its first"
+                f" {codec.settle} only set its level"
             )
         watched = watch(file.model, codec, readings, adapt=adapt)
         told.append(
@@ -415,7 +489,9 @@ def predict(file: ModelFile, source: str | None, how: Options) -> dict[str, Any]
                 "rows": len(readings),
                 "flagged": int(watched.flagged.sum()),
                 "threshold": _short(watched.threshold),
-                "anomalies": [stretch(codec, readings, watched, a, b) for a, b in stretches(watched.flagged)],
+                "anomalies": [
+                    stretch(codec, readings, watched, a, b) for a, b in stretches(watched.flagged)
+                ],
             }
         )
     return {"data": source, "adapt": adapt, "recordings": told}
@@ -427,7 +503,9 @@ def stretches(flagged: np.ndarray) -> list[tuple[int, int]]:
     return [(int(a), int(b) - 1) for a, b in zip(edges[::2], edges[1::2], strict=True)]
 
 
-def stretch(codec: ReadingsCodec, readings: Readings, watched: Watched, first: int, last: int) -> dict[str, Any]:
+def stretch(
+    codec: ReadingsCodec, readings: Readings, watched: Watched, first: int, last: int
+) -> dict[str, Any]:
     """A stretch of flagged rows, as people read it."""
     inside = slice(first, last + 1)
     peak = first + int(watched.scores[inside].argmax())
@@ -437,7 +515,9 @@ def stretch(codec: ReadingsCodec, readings: Readings, watched: Watched, first: i
         "to": codec.stamp(int(readings.time[last])),
         "rows": last - first + 1,
         "peak": _short(float(watched.scores[peak])),
-        "blame": blame(codec, watched.shares[inside].mean(0), np.asarray(watched.stuck[inside].any(0))),
+        "blame": blame(
+            codec, watched.shares[inside].mean(0), np.asarray(watched.stuck[inside].any(0))
+        ),
     }
 
 
@@ -460,9 +540,14 @@ def show(record: dict[str, Any]) -> str:
         lines.append(f"{name}{one['flagged']:,} of {one['rows']:,} rows flagged, in {counted(one)}")
         for a in sorted(worst, key=lambda a: int(a["row"])):
             why = ", ".join(f"{c} {share:.0%}" for c, share in a["blame"].items())
-            lines.append(f"  row {a['row']}: {a['from']} to {a['to']}, {a['rows']} rows, peak {a['peak']:.4g}: {why}")
+            lines.append(
+                f"  row {a['row']}: {a['from']} to {a['to']}, {a['rows']} rows, peak"
+                f" {a['peak']:.4g}: {why}"
+            )
         if len(one["anomalies"]) > SHOWN:
-            lines.append(f"  … and {len(one['anomalies']) - SHOWN} lesser ones (--json, or --out page.html)")
+            lines.append(
+                f"  … and {len(one['anomalies']) - SHOWN} lesser ones (--json, or --out page.html)"
+            )
     return "\n".join(lines)
 
 

@@ -1,4 +1,6 @@
-"""Detector = recurrent stack -> the distribution of the next row, and how surprising a row is that came."""
+"""Detector = recurrent stack -> the distribution of the next row, and how surprising a row is that
+came.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,9 @@ FAR = 3.0
 """Deviations that the recurrent part hardly tells from larger ones."""
 V = NextRow.freedom
 FREEDOM, WALLACE = np.array(V), np.array(V * ((8 * V + 1) / (8 * V + 3)) ** 2)
-"""What `deviates` divides and multiplies by, as arrays: numpy takes twice as long over a number of Python's."""
+"""What `deviates` divides and multiplies by, as arrays: numpy takes twice as long over a number of
+Python's.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +47,13 @@ class DetectorConfig(ModelConfig):
     smooth: int = 1
     budget: float = 0.001
 
-    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "columns", "window", "smooth")
+    counts: ClassVar[tuple[str, ...]] = (
+        *ModelConfig.counts,
+        "input_size",
+        "columns",
+        "window",
+        "smooth",
+    )
     probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "budget")
 
     def __post_init__(self) -> None:
@@ -52,14 +62,18 @@ class DetectorConfig(ModelConfig):
         if any(not isinstance(size, int) or not 1 <= size <= 100_000 for size in self.sizes):
             raise ValueError(f"sizes: expected whole numbers of 1 or more, got {self.sizes!r}")
         if self.input_size < 2 * self.columns:
-            raise ValueError(f"input_size: {self.input_size} is too few for {self.columns} columns and their changes")
+            raise ValueError(
+                f"input_size: {self.input_size} is too few for {self.columns} columns and their"
+                " changes"
+            )
 
 
 class Detector(SteppedModel):
     """Inputs of a row in, the distribution of the next row out, state carried from row to row.
 
-    Once trained it also holds what surprise is measured by: the mean and the inverse covariance that smoothed deviates have
-    in training, and the score above which a row is called an anomaly (NaN where each recording has its own).
+    Once trained it also holds what surprise is measured by: the mean and the inverse covariance
+    that smoothed deviates have in training, and the score above which a row is called an anomaly
+    (NaN where each recording has its own).
     """
 
     kind = "detector"
@@ -84,23 +98,34 @@ class Detector(SteppedModel):
         """See `Model`."""
         config = self.config
         return (config.input_size, config.columns, config.sizes) == (
-            len(codec.features), len(codec.columns), codec.sizes,
-        )  # fmt: skip
+            len(codec.features),
+            len(codec.columns),
+            codec.sizes,
+        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and the deviations of the last W - 1 rows, `window` [W - 1, B, K]."""
         state = self.recurrent.initial_state(batch_size)
         past = self.config.window - 1
-        return State(**state.asdict(), window=state[0].new_zeros(past, batch_size, self.config.columns))
+        return State(
+            **state.asdict(), window=state[0].new_zeros(past, batch_size, self.config.columns)
+        )
 
     def forward(
-        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        reset: Tensor | None = None,
+        *,
+        backend: str | None = None,
     ) -> tuple[Tensor, State]:
         """X [B, T, F], reset [B, T] bool -> (y [B, T, 2 K + V], see `heads.NextRow`, state)."""
         state = self.initial_state(x.shape[0]) if state is None else state
         k = self.config.columns
         window, past = windows(x[..., :k], state.window, reset)
-        inside = torch.cat([torch.tanh(x[..., : 2 * k] / FAR), x[..., 2 * k :]], -1)  # far out is merely far out
+        inside = torch.cat(
+            [torch.tanh(x[..., : 2 * k] / FAR), x[..., 2 * k :]], -1
+        )  # far out is merely far out
         hidden, kept = carried(self.recurrent, inside, state, reset=reset, backend=backend)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self.head(hidden, window), State(**kept, window=past)
@@ -130,7 +155,9 @@ class Detector(SteppedModel):
 
 
 class DetectorStepper:
-    """A model ready for single steps: the window of past deviations lies behind h and c in a session's row."""
+    """A model ready for single steps: the window of past deviations lies behind h and c in a
+    session's row.
+    """
 
     def __init__(self, model: Detector, precision: str) -> None:
         config = model.config
@@ -150,7 +177,9 @@ class DetectorStepper:
         if x.ndim == 1:
             return self._one(ring, row, x)
         count, past = len(x), self._past
-        z = np.concatenate([ring[row, self._at].reshape(past, self._columns), x[:, : self._columns]])
+        z = np.concatenate(
+            [ring[row, self._at].reshape(past, self._columns), x[:, : self._columns]]
+        )
         hidden, row = self._layers.walk(ring, row, self._inside(x))
         for back in range(min(count, len(ring))):
             ring[row - back, self._at] = z[count - back : count - back + past].ravel()
@@ -181,12 +210,14 @@ class DetectorStepper:
 
 
 def deviates(y: np.ndarray, z: np.ndarray, choices: np.ndarray, sizes: Sequence[int]) -> np.ndarray:
-    """How far rows lie from what was expected, as if all was normally distributed: [..., K + C]; NaN where missing.
+    """How far rows lie from what was expected, as if all was normally distributed: [..., K + C];
+    NaN where missing.
 
-    y [..., 2 K + V] the forecasts of these rows, z [..., K] numbers (NaN where missing), choices [..., C]
+    y [..., 2 K + V] the forecasts of these rows, z [..., K] numbers (NaN where missing), choices
+    [..., C]
 
-    Of a number u = (z - μ)/σ under Student's t, Wallace's (1959) normal deviate, ±√(ν log(1 + u²/ν)) (8ν + 1)/(8ν + 3); of a
-    category √(-2 log p), which has the same density in nats.
+    Of a number u = (z - μ)/σ under Student's t, Wallace's (1959) normal deviate, ±√(ν log(1 +
+    u²/ν)) (8ν + 1)/(8ν + 3); of a category √(-2 log p), which has the same density in nats.
     """
     k = z.shape[-1]
     u = z - y[..., :k]
@@ -222,12 +253,14 @@ def smoothed(values: np.ndarray, smooth: int, before: np.ndarray | float = 0.0) 
 class Surprise:
     """What is measured once a detector is trained: a row's surprise, in all and by column.
 
-    With s the smoothed deviates, m and C the mean and the covariance they have in training, d = s - m:
+    With s the smoothed deviates, m and C the mean and the covariance they have in training, d = s -
+    m:
 
         surprise = ½ dᵀ C⁻¹ d = Σ_j ½ d_j (C⁻¹ d)_j
 
-    the negative log-likelihood of s under that normal distribution, less its constant; the terms of the sum are the columns'
-    shares. A category that is likelier than usual is no surprise: its d is 0 at least.
+    the negative log-likelihood of s under that normal distribution, less its constant; the terms of
+    the sum are the columns' shares. A category that is likelier than usual is no surprise: its d is
+    0 at least.
     """
 
     def __init__(self, model: Detector) -> None:

@@ -33,7 +33,8 @@ class ChatSettings:
 
     unit         word, piece or char; vocabulary: tokens at most
     cell, hidden, layers, embedding   the recurrent part, and the size of a token's vector
-    dropout, variational, weight_drop, embedding_dropout, noise   probabilities; see `LanguageConfig`
+    dropout, variational, weight_drop, embedding_dropout, noise   probabilities; see
+    `LanguageConfig`
     budget       tokens in a batch, padding included
     """
 
@@ -76,22 +77,32 @@ class ChatProblem(Problem):
     """Dialogues, split, as tokens: END <you> … <me> … <you> … END."""
 
     def __init__(
-        self, name: str, dialogues: dict[str, list[Dialogue]], codec: TextCodec, settings: ChatSettings
+        self,
+        name: str,
+        dialogues: dict[str, list[Dialogue]],
+        codec: TextCodec,
+        settings: ChatSettings,
     ) -> None:
         self.name, self.dialogues, self.codec, self.settings = name, dialogues, codec, settings
         self.notes: list[str] = []
-        self.fingerprint = fingerprint("\t".join(turns) for part in dialogues.values() for turns in part)
-        self.tokens = {split: [marked(codec, turns) for turns in part] for split, part in dialogues.items()}
+        self.fingerprint = fingerprint(
+            "\t".join(turns) for part in dialogues.values() for turns in part
+        )
+        self.tokens = {
+            split: [marked(codec, turns) for turns in part] for split, part in dialogues.items()
+        }
 
     @cached_property
     def ngram(self) -> KneserNey | None:
-        """The n-gram model, its order chosen on the validation part; None where the dialogues it counts are not here."""
+        """The n-gram model, its order chosen on the validation part; None where the dialogues it
+        counts are not here.
+        """
         if "train" not in self.tokens:
             return None
         train, valid = (np.concatenate(self.tokens[split]) for split in ("train", "valid"))
         return best_order(train, valid, len(self.codec))
 
-    # ---- what training asks for -------------------------------------------------------------------------------------
+    # ---- what training asks for ------------------------------------------------------------------
 
     def build(self) -> LanguageModel:
         """A language model sized by the settings."""
@@ -114,7 +125,9 @@ class ChatProblem(Problem):
         return self.measure(np.concatenate(parts), split)
 
     def measure(self, nats: np.ndarray, split: str) -> Metrics:
-        """Perplexity and nats a token of the answers, their ends included, from the nats of all tokens but each first."""
+        """Perplexity and nats a token of the answers, their ends included, from the nats of all
+        tokens but each first.
+        """
         answers = np.concatenate([of_answers(tokens)[1:] for tokens in self.tokens[split]])
         mean = float(nats[answers].mean())
         return {"perplexity": math.exp(min(mean, 700.0)), "nats": mean}
@@ -165,7 +178,9 @@ def marked(codec: TextCodec, turns: Dialogue) -> np.ndarray:
 
 
 def of_answers(tokens: np.ndarray) -> np.ndarray:
-    """[T] bool: the tokens of the answers, what ends them included, without the marks that begin them."""
+    """[T] bool: the tokens of the answers, what ends them included, without the marks that begin
+    them.
+    """
     mark = np.isin(tokens, (1, 2, 3))
     speaker = np.maximum.accumulate(np.where(mark, np.arange(len(tokens)), 0))
     mine = tokens[speaker] == 3  # of the last mark up to and with each token
@@ -179,7 +194,9 @@ def prepare(data: str | None, settings: ChatSettings) -> ChatProblem:
     parts = split(dialogues)
     for name, part in parts.items():
         if len(part) < (50 if name == "train" else 5):
-            raise DataError(f"{where}: too few dialogues: {len(part)} in the {name} part; bring more")
+            raise DataError(
+                f"{where}: too few dialogues: {len(part)} in the {name} part; bring more"
+            )
     turns = [turn for part in parts["train"] for turn in part]
     codec = fit(turns, settings.unit, vocabulary=settings.vocabulary, marks=(YOU, ME), lower=True)
     problem = ChatProblem(where, parts, codec, settings)
@@ -207,7 +224,9 @@ def reopen(data: str | None, file: ModelFile) -> ChatProblem:
     problem = ChatProblem(where, {"test": fresh}, file.codec, settings)
     problem.notes = [*notes, f"scored: {len(fresh):,} dialogues; no n-gram model beside it"]
     if len(fresh) < len(others):
-        problem.notes.append(f"left out: {len(others) - len(fresh):,} dialogues that the model has learnt from")
+        problem.notes.append(
+            f"left out: {len(others) - len(fresh):,} dialogues that the model has learnt from"
+        )
     return problem
 
 
@@ -230,7 +249,10 @@ def split(dialogues: list[Dialogue]) -> dict[str, list[Dialogue]]:
 CHAT = Task(
     name="chat",
     about="answers: learns from dialogues, replies turn by turn, says when it is unsure",
-    reads="dialogues: a line a dialogue with tabs between turns, JSON lines, or chatterbot's YAML files",
+    reads=(
+        "dialogues: a line a dialogue with tabs between turns, JSON lines, or chatterbot's YAML"
+        " files"
+    ),
     source="chatterbot",
     primary="perplexity",
     settings=ChatSettings,

@@ -22,13 +22,20 @@ def read_dialogues(path: Path, where: str) -> tuple[list[Dialogue], list[str]]:
     """The dialogues of a file or of a folder's files, each once, and notes.
 
     .tsv, .txt     a dialogue a line, its turns between tabs
-    .jsonl         a line a dialogue: a list of turns, or {"turns": […]}, or {"prompt": …, "reply": …}, or {"messages":
-                   [{"role": "user" | "assistant", "content": …}, …]}
+    .jsonl         a line a dialogue: a list of turns, or {"turns": […]}, or {"prompt": …, "reply":
+                   …}, or {"messages": [{"role": "user" | "assistant", "content": …}, …]}
     .yml, .yaml    chatterbot's: {"conversations": [[turn, turn, …], …]}
 
     Raises `DataError` with the line and the mend.
     """
-    readers = {".tsv": _tsv, ".txt": _tsv, ".jsonl": _jsonl, ".ndjson": _jsonl, ".yml": _yaml, ".yaml": _yaml}
+    readers = {
+        ".tsv": _tsv,
+        ".txt": _tsv,
+        ".jsonl": _jsonl,
+        ".ndjson": _jsonl,
+        ".yml": _yaml,
+        ".yaml": _yaml,
+    }
     files = sorted(p for p in path.rglob("*") if p.suffix in readers) if path.is_dir() else [path]
     if not files or files[0].suffix not in readers:
         raise DataError(f"{where}: dialogues are read from {', '.join(readers)} files")
@@ -46,7 +53,9 @@ def read_dialogues(path: Path, where: str) -> tuple[list[Dialogue], list[str]]:
     each_once = [list(turns) for turns in dict.fromkeys(map(tuple, dialogues))]
     notes = [f"{short:,} dialogues without an answer left out"] if short else []
     if len(each_once) < len(dialogues):
-        notes.append(f"{len(dialogues) - len(each_once):,} dialogues left out that stand there again")
+        notes.append(
+            f"{len(dialogues) - len(each_once):,} dialogues left out that stand there again"
+        )
     if long:
         notes.append(f"of {long:,} turns only the first {LONGEST} characters are read")
     return each_once, notes
@@ -68,7 +77,8 @@ def _jsonl(path: Path) -> list[list[Any]]:
             found.append(_turns(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
-                f'{path}: line {number}: expected a list of turns, {{"prompt": …, "reply": …}} or {{"messages": […]}}'
+                f'{path}: line {number}: expected a list of turns, {{"prompt": …, "reply": …}} or'
+                ' {"messages": […]}'
             ) from None
     return found
 
@@ -79,8 +89,12 @@ def _turns(value: Any) -> list[Any]:
     if "messages" in value:
         turns: list[Any] = []
         roles = [m["role"] for m in value["messages"] if m["role"] != "system"]
-        for role, message in zip(roles, [m for m in value["messages"] if m["role"] != "system"], strict=True):
-            if turns and (len(turns) % 2 == 1) == (role == "user"):  # two in a row by the same: one turn
+        for role, message in zip(
+            roles, [m for m in value["messages"] if m["role"] != "system"], strict=True
+        ):
+            if turns and (len(turns) % 2 == 1) == (
+                role == "user"
+            ):  # two in a row by the same: one turn
                 turns[-1] = f"{turns[-1]} {message['content']}"
             else:
                 turns.append(message["content"])
@@ -93,7 +107,12 @@ def _yaml(path: Path) -> list[list[Any]]:
 
     try:
         value = yaml.safe_load(read_text(path))
-        return [[turn for turn in turns if not isinstance(turn, (dict, list))] for turns in value["conversations"]]
+        return [
+            [turn for turn in turns if not isinstance(turn, (dict, list))]
+            for turns in value["conversations"]
+        ]
     except (yaml.YAMLError, KeyError, TypeError) as error:
         first = str(error).splitlines()[0]
-        raise DataError(f"{path}: not chatterbot's YAML with its `conversations` ({first})") from None
+        raise DataError(
+            f"{path}: not chatterbot's YAML with its `conversations` ({first})"
+        ) from None

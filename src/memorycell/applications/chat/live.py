@@ -1,4 +1,6 @@
-"""A conversation: what a person says goes in, a reply comes out; its state can be saved and taken up again."""
+"""A conversation: what a person says goes in, a reply comes out; its state can be saved and taken
+up again.
+"""
 
 from __future__ import annotations
 
@@ -45,9 +47,13 @@ class Replying:
 
 
 class Conversation:
-    """One conversation with a model of dialogues. All it remembers is the `State` of its recurrent layers."""
+    """One conversation with a model of dialogues. All it remembers is the `State` of its recurrent
+    layers.
+    """
 
-    def __init__(self, file: ModelFile, precision: str = "float32", how: Replying | None = None) -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", how: Replying | None = None
+    ) -> None:
         self.codec: TextCodec = file.codec
         self.how = how or Replying()
         self._stream = Stream(file.model, precision, history=0)
@@ -55,7 +61,8 @@ class Conversation:
         self._turns = 0
 
     def say(self, text: str, how: Replying | None = None) -> dict[str, Any]:
-        """`{"said", "reply", "p", "unsure"}`: p is the geometric mean of the reply's tokens' probabilities.
+        """`{"said", "reply", "p", "unsure"}`: p is the geometric mean of the reply's tokens'
+        probabilities.
 
         Raises `DataError` where nothing is said; nothing is then remembered of it.
         """
@@ -70,8 +77,17 @@ class Conversation:
         self._turns += 1
         p = math.exp(mean)
         unsure = p < UNSURE or 2 * tokens.count(0) > len(tokens)
-        record = {"said": text, "reply": self.codec.decode(reply).strip(), "p": round(p, 4), "unsure": unsure}
-        return {**record, "note": f"only the first {LONGEST} characters were read"} if len(text) > LONGEST else record
+        record = {
+            "said": text,
+            "reply": self.codec.decode(reply).strip(),
+            "p": round(p, 4),
+            "unsure": unsure,
+        }
+        return (
+            {**record, "note": f"only the first {LONGEST} characters were read"}
+            if len(text) > LONGEST
+            else record
+        )
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
         """A turn a line; an empty line begins a new conversation."""
@@ -94,7 +110,9 @@ class Conversation:
         reply: list[int] = []
         total = 0.0
         while len(reply) < how.length:
-            token = sample(log_p, rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
+            token = sample(
+                log_p, rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p
+            )
             total += float(log_p[token])
             if self._ends(token):
                 break
@@ -115,10 +133,15 @@ class Conversation:
                 if math.isfinite(log_p[token])
             ]
             options.sort(key=lambda option: -option[0])
-            finished += [(score / (len(beam.tokens) + 1), beam.tokens)
-                         for score, beam, token in options[: how.beam] if self._ends(token)]  # fmt: skip
+            finished += [
+                (score / (len(beam.tokens) + 1), beam.tokens)
+                for score, beam, token in options[: how.beam]
+                if self._ends(token)
+            ]
             going = [option for option in options if not self._ends(option[2])][: how.beam]
-            if not going or (finished and max(finished)[0] > going[0][0] / (len(going[0][1].tokens) + 1)):
+            if not going or (
+                finished and max(finished)[0] > going[0][0] / (len(going[0][1].tokens) + 1)
+            ):
                 break  # nothing that goes on is better than what has ended
             beams = grown(self._stream.stepper, going)
         if not finished:
@@ -148,7 +171,9 @@ class Conversation:
 
 
 def predict(file: ModelFile, source: str | None, how: Replying) -> dict[str, Any]:
-    """`{"turns": [{"said", "reply", "p", "unsure"}]}`: a reply to every line, one after another in one conversation."""
+    """`{"turns": [{"said", "reply", "p", "unsure"}]}`: a reply to every line, one after another in
+    one conversation.
+    """
     lines = [line for line in normalise(source or "").split("\n") if line.strip()]
     if not lines:
         raise DataError("predict: nothing was said; give a line, or a file of lines")
@@ -160,7 +185,10 @@ def show(record: dict[str, Any]) -> str:
     """The record for people."""
     lines = []
     for turn in record["turns"]:
-        unsure, note = "   (unsure)" if turn["unsure"] else "", f"   [{turn['note']}]" if "note" in turn else ""
+        unsure, note = (
+            "   (unsure)" if turn["unsure"] else "",
+            f"   [{turn['note']}]" if "note" in turn else "",
+        )
         lines.append(f"> {turn['said']}\n{turn['reply'] or '…'}{unsure}{note}")
     return "\n".join(lines)
 

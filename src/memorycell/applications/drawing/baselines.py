@@ -8,8 +8,9 @@ import numpy as np
 
 
 class StraightOn:
-    """A linear regression of the next move (dx, dy) on the last two, with normally distributed errors; after a lift of the
-    pen another. What the pen does is as frequent as after what it did last, and after so many moves of a stroke.
+    """A linear regression of the next move (dx, dy) on the last two, with normally distributed
+    errors; after a lift of the pen another. What the pen does is as frequent as after what it did
+    last, and after so many moves of a stroke.
 
     drawings   moves [T, 3] each
     """
@@ -39,14 +40,18 @@ class StraightOn:
         return float(total / len(y)), float(-np.log(self._pens[run, pen]).mean())
 
     def _rows(self, drawings: Sequence[np.ndarray]) -> tuple[np.ndarray, ...]:
-        """Of every point: (the two moves before it and 1, the move, whether the pen was up, moves since then, the pen)."""
+        """Of every point: (the two moves before it and 1, the move, whether the pen was up, moves
+        since then, the pen).
+        """
         x, y, lifted, run, pen = [], [], [], [], []
         for moves in drawings:
             before = np.concatenate([np.zeros((2, 2)), moves[:, :2]])
             x.append(np.column_stack([before[1:-1], before[:-2], np.ones(len(moves))]))
             y.append(moves[:, :2])
             up = np.concatenate([[True], moves[:-1, 2] != 0])
-            since = np.arange(len(moves)) - np.maximum.accumulate(np.where(up, np.arange(len(moves)), 0))
+            since = np.arange(len(moves)) - np.maximum.accumulate(
+                np.where(up, np.arange(len(moves)), 0)
+            )
             lifted.append(up)
             run.append(np.minimum(since, self.LONG))
             pen.append(moves[:, 2].astype(int))

@@ -1,4 +1,6 @@
-"""Drawings as moves of a pen, to draw anew: from strokes to moves and back, with the signs that say what is drawn."""
+"""Drawings as moves of a pen, to draw anew: from strokes to moves and back, with the signs that say
+what is drawn.
+"""
 
 from __future__ import annotations
 
@@ -20,11 +22,13 @@ APART = 0.35
 
 @dataclass(frozen=True)
 class PenCodec:
-    """What is to be drawn as signs, and how it is drawn as moves [T, 3]: dx and dy in units of `scale`, and the pen.
+    """What is to be drawn as signs, and how it is drawn as moves [T, 3]: dx and dy in units of
+    `scale`, and the pen.
 
     signs     what can be drawn: the letters of texts, or the names of characters
     spacing   from one point to the next, as a share of the height
-    height    of the training drawings in their own unit, where they are texts; 0 where each drawing is brought to one size
+    height    of the training drawings in their own unit, where they are texts; 0 where each drawing
+              is brought to one size
     scale     deviation of the training moves
     """
 
@@ -40,24 +44,32 @@ class PenCodec:
         return {sign: k for k, sign in enumerate(self.signs)}
 
     def read(self, text: str) -> list[int]:
-        """The numbers of the signs of a text: its letters, or names with blanks between them. Raises `DataError`."""
+        """The numbers of the signs of a text: its letters, or names with blanks between them.
+        Raises `DataError`.
+        """
         parts = list(text) if all(len(sign) == 1 for sign in self.signs) else text.split()
         unknown = [part for part in parts if part not in self.numbers]
         if unknown or not parts:
             shown = " ".join(self.signs[:20]) + (" …" if len(self.signs) > 20 else "")
-            what = f"{unknown[0]!r} is no sign" if unknown else "there is nothing to draw; give signs"
+            what = (
+                f"{unknown[0]!r} is no sign" if unknown else "there is nothing to draw; give signs"
+            )
             raise DataError(f"{what} that this model draws: {shown}")
         return [self.numbers[part] for part in parts]
 
     def framed(self, drawing: Drawing) -> Drawing:
-        """Its left edge at 0, its middle at height 0; its height (or width, if that is larger) 1, or as in training."""
+        """Its left edge at 0, its middle at height 0; its height (or width, if that is larger) 1,
+        or as in training.
+        """
         points = np.concatenate(drawing)
         low, high = points.min(0), points.max(0)
         size = self.height or max(float((high - low).max()), 1e-9)
         return [(stroke - [low[0], (low[1] + high[1]) / 2]) / size for stroke in drawing]
 
     def moves(self, drawing: Drawing) -> np.ndarray:
-        """[T, 3] float32: dx, dy, and what the pen does then. The first move comes from the left edge, at half the height."""
+        """[T, 3] float32: dx, dy, and what the pen does then. The first move comes from the left
+        edge, at half the height.
+        """
         strokes = [respaced(stroke, self.spacing) for stroke in drawing]
         points = np.concatenate([np.zeros((1, 2)), *strokes])
         pen = np.zeros(len(points) - 1)
@@ -78,7 +90,9 @@ class PenCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PenCodec:
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
-        codec = cls(tuple(data["signs"]), *(float(data[name]) for name in ("spacing", "height", "scale")))
+        codec = cls(
+            tuple(data["signs"]), *(float(data[name]) for name in ("spacing", "height", "scale"))
+        )
         if not codec.signs or not all(isinstance(s, str) and s for s in codec.signs):
             raise ValueError("not signs")
         if not (0.001 <= codec.spacing <= 1 and codec.height >= 0 and 0 < codec.scale < 1e6):
@@ -110,15 +124,21 @@ def svg(rows: Mapping[str, Sequence[Drawing]], *, height: int = 110) -> str:
             unit = height / max(float((high - low)[1]), 0.5)
             for stroke in drawing:
                 placed = (stroke - low) * unit + [left, top]
-                line = " ".join(f"{x:.1f},{y:.1f}" for x, y in (placed if len(placed) > 1 else np.repeat(placed, 2, 0)))
+                line = " ".join(
+                    f"{x:.1f},{y:.1f}"
+                    for x, y in (placed if len(placed) > 1 else np.repeat(placed, 2, 0))
+                )
                 parts.append(f'<polyline points="{line}"/>')
             left += float((high - low)[0]) * unit + 30
         widest = max(widest, left)
         parts.append(f'<text x="10" y="{top + height + 20:.0f}">{escape(name)}</text>')
         top += height + 40
     style = (
-        "polyline{fill:none;stroke:#3d8fd1;stroke-width:3;stroke-linecap:round;stroke-linejoin:round}"
-        "text{font:12px sans-serif;fill:#8a8f98}"
+        "polyline{fill:none;stroke:#3d8fd1;stroke-width:3;stroke-linecap:round;stroke-linejoin:round}text{font:12px"
+        " sans-serif;fill:#8a8f98}"
     )
     size = f'viewBox="0 0 {widest:.0f} {top:.0f}" width="{widest:.0f}" height="{top:.0f}"'
-    return f'<svg xmlns="http://www.w3.org/2000/svg" {size}><style>{style}</style>{"".join(parts)}</svg>\n'
+    return (
+        '<svg xmlns="http://www.w3.org/2000/svg"'
+        f" {size}><style>{style}</style>{''.join(parts)}</svg>\n"
+    )

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.application.contract import (
+    Metrics,
+    Problem,
+    Task,
+    TrainSettings,
+    settings_of,
+    with_source,
+)
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.baselines import StraightOn
@@ -37,9 +44,11 @@ GRAIN = 0.01
 class DrawingSettings:
     """What --set can say about a model that draws.
 
-    signs        what a drawing's label is: the letters of a text, the name of one character, or auto
+    signs        what a drawing's label is: the letters of a text, the name of one character, or
+                 auto
     held_out, checked, test_share   what is tested and validated on; see `SignalSettings`
-    chain        characters of one writer that training puts side by side, at most, so that their style is learnt
+    chain        characters of one writer that training puts side by side, at most, so that their
+                 style is learnt
     spacing      from one point to the next, as a share of the height
     warp         how much training drawings are bent (0: not at all)
     cell, hidden   of both recurrent layers; mixtures: Gaussians of the next move
@@ -69,19 +78,27 @@ class DrawingSettings:
 
     def rules(self) -> signals.SignalSettings:
         """How examples are split, in the words of `parted`."""
-        return signals.SignalSettings(held_out=self.held_out, checked=self.checked, test_share=self.test_share)
+        return signals.SignalSettings(
+            held_out=self.held_out, checked=self.checked, test_share=self.test_share
+        )
 
     def model_config(self, signs: int) -> WriterConfig:
         """The sizes of the model these settings ask for."""
         return WriterConfig(
-            signs=signs, hidden_size=self.hidden, cell=self.cell, mixtures=self.mixtures, dropout=self.dropout
+            signs=signs,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            mixtures=self.mixtures,
+            dropout=self.dropout,
         )
 
 
 class DrawingProblem(Problem):
     """Framed drawings by split, as moves."""
 
-    def __init__(self, name: str, parts: Parts, codec: PenCodec, settings: DrawingSettings, notes: list[str]) -> None:
+    def __init__(
+        self, name: str, parts: Parts, codec: PenCodec, settings: DrawingSettings, notes: list[str]
+    ) -> None:
         self.name, self.codec, self.settings, self.notes = name, codec, settings, notes
         self.parts: Parts = {}
         self.moves: dict[str, list[np.ndarray]] = {}
@@ -91,17 +108,24 @@ class DrawingProblem(Problem):
             moves = [codec.moves(e.raw) for e in framed]
             short = [k for k, m in enumerate(moves) if len(m) <= LONGEST]
             long += len(moves) - len(short)
-            self.parts[split], self.moves[split] = [framed[k] for k in short], [moves[k] for k in short]
+            self.parts[split], self.moves[split] = (
+                [framed[k] for k in short],
+                [moves[k] for k in short],
+            )
         if long:
             self.notes.append(f"left out: {long:,} drawings of more than {LONGEST:,} moves")
-        self.fingerprint = fingerprint(f"{e.name}\t{e.said}" for part in parts.values() for e in part)
+        self.fingerprint = fingerprint(
+            f"{e.name}\t{e.said}" for part in parts.values() for e in part
+        )
 
     def build(self) -> Writer:
         """A writer sized by the settings."""
         return Writer(self.settings.model_config(len(self.codec.signs)))
 
     def epoch(self, seed: int) -> Iterator[Drawn]:
-        """The training drawings, each bent a little, some with others of the same hand beside them; by length."""
+        """The training drawings, each bent a little, some with others of the same hand beside them;
+        by length.
+        """
         rng = np.random.default_rng(seed)
         part = self.parts["train"]
         chains = [self._chain(k, rng) for k in range(len(part))]
@@ -151,7 +175,11 @@ class DrawingProblem(Problem):
         """The straight line's metrics on a split."""
         if "train" not in self.parts:
             return {}
-        return {"straight on": _told(*StraightOn(self.moves["train"]).nats(self.moves[split]), self.codec)}
+        return {
+            "straight on": _told(
+                *StraightOn(self.moves["train"]).nats(self.moves[split]), self.codec
+            )
+        }
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Problem`."""
@@ -173,9 +201,11 @@ class DrawingProblem(Problem):
 
 
 def _told(move: float, pen: float, codec: PenCodec) -> Metrics:
-    """Nats a point: where it is, to a hundredth of the height, and what the pen does; nats_move and nats_pen.
+    """Nats a point: where it is, to a hundredth of the height, and what the pen does; nats_move and
+    nats_pen.
 
-    Given are nats of the moves' density in units of the scale: those depend on the unit and may be below zero.
+    Given are nats of the moves' density in units of the scale: those depend on the unit and may be
+    below zero.
     """
     move += 2 * math.log(codec.scale / GRAIN)
     return {"nats": move + pen, "nats_move": move, "nats_pen": pen}
@@ -190,20 +220,29 @@ def prepare(data: str | None, settings: DrawingSettings) -> DrawingProblem:
     """Read the drawings, split them, and only then fit signs and scale, to the training part."""
     examples, where, settings, notes = _read(data or DRAWING.source, settings)
     kinds = len({e.said for e in examples})
-    names = settings.signs == "names" or (settings.signs == "auto" and len(examples) >= signals.OFTEN * kinds)
+    names = settings.signs == "names" or (
+        settings.signs == "auto" and len(examples) >= signals.OFTEN * kinds
+    )
     parts = parted(examples, settings.rules(), classes=names, where=where)
     signs = sorted({sign for e in parts["train"] for sign in ([e.said] if names else e.said)})
     heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in parts["train"]]
-    codec = PenCodec(tuple(signs), settings.spacing, 0.0 if names else max(float(np.median(heights)), 1e-6))
+    codec = PenCodec(
+        tuple(signs), settings.spacing, 0.0 if names else max(float(np.median(heights)), 1e-6)
+    )
     moves = np.concatenate([codec.moves(codec.framed(e.raw))[:, :2] for e in parts["train"]])
     codec = dataclasses.replace(codec, scale=max(float(moves.std()), 1e-9))
     known = set(signs)
-    parts = {split: [e for e in parts[split] if set([e.said] if names else e.said) <= known] for split in SPLITS}
+    parts = {
+        split: [e for e in parts[split] if set([e.said] if names else e.said) <= known]
+        for split in SPLITS
+    }
     problem = DrawingProblem(where, parts, codec, settings, notes)
     problem.notes.append(
-        f"{len(examples):,} drawings: " + ", ".join(f"{len(p):,} {split}" for split, p in problem.parts.items())
-        + f"; {len(signs)} signs: {' '.join(signs[:12])}" + (" …" if len(signs) > 12 else "")
-    )  # fmt: skip
+        f"{len(examples):,} drawings: "
+        + ", ".join(f"{len(p):,} {split}" for split, p in problem.parts.items())
+        + f"; {len(signs)} signs: {' '.join(signs[:12])}"
+        + (" …" if len(signs) > 12 else "")
+    )
     return problem
 
 
@@ -222,17 +261,29 @@ def reopen(data: str | None, file: ModelFile) -> DrawingProblem:
         notes.append("scored: the held-out test part")
     else:
         parts = {"test": examples}
-        notes.append(f"scored: all {len(examples):,} drawings of another set; no simple method beside it")
+        notes.append(
+            f"scored: all {len(examples):,} drawings of another set; no simple method beside it"
+        )
     return DrawingProblem(where, parts, codec, settings, notes)
 
 
-def _read(data: str, settings: DrawingSettings) -> tuple[list[Example], str, DrawingSettings, list[str]]:
+def _read(
+    data: str, settings: DrawingSettings
+) -> tuple[list[Example], str, DrawingSettings, list[str]]:
     path, source = locate(data)
     where = source.name if source else str(data)
     settings = with_source(settings, source)
     drawn, notes = read_strokes(path, where)
-    said = [Example(d.drawing, "_".join(d.said.split()) if settings.signs == "names" else d.said, d.name, d.fields)
-            for d in drawn if d.said]  # fmt: skip
+    said = [
+        Example(
+            d.drawing,
+            "_".join(d.said.split()) if settings.signs == "names" else d.said,
+            d.name,
+            d.fields,
+        )
+        for d in drawn
+        if d.said
+    ]
     if not said:
         raise DataError(f"{where}: no drawing says what it is")
     return said, where, settings, notes
@@ -240,8 +291,14 @@ def _read(data: str, settings: DrawingSettings) -> tuple[list[Example], str, Dra
 
 DRAWING = Task(
     name="drawing",
-    about="draws by hand: characters, and words from their letters, in the style of a person if you give an example",
-    reads="strokes that say what they are (JSON lines, InkML, Omniglot's text files, in a folder or a .zip)",
+    about=(
+        "draws by hand: characters, and words from their letters, in the style of a person if you"
+        " give an example"
+    ),
+    reads=(
+        "strokes that say what they are (JSON lines, InkML, Omniglot's text files, in a folder or a"
+        " .zip)"
+    ),
     source="omniglot",
     primary="nats",
     settings=DrawingSettings,

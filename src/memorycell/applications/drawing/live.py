@@ -22,8 +22,10 @@ class Hand:
     """What --set can say about drawing.
 
     count   how many drawings; seed: the same seed draws the same
-    bias    0: as varied as people draw; above, the likelier and the neater (Graves 2013, section 5.4)
-    style   a file of strokes: it is drawn as by that hand; only: of many drawings there, those whose name holds this
+    bias    0: as varied as people draw; above, the likelier and the neater (Graves 2013, section
+            5.4)
+    style   a file of strokes: it is drawn as by that hand; only: of many drawings there, those
+            whose name holds this
     longest moves of a sign at most
     """
 
@@ -44,8 +46,8 @@ STYLE = 3
 
 
 def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
-    """`{"drawings": [{"text", "strokes", "finished"}]}`: every line of a text drawn, `count` times each. Strokes are lists of
-    points [x, y], the height being about 1.
+    """`{"drawings": [{"text", "strokes", "finished"}]}`: every line of a text drawn, `count` times
+    each. Strokes are lists of points [x, y], the height being about 1.
     """
     codec, model = _parts(file)
     texts = [line for line in (source or "").split("\n") if line.strip()]
@@ -58,17 +60,24 @@ def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
     if how.style is not None:
         shown = _style(codec, how.style, how.only)
         primed = [number for drawn in shown for number in codec.read(drawn.said)]
-        before = torch.from_numpy(codec.moves(side_by_side([codec.framed(d.drawing) for d in shown])))
+        before = torch.from_numpy(
+            codec.moves(side_by_side([codec.framed(d.drawing) for d in shown]))
+        )
     generator = torch.Generator().manual_seed(how.seed)
     drawings = []
     for text, wanted in zip(texts, signs, strict=True):
         for _ in range(how.count):
             moves = model.draw(
-                torch.tensor(primed + wanted), bias=how.bias, most=how.longest * len(wanted), generator=generator,
+                torch.tensor(primed + wanted),
+                bias=how.bias,
+                most=how.longest * len(wanted),
+                generator=generator,
                 before=before,
-            ).numpy()  # fmt: skip
+            ).numpy()
             strokes = [np.round(stroke, 3).tolist() for stroke in codec.drawing(moves)]
-            drawings.append({"text": text, "strokes": strokes, "finished": bool(moves[-1, 2] == END)})
+            drawings.append(
+                {"text": text, "strokes": strokes, "finished": bool(moves[-1, 2] == END)}
+            )
     return {"bias": how.bias, "seed": how.seed, "drawings": drawings}
 
 
@@ -77,8 +86,10 @@ def _style(codec: PenCodec, path: str, only: str | None) -> list[Drawn]:
     drawn, _ = read_strokes(file, path)
     known = [d for d in drawn if _known(codec, d.said) and (only is None or only in d.name)]
     if not known:
-        raise DataError(f"{path}: holds no drawing of a sign that the model draws"
-                        + (f", with {only!r} in its name" if only else ""))  # fmt: skip
+        raise DataError(
+            f"{path}: holds no drawing of a sign that the model draws"
+            + (f", with {only!r} in its name" if only else "")
+        )
     return known[:STYLE]
 
 
@@ -107,8 +118,16 @@ def picture(record: dict[str, Any]) -> str:
 def show(record: dict[str, Any]) -> str:
     """The record for people: a line of JSON a drawing, as it can be read again."""
     cut = sum(not one["finished"] for one in record["drawings"])
-    lines = [json.dumps({"label": one["text"], "strokes": one["strokes"]}) for one in record["drawings"]]
-    return "\n".join([*lines, *([f"({cut} cut short: --set longest=…)"] if cut else []), "see them: --out drawing.svg"])
+    lines = [
+        json.dumps({"label": one["text"], "strokes": one["strokes"]}) for one in record["drawings"]
+    ]
+    return "\n".join(
+        [
+            *lines,
+            *([f"({cut} cut short: --set longest=…)"] if cut else []),
+            "see them: --out drawing.svg",
+        ]
+    )
 
 
 def _parts(file: ModelFile) -> tuple[PenCodec, Writer]:

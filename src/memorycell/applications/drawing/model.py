@@ -1,8 +1,10 @@
-"""Writer = moves of a pen -> lower recurrent layer -> a window over what is to be drawn -> upper layer -> the next move.
+"""Writer = moves of a pen -> lower recurrent layer -> a window over what is to be drawn -> upper
+layer -> the next move.
 
-Graves (2013), Generating sequences with recurrent neural networks, arXiv:1308.0850, section 5. There the lower layer also
-sees the window; here only the upper one does, so that whole drawings run through the recurrent kernels at once. What the
-lower one sees of the signs is their mean; the upper one is also told how many are left, so that it knows when to end.
+Graves (2013), Generating sequences with recurrent neural networks, arXiv:1308.0850, section 5.
+There the lower layer also sees the window; here only the upper one does, so that whole drawings run
+through the recurrent kernels at once. What the lower one sees of the signs is their mean; the upper
+one is also told how many are left, so that it knows when to end.
 """
 
 from __future__ import annotations
@@ -41,7 +43,13 @@ class WriterConfig(ModelConfig):
     windows: int = 4
     mixtures: int = 12
 
-    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "signs", "embedding_size", "windows", "mixtures")
+    counts: ClassVar[tuple[str, ...]] = (
+        *ModelConfig.counts,
+        "signs",
+        "embedding_size",
+        "windows",
+        "mixtures",
+    )
 
 
 class Drawn(NamedTuple):
@@ -77,7 +85,9 @@ class Writer(Model):
         self.embedding = nn.Embedding(config.signs, config.embedding_size)
         self.lower = config.stack(FEATURES + config.embedding_size, num_layers=1)
         self.window = nn.Linear(config.hidden_size, 3 * config.windows)
-        self.upper = config.stack(config.hidden_size + FEATURES + config.embedding_size + 1, num_layers=1)
+        self.upper = config.stack(
+            config.hidden_size + FEATURES + config.embedding_size + 1, num_layers=1
+        )
         self.head = Mixture(2 * config.hidden_size, config.mixtures, PENS)
         with torch.no_grad():
             self.window.bias[2 * config.windows :] = -3.0  # the window goes on slowly at first
@@ -89,13 +99,23 @@ class Writer(Model):
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h and c of both layers, how far the window has come, and where the pen is."""
         lower = self.lower.initial_state(batch_size).asdict()
-        upper = {f"upper_{name}": value for name, value in self.upper.initial_state(batch_size).asdict().items()}
+        upper = {
+            f"upper_{name}": value
+            for name, value in self.upper.initial_state(batch_size).asdict().items()
+        }
         zeros = lower["h"].new_zeros
-        return State(**lower, **upper, at=zeros(1, batch_size, self.config.windows), place=zeros(1, batch_size, 2))
+        return State(
+            **lower,
+            **upper,
+            at=zeros(1, batch_size, self.config.windows),
+            place=zeros(1, batch_size, 2),
+        )
 
-    def forward(self, moves: Tensor, signs: Tensor, state: State | None = None) -> tuple[Tensor, State]:
-        """Moves [B, T, 3] so far (zeros before the first), signs [B, U] (-1: none) -> (what the head reads [B, T, 2 H],
-        state).
+    def forward(
+        self, moves: Tensor, signs: Tensor, state: State | None = None
+    ) -> tuple[Tensor, State]:
+        """Moves [B, T, 3] so far (zeros before the first), signs [B, U] (-1: none) -> (what the
+        head reads [B, T, 2 H], state).
         """
         held = (self.initial_state(len(moves)) if state is None else state).asdict()
         place = held["place"][0][:, None] + moves[..., :2].cumsum(1)
@@ -105,10 +125,16 @@ class Writer(Model):
         vectors = self.embedding(signs.clamp(min=0)) * there[..., None]
         mean = (vectors.sum(1) / there.sum(1, keepdim=True))[:, None].expand(-1, x.shape[1], -1)
         low, kept = carried(self.lower, torch.cat([x, mean], -1), _part(held, ""))
-        weight, width, step = self.window(low).float().exp().clamp(max=1e4).chunk(3, -1)  # [B, T, K]
+        weight, width, step = (
+            self.window(low).float().exp().clamp(max=1e4).chunk(3, -1)
+        )  # [B, T, K]
         at = held["at"][0][:, None] + step.cumsum(1)
         far = at[..., None] - torch.arange(signs.shape[1], device=at.device) - 0.5  # [B, T, K, U]
-        look = (weight[..., None] * torch.exp(-width[..., None] * far**2)).sum(2).masked_fill((signs < 0)[:, None], 0)
+        look = (
+            (weight[..., None] * torch.exp(-width[..., None] * far**2))
+            .sum(2)
+            .masked_fill((signs < 0)[:, None], 0)
+        )
         look = look / (look.sum(-1, keepdim=True) + 1e-6)
         left = (there.sum(1)[:, None, None] - at.mean(-1, keepdim=True)).clamp(-2, 4)
         beside = torch.cat([x, look @ vectors, left], -1).to(low.dtype)
@@ -123,7 +149,9 @@ class Writer(Model):
         begin[..., 2] = 1  # the pen is up
         hidden, _ = self(torch.cat([begin, batch.moves[:, :-1]], 1), batch.signs)
         hidden = variational_dropout(hidden, self.config.dropout, self.training)
-        move, pen = self.head.log_likelihood(hidden, batch.moves[..., :2], batch.moves[..., 2].long())
+        move, pen = self.head.log_likelihood(
+            hidden, batch.moves[..., :2], batch.moves[..., 2].long()
+        )
         beyond = padding(batch.lengths, batch.moves.shape[1])
         return -move.masked_fill(beyond, 0), -pen.masked_fill(beyond, 0)
 
@@ -134,10 +162,17 @@ class Writer(Model):
 
     @torch.inference_mode()
     def draw(
-        self, signs: Tensor, *, bias: float, most: int, generator: torch.Generator, before: Tensor | None = None
+        self,
+        signs: Tensor,
+        *,
+        bias: float,
+        most: int,
+        generator: torch.Generator,
+        before: Tensor | None = None,
     ) -> Tensor:
-        """Signs [U] -> moves [T, 3] of a drawing of them; `before` [T, 3] are moves of another hand that it goes on from,
-        whose signs stand first; they are not given back. It ends where the pen ends, or after `most` moves.
+        """Signs [U] -> moves [T, 3] of a drawing of them; `before` [T, 3] are moves of another hand
+        that it goes on from, whose signs stand first; they are not given back. It ends where the
+        pen ends, or after `most` moves.
         """
         self.eval()
         state = self.initial_state()

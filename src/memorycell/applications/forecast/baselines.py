@@ -1,7 +1,9 @@
-"""Simple methods a model must beat, all of one shape: fit on the training steps, predict quantiles at every step.
+"""Simple methods a model must beat, all of one shape: fit on the training steps, predict quantiles
+at every step.
 
-A method's point forecast becomes a distribution by adding the quantiles of its own errors on the training steps, lead
-time by lead time. Everything a method has learnt is in `arrays()`, so that a model file can carry it.
+A method's point forecast becomes a distribution by adding the quantiles of its own errors on the
+training steps, lead time by lead time. Everything a method has learnt is in `arrays()`, so that a
+model file can carry it.
 """
 
 from __future__ import annotations
@@ -73,7 +75,9 @@ class Persistence:
 
 
 class SeasonalNaive(Persistence):
-    """As it was a season ago: ŷ_{t+k} = y_{t+k-m}, with m the season in steps; before that is known, y_t."""
+    """As it was a season ago: ŷ_{t+k} = y_{t+k-m}, with m the season in steps; before that is
+    known, y_t.
+    """
 
     def __init__(self, season: int) -> None:
         super().__init__()
@@ -88,10 +92,11 @@ class SeasonalNaive(Persistence):
 
 
 class Ridge(Persistence):
-    """Linear regression from a window of past inputs to every lead time, with a penalty on the weights.
+    """Linear regression from a window of past inputs to every lead time, with a penalty on the
+    weights.
 
-    ŷ_{t+k} - y_t = w_k · (inputs of the last W steps), Hoerl & Kennard (1970). The window and the penalty are chosen on
-    the validation steps, by absolute error.
+    ŷ_{t+k} - y_t = w_k · (inputs of the last W steps), Hoerl & Kennard (1970). The window and the
+    penalty are chosen on the validation steps, by absolute error.
     """
 
     def __init__(self, windows: tuple[int, ...] = (), weights: np.ndarray | None = None) -> None:
@@ -118,7 +123,9 @@ class Ridge(Persistence):
                 diagonal = np.full(len(gram), penalty)
                 diagonal[-1] = 1e-9  # the intercept goes free
                 weights = np.linalg.solve(gram + np.diag(diagonal), cross)
-                error = np.nanmean(np.abs(gain[held_out].reshape(len(held_out), -1) - x_valid @ weights))
+                error = np.nanmean(
+                    np.abs(gain[held_out].reshape(len(held_out), -1) - x_valid @ weights)
+                )
                 if error < best:
                     best = float(error)
                     chosen = weights.reshape(-1, *history.future.shape[1:])
@@ -130,7 +137,10 @@ class Ridge(Persistence):
         flat = self.weights.reshape(len(self.weights), -1)
         width = (len(flat) - 1) // history.inputs.shape[1]
         gain = np.concatenate(
-            [_windows(history, part, width) @ flat for part in np.array_split(at, len(at) // 8192 + 1)]
+            [
+                _windows(history, part, width) @ flat
+                for part in np.array_split(at, len(at) // 8192 + 1)
+            ]
         )
         return np.asarray(history.level[at, None] + gain.reshape(len(at), *self.weights.shape[1:]))
 
@@ -158,8 +168,9 @@ class Constant(Persistence):
 
 
 class RollingSpread(Constant):
-    """Returns are σ_t times draws from one distribution, that of r/σ in training, with σ_t² the mean of the squares of the last
-    `window` returns. The window is chosen on the validation steps, by CRPS.
+    """Returns are σ_t times draws from one distribution, that of r/σ in training, with σ_t² the
+    mean of the squares of the last `window` returns. The window is chosen on the validation steps,
+    by CRPS.
     """
 
     choices: tuple[float, ...] = (10, 20, 40, 60, 120, 250)
@@ -182,7 +193,9 @@ class RollingSpread(Constant):
         for choice in self.choices:
             self.chosen = float(choice)
             ratios = history.future[at] / self.sigma(history, choice)[at, None]
-            self.spread = np.moveaxis(np.nanquantile(ratios, quantile_levels(quantiles), axis=0), 0, -1)
+            self.spread = np.moveaxis(
+                np.nanquantile(ratios, quantile_levels(quantiles), axis=0), 0, -1
+            )
             score = metrics.crps(history.future[held_out], self.predict(history, held_out))
             if score < best:
                 best, kept = score, (self.chosen, self.spread)
@@ -198,26 +211,38 @@ class RollingSpread(Constant):
 
 
 class WeightedSpread(RollingSpread):
-    """The same with weights that fall off exponentially: σ_t² = λ σ_{t-1}² + (1 - λ) r_t² (RiskMetrics, J.P. Morgan 1996)."""
+    """The same with weights that fall off exponentially: σ_t² = λ σ_{t-1}² + (1 - λ) r_t²
+    (RiskMetrics, J.P. Morgan 1996).
+    """
 
     choices = (0.8, 0.9, 0.94, 0.97, 0.985)
 
     def sigma(self, history: History, choice: float) -> np.ndarray:
         """See `RollingSpread`."""
         result = np.empty_like(history.level)
-        now = np.ones(result.shape[1])  # before anything is known, the deviation of the training part
+        now = np.ones(
+            result.shape[1]
+        )  # before anything is known, the deviation of the training part
         for step, r in enumerate(history.level):
-            now = (np.ones_like(now) if history.start[step] == step else now) * choice + (1 - choice) * r**2
+            now = (np.ones_like(now) if history.start[step] == step else now) * choice + (
+                1 - choice
+            ) * r**2
             result[step] = now
         return np.sqrt(np.maximum(result, 1e-4))
 
 
 def return_baselines() -> dict[str, Persistence]:
     """What a forecaster of returns is compared with."""
-    return {"constant": Constant(), "rolling variance": RollingSpread(), "weighted variance": WeightedSpread()}
+    return {
+        "constant": Constant(),
+        "rolling variance": RollingSpread(),
+        "weighted variance": WeightedSpread(),
+    }
 
 
-def restored(arrays: Mapping[str, np.ndarray], season: int, *, returns: bool = False) -> dict[str, Persistence]:
+def restored(
+    arrays: Mapping[str, np.ndarray], season: int, *, returns: bool = False
+) -> dict[str, Persistence]:
     """The baselines a model file carries, from arrays named "method.array"."""
     methods = return_baselines() if returns else forecast_baselines(1, season, 1)
     for name, method in methods.items():
@@ -229,7 +254,9 @@ def restored(arrays: Mapping[str, np.ndarray], season: int, *, returns: bool = F
     return methods
 
 
-def error_quantiles(method: Persistence, history: History, train: np.ndarray, quantiles: int) -> np.ndarray:
+def error_quantiles(
+    method: Persistence, history: History, train: np.ndarray, quantiles: int
+) -> np.ndarray:
     """[horizon, C, K]: the quantiles of a point forecast's errors over the training steps."""
     at = np.flatnonzero(train)
     errors = history.future[at] - method.point(history, at)
@@ -237,7 +264,9 @@ def error_quantiles(method: Persistence, history: History, train: np.ndarray, qu
 
 
 def _windows(history: History, at: np.ndarray, width: int) -> np.ndarray:
-    """[M, W·F + 1]: the inputs of the last `width` steps, newest first, zero before the segment, and a one."""
+    """[M, W·F + 1]: the inputs of the last `width` steps, newest first, zero before the segment,
+    and a one.
+    """
     index = at[:, None] - np.arange(width)
     known = index >= history.start[at, None]
     values = history.inputs[np.maximum(index, 0)] * known[..., None]

@@ -1,7 +1,9 @@
-"""Series codec: from a table of readings to the inputs of a step, in a batch and live, and from forecasts back to units.
+"""Series codec: from a table of readings to the inputs of a step, in a batch and live, and from
+forecasts back to units.
 
-A table becomes a `Series`: one row a step, all series of the file one after another, gaps filled with empty steps. A gap
-longer than `max_gap` steps is not filled: a new segment begins there and the state starts afresh, in training as live.
+A table becomes a `Series`: one row a step, all series of the file one after another, gaps filled
+with empty steps. A gap longer than `max_gap` steps is not filled: a new segment begins there and
+the state starts afresh, in training as live.
 """
 
 from __future__ import annotations
@@ -17,7 +19,15 @@ import numpy as np
 from memorycell.errors import DataError
 from memorycell.tables import clock as clocks
 from memorycell.tables.clock import Clock
-from memorycell.tables.table import is_missing, looks_like_time, mean_and_deviation, number_in, numbers, time_in, times
+from memorycell.tables.table import (
+    is_missing,
+    looks_like_time,
+    mean_and_deviation,
+    number_in,
+    numbers,
+    time_in,
+    times,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -45,7 +55,9 @@ class Series:
     groups: list[str]
     skipped: int = 0
     kinds: np.ndarray | None = None
-    """[groups, S] int64: of every series, its number in each of the codec's `static` columns; 0 where it is not known."""
+    """[groups, S] int64: of every series, its number in each of the codec's `static` columns; 0
+    where it is not known.
+    """
 
     def __len__(self) -> int:
         return len(self.time)
@@ -73,15 +85,21 @@ class Series:
 class SeriesCodec:
     """What it takes to read a row: columns, clock, scaling.
 
-    mean, std, change   of each column over the training steps: for scaling values and their step-to-step changes
-    gappy               columns that had missing values in training; the model is told when they are missing
-    cycles              those of the clock's calendar that a step is told by; all where it is not said
-    each                columns of the table that are series of their own, all forecast by one model: `targets` is then
-                        `VALUE`, and `group` is `SERIES`
+    mean, std, change   of each column over the training steps: for scaling values and their
+                        step-to-step changes
+    gappy               columns that had missing values in training; the model is told when they are
+                        missing
+    cycles              those of the clock's calendar that a step is told by; all where it is not
+                        said
+    each                columns of the table that are series of their own, all forecast by one
+                        model: `targets` is then `VALUE`, and `group` is `SERIES`
     own                 series -> its own mean, std and change, where series are scaled one by one
-    static              column -> the words in it that a series is told by; the column that names the series may be one
-    known               columns, among the inputs, of which the next `reach` values are known beforehand
-    returns             column of prices: the target is then `RETURN`, 100 log(price / price a step before)
+    static              column -> the words in it that a series is told by; the column that names
+                        the series may be one
+    known               columns, among the inputs, of which the next `reach` values are known
+                        beforehand
+    returns             column of prices: the target is then `RETURN`, 100 log(price / price a step
+                        before)
     """
 
     kind: ClassVar[str] = "series"
@@ -114,8 +132,16 @@ class SeriesCodec:
     @property
     def given(self) -> tuple[str, ...]:
         """The columns a row of a person's must have."""
-        own = [self.returns if c == RETURN and self.returns else c for c in self.columns if c != VALUE or not self.each]
-        return (*self.each, *own, *(f"{c}+{k}" for c in self.known for k in range(1, self.reach + 1)))
+        own = [
+            self.returns if c == RETURN and self.returns else c
+            for c in self.columns
+            if c != VALUE or not self.each
+        ]
+        return (
+            *self.each,
+            *own,
+            *(f"{c}+{k}" for c in self.known for k in range(1, self.reach + 1)),
+        )
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -125,7 +151,11 @@ class SeriesCodec:
             *(f"change of {c}" for c in self.columns),
             "observed",
             *(f"{c} missing" for c in self.gappy),
-            *(f"{wave} of {name}" for name in self.calendar for wave in ("sin", "cos", "sin 2", "cos 2")),
+            *(
+                f"{wave} of {name}"
+                for name in self.calendar
+                for wave in ("sin", "cos", "sin 2", "cos 2")
+            ),
             *(f"{c} in {k}" for c in self.known for k in range(1, self.reach + 1)),
             *(f"{c} is {word}" for c, words in self.static.items() for word in words),
         )
@@ -133,14 +163,16 @@ class SeriesCodec:
     @property
     def calendar(self) -> dict[str, float]:
         """The cycles that a step is told by, and their periods in seconds."""
-        return {n: p for n, p in self.clock.calendar.items() if self.cycles is None or n in self.cycles}
+        return {
+            n: p for n, p in self.clock.calendar.items() if self.cycles is None or n in self.cycles
+        }
 
     @property
     def moving(self) -> int:
         """How many of the features come first and change from step to step."""
         return len(self.features) - sum(len(words) for words in self.static.values())
 
-    # ---- from a table -----------------------------------------------------------------------------------------------
+    # ---- from a table ----------------------------------------------------------------------------
 
     def read(self, frame: pl.DataFrame, where: str) -> Series:
         """The steps of a table. Raises `DataError` naming the row and the mend."""
@@ -148,7 +180,9 @@ class SeriesCodec:
         needed = (*self.columns, self.time, self.group, *self.static)
         missing = [c for c in needed if c is not None and c not in frame.columns]
         if missing:
-            raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}")
+            raise DataError(
+                f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}"
+            )
         values = np.stack([numbers(frame[c], where) for c in self.columns], 1)
         moments = (
             np.arange(frame.height, dtype=np.int64)
@@ -160,7 +194,11 @@ class SeriesCodec:
         else:
             labels = [str(v) for v in frame[self.group]]
             names = list(dict.fromkeys(labels))
-            which = np.array([names.index(label) for label in labels]) if len(names) < 50 else _indices(labels, names)
+            which = (
+                np.array([names.index(label) for label in labels])
+                if len(names) < 50
+                else _indices(labels, names)
+            )
             members = [np.flatnonzero(which == k) for k in range(len(names))]
         parts = [self._grid(moments[m], values[m], m, where) for m in members]
         offsets = np.cumsum([0, *(len(p[0]) for p in parts)])
@@ -179,12 +217,16 @@ class SeriesCodec:
         """The table as it is read: series under one another, returns in place of prices."""
         if self.each:
             frame = long(frame, self.each, where)
-        return frame if self.returns is None else with_returns(frame, self.returns, self.group, where)
+        return (
+            frame if self.returns is None else with_returns(frame, self.returns, self.group, where)
+        )
 
     def _kinds(self, words: Mapping[str, Sequence[Any]]) -> np.ndarray | None:
         if not self.static:
             return None
-        return np.stack([[_place(known, str(w)) for w in words[c]] for c, known in self.static.items()], 1)
+        return np.stack(
+            [[_place(known, str(w)) for w in words[c]] for c, known in self.static.items()], 1
+        )
 
     def _grid(
         self, moments: np.ndarray, values: np.ndarray, rows: np.ndarray, where: str
@@ -207,12 +249,20 @@ class SeriesCodec:
             grid_time[step] = self.clock.after(int(grid_time[last[step]]), int(step - last[step]))
         begins = np.zeros(size, np.int64)
         begins[at[fresh]] = at[fresh]
-        return grid_time, grid_values, grid_rows, np.maximum.accumulate(begins), len(moments) - len(kept)
+        return (
+            grid_time,
+            grid_values,
+            grid_rows,
+            np.maximum.accumulate(begins),
+            len(moments) - len(kept),
+        )
 
-    # ---- inputs of a step -------------------------------------------------------------------------------------------
+    # ---- inputs of a step ------------------------------------------------------------------------
 
     def fill(self, series: Series) -> np.ndarray:
-        """[N, C] float64 in units: missing values replaced by the last one of the segment, or the training mean."""
+        """[N, C] float64 in units: missing values replaced by the last one of the segment, or the
+        training mean.
+        """
         known = ~np.isnan(series.values)
         index = np.where(known, np.arange(len(series))[:, None], -1)
         np.maximum.accumulate(index, axis=0, out=index)
@@ -225,7 +275,9 @@ class SeriesCodec:
         names = series.groups if isinstance(series, Series) else series
         common = (self.mean, self.std, self.change)
         rows = [np.array([self.own.get(name, common)[k] for name in names]) for k in range(3)]
-        mean, std, change = (row[series.group] for row in rows) if isinstance(series, Series) else rows
+        mean, std, change = (
+            (row[series.group] for row in rows) if isinstance(series, Series) else rows
+        )
         return mean, std, change
 
     def encode(self, series: Series) -> np.ndarray:
@@ -238,18 +290,25 @@ class SeriesCodec:
         if self.static:
             assert series.kinds is not None
             further.append(self._hot(series.kinds)[series.group])
-        return self._inputs(filled, before, series.row >= 0, np.isnan(series.values), series.time, scaling, further)
+        return self._inputs(
+            filled, before, series.row >= 0, np.isnan(series.values), series.time, scaling, further
+        )
 
-    def after(self, x: np.ndarray, y: np.ndarray, moments: np.ndarray, names: Sequence[str]) -> np.ndarray:
-        """Inputs [N, F] of the step that follows those of x, had the targets become y [N, targets], in scaled units, at moments
-        [N] of series `names`: the other columns stay as they are, but those known beforehand.
+    def after(
+        self, x: np.ndarray, y: np.ndarray, moments: np.ndarray, names: Sequence[str]
+    ) -> np.ndarray:
+        """Inputs [N, F] of the step that follows those of x, had the targets become y [N, targets],
+        in scaled units, at moments [N] of series `names`: the other columns stay as they are, but
+        those known beforehand.
         """
         count, targets = len(self.columns), len(self.targets)
         _, std, change = self.scaling(names)
         level = x[:, :count].astype(np.float64)
         level[:, :targets] = y
         known = 2 * count + 1 + len(self.gappy) + 4 * len(self.calendar)
-        ahead = x[:, known : known + len(self.known) * self.reach].reshape(len(x), len(self.known), self.reach)
+        ahead = x[:, known : known + len(self.known) * self.reach].reshape(
+            len(x), len(self.known), self.reach
+        )
         for k, c in enumerate(self.known):
             level[:, self.columns.index(c)] = ahead[:, k, 0]
         result = x.copy()
@@ -264,16 +323,22 @@ class SeriesCodec:
         return result
 
     def _foreseen(self, series: Series, scaled: np.ndarray) -> np.ndarray:
-        """[N, known · reach]: the next values of the known columns, the last one there is where the segment ends."""
+        """[N, known · reach]: the next values of the known columns, the last one there is where the
+        segment ends.
+        """
         ends = np.append(np.flatnonzero(series.reset)[1:], len(series)) - 1
         end = np.repeat(ends, np.diff(np.append(np.flatnonzero(series.reset), len(series))))
-        at = np.minimum(np.arange(len(series))[:, None] + np.arange(1, self.reach + 1), end[:, None])
+        at = np.minimum(
+            np.arange(len(series))[:, None] + np.arange(1, self.reach + 1), end[:, None]
+        )
         return np.concatenate([scaled[:, self.columns.index(c)][at] for c in self.known], 1)
 
     def _hot(self, kinds: np.ndarray) -> np.ndarray:
         """[G, S] -> [G, features]: ones where a series has the word."""
         words = enumerate(self.static.values())
-        return np.concatenate([kinds[:, k, None] == np.arange(1, len(known) + 1) for k, known in words], 1)
+        return np.concatenate(
+            [kinds[:, k, None] == np.arange(1, len(known) + 1) for k, known in words], 1
+        )
 
     def scale(self, values: np.ndarray, series: Series) -> np.ndarray:
         """Values of the targets [N, targets] in standard deviations of the training steps."""
@@ -282,10 +347,14 @@ class SeriesCodec:
         return np.asarray((values - mean[:, :n]) / std[:, :n])
 
     def unscale(self, values: np.ndarray, names: Sequence[str] | None = None) -> np.ndarray:
-        """Quantiles [M, ..., targets, K] back in the table's units, of so many series by their names, or of any."""
+        """Quantiles [M, ..., targets, K] back in the table's units, of so many series by their
+        names, or of any.
+        """
         names = [""] * len(values) if names is None else names
         n, between = len(self.targets), (1,) * (values.ndim - 3)
-        mean, std, _ = (part[:, :n].reshape(len(names), *between, n, 1) for part in self.scaling(names))
+        mean, std, _ = (
+            part[:, :n].reshape(len(names), *between, n, 1) for part in self.scaling(names)
+        )
         return np.asarray(values * std + mean)
 
     def ahead(self, moment: int, horizon: int) -> list[str | int]:
@@ -299,9 +368,15 @@ class SeriesCodec:
         return clocks.iso(moment) if self.time is not None else int(moment)
 
     def _inputs(
-        self, filled: np.ndarray, before: np.ndarray, observed: np.ndarray, missing: np.ndarray, moments: np.ndarray,
-        scaling: tuple[np.ndarray, np.ndarray, np.ndarray], further: Sequence[np.ndarray],
-    ) -> np.ndarray:  # fmt: skip
+        self,
+        filled: np.ndarray,
+        before: np.ndarray,
+        observed: np.ndarray,
+        missing: np.ndarray,
+        moments: np.ndarray,
+        scaling: tuple[np.ndarray, np.ndarray, np.ndarray],
+        further: Sequence[np.ndarray],
+    ) -> np.ndarray:
         gappy = [self.columns.index(c) for c in self.gappy]
         mean, std, change = scaling
         parts = [
@@ -313,7 +388,9 @@ class SeriesCodec:
             *further,
         ]
         whole = np.concatenate(parts, 1)
-        return np.clip(whole, -1e30, 1e30).astype(np.float32)  # a reading far outside what was learnt stays a number
+        return np.clip(whole, -1e30, 1e30).astype(
+            np.float32
+        )  # a reading far outside what was learnt stays a number
 
     def _waves(self, moments: np.ndarray) -> list[np.ndarray]:
         """The calendar: sine and cosine of every cycle, and of twice its pace, [N] each."""
@@ -323,13 +400,15 @@ class SeriesCodec:
             waves += [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
         return waves
 
-    # ---- live -------------------------------------------------------------------------------------------------------
+    # ---- live ------------------------------------------------------------------------------------
 
     def live(self, name: str = "") -> LiveSeries:
-        """A reader of the rows of one series, one at a time, that gives the same inputs as `encode` on the whole table."""
+        """A reader of the rows of one series, one at a time, that gives the same inputs as `encode`
+        on the whole table.
+        """
         return LiveSeries(self, name)
 
-    # ---- in a model file --------------------------------------------------------------------------------------------
+    # ---- in a model file -------------------------------------------------------------------------
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
@@ -363,10 +442,12 @@ class LiveSeries:
         self.memory: dict[str, Any] = {"time": None, "filled": mean[0].tolist()}
 
     def encode(self, row: Mapping[str, Any], where: str = "row") -> tuple[np.ndarray, bool]:
-        """(inputs [n, F] float32, fresh) of the n steps the row completes: its own, and before it those of a gap.
+        """(inputs [n, F] float32, fresh) of the n steps the row completes: its own, and before it
+        those of a gap.
 
-        n is 0 for a row that shares a step with the row before it. `fresh` says that a new segment begins, for which
-        the state must be zeroed first. Raises `DataError` for a row that cannot be read; memory is then unchanged.
+        n is 0 for a row that shares a step with the row before it. `fresh` says that a new segment
+        begins, for which the state must be zeroed first. Raises `DataError` for a row that cannot
+        be read; memory is then unchanged.
         """
         codec, clock = self.codec, self.codec.clock
         price = math.nan
@@ -374,7 +455,8 @@ class LiveSeries:
             price = number_in(row, codec.returns, where)
             if price <= 0:
                 raise DataError(
-                    f"{where}, column {codec.returns!r}: {price:g} is not a price; returns need prices above 0"
+                    f"{where}, column {codec.returns!r}: {price:g} is not a price; returns need"
+                    " prices above 0"
                 )
             row = {**row, RETURN: _return(float(self.memory.get("price") or math.nan), price)}
         values = np.array([number_in(row, c, where) for c in codec.columns])
@@ -400,19 +482,27 @@ class LiveSeries:
         if codec.returns is not None:
             self.memory["price"] = self.memory.get("price") if math.isnan(price) else price
         missing = np.where(empty[:, None], True, ~known)
-        return codec._inputs(level, previous, ~empty, missing, moments, self._scaling, further), fresh
+        return (
+            codec._inputs(level, previous, ~empty, missing, moments, self._scaling, further),
+            fresh,
+        )
 
     def _further(self, row: Mapping[str, Any], steps: int, where: str) -> list[np.ndarray]:
-        """What is known beforehand, as `column+1`, `column+2`, … in the row, and what the series is."""
+        """What is known beforehand, as `column+1`, `column+2`, … in the row, and what the series
+        is.
+        """
         codec, found = self.codec, []
         for c in codec.known:
             at = codec.columns.index(c)
             ahead = np.array([number_in(row, f"{c}+{k}", where) for k in range(1, codec.reach + 1)])
             if np.isnan(ahead).any():
                 raise DataError(
-                    f"{where}: column '{c}+{int(np.isnan(ahead).argmax()) + 1}' is missing; it is known beforehand"
+                    f"{where}: column '{c}+{int(np.isnan(ahead).argmax()) + 1}' is missing; it is"
+                    " known beforehand"
                 )
-            found.append(np.tile((ahead - self._scaling[0][0, at]) / self._scaling[1][0, at], (steps, 1)))
+            found.append(
+                np.tile((ahead - self._scaling[0][0, at]) / self._scaling[1][0, at], (steps, 1))
+            )
         if codec.static:
             for c in codec.static:
                 if c not in row:
@@ -425,18 +515,21 @@ class LiveSeries:
     def _ahead(self, last: int, now: int, where: str) -> int:
         clock = self.codec.clock
         if now < last:
-            raise DataError(f"{where}: the time goes back ({clocks.iso(now)} after {clocks.iso(last)})")
+            raise DataError(
+                f"{where}: the time goes back ({clocks.iso(now)} after {clocks.iso(last)})"
+            )
         if clock.snap:
             return clocks.snapped(clock, last, now)
         steps = clock.elapsed(last, now)
         if round(steps) < 1 or abs(steps - round(steps)) > 1e-3:
             raise DataError(
-                f"{where}: {clocks.iso(now)} is not a whole number of steps ({clock}) after {clocks.iso(last)}"
+                f"{where}: {clocks.iso(now)} is not a whole number of steps ({clock}) after"
+                f" {clocks.iso(last)}"
             )
         return round(steps)
 
 
-# ---- deciding what a table is ---------------------------------------------------------------------------------------
+# ---- deciding what a table is --------------------------------------------------------------------
 
 
 def detect(
@@ -450,11 +543,15 @@ def detect(
     group: str | None = None,
     every: str | None = None,
 ) -> SeriesCodec:
-    """A codec without scaling: the columns as named, or found. Its `notes` say what was found and what was left out."""
+    """A codec without scaling: the columns as named, or found. Its `notes` say what was found and
+    what was left out.
+    """
     notes: list[str] = []
     for name in (*target, *(inputs or ()), time, group):
         if name is not None and name not in frame.columns:
-            raise DataError(f"{where}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}")
+            raise DataError(
+                f"{where}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}"
+            )
     time = time or _find_time(frame, time_format)
     spare = [c for c in frame.columns if c not in (time, group)]
     numeric = {c: _is_numeric(frame[c]) for c in spare}
@@ -482,30 +579,46 @@ def detect(
         if np.isnan(values).all():
             raise DataError(f"{where}: column {c!r} has no values at all; choose another")
         if _is_constant(values):
-            raise DataError(f"{where}: column {c!r} is constant ({values[~np.isnan(values)][0]:g}); choose another")
+            raise DataError(
+                f"{where}: column {c!r} is constant ({values[~np.isnan(values)][0]:g}); choose"
+                " another"
+            )
     clock = _find_clock(frame, where, time, time_format, group, every)
     return SeriesCodec(
-        targets=tuple(target), inputs=tuple(c for c in inputs if c not in target), clock=clock, max_gap=1, time=time,
-        time_format=time_format, group=group, notes=tuple(notes),
-    )  # fmt: skip
+        targets=tuple(target),
+        inputs=tuple(c for c in inputs if c not in target),
+        clock=clock,
+        max_gap=1,
+        time=time,
+        time_format=time_format,
+        group=group,
+        notes=tuple(notes),
+    )
 
 
 VALUE, SERIES, RETURN = "value", "series", "return"
 
 
 def with_returns(frame: pl.DataFrame, prices: str, group: str | None, where: str) -> pl.DataFrame:
-    """The table with a column `RETURN`: 100 log(price / price of the row before), of each series; none in its first row."""
+    """The table with a column `RETURN`: 100 log(price / price of the row before), of each series;
+    none in its first row.
+    """
     import polars as pl
 
     if prices not in frame.columns:
-        raise DataError(f"{where}: no column {prices!r}; it has {', '.join(map(repr, frame.columns))}")
+        raise DataError(
+            f"{where}: no column {prices!r}; it has {', '.join(map(repr, frame.columns))}"
+        )
     if RETURN in frame.columns:
-        raise DataError(f"{where}: with returns={prices} no column may be called {RETURN!r}; rename it")
+        raise DataError(
+            f"{where}: with returns={prices} no column may be called {RETURN!r}; rename it"
+        )
     values = numbers(frame[prices], where)
     if (values <= 0).any():
         row = int((values <= 0).argmax())
         raise DataError(
-            f"{where}: row {row + 1}, column {prices!r}: {values[row]:g} is not a price; returns need prices above 0"
+            f"{where}: row {row + 1}, column {prices!r}: {values[row]:g} is not a price; returns"
+            " need prices above 0"
         )
     last: dict[Any, float] = {}
     found = np.full(len(values), math.nan)
@@ -520,10 +633,14 @@ def _return(before: float, now: float) -> float:
 
 
 def long(frame: pl.DataFrame, each: Sequence[str], where: str) -> pl.DataFrame:
-    """A table in which every one of some columns is a series of its own: one after another, as `VALUE`, named by `SERIES`."""
+    """A table in which every one of some columns is a series of its own: one after another, as
+    `VALUE`, named by `SERIES`.
+    """
     missing = [c for c in each if c not in frame.columns]
     if missing:
-        raise DataError(f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}")
+        raise DataError(
+            f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}"
+        )
     taken = [c for c in (VALUE, SERIES) if c in frame.columns]
     if taken:
         raise DataError(f"{where}: with each=yes no column may be called {taken[0]!r}; rename it")
@@ -533,8 +650,12 @@ def long(frame: pl.DataFrame, each: Sequence[str], where: str) -> pl.DataFrame:
     return frame.unpivot(on=list(each), index=others, variable_name=SERIES, value_name=VALUE)
 
 
-def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray, *, one_by_one: bool = False) -> SeriesCodec:
-    """The codec with scaling from the steps where `train` [N] bool holds; of every series for itself, if `one_by_one`."""
+def fit_scaling(
+    codec: SeriesCodec, series: Series, train: np.ndarray, *, one_by_one: bool = False
+) -> SeriesCodec:
+    """The codec with scaling from the steps where `train` [N] bool holds; of every series for
+    itself, if `one_by_one`.
+    """
     from dataclasses import replace
 
     values = series.values[train]
@@ -543,17 +664,23 @@ def fit_scaling(codec: SeriesCodec, series: Series, train: np.ndarray, *, one_by
     _, change = mean_and_deviation(np.diff(series.values, axis=0)[inside])
     for k, column in enumerate(codec.columns):
         if not std[k] > 0:
-            raise DataError(f"column {column!r} is constant or empty in the training part; choose another")
+            raise DataError(
+                f"column {column!r} is constant or empty in the training part; choose another"
+            )
     change = np.where(change > 0, change, std)
     own = {}
     if one_by_one:
         for k, name in enumerate(series.groups):
             here = train & (series.group == k)
             mine, spread = mean_and_deviation(series.values[here])
-            _, quick = mean_and_deviation(np.diff(series.values, axis=0)[here[1:] & here[:-1] & ~series.reset[1:]])
+            _, quick = mean_and_deviation(
+                np.diff(series.values, axis=0)[here[1:] & here[:-1] & ~series.reset[1:]]
+            )
             spread = np.where(spread > 0, spread, std)
             if here.any():
-                own[name] = tuple(tuple(v.tolist()) for v in (mine, spread, np.where(quick > 0, quick, spread)))
+                own[name] = tuple(
+                    tuple(v.tolist()) for v in (mine, spread, np.where(quick > 0, quick, spread))
+                )
     rows = series.row[train] >= 0
     gappy = tuple(c for k, c in enumerate(codec.columns) if np.isnan(values[rows, k]).any())
     return replace(
@@ -577,12 +704,19 @@ def _find_time(frame: pl.DataFrame, time_format: str | None) -> str | None:
 
 
 def _find_clock(
-    frame: pl.DataFrame, where: str, time: str | None, time_format: str | None, group: str | None, every: str | None
+    frame: pl.DataFrame,
+    where: str,
+    time: str | None,
+    time_format: str | None,
+    group: str | None,
+    every: str | None,
 ) -> Clock:
     if every is not None:
         clock = clocks.parse_every(every)
         if clock.unit != "row" and time is None:
-            raise DataError(f"{where}: every={every} needs a column of times; name it with --set time=COLUMN")
+            raise DataError(
+                f"{where}: every={every} needs a column of times; name it with --set time=COLUMN"
+            )
         return clock
     if time is None:
         return Clock("row")
@@ -591,11 +725,16 @@ def _find_clock(
         differences = np.diff(moments)
     else:
         labels = np.array([str(v) for v in frame[group]])
-        differences = np.concatenate([np.diff(moments[labels == g]) for g in dict.fromkeys(labels.tolist())])
+        differences = np.concatenate(
+            [np.diff(moments[labels == g]) for g in dict.fromkeys(labels.tolist())]
+        )
     if (differences <= 0).mean() > 0.2:
         row = int((differences <= 0).argmax()) + 2
-        raise DataError(f"{where}: row {row}: times repeat or go back throughout; are there several series in the file? "
-                        "Name the column that tells them apart: --set group=COLUMN; else sort by time")  # fmt: skip
+        raise DataError(
+            f"{where}: row {row}: times repeat or go back throughout; are there several series in"
+            " the file? Name the column that tells them apart: --set group=COLUMN; else sort by"
+            " time"
+        )
     return clocks.infer(differences[differences > 0], where)
 
 
@@ -603,10 +742,16 @@ def _is_numeric(column: pl.Series) -> bool:
     import polars as pl
 
     if column.dtype == pl.String:
-        present = column.filter(~column.str.strip_chars().str.to_lowercase().is_in(["", "na", "nan", "null", "nil"]))
+        present = column.filter(
+            ~column.str.strip_chars().str.to_lowercase().is_in(["", "na", "nan", "null", "nil"])
+        )
         present = present.drop_nulls()
-        return len(present) > 0 and 2 * present.cast(pl.Float64, strict=False).count() > len(present)
-    return bool(column.dtype.is_numeric() or column.dtype == pl.Boolean) and column.null_count() < len(column)
+        return len(present) > 0 and 2 * present.cast(pl.Float64, strict=False).count() > len(
+            present
+        )
+    return bool(
+        column.dtype.is_numeric() or column.dtype == pl.Boolean
+    ) and column.null_count() < len(column)
 
 
 def _is_constant(values: np.ndarray) -> bool:

@@ -22,7 +22,15 @@ from memorycell.applications.forecast.baselines import (
     restored,
     return_baselines,
 )
-from memorycell.applications.forecast.codec import RETURN, SERIES, VALUE, Series, SeriesCodec, detect, fit_scaling
+from memorycell.applications.forecast.codec import (
+    RETURN,
+    SERIES,
+    VALUE,
+    Series,
+    SeriesCodec,
+    detect,
+    fit_scaling,
+)
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.paths import by_paths
 from memorycell.errors import DataError, ModelFileError, UserError
@@ -38,7 +46,8 @@ if TYPE_CHECKING:
     import polars as pl
 
 TRAIN_SHARE = 70 / 85
-"""Of the time before what is tested on, the share that is learnt from; the rest chooses the epoch."""
+"""Of the time before what is tested on, the share that is learnt from; the rest chooses the epoch.
+"""
 WORTH = 0.005
 """Share of ridge's error that the day of the week must save to be told."""
 MOST_KINDS = 64
@@ -49,16 +58,19 @@ MOST_KINDS = 64
 class ForecastSettings:
     """What --set can say about a forecast. Columns are found where they are not named.
 
-    target      column to forecast, or several with commas; returns: a column of prices, of which the returns are forecast,
-                100 log(price / price a step before)
+    target      column to forecast, or several with commas; returns: a column of prices, of which
+                the returns are forecast, 100 log(price / price a step before)
     each        yes: every target is a series of its own, all forecast by one model
     time        column of time stamps (found); time_format as in %d/%m/%Y
     group       column that tells several series in one file apart
     inputs      other columns to use, with commas; "none"; every column of numbers where not said
-    known       those of them whose future is known beforehand (a price list, a calendar): it is told to the model
-    static      columns of words that a series is told by, with commas; "group": which series it is, the first of it 64 kinds
-    calendar    cycles that a step is told by: day, week, year, with commas, or none; where not said those of the clock, the
-                week beside the day only if ridge forecasts the validation part better with it
+    known       those of them whose future is known beforehand (a price list, a calendar): it is
+                told to the model
+    static      columns of words that a series is told by, with commas; "group": which series it is,
+                the first of it 64 kinds
+    calendar    cycles that a step is told by: day, week, year, with commas, or none; where not said
+                those of the clock, the week beside the day only if ridge forecasts the validation
+                part better with it
     scaling     all, or series: every series in its own mean and deviation; where each=yes, series
     every       the nominal step, as in 5m, 1h: rows are snapped to it; "row" ignores the clock
     horizon     steps ahead; from the step's length where not said
@@ -66,15 +78,21 @@ class ForecastSettings:
     season      steps in a season, for the seasonal baseline; from the step's length where not said
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
     window      steps that the linear path sees beside the recurrent part
-    classic     ets, arima or theta, with commas: also compare with these, each fitted anew at up to `origins` steps of the test
-                part, evenly spread, the model scored at the same ones (memorycell[classic]; slow)
-    decode      direct: all steps ahead at once; paths: one step after another, drawn `paths` times and given back to the model
+    classic     ets, arima or theta, with commas: also compare with these, each fitted anew at up to
+                `origins` steps of the test part, evenly spread, the model scored at the same ones
+                (memorycell[classic]; slow)
+    decode      direct: all steps ahead at once; paths: one step after another, drawn `paths` times
+                and given back to the model
     head        quantiles, student (Student's t) or counts (negative binomial, for 0, 1, 2, …)
-    normal      no; level: each window in its own mean and deviation, put back in the forecast; spread: by its size alone, and
-                no forecast starts from the last value, as returns want it
-    test        the share of the time that is tested on, as in 0.85:1; the last sixth of what comes before chooses the epoch
-    split       rows of every series to learn from, to choose by and to test on, as in 8640,2880,2880, in place of shares
-    stride      steps from one forecast that is tested to the next, counted from the first of each series: 24, once a day
+    normal      no; level: each window in its own mean and deviation, put back in the forecast;
+                spread: by its size alone, and no forecast starts from the last value, as returns
+                want it
+    test        the share of the time that is tested on, as in 0.85:1; the last sixth of what comes
+                before chooses the epoch
+    split       rows of every series to learn from, to choose by and to test on, as in
+                8640,2880,2880, in place of shares
+    stride      steps from one forecast that is tested to the next, counted from the first of each
+                series: 24, once a day
     lanes, bptt   sequences side by side in a batch, and steps a gradient flows back
     """
 
@@ -127,9 +145,16 @@ class ForecastSettings:
             "lanes",
             "bptt",
         )
-        check_choices(self, decode=("direct", "paths"), each=(None, "yes", "no"), scaling=(None, "all", "series"))
+        check_choices(
+            self,
+            decode=("direct", "paths"),
+            each=(None, "yes", "no"),
+            scaling=(None, "all", "series"),
+        )
         if wrong := set(_names(self.classic)) - set(classic.METHODS):
-            raise ValueError(f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}")
+            raise ValueError(
+                f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}"
+            )
         self.rows(), self.tested()
         self.model_config(2, 1)  # says what is wrong with the rest
 
@@ -139,7 +164,9 @@ class ForecastSettings:
             return None
         told = self.split.split(",")
         if len(told) != 3 or not all(t.strip().isdigit() and int(t) > 0 for t in told):
-            raise ValueError(f"split={self.split}: expected three numbers of rows, as in 8640,2880,2880")
+            raise ValueError(
+                f"split={self.split}: expected three numbers of rows, as in 8640,2880,2880"
+            )
         return [int(t) for t in told]
 
     def tested(self) -> tuple[float, float]:
@@ -147,13 +174,24 @@ class ForecastSettings:
         try:
             begin, end = (float(part) for part in self.test.split(":"))
         except ValueError:
-            raise ValueError(f"test={self.test}: expected two shares of the time, as in 0.85:1") from None
+            raise ValueError(
+                f"test={self.test}: expected two shares of the time, as in 0.85:1"
+            ) from None
         if not 0 < begin < end <= 1:
-            raise ValueError(f"test={self.test}: expected two shares of the time, the first smaller, as in 0.85:1")
+            raise ValueError(
+                f"test={self.test}: expected two shares of the time, the first smaller, as in"
+                " 0.85:1"
+            )
         return begin, end
 
     def model_config(
-        self, input_size: int, targets: int, *, moving: int | None = None, seen: int = 0, unit: float = 1.0
+        self,
+        input_size: int,
+        targets: int,
+        *,
+        moving: int | None = None,
+        seen: int = 0,
+        unit: float = 1.0,
     ) -> ForecasterConfig:
         """The sizes of the model these settings ask for."""
         return ForecasterConfig(
@@ -179,7 +217,12 @@ class ForecastProblem(Problem):
     """A table of readings, on its clock, split by time, encoded, with the baselines fitted."""
 
     def __init__(
-        self, name: str, series: Series, codec: SeriesCodec, settings: ForecastSettings, split: np.ndarray
+        self,
+        name: str,
+        series: Series,
+        codec: SeriesCodec,
+        settings: ForecastSettings,
+        split: np.ndarray,
     ) -> None:
         self.name, self.series, self.codec, self.settings = name, series, codec, settings
         self.split = split
@@ -198,12 +241,16 @@ class ForecastProblem(Problem):
         self.naive_error = 1.0
 
     def _future(self, horizon: int) -> np.ndarray:
-        """[N, horizon, targets]: the next values in scaled units; NaN where missing, past the segment, or in another split."""
+        """[N, horizon, targets]: the next values in scaled units; NaN where missing, past the
+        segment, or in another split.
+        """
         values = self.codec.scale(self.series.values[:, : len(self.codec.targets)], self.series)
         size = len(values)
         future = np.full((size, horizon, values.shape[1]), np.nan)
         for k in range(1, min(horizon, size - 1) + 1):
-            same = (self.series.start[k:] == self.series.start[:-k]) & (self.split[k:] == self.split[:-k])
+            same = (self.series.start[k:] == self.series.start[:-k]) & (
+                self.split[k:] == self.split[:-k]
+            )
             future[:-k, k - 1] = np.where(same[:, None], values[k:], np.nan)
         return future
 
@@ -220,7 +267,7 @@ class ForecastProblem(Problem):
         result[self.at(split)] = True
         return result
 
-    # ---- what training asks for -------------------------------------------------------------------------------------
+    # ---- what training asks for ------------------------------------------------------------------
 
     def build(self) -> Forecaster:
         """An LSTM with a linear path beside it, sized by the settings."""
@@ -230,7 +277,11 @@ class ForecastProblem(Problem):
         moving = len(codec.targets) if self.settings.normal == "spread" else codec.moving
         return Forecaster(
             self.settings.model_config(
-                self.inputs.shape[1], len(codec.targets), moving=moving, seen=2 * len(codec.columns), unit=unit
+                self.inputs.shape[1],
+                len(codec.targets),
+                moving=moving,
+                seen=2 * len(codec.columns),
+                unit=unit,
             )
         )
 
@@ -246,21 +297,33 @@ class ForecastProblem(Problem):
         shift = int(np.random.default_rng(seed).integers(len(rows)))
         return lanes(self.inputs[rows], target, reset, count=count, bptt=s.bptt, shift=shift)
 
-    def quantiles(self, model: Forecaster, at: np.ndarray, precision: str = "float32") -> np.ndarray:
+    def quantiles(
+        self, model: Forecaster, at: np.ndarray, precision: str = "float32"
+    ) -> np.ndarray:
         """The model's forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units."""
         if self.settings.decode == "direct":
             return model.run(self.inputs, self.series.start, at, precision=precision)
         return by_paths(
-            model.stepper(precision), self.codec, self.series, self.inputs, at, horizon=self.settings.horizon or 1,
+            model.stepper(precision),
+            self.codec,
+            self.series,
+            self.inputs,
+            at,
+            horizon=self.settings.horizon or 1,
             paths=self.settings.paths,
-        )  # fmt: skip
+        )
 
     def measure(self, quantiles: np.ndarray, at: np.ndarray) -> Metrics:
-        """crps, mae, mse, mase, coverage_80: in the table's units for one target, in standard deviations for several."""
+        """crps, mae, mse, mase, coverage_80: in the table's units for one target, in standard
+        deviations for several.
+        """
         truth = self.history.future[at]
         if not self.scaled:
             names = self.names(at)
-            quantiles, truth = self.codec.unscale(quantiles, names), self.codec.unscale(truth[..., None], names)[..., 0]
+            quantiles, truth = (
+                self.codec.unscale(quantiles, names),
+                self.codec.unscale(truth[..., None], names)[..., 0],
+            )
         low, middle, high = interval(quantiles)
         return {
             "crps": metrics.crps(truth, quantiles),
@@ -273,7 +336,9 @@ class ForecastProblem(Problem):
     def _classic(self, model: Forecaster, at: np.ndarray) -> dict[str, Any]:
         """The metrics of the classic methods and of the model, at origins spread evenly over `at`."""
         s, level = self.settings, self.history.level
-        some = at[np.unique(np.linspace(0, len(at) - 1, min(s.origins, len(at))).round().astype(int))]
+        some = at[
+            np.unique(np.linspace(0, len(at) - 1, min(s.origins, len(at))).round().astype(int))
+        ]
         ours = self.quantiles(model, some)
         told: dict[str, Any] = {"origins": len(some), "memorycell": self.measure(ours, some)}
         for method in _names(s.classic):
@@ -282,14 +347,20 @@ class ForecastProblem(Problem):
                 for k in range(level.shape[1]):
                     values = level[self.series.start[step] : step + 1, k]
                     quantiles[row, :, k] = classic.forecast(
-                        method, values, horizon=s.horizon or 1, season=s.season or 1, quantiles=ours.shape[-1]
+                        method,
+                        values,
+                        horizon=s.horizon or 1,
+                        season=s.season or 1,
+                        quantiles=ours.shape[-1],
                     )
             told[method] = self.measure(quantiles, some)
         return told
 
     @property
     def scaled(self) -> bool:
-        """Whether errors are told in standard deviations of the training part: those of several columns have no common unit."""
+        """Whether errors are told in standard deviations of the training part: those of several
+        columns have no common unit.
+        """
         return len(self.codec.targets) > 1 or bool(self.codec.each)
 
     def names(self, at: np.ndarray) -> list[str]:
@@ -297,7 +368,9 @@ class ForecastProblem(Problem):
         return [self.series.groups[k] for k in self.series.group[at]]
 
     def details(self, model: Forecaster, split: str) -> dict[str, Any]:
-        """By lead time, the CRPS of the model and of the best simple method; of returns, what the direction is worth."""
+        """By lead time, the CRPS of the model and of the best simple method; of returns, what the
+        direction is worth.
+        """
         at = self.at(split)
         ours = self.quantiles(model, at)
         truth = self.history.future[at]
@@ -307,7 +380,9 @@ class ForecastProblem(Problem):
         scores = {name: self.measure(q, at)["crps"] for name, q in forecasts.items()}
         best = min(self.methods, key=lambda name: scores[name]) if self.methods else None
         horizon = ours.shape[1]
-        leads = sorted({1, *np.unique(np.linspace(1, horizon, min(horizon, 8)).round().astype(int)).tolist()})
+        leads = sorted(
+            {1, *np.unique(np.linspace(1, horizon, min(horizon, 8)).round().astype(int)).tolist()}
+        )
         told = {name: q for name, q in forecasts.items() if name in ("memorycell", best)}
         unit = 1.0 if self.scaled or self.codec.own else float(self.codec.std[0])
         found: dict[str, Any] = {
@@ -357,13 +432,20 @@ class ForecastProblem(Problem):
     def baselines(self, split: str) -> dict[str, Metrics]:
         """The simple methods' metrics on a split."""
         at = self.at(split)
-        return {name: self.measure(method.predict(self.history, at), at) for name, method in self.methods.items()}
+        return {
+            name: self.measure(method.predict(self.history, at), at)
+            for name, method in self.methods.items()
+        }
 
     def later(self, test: str) -> ForecastProblem:
         """The same codec and simple methods, tested on another share of the time."""
         settings = replace(self.settings, test=test)
         other = ForecastProblem(
-            self.name, self.series, self.codec, settings, _split(self.codec, self.series, settings, self.name)
+            self.name,
+            self.series,
+            self.codec,
+            settings,
+            _split(self.codec, self.series, settings, self.name),
         )
         other.methods, other.naive_error = self.methods, self.naive_error
         return other
@@ -394,9 +476,13 @@ class ForecastProblem(Problem):
 
 
 def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
-    """Read the table, decide what was not said, split by time, scale by the training part, fit the baselines."""
+    """Read the table, decide what was not said, split by time, scale by the training part, fit the
+    baselines.
+    """
     if settings.classic and not classic.INSTALLED:  # said now, not after the training
-        raise UserError(f"classic={settings.classic} needs statsforecast: pip install 'memorycell[classic]'")
+        raise UserError(
+            f"classic={settings.classic} needs statsforecast: pip install 'memorycell[classic]'"
+        )
     path, source = locate(data or FORECAST.source)
     where = source.name if source else str(path)
     settings = with_source(settings, source)
@@ -412,10 +498,13 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
         if wrong := set(told) - set(codec.clock.calendar):
             known = ", ".join(codec.clock.calendar) or "none"
             raise DataError(
-                f"{where}: calendar={', '.join(sorted(wrong))}: with steps of {codec.clock} there is {known}"
+                f"{where}: calendar={', '.join(sorted(wrong))}: with steps of {codec.clock} there"
+                f" is {known}"
             )
         codec = replace(codec, cycles=told)
-    codec = replace(codec, max_gap=settings.context or 1, reach=(settings.horizon or 1) if codec.known else 0)
+    codec = replace(
+        codec, max_gap=settings.context or 1, reach=(settings.horizon or 1) if codec.known else 0
+    )
     series = codec.read(frame, where)
     split = _split(codec, series, settings, where)
     codec = fit_scaling(codec, series, split == 0, one_by_one=settings.scaling == "series")
@@ -434,18 +523,26 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
             )
             raise DataError(f"{where}: nothing to forecast in the {name} part; {why}")
     problem.fit_baselines(ForecasterConfig.quantiles)
-    if set(codec.calendar) == {"day", "week"} and settings.calendar is None and "ridge" in problem.methods:
+    if (
+        set(codec.calendar) == {"day", "week"}
+        and settings.calendar is None
+        and "ridge" in problem.methods
+    ):
         problem = _without_weeks(problem)
     problem.notes = _notes(problem, frame.height)
     return problem
 
 
 def _without_weeks(problem: ForecastProblem) -> ForecastProblem:
-    """The same, steps told by the day alone, unless ridge forecasts the validation part better with weeks: a network learns the
-    few weeks of most tables by heart.
+    """The same, steps told by the day alone, unless ridge forecasts the validation part better with
+    weeks: a network learns the few weeks of most tables by heart.
     """
     other = ForecastProblem(
-        problem.name, problem.series, replace(problem.codec, cycles=("day",)), problem.settings, problem.split
+        problem.name,
+        problem.series,
+        replace(problem.codec, cycles=("day",)),
+        problem.settings,
+        problem.split,
     )
     other.fit_baselines(ForecasterConfig.quantiles)
     with_weeks, without = (p.baselines("valid")["ridge"]["crps"] for p in (problem, other))
@@ -459,55 +556,90 @@ def _codec(frame: pl.DataFrame, where: str, settings: ForecastSettings) -> Serie
     if each and len(named) < 2:
         raise DataError(f"{where}: each=yes needs several targets: --set target=A,B,C")
     if each and (settings.group is not None or settings.returns is not None):
-        raise DataError(f"{where}: each=yes makes a series of every target; it does not go with group or returns")
+        raise DataError(
+            f"{where}: each=yes makes a series of every target; it does not go with group or"
+            " returns"
+        )
     if settings.returns is not None and named:
-        raise DataError(f"{where}: returns={settings.returns} says what is forecast; leave target out")
+        raise DataError(
+            f"{where}: returns={settings.returns} says what is forecast; leave target out"
+        )
     blank = SeriesCodec(
-        (), (), Clock("row"), 1, group=settings.group, each=named if each else (), returns=settings.returns
+        (),
+        (),
+        Clock("row"),
+        1,
+        group=settings.group,
+        each=named if each else (),
+        returns=settings.returns,
     )
     table = blank.table(frame, where)
     target = (VALUE,) if each else (RETURN,) if settings.returns else named
-    inputs = None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
+    inputs = (
+        None if settings.inputs is None else [c for c in _names(settings.inputs) if c != "none"]
+    )
     known = _names(settings.known)
-    inputs = [*(inputs or []), *(c for c in known if c not in (inputs or []))] if known or inputs is not None else None
+    inputs = (
+        [*(inputs or []), *(c for c in known if c not in (inputs or []))]
+        if known or inputs is not None
+        else None
+    )
     if settings.returns is not None and settings.returns not in (inputs or ()):
         table = table.drop(settings.returns)  # prices say little beside their changes
     codec = detect(
-        table, where, target=target, inputs=inputs, time=settings.time, time_format=settings.time_format,
-        group=SERIES if each else settings.group, every=settings.every,
-    )  # fmt: skip
+        table,
+        where,
+        target=target,
+        inputs=inputs,
+        time=settings.time,
+        time_format=settings.time_format,
+        group=SERIES if each else settings.group,
+        every=settings.every,
+    )
     return replace(codec, each=blank.each, returns=settings.returns, known=known)
 
 
 def _counting(codec: SeriesCodec, series: Series, where: str) -> SeriesCodec:
     """The codec with counts in units of their mean."""
     if len(codec.targets) > 1 or codec.own:
-        raise DataError(f"{where}: head=counts forecasts one column, scaled for all series together")
+        raise DataError(
+            f"{where}: head=counts forecasts one column, scaled for all series together"
+        )
     values = series.values[:, 0]
     wrong = (values < 0) | (values != np.round(values))
     wrong &= ~np.isnan(values)
     if wrong.any():
         row = int(series.row[int(wrong.argmax())])
         raise DataError(
-            f"{where}: row {row + 1}, column {codec.targets[0]!r}: {values[int(wrong.argmax())]:g} is not a count; head=counts "
-            "needs 0, 1, 2, …, or leave head out"
+            f"{where}: row {row + 1}, column {codec.targets[0]!r}: {values[int(wrong.argmax())]:g}"
+            " is not a count; head=counts needs 0, 1, 2, …, or leave head out"
         )
-    return replace(codec, mean=(0.0, *codec.mean[1:]), std=(max(codec.mean[0], 1e-3), *codec.std[1:]))
+    return replace(
+        codec, mean=(0.0, *codec.mean[1:]), std=(max(codec.mean[0], 1e-3), *codec.std[1:])
+    )
 
 
 def _told_by(
-    codec: SeriesCodec, frame: pl.DataFrame, series: Series, split: np.ndarray, static: str, where: str
+    codec: SeriesCodec,
+    frame: pl.DataFrame,
+    series: Series,
+    split: np.ndarray,
+    static: str,
+    where: str,
 ) -> SeriesCodec:
     """The codec with the words of training that series are told by."""
     table, found = codec.table(frame, where), {}
     if codec.group is None:
         raise DataError(
-            f"{where}: static={static}: there is one series; name what tells several apart: --set group=COLUMN"
+            f"{where}: static={static}: there is one series; name what tells several apart: --set"
+            " group=COLUMN"
         )
     for c in _names(static):
         name = codec.group if c == "group" else c
         if name not in table.columns:
-            raise DataError(f"{where}: no column {c!r}; it has {', '.join(map(repr, table.columns))}")
+            raise DataError(
+                f"{where}: no column {c!r}; it has {', '.join(map(repr, table.columns))}"
+            )
         rows = series.row[(split == 0) & (series.row >= 0)]
         words = list(dict.fromkeys(str(table[name][int(row)]) for row in rows))
         found[name] = tuple(words[:MOST_KINDS])
@@ -515,15 +647,18 @@ def _told_by(
 
 
 def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
-    """The same for a trained model. Its own data: the held-out test part. Other data: all but the span it learnt from."""
+    """The same for a trained model. Its own data: the held-out test part. Other data: all but the
+    span it learnt from.
+    """
     try:
         settings = ForecastSettings(**file.info["settings"])
         begin, end = int(file.info["split"]["train"][0]), int(file.info["split"]["test"][0])
         naive_error, fingerprint = float(file.info["naive_error"]), str(file.info["fingerprint"])
         methods = restored(
-            {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}, settings.season or 1,
+            {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()},
+            settings.season or 1,
             returns=settings.returns is not None,
-        )  # fmt: skip
+        )
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise ModelFileError(
             f"the model file's description of its training is not whole ({error!r}); train it anew"
@@ -541,8 +676,8 @@ def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
     problem = ForecastProblem(where, series, file.codec, settings, np.where(test, 2, -1))
     if len(problem.at("test")) == 0:
         raise DataError(
-            f"{where}: nothing to evaluate: no row lies outside the time the model learnt from, or the series is shorter "
-            f"than {settings.horizon} steps"
+            f"{where}: nothing to evaluate: no row lies outside the time the model learnt from, or"
+            f" the series is shorter than {settings.horizon} steps"
         )
     problem.naive_error, problem.methods = naive_error, methods
     if settings.classic and not classic.INSTALLED:
@@ -559,23 +694,37 @@ def _decided(settings: ForecastSettings, codec: SeriesCodec) -> ForecastSettings
     season = settings.season or codec.clock.season
     context = settings.context or max(2 * horizon, season)
     return replace(
-        settings, horizon=horizon, season=season, context=context, window=settings.window or min(horizon, 24)
+        settings,
+        horizon=horizon,
+        season=season,
+        context=context,
+        window=settings.window or min(horizon, 24),
     )
 
 
-def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where: str) -> np.ndarray:
-    """[N] int: 0, 1, 2 by time, the same cuts for every series of the file; -1 for steps beyond a split in rows."""
+def _split(
+    codec: SeriesCodec, series: Series, settings: ForecastSettings, where: str
+) -> np.ndarray:
+    """[N] int: 0, 1, 2 by time, the same cuts for every series of the file; -1 for steps beyond a
+    split in rows.
+    """
     if (told := settings.rows()) is not None:
         split = np.digitize(np.arange(len(series)) - series.first, np.cumsum(told))
         if not (split >= 2).any():
-            raise DataError(f"{where}: split={settings.split}: no series has more than {sum(told[:2])} steps")
+            raise DataError(
+                f"{where}: split={settings.split}: no series has more than {sum(told[:2])} steps"
+            )
         return np.where(split > 2, -1, split)
     when = series.time
     if codec.time is None:  # no clock to compare series by: each is cut in the same proportions
         when = (np.arange(len(series)) - series.first) / np.bincount(series.group)[series.group]
     ordered = np.sort(when)
     begin, end = settings.tested()
-    cuts = [ordered[int(share * len(ordered))] for share in (TRAIN_SHARE * begin, begin, end) if share < 1]
+    cuts = [
+        ordered[int(share * len(ordered))]
+        for share in (TRAIN_SHARE * begin, begin, end)
+        if share < 1
+    ]
     split = np.searchsorted(cuts, when, side="right")
     split = np.where(split > 2, -1, split)
     longest = max(np.bincount(series.group[split == 0], minlength=1))
@@ -584,9 +733,10 @@ def _split(codec: SeriesCodec, series: Series, settings: ForecastSettings, where
     if longest < need or shortest_test <= (settings.horizon or 1):
         total = max(np.bincount(series.group))
         raise DataError(
-            f"{where}: too short: {total} steps, of which {longest} to train on and {shortest_test} to test on; a context "
-            f"of {settings.context} and a horizon of {settings.horizon} need {need} and {(settings.horizon or 1) + 1}; "
-            "bring more rows, or --set horizon=… --set context=…"
+            f"{where}: too short: {total} steps, of which {longest} to train on and {shortest_test}"
+            f" to test on; a context of {settings.context} and a horizon of {settings.horizon} need"
+            f" {need} and {(settings.horizon or 1) + 1}; bring more rows, or --set horizon=… --set"
+            " context=…"
         )
     return split
 
@@ -608,25 +758,33 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     codec, series, s = problem.codec, problem.series, problem.settings
     of = f" of {len(series.groups)} series" if codec.group else ""
     notes = [
-        f"{rows:,} rows{of}, one step = {codec.clock}; forecast {', '.join(codec.targets)} {s.horizon} steps ahead",
-        f"inputs: {', '.join(codec.columns)}" + (f"; calendar: {', '.join(codec.calendar)}" if codec.calendar else ""),
+        (
+            f"{rows:,} rows{of}, one step = {codec.clock}; forecast {', '.join(codec.targets)}"
+            f" {s.horizon} steps ahead"
+        ),
+        f"inputs: {', '.join(codec.columns)}"
+        + (f"; calendar: {', '.join(codec.calendar)}" if codec.calendar else ""),
     ]
     empty = int((series.row < 0).sum())
     if empty or series.skipped:
         segments = int(series.reset.sum()) - len(series.groups)
         notes.append(
-            f"gaps: {empty:,} empty steps bridged, {segments} longer gaps where the state starts afresh, "
-            f"{series.skipped:,} rows left out that share a step with another"
+            f"gaps: {empty:,} empty steps bridged, {segments} longer gaps where the state starts"
+            f" afresh, {series.skipped:,} rows left out that share a step with another"
         )
     read = series.row >= 0
     for k, column in enumerate(codec.columns):
         if missing := int(np.isnan(series.values[read, k]).sum()):
             notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
     sizes = [int((problem.split == k).sum()) for k in range(3)]
-    notes.append("steps to train, validate, test (in this order of time): " + ", ".join(f"{n:,}" for n in sizes))
+    notes.append(
+        "steps to train, validate, test (in this order of time): "
+        + ", ".join(f"{n:,}" for n in sizes)
+    )
     if s.classic:
         notes.append(
-            f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to some seconds each"
+            f"{s.classic}: at the end fitted anew at {s.origins} steps of the test part, up to some"
+            " seconds each"
         )
     return notes + list(codec.notes)
 
@@ -638,7 +796,10 @@ def _names(text: str | None) -> tuple[str, ...]:
 FORECAST = Task(
     name="forecast",
     about="the next values of a series, with the interval they will lie in, at every step",
-    reads="a table of readings over time (.csv, .tsv, .parquet, .jsonl), one or many series, gaps allowed",
+    reads=(
+        "a table of readings over time (.csv, .tsv, .parquet, .jsonl), one or many series, gaps"
+        " allowed"
+    ),
     source="glucose",
     primary="crps",
     settings=ForecastSettings,

@@ -1,4 +1,6 @@
-"""Pictures of a forecaster: the forecast beside what came, the error by lead time, the calibration, the training."""
+"""Pictures of a forecaster: the forecast beside what came, the error by lead time, the calibration,
+the training.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,9 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
     at = problem.at("test")
     codec, target = problem.codec, problem.codec.targets[0]
     ours = problem.quantiles(file.model, at)
-    forecasts = {name: method.predict(problem.history, at) for name, method in problem.methods.items()}
+    forecasts = {
+        name: method.predict(problem.history, at) for name, method in problem.methods.items()
+    }
     scores = {name: problem.measure(quantiles, at) for name, quantiles in forecasts.items()}
     scores["memorycell"] = problem.measure(ours, at)
     best = min((name for name in forecasts), key=lambda name: scores[name]["crps"])
@@ -39,7 +43,9 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
     forecasts = {"memorycell": ours, **forecasts}
     names = problem.names(at)
     truth = codec.unscale(problem.history.future[at][..., None], names)[:, :, 0, 0]
-    first = {name: codec.unscale(quantiles, names)[:, :, 0] for name, quantiles in forecasts.items()}  # [M, horizon, K]
+    first = {
+        name: codec.unscale(quantiles, names)[:, :, 0] for name, quantiles in forecasts.items()
+    }  # [M, horizon, K]
     history = file.info.get("history") or []
     sections = [
         Section(
@@ -51,16 +57,22 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
         _stretch(problem, at, truth, first["memorycell"]),
         _lead_times(problem, truth, first, best),
         _calibration(truth, first, best),
-    ]  # fmt: skip
+    ]
     if history:
         sections.append(_training(history, file))
-    often = "at every step" if problem.settings.stride == 1 else f"every {problem.settings.stride} steps"
+    often = (
+        "at every step"
+        if problem.settings.stride == 1
+        else f"every {problem.settings.stride} steps"
+    )
     verdict = f"{skill:.1%} better than" if skill >= 0 else f"{-skill:.1%} worse than"
     return page(
-        f"{target}, {problem.settings.horizon} steps ahead: {verdict} the best simple method ({best})",
-        f"{len(at):,} forecasts from {codec.stamp(int(problem.series.time[at[0]]))} to "
-        f"{codec.stamp(int(problem.series.time[at[-1]]))}, one {often}, with the state carried all along, as "
-        "the model runs live." + (" Not medical advice." if "glucose" in target.lower() else ""),
+        f"{target}, {problem.settings.horizon} steps ahead: {verdict} the best simple method"
+        f" ({best})",
+        f"{len(at):,} forecasts from {codec.stamp(int(problem.series.time[at[0]]))} to"
+        f" {codec.stamp(int(problem.series.time[at[-1]]))}, one {often}, with the state carried all"
+        " along, as the model runs live."
+        + (" Not medical advice." if "glucose" in target.lower() else ""),
         sections,
         [*file.info.get("notes", []), *problem.notes],
     )
@@ -72,15 +84,23 @@ def inside(file: ModelFile, frame: pl.DataFrame, where: str, *, steps: int = 100
     inputs = file.codec.encode(series)[-steps:]
     readings = file.codec.fill(series)[-steps:, 0]
     stamps = [str(file.codec.stamp(int(moment))) for moment in series.time[-steps:]]
-    labels = [f"{stamp[11:16] or stamp} {value:.4g}" for stamp, value in zip(stamps, readings, strict=True)]
+    labels = [
+        f"{stamp[11:16] or stamp} {value:.4g}"
+        for stamp, value in zip(stamps, readings, strict=True)
+    ]
     settings = file.info.get("settings") or {}
     target = ", ".join(file.codec.targets)
     found = inspect(
-        file.model, torch.from_numpy(inputs)[None], labels=labels, title=f"Inside the forecaster of {target}",
+        file.model,
+        torch.from_numpy(inputs)[None],
+        labels=labels,
+        title=f"Inside the forecaster of {target}",
         trained_on=settings.get("bptt"),
-    )  # fmt: skip
+    )
     found.history = file.info.get("history") or []
-    found.notes.append(f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}")
+    found.notes.append(
+        f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}"
+    )
     return found
 
 
@@ -102,15 +122,29 @@ def forecast_page(file: ModelFile, record: dict[str, Any]) -> str:
                 ahead: list[Any] = list(range(1, len(one["ahead"]) + 1))
             else:
                 ahead = one["ahead"]
-            fig.add_scatter(x=past, y=series.values[steps, k], name="read", line={"color": GREY}, connectgaps=False)
+            fig.add_scatter(
+                x=past,
+                y=series.values[steps, k],
+                name="read",
+                line={"color": GREY},
+                connectgaps=False,
+            )
             _add_band(fig, ahead, values["low80"], values["median"], values["high80"])
             fig.update_yaxes(title=target)
-            end = f"{values['median'][-1]:.4g} ({values['low80'][-1]:.4g} to {values['high80'][-1]:.4g})"
+            end = (
+                f"{values['median'][-1]:.4g} ({values['low80'][-1]:.4g} to"
+                f" {values['high80'][-1]:.4g})"
+            )
             sections.append(
-                Section(f"{target} {f'of {group} ' if group else ''}in {len(ahead)} steps: {end}", figure=fig)
+                Section(
+                    f"{target} {f'of {group} ' if group else ''}in {len(ahead)} steps: {end}",
+                    figure=fig,
+                )
             )
     title = f"Forecast of {', '.join(codec.targets)} from {records[0]['time']}"
-    return page(title, "The line is the median; 80% of the outcomes should lie in the band.", sections)
+    return page(
+        title, "The line is the median; 80% of the outcomes should lie in the band.", sections
+    )
 
 
 def _units(problem: ForecastProblem) -> str:
@@ -120,8 +154,9 @@ def _units(problem: ForecastProblem) -> str:
         else "in standard deviations of the training part"
     )
     return (
-        f"CRPS scores the whole distribution, MAE its middle, both {unit} (lower is better); MASE is the MAE over that of "
-        "repeating the last season; coverage of the 80% interval is right at 0.80."
+        f"CRPS scores the whole distribution, MAE its middle, both {unit} (lower is better); MASE"
+        " is the MAE over that of repeating the last season; coverage of the 80% interval is right"
+        " at 0.80."
     )
 
 
@@ -133,8 +168,12 @@ def _score_table(scores: dict[str, dict[str, float]]) -> list[list[str]]:
     ]
 
 
-def _stretch(problem: ForecastProblem, at: np.ndarray, truth: np.ndarray, ours: np.ndarray) -> Section:
-    """A stretch whose error is typical: of all stretches the one with the median error, not the prettiest."""
+def _stretch(
+    problem: ForecastProblem, at: np.ndarray, truth: np.ndarray, ours: np.ndarray
+) -> Section:
+    """A stretch whose error is typical: of all stretches the one with the median error, not the
+    prettiest.
+    """
     series, codec, horizon = problem.series, problem.codec, ours.shape[1]
     _, middle, _ = interval(ours)
     error = np.nanmean(np.abs(truth - middle), 1)
@@ -160,18 +199,22 @@ def _stretch(problem: ForecastProblem, at: np.ndarray, truth: np.ndarray, ours: 
             for name, values in zip(lines, interval(ours[issued]), strict=True):
                 lines[name] += [*values.tolist(), None]
         issued = int(np.searchsorted(at, step + horizon))
-    fig.add_scatter(x=x, y=series.values[steps, 0], name="what came", line={"color": GREY, "width": 1.5})
+    fig.add_scatter(
+        x=x, y=series.values[steps, 0], name="what came", line={"color": GREY, "width": 1.5}
+    )
     _add_fans(fig, xs, lines)
     fig.update_yaxes(title=codec.targets[0])
     return Section(
         f"The forecast beside what came: a typical stretch, {horizon} steps ahead each time",
-        "Each fan was made at its left end and knew nothing of what follows. This is the stretch with the median error of "
-        "the test part.",
+        "Each fan was made at its left end and knew nothing of what follows. This is the stretch"
+        " with the median error of the test part.",
         fig,
     )
 
 
-def _lead_times(problem: ForecastProblem, truth: np.ndarray, first: dict[str, np.ndarray], best: str) -> Section:
+def _lead_times(
+    problem: ForecastProblem, truth: np.ndarray, first: dict[str, np.ndarray], best: str
+) -> Section:
     fig = figure()
     horizon = truth.shape[1]
     scores = {
@@ -181,10 +224,17 @@ def _lead_times(problem: ForecastProblem, truth: np.ndarray, first: dict[str, np
     for name, values in scores.items():
         ours = name == "memorycell"
         fig.add_scatter(
-            x=list(range(1, horizon + 1)), y=values, name=name, mode="lines+markers",
-            line={"color": COLOURS[name], "width": 3 if ours else 1.5, "dash": "solid" if ours else "dot"},
+            x=list(range(1, horizon + 1)),
+            y=values,
+            name=name,
+            mode="lines+markers",
+            line={
+                "color": COLOURS[name],
+                "width": 3 if ours else 1.5,
+                "dash": "solid" if ours else "dot",
+            },
             visible=True if np.mean(values) < 2 * np.mean(scores["memorycell"]) else "legendonly",
-        )  # fmt: skip
+        )
     fig.update_xaxes(title=f"steps ahead (one step: {problem.codec.clock})")
     fig.update_yaxes(title="CRPS", rangemode="tozero")
     better = sum(a < b for a, b in zip(scores["memorycell"], scores[best], strict=True))
@@ -203,9 +253,13 @@ def _calibration(truth: np.ndarray, first: dict[str, np.ndarray], best: str) -> 
         name: [float((truth[known] <= q[..., k][known]).mean()) for k in range(len(levels))]
         for name, q in first.items()
     }
-    fig.add_scatter(x=[0, 1], y=[0, 1], name="right", line={"color": GREY, "dash": "dash", "width": 1})
+    fig.add_scatter(
+        x=[0, 1], y=[0, 1], name="right", line={"color": GREY, "dash": "dash", "width": 1}
+    )
     for name in ("memorycell", best):
-        fig.add_scatter(x=levels, y=shares[name], name=name, mode="lines+markers", line={"color": COLOURS[name]})
+        fig.add_scatter(
+            x=levels, y=shares[name], name=name, mode="lines+markers", line={"color": COLOURS[name]}
+        )
     fig.update_xaxes(title="quantile level", range=[0, 1])
     fig.update_yaxes(title="share of outcomes below it", range=[0, 1])
     off = max(abs(a - b) for a, b in zip(levels, shares["memorycell"], strict=True))
@@ -216,28 +270,53 @@ def _training(history: list[dict[str, float]], file: ModelFile) -> Section:
     fig = figure(300)
     values = [entry["valid_crps"] for entry in history]
     epochs = list(range(1, len(values) + 1))
-    fig.add_scatter(x=epochs, y=values, name="validation CRPS", mode="lines+markers", line={"color": BLUE})
+    fig.add_scatter(
+        x=epochs, y=values, name="validation CRPS", mode="lines+markers", line={"color": BLUE}
+    )
     if "to_beat" in file.info:
         fig.add_scatter(
-            x=[epochs[0], epochs[-1]], y=[file.info["to_beat"]] * 2, name="best simple method", mode="lines",
+            x=[epochs[0], epochs[-1]],
+            y=[file.info["to_beat"]] * 2,
+            name="best simple method",
+            mode="lines",
             line={"color": GREY, "dash": "dash", "width": 1.5},
-        )  # fmt: skip
+        )
     fig.update_xaxes(title="epoch")
     fig.update_yaxes(title="CRPS")
     best = int(np.argmin(values))
-    return Section(f"Training: the best of {len(values)} epochs was number {best + 1}, and is what was kept", "", fig)
+    return Section(
+        f"Training: the best of {len(values)} epochs was number {best + 1}, and is what was kept",
+        "",
+        fig,
+    )
 
 
 def _add_band(
-    fig: go.Figure, x: Sequence[Any], low: Sequence[float], median: Sequence[float], high: Sequence[float]
+    fig: go.Figure,
+    x: Sequence[Any],
+    low: Sequence[float],
+    median: Sequence[float],
+    high: Sequence[float],
 ) -> None:
     fig.add_scatter(x=x, y=high, name="90%", mode="lines", line={"width": 0}, showlegend=False)
-    fig.add_scatter(x=x, y=low, name="80% interval", mode="lines", line={"width": 0}, fill="tonexty", fillcolor=BAND)
-    fig.add_scatter(x=x, y=median, name="forecast (median)", mode="lines", line={"color": BLUE, "width": 2.5})
+    fig.add_scatter(
+        x=x,
+        y=low,
+        name="80% interval",
+        mode="lines",
+        line={"width": 0},
+        fill="tonexty",
+        fillcolor=BAND,
+    )
+    fig.add_scatter(
+        x=x, y=median, name="forecast (median)", mode="lines", line={"color": BLUE, "width": 2.5}
+    )
 
 
 def _add_fans(fig: go.Figure, x: list[Any], lines: dict[str, list[float | None]]) -> None:
-    """Many bands with breaks between them: each is a closed outline, since a fill cannot skip a gap."""
+    """Many bands with breaks between them: each is a closed outline, since a fill cannot skip a
+    gap.
+    """
     outline_x: list[Any] = []
     outline_y: list[float | None] = []
     begin = 0
@@ -247,7 +326,19 @@ def _add_fans(fig: go.Figure, x: list[Any], lines: dict[str, list[float | None]]
             outline_y += [*lines["high"][begin:k], *reversed(lines["low"][begin:k]), None]
             begin = k + 1
     fig.add_scatter(
-        x=outline_x, y=outline_y, name="80% interval", mode="lines", line={"width": 0}, fill="toself", fillcolor=BAND,
+        x=outline_x,
+        y=outline_y,
+        name="80% interval",
+        mode="lines",
+        line={"width": 0},
+        fill="toself",
+        fillcolor=BAND,
         hoverinfo="skip",
-    )  # fmt: skip
-    fig.add_scatter(x=x, y=lines["median"], name="forecast (median)", mode="lines", line={"color": BLUE, "width": 2})
+    )
+    fig.add_scatter(
+        x=x,
+        y=lines["median"],
+        name="forecast (median)",
+        mode="lines",
+        line={"color": BLUE, "width": 2},
+    )

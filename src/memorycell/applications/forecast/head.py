@@ -15,8 +15,9 @@ from memorycell.ops.step import LinearStep
 
 
 class Told(NamedTuple):
-    """What a forecasting head says at every step: the middle [..., horizon, targets], what the spread is made of
-    [..., horizon, targets, P], and the unit of both, the deviation of the step's own window [..., 1, targets], or 1.
+    """What a forecasting head says at every step: the middle [..., horizon, targets], what the
+    spread is made of [..., horizon, targets, P], and the unit of both, the deviation of the step's
+    own window [..., 1, targets], or 1.
     """
 
     middle: Any
@@ -27,16 +28,19 @@ class Told(NamedTuple):
 class Forecast(nn.Module):
     """The distribution of the next `horizon` values of each target, as quantiles that never cross.
 
-    At every step, with y_t the targets' last known level, u_t the inputs of the last W steps, and s_t their deviation where
-    each window is normalised by its own (else 1):
+    At every step, with y_t the targets' last known level, u_t the inputs of the last W steps, and
+    s_t their deviation where each window is normalised by its own (else 1):
 
         median_k = y_t + s_t ((A u_t)_k + (B h_t)_k)          k = 1..horizon
         the quantiles around it lie s_t softplus(C h_t) further out, one after another
 
-    The linear path A sees what ridge regression sees; the recurrent part has to explain only the rest.
+    The linear path A sees what ridge regression sees; the recurrent part has to explain only the
+    rest.
     """
 
-    def __init__(self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int) -> None:
+    def __init__(
+        self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int
+    ) -> None:
         super().__init__()
         self.horizon, self.targets, self.quantiles = horizon, targets, quantiles
         self.recurrent = nn.Linear(hidden_size, horizon * targets * self.parts)
@@ -57,14 +61,20 @@ class Forecast(nn.Module):
         """Start at persistence with a narrow spread: the first forecast is the last value."""
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
-        gap = math.log(math.expm1(0.1))  # softplus(gap) = 0.1 standard deviations between neighbouring quantiles
+        gap = math.log(
+            math.expm1(0.1)
+        )  # softplus(gap) = 0.1 standard deviations between neighbouring quantiles
         with torch.no_grad():
             bias = self.recurrent.bias.view(self.horizon, self.targets, self.parts)
             bias[...] = gap
             bias[..., self.middle] = 0.0
 
-    def told(self, hidden: Tensor, window: Tensor, level: Tensor, unit: Tensor | None = None) -> Told:
-        """Hidden [B, T, H], window [B, T, W·F], level and unit [B, T, targets] -> what is said of the next values."""
+    def told(
+        self, hidden: Tensor, window: Tensor, level: Tensor, unit: Tensor | None = None
+    ) -> Told:
+        """Hidden [B, T, H], window [B, T, W·F], level and unit [B, T, targets] -> what is said of
+        the next values.
+        """
         shape = (self.horizon, self.targets)
         out = self.recurrent(hidden).unflatten(-1, (*shape, self.parts))
         middle = out[..., self.middle] + self.linear(window).unflatten(-1, shape)
@@ -83,7 +93,9 @@ class Forecast(nn.Module):
         unit = unit if isinstance(unit, float) else unit[..., None]
         above = F.softplus(out[..., self.middle + 1 :]).cumsum(-1) * unit
         below = F.softplus(out[..., : self.middle]).flip(-1).cumsum(-1).flip(-1) * unit
-        return torch.cat([middle[..., None] - below, middle[..., None], middle[..., None] + above], -1)
+        return torch.cat(
+            [middle[..., None] - below, middle[..., None], middle[..., None] + above], -1
+        )
 
     def spread_now(self, told: Told) -> np.ndarray:
         """The same in numpy."""
@@ -102,7 +114,9 @@ class Forecast(nn.Module):
         return self.loss(self.spread(told), future)
 
     def loss(self, quantiles: Tensor, future: Tensor) -> Tensor:
-        """Mean CRPS over the known values of future [B, T, horizon, targets] (NaN where unknown); see `metrics.crps`."""
+        """Mean CRPS over the known values of future [B, T, horizon, targets] (NaN where unknown);
+        see `metrics.crps`.
+        """
         error = future.nan_to_num()[..., None] - quantiles
         levels = quantiles.new_tensor(quantile_levels(self.quantiles))
         pinball = torch.maximum(levels * error, (levels - 1) * error)
@@ -115,11 +129,14 @@ def _known_mean(score: Tensor, future: Tensor) -> Tensor:
 
 
 class StudentForecast(Forecast):
-    """The same as Student's t distribution, y ~ t_ν(median, s σ) with log σ = C h_t, and a ν above 2 for every lead time and
-    target; its quantiles are those of the distribution (scipy). Trained by likelihood.
+    """The same as Student's t distribution, y ~ t_ν(median, s σ) with log σ = C h_t, and a ν above
+    2 for every lead time and target; its quantiles are those of the distribution (scipy). Trained
+    by likelihood.
     """
 
-    def __init__(self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int) -> None:
+    def __init__(
+        self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int
+    ) -> None:
         super().__init__(hidden_size, window_size, horizon, targets, quantiles)
         self.tails = nn.Parameter(torch.full((horizon, targets), 1.5))
 
@@ -146,8 +163,12 @@ class StudentForecast(Forecast):
         """See `Forecast`."""
         from scipy.stats import t
 
-        levels = t.ppf(quantile_levels(self.quantiles), self.freedom.detach().numpy()[..., None]).astype(np.float32)
-        return np.asarray(told.middle[..., None] + (np.exp(told.spread[..., 1]) * told.unit)[..., None] * levels)
+        levels = t.ppf(
+            quantile_levels(self.quantiles), self.freedom.detach().numpy()[..., None]
+        ).astype(np.float32)
+        return np.asarray(
+            told.middle[..., None] + (np.exp(told.spread[..., 1]) * told.unit)[..., None] * levels
+        )
 
     def score(self, told: Told, future: Tensor) -> Tensor:
         """Mean negative log-likelihood in nats."""
@@ -160,12 +181,19 @@ class StudentForecast(Forecast):
 
 
 class CountForecast(StudentForecast):
-    """The same of counts 0, 1, 2, …, as a negative binomial distribution with mean m = c softplus(median) and variance
-    m + m²/r, log r = C h_t (Salinas et al. 2020, DeepAR, arXiv:1704.04110). Values are counts in units of c, `unit`.
+    """The same of counts 0, 1, 2, …, as a negative binomial distribution with mean m = c
+    softplus(median) and variance m + m²/r, log r = C h_t (Salinas et al. 2020, DeepAR,
+    arXiv:1704.04110). Values are counts in units of c, `unit`.
     """
 
     def __init__(
-        self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int, unit: float = 1.0
+        self,
+        hidden_size: int,
+        window_size: int,
+        horizon: int,
+        targets: int,
+        quantiles: int,
+        unit: float = 1.0,
     ) -> None:
         super().__init__(hidden_size, window_size, horizon, targets, quantiles)
         self.unit = unit
@@ -177,7 +205,9 @@ class CountForecast(StudentForecast):
 
         mean = self.unit * np.logaddexp(0, told.middle.astype(np.float64)) + 1e-9
         r = np.exp(np.clip(told.spread[..., 1], -6, 8).astype(np.float64))
-        counts = nbinom.ppf(quantile_levels(self.quantiles), r[..., None], (r / (r + mean))[..., None])
+        counts = nbinom.ppf(
+            quantile_levels(self.quantiles), r[..., None], (r / (r + mean))[..., None]
+        )
         return np.asarray(counts / self.unit, np.float32)
 
     def score(self, told: Told, future: Tensor) -> Tensor:
@@ -193,7 +223,9 @@ FORECASTS = {"quantiles": Forecast, "student": StudentForecast, "counts": CountF
 
 
 class ForecastStep:
-    """A forecasting head for single steps, in numpy: for a few rows, torch's calls cost more than the work."""
+    """A forecasting head for single steps, in numpy: for a few rows, torch's calls cost more than
+    the work.
+    """
 
     def __init__(self, head: Forecast) -> None:
         self._head = head
@@ -202,9 +234,15 @@ class ForecastStep:
         self._linear = LinearStep(head.linear.weight, head.linear.bias)
 
     def __call__(
-        self, hidden: np.ndarray, window: np.ndarray, level: np.ndarray, unit: np.ndarray | None = None
+        self,
+        hidden: np.ndarray,
+        window: np.ndarray,
+        level: np.ndarray,
+        unit: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Hidden [n, H], window [n, W·F], level and unit [n, targets] -> quantiles [n, horizon, targets, K], all float32."""
+        """Hidden [n, H], window [n, W·F], level and unit [n, targets] -> quantiles [n, horizon,
+        targets, K], all float32.
+        """
         out = self._recurrent(hidden).reshape(len(hidden), *self._shape, -1)
         middle = out[..., self._head.middle] + self._linear(window).reshape(-1, *self._shape)
         if unit is None:

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
 
 class LiveForecaster:
-    """Rows of readings in, forecasts out. Several series in one stream (a `group` column) each keep their own state.
+    """Rows of readings in, forecasts out. Several series in one stream (a `group` column) each keep
+    their own state.
 
     precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
     """
@@ -42,10 +43,12 @@ class LiveForecaster:
         """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
 
     def step(self, row: Mapping[str, Any], where: str = "row") -> dict[str, Any]:
-        """The forecast after one row: `{"time", "forecast": {target: {"time", "median", "low", "high"}}, …}`.
+        """The forecast after one row: `{"time", "forecast": {target: {"time", "median", "low",
+        "high"}}, …}`.
 
-        A row within half a step of the one before it changes nothing and repeats the last forecast, marked `"repeat"`.
-        Raises `DataError` for a row that cannot be read; the state is then unchanged.
+        A row within half a step of the one before it changes nothing and repeats the last forecast,
+        marked `"repeat"`. Raises `DataError` for a row that cannot be read; the state is then
+        unchanged.
         """
         return self._each(row, where) if self.codec.each else self._one(row, where)
 
@@ -63,9 +66,16 @@ class LiveForecaster:
         told = stream.step(inputs)[-1:].astype(np.float64)
         if self._paths:
             told = walked(
-                stream.stepper, self.codec, stream.row, inputs[-1:], told, np.array([series.memory["time"]]), [name],
-                horizon=self._horizon, paths=self._paths,
-            )  # fmt: skip
+                stream.stepper,
+                self.codec,
+                stream.row,
+                inputs[-1:],
+                told,
+                np.array([series.memory["time"]]),
+                [name],
+                horizon=self._horizon,
+                paths=self._paths,
+            )
         self.quantiles = self.codec.unscale(told, [name])[0]
         self._series[name] = series, stream
         self._last[name] = forecast_record(self.codec, name, series.memory["time"], self.quantiles)
@@ -74,7 +84,9 @@ class LiveForecaster:
     def _each(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
         """A row in which several columns are series of their own: all their forecasts."""
         codec = self.codec
-        values = {c: number_in(row, c, where) for c in codec.each}  # complains before any state has changed
+        values = {
+            c: number_in(row, c, where) for c in codec.each
+        }  # complains before any state has changed
         told: dict[str, Any] = {}
         for c, value in values.items():
             one = self._one({**row, SERIES: c, VALUE: value}, where)
@@ -83,7 +95,9 @@ class LiveForecaster:
         return told
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
-        """A row as a line of JSON, or of CSV under a header line that came before: its forecast; None for the header."""
+        """A row as a line of JSON, or of CSV under a header line that came before: its forecast;
+        None for the header.
+        """
         row = self._lines.row(text, number)
         return None if row is None else self.step(row, f"stdin, line {number}")
 
@@ -91,16 +105,26 @@ class LiveForecaster:
         """All series' states and clocks in one file, for this model only."""
         names = list(self._series)
         memory = [self._series[n][0].memory for n in names]
-        state = State.stack([self._series[n][1].state for n in names]) if names else self._blank.state
+        state = (
+            State.stack([self._series[n][1].state for n in names]) if names else self._blank.state
+        )
         last = [self._last[n] for n in names]
         state.save(
             path,
             fingerprint=self._blank.fingerprint,
-            extra={"names": names, "memory": memory, "last": last, "lines": self._lines.keep(), **extra},
+            extra={
+                "names": names,
+                "memory": memory,
+                "last": last,
+                "lines": self._lines.keep(),
+                **extra,
+            },
         )
 
     def load(self, path: str | Path) -> dict[str, Any]:
-        """Go on where `save` stopped; returns the further values saved. Raises `StateError`, and is then as it was."""
+        """Go on where `save` stopped; returns the further values saved. Raises `StateError`, and is
+        then as it was.
+        """
         state, extra = State.load(path, fingerprint=self._blank.fingerprint)
         try:
             loaded: dict[str, tuple[LiveSeries, Stream]] = {}
@@ -111,7 +135,9 @@ class LiveForecaster:
                 loaded[name] = series, stream
             last = dict(zip(extra["names"], extra["last"], strict=True))
         except (KeyError, TypeError, ValueError, IndexError, StateError):
-            raise StateError(f"{path}: not the state of a live forecaster; start without it") from None
+            raise StateError(
+                f"{path}: not the state of a live forecaster; start without it"
+            ) from None
         self._series, self._last = loaded, last
         self._lines.take_up(extra.get("lines"))
         return extra
@@ -120,7 +146,9 @@ class LiveForecaster:
         if self.codec.group is None:
             return ""
         if self.codec.group not in row:
-            raise DataError(f"{where}: no column {self.codec.group!r}; it has {', '.join(map(repr, row))}")
+            raise DataError(
+                f"{where}: no column {self.codec.group!r}; it has {', '.join(map(repr, row))}"
+            )
         return str(row[self.codec.group])
 
 
@@ -130,14 +158,18 @@ class Options:
 
 
 def predict(file: ModelFile, source: str | None, how: Options) -> dict[str, Any]:
-    """`{"forecasts": […]}`, one from the end of each series of a table, given as a file or a named set."""
+    """`{"forecasts": […]}`, one from the end of each series of a table, given as a file or a named
+    set.
+    """
     if source is None:
         raise DataError("predict: a forecast needs a table that ends where it begins")
     path, _ = locate(source)
     return {"data": source, "forecasts": forecasts(file, read_table(path), source)[0]}
 
 
-def forecasts(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[dict[str, Any]], Series]:
+def forecasts(
+    file: ModelFile, frame: pl.DataFrame, where: str
+) -> tuple[list[dict[str, Any]], Series]:
     """The forecast from the end of each series of a table, and the series as they were read.
 
     Raises `DataError` for a table that does not fit the model.
@@ -146,17 +178,23 @@ def forecasts(file: ModelFile, frame: pl.DataFrame, where: str) -> tuple[list[di
     ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
     if file.codec.known:  # rows that follow tell what is known beforehand
         told = ~np.isnan(series.values[:, : len(file.codec.targets)]).all(1)
-        ends = np.array([np.flatnonzero(told & (series.group == k))[-1] for k in np.unique(series.group[told])])
+        ends = np.array(
+            [np.flatnonzero(told & (series.group == k))[-1] for k in np.unique(series.group[told])]
+        )
     horizon, paths = decoding(file)
     inputs = file.codec.encode(series)
     if paths:
-        quantiles = by_paths(file.model.stepper(), file.codec, series, inputs, ends, horizon=horizon, paths=paths)
+        quantiles = by_paths(
+            file.model.stepper(), file.codec, series, inputs, ends, horizon=horizon, paths=paths
+        )
     else:
         quantiles = file.model.run(inputs, series.start, ends)
     names = [series.groups[series.group[end]] for end in ends]
     records = [
         forecast_record(file.codec, series.groups[series.group[end]], int(series.time[end]), values)
-        for end, values in zip(ends, file.codec.unscale(quantiles.astype(np.float64), names), strict=True)
+        for end, values in zip(
+            ends, file.codec.unscale(quantiles.astype(np.float64), names), strict=True
+        )
     ]
     return records, series
 
@@ -170,7 +208,9 @@ def decoding(file: ModelFile) -> tuple[int, int]:
 
 
 def forecast_record(codec: SeriesCodec, group: str, now: int, values: np.ndarray) -> dict[str, Any]:
-    """Quantiles [horizon, targets, K] in units as people read them: the median and the 80% interval, six digits each."""
+    """Quantiles [horizon, targets, K] in units as people read them: the median and the 80%
+    interval, six digits each.
+    """
     low, median, high = interval(values)
     record: dict[str, Any] = {codec.group: group} if codec.group is not None else {}
     record |= {"time": codec.stamp(now), "ahead": codec.ahead(now, len(values)), "forecast": {}}
@@ -200,7 +240,10 @@ def show(record: dict[str, Any]) -> str:
             for k, moment in enumerate(one["ahead"]):
                 cells = []
                 for values in one["forecast"].values():
-                    cells += [f"{values['median'][k]:.5g}", f"{values['low80'][k]:.5g} … {values['high80'][k]:.5g}"]
+                    cells += [
+                        f"{values['median'][k]:.5g}",
+                        f"{values['low80'][k]:.5g} … {values['high80'][k]:.5g}",
+                    ]
                 table.add_row(str(moment), *cells)
             console.print(table)
     return captured.get().rstrip("\n")

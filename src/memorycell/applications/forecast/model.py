@@ -11,7 +11,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.applications.forecast.head import FORECASTS, CountForecast, Forecast, ForecastStep, Told
+from memorycell.applications.forecast.head import (
+    FORECASTS,
+    CountForecast,
+    Forecast,
+    ForecastStep,
+    Told,
+)
 from memorycell.models.batches import Batch
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.settings import check_choices
@@ -23,7 +29,9 @@ SIDE_BY_SIDE, PIECE = 64, 2048
 LEAST = 0.05
 """Deviation of a window that stands still, in deviations of the training part."""
 FADE = 0.94
-"""Weight of a return in its window's size, relative to the one after it (RiskMetrics, J.P. Morgan 1996)."""
+"""Weight of a return in its window's size, relative to the one after it (RiskMetrics, J.P. Morgan
+1996).
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,9 +41,10 @@ class ForecasterConfig(ModelConfig):
     window   steps whose inputs the head's linear path sees, the present one included
     linear   how many of the inputs, the first ones, the linear path sees; all where not said
     head     quantiles, student or counts: see `heads`; unit: of counts, how many are 1
-    normal   no, or how the targets are normalised by their own window: level (by mean and deviation, put back in what is
-             forecast: Kim et al. 2022, Reversible instance normalisation), or spread (by their size alone: what is forecast
-             does not start from the last value, as with returns)
+    normal   no, or how the targets are normalised by their own window: level (by mean and
+             deviation, put back in what is forecast: Kim et al. 2022, Reversible instance
+             normalisation), or spread (by their size alone: what is forecast does not start from
+             the last value, as with returns)
     seen     the input that is 1 at a step at which a row was read
     """
 
@@ -51,8 +60,13 @@ class ForecasterConfig(ModelConfig):
     seen: int = 0
 
     counts: ClassVar[tuple[str, ...]] = (
-        *ModelConfig.counts, "input_size", "horizon", "targets", "quantiles", "window",
-    )  # fmt: skip
+        *ModelConfig.counts,
+        "input_size",
+        "horizon",
+        "targets",
+        "quantiles",
+        "window",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,18 +74,24 @@ class ForecasterConfig(ModelConfig):
             raise ValueError(f"quantiles: expected an odd number, got {self.quantiles}")
         check_choices(self, head=tuple(FORECASTS), normal=("no", "level", "spread"))
         if self.linear is not None and not self.targets <= self.linear <= self.input_size:
-            raise ValueError(f"linear: expected {self.targets} to {self.input_size} inputs, got {self.linear}")
+            raise ValueError(
+                f"linear: expected {self.targets} to {self.input_size} inputs, got {self.linear}"
+            )
         if not 0 <= self.seen < self.input_size or not self.unit > 0:
             raise ValueError("seen: expected one of the inputs; unit: a number above 0")
 
     @property
     def plain(self) -> bool:
-        """Whether it is the forecaster that can be written for other worlds: quantiles, a linear path that sees all."""
+        """Whether it is the forecaster that can be written for other worlds: quantiles, a linear
+        path that sees all.
+        """
         return (self.head, self.normal, self.linear) == ("quantiles", "no", None)
 
 
 class Forecaster(SteppedModel):
-    """Inputs of a step in, the distribution of the next values out, state carried from step to step."""
+    """Inputs of a step in, the distribution of the next values out, state carried from step to
+    step.
+    """
 
     kind = "forecaster"
     codec_kind = ("series",)
@@ -94,29 +114,47 @@ class Forecaster(SteppedModel):
 
     @cached_property
     def fade(self) -> Tensor | None:
-        """[W, 1] weights of the steps of a window, for its size; None where it is normalised in another way."""
+        """[W, 1] weights of the steps of a window, for its size; None where it is normalised in
+        another way.
+        """
         ages = torch.arange(self.config.window - 1, -1, -1.0)
         return FADE ** ages[:, None] if self.config.normal == "spread" else None
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
-        return self.config.input_size == len(codec.features) and self.config.targets == len(codec.targets)
+        return self.config.input_size == len(codec.features) and self.config.targets == len(
+            codec.targets
+        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and the inputs of the last W - 1 steps, `window` [W - 1, B, F]."""
         state = self.recurrent.initial_state(batch_size)
         past = self.config.window - 1
-        return State(**state.asdict(), window=state[0].new_zeros(past, batch_size, self.config.input_size))
+        return State(
+            **state.asdict(), window=state[0].new_zeros(past, batch_size, self.config.input_size)
+        )
 
     def forward(
-        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        reset: Tensor | None = None,
+        *,
+        backend: str | None = None,
     ) -> tuple[Tensor, State]:
-        """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units, state)."""
+        """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units,
+        state).
+        """
         told, state = self.told(x, state, reset, backend=backend)
         return self.head.spread(told), state
 
     def told(
-        self, x: Tensor, state: State | None = None, reset: Tensor | None = None, *, backend: str | None = None
+        self,
+        x: Tensor,
+        state: State | None = None,
+        reset: Tensor | None = None,
+        *,
+        backend: str | None = None,
     ) -> tuple[Told, State]:
         """The same before it is turned into quantiles; see `heads.Told`."""
         state = self.initial_state(x.shape[0]) if state is None else state
@@ -150,12 +188,15 @@ class Forecaster(SteppedModel):
         told, state = self.told(batch.x, state, batch.reset)
         return self.head.score(told, batch.target), state
 
-    def run(self, x: np.ndarray, start: np.ndarray, at: np.ndarray, *, precision: str = "float32") -> np.ndarray:
-        """The forecasts at the steps `at` [M] of a long series, run as the model runs live: state carried all along.
+    def run(
+        self, x: np.ndarray, start: np.ndarray, at: np.ndarray, *, precision: str = "float32"
+    ) -> np.ndarray:
+        """The forecasts at the steps `at` [M] of a long series, run as the model runs live: state
+        carried all along.
 
-        x [N, F] float32, start [N] the step at which each step's segment begins (the state is zero there)
-        -> [M, horizon, targets, K] float32, in scaled units. Segments are run side by side, in pieces; at a lower
-        precision one after another, as a stream does.
+        x [N, F] float32, start [N] the step at which each step's segment begins (the state is zero
+        there) -> [M, horizon, targets, K] float32, in scaled units. Segments are run side by side,
+        in pieces; at a lower precision one after another, as a stream does.
         """
         begins = np.flatnonzero(start == np.arange(len(x)))
         ends = np.append(begins[1:], len(x))
@@ -171,7 +212,9 @@ class Forecaster(SteppedModel):
                 ring = np.zeros((1, ready.layout.width), np.float32)
                 for t in range(begin, end, PIECE):
                     wanted = place[t : min(t + PIECE, end)]
-                    forecasts, _ = ready.walk(ring, 0, np.ascontiguousarray(x[t : min(t + PIECE, end)]))
+                    forecasts, _ = ready.walk(
+                        ring, 0, np.ascontiguousarray(x[t : min(t + PIECE, end)])
+                    )
                     result[wanted[wanted >= 0]] = forecasts[wanted >= 0]
             return result
         inputs = torch.from_numpy(x)
@@ -191,14 +234,20 @@ class Forecaster(SteppedModel):
 
 
 class ForecasterStepper:
-    """A model ready for single steps: the window of past inputs lies behind h and c in a session's row."""
+    """A model ready for single steps: the window of past inputs lies behind h and c in a session's
+    row.
+    """
 
     def __init__(self, model: Forecaster, precision: str) -> None:
         config = model.config
         self.input_size, self.precision = config.input_size, precision
         self._past, self._targets = config.window - 1, config.targets
-        self._layers = LayerStepper(model.recurrent, precision, further=self._past * config.input_size)
-        self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.input_size)})
+        self._layers = LayerStepper(
+            model.recurrent, precision, further=self._past * config.input_size
+        )
+        self.layout = Layout(
+            {**self._layers.layout.sizes, "window": (self._past, config.input_size)}
+        )
         self._at = self.layout.at["window"]
         self._head, self._config = ForecastStep(model.head), config
         self._fade = None if model.fade is None else model.fade.numpy()
@@ -208,10 +257,14 @@ class ForecasterStepper:
         steps = x.reshape(-1, self.input_size)
         count, past = len(steps), self._past
         inputs = np.concatenate([ring[row, self._at].reshape(past, self.input_size), steps])
-        windows = inputs[None] if count == 1 else inputs[np.arange(count)[:, None] + np.arange(past + 1)]
+        windows = (
+            inputs[None] if count == 1 else inputs[np.arange(count)[:, None] + np.arange(past + 1)]
+        )
         windows, inside, *scale = self._scaled(windows, steps)
         hidden, row = self._layers.walk(ring, row, inside)
-        for back in range(min(count, len(ring))):  # the window after each step that the ring remembers
+        for back in range(
+            min(count, len(ring))
+        ):  # the window after each step that the ring remembers
             ring[row - back, self._at] = inputs[count - back : count - back + past].ravel()
         y = self._head(hidden, windows.reshape(count, -1), *scale)
         return (y if x.ndim == 2 else y[0]), row
@@ -220,7 +273,11 @@ class ForecasterStepper:
         """(windows as the linear path sees them, inputs of the recurrent part, level[, unit])."""
         c, n = self._config, self._targets
         if c.normal == "no":
-            return windows if c.linear is None else windows[..., : c.linear].copy(), steps, steps[:, :n]
+            return (
+                windows if c.linear is None else windows[..., : c.linear].copy(),
+                steps,
+                steps[:, :n],
+            )
         seen = (windows[..., c.seen, None] > 0.5).astype(np.float32)
         mean, unit = scale_of(windows[..., :n], seen, self._fade)
         windows = windows[..., : c.linear].copy()
@@ -241,10 +298,11 @@ class ForecasterStepper:
 
 
 def scale_of(window: Any, seen: Any, fade: Any) -> tuple[Any, Any]:
-    """(mean, deviation) [..., targets] of windows [..., W, targets] over the steps that were seen [..., W, 1]: arrays or
-    tensors.
+    """(mean, deviation) [..., targets] of windows [..., W, targets] over the steps that were seen
+    [..., W, 1]: arrays or tensors.
 
-    fade   [W, 1] weights of the steps, for the deviation from zero alone, as of returns; None: all count the same
+    fade   [W, 1] weights of the steps, for the deviation from zero alone, as of returns; None: all
+           count the same
     """
     if fade is not None:
         seen = seen * fade

@@ -1,4 +1,6 @@
-"""handwriting: which character was drawn, or what was written; from pen strokes as they are drawn, or from pictures."""
+"""handwriting: which character was drawn, or what was written; from pen strokes as they are drawn,
+or from pictures.
+"""
 
 from __future__ import annotations
 
@@ -29,11 +31,14 @@ from memorycell.signals.strokes import Drawn, StrokeCodec, read_strokes
 class HandwritingSettings(SignalSettings):
     """What --set can say about a model of handwriting, besides `SignalSettings`.
 
-    names    of pictures: a pattern of their names, such as "{label}_{group}_{index}", where there is no list of transcripts
+    names    of pictures: a pattern of their names, such as "{label}_{group}_{index}", where there
+             is no list of transcripts
     spacing  of strokes: from one point to the next, as a share of the drawing's height
-    warp     how much training drawings are bent (0: not at all); order: probability that two strokes change places
+    warp     how much training drawings are bent (0: not at all); order: probability that two
+             strokes change places
     height, stack   of pictures: rows they are brought to, columns in a step
-    splice   of pictures whose letters' borders are known: the share of training words made of letters at random
+    splice   of pictures whose letters' borders are known: the share of training words made of
+             letters at random
     """
 
     hidden: int = 128
@@ -50,9 +55,14 @@ class HandwritingSettings(SignalSettings):
         super().__post_init__()
         check_counts(self, "height", "stack")
         if not (
-            0.005 <= self.spacing <= 0.5 and 0 <= self.warp <= 3 and 0 <= self.order <= 1 and 0 <= self.splice <= 1
+            0.005 <= self.spacing <= 0.5
+            and 0 <= self.warp <= 3
+            and 0 <= self.order <= 1
+            and 0 <= self.splice <= 1
         ):
-            raise ValueError("spacing: expected 0.005 to 0.5; warp: 0 to 3; order, splice: probabilities")
+            raise ValueError(
+                "spacing: expected 0.005 to 0.5; warp: 0 to 3; order, splice: probabilities"
+            )
 
 
 class StrokeProblem(SignalProblem):
@@ -95,11 +105,15 @@ class LineProblem(SignalProblem):
         return self.codec.encode(lines.rewritten(example.raw, rng, warp=self.settings.warp))
 
     def respelled(self, example: Example, rng: np.random.Generator) -> Example:
-        """See `SignalProblem`: now and then a word that nobody wrote, so that letters are learnt, not words."""
+        """See `SignalProblem`: now and then a word that nobody wrote, so that letters are learnt,
+        not words.
+        """
         if self.classes or not self._cut or rng.random() >= self.settings.splice:
             return example
         length = max(1, len(example.said) + int(rng.integers(-2, 3)))
-        line, said = lines.spliced([e.raw for e in self._cut], [e.said for e in self._cut], rng, length)
+        line, said = lines.spliced(
+            [e.raw for e in self._cut], [e.said for e in self._cut], rng, length
+        )
         return dataclasses.replace(example, raw=line, said=said)
 
     @cached_property
@@ -114,11 +128,15 @@ class LineProblem(SignalProblem):
 
 
 def prepare(data: str | None, settings: HandwritingSettings) -> SignalProblem:
-    """Read what was written, split it, and only then fit letters, scale and lexicon, to the training part."""
+    """Read what was written, split it, and only then fit letters, scale and lexicon, to the
+    training part.
+    """
     examples, written, where, settings, notes = _read(data or HANDWRITING.source, settings)
     head = head_of(examples, settings, written=written)
     parts = parted(examples, settings, classes=head == "classes", where=where)
-    outputs = fit_outputs([e.said for e in parts["train"]], head, settings.unit, settings.vocabulary, where)
+    outputs = fit_outputs(
+        [e.said for e in parts["train"]], head, settings.unit, settings.vocabulary, where
+    )
     if head == "classes":
         parts, unseen = signals.known_classes(parts, outputs["labels"])
         notes += unseen
@@ -129,10 +147,17 @@ def prepare(data: str | None, settings: HandwritingSettings) -> SignalProblem:
     else:
         heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in parts["train"]]
         problem = StrokeProblem(
-            where, parts,
-            StrokeCodec(**outputs, frame="box" if head == "classes" else "line", height=max(float(np.median(heights)), 1e-6),
-                        spacing=settings.spacing), settings, notes,
-        )  # fmt: skip
+            where,
+            parts,
+            StrokeCodec(
+                **outputs,
+                frame="box" if head == "classes" else "line",
+                height=max(float(np.median(heights)), 1e-6),
+                spacing=settings.spacing,
+            ),
+            settings,
+            notes,
+        )
     steps = np.mean([len(x) for x in problem.features["train"]])
     problem.notes.append(
         f"{len(examples):,} examples, {steps:.0f} steps each: "
@@ -145,7 +170,9 @@ def prepare(data: str | None, settings: HandwritingSettings) -> SignalProblem:
 def reopen(data: str | None, file: ModelFile) -> SignalProblem:
     """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
     kind = LineProblem if isinstance(file.codec, LineCodec) else StrokeProblem
-    found: SignalProblem = signals.reopen(data, file, HandwritingSettings, kind, lambda name, s: _opened(name, s, file))
+    found: SignalProblem = signals.reopen(
+        data, file, HandwritingSettings, kind, lambda name, s: _opened(name, s, file)
+    )
     return found
 
 
@@ -153,25 +180,41 @@ def _opened(data: str, settings: HandwritingSettings, file: ModelFile) -> tuple[
     examples, _, where, _, _ = _read(data, settings)
     pictures = isinstance(examples[0].raw, lines.Line)
     if pictures != isinstance(file.codec, LineCodec):
-        raise DataError(f"{where}: holds {'pictures' if pictures else 'strokes'}; the model reads the other")
+        raise DataError(
+            f"{where}: holds {'pictures' if pictures else 'strokes'}; the model reads the other"
+        )
     return examples, where
 
 
-def _read(data: str, settings: HandwritingSettings) -> tuple[list[Example], bool, str, HandwritingSettings, list[str]]:
-    """(examples, whether what is said was written, the data's name, the settings with the set's own, notes)."""
+def _read(
+    data: str, settings: HandwritingSettings
+) -> tuple[list[Example], bool, str, HandwritingSettings, list[str]]:
+    """(examples, whether what is said was written, the data's name, the settings with the set's
+    own, notes).
+    """
     path, source = locate(data)
     where = source.name if source else str(data)
     settings = with_source(settings, source)
     if path.suffix == ".npz":
         words = lines.read_letters(path)
-        return [Example(line, said, name) for line, said, name in words], True, where, _as_text(settings), []
-    holds_pictures = path.is_dir() and any(p.suffix.lower() in lines.ENDINGS for p in path.rglob("*"))
+        return (
+            [Example(line, said, name) for line, said, name in words],
+            True,
+            where,
+            _as_text(settings),
+            [],
+        )
+    holds_pictures = path.is_dir() and any(
+        p.suffix.lower() in lines.ENDINGS for p in path.rglob("*")
+    )
     if holds_pictures or path.suffix in (".csv", ".tsv", ".parquet"):
         return _read_pictures(data, settings)
     drawn, notes = read_strokes(path, where)
     named = [d for d in drawn if d.said]
     if len(named) < len(drawn):
-        notes.append(f"left out: {len(drawn) - len(named):,} drawings that do not say what they are")
+        notes.append(
+            f"left out: {len(drawn) - len(named):,} drawings that do not say what they are"
+        )
     if not named:
         raise DataError(f"{where}: no drawing says what it is ({', '.join(strokes.SAYS)})")
     return [_example(d) for d in named], all(len(d.said) > 1 for d in named), where, settings, notes
@@ -208,9 +251,14 @@ def _read_pictures(
 
 HANDWRITING = Task(
     name="handwriting",
-    about="reads what was written: characters from pen strokes, as they are drawn; words and lines from strokes or pictures",
-    reads="strokes (JSON lines, InkML, Omniglot's text files, in a folder or a .zip), or a folder of pictures with a list of "
-    "transcripts",
+    about=(
+        "reads what was written: characters from pen strokes, as they are drawn; words and lines"
+        " from strokes or pictures"
+    ),
+    reads=(
+        "strokes (JSON lines, InkML, Omniglot's text files, in a folder or a .zip), or a folder of"
+        " pictures with a list of transcripts"
+    ),
     source="omniglot",
     primary="error",
     watch="log_loss",

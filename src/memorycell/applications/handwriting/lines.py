@@ -1,4 +1,6 @@
-"""Pictures of written lines: every column of pixels, or a few side by side, is a step that a model reads."""
+"""Pictures of written lines: every column of pixels, or a few side by side, is a step that a model
+reads.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,9 @@ WIDEST = 20_000
 
 
 class Line(NamedTuple):
-    """A picture: ink [height, width] float32 in 0 … 1; and, where it is known, the column at which every letter ends."""
+    """A picture: ink [height, width] float32 in 0 … 1; and, where it is known, the column at which
+    every letter ends.
+    """
 
     ink: np.ndarray
     ends: tuple[int, ...] = ()
@@ -49,7 +53,11 @@ class LineCodec(SignalCodec):
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
-        own = {name: value for name, value in asdict(self).items() if name not in ("text", "labels", "sentences")}
+        own = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("text", "labels", "sentences")
+        }
         return {**super().to_json(), **own}
 
     @classmethod
@@ -68,22 +76,29 @@ def scaled(ink: np.ndarray, height: int) -> np.ndarray:
     from PIL import Image
 
     width = max(1, round(ink.shape[1] * height / len(ink)))
-    return np.asarray(Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR))
+    return np.asarray(
+        Image.fromarray(ink.astype(np.float32)).resize((width, height), Image.Resampling.BILINEAR)
+    )
 
 
 def read_line(path: str | Path) -> Line:
-    """A picture of a line, dark on light or light on dark, cut to where there is ink. Raises `DataError`."""
+    """A picture of a line, dark on light or light on dark, cut to where there is ink. Raises
+    `DataError`.
+    """
     from PIL import Image
 
     try:
         with Image.open(path) as picture:
             if picture.width > WIDEST or picture.height > WIDEST:
                 raise DataError(
-                    f"{path}: {picture.width} x {picture.height} pixels are too many; {WIDEST:,} at most a side"
+                    f"{path}: {picture.width} x {picture.height} pixels are too many; {WIDEST:,} at"
+                    " most a side"
                 )
             grey = np.asarray(picture.convert("L"), np.float32) / 255
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: not a readable picture ({str(error).splitlines()[0][:80]})") from None
+        raise DataError(
+            f"{path}: not a readable picture ({str(error).splitlines()[0][:80]})"
+        ) from None
     paper = float(np.median(grey))
     ink = np.clip((paper - grey if paper > 0.5 else grey - paper) / max(paper, 1 - paper), 0, 1)
     rows, columns = (np.flatnonzero((ink > 0.25).any(axis)) for axis in (1, 0))
@@ -93,13 +108,19 @@ def read_line(path: str | Path) -> Line:
 
 
 def read_letters(path: Path) -> list[tuple[Line, str, str]]:
-    """(line, what it says, name) of an .npz with pixels [N, 16] uint8 (16 rows of 8 pixels a letter, as bits), labels [N]
-    (0 for a) and lengths [words]: the letters of every word side by side. Raises `DataError`.
+    """(line, what it says, name) of an .npz with pixels [N, 16] uint8 (16 rows of 8 pixels a
+    letter, as bits), labels [N] (0 for a) and lengths [words]: the letters of every word side by
+    side. Raises `DataError`.
     """
     try:
         with np.load(path, allow_pickle=False) as held:
             pixels, lengths, labels = held["pixels"], held["lengths"], held["labels"]
-        if pixels.ndim != 2 or pixels.shape[1] != 16 or lengths.sum() != len(pixels) or len(labels) != len(pixels):
+        if (
+            pixels.ndim != 2
+            or pixels.shape[1] != 16
+            or lengths.sum() != len(pixels)
+            or len(labels) != len(pixels)
+        ):
             raise ValueError("pixels, lengths and labels do not fit each other")
     except (OSError, ValueError, KeyError, EOFError) as error:
         raise DataError(f"{path}: not a file of letters ({error})") from None
@@ -113,11 +134,12 @@ def read_letters(path: Path) -> list[tuple[Line, str, str]]:
     return found
 
 
-# ---- for training -----------------------------------------------------------------------------------------------------
+# ---- for training --------------------------------------------------------------------------------
 
 
 def rewritten(line: Line, rng: np.random.Generator, *, warp: float) -> Line:
-    """As it might have been written as well: slanted, wider or narrower, a little higher or lower, with specks and gaps.
+    """As it might have been written as well: slanted, wider or narrower, a little higher or lower,
+    with specks and gaps.
 
     warp   how much: 1 is slanted by up to 0.25
     """
@@ -137,8 +159,12 @@ def rewritten(line: Line, rng: np.random.Generator, *, warp: float) -> Line:
     return Line(np.where(specks, 1 - made, made).astype(np.float32))
 
 
-def spliced(lines: Sequence[Line], said: Sequence[str], rng: np.random.Generator, length: int) -> tuple[Line, str]:
-    """A word that nobody wrote: letters of lines whose letters' ends are known, drawn at random, side by side."""
+def spliced(
+    lines: Sequence[Line], said: Sequence[str], rng: np.random.Generator, length: int
+) -> tuple[Line, str]:
+    """A word that nobody wrote: letters of lines whose letters' ends are known, drawn at random,
+    side by side.
+    """
     parts, text = [], ""
     for _ in range(length):
         k = int(rng.integers(len(lines)))

@@ -1,4 +1,6 @@
-"""A model of handwriting at work: the character that was drawn, or the text that was written; live, while it is drawn."""
+"""A model of handwriting at work: the character that was drawn, or the text that was written; live,
+while it is drawn.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ MOST = 1000
 class Reading:
     """What --set can say about reading.
 
-    search   of a model that writes text: also look for the likeliest words of its lexicon: yes or no
+    search   of a model that writes text: also look for the likeliest words of its lexicon: yes or
+             no
     only     of many drawings, those whose name holds this
     """
 
@@ -37,21 +40,33 @@ class Reading:
             raise ValueError(f"search={self.search}: expected yes or no")
 
 
-def given(file: ModelFile, source: str | None, only: str | None = None) -> list[tuple[str, Any, np.ndarray]]:
-    """(name, what was drawn, its features) of a file or a folder of drawings or pictures. Raises `DataError`."""
+def given(
+    file: ModelFile, source: str | None, only: str | None = None
+) -> list[tuple[str, Any, np.ndarray]]:
+    """(name, what was drawn, its features) of a file or a folder of drawings or pictures. Raises
+    `DataError`.
+    """
     codec = _codec(file)
     if source is None:
-        raise DataError("predict: no drawing given; name a file of strokes (.jsonl, .inkml) or a picture")
+        raise DataError(
+            "predict: no drawing given; name a file of strokes (.jsonl, .inkml) or a picture"
+        )
     path, _ = locate(source)
     found: list[tuple[str, Any]]
     if isinstance(codec, LineCodec):
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
+        files = (
+            sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+            if path.is_dir()
+            else [path]
+        )
         found = [(str(p), read_line(p)) for p in files if only is None or only in str(p)]
     else:
         drawn, _ = read_strokes(path, source)
         found = [(d.name, d.drawing) for d in drawn if only is None or only in d.name]
     if not found:
-        raise DataError(f"{source}: holds nothing to read" + (f" with {only!r} in its name" if only else ""))
+        raise DataError(
+            f"{source}: holds nothing to read" + (f" with {only!r} in its name" if only else "")
+        )
     return [(name, raw, codec.encode(raw)) for name, raw in found[:MOST]]
 
 
@@ -61,7 +76,9 @@ def features_of(file: ModelFile, source: str) -> np.ndarray:
 
 
 def predict(file: ModelFile, source: str | None, how: Reading) -> dict[str, Any]:
-    """`{"drawings": [...]}`: each with its label and how sure it is, or with its text, and that which the search found."""
+    """`{"drawings": [...]}`: each with its label and how sure it is, or with its text, and that
+    which the search found.
+    """
     codec = _codec(file)
     search = None
     if codec.text is not None and how.search == "yes":
@@ -72,14 +89,19 @@ def predict(file: ModelFile, source: str | None, how: Reading) -> dict[str, Any]
     return {"source": source, "only": how.only, "drawings": records}
 
 
-def answer(file: ModelFile, features: np.ndarray, search: ctc.LexiconSearch | None = None) -> dict[str, Any]:
+def answer(
+    file: ModelFile, features: np.ndarray, search: ctc.LexiconSearch | None = None
+) -> dict[str, Any]:
     """The label or the text of features [T, F]."""
     codec = _codec(file)
     log_p = recognise(file, features)
     if codec.text is None:
         return label_record(codec.labels, np.exp(log_p))
     letters = ctc.greedy(log_p)
-    told = {"text": ctc.text(codec, letters), "p": round(float(np.mean([x.p for x in letters] or [0.0])), 4)}
+    told = {
+        "text": ctc.text(codec, letters),
+        "p": round(float(np.mean([x.p for x in letters] or [0.0])), 4),
+    }
     return told if search is None else {**told, "searched": search.find(log_p)}
 
 
@@ -88,8 +110,13 @@ def show(record: dict[str, Any]) -> str:
     lines = []
     for one in record["drawings"]:
         if "label" in one:
-            others = ", ".join(f"{k} {p:.1%}" for k, p in list(one["probabilities"].items())[1:4] if p >= 0.001)
-            lines.append(f"{one['label']} ({one['p']:.1%})  {one['name']}" + (f"   (else {others})" if others else ""))
+            others = ", ".join(
+                f"{k} {p:.1%}" for k, p in list(one["probabilities"].items())[1:4] if p >= 0.001
+            )
+            lines.append(
+                f"{one['label']} ({one['p']:.1%})  {one['name']}"
+                + (f"   (else {others})" if others else "")
+            )
         else:
             beside = f"   (in its lexicon: {one['searched']})" if one.get("searched") else ""
             lines.append(f"{one['text']} ({one['p']:.1%} a letter)  {one['name']}{beside}")
@@ -99,8 +126,9 @@ def show(record: dict[str, Any]) -> str:
 class LiveHandwriting:
     """Points go in as the pen moves, what was drawn so far comes out.
 
-    A line is a point, [x, y] or {"x": …, "y": …}, or "up" where the pen is lifted; an empty line begins a new drawing. The
-    drawing is read anew at every point, in its frame as it is then, so that the answer at its end is that of the whole.
+    A line is a point, [x, y] or {"x": …, "y": …}, or "up" where the pen is lifted; an empty line
+    begins a new drawing. The drawing is read anew at every point, in its frame as it is then, so
+    that the answer at its end is that of the whole.
     """
 
     def __init__(self, file: ModelFile, precision: str = "float32") -> None:
@@ -123,7 +151,11 @@ class LiveHandwriting:
         self._add(text, f"stdin, line {number}")
         drawing = self.drawing
         points = sum(map(len, self.strokes))
-        return {**answer(self.file, self.file.codec.encode(drawing)), "strokes": len(drawing), "points": points}
+        return {
+            **answer(self.file, self.file.codec.encode(drawing)),
+            "strokes": len(drawing),
+            "points": points,
+        }
 
     def _add(self, text: str, where: str) -> None:
         try:
@@ -131,10 +163,13 @@ class LiveHandwriting:
             x, y = (point["x"], point["y"]) if isinstance(point, dict) else (point[0], point[1])
             checked([[(x, y)]], where)
         except (ValueError, TypeError, KeyError, IndexError):
-            raise DataError(f'{where}: expected a point [x, y], "up", or an empty line for a new drawing') from None
+            raise DataError(
+                f'{where}: expected a point [x, y], "up", or an empty line for a new drawing'
+            ) from None
         if sum(map(len, self.strokes)) >= MOST_POINTS:
             raise DataError(
-                f"{where}: {MOST_POINTS:,} points are the most of a drawing; an empty line begins a new one"
+                f"{where}: {MOST_POINTS:,} points are the most of a drawing; an empty line begins a"
+                " new one"
             )
         self.strokes[-1].append((float(x), float(y)))
 
@@ -147,7 +182,9 @@ class LiveHandwriting:
         """See `Live`."""
         from memorycell.files import write_atomically
 
-        write_atomically(Path(path), json.dumps({"format": "memorycell-drawing-1", "strokes": self.strokes}))
+        write_atomically(
+            Path(path), json.dumps({"format": "memorycell-drawing-1", "strokes": self.strokes})
+        )
 
     def load(self, path: str | Path) -> None:
         """See `Live`."""

@@ -12,7 +12,9 @@ PENALTIES = (1e-4, 1e-3, 1e-2)
 
 
 class KeyFrequency:
-    """Every key for itself, as often as it sounds in training (one frame with and one without it added)."""
+    """Every key for itself, as often as it sounds in training (one frame with and one without it
+    added).
+    """
 
     def __init__(self, pieces: Sequence[np.ndarray]) -> None:
         frames = np.concatenate(pieces)
@@ -24,12 +26,16 @@ class KeyFrequency:
 
 
 class FirstOrder:
-    """Every key by a logistic regression on the frame before, p = σ(W x_{t-1} + b), its penalty chosen on validation."""
+    """Every key by a logistic regression on the frame before, p = σ(W x_{t-1} + b), its penalty
+    chosen on validation.
+    """
 
     def __init__(self, pieces: Sequence[np.ndarray], valid: Sequence[np.ndarray]) -> None:
         past, now = _pairs(pieces)
         fits = [_fit(past, now, penalty) for penalty in PENALTIES]
-        self._weight, self._bias = min(fits, key=lambda fit: np.concatenate([_nats(p, *fit) for p in valid]).mean())
+        self._weight, self._bias = min(
+            fits, key=lambda fit: np.concatenate([_nats(p, *fit) for p in valid]).mean()
+        )
 
     def nats(self, piece: np.ndarray) -> np.ndarray:
         """[T], of every frame of a piece [T, 88]."""
@@ -38,7 +44,9 @@ class FirstOrder:
 
 def _pairs(pieces: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     past = np.concatenate([np.concatenate([np.zeros_like(p[:1]), p[:-1]]) for p in pieces])
-    return torch.from_numpy(past.astype(np.float32)), torch.from_numpy(np.concatenate(pieces).astype(np.float32))
+    return torch.from_numpy(past.astype(np.float32)), torch.from_numpy(
+        np.concatenate(pieces).astype(np.float32)
+    )
 
 
 def _fit(past: torch.Tensor, now: torch.Tensor, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -48,7 +56,10 @@ def _fit(past: torch.Tensor, now: torch.Tensor, penalty: float) -> tuple[np.ndar
 
     def loss() -> torch.Tensor:
         optimizer.zero_grad()
-        value = F.binary_cross_entropy_with_logits(F.linear(past, weight, bias), now) + penalty * weight.square().mean()
+        value = (
+            F.binary_cross_entropy_with_logits(F.linear(past, weight, bias), now)
+            + penalty * weight.square().mean()
+        )
         value.backward()
         return value
 
@@ -59,4 +70,6 @@ def _fit(past: torch.Tensor, now: torch.Tensor, penalty: float) -> tuple[np.ndar
 def _nats(piece: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     past, now = _pairs([piece])
     scores = F.linear(past, torch.from_numpy(weight), torch.from_numpy(bias))
-    return np.asarray(F.binary_cross_entropy_with_logits(scores, now, reduction="none").sum(1).numpy())
+    return np.asarray(
+        F.binary_cross_entropy_with_logits(scores, now, reduction="none").sum(1).numpy()
+    )

@@ -1,6 +1,8 @@
-"""Music as frames: which of the piano's 88 keys sound at each moment; from MIDI and JSON, to MIDI, sound and a score.
+"""Music as frames: which of the piano's 88 keys sound at each moment; from MIDI and JSON, to MIDI,
+sound and a score.
 
-A piece is [T, 88] bool, key 0 being A0 (MIDI's 21). A frame is the middle of a `1 / frames` of a quarter note.
+A piece is [T, 88] bool, key 0 being A0 (MIDI's 21). A frame is the middle of a `1 / frames` of a
+quarter note.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class MusicCodec:
         return codec
 
 
-# ---- keys and their names ---------------------------------------------------------------------------------------------
+# ---- keys and their names ------------------------------------------------------------------------
 
 
 def name_of(pitch: int) -> str:
@@ -81,14 +83,18 @@ def pitch_of(text: str) -> int:
         octave = rest[1:] if shift else rest
         if not octave.lstrip("-").isdigit():
             raise ValueError(f"{text!r} is no note, such as C4, F#3 or 60")
-        pitch = NAMES.index({"D": "D", "A": "A"}.get(letter, letter)) + shift + 12 * (int(octave) + 1)
+        pitch = (
+            NAMES.index({"D": "D", "A": "A"}.get(letter, letter)) + shift + 12 * (int(octave) + 1)
+        )
     if not LOWEST <= pitch < LOWEST + KEYS:
         raise ValueError(f"{text!r} lies outside the piano, A0 to C8")
     return pitch
 
 
 def key_of(piece: np.ndarray) -> tuple[int, str]:
-    """(tonic as a pitch class, "major" or "minor") that fits a piece [T, 88] best, by Krumhansl & Schmuckler's correlation."""
+    """(tonic as a pitch class, "major" or "minor") that fits a piece [T, 88] best, by Krumhansl &
+    Schmuckler's correlation.
+    """
     heard = np.zeros(12)
     np.add.at(heard, (np.arange(KEYS) + LOWEST) % 12, piece.sum(0))
     profiles = {"major": MAJOR, "minor": MINOR}
@@ -105,7 +111,7 @@ def in_key(key: tuple[int, str]) -> np.ndarray:
     return np.array([(LOWEST + k - key[0]) % 12 in SCALES[key[1]] for k in range(KEYS)])
 
 
-# ---- reading ----------------------------------------------------------------------------------------------------------
+# ---- reading -------------------------------------------------------------------------------------
 
 
 def frames_of(pitches: Sequence[Sequence[int]], where: str) -> np.ndarray:
@@ -114,13 +120,17 @@ def frames_of(pitches: Sequence[Sequence[int]], where: str) -> np.ndarray:
     for t, frame in enumerate(pitches):
         for pitch in frame:
             if not isinstance(pitch, (int, float)) or not LOWEST <= pitch < LOWEST + KEYS:
-                raise DataError(f"{where}: frame {t + 1}: {pitch!r} is no key of the piano (MIDI 21 to 108)")
+                raise DataError(
+                    f"{where}: frame {t + 1}: {pitch!r} is no key of the piano (MIDI 21 to 108)"
+                )
             piece[t, int(pitch) - LOWEST] = True
     return piece
 
 
 def read_midi(path: Path, frames: int) -> np.ndarray:
-    """A MIDI file as a piece [T, 88], drums left out. Raises `DataError` for one that is damaged, empty or drums alone."""
+    """A MIDI file as a piece [T, 88], drums left out. Raises `DataError` for one that is damaged,
+    empty or drums alone.
+    """
     score = midi_score(path)
     if not any(track.notes for track in score.tracks if not track.is_drum):
         drums = any(track.notes for track in score.tracks)
@@ -137,7 +147,8 @@ def read_midi(path: Path, frames: int) -> np.ndarray:
 def midi_score(path: Path) -> Any:
     """The `symusic.Score` of a MIDI file. Raises `DataError` for one that is damaged.
 
-    Its chunks (a name, a length, so many bytes) are counted first: the parser reads on past the end of a file that is cut.
+    Its chunks (a name, a length, so many bytes) are counted first: the parser reads on past the end
+    of a file that is cut.
     """
     import symusic
 
@@ -155,11 +166,15 @@ def midi_score(path: Path) -> Any:
     try:
         return symusic.Score.from_midi(data)
     except (RuntimeError, ValueError) as error:
-        raise DataError(f"{path}: not a readable MIDI file ({str(error).split(':')[0][:80]})") from None
+        raise DataError(
+            f"{path}: not a readable MIDI file ({str(error).split(':')[0][:80]})"
+        ) from None
 
 
 def frames_in(score: Any, frames: int) -> np.ndarray:
-    """A `symusic.Score` as a piece [T, 88], drums left out. Raises ValueError for one that is too long."""
+    """A `symusic.Score` as a piece [T, 88], drums left out. Raises ValueError for one that is too
+    long.
+    """
     notes = [note for track in score.tracks if not track.is_drum for note in track.notes]
     step = score.tpq / frames
     ends = max(note.time + note.duration for note in notes)
@@ -170,7 +185,10 @@ def frames_in(score: Any, frames: int) -> np.ndarray:
     for note in notes:
         if LOWEST <= note.pitch < LOWEST + KEYS:
             begin = round(note.time / step)
-            piece[begin : max(begin + 1, round((note.time + note.duration) / step)), note.pitch - LOWEST] = True
+            piece[
+                begin : max(begin + 1, round((note.time + note.duration) / step)),
+                note.pitch - LOWEST,
+            ] = True
     return trimmed(piece)
 
 
@@ -178,12 +196,17 @@ def read_musicxml(path: Path, frames: int) -> np.ndarray:
     """A MusicXML file as a piece [T, 88], by music21. Raises `DataError`."""
     from music21 import converter
 
-    try:  # from the source, since music21 would unpickle what it kept of it in a folder that others may write to
+    # from the source, since music21 would unpickle what it kept of it in a folder that others may
+    # write to
+    try:
         score = converter.parseFile(path, format="musicxml", forceSource=True, storePickle=False)
     except Exception as error:  # music21 raises what it likes
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise DataError(f"{path}: not readable MusicXML ({reason[:80]})") from None
-    notes = [(float(n.getOffsetInHierarchy(score)), float(n.quarterLength), n.pitches) for n in score.flatten().notes]
+    notes = [
+        (float(n.getOffsetInHierarchy(score)), float(n.quarterLength), n.pitches)
+        for n in score.flatten().notes
+    ]
     if not notes:
         raise DataError(f"{path}: holds no notes")
     piece = np.zeros((max(1, math.ceil(max(b + d for b, d, _ in notes) * frames)), KEYS), bool)
@@ -191,7 +214,9 @@ def read_musicxml(path: Path, frames: int) -> np.ndarray:
         first = round(begin * frames)
         for pitch in pitches:
             if LOWEST <= pitch.midi < LOWEST + KEYS:
-                piece[first : max(first + 1, round((begin + length) * frames)), pitch.midi - LOWEST] = True
+                piece[
+                    first : max(first + 1, round((begin + length) * frames)), pitch.midi - LOWEST
+                ] = True
     return trimmed(piece)
 
 
@@ -202,7 +227,9 @@ def trimmed(piece: np.ndarray) -> np.ndarray:
 
 
 def read_piece(path: Path, frames: int) -> np.ndarray:
-    """A piece of a file: MIDI, MusicXML (.musicxml, .mxl, .xml; needs music21), or JSON, a list of lists of MIDI pitches."""
+    """A piece of a file: MIDI, MusicXML (.musicxml, .mxl, .xml; needs music21), or JSON, a list of
+    lists of MIDI pitches.
+    """
     ending = path.suffix.lower()
     if ending in MIDI:
         return read_midi(path, frames)
@@ -212,8 +239,12 @@ def read_piece(path: Path, frames: int) -> np.ndarray:
         try:
             return frames_of(json.loads(path.read_text(encoding="utf-8")), str(path))
         except (ValueError, TypeError):
-            raise DataError(f"{path}: expected a list of frames, each a list of MIDI pitches") from None
-    raise DataError(f"{path}: the ending {ending} is none of {', '.join(MIDI)}, .musicxml, .mxl, .json")
+            raise DataError(
+                f"{path}: expected a list of frames, each a list of MIDI pitches"
+            ) from None
+    raise DataError(
+        f"{path}: the ending {ending} is none of {', '.join(MIDI)}, .musicxml, .mxl, .json"
+    )
 
 
 def highest(piece: np.ndarray, voices: int) -> np.ndarray:
@@ -226,7 +257,9 @@ Pieces = dict[str, list[np.ndarray]]
 
 
 def read_split(path: Path, where: str) -> Pieces | None:
-    """train, valid and test of a JSON file that has them, each a list of pieces; None for another file."""
+    """train, valid and test of a JSON file that has them, each a list of pieces; None for another
+    file.
+    """
     if path.suffix != ".json":
         return None
     try:
@@ -236,26 +269,43 @@ def read_split(path: Path, where: str) -> Pieces | None:
     if not isinstance(held, dict) or not {"train", "valid", "test"} <= set(held):
         return None
     return {
-        split: [frames_of(piece, f"{where}: {split} {k + 1}") for k, piece in enumerate(held[split])]
+        split: [
+            frames_of(piece, f"{where}: {split} {k + 1}") for k, piece in enumerate(held[split])
+        ]
         for split in ("train", "valid", "test")
     }
 
 
 def read_folder(path: Path, frames: int) -> tuple[list[tuple[str, np.ndarray]], list[str]]:
-    """(the pieces with their names, notes) of a folder or a file; what is damaged is left out and counted."""
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
+    """(the pieces with their names, notes) of a folder or a file; what is damaged is left out and
+    counted.
+    """
+    files = (
+        sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+        if path.is_dir()
+        else [path]
+    )
     found, bad = [], []
     for file in files:
         try:
-            found.append((str(file.relative_to(path)) if path.is_dir() else file.name, read_piece(file, frames)))
+            found.append(
+                (
+                    str(file.relative_to(path)) if path.is_dir() else file.name,
+                    read_piece(file, frames),
+                )
+            )
         except DataError as error:
             bad.append(str(error))
     if not found:
-        raise DataError(bad[0] if bad else f"{path}: no music in this folder ({', '.join(MIDI)}, .musicxml, .json)")
+        raise DataError(
+            bad[0]
+            if bad
+            else f"{path}: no music in this folder ({', '.join(MIDI)}, .musicxml, .json)"
+        )
     return found, [f"left out: {len(bad):,} files; the first: {bad[0]}"] if bad else []
 
 
-# ---- writing ----------------------------------------------------------------------------------------------------------
+# ---- writing -------------------------------------------------------------------------------------
 
 
 def notes_of(piece: np.ndarray) -> list[tuple[int, int, int]]:
@@ -289,15 +339,27 @@ def midi(piece: np.ndarray, frames: int, tempo: float) -> bytes:
 
 
 def wav(piece: np.ndarray, frames: int, tempo: float, rate_hz: int = 44100) -> bytes:
-    """The sound of a piece, 16-bit stereo, with the SoundFont of an installed package. Raises `UserError` without it."""
+    """The sound of a piece, 16-bit stereo, with the SoundFont of an installed package. Raises
+    `UserError` without it.
+    """
     import io
     import wave
 
     import symusic
 
     spec = find_spec("pretty_midi")
-    font = next((p for root in (spec.submodule_search_locations or []) if (p := Path(root, "TimGM6mb.sf2")).exists()),
-                None) if spec else None  # fmt: skip
+    font = (
+        next(
+            (
+                p
+                for root in spec.submodule_search_locations or []
+                if (p := Path(root, "TimGM6mb.sf2")).exists()
+            ),
+            None,
+        )
+        if spec
+        else None
+    )
     if font is None:
         raise UserError("sound needs a SoundFont: pip install pretty_midi, which carries one")
     sound = symusic.Synthesizer(str(font), rate_hz, 2).render(score_of(piece, frames, tempo), True)
@@ -317,14 +379,24 @@ def svg(piece: np.ndarray, frames: int) -> str:
 
     verovio.enableLog(verovio.LOG_OFF)
     toolkit = verovio.toolkit()
-    toolkit.setOptions({"adjustPageHeight": True, "scale": 40, "pageWidth": 2600, "header": "none", "footer": "none"})
+    toolkit.setOptions(
+        {
+            "adjustPageHeight": True,
+            "scale": 40,
+            "pageWidth": 2600,
+            "header": "none",
+            "footer": "none",
+        }
+    )
     toolkit.loadData(musicxml(piece, frames))
     drawn: str = toolkit.renderToSVG(1)
     return drawn
 
 
 def musicxml(piece: np.ndarray, frames: int) -> str:
-    """A piece as MusicXML 4.0, two staves parted at C4, four quarters a bar; notes over a bar's end or of odd lengths tied."""
+    """A piece as MusicXML 4.0, two staves parted at C4, four quarters a bar; notes over a bar's end
+    or of odd lengths tied.
+    """
     bar = 4 * frames
     notes: dict[int, list[tuple[int, int, list[int]]]] = {1: [], 2: []}
     for staff, keys in ((1, slice(60 - LOWEST, KEYS)), (2, slice(0, 60 - LOWEST))):
@@ -333,11 +405,15 @@ def musicxml(piece: np.ndarray, frames: int) -> str:
         notes[staff] = _chords(part, bar)
     bars = []
     for number in range(-(-len(piece) // bar)):
-        body = "" if number else (
-            f"<attributes><divisions>{frames}</divisions><time><beats>4</beats><beat-type>4</beat-type></time>"
-            "<staves>2</staves><clef number='1'><sign>G</sign><line>2</line></clef>"
-            "<clef number='2'><sign>F</sign><line>4</line></clef></attributes>"
-        )  # fmt: skip
+        body = (
+            ""
+            if number
+            else (
+                f"<attributes><divisions>{frames}</divisions><time><beats>4</beats><beat-type>4</beat-type></time><staves>2</staves><clef"
+                " number='1'><sign>G</sign><line>2</line></clef><clef"
+                " number='2'><sign>F</sign><line>4</line></clef></attributes>"
+            )
+        )
         for staff in (1, 2):
             body += f"<backup><duration>{bar}</duration></backup>" if staff == 2 else ""
             signs: dict[str, int] = {}
@@ -346,13 +422,16 @@ def musicxml(piece: np.ndarray, frames: int) -> str:
                     body += _written(pitches, length, frames, staff, signs)
         bars.append(f"<measure number='{number + 1}'>{body}</measure>")
     return (
-        '<?xml version="1.0"?><score-partwise version="4.0"><part-list><score-part id="P1"><part-name/></score-part>'
+        '<?xml version="1.0"?><score-partwise version="4.0"><part-list><score-part'
+        ' id="P1"><part-name/></score-part>'
         f"</part-list><part id='P1'>{''.join(bars)}</part></score-partwise>"
     )
 
 
 def _chords(part: np.ndarray, bar: int) -> list[tuple[int, int, list[int]]]:
-    """(first frame, frames, pitches) of stretches in which the same keys sound, cut at bars; rests have no pitches."""
+    """(first frame, frames, pitches) of stretches in which the same keys sound, cut at bars; rests
+    have no pitches.
+    """
     padded = np.concatenate([part, np.zeros((-len(part) % bar, KEYS), bool)])
     edges = {
         0,
@@ -361,26 +440,41 @@ def _chords(part: np.ndarray, bar: int) -> list[tuple[int, int, list[int]]]:
         *(np.flatnonzero((padded[1:] != padded[:-1]).any(1)) + 1).tolist(),
     }
     ordered = sorted(edges)
-    return [(a, b - a, (np.flatnonzero(padded[a]) + LOWEST).tolist()) for a, b in itertools.pairwise(ordered)]
+    return [
+        (a, b - a, (np.flatnonzero(padded[a]) + LOWEST).tolist())
+        for a, b in itertools.pairwise(ordered)
+    ]
 
 
-def _written(pitches: list[int], length: int, frames: int, staff: int, signs: dict[str, int]) -> str:
+def _written(
+    pitches: list[int], length: int, frames: int, staff: int, signs: dict[str, int]
+) -> str:
     """Notes of a chord, or a rest, of any length: cut into what can be written without dots, tied.
 
-    signs   of every place on the staff, the accidental in force since the bar's beginning; those that are written are added
+    signs   of every place on the staff, the accidental in force since the bar's beginning; those
+            that are written are added
     """
     out, left = "", length
     while left:
         piece = 1 << (min(left, 4 * frames).bit_length() - 1)  # a whole note at most
-        tie = ("<tie type='stop'/>" if left < length else "") + ("<tie type='start'/>" if left > piece else "")
+        tie = ("<tie type='stop'/>" if left < length else "") + (
+            "<tie type='start'/>" if left > piece else ""
+        )
         left -= piece
-        which, on = f"<voice>{staff}</voice><type>{KINDS[piece / frames]}</type>", f"<staff>{staff}</staff>"
+        which, on = (
+            f"<voice>{staff}</voice><type>{KINDS[piece / frames]}</type>",
+            f"<staff>{staff}</staff>",
+        )
         if not pitches:
             out += f"<note><rest/><duration>{piece}</duration>{which}{on}</note>"
         for k, pitch in enumerate(pitches):
             name = NAMES[pitch % 12]
             place, alter = f"{name[0]}{pitch // 12}", {"#": 1, "b": -1}.get(name[1:], 0)
-            sign = f"<accidental>{ACCIDENTALS[alter]}</accidental>" if signs.get(place, 0) != alter else ""
+            sign = (
+                f"<accidental>{ACCIDENTALS[alter]}</accidental>"
+                if signs.get(place, 0) != alter
+                else ""
+            )
             signs[place] = alter
             tied = f"<notations>{tie.replace('<tie', '<tied')}</notations>" if tie else ""
             out += (

@@ -12,7 +12,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of, with_source
+from memorycell.application.contract import (
+    Metrics,
+    Problem,
+    Task,
+    TrainSettings,
+    settings_of,
+    with_source,
+)
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.music.baselines import FirstOrder, KeyFrequency
@@ -47,8 +54,9 @@ MOST_VOICES = 10
 class MusicSettings:
     """What --set can say about a model of music.
 
-    view       how music is told: in frames, each by its voices (from the highest down, each knowing those above it) or by its
-               keys (each for itself); or as events: bars, positions, pitches and durations
+    view       how music is told: in frames, each by its voices (from the highest down, each knowing
+               those above it) or by its keys (each for itself); or as events: bars, positions,
+               pitches and durations
     frames     in a quarter note (of a JSON file, as it is written)
     voices     keys that sound together at most; where not said as many as in training, 10 at most
     transpose  in training, semitones up or down at most
@@ -84,17 +92,39 @@ class MusicSettings:
     def model_config(self, voices: int) -> ComposerConfig:
         """The sizes of the model these settings ask for."""
         return ComposerConfig(
-            view=self.view if self.view in VIEWS else VIEWS[0], voices=voices, hidden_size=self.hidden, cell=self.cell,
-            num_layers=self.layers, dropout=self.dropout, zoneout=self.zoneout, weight_drop=self.weight_drop, noise=self.noise,
-        )  # fmt: skip
+            view=self.view if self.view in VIEWS else VIEWS[0],
+            voices=voices,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+            noise=self.noise,
+        )
 
 
 class MusicProblem(Problem):
     """Pieces by split, [T, 88] bool each."""
 
-    def __init__(self, name: str, pieces: Pieces, codec: MusicCodec, settings: MusicSettings, notes: list[str]) -> None:
-        self.name, self.pieces, self.codec, self.settings, self.notes = name, pieces, codec, settings, notes
-        self.fingerprint = fingerprint(np.packbits(p).tobytes().hex() for part in pieces.values() for p in part)
+    def __init__(
+        self,
+        name: str,
+        pieces: Pieces,
+        codec: MusicCodec,
+        settings: MusicSettings,
+        notes: list[str],
+    ) -> None:
+        self.name, self.pieces, self.codec, self.settings, self.notes = (
+            name,
+            pieces,
+            codec,
+            settings,
+            notes,
+        )
+        self.fingerprint = fingerprint(
+            np.packbits(p).tobytes().hex() for part in pieces.values() for p in part
+        )
 
     def build(self) -> Composer:
         """A composer sized by the settings."""
@@ -118,7 +148,9 @@ class MusicProblem(Problem):
             for piece in pieces:
                 past = np.concatenate([np.zeros((1, KEYS)), piece[:-1]]).astype(np.float32)
                 hidden, _ = ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, past)
-                nats = model.head.nats(torch.from_numpy(hidden), torch.from_numpy(piece.astype(np.float32)))
+                nats = model.head.nats(
+                    torch.from_numpy(hidden), torch.from_numpy(piece.astype(np.float32))
+                )
                 total += float(nats.double().sum())
             return self._told(total, split)
         for rows in by_length(np.array([len(p) for p in pieces]), 8000, 0):
@@ -165,12 +197,19 @@ class MusicProblem(Problem):
 class EventProblem(Problem):
     """Pieces by split, as events one after another, `END` (1) between pieces."""
 
-    def __init__(self, name: str, scores: dict[str, list[Any]], codec: EventCodec, settings: MusicSettings) -> None:
+    def __init__(
+        self, name: str, scores: dict[str, list[Any]], codec: EventCodec, settings: MusicSettings
+    ) -> None:
         self.name, self.codec, self.settings = name, codec, settings
         self.notes: list[str] = []
-        self.events = {s: [np.array(codec.encode(score), np.int64) for score in part] for s, part in scores.items()}
+        self.events = {
+            s: [np.array(codec.encode(score), np.int64) for score in part]
+            for s, part in scores.items()
+        }
         self.tokens = {s: self._joined(part) for s, part in self.events.items()}
-        self.fingerprint = fingerprint(" ".join(map(str, e)) for part in self.events.values() for e in part)
+        self.fingerprint = fingerprint(
+            " ".join(map(str, e)) for part in self.events.values() for e in part
+        )
 
     def _joined(self, pieces: list[np.ndarray]) -> np.ndarray:
         return np.concatenate([[1], *(np.append(piece, 1) for piece in pieces)])
@@ -180,10 +219,17 @@ class EventProblem(Problem):
         s = self.settings
         return LanguageModel(
             LanguageConfig(
-                vocabulary=len(self.codec), embedding_size=min(s.hidden, 96), tied=False, hidden_size=s.hidden, cell=s.cell,
-                num_layers=s.layers, dropout=s.dropout, zoneout=s.zoneout, weight_drop=s.weight_drop,
+                vocabulary=len(self.codec),
+                embedding_size=min(s.hidden, 96),
+                tied=False,
+                hidden_size=s.hidden,
+                cell=s.cell,
+                num_layers=s.layers,
+                dropout=s.dropout,
+                zoneout=s.zoneout,
+                weight_drop=s.weight_drop,
             )
-        )  # fmt: skip
+        )
 
     def epoch(self, seed: int) -> Iterator[Batch]:
         """The training pieces in a new order, each moved up or down, in lanes."""
@@ -194,7 +240,9 @@ class EventProblem(Problem):
         tokens = self._joined([moved_events(pieces[k], self.codec, int(shifts[k])) for k in order])
         x, y = tokens[:-1], tokens[1:]
         count = max(1, min(self.settings.lanes, len(x) // self.settings.bptt))
-        return lanes(x, y, x == 1, count=count, bptt=self.settings.bptt, shift=int(rng.integers(len(x))))
+        return lanes(
+            x, y, x == 1, count=count, bptt=self.settings.bptt, shift=int(rng.integers(len(x)))
+        )
 
     def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
         """Nats and perplexity an event."""
@@ -212,7 +260,11 @@ class EventProblem(Problem):
         """An n-gram model's metrics on a split."""
         if "train" not in self.tokens:
             return {}
-        return {f"{self._ngram.order}-gram": _of_events(-np.log(self._ngram.probabilities(self.tokens[split])[1:]))}
+        return {
+            f"{self._ngram.order}-gram": _of_events(
+                -np.log(self._ngram.probabilities(self.tokens[split])[1:])
+            )
+        }
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Problem`."""
@@ -253,14 +305,19 @@ def transposed(piece: np.ndarray, rng: np.random.Generator, most: int) -> np.nda
 
 
 def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventProblem:
-    """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count voices or events."""
+    """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count
+    voices or events.
+    """
     settings = with_source(settings, locate(data or MUSIC.source)[1])
     if settings.view == "events":
         scores, where, notes = _read_scores(data or MUSIC.source, settings)
         events = EventProblem(where, scores, fit_events(scores["train"], settings.frames), settings)
         sizes = ", ".join(f"{len(part):,} {split}" for split, part in scores.items())
         total = sum(len(tokens) for tokens in events.tokens.values())
-        events.notes = [*notes, f"{sizes} pieces, {total:,} events of {len(events.codec.names)} kinds"]
+        events.notes = [
+            *notes,
+            f"{sizes} pieces, {total:,} events of {len(events.codec.names)} kinds",
+        ]
         return events
     pieces, where, notes = _read(data or MUSIC.source, settings)
     for split, part in pieces.items():
@@ -270,19 +327,23 @@ def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventPr
     voices = settings.voices or min(most, MOST_VOICES)
     pieces, thinned = _thinned(pieces, voices)
     if thinned:
-        notes.append(f"{thinned:,} frames hold more than {voices} keys; the highest {voices} are kept")
+        notes.append(
+            f"{thinned:,} frames hold more than {voices} keys; the highest {voices} are kept"
+        )
     problem = MusicProblem(where, pieces, MusicCodec(settings.frames, voices), settings, notes)
     sounding = np.flatnonzero(np.concatenate(pieces["train"]).any(0)) + 21
     problem.notes.append(
         ", ".join(f"{len(part):,} {split}" for split, part in pieces.items())
-        + f" pieces, {sum(len(p) for part in pieces.values() for p in part):,} frames; up to {voices} keys at once, "
-        f"{name_of(int(sounding[0]))} to {name_of(int(sounding[-1]))}"
+        + f" pieces, {sum(len(p) for part in pieces.values() for p in part):,} frames; up to"
+        f" {voices} keys at once, {name_of(int(sounding[0]))} to {name_of(int(sounding[-1]))}"
     )
     return problem
 
 
 def _thinned(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
-    """(the pieces with at most so many keys a frame, the highest; in how many frames there were more)."""
+    """(the pieces with at most so many keys a frame, the highest; in how many frames there were
+    more).
+    """
     made: Pieces = {}
     count = 0
     for split, part in pieces.items():
@@ -303,13 +364,17 @@ def reopen(data: str | None, file: ModelFile) -> MusicProblem | EventProblem:
     voices = file.codec.voices
     if data is None or data == trained:
         pieces, _ = _thinned(_read(trained, settings)[0], voices)
-        problem = MusicProblem(trained, pieces, file.codec, settings, ["scored: the held-out test part"])
+        problem = MusicProblem(
+            trained, pieces, file.codec, settings, ["scored: the held-out test part"]
+        )
         if problem.fingerprint != print_:
             problem.notes.append(f"{trained} has changed since the model was trained")
         return problem
     others, where, notes = _read(data, settings)
     try:
-        own = {split: part for split, part in _read(trained, settings)[0].items() if split != "test"}
+        own = {
+            split: part for split, part in _read(trained, settings)[0].items() if split != "test"
+        }
     except UserError as error:
         own = {}
         notes.append(f"no simple method beside it: what it learnt from is not here ({error})")
@@ -322,7 +387,9 @@ def reopen(data: str | None, file: ModelFile) -> MusicProblem | EventProblem:
     return MusicProblem(where, pieces, file.codec, settings, notes)
 
 
-def _reopen_events(data: str | None, trained: str, codec: EventCodec, settings: MusicSettings) -> EventProblem:
+def _reopen_events(
+    data: str | None, trained: str, codec: EventCodec, settings: MusicSettings
+) -> EventProblem:
     scores, where, notes = _read_scores(data or trained, settings)
     said = "scored: the held-out test part"
     if data is not None and data != trained:
@@ -332,7 +399,10 @@ def _reopen_events(data: str | None, trained: str, codec: EventCodec, settings: 
         except UserError as error:
             own, said = (
                 {},
-                f"scored: {len(others):,} pieces; no n-gram beside it: what it learnt from is not here ({error})",
+                (
+                    f"scored: {len(others):,} pieces; no n-gram beside it: what it learnt from is"
+                    f" not here ({error})"
+                ),
             )
         else:
             learnt = {tuple(codec.encode(score)) for score in own["train"]}
@@ -352,8 +422,19 @@ def _read_scores(data: str, settings: MusicSettings) -> tuple[dict[str, list[Any
     where = source.name if source else str(data)
     given = read_split(path, where)
     if given is not None:
-        return {s: [score_of(p, settings.frames, 100) for p in part if p.any()] for s, part in given.items()}, where, []
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SCORES) if path.is_dir() else [path]
+        return (
+            {
+                s: [score_of(p, settings.frames, 100) for p in part if p.any()]
+                for s, part in given.items()
+            },
+            where,
+            [],
+        )
+    files = (
+        sorted(p for p in path.rglob("*") if p.suffix.lower() in SCORES)
+        if path.is_dir()
+        else [path]
+    )
     scores: dict[str, list[Any]] = {split: [] for split in SPLITS}
     bad = []
     for file in files:
@@ -365,8 +446,11 @@ def _read_scores(data: str, settings: MusicSettings) -> tuple[dict[str, list[Any
         scores[part_of(" ".join(events_of(score, settings.frames)), 10)].append(score)
     for split, part in scores.items():
         if len(part) < 2:
-            raise DataError(bad[0] if bad and not any(scores.values()) else
-                            f"{where}: too few pieces: {len(part)} in the {split} part; bring more")  # fmt: skip
+            raise DataError(
+                bad[0]
+                if bad and not any(scores.values())
+                else f"{where}: too few pieces: {len(part)} in the {split} part; bring more"
+            )
     return scores, where, [f"left out: {len(bad):,} files; the first: {bad[0]}"] if bad else []
 
 
@@ -383,13 +467,23 @@ def _read(data: str, settings: MusicSettings) -> tuple[Pieces, str, list[str]]:
     empty = sum(not piece.any() for part in given.values() for piece in part)
     if empty:
         notes.append(f"left out: {empty:,} pieces without a note")
-    return {split: [piece for piece in part if piece.any()] for split, part in given.items()}, where, notes
+    return (
+        {split: [piece for piece in part if piece.any()] for split, part in given.items()},
+        where,
+        notes,
+    )
 
 
 MUSIC = Task(
     name="music",
-    about="knows what could sound next: composes, goes on with a beginning, harmonises a melody; MIDI, sound, a score",
-    reads="a folder of MIDI files (also MusicXML), or JSON: train, valid and test, each a list of pieces, of frames, of pitches",
+    about=(
+        "knows what could sound next: composes, goes on with a beginning, harmonises a melody;"
+        " MIDI, sound, a score"
+    ),
+    reads=(
+        "a folder of MIDI files (also MusicXML), or JSON: train, valid and test, each a list of"
+        " pieces, of frames, of pitches"
+    ),
     source="jsb",
     primary="nats",
     settings=MusicSettings,

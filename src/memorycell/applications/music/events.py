@@ -1,4 +1,6 @@
-"""Music as events: bars, positions, pitches and durations one after another (REMI, Huang & Yang 2020, by miditok)."""
+"""Music as events: bars, positions, pitches and durations one after another (REMI, Huang & Yang
+2020, by miditok).
+"""
 
 from __future__ import annotations
 
@@ -24,11 +26,19 @@ def _tokenizer(frames: int) -> Any:
 
     return REMI(
         TokenizerConfig(
-            use_velocities=False, use_programs=False, use_chords=False, use_tempos=False, use_time_signatures=False,
-            use_rests=False, use_pitchdrum_tokens=False, beat_res={(0, LONGEST_BEATS): frames}, special_tokens=["PAD"],
-            pitch_range=(music.LOWEST, music.LOWEST + music.KEYS), num_velocities=1,
+            use_velocities=False,
+            use_programs=False,
+            use_chords=False,
+            use_tempos=False,
+            use_time_signatures=False,
+            use_rests=False,
+            use_pitchdrum_tokens=False,
+            beat_res={(0, LONGEST_BEATS): frames},
+            special_tokens=["PAD"],
+            pitch_range=(music.LOWEST, music.LOWEST + music.KEYS),
+            num_velocities=1,
         )
-    )  # fmt: skip
+    )
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,9 @@ class EventCodec:
 
         tokenizer = _tokenizer(self.frames)
         named = [self.surfaces[token] for token in tokens if token >= MARKS]
-        return tokenizer.decode([TokSequence(tokens=named, ids=[tokenizer[name] for name in named])])
+        return tokenizer.decode(
+            [TokSequence(tokens=named, ids=[tokenizer[name] for name in named])]
+        )
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
@@ -104,17 +116,27 @@ def events_of(score: Any, frames: int) -> list[str]:
     track.notes.sort()
     merged.tracks.append(track)
     found = _tokenizer(frames)(merged)
-    return [name for sequence in (found if isinstance(found, list) else [found]) for name in sequence.tokens]
+    return [
+        name
+        for sequence in (found if isinstance(found, list) else [found])
+        for name in sequence.tokens
+    ]
 
 
 def score_from(path: Path, frames: int) -> Any:
     """A score of a file: MIDI as it is; other files by their frames. Raises `DataError`."""
     piece = music.read_piece(path, frames)
-    return music.midi_score(path) if path.suffix.lower() in music.MIDI else music.score_of(piece, frames, 100)
+    return (
+        music.midi_score(path)
+        if path.suffix.lower() in music.MIDI
+        else music.score_of(piece, frames, 100)
+    )
 
 
 def transposed(tokens: np.ndarray, codec: EventCodec, shift: int) -> np.ndarray:
-    """Events with every pitch so many semitones higher; as they are where one would leave what the codec knows."""
+    """Events with every pitch so many semitones higher; as they are where one would leave what the
+    codec knows.
+    """
     moved = []
     for token in tokens.tolist():
         name = codec.surfaces[token]

@@ -18,18 +18,32 @@ class Keys(nn.Module):
 
     def nats(self, hidden: Tensor, frame: Tensor) -> Tensor:
         """Of frames [..., keys] in 0 and 1, given hidden [..., H]: [...]."""
-        return F.binary_cross_entropy_with_logits(self.linear(hidden).float(), frame.float(), reduction="none").sum(-1)
+        return F.binary_cross_entropy_with_logits(
+            self.linear(hidden).float(), frame.float(), reduction="none"
+        ).sum(-1)
 
-    def sample(self, hidden: Tensor, generator: torch.Generator, *, temperature: float, allowed: Tensor,
-               fixed: Tensor) -> Tensor:  # fmt: skip
-        """A frame [keys] bool, given hidden [H]: of the keys that are `allowed` [keys] bool; those that are `fixed` sound.
+    def sample(
+        self,
+        hidden: Tensor,
+        generator: torch.Generator,
+        *,
+        temperature: float,
+        allowed: Tensor,
+        fixed: Tensor,
+    ) -> Tensor:
+        """A frame [keys] bool, given hidden [H]: of the keys that are `allowed` [keys] bool; those
+        that are `fixed` sound.
 
         At most `voices` keys, the likeliest of those drawn.
         """
         p = torch.sigmoid(self.linear(hidden).float() / temperature) * allowed
         drawn = (torch.rand(len(p), generator=generator) < p) | fixed
         if int(drawn.sum()) > self.voices:
-            best = torch.where(fixed, torch.inf, torch.where(drawn, p, -torch.inf)).topk(self.voices).indices
+            best = (
+                torch.where(fixed, torch.inf, torch.where(drawn, p, -torch.inf))
+                .topk(self.voices)
+                .indices
+            )
             drawn = torch.zeros_like(drawn).index_fill(0, best, True)
         return drawn
 
@@ -39,27 +53,34 @@ class Voices(nn.Module):
 
         p(frame) = Π_v p(key_v | h, key_1 … key_{v-1}),   key_{v+1} < key_v, ended by "no more"
 
-    by the chain rule a distribution over all frames of up to V keys; the fashion of NADE (Larochelle & Murray 2011;
-    Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv:1206.6392), which goes over all keys instead of those that sound.
+    by the chain rule a distribution over all frames of up to V keys; the fashion of NADE
+    (Larochelle & Murray 2011; Boulanger-Lewandowski, Bengio & Vincent 2012, arXiv:1206.6392), which
+    goes over all keys instead of those that sound.
     """
 
     def __init__(self, size: int, keys: int, voices: int) -> None:
         super().__init__()
         self.keys, self.voices = keys, voices
         self.inner = nn.Linear(size, size)
-        self.above = nn.Embedding(keys + 1, size)  # of every key that was said; the last row is "nothing yet"
+        self.above = nn.Embedding(
+            keys + 1, size
+        )  # of every key that was said; the last row is "nothing yet"
         self.place = nn.Embedding(voices + 1, size)
         self.outer = nn.Linear(size, keys + 1)  # the last is "no more"
 
     def _log_p(self, begun: Tensor, lowest: Tensor) -> Tensor:
-        """Scores of the next key [..., keys + 1] where `begun` [..., H] is what is known and keys lie below `lowest` [...]."""
+        """Scores of the next key [..., keys + 1] where `begun` [..., H] is what is known and keys
+        lie below `lowest` [...].
+        """
         scores = self.outer(torch.tanh(begun)).float()
         barred = torch.arange(self.keys + 1, device=scores.device) >= lowest[..., None]
         barred[..., -1] = False
         return F.log_softmax(scores.masked_fill(barred, -torch.inf), -1)
 
     def nats(self, hidden: Tensor, frame: Tensor) -> Tensor:
-        """Of frames [..., keys] in 0 and 1, given hidden [..., H]: [...]; of more than V keys, of the V highest."""
+        """Of frames [..., keys] in 0 and 1, given hidden [..., H]: [...]; of more than V keys, of
+        the V highest.
+        """
         order = torch.arange(1, self.keys + 1, device=frame.device, dtype=torch.float32)
         ranked = (frame.float() * order).topk(
             self.voices, -1
@@ -81,16 +102,27 @@ class Voices(nn.Module):
             lowest = torch.where(going, key, lowest)
         return total
 
-    def sample(self, hidden: Tensor, generator: torch.Generator, *, temperature: float, allowed: Tensor,
-               fixed: Tensor) -> Tensor:  # fmt: skip
-        """A frame [keys] bool, given hidden [H]: of the keys that are `allowed` [keys] bool; those that are `fixed` sound."""
+    def sample(
+        self,
+        hidden: Tensor,
+        generator: torch.Generator,
+        *,
+        temperature: float,
+        allowed: Tensor,
+        fixed: Tensor,
+    ) -> Tensor:
+        """A frame [keys] bool, given hidden [H]: of the keys that are `allowed` [keys] bool; those
+        that are `fixed` sound.
+        """
         known = self.inner(hidden)
         frame, lowest, before = fixed.clone(), self.keys, self.keys
         waiting = [int(k) for k in fixed.nonzero().flatten().flip(0)]
         for voice in range(self.voices):
             known = known + self.above.weight[before]
             free = self.voices - voice > len(waiting)  # or the voices left are those that are fixed
-            scores = self._log_p(known + self.place.weight[voice], torch.tensor(lowest)) / temperature
+            scores = (
+                self._log_p(known + self.place.weight[voice], torch.tensor(lowest)) / temperature
+            )
             may = torch.cat([allowed, torch.ones(1, dtype=torch.bool)])
             if waiting:
                 may[-1] = False

@@ -12,7 +12,15 @@ import torch
 
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.music import codec as music
-from memorycell.applications.music.codec import KEYS, LOWEST, MusicCodec, key_of, name_of, pitch_of, read_piece
+from memorycell.applications.music.codec import (
+    KEYS,
+    LOWEST,
+    MusicCodec,
+    key_of,
+    name_of,
+    pitch_of,
+    read_piece,
+)
 from memorycell.applications.music.events import EventCodec, checked_score, score_from
 from memorycell.applications.music.model import Composer
 from memorycell.errors import DataError, StateError, UserError
@@ -29,11 +37,14 @@ class Composing:
     """What --set can say about composing.
 
     bars         of four quarters each, to be written; of a melody, as many as it has
-    how          go_on: after what is given; harmonise: what is given is the highest voice, the others are written under it
+    how          go_on: after what is given; harmonise: what is given is the highest voice, the
+                 others are written under it
     temperature  1: as the model believes; below, the likelier; seed: the same seed writes the same
-    key          keep: only keys of the beginning's (or the melody's) key; any; or a key such as "G major", "e minor"
+    key          keep: only keys of the beginning's (or the melody's) key; any; or a key such as "G
+                 major", "e minor"
     tempo        quarter notes a minute
-    begin        quarters of what is given that are taken as the beginning; where not said all of them
+    begin        quarters of what is given that are taken as the beginning; where not said all of
+                 them
     """
 
     bars: int = 8
@@ -48,7 +59,9 @@ class Composing:
         if self.how not in ("go_on", "harmonise"):
             raise ValueError(f"how={self.how}: expected go_on or harmonise")
         if self.bars < 1 or not 0 < self.temperature <= 10 or not 10 <= self.tempo <= 400:
-            raise ValueError("bars: expected 1 or more; temperature: above 0, at most 10; tempo: 10 to 400")
+            raise ValueError(
+                "bars: expected 1 or more; temperature: above 0, at most 10; tempo: 10 to 400"
+            )
         if self.begin is not None and self.begin < 1:
             raise ValueError(f"begin={self.begin}: expected 1 or more")
         if self.key not in ("keep", "any"):
@@ -72,8 +85,8 @@ def features_of(file: ModelFile, source: str) -> np.ndarray:
 
 
 def predict(file: ModelFile, source: str | None, how: Composing) -> dict[str, Any]:
-    """A piece composed from nothing, after a beginning, or under a melody: `{"frames", "key", …}`; frames are lists of MIDI
-    pitches.
+    """A piece composed from nothing, after a beginning, or under a melody: `{"frames", "key", …}`;
+    frames are lists of MIDI pitches.
     """
     if isinstance(file.codec, EventCodec):
         return _of_events(file, source, how)
@@ -114,7 +127,8 @@ def _of_events(file: ModelFile, source: str | None, how: Composing) -> dict[str,
     codec: EventCodec = file.codec
     if how.how == "harmonise" or how.key != "any":
         raise UserError(
-            "predict: a model of events goes on; to harmonise, or to keep a key, train with --set view=voices"
+            "predict: a model of events goes on; to harmonise, or to keep a key, train with --set"
+            " view=voices"
         )
     stream = Stream(file.model, history=0)
     rng = np.random.default_rng(how.seed)
@@ -125,7 +139,9 @@ def _of_events(file: ModelFile, source: str | None, how: Composing) -> dict[str,
         log_p = stream.step(np.array(tokens, np.float32)[:, None])[-1]
     bar, bars = codec.numbers["Bar_None"], 0
     for _ in range(MOST_EVENTS):
-        token = sample(np.where(np.arange(len(log_p)) == 0, -np.inf, log_p), rng, temperature=how.temperature)
+        token = sample(
+            np.where(np.arange(len(log_p)) == 0, -np.inf, log_p), rng, temperature=how.temperature
+        )
         bars += token == bar
         if token == 1 or bars > how.bars:
             break
@@ -137,7 +153,9 @@ def _of_events(file: ModelFile, source: str | None, how: Composing) -> dict[str,
 
 
 def written(record: dict[str, Any], ending: str) -> str | bytes:
-    """The record as a .mid, .wav, .svg (a score), .musicxml or .json file. Raises `UserError` for another ending."""
+    """The record as a .mid, .wav, .svg (a score), .musicxml or .json file. Raises `UserError` for
+    another ending.
+    """
     piece = music.frames_of(record["frames"], "predict")
     frames, tempo = record["frames_a_quarter"], record["tempo"]
     if ending in music.MIDI:
@@ -156,10 +174,14 @@ def written(record: dict[str, Any], ending: str) -> str | bytes:
 def show(record: dict[str, Any]) -> str:
     """The record for people: a line a bar."""
     bar = 4 * record["frames_a_quarter"]
-    lines = [f"{record['key']}, {len(record['frames'])} frames; write it: --out tune.mid (.wav, .svg)"]
+    lines = [
+        f"{record['key']}, {len(record['frames'])} frames; write it: --out tune.mid (.wav, .svg)"
+    ]
     for begin in range(0, len(record["frames"]), bar):
         frames = record["frames"][begin : begin + bar]
-        lines.append("  ".join(" ".join(name_of(p) for p in reversed(frame)) or "-" for frame in frames))
+        lines.append(
+            "  ".join(" ".join(name_of(p) for p in reversed(frame)) or "-" for frame in frames)
+        )
     return "\n".join(lines)
 
 
@@ -172,7 +194,9 @@ class LiveMusic:
         self._hidden = self._stream.step(np.zeros(KEYS, np.float32))
 
     def line(self, text: str, number: int) -> dict[str, Any]:
-        """Keys by name or number, with blanks between them, such as "C3 E4 G4 C5"; "-" or an empty line is a rest."""
+        """Keys by name or number, with blanks between them, such as "C3 E4 G4 C5"; "-" or an empty
+        line is a rest.
+        """
         frame = np.zeros(KEYS, np.float32)
         try:
             for word in text.replace(",", " ").split():
@@ -182,10 +206,13 @@ class LiveMusic:
             raise DataError(f"stdin, line {number}: {error}") from None
         if frame.sum() > self.codec.voices:
             raise DataError(
-                f"stdin, line {number}: {int(frame.sum())} keys; the model knows {self.codec.voices} at once"
+                f"stdin, line {number}: {int(frame.sum())} keys; the model knows"
+                f" {self.codec.voices} at once"
             )
         with torch.inference_mode():
-            nats = float(self.model.head.nats(torch.from_numpy(self._hidden), torch.from_numpy(frame)))
+            nats = float(
+                self.model.head.nats(torch.from_numpy(self._hidden), torch.from_numpy(frame))
+            )
         self._hidden = self._stream.step(frame)
         return {
             "heard": [name_of(int(k) + LOWEST) for k in np.flatnonzero(frame)],
@@ -200,11 +227,13 @@ class LiveMusic:
         hidden, keys = torch.from_numpy(self._hidden), torch.ones(KEYS, dtype=torch.bool)
         none = torch.zeros(KEYS, dtype=torch.bool)
         drawn = [
-            self.model.head.sample(hidden, generator, temperature=1.0, allowed=keys, fixed=none) for _ in range(DRAWN)
+            self.model.head.sample(hidden, generator, temperature=1.0, allowed=keys, fixed=none)
+            for _ in range(DRAWN)
         ]
         p = torch.stack(drawn).float().mean(0).numpy()
         return [
-            {"key": name_of(int(k) + LOWEST), "p": round(float(p[k]), 3)} for k in np.argsort(-p, kind="stable")[:top]
+            {"key": name_of(int(k) + LOWEST), "p": round(float(p[k]), 3)}
+            for k in np.argsort(-p, kind="stable")[:top]
         ]
 
     def save(self, path: str | Path) -> None:
@@ -221,13 +250,19 @@ class LiveMusic:
 
 def _existing(source: str) -> Path:
     if not Path(source).is_file():
-        raise DataError(f"predict: {source}: no such file; name a MIDI file, or leave it out to compose from nothing")
+        raise DataError(
+            f"predict: {source}: no such file; name a MIDI file, or leave it out to compose from"
+            " nothing"
+        )
     return Path(source)
 
 
 def _parts(file: ModelFile) -> tuple[MusicCodec, Composer]:
     if isinstance(file.codec, EventCodec):
-        raise UserError("stream: a model of events; what could follow is told by one trained with --set view=voices")
+        raise UserError(
+            "stream: a model of events; what could follow is told by one trained with --set"
+            " view=voices"
+        )
     if not (isinstance(file.codec, MusicCodec) and isinstance(file.model, Composer)):
         raise UserError("predict: not a model of music")
     return file.codec, file.model

@@ -25,7 +25,8 @@ VIEWS = ("voices", "keys")
 class ComposerConfig(ModelConfig):
     """The sizes of a composer.
 
-    view     how a frame is told: "voices" (one after another, from the highest down) or "keys" (each for itself)
+    view     how a frame is told: "voices" (one after another, from the highest down) or "keys"
+             (each for itself)
     voices   keys that sound together at most
     noise    probability that a key of the past is heard wrong in training: sounding ones silent
     """
@@ -57,7 +58,9 @@ class Composer(SteppedModel):
         super().__init__()
         self.config = config
         self.recurrent = config.stack(KEYS)
-        self.head = (Voices if config.view == "voices" else Keys)(config.hidden_size, KEYS, config.voices)
+        self.head = (Voices if config.view == "voices" else Keys)(
+            config.hidden_size, KEYS, config.voices
+        )
 
     def fits(self, codec: Any) -> bool:
         """See `Model`."""
@@ -67,8 +70,12 @@ class Composer(SteppedModel):
         """Zeros."""
         return self.recurrent.initial_state(batch_size)
 
-    def forward(self, x: Tensor, state: State | None = None, *, backend: str | None = None) -> tuple[Tensor, State]:
-        """Frames [B, T, 88] so far (silence before the first) -> (what the head reads [B, T, H], state)."""
+    def forward(
+        self, x: Tensor, state: State | None = None, *, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """Frames [B, T, 88] so far (silence before the first) -> (what the head reads [B, T, H],
+        state).
+        """
         state = self.initial_state(len(x)) if state is None else state
         hidden, kept = carried(self.recurrent, x, state, backend=backend)
         return hidden, State(**kept)
@@ -80,7 +87,9 @@ class Composer(SteppedModel):
         if self.training and self.config.noise:
             past = past * (torch.rand(past.shape) >= self.config.noise)
         hidden, _ = self(past)
-        nats = self.head.nats(variational_dropout(hidden, self.config.dropout, self.training), frames)
+        nats = self.head.nats(
+            variational_dropout(hidden, self.config.dropout, self.training), frames
+        )
         return nats.masked_fill(padding(batch.lengths, frames.shape[1]), 0)
 
     def loss(self, batch: Gathered, state: State | None) -> tuple[Tensor, None]:
@@ -98,11 +107,17 @@ class Composer(SteppedModel):
 
     @torch.inference_mode()
     def compose(
-        self, count: int, generator: torch.Generator, *, temperature: float, allowed: np.ndarray,
-        begin: np.ndarray | None = None, fixed: np.ndarray | None = None,
-    ) -> np.ndarray:  # fmt: skip
-        """A piece [T, 88] bool: `begin` [B, 88], then `count` frames more; or, with `fixed` [count, 88], frames in which
-        those keys sound and no higher ones do.
+        self,
+        count: int,
+        generator: torch.Generator,
+        *,
+        temperature: float,
+        allowed: np.ndarray,
+        begin: np.ndarray | None = None,
+        fixed: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """A piece [T, 88] bool: `begin` [B, 88], then `count` frames more; or, with `fixed` [count,
+        88], frames in which those keys sound and no higher ones do.
         """
         ready = self.stepper()
         ring = np.zeros((1, ready.layout.width), np.float32)
@@ -118,7 +133,11 @@ class Composer(SteppedModel):
             if bool(given.any()):  # what is given is the melody: nothing sounds above it
                 may = keys & (torch.arange(KEYS) < int(given.nonzero().max()))
             frame = self.head.sample(
-                torch.from_numpy(hidden), generator, temperature=temperature, allowed=may, fixed=given
+                torch.from_numpy(hidden),
+                generator,
+                temperature=temperature,
+                allowed=may,
+                fixed=given,
             )
             piece.append(frame.numpy())
             hidden, _ = ready.walk(ring, 0, piece[-1].astype(np.float32))

@@ -1,4 +1,6 @@
-"""Texts with a label: tables with two columns, or the trees of the Stanford treebank; and the codec of what is learnt."""
+"""Texts with a label: tables with two columns, or the trees of the Stanford treebank; and the codec
+of what is learnt.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,46 @@ from memorycell.language.codec import TextCodec, normalise
 from memorycell.tables.table import read_table
 from memorycell.training.splits import SPLITS, part_of
 
-NAMES = {"train": "train", "valid": "valid", "dev": "valid", "val": "valid", "validation": "valid", "test": "test"}
+NAMES = {
+    "train": "train",
+    "valid": "valid",
+    "dev": "valid",
+    "val": "valid",
+    "validation": "valid",
+    "test": "test",
+}
 """How the files of a folder may begin -> the split."""
-LABEL_COLUMNS = ("label", "sentiment", "class", "category", "target", "stars", "rating", "polarity", "score", "y")
-TEXT_COLUMNS = ("text", "sentence", "review", "comment", "message", "content", "body", "tweet", "title")
+LABEL_COLUMNS = (
+    "label",
+    "sentiment",
+    "class",
+    "category",
+    "target",
+    "stars",
+    "rating",
+    "polarity",
+    "score",
+    "y",
+)
+TEXT_COLUMNS = (
+    "text",
+    "sentence",
+    "review",
+    "comment",
+    "message",
+    "content",
+    "body",
+    "tweet",
+    "title",
+)
 LONGEST = 2000
 """Characters of a text that are read; of longer ones the end is left out, and said."""
 
 
 class Example(NamedTuple):
-    """A text and its label; `sure` is the label's share where a text is of several (the others share the rest)."""
+    """A text and its label; `sure` is the label's share where a text is of several (the others
+    share the rest).
+    """
 
     text: str
     label: str
@@ -59,22 +91,34 @@ class LabelledCodec:
 
 
 def read_examples(
-    path: Path, where: str, *, text: str | None = None, label: str | None = None, trees: str = "binary"
+    path: Path,
+    where: str,
+    *,
+    text: str | None = None,
+    label: str | None = None,
+    trees: str = "binary",
 ) -> tuple[dict[str, Examples], list[str]]:
-    """Split -> examples, and notes: of a folder with files named train…, dev… or valid… and test…, or of one file.
+    """Split -> examples, and notes: of a folder with files named train…, dev… or valid… and test…,
+    or of one file.
 
-    One file is split by a hash of each text, 80 / 10 / 10, so that equal texts fall into the same part.
+    One file is split by a hash of each text, 80 / 10 / 10, so that equal texts fall into the same
+    part.
     """
     parts: dict[str, Examples] = {split: [] for split in SPLITS}
     if path.is_dir():
-        files = {NAMES[p.stem.lower()]: p for p in sorted(path.iterdir()) if p.stem.lower() in NAMES}
+        files = {
+            NAMES[p.stem.lower()]: p for p in sorted(path.iterdir()) if p.stem.lower() in NAMES
+        }
         if set(files) != set(SPLITS):
             raise DataError(
-                f"{where}: a folder needs files named train, dev and test (.csv, .jsonl, .parquet, or trees in .txt)"
+                f"{where}: a folder needs files named train, dev and test (.csv, .jsonl, .parquet,"
+                " or trees in .txt)"
             )
         notes = []
         known: set[str] = set()
-        for split in reversed(SPLITS):  # what is to be tested on must not be learnt from, whatever the files hold
+        for split in reversed(
+            SPLITS
+        ):  # what is to be tested on must not be learnt from, whatever the files hold
             entries, said = _read_file(files[split], text, label, trees)
             fresh = [entry for entry in entries if entry.key not in known]
             parts[split] = _taken(fresh, split)
@@ -82,7 +126,10 @@ def read_examples(
             notes += said
             if len(fresh) < len(entries):
                 repeated = len(entries) - len(fresh)
-                notes.append(f"{files[split].name}: {repeated:,} texts that also stand in a later part left out")
+                notes.append(
+                    f"{files[split].name}: {repeated:,} texts that also stand in a later part"
+                    " left out"
+                )
         return parts, notes
     entries, notes = _read_file(path, text, label, trees)
     for entry in entries:
@@ -105,7 +152,11 @@ class Entry(NamedTuple):
 
 
 def _taken(entries: list[Entry], split: str) -> Examples:
-    return [example for entry in entries for example in (entry.learnt if split == "train" else entry.whole)]
+    return [
+        example
+        for entry in entries
+        for example in (entry.learnt if split == "train" else entry.whole)
+    ]
 
 
 def _same(text: str) -> str:
@@ -113,7 +164,9 @@ def _same(text: str) -> str:
     return " ".join(normalise(text).lower().split())
 
 
-def _read_file(path: Path, text: str | None, label: str | None, trees: str) -> tuple[list[Entry], list[str]]:
+def _read_file(
+    path: Path, text: str | None, label: str | None, trees: str
+) -> tuple[list[Entry], list[str]]:
     if path.suffix == ".txt" and _is_tree(path):
         return read_trees(path, grain=trees), []
     rows, notes = read_rows(path, text, label)
@@ -136,14 +189,18 @@ def read_rows(path: Path, text: str | None, label: str | None) -> tuple[Examples
     if empty:
         notes.append(f"{path.name}: {empty:,} rows without text or label left out")
     if long:
-        notes.append(f"{path.name}: of {long:,} texts only the first {LONGEST:,} characters are read")
+        notes.append(
+            f"{path.name}: of {long:,} texts only the first {LONGEST:,} characters are read"
+        )
     return examples, notes
 
 
 def _columns(frame: Any, path: Path, text: str | None, label: str | None) -> tuple[str, str]:
     for name in (text, label):
         if name is not None and name not in frame.columns:
-            raise DataError(f"{path}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}")
+            raise DataError(
+                f"{path}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}"
+            )
     lower = {column.lower(): column for column in frame.columns}
     label = label or next((lower[n] for n in LABEL_COLUMNS if n in lower), None)
     text = text or next((lower[n] for n in TEXT_COLUMNS if n in lower), None)
@@ -153,30 +210,45 @@ def _columns(frame: Any, path: Path, text: str | None, label: str | None) -> tup
     if text is None or label is None:
         missing = "text" if text is None else "label"
         raise DataError(
-            f"{path}: which column is the {missing}? --set {missing}=NAME; it has {', '.join(map(repr, frame.columns))}"
+            f"{path}: which column is the {missing}? --set {missing}=NAME; it has"
+            f" {', '.join(map(repr, frame.columns))}"
         )
     return text, label
 
 
-# ---- the Stanford treebank ------------------------------------------------------------------------------------------
+# ---- the Stanford treebank -----------------------------------------------------------------------
 
-BINARY = {"0": ("negative", 1.0), "1": ("negative", 0.75), "2": ("negative", 0.5), "3": ("positive", 0.75),
-          "4": ("positive", 1.0)}  # fmt: skip
-"""Grade -> label, and how sure: a neutral phrase speaks for both alike, which also has to be learnt."""
+BINARY = {
+    "0": ("negative", 1.0),
+    "1": ("negative", 0.75),
+    "2": ("negative", 0.5),
+    "3": ("positive", 0.75),
+    "4": ("positive", 1.0),
+}
+"""Grade -> label, and how sure: a neutral phrase speaks for both alike, which also has to be
+learnt.
+"""
 FIVE = {
-    str(k): (name, 1.0) for k, name in enumerate(("very negative", "negative", "neutral", "positive", "very positive"))
+    str(k): (name, 1.0)
+    for k, name in enumerate(("very negative", "negative", "neutral", "positive", "very positive"))
 }
 _UNTREEBANK = (
-    (re.compile(r"-LRB-\s?"), "("), (re.compile(r"\s?-RRB-"), ")"), (re.compile(r"``\s?|\s?''"), '"'),
-    (re.compile(r"\s(n't|'s|'re|'ve|'ll|'d|'m)\b"), r"\1"), (re.compile(r"\s([.,;:!?%)])"), r"\1"),
-    (re.compile(r"\\/"), "/"), (re.compile(r"([$(])\s"), r"\1"),
-)  # fmt: skip
+    (re.compile(r"-LRB-\s?"), "("),
+    (re.compile(r"\s?-RRB-"), ")"),
+    (re.compile(r"``\s?|\s?''"), '"'),
+    (re.compile(r"\s(n't|'s|'re|'ve|'ll|'d|'m)\b"), r"\1"),
+    (re.compile(r"\s([.,;:!?%)])"), r"\1"),
+    (re.compile(r"\\/"), "/"),
+    (re.compile(r"([$(])\s"), r"\1"),
+)
 
 
 def read_trees(path: Path, *, grain: str) -> list[Entry]:
-    """The sentences of a file of trees, `(3 (2 It) (4 (2 's) (4 good)))` a line, with all their phrases, each once a line.
+    """The sentences of a file of trees, `(3 (2 It) (4 (2 's) (4 good)))` a line, with all their
+    phrases, each once a line.
 
-    grain   "binary": neutral sentences are no examples, neutral phrases half of both; "five": five classes
+    grain   "binary": neutral sentences are no examples, neutral phrases half of both; "five": five
+            classes
     """
     names = BINARY if grain == "binary" else FIVE
     entries = []
@@ -186,8 +258,12 @@ def read_trees(path: Path, *, grain: str) -> list[Entry]:
         try:
             found = _phrases(line)
         except (IndexError, ValueError):
-            raise DataError(f"{path}: line {number}: not a tree; its brackets do not fit each other") from None
-        phrases = [Example(words, *names[grade]) for words, grade in dict(reversed(found)).items()]  # each once
+            raise DataError(
+                f"{path}: line {number}: not a tree; its brackets do not fit each other"
+            ) from None
+        phrases = [
+            Example(words, *names[grade]) for words, grade in dict(reversed(found)).items()
+        ]  # each once
         whole = phrases[0]
         entries.append(Entry(_same(whole.text), [whole] if whole.sure != 0.5 else [], phrases))
     return entries

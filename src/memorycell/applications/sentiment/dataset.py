@@ -35,13 +35,16 @@ class SentimentSettings:
     """What --set can say about a classifier of texts.
 
     text, label  the columns, where they are not found
-    trees        of the Stanford treebank: binary (neutral sentences left out, neutral phrases half of both) or five classes
+    trees        of the Stanford treebank: binary (neutral sentences left out, neutral phrases half
+                 of both) or five classes
     unit         word, piece or char; vocabulary: tokens at most
     direction    both ways, or "forward": can be run live, word by word
     pooling      attention, max or last
     pairs        a linear path of words and pairs of words beside the recurrent one: yes or no
-    balance      classes count alike however rare (yes, no; "auto": where one is over 1.5 times as frequent as another)
-    start        a model file of the task `text` to start from: its codec, embedding and layers (reads forward only)
+    balance      classes count alike however rare (yes, no; "auto": where one is over 1.5 times as
+                 frequent as another)
+    start        a model file of the task `text` to start from: its codec, embedding and layers
+                 (reads forward only)
     budget       steps in a batch, padding included
     """
 
@@ -68,9 +71,14 @@ class SentimentSettings:
 
     def __post_init__(self) -> None:
         check_choices(
-            self, direction=("both", "forward"), pooling=POOLINGS, balance=("auto", "yes", "no"), pairs=("yes", "no"),
-            trees=("binary", "five"), unit=("word", "piece", "char"),
-        )  # fmt: skip
+            self,
+            direction=("both", "forward"),
+            pooling=POOLINGS,
+            balance=("auto", "yes", "no"),
+            pairs=("yes", "no"),
+            trees=("binary", "five"),
+            unit=("word", "piece", "char"),
+        )
         check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
         self.model_config(10, 2)  # says what is wrong with the rest
 
@@ -98,16 +106,31 @@ class SentimentProblem(Problem):
     """Texts with labels, split, as tokens."""
 
     def __init__(
-        self, name: str, examples: dict[str, Examples], codec: LabelledCodec, settings: SentimentSettings,
+        self,
+        name: str,
+        examples: dict[str, Examples],
+        codec: LabelledCodec,
+        settings: SentimentSettings,
         start: LanguageModel | None = None,
-    ) -> None:  # fmt: skip
-        self.name, self.examples, self.codec, self.settings, self.start = name, examples, codec, settings, start
+    ) -> None:
+        self.name, self.examples, self.codec, self.settings, self.start = (
+            name,
+            examples,
+            codec,
+            settings,
+            start,
+        )
         self.notes: list[str] = []
-        self.fingerprint = fingerprint(f"{e.text}\t{e.label}\t{e.sure}" for part in examples.values() for e in part)
+        self.fingerprint = fingerprint(
+            f"{e.text}\t{e.label}\t{e.sure}" for part in examples.values() for e in part
+        )
         number = {label: k for k, label in enumerate(codec.labels)}
-        self.truth = {s: np.array([number[e.label] for e in part], np.int64) for s, part in examples.items()}
+        self.truth = {
+            s: np.array([number[e.label] for e in part], np.int64) for s, part in examples.items()
+        }
         self.tokens = {
-            s: [np.array(codec.text.encode(e.text) or [0], np.int64) for e in part] for s, part in examples.items()
+            s: [np.array(codec.text.encode(e.text) or [0], np.int64) for e in part]
+            for s, part in examples.items()
         }
 
     @cached_property
@@ -122,17 +145,23 @@ class SentimentProblem(Problem):
         )
         return TfIdf(texts, self.truth["train"][sure], valid, self.truth["valid"])
 
-    # ---- what training asks for -------------------------------------------------------------------------------------
+    # ---- what training asks for ------------------------------------------------------------------
 
     def build(self) -> Classifier:
-        """A classifier sized by the settings; its layers those of the language model it starts from, if there is one."""
+        """A classifier sized by the settings; its layers those of the language model it starts
+        from, if there is one.
+        """
         model = Classifier(self.settings.model_config(len(self.codec.text), len(self.codec.labels)))
         known = counted(self.examples.get("train", []))
         counts = np.array([known.get(label, 0) for label in self.codec.labels])
         uneven = counts.max() > 1.5 * max(counts.min(), 1)
-        if counts.all() and (self.settings.balance == "yes" or (self.settings.balance == "auto" and uneven)):
+        if counts.all() and (
+            self.settings.balance == "yes" or (self.settings.balance == "auto" and uneven)
+        ):
             weights = counts.sum() / (len(counts) * counts)
-            model.class_weight.copy_(torch.from_numpy(np.sqrt(weights) if self.settings.balance == "auto" else weights))
+            model.class_weight.copy_(
+                torch.from_numpy(np.sqrt(weights) if self.settings.balance == "auto" else weights)
+            )
         if self.start is not None and model.embedding is not None:
             model.embedding.load_state_dict(self.start.embedding.state_dict())
             model.recurrent.load_state_dict(self.start.recurrent.state_dict())
@@ -149,7 +178,9 @@ class SentimentProblem(Problem):
             yield Gathered(x, lengths, torch.from_numpy(target[rows]))
 
     def held(self, epoch: int) -> tuple[str, ...]:
-        """Started from a language model, the head learns alone first (Howard & Ruder 2018, arXiv:1801.06146)."""
+        """Started from a language model, the head learns alone first (Howard & Ruder 2018,
+        arXiv:1801.06146).
+        """
         return ("embedding", "recurrent") if self.start is not None and epoch < HEAD_ALONE else ()
 
     @torch.inference_mode()
@@ -170,12 +201,17 @@ class SentimentProblem(Problem):
         """Calibrate on the validation texts."""
         model.head.temperature.fill_(1.0)
         model.head.calibrate(
-            torch.from_numpy(self.log_p(model, "valid")).float(), torch.from_numpy(self.truth["valid"])
+            torch.from_numpy(self.log_p(model, "valid")).float(),
+            torch.from_numpy(self.truth["valid"]),
         )
 
     def details(self, model: Classifier, split: str) -> dict[str, Any]:
         """The confusion table."""
-        return {"confusion": metrics.confusion_of(self.truth[split], self.log_p(model, split), self.codec.labels)}
+        return {
+            "confusion": metrics.confusion_of(
+                self.truth[split], self.log_p(model, split), self.codec.labels
+            )
+        }
 
     def sample(self, steps: int) -> np.ndarray:
         """Tokens [T, 1] of the test texts, one after another."""
@@ -214,29 +250,49 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:
     counts = counted(examples["train"])
     if len(counts) < 2:
         raise DataError(
-            f"{where}: every text has the label {next(iter(counts), 'none')!r}; two labels or more are needed"
+            f"{where}: every text has the label {next(iter(counts), 'none')!r}; two labels or more"
+            " are needed"
         )
     if len(counts) > 200:
-        raise DataError(f"{where}: {len(counts)} different labels; is the right column named? --set label=COLUMN")
+        raise DataError(
+            f"{where}: {len(counts)} different labels; is the right column named? --set"
+            " label=COLUMN"
+        )
     unseen = {e.label for split in ("valid", "test") for e in examples[split]} - set(counts)
     if unseen:
-        notes.append(f"left out: labels too rare to be in the training part: {', '.join(sorted(unseen))}")
+        notes.append(
+            f"left out: labels too rare to be in the training part: {', '.join(sorted(unseen))}"
+        )
         examples = {s: [e for e in part if e.label in counts] for s, part in examples.items()}
     for split, part in examples.items():
         if len(part) < 5:
-            raise DataError(f"{where}: too few texts: {len(part)} in the {split} part; bring more rows")
+            raise DataError(
+                f"{where}: too few texts: {len(part)} in the {split} part; bring more rows"
+            )
     start, codec = None, None
     if settings.start is not None:
         settings, start, codec = _started(settings)
-    codec = codec or fit([e.text for e in examples["train"]], settings.unit, vocabulary=settings.vocabulary, lower=True)
-    problem = SentimentProblem(where, examples, LabelledCodec(codec, tuple(sorted(counts))), settings, start)
+    codec = codec or fit(
+        [e.text for e in examples["train"]],
+        settings.unit,
+        vocabulary=settings.vocabulary,
+        lower=True,
+    )
+    problem = SentimentProblem(
+        where, examples, LabelledCodec(codec, tuple(sorted(counts))), settings, start
+    )
     unknown = float(np.concatenate([t == 0 for t in problem.tokens["valid"]]).mean())
     problem.notes = [
         *notes,
-        "texts: " + ", ".join(f"{len(part):,} {split}" for split, part in examples.items())
-        + "; labels: " + ", ".join(f"{label} {n:,}" for label, n in counts.items()),
-        f"vocabulary: {len(codec) - codec.marks:,} {settings.unit}s; unknown in the validation part: {unknown:.2%}",
-    ]  # fmt: skip
+        "texts: "
+        + ", ".join(f"{len(part):,} {split}" for split, part in examples.items())
+        + "; labels: "
+        + ", ".join(f"{label} {n:,}" for label, n in counts.items()),
+        (
+            f"vocabulary: {len(codec) - codec.marks:,} {settings.unit}s; unknown in the validation"
+            f" part: {unknown:.2%}"
+        ),
+    ]
     return problem
 
 
@@ -255,7 +311,13 @@ def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
         try:
             own = opened(trained)
         except UserError as error:
-            own, note = {}, f"scored: all texts; no simple method beside it: what it learnt from is not here ({error})"
+            own, note = (
+                {},
+                (
+                    "scored: all texts; no simple method beside it: what it learnt from is not"
+                    f" here ({error})"
+                ),
+            )
         if own != examples:
             learnt = {e.text for e in own.get("train", [])}
             given = [e for part in examples.values() for e in part]
@@ -265,7 +327,9 @@ def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
                 note += f"; {len(given) - len(fresh):,} left out that the model has learnt from"
             examples = {**own, "test": fresh}
     if not examples["test"]:
-        raise DataError(f"{data}: no text with one of the model's labels ({', '.join(file.codec.labels)})")
+        raise DataError(
+            f"{data}: no text with one of the model's labels ({', '.join(file.codec.labels)})"
+        )
     problem = SentimentProblem(data or trained, examples, file.codec, settings)
     problem.notes = [note]
     if data is None and problem.fingerprint != print_:
@@ -287,18 +351,30 @@ def _started(settings: SentimentSettings) -> tuple[SentimentSettings, LanguageMo
     file = modelfile.load(settings.start or "")
     if not isinstance(file.model, LanguageModel):
         raise UserError(
-            f"--set start={settings.start}: a model of the task text was expected, got {file.info.get('task')}"
+            f"--set start={settings.start}: a model of the task text was expected, got"
+            f" {file.info.get('task')}"
         )
     config = file.model.config
-    sizes = {"hidden": config.hidden_size, "layers": config.num_layers, "embedding": config.embedding_size,
-             "cell": config.cell, "unit": file.codec.unit}  # fmt: skip
+    sizes = {
+        "hidden": config.hidden_size,
+        "layers": config.num_layers,
+        "embedding": config.embedding_size,
+        "cell": config.cell,
+        "unit": file.codec.unit,
+    }
     return dataclasses.replace(settings, direction="forward", **sizes), file.model, file.codec
 
 
 SENTIMENT = Task(
     name="sentiment",
-    about="tells what a text is: positive or negative, or any labels of yours; shows the words that mattered",
-    reads="a table with a column of texts and one of labels, or a folder with train, dev and test tables or trees",
+    about=(
+        "tells what a text is: positive or negative, or any labels of yours; shows the words that"
+        " mattered"
+    ),
+    reads=(
+        "a table with a column of texts and one of labels, or a folder with train, dev and test"
+        " tables or trees"
+    ),
     source="sst",
     primary="accuracy",
     higher=True,

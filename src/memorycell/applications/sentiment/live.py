@@ -50,15 +50,17 @@ def classify(file: ModelFile, texts: list[str]) -> np.ndarray:
 
 @torch.inference_mode()
 def words_that_mattered(file: ModelFile, text: str) -> list[dict[str, Any]]:
-    """Every word with its weight: by how much the probability of the answer falls when that word is left out
-    (leave-one-out; Li, Monroe & Jurafsky 2016, arXiv:1612.08220). Positive ones spoke for the answer.
+    """Every word with its weight: by how much the probability of the answer falls when that word is
+    left out (leave-one-out; Li, Monroe & Jurafsky 2016, arXiv:1612.08220). Positive ones spoke for
+    the answer.
     """
     codec, model = _parts(file)
     spans = codec.text.spans(text[:LONGEST])
     tokens = [np.array(codec.text.encode_span(span), np.int64) for span in spans]
     unknown = np.zeros(1, np.int64)
     without = [
-        np.concatenate([*tokens[:k], *tokens[k + 1 :]]) if len(spans) > 1 else unknown for k in range(len(spans))
+        np.concatenate([*tokens[:k], *tokens[k + 1 :]]) if len(spans) > 1 else unknown
+        for k in range(len(spans))
     ]
     rows = [np.concatenate(tokens), *without]
     p = model.classify(*padded(rows)).exp().numpy()
@@ -99,19 +101,24 @@ def show(record: dict[str, Any]) -> str:
 
 
 class LiveSentiment:
-    """Words go in, the label so far comes out. Only a model that reads forward: --set direction=forward."""
+    """Words go in, the label so far comes out. Only a model that reads forward: --set
+    direction=forward.
+    """
 
     def __init__(self, file: ModelFile, precision: str = "float32") -> None:
         self.codec, model = _parts(file)
         if model.config.bidirectional:
             raise UserError(
-                "stream: this model reads both ways and needs the whole text; train with --set direction=forward"
+                "stream: this model reads both ways and needs the whole text; train with --set"
+                " direction=forward"
             )
         self._stream = Stream(model, precision, history=0)
         self.text = ""
 
     def line(self, text: str, number: int) -> dict[str, Any] | None:
-        """What follows of a text: its label so far, and after every word; an empty line begins a new text."""
+        """What follows of a text: its label so far, and after every word; an empty line begins a
+        new text.
+        """
         if not text.strip():
             self._stream.reset()
             self.text = ""
@@ -122,7 +129,11 @@ class LiveSentiment:
             for token in self.codec.text.encode_span(span):
                 p = np.exp(self._stream.step([float(token)]))
             words.append(
-                {"word": span.strip(), "label": self.codec.labels[int(p.argmax())], "p": round(float(p.max()), 4)}
+                {
+                    "word": span.strip(),
+                    "label": self.codec.labels[int(p.argmax())],
+                    "p": round(float(p.max()), 4),
+                }
             )
         if not words:
             raise DataError(f"stdin, line {number}: holds no word")
@@ -144,7 +155,12 @@ class LiveSentiment:
 def _record(codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, Any]:
     k = int(p.argmax())
     shares = {label: round(float(v), 4) for label, v in zip(codec.labels, p, strict=True)}
-    return {"text": text, "label": codec.labels[k], "p": round(float(p[k]), 4), "probabilities": shares}
+    return {
+        "text": text,
+        "label": codec.labels[k],
+        "p": round(float(p[k]), 4),
+        "probabilities": shares,
+    }
 
 
 def _parts(file: ModelFile) -> tuple[LabelledCodec, Classifier]:

@@ -1,8 +1,9 @@
-"""Sound: from files and samples of any rate to the steps a model reads, whole or in pieces as they come from a microphone.
+"""Sound: from files and samples of any rate to the steps a model reads, whole or in pieces as they
+come from a microphone.
 
-A step is `stack` frames side by side; a frame is the log of the energy in `bins` bands of the mel scale over 25 ms, one
-every 10 ms (Davis & Mermelstein 1980), as Kaldi computes it. Each frame depends on its own samples alone, so that pieces
-give the numbers of the whole.
+A step is `stack` frames side by side; a frame is the log of the energy in `bins` bands of the mel
+scale over 25 ms, one every 10 ms (Davis & Mermelstein 1980), as Kaldi computes it. Each frame
+depends on its own samples alone, so that pieces give the numbers of the whole.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ SILENT = 1e-4
 
 
 class Sound(NamedTuple):
-    """One channel: samples [N] float32 in -1 … 1, so many a second; `notes` say what was found wrong with it."""
+    """One channel: samples [N] float32 in -1 … 1, so many a second; `notes` say what was found
+    wrong with it.
+    """
 
     samples: np.ndarray
     rate_hz: int
@@ -39,7 +42,8 @@ class Sound(NamedTuple):
 def read_audio(path: str | Path) -> Sound:
     """A recording: WAV, FLAC, OGG, MP3 and what else libsndfile reads. Channels are mixed down.
 
-    notes: "stereo", "silent", "clipped". Raises `DataError` for what is no recording, and for one without samples.
+    notes: "stereo", "silent", "clipped". Raises `DataError` for what is no recording, and for one
+    without samples.
     """
     import soundfile
 
@@ -54,11 +58,15 @@ def read_audio(path: str | Path) -> Sound:
     if not np.isfinite(mono).all():
         raise DataError(f"{path}: holds samples that are not finite")
     top = float(np.abs(mono).max())
-    notes = [name for name, found in (
-        ("stereo", samples.shape[1] > 1),
-        ("silent", top < SILENT),
-        ("clipped", float((np.abs(samples) >= 0.999).mean()) > 0.005),
-    ) if found]  # fmt: skip
+    notes = [
+        name
+        for name, found in (
+            ("stereo", samples.shape[1] > 1),
+            ("silent", top < SILENT),
+            ("clipped", float((np.abs(samples) >= 0.999).mean()) > 0.005),
+        )
+        if found
+    ]
     return Sound(mono, int(rate), tuple(notes))
 
 
@@ -68,13 +76,17 @@ class AudioCodec(SignalCodec):
 
     rate_hz     samples a second that frames are made from; other rates are converted (soxr)
     bins        bands of a frame; stack: frames in a step
-    mean, std   [bins] of the training frames: what makes a step's features have mean 0 and deviation 1
-    adapt       frames after which the mean of what was heard counts as much as training's, and is taken off: a room, a
-                microphone, a voice (cepstral mean normalisation, Atal 1974, as it can be had live); 0: training's alone
-    ceps        of a frame's bands, so many cepstra (the first coefficients of their cosine transform) are read, which tell the
-                throat's shape and leave out the voice's pitch; 0: the bands themselves
-    whole       a recording's features are taken by their own mean and deviation over it, and how they change stands beside
-                them (Furui 1986): the voice and the room are left out, and it cannot be done live
+    mean, std   [bins] of the training frames: what makes a step's features have mean 0 and
+                deviation 1
+    adapt       frames after which the mean of what was heard counts as much as training's, and is
+                taken off: a room, a microphone, a voice (cepstral mean normalisation, Atal 1974, as
+                it can be had live); 0: training's alone
+    ceps        of a frame's bands, so many cepstra (the first coefficients of their cosine
+                transform) are read, which tell the throat's shape and leave out the voice's pitch;
+                0: the bands themselves
+    whole       a recording's features are taken by their own mean and deviation over it, and how
+                they change stands beside them (Furui 1986): the voice and the room are left out,
+                and it cannot be done live
     """
 
     kind: ClassVar[str] = "audio"
@@ -109,9 +121,13 @@ class AudioCodec(SignalCodec):
 
     @cached_property
     def _cosines(self) -> np.ndarray:
-        """[bins, ceps]: the orthonormal cosine transform, the first coefficients, which vary most, made smaller."""
+        """[bins, ceps]: the orthonormal cosine transform, the first coefficients, which vary most,
+        made smaller.
+        """
         k = np.arange(self.ceps)
-        basis = np.cos(np.pi / self.bins * (np.arange(self.bins) + 0.5)[:, None] * k) * np.sqrt(2 / self.bins)
+        basis = np.cos(np.pi / self.bins * (np.arange(self.bins) + 0.5)[:, None] * k) * np.sqrt(
+            2 / self.bins
+        )
         return (basis * np.minimum(1, (k + 1) / 5)).astype(np.float32)
 
     @cached_property
@@ -120,24 +136,35 @@ class AudioCodec(SignalCodec):
 
         options = knf.FbankOptions()
         options.frame_opts.samp_freq = self.rate_hz
-        options.frame_opts.frame_length_ms, options.frame_opts.frame_shift_ms = 1000 * FRAME_S, 1000 * SHIFT_S
+        options.frame_opts.frame_length_ms, options.frame_opts.frame_shift_ms = (
+            1000 * FRAME_S,
+            1000 * SHIFT_S,
+        )
         options.frame_opts.dither = 0.0
         options.frame_opts.snip_edges = True
         options.mel_opts.num_bins = self.bins
         return options
 
     def frames(self, samples: np.ndarray) -> np.ndarray:
-        """Samples [N] at `rate_hz` -> log energies [T, bins] float32 of the frames that lie wholly inside."""
+        """Samples [N] at `rate_hz` -> log energies [T, bins] float32 of the frames that lie wholly
+        inside.
+        """
         import kaldi_native_fbank as knf
 
         bank = knf.OnlineFbank(self._options)
         bank.accept_waveform(self.rate_hz, np.ascontiguousarray(samples, np.float32))
         count = bank.num_frames_ready
-        return np.stack([bank.get_frame(k) for k in range(count)]) if count else np.zeros((0, self.bins), np.float32)
+        return (
+            np.stack([bank.get_frame(k) for k in range(count)])
+            if count
+            else np.zeros((0, self.bins), np.float32)
+        )
 
-    def scaled(self, frames: np.ndarray, heard: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
-        """Frames [T, bins] with mean 0 and deviation 1, float32; and the sum of all frames so far and how many they are,
-        [bins + 1] float64, to be given again with those that follow.
+    def scaled(
+        self, frames: np.ndarray, heard: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Frames [T, bins] with mean 0 and deviation 1, float32; and the sum of all frames so far
+        and how many they are, [bins + 1] float64, to be given again with those that follow.
         """
         heard = np.zeros(self.bins + 1) if heard is None else heard
         if self.whole:
@@ -158,7 +185,9 @@ class AudioCodec(SignalCodec):
         if self.whole and len(frames):
             frames = (frames - frames.mean(0)) / (frames.std(0) + LEAST)
             frames = np.concatenate([frames, changes(frames)], 1).astype(np.float32)
-        return np.ascontiguousarray(frames[: len(frames) // self.stack * self.stack].reshape(-1, self.input_size))
+        return np.ascontiguousarray(
+            frames[: len(frames) // self.stack * self.stack].reshape(-1, self.input_size)
+        )
 
     def encode(self, sound: Sound) -> np.ndarray:
         """Features [T, input_size] float32 of a whole recording."""
@@ -172,7 +201,11 @@ class AudioCodec(SignalCodec):
 
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
-        own = {name: value for name, value in asdict(self).items() if name not in ("text", "labels", "sentences")}
+        own = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("text", "labels", "sentences")
+        }
         return {**super().to_json(), **own}
 
     @classmethod
@@ -180,9 +213,16 @@ class AudioCodec(SignalCodec):
         """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
         mean, std = (tuple(float(v) for v in data[name]) for name in ("mean", "std"))
         codec = cls(
-            **cls.outputs(data), rate_hz=int(data["rate_hz"]), bins=int(data["bins"]), stack=int(data["stack"]),
-            adapt=int(data["adapt"]), ceps=int(data["ceps"]), whole=bool(data.get("whole", False)), mean=mean, std=std,
-        )  # fmt: skip
+            **cls.outputs(data),
+            rate_hz=int(data["rate_hz"]),
+            bins=int(data["bins"]),
+            stack=int(data["stack"]),
+            adapt=int(data["adapt"]),
+            ceps=int(data["ceps"]),
+            whole=bool(data.get("whole", False)),
+            mean=mean,
+            std=std,
+        )
         if not (
             4000 <= codec.rate_hz <= 200_000
             and 4 <= codec.bins <= 200
@@ -197,7 +237,9 @@ class AudioCodec(SignalCodec):
 
 
 def changes(frames: np.ndarray) -> np.ndarray:
-    """[T, F]: the slope of every feature over five frames, by least squares, times three to be as large as the features."""
+    """[T, F]: the slope of every feature over five frames, by least squares, times three to be as
+    large as the features.
+    """
     wide = np.pad(frames, ((2, 2), (0, 0)), mode="edge")
     return np.asarray(3 * (2 * (wide[4:] - wide[:-4]) + wide[3:-1] - wide[1:-3]) / 10)
 
@@ -217,7 +259,9 @@ class Ear:
         self._heard = np.zeros(codec.bins + 1)
 
     def hear(self, samples: np.ndarray, *, last: bool = False) -> np.ndarray:
-        """Samples [N] -> features [n, input_size] of the steps that are now full. `last`: nothing follows."""
+        """Samples [N] -> features [n, input_size] of the steps that are now full. `last`: nothing
+        follows.
+        """
         codec = self.codec
         samples = np.ascontiguousarray(samples, np.float32)
         if self._resampler is not None:
@@ -234,15 +278,23 @@ class Ear:
         return codec.steps(ready)
 
     def rest(self) -> dict[str, list[float]] | None:
-        """What is kept between two pieces, JSON values to be set again; None where a converter holds samples back."""
+        """What is kept between two pieces, JSON values to be set again; None where a converter
+        holds samples back.
+        """
         if self._resampler is not None:
             return None
-        kept: dict[str, np.ndarray] = {"samples": self._samples, "frames": self._frames, "heard": self._heard}
+        kept: dict[str, np.ndarray] = {
+            "samples": self._samples,
+            "frames": self._frames,
+            "heard": self._heard,
+        }
         return {name: value.ravel().tolist() for name, value in kept.items()}
 
     def resume(self, kept: Mapping[str, Any]) -> None:
         """Set what `rest` gave. Raises KeyError, TypeError or ValueError for anything else."""
-        samples, frames, heard = (np.array(kept[name], np.float64) for name in ("samples", "frames", "heard"))
+        samples, frames, heard = (
+            np.array(kept[name], np.float64) for name in ("samples", "frames", "heard")
+        )
         if heard.shape != self._heard.shape:
             raise ValueError("another number of bands")
         self._samples, self._heard = samples.astype(np.float32), heard
@@ -256,11 +308,15 @@ def resampled(sound: Sound, rate_hz: int) -> Sound:
     import soxr
 
     converter = soxr.ResampleStream(sound.rate_hz, rate_hz, 1, dtype="float32")
-    return sound._replace(samples=converter.resample_chunk(sound.samples, last=True), rate_hz=rate_hz)
+    return sound._replace(
+        samples=converter.resample_chunk(sound.samples, last=True), rate_hz=rate_hz
+    )
 
 
 def mfcc(sound: Sound, ceps: int = 13) -> np.ndarray:
-    """Mel-frequency cepstra [T, ceps] float32, less their mean over the recording: what simple methods compare."""
+    """Mel-frequency cepstra [T, ceps] float32, less their mean over the recording: what simple
+    methods compare.
+    """
     import kaldi_native_fbank as knf
 
     options = knf.MfccOptions()
@@ -277,17 +333,22 @@ def mfcc(sound: Sound, ceps: int = 13) -> np.ndarray:
     return (found - found.mean(0)).astype(np.float32)
 
 
-# ---- for training: the same said otherwise ----------------------------------------------------------------------------
+# ---- for training: the same said otherwise -------------------------------------------------------
 
 
-def perturbed(samples: np.ndarray, rng: np.random.Generator, *, speed: float, noise: float) -> np.ndarray:
-    """Samples [N] played faster or slower by a factor of 1/(1 + speed) … 1 + speed, which also shifts the pitch (Ko et
-    al. 2015, Audio augmentation for speech recognition), louder or softer by 10 dB at most, and, with probability
-    `noise`, with white or brownish noise 5 to 35 dB below them.
+def perturbed(
+    samples: np.ndarray, rng: np.random.Generator, *, speed: float, noise: float
+) -> np.ndarray:
+    """Samples [N] played faster or slower by a factor of 1/(1 + speed) … 1 + speed, which also
+    shifts the pitch (Ko et al. 2015, Audio augmentation for speech recognition), louder or softer
+    by 10 dB at most, and, with probability `noise`, with white or brownish noise 5 to 35 dB below
+    them.
     """
     if speed:
         factor = np.exp(rng.uniform(-1, 1) * np.log1p(speed))
-        samples = np.interp(np.arange(0, len(samples) - 1, factor), np.arange(len(samples)), samples)
+        samples = np.interp(
+            np.arange(0, len(samples) - 1, factor), np.arange(len(samples)), samples
+        )
     samples = samples * 10 ** (rng.uniform(-0.5, 0.5))
     if noise and rng.random() < noise:
         rough = rng.standard_normal(len(samples))
@@ -298,10 +359,12 @@ def perturbed(samples: np.ndarray, rng: np.random.Generator, *, speed: float, no
     return samples.astype(np.float32)
 
 
-def coloured(frames: np.ndarray, rng: np.random.Generator, *, tilt: float, throat: float) -> np.ndarray:
-    """Frames [T, bins] as of another microphone, a smooth curve over the bands `tilt` nats high added to all of them, and of
-    another throat, the bands stretched by a factor of 1/(1 + throat) … 1 + throat (vocal tract length perturbation,
-    Jaitly & Hinton 2013).
+def coloured(
+    frames: np.ndarray, rng: np.random.Generator, *, tilt: float, throat: float
+) -> np.ndarray:
+    """Frames [T, bins] as of another microphone, a smooth curve over the bands `tilt` nats high
+    added to all of them, and of another throat, the bands stretched by a factor of 1/(1 + throat) …
+    1 + throat (vocal tract length perturbation, Jaitly & Hinton 2013).
     """
     bins = frames.shape[1]
     band = np.arange(bins)
@@ -317,8 +380,8 @@ def coloured(frames: np.ndarray, rng: np.random.Generator, *, tilt: float, throa
 
 
 def masked(frames: np.ndarray, rng: np.random.Generator, *, bands: int, share: float) -> np.ndarray:
-    """SpecAugment (Park et al. 2019, arXiv:1904.08779): of scaled frames [T, bins], twice up to `bands` bands and twice up to
-    a `share` of the time are set to their mean, zero.
+    """SpecAugment (Park et al. 2019, arXiv:1904.08779): of scaled frames [T, bins], twice up to
+    `bands` bands and twice up to a `share` of the time are set to their mean, zero.
     """
     frames = frames.copy()
     bins = frames.shape[1]

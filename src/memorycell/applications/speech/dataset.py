@@ -39,17 +39,23 @@ LONGEST_S = 40.0
 class SpeechSettings(SignalSettings):
     """What --set can say about a model of speech, besides `SignalSettings`.
 
-    names     a pattern of the recordings' names, such as "{label}_{group}_{index}", where there is no list of transcripts
-    rate      samples a second that features are made from; where not said the recordings' own, 16,000 at most
+    names     a pattern of the recordings' names, such as "{label}_{group}_{index}", where there is
+              no list of transcripts
+    rate      samples a second that features are made from; where not said the recordings' own,
+              16,000 at most
     bins, stack   bands of a frame, frames (10 ms) in a step
     ceps      read so many cepstra of a frame in place of its bands; 0: the bands
-    adapt     frames after which the mean of what was heard counts as much as that of training, and is taken off; 0: never
-    whole     yes: a recording is taken by its own mean and deviation, with its changes beside it, for voices never heard; it is
-              then not to be had live
-    speed     in training, recordings are played faster or slower by up to this share; noise: probability of added noise
-    tilt      in training, a smooth curve over the bands, so many nats high, stands for another microphone; throat: the bands
-              are stretched by up to this share, as by another speaker's throat
-    bands, share  in training, up to so many bands and up to this share of the time are masked, twice each (SpecAugment)
+    adapt     frames after which the mean of what was heard counts as much as that of training, and
+              is taken off; 0: never
+    whole     yes: a recording is taken by its own mean and deviation, with its changes beside it,
+              for voices never heard; it is then not to be had live
+    speed     in training, recordings are played faster or slower by up to this share; noise:
+              probability of added noise
+    tilt      in training, a smooth curve over the bands, so many nats high, stands for another
+              microphone; throat: the bands are stretched by up to this share, as by another
+              speaker's throat
+    bands, share  in training, up to so many bands and up to this share of the time are masked,
+                  twice each (SpecAugment)
     """
 
     names: str | None = None
@@ -74,7 +80,12 @@ class SpeechSettings(SignalSettings):
             raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the bands")
         if self.adapt < 0 or self.tilt < 0 or not 0 <= self.throat < 1:
             raise ValueError("adapt, tilt: expected 0 or more; throat: a share below 1")
-        if not (0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1 and 0 <= self.bands < self.bins):
+        if not (
+            0 <= self.speed < 1
+            and 0 <= self.noise <= 1
+            and 0 <= self.share < 1
+            and 0 <= self.bands < self.bins
+        ):
             raise ValueError("speed, noise, share: expected shares below 1; bands: fewer than bins")
 
 
@@ -91,7 +102,9 @@ class SpeechProblem(SignalProblem):
     def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
         """See `SignalProblem`: at another speed, louder or softer, with noise, and in part masked."""
         s = self.settings
-        frames = self.codec.frames(perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise))
+        frames = self.codec.frames(
+            perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise)
+        )
         scaled, _ = self.codec.scaled(coloured(frames, rng, tilt=s.tilt, throat=s.throat))
         if self.codec.whole:  # a masked stretch would change the mean of all the rest
             return self.codec.steps(scaled)
@@ -104,7 +117,9 @@ class SpeechProblem(SignalProblem):
 
 
 def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
-    """Read the recordings, split them, and only then fit letters, scaling and lexicon, to the training part."""
+    """Read the recordings, split them, and only then fit letters, scaling and lexicon, to the
+    training part.
+    """
     examples, written, where, settings, notes = _read(data or SPEECH.source, settings)
     head = head_of(examples, settings, written=written)
     if head == "text":
@@ -139,7 +154,9 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
 
 def reopen(data: str | None, file: ModelFile) -> SpeechProblem:
     """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
-    return signals.reopen(data, file, SpeechSettings, SpeechProblem, lambda name, s: _opened(name, s, file.codec))
+    return signals.reopen(
+        data, file, SpeechSettings, SpeechProblem, lambda name, s: _opened(name, s, file.codec)
+    )
 
 
 def _opened(data: str, settings: SpeechSettings, codec: AudioCodec) -> tuple[list[Example], str]:
@@ -147,8 +164,12 @@ def _opened(data: str, settings: SpeechSettings, codec: AudioCodec) -> tuple[lis
     return (examples if codec.text is None else _speech_only(examples)[0]), where
 
 
-def _read(data: str, settings: SpeechSettings) -> tuple[list[Example], bool, str, SpeechSettings, list[str]]:
-    """(examples, whether what is said was written, the data's name, the settings with the set's own, notes)."""
+def _read(
+    data: str, settings: SpeechSettings
+) -> tuple[list[Example], bool, str, SpeechSettings, list[str]]:
+    """(examples, whether what is said was written, the data's name, the settings with the set's
+    own, notes).
+    """
     path, source = locate(data)
     where = source.name if source else str(data)
     settings = with_source(settings, source)
@@ -161,11 +182,16 @@ def _read(data: str, settings: SpeechSettings) -> tuple[list[Example], bool, str
         except DataError as error:
             bad.append(str(error))
     if not sounds:
-        raise DataError(f"{where}: none of {len(found)} recordings can be read; the first: {bad[0]}")
+        raise DataError(
+            f"{where}: none of {len(found)} recordings can be read; the first: {bad[0]}"
+        )
     if bad:
         notes.append(f"left out: {len(bad):,} recordings that cannot be read; the first: {bad[0]}")
-    for name, what in (("stereo", "mixed down to one channel"), ("clipped", "clipped: louder than the file can hold"),
-                       ("silent", "silent, left out")):  # fmt: skip
+    for name, what in (
+        ("stereo", "mixed down to one channel"),
+        ("clipped", "clipped: louder than the file can hold"),
+        ("silent", "silent, left out"),
+    ):
         count = sum(name in sound.notes for _, sound in sounds)
         if count:
             notes.append(f"{count:,} recordings {what}")
@@ -173,9 +199,12 @@ def _read(data: str, settings: SpeechSettings) -> tuple[list[Example], bool, str
     long = [r for r, s in kept if len(s.samples) > LONGEST_S * s.rate_hz]
     if long:
         notes.append(
-            f"{len(long):,} recordings longer than {LONGEST_S:.0f} s left out (the first: {long[0].path.name})"
+            f"{len(long):,} recordings longer than {LONGEST_S:.0f} s left out (the first:"
+            f" {long[0].path.name})"
         )
-    rate = settings.rate or min(MOST_RATE_HZ, Counter(s.rate_hz for _, s in sounds).most_common(1)[0][0])
+    rate = settings.rate or min(
+        MOST_RATE_HZ, Counter(s.rate_hz for _, s in sounds).most_common(1)[0][0]
+    )
     base = path if path.is_dir() else path.parent
     examples = [
         Example(resampled(sound, rate), r.said, r.path.relative_to(base).as_posix(), r.fields)
@@ -192,14 +221,21 @@ def _speech_only(examples: list[Example]) -> tuple[list[Example], list[str]]:
     said = [(e, spoken(e.said)) for e in examples]
     kept = [dataclasses.replace(e, said=text) for e, text in said if text]
     count = len(examples) - len(kept)
-    return kept, [f"{count:,} recordings left out that say nothing (tones, silence)"] if count else []
+    return kept, (
+        [f"{count:,} recordings left out that say nothing (tones, silence)"] if count else []
+    )
 
 
 SPEECH = Task(
     name="speech",
-    about="hears which word was said, or what was said; live, as it is said, with the time of every word",
-    reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with a folder for every class, or with names "
-    "like --set names={label}_{group}_{index}",
+    about=(
+        "hears which word was said, or what was said; live, as it is said, with the time of every"
+        " word"
+    ),
+    reads=(
+        "a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with a folder for"
+        " every class, or with names like --set names={label}_{group}_{index}"
+    ),
     source="free-spoken-digits",
     primary="error",
     watch="log_loss",

@@ -1,4 +1,6 @@
-"""A model of speech at work: which word a recording holds, or what is said in it; live, from a microphone."""
+"""A model of speech at work: which word a recording holds, or what is said in it; live, from a
+microphone.
+"""
 
 from __future__ import annotations
 
@@ -20,10 +22,16 @@ from memorycell.signals import ctc
 from memorycell.signals import recognise as signals
 from memorycell.streaming.stream import Stream
 
-FORMATS: dict[str, np.dtype[Any]] = {"s16le": np.dtype("<i2"), "s32le": np.dtype("<i4"), "f32le": np.dtype("<f4")}
+FORMATS: dict[str, np.dtype[Any]] = {
+    "s16le": np.dtype("<i2"),
+    "s32le": np.dtype("<i4"),
+    "f32le": np.dtype("<f4"),
+}
 """Of samples that come without a header, as ffmpeg names them."""
 UNKNOWN_SIZE, MOST_HEADER = 0x7FFFF000, 1 << 20
-"""Bytes of samples from which a WAV header does not know how many there are; and that a part of the header may have."""
+"""Bytes of samples from which a WAV header does not know how many there are; and that a part of the
+header may have.
+"""
 REMEMBERED = 10_000
 """Words of a stream whose text is kept."""
 
@@ -32,8 +40,10 @@ REMEMBERED = 10_000
 class Hearing:
     """What --set can say about hearing.
 
-    search   of a model that writes text: also look for the likeliest words of its lexicon, by its language model: yes or no
-    lm       a model file of the task text: the language model of that search, in place of the n-grams of what training said
+    search   of a model that writes text: also look for the likeliest words of its lexicon, by its
+             language model: yes or no
+    lm       a model file of the task text: the language model of that search, in place of the
+             n-grams of what training said
     """
 
     search: str = "yes"
@@ -48,10 +58,10 @@ class Hearing:
 class Microphone:
     """What --set can say about `stream`.
 
-    rate, format, channels   of samples that come without a header: a second (where not said the model's own), s16le, s32le or
-                             f32le, and how many side by side
-    pause                    seconds of silence after which something new is said (of a model that tells words apart), or
-                             after which a word is finished; 0: never
+    rate, format, channels   of samples that come without a header: a second (where not said the
+                             model's own), s16le, s32le or f32le, and how many side by side
+    pause                    seconds of silence after which something new is said (of a model that
+                             tells words apart), or after which a word is finished; 0: never
     """
 
     rate: int | None = None
@@ -62,7 +72,11 @@ class Microphone:
     def __post_init__(self) -> None:
         if self.format not in FORMATS:
             raise ValueError(f"format={self.format}: expected {', '.join(FORMATS)}")
-        if self.channels < 1 or not (self.rate is None or 1000 <= self.rate <= 400_000) or self.pause < 0:
+        if (
+            self.channels < 1
+            or not (self.rate is None or 1000 <= self.rate <= 400_000)
+            or self.pause < 0
+        ):
             raise ValueError("channels: expected 1 or more; rate: 1000 to 400000; pause: 0 or more")
 
 
@@ -72,28 +86,46 @@ def features_of(file: ModelFile, source: str) -> np.ndarray:
 
 
 def predict(file: ModelFile, source: str | None, how: Hearing) -> dict[str, Any]:
-    """`{"recordings": [...]}` of a recording or a folder of them: each with its label and how sure it is, or with its text,
-    its words with their times and probabilities, and the text that the search found.
+    """`{"recordings": [...]}` of a recording or a folder of them: each with its label and how sure
+    it is, or with its text, its words with their times and probabilities, and the text that the
+    search found.
     """
     codec = _codec(file)
     if source is None or not Path(source).exists():
-        raise DataError(f"predict: {source or 'no recording given'}: name a recording ({', '.join(ENDINGS[:4])} …)")
+        raise DataError(
+            f"predict: {source or 'no recording given'}: name a recording"
+            f" ({', '.join(ENDINGS[:4])} …)"
+        )
     path = Path(source)
-    files = sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS) if path.is_dir() else [path]
+    files = (
+        sorted(p for p in path.rglob("*") if p.suffix.lower() in ENDINGS)
+        if path.is_dir()
+        else [path]
+    )
     if not files:
         raise DataError(f"{path}: no recording in this folder")
     search = None
     if codec.text is not None and how.search == "yes":
-        search = ctc.search_with(file.model.search, codec, None if how.lm is None else _language_model(how.lm))
+        search = ctc.search_with(
+            file.model.search, codec, None if how.lm is None else _language_model(how.lm)
+        )
     return {"recordings": [_record(file, codec, one, search) for one in files]}
 
 
-def _record(file: ModelFile, codec: AudioCodec, path: Path, search: ctc.LexiconSearch | None) -> dict[str, Any]:
+def _record(
+    file: ModelFile, codec: AudioCodec, path: Path, search: ctc.LexiconSearch | None
+) -> dict[str, Any]:
     sound = read_audio(path)
     features = codec.encode(sound)
     if len(features) == 0:
-        raise DataError(f"{path}: {len(sound.samples)} samples are too few; a step takes {codec.step_s + 0.015:.3f} s")
-    record: dict[str, Any] = {"file": str(path), "seconds": round(len(sound.samples) / sound.rate_hz, 3)}
+        raise DataError(
+            f"{path}: {len(sound.samples)} samples are too few; a step takes"
+            f" {codec.step_s + 0.015:.3f} s"
+        )
+    record: dict[str, Any] = {
+        "file": str(path),
+        "seconds": round(len(sound.samples) / sound.rate_hz, 3),
+    }
     if sound.notes:
         record["notes"] = list(sound.notes)
     log_p = signals.recognise(file, features)
@@ -118,30 +150,38 @@ def show(record: dict[str, Any]) -> str:
     for one in record["recordings"]:
         noted = f"   [{', '.join(one['notes'])}]" if "notes" in one else ""
         if "label" in one:
-            others = [f"{k} {p:.1%}" for k, p in list(one["probabilities"].items())[1:4] if p >= 0.001]
+            others = [
+                f"{k} {p:.1%}" for k, p in list(one["probabilities"].items())[1:4] if p >= 0.001
+            ]
             beside = f"   (else {', '.join(others)})" if others else ""
             lines.append(f"{one['label']} ({one['p']:.1%})  {one['file']}{beside}{noted}")
         else:
             lines.append(
-                f"{one['searched' if one.get('searched') else 'text']}   ({one['file']}, {one['seconds']} s){noted}"
+                f"{one['searched' if one.get('searched') else 'text']}   ({one['file']},"
+                f" {one['seconds']} s){noted}"
             )
             if "searched" in one:
                 lines.append(f"    by ear alone: {one['text']}")
     return "\n".join(lines)
 
 
-# ---- live -----------------------------------------------------------------------------------------------------------
+# ---- live ----------------------------------------------------------------------------------------
 
 
 class LiveSpeech:
-    """Samples go in, in pieces of any size; words, or the label so far, come out. Only a model that reads forward."""
+    """Samples go in, in pieces of any size; words, or the label so far, come out. Only a model that
+    reads forward.
+    """
 
-    def __init__(self, file: ModelFile, precision: str = "float32", how: Microphone | None = None) -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", how: Microphone | None = None
+    ) -> None:
         self.codec, self.how = _codec(file), how or Microphone()
         signals.check_forward(file.model)
         if self.codec.whole:
             raise UserError(
-                "stream: this model takes a recording by its own mean; train without --set whole=yes to run live"
+                "stream: this model takes a recording by its own mean; train without --set"
+                " whole=yes to run live"
             )
         self._stream = Stream(file.model, precision, history=0)
         self._input = _Samples(self.how, self.codec.rate_hz)
@@ -162,20 +202,35 @@ class LiveSpeech:
     def close(self) -> list[dict[str, Any]]:
         """Nothing follows: what is still to be said."""
         if self._ear is None and not self._steps:
-            raise DataError("stdin: no samples came; expected a WAV file, or bare samples (--set rate=… format=…)")
-        told = self.hear(np.zeros(0, np.float32), self._ear.rate_hz, last=True) if self._ear is not None else []
+            raise DataError(
+                "stdin: no samples came; expected a WAV file, or bare samples (--set rate=…"
+                " format=…)"
+            )
+        told = (
+            self.hear(np.zeros(0, np.float32), self._ear.rate_hz, last=True)
+            if self._ear is not None
+            else []
+        )
         if self.codec.text is None:
-            silent = self._begin > 0 and not self._level.said  # after the last pause nothing was said
+            silent = (
+                self._begin > 0 and not self._level.said
+            )  # after the last pause nothing was said
             return told + ([self._label(final=True)] if len(self._log_p) and not silent else [])
         final = self._finish(ctc.words(self.codec, self._spelling.letters))
-        return [*told, *final, {"text": self.text, "seconds": round(self._steps * self.codec.step_s, 3)}]
+        return [
+            *told,
+            *final,
+            {"text": self.text, "seconds": round(self._steps * self.codec.step_s, 3)},
+        ]
 
     @property
     def text(self) -> str:
         """What was heard so far (the last words of it), of a model that writes text."""
         return " ".join([*self._finished, ctc.text(self.codec, self._spelling.letters)]).strip()
 
-    def hear(self, samples: np.ndarray, rate_hz: int, *, last: bool = False) -> list[dict[str, Any]]:
+    def hear(
+        self, samples: np.ndarray, rate_hz: int, *, last: bool = False
+    ) -> list[dict[str, Any]]:
         """Samples [N] float32 in -1 … 1 -> what is new: words or labels, final ones marked."""
         if self._ear is None or self._ear.rate_hz != rate_hz:
             self._ear = Ear(self.codec, rate_hz)
@@ -234,17 +289,27 @@ class LiveSpeech:
         return [{**_word(word, self.codec.step_s), "final": True} for word in words]
 
     def save(self, path: str | Path) -> None:
-        """See `Live`. Raises `StateError` where a converter of rates is at work, whose state cannot be kept."""
+        """See `Live`. Raises `StateError` where a converter of rates is at work, whose state cannot
+        be kept.
+        """
         rest = (self._ear or Ear(self.codec, self.codec.rate_hz)).rest()
         if rest is None:
             raise StateError(
-                f"--state: samples come at another rate than the model's {self.codec.rate_hz:,} Hz; convert them before"
+                f"--state: samples come at another rate than the model's {self.codec.rate_hz:,} Hz;"
+                " convert them before"
             )
         self._stream.save(
-            path, ear=rest, letters=[list(x) for x in self._spelling.letters],
-            last=self._spelling.last, steps=self._steps, begin=self._begin, finished=list(self._finished),
-            partial=self._partial, log_p=self._log_p.tolist(), level=self._level.to_json(),
-        )  # fmt: skip
+            path,
+            ear=rest,
+            letters=[list(x) for x in self._spelling.letters],
+            last=self._spelling.last,
+            steps=self._steps,
+            begin=self._begin,
+            finished=list(self._finished),
+            partial=self._partial,
+            log_p=self._log_p.tolist(),
+            level=self._level.to_json(),
+        )
 
     def load(self, path: str | Path) -> None:
         """See `Live`."""
@@ -252,7 +317,9 @@ class LiveSpeech:
         try:
             ear = Ear(self.codec, self.codec.rate_hz)
             ear.resume(extra["ear"])
-            letters = [ctc.Letter(int(t), int(b), int(e), float(p)) for t, b, e, p in extra["letters"]]
+            letters = [
+                ctc.Letter(int(t), int(b), int(e), float(p)) for t, b, e, p in extra["letters"]
+            ]
             spelling = ctc.Spelling(letters, int(extra["steps"]), int(extra["last"]))
             numbers = int(extra["steps"]), int(extra["begin"]), str(extra["partial"])
             finished = [str(word) for word in extra["finished"]]
@@ -267,22 +334,28 @@ class LiveSpeech:
 class _Level:
     """How loud it is: whether something is said, and for how long there has been silence after it.
 
-    Loudness is the mean feature of a step. Quiet is what lies in the lower third between the quietest and the loudest of
-    the last seconds, where they are far enough apart.
+    Loudness is the mean feature of a step. Quiet is what lies in the lower third between the
+    quietest and the loudest of the last seconds, where they are far enough apart.
     """
 
     apart = 0.7
     drift = 0.002
 
-    def __init__(self, low: float = np.inf, high: float = -np.inf, quiet: float = 0, said: float = 0) -> None:
+    def __init__(
+        self, low: float = np.inf, high: float = -np.inf, quiet: float = 0, said: float = 0
+    ) -> None:
         self.low, self.high, self.quiet, self.said = low, high, int(quiet), bool(said)
 
     def pauses(self, features: np.ndarray) -> Iterator[int]:
-        """For every step, how many steps of silence there have been since something was said; 0 while nothing was."""
+        """For every step, how many steps of silence there have been since something was said; 0
+        while nothing was.
+        """
         for loud in features.mean(1).tolist():
             self.low = min(loud, self.low + self.drift)
             self.high = max(loud, self.high - self.drift)
-            speaks = self.high - self.low > self.apart and loud > self.low + (self.high - self.low) / 3
+            speaks = (
+                self.high - self.low > self.apart and loud > self.low + (self.high - self.low) / 3
+            )
             self.said = self.said or speaks
             self.quiet = 0 if speaks or not self.said else self.quiet + 1
             yield self.quiet
@@ -297,10 +370,16 @@ class _Samples:
     """Bytes to samples: a WAV file's header is read where there is one."""
 
     def __init__(self, how: Microphone, rate_hz: int) -> None:
-        self.rate_hz, self._kind, self._channels = how.rate or rate_hz, FORMATS[how.format], how.channels
+        self.rate_hz, self._kind, self._channels = (
+            how.rate or rate_hz,
+            FORMATS[how.format],
+            how.channels,
+        )
         self._bytes = b""
         self._begun = False
-        self._left: int | None = None  # bytes of samples that a header promised; what stands behind them is no sound
+        self._left: int | None = (
+            None  # bytes of samples that a header promised; what stands behind them is no sound
+        )
 
     def read(self, data: bytes) -> np.ndarray:
         """[N] float32 in -1 … 1; a sample that is not whole waits."""
@@ -330,7 +409,10 @@ class _Samples:
             return True
         at = 12
         while len(self._bytes) >= at + 8:
-            name, size = self._bytes[at : at + 4], struct.unpack("<I", self._bytes[at + 4 : at + 8])[0]
+            name, size = (
+                self._bytes[at : at + 4],
+                struct.unpack("<I", self._bytes[at + 4 : at + 8])[0],
+            )
             if name == b"data":
                 self._bytes, self._begun = self._bytes[at + 8 :], True
                 self._left = size if 0 < size < UNKNOWN_SIZE else None
@@ -354,7 +436,8 @@ class _Samples:
         kinds = {(1, 16): "s16le", (1, 32): "s32le", (3, 32): "f32le"}
         if (coding, bits) not in kinds or not channels or not 1000 <= rate <= 400_000:
             raise DataError(
-                f"stdin: a WAV file of coding {coding} with {bits} bits; expected 16-bit, 32-bit or float samples"
+                f"stdin: a WAV file of coding {coding} with {bits} bits; expected 16-bit, 32-bit or"
+                " float samples"
             )
         self.rate_hz, self._kind, self._channels = rate, FORMATS[kinds[coding, bits]], channels
 
@@ -388,7 +471,12 @@ class _Texts:
                 text = words[-1] if len(words) == 1 else " " + words[-1]
                 tokens = self._codec.encode(text)
             else:
-                ring, log_p, total, tokens = np.zeros((1, stepper.layout.width), np.float32), None, 0.0, [1]
+                ring, log_p, total, tokens = (
+                    np.zeros((1, stepper.layout.width), np.float32),
+                    None,
+                    0.0,
+                    [1],
+                )
             for token in tokens:
                 total += 0.0 if log_p is None else float(log_p[token])
                 log_p, _ = stepper.walk(ring, 0, np.array([token], np.float32))
@@ -399,7 +487,9 @@ class _Texts:
 def _language_model(path: str) -> _Texts:
     file = modelfile.load(path)
     if not isinstance(file.model, LanguageModel) or file.info.get("task") != "text":
-        raise UserError(f"--set lm={path}: a model of the task text was expected, got {file.info.get('task')}")
+        raise UserError(
+            f"--set lm={path}: a model of the task text was expected, got {file.info.get('task')}"
+        )
     return _Texts(file)
 
 

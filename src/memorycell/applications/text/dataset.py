@@ -37,14 +37,17 @@ class TextSettings:
     unit         char, word or piece (a part of a word, learnt by sentencepiece)
     vocabulary   tokens at most
     encoding     of the files, where it is not UTF-8
-    valid        share of every text that is held out for validation, before the last 10%, which is for the test
-    cell, hidden, layers   the recurrent part; embedding: the size of a token's vector (where not said: 64 for
+    valid        share of every text that is held out for validation, before the last 10%, which is
+                 for the test
+    cell, hidden, layers   the recurrent part; embedding: the size of a token's vector (where not
+                           said: 64 for
                  characters, else like hidden)
-    dropout, variational, weight_drop, embedding_dropout, noise, zoneout   probabilities; see `LanguageConfig`
-    activation, slowness   weights of AR and TAR
-    lanes, bptt  sequences side by side in a batch, and steps a gradient flows back
-    dynamic      learning rate of dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): also score a model that goes on
-                 learning from the text it has just been scored on; 0 leaves it out
+    dropout, variational, weight_drop, embedding_dropout, noise, zoneout   probabilities; see
+    `LanguageConfig` activation, slowness   weights of AR and TAR lanes, bptt  sequences side by
+    side in a batch, and steps a gradient flows back
+    dynamic      learning rate of dynamic evaluation (Krause et al. 2018, arXiv:1709.07432): also
+                 score a model that goes on learning from the text it has just been scored on; 0
+                 leaves it out
     """
 
     unit: str = "char"
@@ -100,7 +103,9 @@ class TextSettings:
 class TextProblem(Problem):
     """Texts, each cut into train, valid and test by place, as tokens."""
 
-    def __init__(self, name: str, texts: dict[str, list[str]], codec: TextCodec, settings: TextSettings) -> None:
+    def __init__(
+        self, name: str, texts: dict[str, list[str]], codec: TextCodec, settings: TextSettings
+    ) -> None:
         self.name, self.texts, self.codec, self.settings = name, texts, codec, settings
         self.notes: list[str] = []
         self.tokens = {split: sequence(codec, parts) for split, parts in texts.items()}
@@ -108,12 +113,14 @@ class TextProblem(Problem):
 
     @cached_property
     def ngram(self) -> KneserNey | None:
-        """The n-gram model, its order chosen on the validation part; None where the training text is not here."""
+        """The n-gram model, its order chosen on the validation part; None where the training text
+        is not here.
+        """
         if "train" not in self.tokens:
             return None
         return best_order(self.tokens["train"], self.tokens["valid"], len(self.codec))
 
-    # ---- what training asks for -------------------------------------------------------------------------------------
+    # ---- what training asks for ------------------------------------------------------------------
 
     def build(self) -> LanguageModel:
         """A language model sized by the settings."""
@@ -128,7 +135,9 @@ class TextProblem(Problem):
         return lanes(x, y, x == 1, count=count, bptt=s.bptt, shift=shift)
 
     def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
-        """The model's metrics on a split, read from its beginning to its end (valid: in eight pieces side by side)."""
+        """The model's metrics on a split, read from its beginning to its end (valid: in eight
+        pieces side by side).
+        """
         tokens = torch.from_numpy(self.tokens[split])
         if precision != "float32":
             return self.measure(stepped(model, self.tokens[split], precision), split)
@@ -143,7 +152,9 @@ class TextProblem(Problem):
         return found
 
     def measure(self, nats: np.ndarray, split: str) -> Metrics:
-        """Nats (a token), perplexity, bits_per_character, from the nats of every token of a split after the first."""
+        """Nats (a token), perplexity, bits_per_character, from the nats of every token of a split
+        after the first.
+        """
         characters = sum(len(text) for text in self.texts[split])
         mean = float(nats.mean())
         return {
@@ -172,7 +183,9 @@ class TextProblem(Problem):
         return {
             "data": self.name,
             "fingerprint": self.fingerprint,
-            "split": {split: sum(len(text) for text in parts) for split, parts in self.texts.items()},
+            "split": {
+                split: sum(len(text) for text in parts) for split, parts in self.texts.items()
+            },
             "settings": dataclasses.asdict(self.settings),
             "unit": f"nats a {self.settings.unit}",
         }
@@ -187,8 +200,10 @@ def prepare(data: str | None, settings: TextSettings) -> TextProblem:
     unknown = float((problem.tokens["valid"] == 0).mean())
     sizes = ", ".join(f"{len(tokens) - 1:,} {split}" for split, tokens in problem.tokens.items())
     problem.notes = [
-        f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,} characters; "
-        f"{settings.unit}s: {sizes}",
+        (
+            f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,}"
+            f" characters; {settings.unit}s: {sizes}"
+        ),
         f"vocabulary: {len(codec) - codec.marks:,}; unknown in the validation part: {unknown:.2%}",
     ]
     return problem
@@ -213,26 +228,43 @@ def reopen(data: str | None, file: ModelFile) -> TextProblem:
     else:
         note = f"the n-gram model beside it has learnt from {trained}, as the model has"
     problem = TextProblem(where, {**own, "test": texts}, file.codec, settings)
-    problem.notes = [f"scored: {len(problem.tokens['test']) - 1:,} {settings.unit}s of another text", note]
+    problem.notes = [
+        f"scored: {len(problem.tokens['test']) - 1:,} {settings.unit}s of another text",
+        note,
+    ]
     return problem
 
 
 def read(data: str, settings: TextSettings) -> tuple[list[str], str]:
     """The texts of a file, of a folder's .txt and .md files, or of a named set; and its name."""
     path, source = locate(data)
-    files = sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md")) if path.is_dir() else [path]
+    files = (
+        sorted(p for p in path.rglob("*") if p.suffix in (".txt", ".md"))
+        if path.is_dir()
+        else [path]
+    )
     if not files:
         raise DataError(f"{path}: no .txt or .md file in this folder")
     texts = [read_text(file, settings.encoding) for file in files]
     if sum(map(len, texts)) < LEAST:
-        raise DataError(f"{path}: {sum(map(len, texts)):,} characters; a language model needs {LEAST:,} or more")
+        raise DataError(
+            f"{path}: {sum(map(len, texts)):,} characters; a language model needs {LEAST:,} or more"
+        )
     return texts, source.name if source else str(data)
 
 
 def cut(texts: list[str], valid: float) -> dict[str, list[str]]:
-    """Every text in three by place: the last 10% test, the share `valid` before it, what is before that train."""
-    ends = [[0, int((1 - TEST_SHARE - valid) * len(t)), int((1 - TEST_SHARE) * len(t)), len(t)] for t in texts]
-    return {name: [t[e[k] : e[k + 1]] for t, e in zip(texts, ends, strict=True)] for k, name in enumerate(SPLITS)}
+    """Every text in three by place: the last 10% test, the share `valid` before it, what is before
+    that train.
+    """
+    ends = [
+        [0, int((1 - TEST_SHARE - valid) * len(t)), int((1 - TEST_SHARE) * len(t)), len(t)]
+        for t in texts
+    ]
+    return {
+        name: [t[e[k] : e[k + 1]] for t, e in zip(texts, ends, strict=True)]
+        for k, name in enumerate(SPLITS)
+    }
 
 
 def sequence(codec: TextCodec, texts: list[str]) -> np.ndarray:
@@ -240,9 +272,12 @@ def sequence(codec: TextCodec, texts: list[str]) -> np.ndarray:
     return np.concatenate([[1], *(np.array([*codec.encode(text), 1], np.int64) for text in texts)])
 
 
-def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 32, decay: float = 0.0005) -> float:
-    """Mean nats a token of a model that learns as it reads: after each piece a step down its gradient, and a pull back
-    towards where the weights began. Krause et al. (2018), arXiv:1709.07432, with plain gradient steps.
+def dynamic_nats(
+    model: LanguageModel, tokens: Tensor, lr: float, piece: int = 32, decay: float = 0.0005
+) -> float:
+    """Mean nats a token of a model that learns as it reads: after each piece a step down its
+    gradient, and a pull back towards where the weights began. Krause et al. (2018),
+    arXiv:1709.07432, with plain gradient steps.
     """
     began = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
@@ -259,7 +294,9 @@ def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 3
             state = after
             gradients = torch.autograd.grad(loss, list(model.parameters()))
             with torch.no_grad():
-                for (name, parameter), gradient in zip(model.named_parameters(), gradients, strict=True):
+                for (name, parameter), gradient in zip(
+                    model.named_parameters(), gradients, strict=True
+                ):
                     parameter.add_(decay * (began[name] - parameter) - lr * gradient)
     finally:
         model.load_state_dict(began)
@@ -267,12 +304,16 @@ def dynamic_nats(model: LanguageModel, tokens: Tensor, lr: float, piece: int = 3
 
 
 def stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndarray:
-    """Nats of every token after the first, run a piece at a time as a stream does, each text from the beginning."""
+    """Nats of every token after the first, run a piece at a time as a stream does, each text from
+    the beginning.
+    """
     ready = model.stepper(precision)
     ring = np.zeros((1, ready.layout.width), np.float32)
     x, y = tokens[:-1], tokens[1:]
     parts = []
-    for piece in np.split(np.arange(len(x)), np.union1d(np.flatnonzero(x == 1), np.arange(0, len(x), 2048))[1:]):
+    for piece in np.split(
+        np.arange(len(x)), np.union1d(np.flatnonzero(x == 1), np.arange(0, len(x), 2048))[1:]
+    ):
         if x[piece[0]] == 1:
             ring[:] = 0
         scores, _ = ready.walk(ring, 0, x[piece, None].astype(np.float32))
@@ -282,7 +323,10 @@ def stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndar
 
 TEXT = Task(
     name="text",
-    about="learns a language from any text: generates, completes, scores, suggests the next word as you type",
+    about=(
+        "learns a language from any text: generates, completes, scores, suggests the next word as"
+        " you type"
+    ),
     reads="text files (UTF-8, or --set encoding=…), or a folder of .txt and .md files",
     source="tinyshakespeare",
     primary="nats",

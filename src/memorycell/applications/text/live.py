@@ -55,7 +55,8 @@ class Writing:
 class LiveText:
     """Text goes in as it is typed; what may follow can be asked at any time.
 
-    A word that is not finished is kept aside (`pending`) until it is, so that pieces give the tokens of the whole text.
+    A word that is not finished is kept aside (`pending`) until it is, so that pieces give the
+    tokens of the whole text.
     """
 
     def __init__(self, file: ModelFile, precision: str = "float32") -> None:
@@ -63,16 +64,20 @@ class LiveText:
         self._stream = Stream(file.model, precision, history=0)
         self._tail = ""  # what was typed after the last finished span
         self._begins = True  # whether a line begins there
-        self._word = ""  # of the unit char: the letters of the word that is being written, already read
+        self._word = (  # of the unit char: the letters of the word that is being written, already read
+            ""
+        )
         self._log_p = self._stream.step([1.0])  # every text begins after END
         self.nats: deque[float] = deque(maxlen=MOST)
         """Of the tokens read since the last `line`, how unlikely each was."""
 
-    # ---- reading ----------------------------------------------------------------------------------------------------
+    # ---- reading ---------------------------------------------------------------------------------
 
     @property
     def pending(self) -> str:
-        """What is not read yet: a word that may go on, with the blank before it; or the blank alone."""
+        """What is not read yet: a word that may go on, with the blank before it; or the blank
+        alone.
+        """
         spans = self.codec.cut(self._tail, self._begins)
         return spans[-1][0] if spans else self._tail[:1] and " "
 
@@ -104,7 +109,8 @@ class LiveText:
             self._word = self._word + surface if _of_word(surface) else ""
 
     def line(self, text: str, number: int) -> dict[str, Any]:
-        """What is typed next, with a blank after it; an empty line ends a line; in quotes it is read as it is, as JSON.
+        """What is typed next, with a blank after it; an empty line ends a line; in quotes it is
+        read as it is, as JSON.
 
         Gives the next words with their probabilities, and the nats of what was read.
         """
@@ -114,7 +120,8 @@ class LiveText:
                 typed = str(json.loads(text))
             except ValueError:
                 raise DataError(
-                    f"stdin, line {number}: is not a JSON string; leave the quotes away, or close them"
+                    f"stdin, line {number}: is not a JSON string; leave the quotes away, or close"
+                    " them"
                 ) from None
         else:
             typed = text + " " if text else "\n"
@@ -127,7 +134,7 @@ class LiveText:
             self.nats.append(-float(self._log_p[token]))
             self._log_p = self._stream.step([float(token)])
 
-    # ---- writing ----------------------------------------------------------------------------------------------------
+    # ---- writing ---------------------------------------------------------------------------------
 
     def write(self, how: Writing) -> Iterator[str]:
         """The text that follows, token by token; what is written is read too."""
@@ -139,7 +146,9 @@ class LiveText:
             log_p = self._allowed(self._log_p)
             if blank:  # was typed already
                 log_p = np.where(self._spaced, log_p, -np.inf)
-            token = sample(log_p, rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p)
+            token = sample(
+                log_p, rng, temperature=how.temperature, top_k=how.top_k, top_p=how.top_p
+            )
             if token == 1:
                 break
             self._read([token])
@@ -166,12 +175,19 @@ class LiveText:
     @cached_property
     def _inside(self) -> np.ndarray:
         """[V] bool: tokens that only go on with a word."""
-        return np.array([k >= self.codec.marks and all(map(_of_word, s)) for k, s in enumerate(self.codec.surfaces)])
+        return np.array(
+            [
+                k >= self.codec.marks and all(map(_of_word, s))
+                for k, s in enumerate(self.codec.surfaces)
+            ]
+        )
 
     @cached_property
     def _spaced(self) -> np.ndarray:
         """[V] bool: tokens that begin with a blank."""
-        return np.array([k >= self.codec.marks and s[0] == " " for k, s in enumerate(self.codec.surfaces)])
+        return np.array(
+            [k >= self.codec.marks and s[0] == " " for k, s in enumerate(self.codec.surfaces)]
+        )
 
     @cached_property
     def _texts(self) -> np.ndarray:
@@ -179,10 +195,11 @@ class LiveText:
         return np.arange(len(self.codec)) >= self.codec.marks
 
     def next_words(self, top: int) -> list[dict[str, Any]]:
-        """The likeliest words that come next, or that finish the word being written, with their probabilities.
+        """The likeliest words that come next, or that finish the word being written, with their
+        probabilities.
 
-        A beam search over tokens until a word ends; probabilities are of the word given all before it, and a little too
-        small where the search left something out.
+        A beam search over tokens until a word ends; probabilities are of the word given all before
+        it, and a little too small where the search left something out.
         """
         if top < 1:
             return []
@@ -195,9 +212,14 @@ class LiveText:
                 text = "".join(self.codec.surfaces[token] for token in beam.tokens)
                 word = (self._word + text).strip()
                 if word and len(text) >= len(pending):  # it may end here
-                    found[word] = found.get(word, 0.0) + math.exp(beam.score) * self._ends(beam.log_p)
+                    found[word] = found.get(word, 0.0) + math.exp(beam.score) * self._ends(
+                        beam.log_p
+                    )
                 for token in self._continues(beam.log_p, text, pending):
-                    score, whole = beam.score + float(beam.log_p[token]), word + self.codec.surfaces[token]
+                    score, whole = (
+                        beam.score + float(beam.log_p[token]),
+                        word + self.codec.surfaces[token],
+                    )
                     if self.codec.unit == "word" and whole.strip():
                         found[whole.strip()] = found.get(whole.strip(), 0.0) + math.exp(score)
                     else:
@@ -208,7 +230,9 @@ class LiveText:
                 break
             beams = grown(self._stream.stepper, best)
         ranked = sorted(found.items(), key=lambda item: -item[1])[:top]
-        total = sum(found.values()) if pending.strip() else 1.0  # given that the word begins as it was typed
+        total = (
+            sum(found.values()) if pending.strip() else 1.0
+        )  # given that the word begins as it was typed
         return [{"word": word, "p": float(f"{p / max(total, 1e-300):.4g}")} for word, p in ranked]
 
     def _ends(self, log_p: np.ndarray) -> float:
@@ -216,7 +240,9 @@ class LiveText:
         return float(np.exp(log_p[~self._inside]).sum())
 
     def _continues(self, log_p: np.ndarray, text: str, pending: str) -> Iterator[int]:
-        """The tokens with which `text`, said since the last word, may go on as a word that begins as `pending` does."""
+        """The tokens with which `text`, said since the last word, may go on as a word that begins
+        as `pending` does.
+        """
         inside = bool((self._word + text).strip())
         allowed = self._inside if inside else self._texts
         order = np.argsort(-np.where(allowed, log_p, -np.inf))
@@ -225,11 +251,16 @@ class LiveText:
             if allowed[token] and (said.startswith(pending) or pending.startswith(said)):
                 yield int(token)
 
-    # ---- keeping ----------------------------------------------------------------------------------------------------
+    # ---- keeping ---------------------------------------------------------------------------------
 
     def save(self, path: str | Path) -> None:
         """See `Live`."""
-        told = {"tail": self._tail, "begins": self._begins, "word": self._word, "log_p": self._log_p.tolist()}
+        told = {
+            "tail": self._tail,
+            "begins": self._begins,
+            "word": self._word,
+            "log_p": self._log_p.tolist(),
+        }
         self._stream.save(path, **told)
 
     def load(self, path: str | Path) -> None:
@@ -239,14 +270,19 @@ class LiveText:
             log_p = np.array(extra["log_p"], np.float32)
             if log_p.shape != self._log_p.shape:
                 raise ValueError("another vocabulary")
-            self._tail, self._begins, self._word = str(extra["tail"]), bool(extra["begins"]), str(extra["word"])
+            self._tail, self._begins, self._word = (
+                str(extra["tail"]),
+                bool(extra["begins"]),
+                str(extra["word"]),
+            )
             self._log_p = log_p
         except (KeyError, TypeError, ValueError):
             raise StateError(f"{path}: not the state of a text; start without it") from None
 
 
 def score(file: ModelFile, text: str) -> dict[str, Any]:
-    """How likely a text is: nats and perplexity a token, bits a character, and every token with its nats.
+    """How likely a text is: nats and perplexity a token, bits a character, and every token with its
+    nats.
 
     Raises `DataError` for an empty text.
     """
@@ -256,7 +292,10 @@ def score(file: ModelFile, text: str) -> dict[str, Any]:
         raise DataError("predict: no text to score")
     sequence = torch.tensor(tokens)[None]
     nats = file.model.nats(sequence[:, :-1], sequence[:, 1:])[0].double().numpy()
-    told = [{"token": codec.surfaces[t], "nats": round(float(n), 4)} for t, n in zip(tokens[1:], nats, strict=True)]
+    told = [
+        {"token": codec.surfaces[t], "nats": round(float(n), 4)}
+        for t, n in zip(tokens[1:], nats, strict=True)
+    ]
     return {
         "nats": float(nats.mean()),
         "perplexity": math.exp(min(float(nats.mean()), 700.0)),
@@ -267,12 +306,18 @@ def score(file: ModelFile, text: str) -> dict[str, Any]:
 
 
 def predict(file: ModelFile, source: str | None, how: Writing) -> dict[str, Any]:
-    """A text written on, with the next words and how likely the text is: `{"text", "continuation", "next", "score"}`."""
+    """A text written on, with the next words and how likely the text is: `{"text", "continuation",
+    "next", "score"}`.
+    """
     if not isinstance(file.model, LanguageModel):
         raise UserError("predict: not a language model")
     live = LiveText(file)
     text = normalise(source or "")
-    note = f"only the last {MOST:,} of {len(text):,} characters were read" if len(text) > MOST else None
+    note = (
+        f"only the last {MOST:,} of {len(text):,} characters were read"
+        if len(text) > MOST
+        else None
+    )
     text = text[-MOST:]
     live.feed(text)
     following = live.next_words(how.top)
@@ -291,16 +336,26 @@ def show(record: dict[str, Any]) -> str:
     if record["next"]:
         lines.append("next: " + "  ".join(f"{w['word']} {w['p']:.1%}" for w in record["next"]))
     if record["score"]:
-        lines.append("what was given: {nats:.3f} nats a token, perplexity {perplexity:.3g}, {bits_per_character:.3f} bits a "
-                     "character".format(**record["score"]))  # fmt: skip
+        lines.append(
+            "what was given: {nats:.3f} nats a token, perplexity {perplexity:.3g},"
+            " {bits_per_character:.3f} bits a character".format(**record["score"])
+        )
     if "note" in record:
         lines.append(record["note"])
     return "\n".join(lines)
 
 
 def _of_word(character: str) -> bool:
-    return character.isalnum() or character in "'’-" or (not character.isascii() and not character.isspace() and
-                                                         character.isprintable() and not _sign(character))  # fmt: skip
+    return (
+        character.isalnum()
+        or character in "'’-"
+        or (
+            not character.isascii()
+            and not character.isspace()
+            and character.isprintable()
+            and not _sign(character)
+        )
+    )
 
 
 def _sign(character: str) -> bool:

@@ -8,12 +8,16 @@ import numpy as np
 
 
 class Nearest:
-    """The nearest source by cosine of TF-IDF vectors over parts of words, two to four characters (scikit-learn)."""
+    """The nearest source by cosine of TF-IDF vectors over parts of words, two to four characters
+    (scikit-learn).
+    """
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self._vectors = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32)
+        self._vectors = TfidfVectorizer(
+            analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32
+        )
         self._known = self._vectors.fit_transform(sources).T.tocsr()
         self._targets = list(targets)
 

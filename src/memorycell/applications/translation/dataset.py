@@ -16,7 +16,13 @@ from memorycell.application.contract import Metrics, Problem, Task, TrainSetting
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.translation.baselines import Nearest
-from memorycell.applications.translation.codec import PairCodec, Pairs, fit_pairs, hold_both, read_pairs
+from memorycell.applications.translation.codec import (
+    PairCodec,
+    Pairs,
+    fit_pairs,
+    hold_both,
+    read_pairs,
+)
 from memorycell.applications.translation.live import translate
 from memorycell.applications.translation.model import PairBatch, Translator, TranslatorConfig
 from memorycell.errors import DataError, UserError
@@ -32,7 +38,8 @@ class TranslationSettings:
     """What --set can say about a translator.
 
     languages    from-to, as in de-en: the endings of aligned files, or a table's columns
-    unit         piece, word or char; vocabulary: tokens at most (of each language where they have one each)
+    unit         piece, word or char; vocabulary: tokens at most (of each language where they have
+                 one each)
     joint        one vocabulary for both: yes, no, or auto (where they share their letters)
     budget       tokens in a batch, both languages and padding included
     beam, alpha  beams, and how much longer translations are favoured
@@ -88,11 +95,15 @@ class TranslationSettings:
 class TranslationProblem(Problem):
     """Pairs, split, as tokens."""
 
-    def __init__(self, name: str, pairs: dict[str, Pairs], codec: PairCodec, settings: TranslationSettings) -> None:
+    def __init__(
+        self, name: str, pairs: dict[str, Pairs], codec: PairCodec, settings: TranslationSettings
+    ) -> None:
         self.name, self.pairs, self.codec, self.settings = name, pairs, codec, settings
         self.notes: list[str] = []
         self.fingerprint = fingerprint(f"{a}\t{b}" for part in pairs.values() for a, b in part)
-        self.tokens = {split: [self._tokens(*pair) for pair in part] for split, part in pairs.items()}
+        self.tokens = {
+            split: [self._tokens(*pair) for pair in part] for split, part in pairs.items()
+        }
         self._translated: dict[tuple[int, str], list[str]] = {}
 
     def _tokens(self, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
@@ -111,7 +122,7 @@ class TranslationProblem(Problem):
         sources, targets = zip(*self.pairs["train"], strict=True)
         return Nearest(sources, targets)
 
-    # ---- what training asks for -------------------------------------------------------------------------------------
+    # ---- what training asks for ------------------------------------------------------------------
 
     def build(self) -> Translator:
         """A translator sized by the settings."""
@@ -155,7 +166,9 @@ class TranslationProblem(Problem):
 
     def score(self, model: Translator, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
-        found = measure(self.translations(model, split), [target for _, target in self.pairs[split]])
+        found = measure(
+            self.translations(model, split), [target for _, target in self.pairs[split]]
+        )
         return {**found, "nats": self.nats(model, split)}
 
     def details(self, model: Translator, split: str) -> dict[str, Any]:
@@ -163,7 +176,8 @@ class TranslationProblem(Problem):
         shown = range(0, len(self.pairs[split]), max(1, len(self.pairs[split]) // 5))
         ours = self.translations(model, split)
         examples = [
-            {"source": self.pairs[split][k][0], "ours": ours[k], "wanted": self.pairs[split][k][1]} for k in shown
+            {"source": self.pairs[split][k][0], "ours": ours[k], "wanted": self.pairs[split][k][1]}
+            for k in shown
         ]
         return {"signatures": signatures(), "examples": examples[:5]}
 
@@ -176,7 +190,9 @@ class TranslationProblem(Problem):
         return max((source for source, _ in self.pairs["test"]), key=len)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
-        """The simple methods' metrics on a split: the nearest known sentence's translation, and the source unchanged."""
+        """The simple methods' metrics on a split: the nearest known sentence's translation, and the
+        source unchanged.
+        """
         sources, targets = [list(side) for side in zip(*self.pairs[split], strict=True)]
         found = {"source unchanged": measure(sources, targets)}
         if self.nearest is not None:
@@ -194,9 +210,14 @@ class TranslationProblem(Problem):
 
 
 def measure(ours: Sequence[str], wanted: Sequence[str]) -> Metrics:
-    """chrf: chrF++ (Popović 2017); bleu (Papineni et al. 2002); both 0 to 100, by sacrebleu (Post 2018)."""
+    """chrf: chrF++ (Popović 2017); bleu (Papineni et al. 2002); both 0 to 100, by sacrebleu (Post
+    2018).
+    """
     chrf, bleu = _scorers()
-    return {"chrf": chrf.corpus_score(ours, [wanted]).score, "bleu": bleu.corpus_score(ours, [wanted]).score}
+    return {
+        "chrf": chrf.corpus_score(ours, [wanted]).score,
+        "bleu": bleu.corpus_score(ours, [wanted]).score,
+    }
 
 
 def signatures() -> dict[str, str]:
@@ -226,7 +247,9 @@ def prepare(data: str | None, settings: TranslationSettings) -> TranslationProbl
     words = sum(len(b) - 1 for _, b in problem.tokens["train"])
     problem.notes = [
         *notes,
-        "pairs: " + ", ".join(f"{len(part):,} {split}" for split, part in pairs.items()) + f"; {words:,} target tokens",
+        "pairs: "
+        + ", ".join(f"{len(part):,} {split}" for split, part in pairs.items())
+        + f"; {words:,} target tokens",
         f"vocabulary: {len(codec.target):,} {settings.unit}s"
         + (" for both languages" if joint else f" and {len(codec.source):,} of the source"),
     ]
@@ -234,7 +257,9 @@ def prepare(data: str | None, settings: TranslationSettings) -> TranslationProbl
 
 
 def reopen(data: str | None, file: ModelFile) -> TranslationProblem:
-    """The same for a trained model. Its own data: the held-out test part. Other data: all pairs that it did not learn."""
+    """The same for a trained model. Its own data: the held-out test part. Other data: all pairs
+    that it did not learn.
+    """
     settings: TranslationSettings = settings_of(file, TranslationSettings)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     try:
@@ -251,7 +276,8 @@ def reopen(data: str | None, file: ModelFile) -> TranslationProblem:
         if not fresh:
             raise DataError(f"{data}: every sentence of it was learnt from; nothing to evaluate")
         note = (
-            f"scored: {len(fresh):,} pairs of another set, {len(others) - len(fresh):,} left out that were learnt from"
+            f"scored: {len(fresh):,} pairs of another set, {len(others) - len(fresh):,} left out"
+            " that were learnt from"
         )
         pairs = {**pairs, "test": fresh}
     problem = TranslationProblem(data or trained, pairs, file.codec, settings)
@@ -264,13 +290,17 @@ def reopen(data: str | None, file: ModelFile) -> TranslationProblem:
 def _read(data: str, settings: TranslationSettings) -> tuple[dict[str, Pairs], str, list[str]]:
     path, source = locate(data, stem=True)
     where = source.name if source else str(data)
-    languages = settings.both or (("de", "en") if source and source.name == "multi30k-de-en" else None)
+    languages = settings.both or (
+        ("de", "en") if source and source.name == "multi30k-de-en" else None
+    )
     pairs, notes = read_pairs(path, where, languages)
     return (split(pairs["all"]) if "all" in pairs else pairs), where, notes
 
 
 def split(pairs: Pairs) -> dict[str, Pairs]:
-    """90 / 5 / 5 by a hash of the source without its signs, numbers and capitals: what is said alike falls together."""
+    """90 / 5 / 5 by a hash of the source without its signs, numbers and capitals: what is said
+    alike falls together.
+    """
     parts: dict[str, Pairs] = {name: [] for name in SPLITS}
     for pair in pairs:
         parts[part_of(_key(pair[0]), 20)].append(pair)
@@ -290,8 +320,14 @@ def _same_letters(pairs: Pairs) -> bool:
 
 TRANSLATION = Task(
     name="translation",
-    about="translates: learns from pairs of sentences in two languages; shows what each word looked at",
-    reads="two columns (.tsv, .csv, .jsonl, .parquet), two aligned files, or a message catalogue (.po, .mo)",
+    about=(
+        "translates: learns from pairs of sentences in two languages; shows what each word"
+        " looked at"
+    ),
+    reads=(
+        "two columns (.tsv, .csv, .jsonl, .parquet), two aligned files, or a message catalogue"
+        " (.po, .mo)"
+    ),
     source="multi30k-de-en",
     primary="chrf",
     higher=True,

@@ -56,8 +56,12 @@ class Translation:
     cut: bool
 
 
-def translate(file: ModelFile, texts: list[str], how: Translating | None = None) -> list[Translation]:
-    """Translate texts, each on its own. What is empty stays empty; of what is too long the first `LONGEST` tokens."""
+def translate(
+    file: ModelFile, texts: list[str], how: Translating | None = None
+) -> list[Translation]:
+    """Translate texts, each on its own. What is empty stays empty; of what is too long the first
+    `LONGEST` tokens.
+    """
     codec, model = file.codec, file.model
     if not (isinstance(codec, PairCodec) and isinstance(model, Translator)):
         raise UserError("predict: not a translator")
@@ -73,7 +77,9 @@ def translate(file: ModelFile, texts: list[str], how: Translating | None = None)
     for batch in by_length(np.array([len(row) for row in rows]), 800, 0):
         source, lengths = padded([rows[k] for k in batch])
         owed = (source[:, :, None] == read).sum(1)
-        best = beam_search(model, source, lengths, width=how.beam, alpha=how.alpha, once=once, owed=owed)
+        best = beam_search(
+            model, source, lengths, width=how.beam, alpha=how.alpha, once=once, owed=owed
+        )
         for k, hypothesis in zip(batch, best, strict=True):
             found[k] = _translation(codec, texts[k], encoded[k], hypothesis)
     return [one for one in found if one is not None]
@@ -85,7 +91,9 @@ def _translation(
     tokens, written, held = encoded
     surfaces = []
     for k, token in enumerate(best.tokens):
-        if token == 0 and written:  # unknown: copied from where it looked (Luong et al. 2015, arXiv:1410.8206)
+        if (
+            token == 0 and written
+        ):  # unknown: copied from where it looked (Luong et al. 2015, arXiv:1410.8206)
             surfaces.append(" " + written[min(int(best.attention[k].argmax()), len(written) - 1)])
         else:
             surfaces.append(codec.target.surfaces[token])
@@ -94,14 +102,19 @@ def _translation(
         release(codec.target.tidy("".join(surfaces)), held) if tokens else "",
         float(np.exp(best.log_p)),
         [release(s, held) for s in surfaces],
-        [release(codec.source.surfaces[t] if t else written[k], held) for k, t in enumerate(tokens[:LONGEST])],
+        [
+            release(codec.source.surfaces[t] if t else written[k], held)
+            for k, t in enumerate(tokens[:LONGEST])
+        ],
         best.attention,
         len(tokens) > LONGEST,
     )
 
 
 def predict(file: ModelFile, source: str | None, how: Translating) -> dict[str, Any]:
-    """`{"translations": [{"source", "text", "p", "tokens", "sources", "attention"}]}`, one a line of the source."""
+    """`{"translations": [{"source", "text", "p", "tokens", "sources", "attention"}]}`, one a line
+    of the source.
+    """
     lines = normalise(source or "").split("\n")
     if not any(line.strip() for line in lines):
         raise DataError("predict: no text; give one, or a file of lines")
@@ -109,8 +122,14 @@ def predict(file: ModelFile, source: str | None, how: Translating) -> dict[str, 
         lines.pop()
     records = []
     for one in translate(file, lines, how):
-        record = {"source": one.source, "text": one.text, "p": round(one.p, 4), "tokens": one.tokens, "sources": one.sources,
-                  "attention": [[round(float(v), 4) for v in row] for row in one.attention]}  # fmt: skip
+        record = {
+            "source": one.source,
+            "text": one.text,
+            "p": round(one.p, 4),
+            "tokens": one.tokens,
+            "sources": one.sources,
+            "attention": [[round(float(v), 4) for v in row] for row in one.attention],
+        }
         if one.cut:
             record["note"] = f"only the first {LONGEST} tokens were read; give shorter lines"
         records.append(record)
@@ -119,7 +138,10 @@ def predict(file: ModelFile, source: str | None, how: Translating) -> dict[str, 
 
 def show(record: dict[str, Any]) -> str:
     """The record for people: a line a line."""
-    return "\n".join(one["text"] + (f"   [{one['note']}]" if "note" in one else "") for one in record["translations"])
+    return "\n".join(
+        one["text"] + (f"   [{one['note']}]" if "note" in one else "")
+        for one in record["translations"]
+    )
 
 
 Options, Live = Translating, None

@@ -1,4 +1,5 @@
-"""Translator = an encoder that reads the source both ways -> a decoder that writes the target, looking back by attention.
+"""Translator = an encoder that reads the source both ways -> a decoder that writes the target,
+looking back by attention.
 
     m_s        = encoder(source)                         [S, H], both directions side by side
     d_t        = lower decoder layer(target so far)
@@ -6,8 +7,9 @@
     u_t        = upper decoder layers([d_t, ctx_t])
     p(y_t+1)   = softmax(E · tanh(W [u_t, ctx_t]))       E the target's embedding
 
-What was attended reaches the recurrence through the upper layers, not through the next input, so that a whole target runs
-through the recurrent kernels at once in training (as in Wu et al. 2016, arXiv:1609.08144, whose first layer alone attends).
+What was attended reaches the recurrence through the upper layers, not through the next input, so
+that a whole target runs through the recurrent kernels at once in training (as in Wu et al. 2016,
+arXiv:1609.08144, whose first layer alone attends).
 """
 
 from __future__ import annotations
@@ -30,7 +32,8 @@ class PairBatch(NamedTuple):
     """Pairs side by side, padded.
 
     source, source_lengths   [B, S] int64 tokens, [B]
-    x, target                [B, T] int64: the target's tokens, and those that follow them (`IGNORE` past the end)
+    x, target                [B, T] int64: the target's tokens, and those that follow them (`IGNORE`
+                             past the end)
     carry                    False
     """
 
@@ -48,11 +51,14 @@ class PairBatch(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatorConfig(ModelConfig):
-    """The sizes of a translator. `num_layers` is the encoder's; the decoder has one layer below the attention and one above.
+    """The sizes of a translator. `num_layers` is the encoder's; the decoder has one layer below the
+    attention and one above.
 
-    vocabulary          tokens of the target; source_vocabulary of the source, or 0 where the two share one
+    vocabulary          tokens of the target; source_vocabulary of the source, or 0 where the two
+                        share one
     embedding_size      of a token's vector
-    smoothing           share of the target's probability given to the other tokens (Szegedy et al. 2016)
+    smoothing           share of the target's probability given to the other tokens (Szegedy et al.
+                        2016)
     """
 
     vocabulary: int
@@ -62,14 +68,25 @@ class TranslatorConfig(ModelConfig):
     smoothing: float = 0.1
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "vocabulary", "embedding_size")
-    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "embedding_dropout", "smoothing")
+    probabilities: ClassVar[tuple[str, ...]] = (
+        *ModelConfig.probabilities,
+        "embedding_dropout",
+        "smoothing",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.source_vocabulary, int) or not 0 <= self.source_vocabulary <= 1_000_000:
-            raise ValueError(f"source_vocabulary: expected a whole number, got {self.source_vocabulary!r}")
+        if (
+            not isinstance(self.source_vocabulary, int)
+            or not 0 <= self.source_vocabulary <= 1_000_000
+        ):
+            raise ValueError(
+                f"source_vocabulary: expected a whole number, got {self.source_vocabulary!r}"
+            )
         if self.hidden_size % 2:
-            raise ValueError(f"hidden_size: expected an even number, half a direction, got {self.hidden_size}")
+            raise ValueError(
+                f"hidden_size: expected an even number, half a direction, got {self.hidden_size}"
+            )
 
 
 class Source(NamedTuple):
@@ -97,7 +114,9 @@ class Translator(Model):
         self.config = config
         hidden, size = config.hidden_size, config.embedding_size
         self.embedding = nn.Embedding(config.vocabulary, size)
-        self.source_embedding = nn.Embedding(config.source_vocabulary, size) if config.source_vocabulary else None
+        self.source_embedding = (
+            nn.Embedding(config.source_vocabulary, size) if config.source_vocabulary else None
+        )
         for table in (self.embedding, self.source_embedding):
             if table is not None:
                 nn.init.normal_(table.weight, std=size**-0.5)
@@ -115,12 +134,15 @@ class Translator(Model):
         return sizes == (self.config.vocabulary, self.config.source_vocabulary)
 
     def read(self, source: Tensor, lengths: Tensor) -> tuple[Source, State]:
-        """Source [B, S] int64, lengths [B] -> what the decoder looks back at, and the state it starts in: h and c of its
-        two layers [2, B, H].
+        """Source [B, S] int64, lengths [B] -> what the decoder looks back at, and the state it
+        starts in: h and c of its two layers [2, B, H].
         """
         table = self.embedding if self.source_embedding is None else self.source_embedding
         x = self._dropped(
-            F.embedding(source, embedding_dropout(table.weight, self.config.embedding_dropout, self.training))
+            F.embedding(
+                source,
+                embedding_dropout(table.weight, self.config.embedding_dropout, self.training),
+            )
         )
         memory, _ = self.encoder(x, lengths=lengths)
         memory = self._dropped(memory)
@@ -129,26 +151,45 @@ class Translator(Model):
         h = torch.tanh(self.start(mean)).unflatten(-1, (2, -1)).transpose(0, 1).contiguous()
         zeros = self.lower.initial_state(len(source)).asdict()
         state = State(
-            **{name: h.float() if name == "h" else torch.zeros_like(h, dtype=torch.float32) for name in zeros}
+            **{
+                name: h.float() if name == "h" else torch.zeros_like(h, dtype=torch.float32)
+                for name in zeros
+            }
         )
         return Source(memory, self.attention.keys(memory), beyond), state
 
     def write(self, x: Tensor, source: Source, state: State) -> tuple[Tensor, State, Tensor]:
-        """Target tokens x [B, T] -> (scores of the tokens that follow [B, T, V], state, attention [B, T, S])."""
-        table = embedding_dropout(self.embedding.weight, self.config.embedding_dropout, self.training)
-        below, above = (State(**{name: part[k : k + 1] for name, part in state.asdict().items()}) for k in (0, 1))
+        """Target tokens x [B, T] -> (scores of the tokens that follow [B, T, V], state, attention
+        [B, T, S]).
+        """
+        table = embedding_dropout(
+            self.embedding.weight, self.config.embedding_dropout, self.training
+        )
+        below, above = (
+            State(**{name: part[k : k + 1] for name, part in state.asdict().items()})
+            for k in (0, 1)
+        )
         d, after_below = carried(self.lower, self._dropped(F.embedding(x, table)), below)
-        context, weights = self.attention(self._dropped(d), source.keys, source.memory, source.beyond)
-        u, after_above = carried(self.upper, torch.cat([self._dropped(d), context.to(d.dtype)], -1), above)
+        context, weights = self.attention(
+            self._dropped(d), source.keys, source.memory, source.beyond
+        )
+        u, after_above = carried(
+            self.upper, torch.cat([self._dropped(d), context.to(d.dtype)], -1), above
+        )
         read = torch.tanh(self.out(torch.cat([self._dropped(u), context.to(u.dtype)], -1)))
         scores = self.head(self._dropped(read), self.embedding.weight)
-        after = State(**{name: torch.cat([after_below[name], after_above[name]]) for name in after_below})
+        after = State(
+            **{name: torch.cat([after_below[name], after_above[name]]) for name in after_below}
+        )
         return scores, after, weights
 
     def loss(self, batch: PairBatch, state: State | None) -> tuple[Tensor, None]:
         """Nats a target token, smoothed in training."""
         scores, _, _ = self.write(batch.x, *self.read(batch.source, batch.source_lengths))
-        return self.head.loss(scores, batch.target, self.config.smoothing if self.training else 0.0), None
+        return (
+            self.head.loss(scores, batch.target, self.config.smoothing if self.training else 0.0),
+            None,
+        )
 
     def _dropped(self, x: Tensor) -> Tensor:
         return dropout(x, self.config.dropout, self.training)

@@ -28,7 +28,7 @@ from memorycell.models.model import Model
 from memorycell.nn.adopt import view
 from memorycell.nn.layers import Recurrent
 from memorycell.ops import binding
-from memorycell.ops.step import TOLERANCE, obstacle
+from memorycell.ops.step import TOLERANCE, unsupported_reason
 from memorycell.state import State
 from memorycell.streaming.pool import Pool
 from memorycell.streaming.stepping import layers
@@ -202,9 +202,9 @@ def _whole(module: nn.Module, inputs: np.ndarray, backend: str) -> np.ndarray:
 
 def _no_engine(module: nn.Module) -> str | None:
     if isinstance(module, Model):
-        return binding.missing or module.obstacle()
+        return binding.missing or module.unsupported_reason()
     assert isinstance(module, Recurrent)
-    return binding.missing or obstacle(module.cell, layers(module))
+    return binding.missing or unsupported_reason(module.cell, layers(module))
 
 
 def _noise(module: nn.Module, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:

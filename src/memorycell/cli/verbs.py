@@ -680,7 +680,7 @@ def _say(line: str) -> None:
 
 
 def _check_engine(model: Any, precision: str) -> None:
-    reason = model.model.obstacle()
+    reason = model.model.unsupported_reason()
     if reason:
         raise UserError(f"--precision {precision}: {reason}")
 

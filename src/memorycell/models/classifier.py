@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.models.batches import Gathered
+from memorycell.models.batches import PaddedBatch
 from memorycell.models.heads import Classify, WordPairs
 from memorycell.models.model import ModelConfig, SteppedModel, carried, log_softmax
 from memorycell.nn.attention import AttentionPool, padding
@@ -163,7 +163,7 @@ class Classifier(SteppedModel):
             besides = running[torch.arange(len(x)), lengths - 1]
         return self.head(dropout(z, config.dropout, self.training), besides)
 
-    def loss(self, batch: Gathered, state: State | None) -> tuple[Tensor, None]:
+    def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
         """Cross-entropy in nats, classes weighted by `class_weight`."""
         log_p = self.classify(batch.x, batch.lengths)
         return (
@@ -173,11 +173,11 @@ class Classifier(SteppedModel):
             None,
         )
 
-    def obstacle(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """See `Model`."""
         if self.pairs is not None:
             return "a classifier with a path of word pairs runs in float32 through PyTorch"
-        return super().obstacle()
+        return super().unsupported_reason()
 
     @property
     def step_size(self) -> int:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from memorycell.cells import CELLS
 from memorycell.nn.layers import Recurrent, of_cell
-from memorycell.ops.step import obstacle
+from memorycell.ops.step import unsupported_reason
 from memorycell.state import State
 from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper, layers
 
@@ -100,7 +100,7 @@ class Model(nn.Module):
         """What training makes small, over a batch; and the state after it, where one is carried."""
         raise NotImplementedError
 
-    def obstacle(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """Why the native engine cannot step it, and no precision but float32 is to be had; None
         where it can.
         """
@@ -125,15 +125,15 @@ class SteppedModel(Model):
         """How many numbers a step's input has."""
         return int(self.config.input_size)  # type: ignore[attr-defined]
 
-    def obstacle(self) -> str | None:
+    def unsupported_reason(self) -> str | None:
         """See `Model`."""
-        return obstacle(self.config.cell, layers(self.recurrent))
+        return unsupported_reason(self.config.cell, layers(self.recurrent))
 
     def stepper(self, precision: str = "float32") -> Stepper:
         """See `Model`: on the native engine, or where that cannot step it through the model's own
         forward.
         """
-        reason = self.obstacle()
+        reason = self.unsupported_reason()
         if reason is None:
             return self.native_stepper(precision)
         if precision != "float32":

@@ -114,9 +114,9 @@ def choose(
     backend: str | None = None,
 ) -> Choice:
     """Which backend runs this call, and why. Raises ValueError when the one asked for cannot."""
-    from_native = native.obstacle(
+    from_native = native.unsupported_reason(
         call, device=device, dtype=dtype, projected=projected
-    ) or _passing_obstacle(batch)
+    ) or _passing_unsupported_reason(batch)
     # Where PyTorch compiles, its own kernels would be unrolled over the steps: ours are one
     # operator.
     alone = hidden >= 256 and steps > 1 and batch < torch.get_num_threads()
@@ -126,7 +126,7 @@ def choose(
         and (not (projected or alone) or torch.compiler.is_compiling())
     ):
         return Choice("native", "")
-    from_torch = torch_kernels.obstacle(call, lengths=lengths, reset=reset)
+    from_torch = torch_kernels.unsupported_reason(call, lengths=lengths, reset=reset)
     if backend is not None:
         if backend not in BACKENDS:
             raise ValueError(
@@ -161,7 +161,7 @@ def native_reason(call: Call) -> str:
     return f"the native engine has the {call.cell} cell ({binding.engine.instruction_set()})"
 
 
-def _passing_obstacle(batch: int) -> str | None:
+def _passing_unsupported_reason(batch: int) -> str | None:
     """Why the engine cannot run just this call."""
     if batch == 0:
         return "the batch is empty"

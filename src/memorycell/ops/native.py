@@ -20,7 +20,9 @@ from memorycell.ops.passes import Arguments
 from memorycell.ops.reference import borders, inside_lengths, without_padding
 
 
-def obstacle(call: Call, *, device: str, dtype: torch.dtype, projected: bool) -> str | None:
+def unsupported_reason(
+    call: Call, *, device: str, dtype: torch.dtype, projected: bool
+) -> str | None:
     """Why the engine cannot run this, or None."""
     cell = call.cell
     if binding.engine is None:

@@ -24,12 +24,12 @@ states are at most one.
 """
 
 
-def obstacle(cell: str, layers: Sequence[Params]) -> str | None:
+def unsupported_reason(cell: str, layers: Sequence[Params]) -> str | None:
     """Why the engine cannot step these layers, or None."""
     weight = layers[0]["weight_hh"]
     if "weight_hr" in layers[0]:
         return "the native engine steps no projection (proj_size)"
-    return native.obstacle(
+    return native.unsupported_reason(
         Call(cell), device=weight.device.type, dtype=weight.dtype, projected=False
     )
 
@@ -59,7 +59,7 @@ class StackStep:
         zoneout: tuple[float, float] = (0.0, 0.0),
         further: int = 0,
     ) -> None:
-        reason = obstacle(cell, layers)
+        reason = unsupported_reason(cell, layers)
         if reason:
             raise ValueError(f"step: {reason}")
         if precision not in binding.PRECISIONS:

@@ -25,7 +25,7 @@ KERNELS: dict[str, Any] = {
 }
 
 
-def obstacle(call: Call, *, lengths: bool, reset: bool) -> str | None:
+def unsupported_reason(call: Call, *, lengths: bool, reset: bool) -> str | None:
     """Why PyTorch's kernels cannot run this call, or None."""
     if call.cell not in KERNELS:
         return f"PyTorch has no kernel for the {call.cell} cell"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from memorycell.cells import Params
 from memorycell.nn.adopt import view
 from memorycell.nn.layers import Recurrent
-from memorycell.ops.step import StackStep, obstacle
+from memorycell.ops.step import StackStep, unsupported_reason
 from memorycell.state import Layout, State
 
 
@@ -69,7 +69,7 @@ def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
     if not isinstance(module, Recurrent):
         made: Stepper = module.stepper(precision)  # type: ignore[operator]
         return made
-    reason = obstacle(module.cell, layers(module))
+    reason = unsupported_reason(module.cell, layers(module))
     if reason is None:
         return LayerStepper(module, precision)
     if precision != "float32":

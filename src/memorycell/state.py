@@ -124,39 +124,48 @@ class State(tuple[Tensor, ...]):
     def load(
         cls, path: str | Path, *, fingerprint: str | None = None
     ) -> tuple[State, dict[str, Any]]:
-        """(state, extra). With `fingerprint`, a state of other weights raises `StateError`, as a
-        damaged file does.
-        """
-        path = Path(path)
+        """(state, extra) from a file that `save` wrote. Raises `StateError`; see `from_bytes`."""
         try:
-            with safetensors.safe_open(path, framework="pt") as file:
-                note = json.loads((file.metadata() or {}).get("memorycell", "null"))
-                if not isinstance(note, dict) or note.get("format") != FORMAT:
-                    raise StateError(
-                        f"{path}: not a state written by memorycell (or by a later version of it)"
-                    )
-                state = cls(**{str(name): file.get_tensor(str(name)) for name in note["names"]})
-        except FileNotFoundError:
-            raise StateError(f"{path}: no such file") from None
-        except (
-            safetensors.SafetensorError,
-            OSError,
-            ValueError,
-            KeyError,
-            TypeError,
-            IndexError,
-        ) as error:
-            raise StateError(
-                f"{path}: damaged or not a state file ({error}); start without it"
-            ) from None
+            return cls.from_bytes(read_state_file(path), fingerprint=fingerprint)
+        except StateError as error:
+            raise StateError(f"{path}: {error}") from None
+
+    @classmethod
+    def from_bytes(
+        cls, data: bytes, *, fingerprint: str | None = None
+    ) -> tuple[State, dict[str, Any]]:
+        """(state, extra) from the bytes of `to_bytes`. Raises `StateError` for damaged bytes and,
+        if `fingerprint` is given, for a state of other weights.
+        """
+        try:
+            tensors = safetensors.torch.load(data)
+            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+            note = json.loads(header.get("__metadata__", {}).get("memorycell", "null"))
+            if not isinstance(note, dict) or note.get("format") != FORMAT:
+                raise StateError(
+                    "not a state written by memorycell, or written by a later version of it"
+                )
+            state = cls(**{str(name): tensors[str(name)] for name in note["names"]})
+        except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
+            raise StateError(f"damaged or not a saved state ({error}); start a new state") from None
         if fingerprint is not None and note.get("fingerprint") != fingerprint:
             raise StateError(
-                f"{path}: this state belongs to other weights or another precision"
+                "this state belongs to other weights or another precision"
                 f" ({note.get('fingerprint') or 'unnamed'}, not {fingerprint}); use the model it"
                 " was saved with, or start a new state"
             )
         extra = note.get("extra")
         return state, extra if isinstance(extra, dict) else {}
+
+
+def read_state_file(path: str | Path) -> bytes:
+    """The bytes of a file. Raises `StateError` without the path, which the caller adds."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise StateError("no such file") from None
+    except OSError as error:
+        raise StateError(f"cannot be read ({error.strerror or error})") from None
 
 
 def _named(names: tuple[str, ...], values: Iterable[Any]) -> State:

@@ -2,6 +2,7 @@
 nothing written.
 """
 
+import gc
 import os
 import signal
 import subprocess
@@ -365,6 +366,36 @@ def test_a_damaged_file_is_named_and_the_pool_stays_as_it_was(tmp_path):
     with pytest.raises(StateError, match="other weights or another precision"):
         Pool(memorycell.LSTM(5, 9, batch_first=True), 4, spill=tmp_path)
     assert len(Pool(module, 4, spill=tmp_path)) == 3
+
+
+def test_a_pool_as_a_context_spills_at_the_end(tmp_path):
+    module = layer()
+    with Pool(module, 4, spill=tmp_path) as pool:
+        slots = [pool.open() for _ in range(3)]
+        pool.step(slots, rows(3))
+        states = pool.state(slots)
+    with Pool(module, 4, spill=tmp_path) as again:
+        assert all(torch.equal(a, b) for a, b in zip(states, again.state(slots), strict=True))
+        again.step(slots, rows(3))
+    with pytest.raises(ValueError, match="9 is not open"), Pool(module, 4, spill=tmp_path) as pool:
+        pool.step([pool.open(), 9], rows(2))
+    assert len(Pool(module, 4, spill=tmp_path)) == 4
+    with Pool(module, 4) as pool:
+        pool.open()
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
+def test_a_folder_that_cannot_be_used_is_named(tmp_path):
+    (tmp_path / "lock").mkdir()  # the lock file cannot be opened
+    with pytest.raises(StateError, match="cannot be used to spill to"):
+        Pool(layer(), 4, spill=tmp_path)
+    gc.collect()
+    (tmp_path / "lock").rmdir()
+    (tmp_path / "spill-x.safetensors").touch()
+    with pytest.raises(StateError, match="cannot be used to spill to"):
+        Pool(layer(), 4, spill=tmp_path)
+    (tmp_path / "spill-x.safetensors").unlink()
+    assert len(Pool(layer(), 4, spill=tmp_path)) == 0
 
 
 def test_files_of_nothing_that_counts_go(tmp_path):

@@ -133,6 +133,40 @@ def test_a_state_of_another_precision_is_refused(tmp_path):
     assert memorycell.stream(layer(), "int8").load(tmp_path / "s") == {}
 
 
+def test_a_snapshot_restores_what_a_file_does(engine, tmp_path):
+    x = rows()
+    stream = memorycell.stream(layer())
+    stream.step(x[:12])
+    data = stream.snapshot(clock=12)
+    expected = stream.step(x[12:])
+    other = memorycell.stream(layer())
+    assert other.restore(data) == {"clock": 12}
+    assert np.array_equal(other.step(x[12:]), expected)
+    (tmp_path / "s").write_bytes(data)
+    assert stream.load(tmp_path / "s") == {"clock": 12}
+    stream.save(tmp_path / "again", clock=12)
+    assert (tmp_path / "again").read_bytes() == stream.snapshot(clock=12)
+
+
+def test_a_snapshot_that_is_refused_changes_nothing(tmp_path):
+    stream = memorycell.stream(layer())
+    stream.step(rows(3))
+    before = stream.state
+    data = stream.snapshot()
+    foreign = memorycell.stream(layer(num_layers=1)).snapshot()
+    for wrong, words in ((data[:-9], "^damaged"), (b"", "^damaged"), (foreign, "^this state .* w")):
+        with pytest.raises(StateError, match=words):
+            stream.restore(wrong)
+        (tmp_path / "s").write_bytes(wrong)
+        with pytest.raises(StateError, match=f"{tmp_path / 's'}: {words[1:]}"):
+            stream.load(tmp_path / "s")
+    with pytest.raises(StateError, match="none: no such file"):
+        stream.load(tmp_path / "none")
+    with pytest.raises(StateError, match="cannot be read"):
+        stream.load(tmp_path)
+    assert all(torch.equal(a, b) for a, b in zip(before, stream.state, strict=True))
+
+
 def test_layers_the_engine_cannot_step_still_stream():
     for module, bound in ((layer(proj_size=3), 1e-6), (layer().double(), 1e-6)):
         x = rows()

@@ -81,6 +81,40 @@ def test_cut_or_spoilt_files_are_refused(cut, tmp_path_factory):
         State.load(path)
 
 
+def test_bytes_are_read_as_a_file_is():
+    layer, s = LSTM(3, 4, 2), state()
+    data = s.to_bytes(fingerprint=fingerprint(layer), extra={"clock": 7})
+    loaded, extra = State.from_bytes(data, fingerprint=fingerprint(layer))
+    assert extra == {"clock": 7}
+    assert list(loaded.asdict()) == ["h", "c"]
+    assert all(torch.equal(a, b) for a, b in zip(loaded, s, strict=True))
+    with pytest.raises(StateError, match="^this state belongs to other weights"):
+        State.from_bytes(data, fingerprint="0" * 16)
+    with pytest.raises(StateError, match="^damaged"):
+        State.from_bytes(data[:-1])
+
+
+STORED = (
+    b"\x18\x01\x00\x00\x00\x00\x00\x00"
+    b'{"__metadata__":{"memorycell":"{\\"format\\": \\"memorycell-state-1\\", \\"names\\": '
+    b'[\\"h\\", \\"c\\"], \\"fingerprint\\": \\"ffffffffffffffff\\", \\"extra\\": {\\"clock\\": '
+    b'7}}"},'
+    b'"c":{"dtype":"F32","shape":[1,1,2],"data_offsets":[0,8]},'
+    b'"h":{"dtype":"F32","shape":[1,1,2],"data_offsets":[8,16]}}  '
+    b"\x00\x00@@\x00\x00\x80\xc0\x00\x00\x80?\x00\x00\x00@"
+)
+
+
+def test_a_state_of_format_1_loads(tmp_path):
+    (tmp_path / "s").write_bytes(STORED)
+    for loaded, extra in (State.from_bytes(STORED), State.load(tmp_path / "s")):
+        assert extra == {"clock": 7}
+        assert loaded.h.tolist() == [[[1.0, 2.0]]]
+        assert loaded.c.tolist() == [[[3.0, -4.0]]]
+    s = State(h=torch.tensor([[[1.0, 2.0]]]), c=torch.tensor([[[3.0, -4.0]]]))
+    assert s.to_bytes(fingerprint="f" * 16, extra={"clock": 7}) == STORED
+
+
 def test_other_files_are_refused(tmp_path):
     import safetensors.torch
 

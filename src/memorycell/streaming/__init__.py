@@ -1,1 +1,1 @@
-"""TODO streaming."""
+"""Live sequences: one step at a time, with a state that can be saved, forked and rewound."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -85,6 +85,14 @@ class Pool:
                 self._grow_slots(self._fresh_slot)
                 self._row_of[kept] = SPILLED
                 self._free_slots = np.setdiff1d(np.arange(self._fresh_slot), kept).tolist()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exception: object) -> None:
+        """Shut the pool down if it has a folder; the sessions of a pool without one end."""
+        if self._folder is not None:
+            self.shutdown()
 
     def refresh(self) -> None:
         """Take the module's weights as they are now, in evaluation mode; the sessions' states stay."""
@@ -259,9 +267,11 @@ class Pool:
         """Spill all sessions and let go of the folder: the next pool with this folder has them.
         Then the pool is at its end.
         """
-        self.spill(self.slots)
-        assert self._folder is not None
-        self._folder.release()
+        try:
+            self.spill(self.slots)
+        finally:
+            if self._folder is not None:
+                self._folder.release()
 
     # ---- rows and slots --------------------------------------------------------------------------
 

@@ -52,13 +52,11 @@ class SpillFolder:
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _Lock(folder)
-            numbers = sorted(
-                int(p.stem.removeprefix("spill-")) for p in folder.glob("spill-*.safetensors")
-            )
-        except (OSError, ValueError) as error:
+        except OSError as error:
             raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
-        self._last = numbers[-1] if numbers else 0
         try:
+            numbers = _file_numbers(folder)
+            self._last = numbers[-1] if numbers else 0
             for number in numbers:
                 self._adopt(number)
             self._clear()
@@ -200,12 +198,24 @@ class SpillFolder:
         return self._folder / f"spill-{number:06}.safetensors"
 
 
+def _file_numbers(folder: Path) -> list[int]:
+    """The numbers of the spill files in a folder, ascending."""
+    try:
+        return sorted(
+            int(path.stem.removeprefix("spill-")) for path in folder.glob("spill-*.safetensors")
+        )
+    except (OSError, ValueError) as error:
+        raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
+
+
 def _checks(states: np.ndarray) -> np.ndarray:
     return np.array([zlib.crc32(row.tobytes()) for row in states], np.uint32)
 
 
 class _Lock:
     """Holds a folder for this process; the system lets go of it when the process ends."""
+
+    _handle = -1
 
     def __init__(self, folder: Path) -> None:
         self._handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)

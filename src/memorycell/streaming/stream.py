@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.errors import StateError
-from memorycell.state import State, fingerprint
+from memorycell.files import write_atomically
+from memorycell.state import State, fingerprint, read_state_file
 from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
 
 
@@ -123,22 +124,33 @@ class Stream:
         other._ring[...], other._row, other._steps = self._ring, self._row, self._steps
         return other
 
-    def save(self, path: str | Path, **extra: Any) -> None:
-        """Write the state and JSON values beside it; it can only be loaded into the same weights
-        and precision.
+    def snapshot(self, **extra: Any) -> bytes:
+        """The state and JSON values, as bytes for `restore` on a stream of the same weights and
+        precision. The history is not included.
         """
-        self.state.save(path, fingerprint=self.fingerprint, extra=extra)
+        return self.state.to_bytes(fingerprint=self.fingerprint, extra=extra)
+
+    def restore(self, data: bytes) -> dict[str, Any]:
+        """Set the state to that of a snapshot and return the JSON values stored with it.
+
+        Raises `StateError` for damaged bytes and for other weights or another precision; the stream
+        is then unchanged.
+        """
+        self.state, extra = State.from_bytes(data, fingerprint=self.fingerprint)
+        return extra
+
+    def save(self, path: str | Path, **extra: Any) -> None:
+        """Write a snapshot to a file, atomically. Raises `UserError`."""
+        write_atomically(Path(path), self.snapshot(**extra))
 
     def load(self, path: str | Path) -> dict[str, Any]:
-        """Take up a saved state; returns the JSON values saved with it. Raises `StateError`, and is
-        then as it was.
+        """Restore the snapshot in a file and return the JSON values stored with it. Raises
+        `StateError`; the stream is then unchanged.
         """
-        state, extra = State.load(path, fingerprint=self.fingerprint)
         try:
-            self.state = state
+            return self.restore(read_state_file(path))
         except StateError as error:
             raise StateError(f"{path}: {error}") from None
-        return extra
 
     @property
     def fingerprint(self) -> str:

@@ -37,11 +37,11 @@ def hourly(tmp_path: Path) -> Path:
 @pytest.fixture(scope="session")
 def glucose() -> Path:
     """The glucose readings, or a skip that says why."""
-    from memorycell.application.datasets import SOURCES
+    from memorycell.application.datasets import named_dataset
     from memorycell.errors import DataError
 
     try:
-        return SOURCES["glucose"].find()
+        return named_dataset("glucose").find()
     except DataError as error:
         pytest.skip(str(error))
 

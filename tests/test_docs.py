@@ -9,7 +9,7 @@ import pytest
 
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.forecast.dataset import ForecastSettings
-from memorycell.tasks import TASKS
+from memorycell.application import catalogue
 from memorycell.training import loop as training
 
 ROOT = Path(__file__).parent.parent
@@ -30,7 +30,7 @@ def folder(tmp_path_factory):
     settings = ForecastSettings(target="glucose", every="5m", hidden=4, context=24, season=24)
     how = TrainSettings(epochs=1)
     training.train(
-        TASKS["forecast"],
+        catalogue.load("forecast"),
         str(place / "cgm.csv"),
         settings,
         how,
@@ -67,7 +67,7 @@ def test_commands_exist():
 @pytest.mark.data
 def test_the_live_example_runs(glucose, tmp_path):
     how, settings = TrainSettings(epochs=1), ForecastSettings(hidden=8)
-    training.train(TASKS["forecast"], "glucose", settings, how, tmp_path / "g.safetensors")
+    training.train(catalogue.load("forecast"), "glucose", settings, how, tmp_path / "g.safetensors")
     words = [
         sys.executable,
         str(ROOT / "docs" / "examples" / "live_day.py"),

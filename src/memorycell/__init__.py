@@ -23,7 +23,7 @@ _HOME = {
     "Pool": "memorycell.streaming.pool",
     "from_keras": "memorycell.exchange.keras_import",
     "from_onnx": "memorycell.exchange.onnx_import",
-    "inspect": "memorycell.inspection.inside",
+    "inspect": "memorycell.inspection.inspect",
     "prove": "memorycell.proof",
     "stream": "memorycell.application.live",
     "load": "memorycell.application.modelfile",
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from memorycell.application.modelfile import load
     from memorycell.exchange.keras_import import from_keras
     from memorycell.exchange.onnx_import import from_onnx
-    from memorycell.inspection.inside import inspect
+    from memorycell.inspection.inspect import inspect
     from memorycell.nn.adopt import adopt, release
     from memorycell.nn.explain import explain
     from memorycell.nn.layers import GRU, LSTM, RNN

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from typing import Any, TypeVar, get_type_hints
 
 from memorycell.errors import UserError
+
+S = TypeVar("S")
+YES_NO = {"yes": True, "true": True, "no": False, "false": False}
+NAMES = {bool: "yes or no", int: "a whole number", float: "a number"}
+"""Types in words."""
 
 
 def check_counts(settings: Any, *names: str) -> None:
@@ -50,13 +55,35 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
     return result
 
 
+def settings_from_json(kind: type[S], values: Mapping[str, Any]) -> S:
+    """Settings as a model file stores them; bool settings were "yes" and "no" in earlier versions.
+
+    Raises TypeError for an unknown name and ValueError for a value that is not allowed.
+    """
+    hints = get_type_hints(kind)
+    return kind(
+        **{
+            key: YES_NO.get(value, value)
+            if isinstance(value, str) and bool in _options(hints.get(key))
+            else value
+            for key, value in values.items()
+        }
+    )
+
+
+def _options(hint: Any) -> tuple[Any, ...]:
+    """The types that a field may have."""
+    return getattr(hint, "__args__", (hint,))
+
+
 def _convert(key: str, text: str, hint: Any) -> Any:
-    options = getattr(hint, "__args__", (hint,))
-    words = (
-        ("",) if str in options else ("", "none")
-    )  # a text may be "none": no inputs, no calendar
+    options = _options(hint)
+    # "none" is a value of its own for text settings: no inputs, no calendar.
+    words = ("",) if str in options else ("", "none")
     if type(None) in options and text.lower() in words:
         return None
+    if bool in options and text.lower() in YES_NO:
+        return YES_NO[text.lower()]
     for kind in (int, float):
         if kind in options:
             try:
@@ -65,5 +92,5 @@ def _convert(key: str, text: str, hint: Any) -> Any:
                 continue
     if str in options:
         return text
-    expected = " or ".join(o.__name__ for o in options if o is not type(None))
+    expected = " or ".join(NAMES.get(o, o.__name__) for o in options if o is not type(None))
     raise UserError(f"--set {key}={text}: expected {expected}")

@@ -1,5 +1,5 @@
-"""memorycell bench: the rows that programs read, the refusal to print a speed for other outputs,
-mistakes.
+"""memorycell bench: its JSON rows, the refusal to time different outputs, user errors; and the smoke
+mode of the scripts in benchmarks/.
 """
 
 import json
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from memorycell.bench import measure as bench
+from memorycell.bench import timing
 from memorycell.cli.verbs import app
 from memorycell.ops import binding
 
@@ -28,7 +28,7 @@ def command(capsys, *words: str) -> tuple[int, str, str]:
 
 @pytest.fixture(autouse=True)
 def few_rounds(monkeypatch):
-    monkeypatch.setattr(bench, "ROUNDS", 2)
+    monkeypatch.setattr(timing, "ROUNDS", 2)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn"])
@@ -60,7 +60,7 @@ def test_step_rows(capsys, cell, tmp_path):
         assert set(row["peers"]) == {"torch", "onnxruntime", "reference"}
         for peer in row["peers"].values():
             assert peer["ratio"] == pytest.approx(peer["us"] / row["ours_us"])
-            assert peer["max_diff"] <= bench.TOLERANCE[row["precision"]]
+            assert peer["max_diff"] <= timing.TOLERANCE[row["precision"]]
     assert "times faster" in (tmp_path / "p.html").read_text()
 
 
@@ -85,7 +85,7 @@ def test_stream_and_session_rows(capsys):
     assert plain["work"] == "stream"
     assert plain["overhead_us"] < plain["ours_us"]
     assert all("us" in peer for peer in plain["peers"].values())
-    assert other["peers"]["torch"]["refused"] == "has no such cell"
+    assert other["peers"]["torch"]["refused"] == "cell not supported"
     for cell in ("lstm", "gru"):
         status, out, _ = command(
             capsys,
@@ -110,7 +110,7 @@ def test_stream_and_session_rows(capsys):
         assert row["steps_per_s"] == pytest.approx(5e6 / row["ours_us"])
         assert row["bytes_per_session"] == 4 * 12 * (2 if cell == "lstm" else 1) + 24
         assert all(
-            peer["max_diff"] <= bench.TOLERANCE["bfloat16"] for peer in row["peers"].values()
+            peer["max_diff"] <= timing.TOLERANCE["bfloat16"] for peer in row["peers"].values()
         )
 
 
@@ -170,30 +170,30 @@ def test_train_with_zoneout_is_compared_with_the_plain_cell(capsys):
     assert row["peers"]["reference"]["max_diff"] < 1e-5  # the same masks for both
 
 
-def test_no_speed_for_other_outputs(capsys, monkeypatch):
-    monkeypatch.setitem(bench.TOLERANCE, "float32", 1e-12)
+def test_different_outputs_are_not_timed(capsys, monkeypatch):
+    monkeypatch.setitem(timing.TOLERANCE, "float32", 1e-12)
     _, out, err = command(capsys, "bench", "step", "--hidden", "12", "--peers", "torch", "--json")
     peer = json.loads(out)["rows"][0]["peers"]["torch"]
     assert "us" not in peer
-    assert "no speed is given" in peer["refused"]
-    assert "no speed is given" in err
+    assert "not timed" in peer["refused"]
+    assert "not timed" in err
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["bench", "fly"], "step, stream, sessions or train"),
         (["bench", "step", "--hidden", "0"], "--hidden"),
         (["bench", "step", "--cell", "elm"], "--cell elm"),
         (["bench", "step", "--peers", "keras"], "--peers keras"),
         (["bench", "step", "--precision", "int4"], "--precision int4"),
-        (["bench", "train", "--precision", "int8", "--hidden", "4"], "int8 is for steps"),
+        (["bench", "train", "--precision", "int8", "--hidden", "4"], "int8 is for inference"),
     ],
 )
-def test_mistakes(capsys, words, told):
+def test_user_errors(capsys, words, message):
     status, _, err = command(capsys, *words)
     assert status == 2
-    assert told in err
+    assert message in err
     assert err.count("\n") == 1
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from language.conftest import tale
+from text_data import tale
 
 from memorycell.errors import DataError
 from memorycell.language.codec import TextCodec, fit, normalise, read_text

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from memorycell.applications.translation.model import PairBatch, Translator, TranslatorConfig
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.search import beam_search, sample
-from memorycell.models.batches import Batch, Gathered, by_length, padded
+from memorycell.models.batches import LaneBatch, PaddedBatch, by_length, padded
 from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.models.heads import IGNORE, Classify, NextStep
 from memorycell.nn.attention import Attention
@@ -48,7 +48,7 @@ def test_a_language_model_is_torchs_parts(tied):
     else:
         scores = hidden @ model.head.weight.T + model.head.bias
     expected = F.cross_entropy(scores[y != IGNORE], y[y != IGNORE])
-    loss, _ = model.loss(Batch(x, y, torch.zeros(3, 17, dtype=torch.bool), False), None)
+    loss, _ = model.loss(LaneBatch(x, y, torch.zeros(3, 17, dtype=torch.bool), False), None)
     torch.testing.assert_close(loss, expected)
     ours = torch.autograd.grad(loss, list(model.recurrent.parameters()))
     theirs = torch.autograd.grad(expected, list(lstm.parameters()))
@@ -78,7 +78,7 @@ def test_regularisation_adds_what_it_says():
     plain = F.cross_entropy(model.head(hidden, model.embedding.weight).flatten(0, 1), y.flatten())
     expected = plain + 2 * hidden.square().mean() + (hidden[:, 1:] - hidden[:, :-1]).square().mean()
     torch.testing.assert_close(
-        model.loss(Batch(x, y, torch.zeros(2, 6, dtype=torch.bool), False), None)[0], expected
+        model.loss(LaneBatch(x, y, torch.zeros(2, 6, dtype=torch.bool), False), None)[0], expected
     )
 
 
@@ -156,7 +156,7 @@ def test_weighted_and_soft_targets():
     soft = torch.tensor([[1.0, 0, 0], [0.25, 0.75, 0]])
     log_p = model.classify(x, lengths)
     expected = -(log_p * soft * model.class_weight).sum() / 2
-    torch.testing.assert_close(model.loss(Gathered(x, lengths, soft), None)[0], expected)
+    torch.testing.assert_close(model.loss(PaddedBatch(x, lengths, soft), None)[0], expected)
 
 
 def test_calibration_finds_the_temperature_that_was_applied():

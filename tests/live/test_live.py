@@ -13,7 +13,7 @@ from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.cells import CELLS
 from memorycell.errors import DataError, StateError
 from memorycell.tables.table import read_table
-from memorycell.tasks import TASKS
+from memorycell.application import catalogue
 from memorycell.training import loop as training
 
 
@@ -31,7 +31,7 @@ def trained(tmp_path_factory):
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
     settings = ForecastSettings(target="y", hidden=8, horizon=5, context=30, bptt=24)
     training.train(
-        TASKS["forecast"],
+        catalogue.load("forecast"),
         str(folder / "rows.csv"),
         settings,
         TrainSettings(epochs=2),
@@ -153,7 +153,7 @@ def test_series_of_one_stream_keep_apart(trained, tmp_path):
     both.write_csv(tmp_path / "both.csv")
     settings = ForecastSettings(target="y", group="g", hidden=4, horizon=3, context=20)
     training.train(
-        TASKS["forecast"],
+        catalogue.load("forecast"),
         str(tmp_path / "both.csv"),
         settings,
         TrainSettings(epochs=1),

@@ -1,59 +1,79 @@
-"""Files of other worlds: ONNX in onnxruntime, C99 under gcc, Keras 3 run here, each against the
-layer itself.
-"""
+"""Exchange formats against the layer itself: ONNX in onnxruntime, C99 in gcc, Keras 3 in Keras."""
 
+import ctypes
 import json
 import os
 import shutil
 import subprocess
+import sys
 import zipfile
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 
 import memorycell
+from memorycell.applications.forecast import exporters
+from memorycell.applications.forecast.c_head import ForecastCHead
+from memorycell.applications.forecast.codec import SERIES, VALUE, SeriesCodec
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
+from memorycell.applications.text import exporters as text_exporters
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
+from memorycell.exchange import c_cells, c_export, files
+from memorycell.exchange.exporter import exporter_for
+from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.nn.layers import of_cell
 from memorycell.ops import binding
 from memorycell.state import State
+from memorycell.tables.clock import Clock
 
 ODD = [{}, {"num_layers": 3}, {"bias": False}, {"zoneout": 0.2, "num_layers": 2}]
+FORECASTERS = [
+    {"window": 1},
+    {"targets": 2, "quantiles": 5},
+    {"cell": "gru", "num_layers": 2},
+    {"horizon": 1, "window": 2, "quantiles": 1},
+    {"input_size": 6, "horizon": 7, "targets": 3, "window": 9, "quantiles": 3},
+    {"cell": "layernorm", "zoneout": 0.1, "targets": 4, "num_layers": 2},
+]
 
 
 def layer(cell: str, **options) -> torch.nn.Module:
-    """7 units over 5 inputs; every weight differs, so that no two gates can be taken for each
-    other.
-    """
+    """7 units over 5 inputs, all weights different, so that swapped gates are found."""
     torch.manual_seed(0)
-    made = of_cell(cell, 5, 7, batch_first=True, **options)
+    module = of_cell(cell, 5, 7, batch_first=True, **options)
     with torch.no_grad():
-        for name, parameter in made.named_parameters():
+        for name, parameter in module.named_parameters():
             if name.startswith("gain"):
                 parameter.uniform_(0.1, 0.4)
-    return made.eval()
+    return module.eval()
 
 
 def model(cell: str = "lstm", **options) -> Forecaster:
     torch.manual_seed(0)
-    made = Forecaster(
-        ForecasterConfig(
-            **{
-                "input_size": 4,
-                "hidden_size": 7,
-                "horizon": 3,
-                "window": 5,
-                "cell": cell,
-                **options,
-            }
-        )
-    )
+    sizes = {"input_size": 4, "hidden_size": 7, "horizon": 3, "window": 5, "cell": cell}
+    module = Forecaster(ForecasterConfig(**{**sizes, **options}))
     with torch.no_grad():
-        for parameter in made.head.parameters():
+        for parameter in module.head.parameters():
             torch.nn.init.normal_(parameter, std=0.3)
-    return made.eval()
+    return module.eval()
+
+
+def random_state(module: torch.nn.Module, batch: int) -> State:
+    zeros = module.initial_state(batch).asdict()
+    return State(**{name: torch.randn_like(value) for name, value in zeros.items()})
+
+
+def expected(
+    module: torch.nn.Module, x: torch.Tensor, state: State
+) -> tuple[torch.Tensor, list[torch.Tensor]]:
+    """The outputs and the new state, by the reference."""
+    with torch.no_grad():
+        y, after = module(x, state if len(state) > 1 else state[0], backend="reference")
+    return y, list((after,) if isinstance(after, torch.Tensor) else after)
 
 
 # ---- ONNX ----------------------------------------------------------------------------------------
@@ -64,7 +84,7 @@ def through_onnx(module: torch.nn.Module, x: torch.Tensor, state: State) -> list
     from memorycell.exchange.onnx_export import export
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 0  # a constant that nothing reads would be told
+    options.log_severity_level = 0  # warns of unused constants
     session = onnxruntime.InferenceSession(
         export(module).SerializeToString(), options, ["CPUExecutionProvider"]
     )
@@ -74,14 +94,16 @@ def through_onnx(module: torch.nn.Module, x: torch.Tensor, state: State) -> list
 
 def same_in_onnx(module: torch.nn.Module, bound: float) -> None:
     for batch, steps in ((1, 1), (3, 17)):
-        x = torch.randn(batch, steps, 5 if not isinstance(module, Forecaster) else 4)
-        zeros = module.initial_state(batch)
-        state = State(**{name: torch.randn_like(value) for name, value in zeros.asdict().items()})
-        with torch.no_grad():
-            y, after = module(x, state if len(state) > 1 else state[0], backend="reference")
-        after = (after,) if isinstance(after, torch.Tensor) else after
-        expected = [y, *(value for value in after if value.shape[0])]
-        for mine, theirs in zip(through_onnx(module, x, state), expected, strict=True):
+        if isinstance(module, LanguageModel):
+            x = torch.randint(module.config.vocabulary, (batch, steps))
+        else:
+            x = torch.randn(
+                batch, steps, module.recurrent.input_size if isinstance(module, Forecaster) else 5
+            )
+        state = random_state(module, batch)
+        y, after = expected(module, x, state)
+        outputs = [y, *(value for value in after if value.shape[0])]
+        for mine, theirs in zip(through_onnx(module, x, state), outputs, strict=True):
             assert np.abs(mine - theirs.numpy()).max() < bound
 
 
@@ -111,13 +133,34 @@ def test_projections_in_onnxruntime():
     same_in_onnx(layer("lstm", proj_size=3, num_layers=2), 5e-6)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [{"window": 1}, {"targets": 2, "quantiles": 5}, {"cell": "gru", "num_layers": 2}],
-    ids=str,
-)
-def test_models_in_onnxruntime(options):
+@pytest.mark.parametrize("options", FORECASTERS, ids=str)
+def test_forecasters_in_onnxruntime(options):
     same_in_onnx(model(**options), 2e-5)
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"tied": False}, {"embedding_size": 7, "cell": "gru", "num_layers": 2}], ids=str
+)
+def test_language_models_in_onnxruntime(options):
+    torch.manual_seed(0)
+    sizes = {"vocabulary": 11, "embedding_size": 5, "hidden_size": 7}
+    same_in_onnx(LanguageModel(LanguageConfig(**{**sizes, **options})).eval(), 2e-5)
+
+
+def test_models_without_a_head_for_export_say_why():
+    pytest.importorskip("onnx")
+    from memorycell.exchange import onnx_export
+
+    with pytest.raises(ValueError, match="export: only for forecasters with head=quantiles"):
+        onnx_export.export(model(head="student"))
+    with pytest.raises(ValueError, match="export: only for forecasters with head=quantiles"):
+        c_export.export(model(normal="level"), "net")
+    language = LanguageModel(LanguageConfig(vocabulary=11, embedding_size=5, hidden_size=7))
+    with pytest.raises(ValueError, match="export: not for a language model yet"):
+        c_export.export(language, "net")
+    for export in (onnx_export.export, lambda module: c_export.c_head(module)):
+        with pytest.raises(TypeError, match="expected a recurrent layer or a model, got Linear"):
+            export(torch.nn.Linear(3, 4))
 
 
 def test_layers_come_back_from_onnx(tmp_path):
@@ -211,90 +254,245 @@ def test_onnx_files_that_cannot_become_layers_say_why(tmp_path):
 # ---- C99 -----------------------------------------------------------------------------------------
 
 
-def compiled(module: torch.nn.Module, folder, precision: str, **options) -> str:
-    from memorycell.exchange.c_export import export
+GCC = ["gcc", "-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", "-O2"]
 
+
+def skip_without_gcc() -> None:
     if shutil.which("gcc") is None:
         pytest.skip("no gcc")
+
+
+def compile_c(folder, *arguments: str) -> None:
+    built = subprocess.run(
+        [*GCC, *arguments, "-lm"], cwd=folder, capture_output=True, text=True, check=False
+    )
+    assert built.returncode == 0, built.stderr
+
+
+def run_test_vector(module: torch.nn.Module, folder, precision: str, **options) -> str:
+    """Compile the exported files and run their own test."""
+    skip_without_gcc()
     if precision == "int8" and (
         binding.engine is None or getattr(module, "cell", "lstm") not in binding.CELL_NUMBERS
     ):
         pytest.skip("its test vector needs the engine")
-    made = export(module, "net", precision=precision, **options)
-    for name, text in made.files.items():
-        (folder / name).write_text(text)
-    words = [
-        "gcc",
-        "-std=c99",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-pedantic",
-        "-O2",
-        "net.c",
-        "net_test.c",
-        "-lm",
-        "-o",
-        "run",
-    ]
-    built = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=False)
-    assert built.returncode == 0, built.stderr
-    ran = subprocess.run([folder / "run"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 0, ran.stdout
+    exported = c_export.export(module, "net", precision=precision, **options)
+    files.write(exported.files, folder)
+    compile_c(folder, "net.c", "net_test.c", "-o", "run")
+    program = subprocess.run([folder / "run"], capture_output=True, text=True, check=False)
+    assert program.returncode == 0, program.stdout
+    sizes = exported.sizes
     assert (
-        f"{made.flash_bytes} bytes of constants (flash), {made.state_bytes} bytes of state"
-        in ran.stdout
+        f"{sizes['flash_bytes']} bytes of constants (flash), {sizes['state_bytes']} bytes of state"
+        in program.stdout
     )
-    return ran.stdout
+    return program.stdout
+
+
+def same_in_c(module: torch.nn.Module, folder, bound: float, head=None) -> None:
+    """Call the compiled step from a random state: outputs and new state are those of the
+    reference.
+    """
+    skip_without_gcc()
+    files.write(c_export.export(module, "net", head=head).files, folder)
+    compile_c(folder, "-shared", "-fPIC", "net.c", "-o", "net.so")
+    library = ctypes.CDLL(str(folder / "net.so"))
+    recurrent = getattr(module, "recurrent", module)
+    x = torch.randn(1, 9, recurrent.input_size)
+    state = random_state(module, 1)
+    y, after = expected(module, x, state)
+    y = (head or c_export.c_head(module)).outputs(y[0].numpy())
+    floats = np.concatenate([value[:, 0].numpy().ravel() for value in state])
+    out = np.empty_like(y[0])
+    pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in (floats, out)]
+    for step, theirs in zip(x[0].numpy(), y, strict=True):
+        library.net_step(pointers[0], step.ctypes.data_as(ctypes.c_void_p), pointers[1])
+        assert np.abs(out - theirs).max() < bound
+    theirs = np.concatenate([value[:, 0].numpy().ravel() for value in after])
+    assert np.abs(floats - theirs).max() < bound
 
 
 @pytest.mark.parametrize("precision", ["float32", "int8"])
 @pytest.mark.parametrize("cell", sorted(CELLS))
 def test_layers_in_c(cell, precision, tmp_path):
     for options in ODD:
-        compiled(layer(cell, **options), tmp_path, precision)
+        run_test_vector(layer(cell, **options), tmp_path, precision)
+
+
+@pytest.mark.parametrize("options", ODD, ids=str)
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_compiled_layers_equal_the_reference(cell, options, tmp_path):
+    same_in_c(layer(cell, **options), tmp_path, 5e-6)
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
-def test_projections_and_models_in_c(tmp_path):
-    compiled(layer("lstm", proj_size=3, num_layers=2), tmp_path, "float32")
-    for options in (
-        {"window": 1},
-        {"targets": 2, "quantiles": 5},
-        {"cell": "gru", "num_layers": 2},
-    ):
-        for precision in ("float32", "int8") if binding.engine is not None else ("float32",):
-            targets = options.get("targets", 1)
-            compiled(
-                model(**options),
-                tmp_path,
-                precision,
-                scale=[3.0] * targets,
-                offset=[-1.0, 4.0][:targets],
-            )
+def test_projections_in_c(tmp_path):
+    net = layer("lstm", proj_size=3, num_layers=2)
+    run_test_vector(net, tmp_path, "float32")
+    same_in_c(net, tmp_path, 5e-6)
+
+
+@pytest.mark.parametrize("options", FORECASTERS, ids=str)
+def test_forecasters_in_c(options, tmp_path):
+    net = model(**options)
+    targets = net.config.targets
+    head = ForecastCHead(net, [3.0, 0.5, 2.0, 1.5][:targets], [-1.0, 4.0, 0.0, 2.0][:targets])
+    same_in_c(net, tmp_path, 2e-5)
+    same_in_c(net, tmp_path / "in_units", 6e-5, head)
+    for precision in ("float32", "int8") if binding.engine is not None else ("float32",):
+        run_test_vector(net, tmp_path, precision, head=head)
+
+
+def test_every_cell_has_a_template():
+    assert set(c_cells.CELLS_IN_C) == set(CELLS)
 
 
 def test_the_test_vector_can_fail(tmp_path):
-    compiled(layer("lstm"), tmp_path, "float32")
+    run_test_vector(layer("lstm"), tmp_path, "float32")
     code = (tmp_path / "net.c").read_text()
-    (tmp_path / "net.c").write_text(code.replace("f * c[u] + i * g", "f * c[u] - i * g"))
-    subprocess.run(
-        ["gcc", "-std=c99", "net.c", "net_test.c", "-lm", "-o", "run"], cwd=tmp_path, check=True
-    )
-    ran = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=False)
-    assert ran.returncode == 1
-    assert "FAILED" in ran.stdout
+    wrong = code.replace("f * c[u] + i * g", "f * c[u] - i * g")
+    assert wrong != code
+    (tmp_path / "net.c").write_text(wrong)
+    compile_c(tmp_path, "net.c", "net_test.c", "-o", "run")
+    program = subprocess.run([tmp_path / "run"], capture_output=True, text=True, check=False)
+    assert program.returncode == 1
+    assert "FAILED" in program.stdout
 
 
 def test_c_refuses_what_it_cannot_name_or_run():
-    from memorycell.exchange.c_export import export
-
     with pytest.raises(ValueError, match="cannot name a C function"):
-        export(layer("lstm"), "my-net")
+        c_export.export(layer("lstm"), "my-net")
     with pytest.raises(ValueError, match="float32, int8"):
-        export(layer("lstm"), "net", precision="bfloat16")
+        c_export.export(layer("lstm"), "net", precision="bfloat16")
     with pytest.raises(ValueError, match="needs the future"):
-        export(layer("lstm", bidirectional=True), "net")
+        c_export.export(layer("lstm", bidirectional=True), "net")
+
+
+HOSTILE = [
+    "a*/b",
+    "*/ __attribute__((constructor)) void hostile(void) {} /*",
+    "*//*/ void hostile(void) {} /*/",
+    "*\n/ void hostile(void) {} /*",
+    'a\r\n*/\n#include "/etc/passwd"\n/*',
+    "* /\N{RIGHT-TO-LEFT OVERRIDE}/*",
+    "ends with a backslash \\",
+    "*??/",
+    "????/\n/ void hostile(void) {}",
+    "\x00\x1b[31m\ud800\u2028",
+    "temperature in °C, 気温",
+]
+
+
+@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
+def test_hostile_names_stay_in_the_comment(name, tmp_path):
+    skip_without_gcc()
+    net = layer("gru")
+    exported = c_export.export(net, "net", inputs=[name] * 5, output=name)
+    files.write(exported.files, tmp_path)
+    compile_c(tmp_path, "-shared", "-fPIC", "net.c", "-o", "net.so")
+    assert not hasattr(ctypes.CDLL(str(tmp_path / "net.so")), "hostile")
+    plain = c_export.export(net, "net", inputs=["x"] * 5, output="x")
+    (tmp_path / "plain").mkdir()
+    files.write(plain.files, tmp_path / "plain")
+    preprocessed = [
+        subprocess.run(
+            ["gcc", "-std=c99", "-E", "-P", "net.c"], cwd=folder, capture_output=True, check=True
+        ).stdout
+        for folder in (tmp_path, tmp_path / "plain")
+    ]
+    assert preprocessed[0] == preprocessed[1]
+
+
+# ---- exporters of applications -------------------------------------------------------------------
+
+
+def series_codec(**changes) -> SeriesCodec:
+    codec = SeriesCodec(
+        targets=("load",),
+        inputs=("wind",),
+        clock=Clock("second", 3600),
+        max_gap=3,
+        mean=(1.0, 2.0),
+        std=(3.0, 4.0),
+        change=(0.5, 0.25),
+        gappy=("wind",),
+        cycles=(),
+    )
+    return replace(codec, **changes)
+
+
+def model_file(codec: SeriesCodec, **options):
+    net = model(input_size=len(codec.features), targets=len(codec.targets), **options)
+    return SimpleNamespace(model=net, codec=codec)
+
+
+def test_the_header_describes_every_input(tmp_path):
+    codec = series_codec(known=("wind",), reach=2)
+    file = model_file(codec)
+    exporter = exporter_for(exporters.EXPORTERS, "c", "forecast")
+    exporter.check(file)
+    exported = exporter.write(file, "net", precision="float32", test=None)
+    header = exported.files["net.h"]
+    assert "x[0]  load: (value - 1) / 3\n" in header
+    assert "x[1]  wind: (value - 2) / 4\n" in header
+    assert "x[3]  change of wind: (value - the value one step before" in header
+    assert "x[5]  wind missing: 1 if" in header
+    assert "x[7]  wind in 2 steps: (value - 2) / 4, known in advance\n" in header
+    assert "y  [3][1][15]: quantiles of load for the next 3 steps, in the table's units\n" in header
+    assert exporters.input_descriptions(series_codec(targets=("return",), returns="close"))[
+        0
+    ].endswith("where value = 100 log(close / close one step before)")
+
+
+def test_hostile_columns_are_exported_safely(tmp_path):
+    skip_without_gcc()
+    onnx = pytest.importorskip("onnx")
+    for k, name in enumerate(HOSTILE):
+        file = model_file(series_codec(targets=(name,), gappy=()))
+        exported = exporters.EXPORTERS["c"].write(file, "net")
+        files.write(exported.files, tmp_path / str(k))
+        compile_c(tmp_path / str(k), "net.c", "net_test.c", "-o", "run")
+        subprocess.run([tmp_path / str(k) / "run"], check=True, capture_output=True)
+        exported = exporters.EXPORTERS["onnx"].write(file, "net")
+        (entry,) = onnx.load_from_string(exported.files["net.onnx"]).metadata_props
+        assert json.loads(entry.value)["targets"] == [name]
+
+
+def test_models_that_an_exporter_cannot_write_are_refused():
+    own = {"own": {"a": ((0.0, 0.0), (1.0, 1.0), (1.0, 1.0))}}
+    for codec, options in (
+        (series_codec(), {"head": "counts"}),
+        (series_codec(), {"normal": "level"}),
+        (series_codec(static={"kind": ("a", "b")}), {}),
+        (series_codec(**own), {}),
+        (series_codec(targets=(VALUE,), each=("load", "wind"), group=SERIES), {}),
+    ):
+        for to in ("onnx", "c"):
+            with pytest.raises(UserError, match=f"--to {to}: only for forecasts with head=quant"):
+                exporters.EXPORTERS[to].check(model_file(codec, **options))
+    with pytest.raises(UserError, match="--to c: not for a model of the task text yet"):
+        exporter_for(text_exporters.EXPORTERS, "c", "text")
+    with pytest.raises(UserError, match="--to pdf: expected onnx or c"):
+        exporter_for(text_exporters.EXPORTERS, "pdf", "text")
+    file = model_file(series_codec())
+    with pytest.raises(UserError, match="--precision int8: ONNX files are in float32"):
+        exporters.EXPORTERS["onnx"].write(file, "net", precision="int8")
+    with pytest.raises(UserError, match="--precision bfloat16: C code is in float32 or int8"):
+        exporters.EXPORTERS["c"].write(file, "net", precision="bfloat16")
+
+
+def test_a_missing_onnx_is_named(monkeypatch):
+    for name in ("onnx_export", "onnx_graph", "onnx_layers"):
+        monkeypatch.delitem(sys.modules, f"memorycell.exchange.{name}", raising=False)
+    monkeypatch.delattr("memorycell.exchange.onnx_export", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(UserError, match=r"--to onnx needs onnx: pip install 'memorycell\[onnx\]'"):
+        exporters.EXPORTERS["onnx"].write(model_file(series_codec()), "net")
+
+
+def test_identifiers():
+    names = ("glucose", "my-net 2", "2nd", "naïve", "")
+    assert [files.identifier(n) for n in names] == ["glucose", "my_net_2", "m_2nd", "na_ve", "m_"]
 
 
 # ---- Keras ---------------------------------------------------------------------------------------

@@ -516,20 +516,20 @@ def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_pa
     from memorycell.application import modelfile
     from memorycell.application.contract import TrainSettings
     from memorycell.applications.forecast.dataset import ForecastSettings, reopen
-    from memorycell.tasks import TASKS
+    from memorycell.application import catalogue
     from memorycell.training import loop as training
 
     torch.use_deterministic_algorithms(False)
     path = tmp_path / "g.safetensors"
-    training.train(TASKS["forecast"], "glucose", ForecastSettings(), TrainSettings(epochs=6), path)
+    training.train(catalogue.load("forecast"), "glucose", ForecastSettings(), TrainSettings(epochs=6), path)
     file = modelfile.load(path)
-    problem = reopen(None, file)
-    at = problem.at("test")
-    model, x = file.model, problem.inputs[at[0] - 2000 :]
+    dataset = reopen(None, file)
+    at = dataset.at("test")
+    model, x = file.model, dataset.inputs[at[0] - 2000 :]
     scores = {}
     for precision in ("float32", "bfloat16", "int8"):
         quantiles = memorycell.stream(model, precision).step(x)
-        scores[precision] = problem.measure(quantiles[at - at[0] + 2000], at)["crps"]
-    assert scores["float32"] == pytest.approx(problem.score(model, "test")["crps"], rel=1e-3)
+        scores[precision] = dataset.measure(quantiles[at - at[0] + 2000], at)["crps"]
+    assert scores["float32"] == pytest.approx(dataset.evaluate(model, "test")["crps"], rel=1e-3)
     for precision in ("bfloat16", "int8"):
         assert abs(scores[precision] / scores["float32"] - 1) < 0.005, scores

@@ -1,39 +1,86 @@
-"""What a task is, and what training needs of a task's data."""
+"""The contract of an application: what training, the command line and model files ask of it.
+
+    data ──prepare──► Dataset ──build, batches──► Model ──training──► ModelFile
+    ModelFile ──predict──► Record      ModelFile ──session──► Session.feed(item) ──► [Record]
+
+An application is one value, `Application`, in a folder of its own. Nothing outside that folder
+depends on which application it is: `application.catalogue` finds it by name.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
 from torch import Tensor
 
-from memorycell.application.datasets import Source
-from memorycell.application.modelfile import ModelFile
-from memorycell.errors import ModelFileError
+from memorycell.models.batches import Batch
+from memorycell.models.model import Model
 from memorycell.settings import check_choices
 
-Metrics = dict[str, float]
+if TYPE_CHECKING:
+    from typing import Self
+
+    from memorycell.application.datasets import NamedDataset
+    from memorycell.application.modelfile import ModelFile
+    from memorycell.exchange.exporter import Exporter
+    from memorycell.inspection.inspect import Inspection
+
+JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
+Record: TypeAlias = dict[str, JSON]
+"""A JSON object: what a prediction or a session gives."""
+Metrics: TypeAlias = dict[str, float]
+"""Metric name -> value."""
+Item: TypeAlias = str | bytes | Mapping[str, JSON]
+"""What a session reads: a line of text, bytes of sound, or the cells of a row by column."""
+
+M = TypeVar("M", bound=Model[Any])
+B = TypeVar("B", bound=Batch)
+S = TypeVar("S")
+P = TypeVar("P")
+O = TypeVar("O")  # noqa: E741
+
+AnyModelFile: TypeAlias = "ModelFile[Any, Any]"
+"""A model file whose model and codec only its application can name."""
+AnyDataset: TypeAlias = "Dataset[Any, Any]"
+AnyApplication: TypeAlias = "Application[Any, Any, Any]"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """The metric by which models and baselines are compared."""
+
+    name: str
+    higher_is_better: bool = False
+
+    def best(self, scores: Mapping[str, Metrics]) -> str:
+        """The name of the method with the best value."""
+        return sorted(scores, key=lambda k: scores[k][self.name], reverse=self.higher_is_better)[0]
+
+    def skill(self, ours: float, baseline: float) -> float:
+        """Relative improvement over a baseline: positive where ours is better."""
+        if baseline == 0:
+            return 0.0 if ours == 0 else -1.0
+        return ours / baseline - 1 if self.higher_is_better else 1 - ours / baseline
 
 
 @dataclass(frozen=True)
 class TrainSettings:
-    """How a model is trained, whatever the task. Change one with --set key=value.
+    """How a model is trained, for every application. Change one with --set key=value.
 
-    epochs      passes over the training data; where not said, 24, or as many as it takes for 400
-                steps (200 at most); with --minutes, as many as fit
-    lr          highest learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear
+    epochs      passes over the training data; by default 24, or enough for 400 steps (at most 200);
+                with --minutes, as many as fit
+    lr          peak learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear
                 warm-up over the first epoch, cosine decay over the rest
-    clip        longest gradient; longer ones are shortened to it (Pascanu et al. 2012,
-                arXiv:1211.5063)
+    clip        maximum gradient norm (Pascanu et al. 2012, arXiv:1211.5063)
     precision   of the products in training: float32, or bfloat16 with states, sums and weights in
                 float32; auto: bfloat16 where the processor multiplies it
-    average     decay of the running average of the weights, which is what is evaluated and saved
-    patience    epochs without a better validation score before training stops; a third of them
-                where not said
+    average     decay of the moving average of the weights, which is evaluated and saved
+    patience    epochs without a better validation metric before training stops; by default a third
+                of the epochs
     """
 
     epochs: int | None = None
@@ -49,131 +96,167 @@ class TrainSettings:
         check_choices(self, precision=("float32", "bfloat16", "auto"))
 
 
-class Problem(ABC):
-    """A task's data, read, split and encoded: what the training loop and the evaluation ask for."""
+@dataclass(frozen=True)
+class NoOptions:
+    """For a verb without options."""
 
-    codec: Any
-    """What the model file keeps of how the data are read."""
+
+class Codec(Protocol):
+    """Converts what people have to arrays and back; stored as JSON in the model file."""
+
+    kind: ClassVar[str]
+    """Its name in a model file."""
+
+    def model_sizes(self) -> Mapping[str, object]:
+        """The configuration values that a model needs to fit: field name -> value."""
+
+    def to_json(self) -> dict[str, Any]:
+        """JSON values from which `from_json` rebuilds it."""
+
+    @classmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """Raises KeyError, TypeError or ValueError for JSON that is not one."""
+
+
+class Dataset(ABC, Generic[M, B]):
+    """Data that are read, split and encoded, with fitted baselines."""
+
+    codec: Codec
+    """Fitted on the training split."""
     notes: list[str]
-    """What was found in the data, and what was decided, in lines for people."""
+    """What was found in the data and what was decided, one line each."""
 
     @abstractmethod
-    def build(self) -> Any:
-        """A new model with start values."""
+    def build(self) -> M:
+        """A new model with initial weights."""
 
     @abstractmethod
-    def epoch(self, seed: int) -> Iterator[Any]:
-        """One pass over the training data, in an order that depends on the seed alone."""
-
-    def validate(self, model: Any) -> Metrics:
-        """The metrics after an epoch, on "valid"; `Task.watch` is among them."""
-        return self.score(model, "valid")
+    def batches(self, seed: int) -> Iterator[B]:
+        """One epoch of the training split; the order depends on the seed alone."""
 
     @abstractmethod
-    def score(self, model: Any, split: str, precision: str = "float32") -> Metrics:
-        """The metrics on "train", "valid" or "test", with the recurrent part's products in a
-        precision.
-        """
-
-    @abstractmethod
-    def sample(self, steps: int) -> np.ndarray:
-        """So many steps of the test part's inputs, [T, F] float32: what a model is proved on."""
+    def evaluate(self, model: M, split: str, precision: str = "float32") -> Metrics:
+        """The metrics on "train", "valid" or "test"; `precision` is that of the recurrent part."""
 
     @abstractmethod
     def baselines(self, split: str) -> dict[str, Metrics]:
-        """The same metrics of the simple methods."""
+        """Baseline name -> the same metrics."""
 
     @abstractmethod
-    def info(self) -> dict[str, Any]:
-        """JSON values for the model file: the data's name and fingerprint, the split, the settings."""
+    def sample(self, steps: int) -> np.ndarray:
+        """Up to `steps` inputs of the test split, [T, F] float32: what a model is proved on."""
 
-    def task(self, task: Task) -> Task:
-        """The task as these data have it: with another primary metric where the usual one cannot be
-        had.
-        """
-        return task
+    @abstractmethod
+    def info(self) -> Record:
+        """For the model file: the data's name and fingerprint, the split, the settings."""
+
+    def validate(self, model: M) -> Metrics:
+        """The metrics on "valid" after an epoch; the selection metric is among them."""
+        return self.evaluate(model, "valid")
+
+    def metric(self, usual: Metric) -> Metric:
+        """The metric to compare by: the application's, or another where these data lack it."""
+        return usual
 
     def arrays(self) -> dict[str, Tensor]:
-        """Tensors for the model file: the fitted baselines, where they are kept."""
+        """Tensors for the model file: fitted baselines, where they are stored."""
         return {}
 
-    def held(self, epoch: int) -> tuple[str, ...]:
-        """How the names of the parameters begin that are not trained in an epoch."""
+    def frozen_parameters(self, epoch: int) -> tuple[str, ...]:
+        """Name prefixes of the parameters that are not trained in an epoch."""
         return ()
 
-    def finish(self, model: Any) -> None:
-        """What is left to be set, on the validation part, once the best weights are chosen."""
+    def calibrate(self, model: M) -> None:
+        """Fit what remains on the validation split, after the best weights are chosen."""
         return
 
-    def reading(self) -> Any:
-        """Of the test part, for a look inside: a text, or what a model of signals reads."""
-        return ""
-
-    def details(self, model: Any, split: str) -> dict[str, Any]:
-        """What a person would also see beside the metrics: JSON values."""
+    def details(self, model: M, split: str) -> Record:
+        """More results for people, such as examples or a confusion matrix."""
         return {}
 
 
-def settings_of(file: ModelFile, kind: type) -> Any:
-    """The settings a model was trained with. Raises `ModelFileError` where its description is not
-    whole.
-    """
-    try:
-        str(file.info["data"]), str(file.info["fingerprint"])
-        return kind(**file.info["settings"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise ModelFileError(
-            f"the model file's description of its training is not whole ({error!r}); train it anew"
-        ) from None
+class Session(Protocol):
+    """One live sequence. Input that cannot be read raises `DataError` and changes nothing."""
+
+    def feed(self, item: Item) -> list[Record]:
+        """Read one item; the answers it produced, none, one or several."""
+
+    def close(self) -> list[Record]:
+        """The input has ended; the answers that were waiting for more."""
+
+    def snapshot(self) -> bytes:
+        """The state, for `restore` on the same weights and precision."""
+
+    def restore(self, data: bytes) -> None:
+        """Continue from a snapshot. Raises `StateError` and is then unchanged."""
 
 
-def with_source(settings: Any, source: Source | None) -> Any:
-    """The settings, with a named set's own where a person has not said otherwise."""
-    if source is None:
-        return settings
-    default = type(settings)()
-    own = {k: v for k, v in source.settings.items() if getattr(settings, k) == getattr(default, k)}
-    return dataclasses.replace(settings, **own)
+class WalkForward(Protocol[S]):
+    """Evaluation on consecutive periods of time; `begin` and `end` are shares of the time range."""
+
+    def settings(self, settings: S, begin: float, end: float) -> S:
+        """The settings that test on the period. Raises `UserError` where they exclude it."""
+
+    def reopen(self, file: AnyModelFile, begin: float, end: float) -> AnyDataset:
+        """The model's own data, with the period as test split."""
 
 
-@dataclass(frozen=True)
-class Task:
-    """An application: what comes in, what goes out, the real data it is shown on, the simple
-    methods it must beat.
+@dataclass(frozen=True, kw_only=True)
+class Application(Generic[S, P, O]):
+    """An application: what it reads, what it gives, its data, its models and its baselines.
+
+    S are the settings of training, P the options of `predict`, O those of `stream`: dataclasses
+    whose fields --set changes.
     """
 
     name: str
-    about: str
+    summary: str
     reads: str
-    source: str
-    """The named data set that is used when none is given."""
-    primary: str
-    """The metric that counts."""
-    settings: type
-    """A dataclass: what --set can change besides `TrainSettings`, with its defaults."""
-    prepare: Callable[..., Problem]
-    """(data, settings) -> Problem"""
-    reopen: Callable[..., Problem]
-    """(data or None, ModelFile) -> Problem: the same for a trained model, to evaluate it."""
+    """What data look like, in words."""
+    default_dataset: str
+    datasets: tuple[NamedDataset, ...]
+    """Named public datasets made for it."""
+    metric: Metric
+    selection_metric: str = ""
+    """The validation metric that selects the best epoch, lower is better; by default `metric`."""
     baselines: tuple[str, ...]
-    training: TrainSettings = TrainSettings()
-    """Where the task's defaults differ from `TrainSettings`."""
-    higher: bool = False
-    """Whether more of the primary metric is better."""
-    watch: str = ""
-    """The metric by which the best epoch is chosen, lower is better; the primary one where not
-    said.
-    """
+    """What a model is compared with, in words."""
+    training: TrainSettings = field(default_factory=TrainSettings)
     minutes: float | None = None
-    """How long `train` takes where neither --minutes nor epochs is given; None: a plan in epochs.
-    """
+    """Default duration of training; None: by epochs."""
 
-    def best(self, scores: Mapping[str, Metrics]) -> str:
-        """The method with the best primary metric."""
-        return sorted(scores, key=lambda name: scores[name][self.primary], reverse=self.higher)[0]
+    settings: type[S]
+    predict_options: type[P]
+    stream_options: type[O]
+    models: Mapping[str, type[Model[Any]]]
+    """Kind in a model file -> class."""
+    codecs: Mapping[str, type[Codec]]
+    """Kind in a model file -> class."""
 
-    def skill(self, ours: float, simple: float) -> float:
-        """Relative improvement of the primary metric over a simple method's."""
-        if simple == 0:
-            return 0.0 if ours == 0 else -1.0
-        return ours / simple - 1 if self.higher else 1 - ours / simple
+    prepare: Callable[[str | None, S], AnyDataset]
+    """(path or dataset name, or None for the default; settings) -> Dataset"""
+    reopen: Callable[[str | None, AnyModelFile], AnyDataset]
+    """(other data, or None for the model's own; model file) -> Dataset to evaluate on"""
+    predict: Callable[[AnyModelFile, str | None, P], Record]
+    """(model file, input, options) -> Record"""
+    predict_reads: Literal["file", "text"] = "text"
+    """Whether the input names a file, or is a text (or a text file, or - for stdin)."""
+    render: Callable[[Record], str]
+    """A prediction as text for people."""
+    session: Callable[[AnyModelFile, str, O], Session] | None
+    """(model file, precision, options) -> Session; None: the model needs its whole input."""
+    stream_reads: Literal["lines", "bytes"] = "lines"
+    figures: Mapping[str, Callable[[AnyModelFile, Record], str | bytes]] = field(
+        default_factory=dict
+    )
+    """File suffix -> what `predict --out` writes."""
+    render_details: Callable[[Record], Sequence[str]] = field(default=lambda result: ())
+    """The details of an evaluation (see `Dataset.details`) as blocks of text for people."""
+    report: Callable[[AnyModelFile, str | None, Record], str] | None = None
+    """(model file, data, result of the evaluation) -> HTML page; None: the general one."""
+    inspect: Callable[[AnyModelFile, str | None], Inspection]
+    """(model file, input or None for the model's own data) -> Inspection"""
+    exporters: Mapping[str, Exporter] = field(default_factory=dict)
+    """Format -> Exporter."""
+    walk_forward: WalkForward[S] | None = None
+    """For `backtest`; None: the data have no time axis."""

@@ -7,58 +7,85 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor
 
+from memorycell.application import catalogue
+from memorycell.application.contract import AnyModelFile, Codec
 from memorycell.errors import ModelFileError
 from memorycell.files import write_atomically
-from memorycell.models import MODELS
-from memorycell.models.model import Model
+from memorycell.models.model import Model, ModelConfig
+from memorycell.settings import settings_from_json
 
 FORMAT_VERSION = 1
-CODECS = {
-    "series": ("memorycell.applications.forecast.codec", "SeriesCodec"),
-    "text": ("memorycell.language.codec", "TextCodec"),
-    "labelled": ("memorycell.applications.sentiment.codec", "LabelledCodec"),
-    "pairs": ("memorycell.applications.translation.codec", "PairCodec"),
-    "audio": ("memorycell.applications.speech.audio", "AudioCodec"),
-    "strokes": ("memorycell.signals.strokes", "StrokeCodec"),
-    "events": ("memorycell.applications.music.events", "EventCodec"),
-    "music": ("memorycell.applications.music.codec", "MusicCodec"),
-    "pen": ("memorycell.applications.drawing.codec", "PenCodec"),
-    "readings": ("memorycell.applications.anomaly.codec", "ReadingsCodec"),
-    "lines": ("memorycell.applications.handwriting.lines", "LineCodec"),
-}
-"""The name in a model file -> the class, imported when it is met: what reads text needs packages
-that forecasts do not.
-"""
+M = TypeVar("M", bound=Model[Any])
+C = TypeVar("C", bound=Codec)
+S = TypeVar("S")
 
 
 @dataclass
-class ModelFile:
+class ModelFile(Generic[M, C]):
     """What a model file holds.
 
-    model    a `Model`, of the kind its task needs
-    codec    how what people have becomes its inputs, and its outputs what people want
-    info     task, settings, data (name, fingerprint), split, metrics, baselines, seed, library
-             version: JSON values
+    model    a `Model` of one of its application's kinds
+    codec    converts what people have to its inputs, and its outputs to what people want
+    info     JSON values: task, settings, data (name, fingerprint), split, metrics, baselines, seed,
+             library version
     arrays   further tensors by name: the fitted baselines
     """
 
-    model: Any
-    codec: Any
+    model: M
+    codec: C
     info: dict[str, Any]
     arrays: dict[str, Tensor] = field(default_factory=dict)
 
+    @property
+    def task(self) -> str:
+        """The name of its application."""
+        return str(self.info.get("task"))
+
+    @property
+    def data(self) -> str:
+        """The path or name of the data it was trained on."""
+        return str(self.info["data"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data it was trained on."""
+        return str(self.info["fingerprint"])
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One entry per epoch of its training."""
+        return self.info.get("history") or []
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found in its data when it was trained."""
+        return self.info.get("notes") or []
+
+    def settings(self, kind: type[S]) -> S:
+        """The settings it was trained with. Raises `ModelFileError` where they are incomplete."""
+        try:
+            str(self.info["data"]), str(self.info["fingerprint"])
+            return settings_from_json(kind, self.info["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"the model file's description of its training is incomplete ({error!r}); train a"
+                " new model"
+            ) from None
+
     def save(self, path: str | Path) -> None:
-        """Write beside and rename; raises `UserError` where the disk is full or the folder missing."""
+        """Write to a temporary file and rename.
+
+        Raises `UserError` where the disk is full or the folder is missing.
+        """
         note = {
             "format": "memorycell-model",
             "version": FORMAT_VERSION,
@@ -69,22 +96,18 @@ class ModelFile:
         }
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"array.{name}": value for name, value in self.arrays.items()}
-        tensors = {
-            name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()
-        }
-        write_atomically(
-            Path(path),
-            safetensors.torch.save(tensors, {"memorycell": json.dumps(note, allow_nan=False)}),
-        )
+        tensors = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
+        metadata = {"memorycell": json.dumps(note, allow_nan=False)}
+        write_atomically(Path(path), safetensors.torch.save(tensors, metadata))
 
 
-def load(path: str | Path) -> ModelFile:
-    """Read a model file. Raises `ModelFileError` for a file that is damaged, not ours, or of a
+def load(path: str | Path) -> AnyModelFile:
+    """Read a model file. Raises `ModelFileError` for a file that is damaged, not a model, or of a
     later version.
 
     Nothing in the file is executed, and nothing larger than the file's own tensors is allocated:
-    the model is built without memory first, and every shape is compared before a tensor is taken
-    over.
+    the model is built without memory first, and every shape is compared before a tensor is used.
+    Its classes are those that the application named in the file has; no import path is read.
     """
     path = Path(path)
     if not path.is_file():
@@ -102,22 +125,32 @@ def load(path: str | Path) -> ModelFile:
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     arrays = {n.removeprefix("array."): t for n, t in tensors.items() if n.startswith("array.")}
     try:
-        kind = note["codec"].pop("kind")
-        codec_class: Any = getattr(import_module(CODECS[kind][0]), CODECS[kind][1])
-        codec = codec_class.from_json(note["codec"])
         info = dict(note["info"])
-        model_class = MODELS[note["config"].pop("kind", "forecaster")]  # version 1 knew no other
+        application = catalogue.load(_task(path, info))
+        codec = application.codecs[note["codec"].pop("kind")].from_json(note["codec"])
+        # Files of the first version that had one kind of model do not name it.
+        model_class = application.models[note["config"].pop("kind", "forecaster")]
         config = model_class.config_class(**note["config"])
         if config.num_layers > len(weights):
             raise ValueError("more layers than tensors")
+        _check_sizes(config, codec.model_sizes())
         model = _built(model_class, config, weights)
-        if kind not in model.codec_kind or not model.fits(codec):
-            raise ValueError("the codec and the model do not fit each other")
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         raise ModelFileError(
             f"{path}: its description is not a model's ({_first_line(error)}); train a new model"
         ) from None
     return ModelFile(model.eval(), codec, info, arrays)
+
+
+def _task(path: Path, info: Mapping[str, Any]) -> str:
+    task = str(info["task"])
+    if task not in catalogue.names():
+        raise ModelFileError(
+            f"{path}: a model of the task {task!r}: this installation has"
+            f" {', '.join(catalogue.names())}; upgrade memorycell, or install the package that adds"
+            " the task"
+        )
+    return task
 
 
 def _check_version(path: Path, note: Any) -> None:
@@ -130,9 +163,19 @@ def _check_version(path: Path, note: Any) -> None:
         )
 
 
-def _built(model_class: Any, config: Any, weights: dict[str, Tensor]) -> Model:
+def _check_sizes(config: ModelConfig, needed: Mapping[str, object]) -> None:
+    """Raises ValueError where a model's configuration does not fit its codec."""
+    values = vars(config)
+    for name, value in needed.items():
+        if name not in values or values[name] != value:
+            raise ValueError(f"the model's {name} does not fit the codec's")
+
+
+def _built(
+    model_class: type[Model[Any]], config: ModelConfig, weights: dict[str, Tensor]
+) -> Model[Any]:
     with torch.device("meta"):
-        model: Model = model_class(config)
+        model = model_class(config)
     for name, expected in model.state_dict().items():
         given = weights.get(name)
         if given is None or given.shape != expected.shape or given.dtype != torch.float32:

@@ -1,5 +1,5 @@
-"""Those that speed is compared with, each with the states of its sessions kept by hand: PyTorch,
-ONNX Runtime, OpenVINO.
+"""The peers that speed is compared with, on the same weights: PyTorch, ONNX Runtime, OpenVINO, and
+our reference implementation. The states of their sessions are stored here, in numpy arrays.
 """
 
 from __future__ import annotations
@@ -15,113 +15,117 @@ from torch import Tensor
 from memorycell.cells import CELLS
 from memorycell.nn.layers import Recurrent
 
-PLAIN = ("lstm", "gru", "rnn")
-"""The cells they have."""
+PEERS = ("torch", "onnxruntime", "openvino", "reference")
+TORCH_CELLS = ("lstm", "gru", "rnn")
+"""The cells that PyTorch, ONNX Runtime and OpenVINO support."""
+
+Peer = Callable[..., np.ndarray]
+Run = Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
+"""Inputs by name -> outputs in order: y, then the final states."""
 
 
-def keeping(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Any:
-    """A function (x [n, I], slots=[0]) -> y [n, H] that keeps the states of sessions by hand, or
-    why there is none.
+def stateful_peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> Peer | str:
+    """A function (x [n, I], slots [n] int64 or None) -> y [n, H] that stores the states of its
+    sessions, or the reason why the peer cannot run the layer.
+
+    slots   the sessions to step; by default all, in order
     """
-    states = CELLS[cell].state
-    call: Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]
-    kept = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in states}
-    if name in ("torch", "reference"):
-        if name == "torch" and cell not in PLAIN:
-            return "has no such cell"
-        module = torchs(layer) if name == "torch" else copy.deepcopy(layer)
-        options: dict[str, Any] = {} if name == "torch" else {"backend": "reference"}
-        module.batch_first = False  # type: ignore[assignment]
-
-        def run_torch(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
-            tensors = [torch.from_numpy(v) for v in feed.values()]
-            with torch.inference_mode():
-                y, after = module(
-                    tensors[0], tensors[1] if len(states) == 1 else tuple(tensors[1:]), **options
-                )
-            return [t.numpy() for t in (y, *((after,) if isinstance(after, Tensor) else after))]
-
-        call = run_torch
-    else:
-        if cell not in PLAIN:
-            return "has no such cell"
-        try:
-            call = _runtime(name, _onnx(cell, layer))
-        except ModuleNotFoundError as error:
-            return f"not installed: pip install {error.name}"
+    state_names = CELLS[cell].state
+    if name != "reference" and cell not in TORCH_CELLS:
+        return "cell not supported"
+    try:
+        run = _run_function(name, cell, layer)
+    except ModuleNotFoundError as error:
+        return f"not installed: pip install {error.name}"
+    states = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in state_names}
 
     def step(x: np.ndarray, slots: np.ndarray | None = None) -> np.ndarray:
         x = x.reshape(1, -1, layer.input_size)
         if slots is None:
-            y, *after = call({"x": x, **kept})
-            kept.update(zip(states, after, strict=True))
+            y, *after = run({"x": x, **states})
+            states.update(zip(state_names, after, strict=True))
             return y[0]
-        y, *after = call({"x": x, **{n: v[:, slots] for n, v in kept.items()}})
-        for n, value in zip(states, after, strict=True):
-            kept[n][:, slots] = value
+        y, *after = run({"x": x, **{n: v[:, slots] for n, v in states.items()}})
+        for n, value in zip(state_names, after, strict=True):
+            states[n][:, slots] = value
         return y[0]
 
     return step
 
 
-def _runtime(name: str, model: bytes) -> Callable[[dict[str, np.ndarray]], Sequence[np.ndarray]]:
-    """ONNX Runtime or OpenVINO: inputs by name -> outputs in order."""
-    if name == "onnxruntime":
-        import onnxruntime
+def torch_layer(layer: Recurrent) -> torch.nn.Module:
+    """PyTorch's own layer with the same weights."""
+    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
+    theirs = kind(layer.input_size, layer.hidden_size, batch_first=True)
+    theirs.load_state_dict(layer.state_dict())
+    return theirs
 
-        limits = onnxruntime.SessionOptions()
-        limits.intra_op_num_threads = limits.inter_op_num_threads = torch.get_num_threads()
-        session = onnxruntime.InferenceSession(model, limits, providers=["CPUExecutionProvider"])
-        return lambda feed: list(session.run(None, feed))
+
+def _run_function(name: str, cell: str, layer: Recurrent) -> Run:
+    if name == "torch":
+        return _torch_function(torch_layer(layer))
+    if name == "reference":
+        return _torch_function(copy.deepcopy(layer), backend="reference")
+    model = _onnx_model(cell, layer)
+    return _onnxruntime_function(model) if name == "onnxruntime" else _openvino_function(model)
+
+
+def _torch_function(module: Any, **options: Any) -> Run:
+    module.batch_first = False
+
+    def run(feed: dict[str, np.ndarray]) -> Sequence[np.ndarray]:
+        x, *states = [torch.from_numpy(value) for value in feed.values()]
+        with torch.inference_mode():
+            y, after = module(x, states[0] if len(states) == 1 else tuple(states), **options)
+        return [t.numpy() for t in (y, *((after,) if isinstance(after, Tensor) else after))]
+
+    return run
+
+
+def _onnxruntime_function(model: bytes) -> Run:
+    import onnxruntime
+
+    limits = onnxruntime.SessionOptions()
+    limits.intra_op_num_threads = limits.inter_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model, limits, providers=["CPUExecutionProvider"])
+    return lambda feed: list(session.run(None, feed))
+
+
+def _openvino_function(model: bytes) -> Run:
     import io
 
     import openvino
 
     core = openvino.Core()
     settings = {"INFERENCE_NUM_THREADS": torch.get_num_threads(), "INFERENCE_PRECISION_HINT": "f32"}
-    request = core.compile_model(
-        core.read_model(io.BytesIO(model)), "CPU", settings
-    ).create_infer_request()
+    compiled = core.compile_model(core.read_model(io.BytesIO(model)), "CPU", settings)
+    request = compiled.create_infer_request()
     return lambda feed: [np.array(value) for value in request.infer(feed).values()]
 
 
-def _onnx(cell: str, layer: Recurrent) -> bytes:
-    """The layer as one ONNX operator with its state as inputs and outputs, and nothing around it."""
+def _onnx_model(cell: str, layer: Recurrent) -> bytes:
+    """The layer as one ONNX operator whose states are inputs and outputs, without other work."""
     from onnx import TensorProto, helper
 
-    from memorycell.exchange import onnx_export
+    from memorycell.exchange.onnx_export import IR_VERSION, OPSET
+    from memorycell.exchange.onnx_graph import Graph
+    from memorycell.exchange.onnx_layers import write_operator
 
-    graph, names, size = onnx_export.Graph(), CELLS[cell].state, layer.hidden_size
-    y, after = onnx_export.operator(
-        graph, layer, layer.layer_parameters(0, ""), "x", {n: n for n in names}, False
-    )
-    graph.rename(y, "y")
+    graph, names, size = Graph(), CELLS[cell].state, layer.hidden_size
+    params = layer.layer_parameters(0, "")
+    y, after = write_operator(graph, layer, params, "x", {name: name for name in names})
+    graph.output(y, "y")
     for name in names:
-        graph.rename(after[name], f"{name}_n")
-    info = helper.make_tensor_value_info
-    state: dict[str, Sequence[str | int | None]] = {n: [1, "B", size] for n in names}
-    made = helper.make_graph(
-        graph.nodes,
-        cell,
-        [
-            info("x", TensorProto.FLOAT, [1, "B", layer.input_size]),
-            *(info(n, TensorProto.FLOAT, shape) for n, shape in state.items()),
-        ],
-        [
-            info("y", TensorProto.FLOAT, [1, "B", size]),
-            *(info(f"{n}_n", TensorProto.FLOAT, s) for n, s in state.items()),
-        ],
-        graph.constants,
-    )
+        graph.output(after[name], f"{name}_n")
+
+    def info(name: str, width: int) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "B", width])
+
+    inputs = [info("x", layer.input_size), *(info(name, size) for name in names)]
+    outputs = [info(name, size) for name in ("y", *(f"{name}_n" for name in names))]
     model = helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", 17)], ir_version=onnx_export.IR_VERSION
+        helper.make_graph(graph.nodes, cell, inputs, outputs, graph.constants),
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
     )
     return bytes(model.SerializeToString())
-
-
-def torchs(layer: Recurrent) -> torch.nn.Module:
-    """PyTorch's own layer with the same weights."""
-    kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
-    theirs = kind(layer.input_size, layer.hidden_size, batch_first=True)
-    theirs.load_state_dict(layer.state_dict())
-    return theirs

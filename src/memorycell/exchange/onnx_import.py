@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from memorycell.errors import UserError
-from memorycell.exchange.onnx_export import BLOCKS  # says what to install where onnx is missing
+from memorycell.exchange.onnx_layers import BLOCKS  # says what to install where onnx is missing
 from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 
 import onnx  # isort: skip

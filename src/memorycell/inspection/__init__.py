@@ -1,1 +1,1 @@
-"""Looking at models: figures, and the pages they stand on."""
+"""Inspect the recurrent layers of any PyTorch model: numbers, figures and a self-contained page."""

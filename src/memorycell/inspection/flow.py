@@ -1,12 +1,12 @@
-"""Gradient flow while training: how large the gradient of every layer is, step after step, and
-where it vanishes or explodes.
+"""Gradient flow in training: the gradient norm of every layer over the steps, and where it vanishes
+or explodes.
 
-flow = GradientFlow(model)
-for batch in batches:
-loss(model, batch).backward()
-flow.see()                      # before clipping and before the optimiser's step
-optimiser.step()
-flow.figure()
+    flow = GradientFlow(model)
+    for batch in batches:
+        loss(model, batch).backward()
+        flow.record()          # before clipping and before the optimiser step
+        optimizer.step()
+    flow.figure()
 """
 
 from __future__ import annotations
@@ -24,31 +24,33 @@ from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, figure
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-VANISHED, EXPLODED = 1e-7, 100.0
-"""A norm below the first, or that many times the usual, counts as vanished or exploded."""
+MAX_VANISHED_NORM = 1e-7
+"""A gradient with a smaller norm has vanished."""
+MIN_EXPLODED_RATIO = 100.0
+"""A gradient with a norm larger than this many medians has exploded."""
 
 
 class GradientFlow:
-    """Keeps the norm of every layer's gradient at every `every`-th step, the last `longest` of
-    them.
+    """Records the gradient norm of every layer at every `every`-th step; keeps the last
+    `max_records` records.
     """
 
-    def __init__(self, model: nn.Module, every: int = 10, longest: int = 2000) -> None:
+    def __init__(self, model: nn.Module, every: int = 10, max_records: int = 2000) -> None:
         self.every, self.steps = every, 0
         self._groups: dict[str, list[nn.Parameter]] = {}
         for name, parameter in model.named_parameters():
             if parameter.requires_grad:
-                self._groups.setdefault(layer_of(name), []).append(parameter)
-        self.seen: deque[tuple[int, list[float]]] = deque(maxlen=longest)
+                self._groups.setdefault(layer_name(name), []).append(parameter)
+        self.records: deque[tuple[int, list[float]]] = deque(maxlen=max_records)
         """(step, norm of each layer)"""
 
     @property
     def layers(self) -> list[str]:
-        """Their names, in order."""
+        """Layer names in the order of the norms."""
         return list(self._groups)
 
-    def see(self) -> None:
-        """Note the gradients as they are now."""
+    def record(self) -> None:
+        """Record the current gradients."""
         if self.steps % self.every == 0:
             norms = []
             for parameters in self._groups.values():
@@ -56,32 +58,36 @@ class GradientFlow:
                 norms.append(
                     torch.stack(torch._foreach_norm(grads)).norm() if grads else torch.zeros(())
                 )
-            self.seen.append((self.steps, torch.stack(norms).tolist()))
+            self.records.append((self.steps, torch.stack(norms).tolist()))
         self.steps += 1
 
     def summary(self, since: int = 0) -> dict[str, dict[str, float]]:
-        """Layer -> median norm, and the shares of steps at which it vanished, exploded or was not
-        finite.
+        """Layer -> median norm, and the shares of steps from `since` on at which the gradient
+        vanished, exploded or was not finite.
         """
-        rows = [norms for step, norms in self.seen if step >= since]
-        found = {}
+        rows = [norms for step, norms in self.records if step >= since]
+        result = {}
         for k, name in enumerate(self.layers if rows else []):
             values = [row[k] for row in rows]
             finite = sorted(v for v in values if math.isfinite(v))
-            usual = finite[len(finite) // 2] if finite else math.nan
-            found[name] = {
-                "median": usual,
-                "vanished": sum(v < VANISHED for v in finite) / len(values),
-                "exploded": sum(v > EXPLODED * max(usual, VANISHED) for v in finite) / len(values),
+            median = finite[len(finite) // 2] if finite else math.nan
+            max_norm = MIN_EXPLODED_RATIO * max(median, MAX_VANISHED_NORM)
+            result[name] = {
+                "median": median,
+                "vanished": sum(v < MAX_VANISHED_NORM for v in finite) / len(values),
+                "exploded": sum(v > max_norm for v in finite) / len(values),
                 "not_finite": 1 - len(finite) / len(values),
             }
-        return found
+        return result
 
     def figure(self) -> go.Figure:
-        """Norm of every layer's gradient against the training step."""
-        steps = [step for step, _ in self.seen]
+        """Gradient norm of every layer against the training step."""
+        steps = [step for step, _ in self.records]
         return flow_figure(
-            {name: (steps, [n[k] for _, n in self.seen]) for k, name in enumerate(self.layers)},
+            {
+                name: (steps, [norms[k] for _, norms in self.records])
+                for k, name in enumerate(self.layers)
+            },
             "training step",
         )
 
@@ -92,19 +98,19 @@ def flow_figure(lines: dict[str, tuple[list[int], list[float]]], axis: str) -> g
     for (name, (steps, norms)), colour in zip(
         lines.items(), (BLUE, ORANGE, GREEN, PURPLE, GREY) * 9, strict=False
     ):
-        shown: list[Any] = [v if math.isfinite(v) and v > 0 else None for v in norms]
-        fig.add_scatter(x=steps, y=shown, name=name, mode="lines", line={"color": colour})
+        y: list[Any] = [v if math.isfinite(v) and v > 0 else None for v in norms]
+        fig.add_scatter(x=steps, y=y, name=name, mode="lines", line={"color": colour})
     fig.update_xaxes(title=axis)
-    fig.update_yaxes(title="norm of the gradient", type="log", exponentformat="power")
+    fig.update_yaxes(title="gradient norm", type="log", exponentformat="power")
     return fig
 
 
-def layer_of(name: str) -> str:
-    """A parameter's layer: "encoder.rnn.weight_hh_l1" -> "encoder.rnn layer 2"; other modules by
-    their name.
+def layer_name(parameter: str) -> str:
+    """The layer of a parameter: "encoder.rnn.weight_hh_l1" -> "encoder.rnn layer 2"; "out.bias" ->
+    "out".
     """
-    found = re.fullmatch(r"(?:(.*)\.)?\w+_l(\d+)(_reverse)?", name)
-    if found:
-        stack, place, reverse = found.groups()
-        return f"{stack or ''} layer {int(place) + 1}{' backwards' if reverse else ''}".strip()
-    return name.rpartition(".")[0] or name
+    match = re.fullmatch(r"(?:(.*)\.)?\w+_l(\d+)(_reverse)?", parameter)
+    if match:
+        module, index, reverse = match.groups()
+        return f"{module or ''} layer {int(index) + 1}{' backwards' if reverse else ''}".strip()
+    return parameter.rpartition(".")[0] or parameter

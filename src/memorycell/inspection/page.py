@@ -1,5 +1,5 @@
-"""One self-contained HTML page of figures: plotly's script is inside, so it opens without a
-network, light or dark.
+"""Self-contained HTML pages of figures. plotly.js is embedded, so a page needs no network; it
+follows the reader's light or dark mode.
 """
 
 from __future__ import annotations
@@ -14,49 +14,48 @@ from memorycell.errors import UserError
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-# Okabe & Ito's colours: told apart with any colour vision, on white and on near-black.
+# After Okabe & Ito (2008): distinguishable with any colour vision, on light and dark backgrounds.
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3d8fd1", "#e69f00", "#009e73", "#cc79a7", "#8a8f98"
 BAND = "rgba(61, 143, 209, 0.22)"
-COLOURS = {
-    "memorycell": BLUE,
-    "ridge": ORANGE,
-    "persistence": GREEN,
-    "seasonal naive": PURPLE,
-    "constant": GREEN,
-    "rolling variance": PURPLE,
-    "weighted variance": ORANGE,
-}
-
 STYLE = """
-:root { color-scheme: light dark; --ink: #1d2430; --soft: #5b6472; --paper: #fff; --card: #f6f7f9; --line: #d9dde3; }
+:root {
+  color-scheme: light dark;
+  --ink: #1d2430; --soft: #5b6472; --paper: #fff; --card: #f6f7f9; --line: #d9dde3;
+}
 @media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ee; --soft: #a2abb8; --paper: #14181f; --card: #1b212b; --line: #333c49; } }
-body { margin: 0 auto; max-width: 1040px; padding: 2rem 1.2rem 4rem; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; }
+  :root {
+    --ink: #e6e9ee; --soft: #a2abb8; --paper: #14181f; --card: #1b212b; --line: #333c49;
+  }
+}
+body {
+  margin: 0 auto; max-width: 1040px; padding: 2rem 1.2rem 4rem;
+  background: var(--paper); color: var(--ink); font: 16px/1.5 system-ui, sans-serif;
+}
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .4rem; }
 h2 { font-size: 1.1rem; margin: 2.4rem 0 .2rem; }
 p { margin: .2rem 0 .8rem; color: var(--soft); max-width: 72ch; white-space: pre-line; }
 table { border-collapse: collapse; margin: 1rem 0; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .9rem; text-align: right; border-bottom: 1px solid var(--line); }
 th:first-child, td:first-child { text-align: left; }
-tr.ours td { font-weight: 650; }
+tr.highlight td { font-weight: 650; }
 .figure { width: 100%; }
 .words { color: var(--ink); line-height: 2.1; max-width: none; }
 .words span { padding: .15rem .3rem; border-radius: .25rem; }
 ul { color: var(--soft); padding-left: 1.2rem; }
 """
 
-# Draws every figure in the colours of the page, again when the reader changes from light to dark.
+# Draws every figure in the colours of the page, and again when light or dark mode changes.
 SCRIPT = """
-const ink = () => getComputedStyle(document.documentElement).getPropertyValue('--ink').trim();
-const line = () => getComputedStyle(document.documentElement).getPropertyValue('--line').trim();
+const style = name => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 function draw() {
+  const ink = style('--ink'), line = style('--line');
   for (const element of document.querySelectorAll('.figure')) {
     const figure = JSON.parse(document.getElementById(element.id + '-data').textContent);
-    figure.layout.font = Object.assign({}, figure.layout.font, {color: ink()});
+    figure.layout.font = Object.assign({}, figure.layout.font, {color: ink});
     for (const name of Object.keys(figure.layout).filter(key => /^[xy]axis/.test(key)))
-      Object.assign(figure.layout[name], {gridcolor: line(), zerolinecolor: line(), linecolor: line()});
-    Plotly.react(element, figure.data, figure.layout, {responsive: true, displaylogo: false, displayModeBar: false});
+      Object.assign(figure.layout[name], {gridcolor: line, zerolinecolor: line, linecolor: line});
+    const options = {responsive: true, displaylogo: false, displayModeBar: false};
+    Plotly.react(element, figure.data, figure.layout, options);
   }
 }
 draw();
@@ -66,8 +65,13 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 
 @dataclass
 class Section:
-    """A finding as the title, a sentence of explanation, and a figure or a table (rows of cells,
-    the first the header).
+    """One section of a page.
+
+    title       the finding
+    text        an explanation
+    table       rows of cells; the first row is the header
+    highlight   first cell of the row to set in bold
+    words       (word, value): each word coloured by its value in -1 … 1, orange below 0, blue above
     """
 
     title: str
@@ -75,20 +79,18 @@ class Section:
     figure: go.Figure | None = None
     table: Sequence[Sequence[str]] = field(default_factory=list)
     highlight: str = ""
-    """The first cell of the row to set in bold."""
     words: Sequence[tuple[str, float]] = field(default_factory=list)
-    """A text, each word coloured by a value in -1 … 1: orange below zero, blue above."""
 
 
 def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str] = ()) -> str:
-    """The HTML of a page."""
+    """The HTML of a page. Raises `UserError` without plotly."""
     parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(lead)}</p>"]
     for number, section in enumerate(sections):
         parts.append(f"<h2>{html.escape(section.title)}</h2>")
         if section.text:
             parts.append(f"<p>{html.escape(section.text)}</p>")
         if section.words:
-            parts.append(_words(section.words))
+            parts.append(_coloured_words(section.words))
         if section.table:
             parts.append(_table(section))
         if section.figure is not None:
@@ -98,15 +100,13 @@ def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str
                 f'<script type="application/json" id="figure-{number}-data">{data}</script>'
             )
     if notes:
-        parts.append(
-            "<h2>What was read</h2><ul>"
-            + "".join(f"<li>{html.escape(n)}</li>" for n in notes)
-            + "</ul>"
-        )
+        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+        parts.append(f"<h2>Notes</h2><ul>{items}</ul>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style><script>{_plotly_script()}</script></head>\n"
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<script>{_plotly_script()}</script></head>\n"
         f"<body>{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -129,36 +129,33 @@ def figure(height: int = 360) -> go.Figure:
     return empty
 
 
-def _words(words: Sequence[tuple[str, float]]) -> str:
+def _coloured_words(words: Sequence[tuple[str, float]]) -> str:
     spans = []
     for text, value in words:
         colour = "61, 143, 209" if value >= 0 else "230, 159, 0"
         style = f"background: rgba({colour}, {min(1.0, abs(value)):.2f})"
-        style += (
-            "; color: #14181f" if abs(value) > 0.5 else ""
-        )  # on a strong colour, in the dark as well
+        if abs(value) > 0.5:  # dark text on a strong colour, in dark mode too
+            style += "; color: #14181f"
         spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(text)}</span>')
     return f'<p class="words">{" ".join(spans)}</p>'
 
 
 def _table(section: Section) -> str:
     head, *rows = section.table
-    body = "".join(
-        f'<tr class="{"ours" if row[0] == section.highlight else ""}">'
-        + "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for row in rows
-    )
-    return (
-        f"<table><tr>{''.join(f'<th>{html.escape(cell)}</th>' for cell in head)}</tr>{body}</table>"
-    )
+    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    body = ""
+    for row in rows:
+        name = "highlight" if row[0] == section.highlight else ""
+        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        body += f'<tr class="{name}">{cells}</tr>'
+    return f"<table><tr>{header}</tr>{body}</table>"
 
 
 def _graph_objects() -> Any:
     try:
         import plotly.graph_objects as graph_objects
     except ModuleNotFoundError:
-        raise UserError("pictures need plotly: pip install 'memorycell[forecast]'") from None
+        raise UserError("figures need plotly: pip install 'memorycell[forecast]'") from None
     return graph_objects
 
 

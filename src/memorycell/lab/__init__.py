@@ -1,3 +1,1 @@
-"""The memory lab: the classic tasks that need a long memory, for every cell side by side; and the
-article's own example.
-"""
+"""The memory lab: classic long-lag problems for every cell, and the article's example story."""

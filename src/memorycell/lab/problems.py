@@ -1,14 +1,14 @@
-"""The classic long-lag problems. Each draws batches without end: inputs [B, T, I], targets, and at
-which steps they count.
+"""The classic long-lag problems. Each draws random batches: inputs [B, T, I] and the targets of the
+last steps.
 
-recall      a marked symbol, over the gap others of the same 8, a cue: which was marked?   after
-            Hochreiter &
-Schmidhuber (1997), 5.2, with the distractors that make it hard: what comes later must not get in
-adding      two marked numbers among many: their sum, the second half of the gap between them at
-            least   ibid., 5.4
-order       two symbols (X or Y) far apart among distractors: XX, XY, YX or YY?      ibid., 5.6
-copy        5 symbols, the gap, a cue: say them again in order     Arjovsky, Shah & Bengio (2016),
-            who take 10
+recall      a marked symbol, `gap` distractors from the same 8 symbols, a cue: which symbol was
+            marked? After Hochreiter & Schmidhuber (1997), 5.2; distractors make it hard, because
+            the cell must keep later symbols out
+adding      two marked numbers among many: their sum; the marks are at least 0.4 gap apart.
+            Ibid., 5.4
+order       two symbols (X or Y) far apart among distractors: XX, XY, YX or YY? Ibid., 5.6
+copy        5 symbols, the gap, a cue: repeat them in order. Arjovsky, Shah & Bengio (2016), who
+            use 10
 """
 
 from __future__ import annotations
@@ -22,50 +22,50 @@ from torch import Tensor
 from torch.nn import functional as F
 
 Batch = tuple[Tensor, Tensor]
-SAID = 5
+COPY_LENGTH = 5
+MAX_SUM_ERROR = 0.04
+"""Hochreiter & Schmidhuber's bound for a correct sum."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One of the problems at a certain gap.
+    """One problem at a given gap.
 
-    draw      (rng, batch size) -> inputs [B, T, inputs], targets [B, answers]
-    inputs    features of a step
-    outputs   classes, or 1 for a number
-    answers   the last so many steps are asked
-    chance    what guessing scores
+    draw          (rng, batch size) -> inputs [B, T, input_size], targets [B, num_answers]
+    input_size    features per step
+    output_size   classes, or 1 for a number
+    num_answers   the answer is read from this many last steps
+    chance        score of guessing
     """
 
     name: str
     gap: int
     draw: Callable[[np.random.Generator, int], Batch]
-    inputs: int
-    outputs: int
-    answers: int = 1
+    input_size: int
+    output_size: int
+    num_answers: int = 1
     chance: float = 0.0
 
     @property
-    def steps(self) -> int:
+    def seq_len(self) -> int:
         """T."""
         return int(self.draw(np.random.default_rng(0), 1)[0].shape[1])
 
     def loss(self, answer: Tensor, target: Tensor) -> Tensor:
-        """Of answers [B, answers, outputs]: cross-entropy, or the squared error."""
-        if self.outputs == 1:
+        """Cross-entropy or squared error of answers [B, num_answers, output_size]."""
+        if self.output_size == 1:
             return F.mse_loss(answer[..., 0], target)
         return F.cross_entropy(answer.flatten(0, 1), target.flatten())
 
     def score(self, answer: Tensor, target: Tensor) -> float:
-        """Share of right answers; of sums, those within 0.04 (Hochreiter & Schmidhuber's own
-        bound).
-        """
-        if self.outputs == 1:
-            return float(((answer[..., 0] - target).abs() < 0.04).float().mean())
+        """Share of correct answers; a sum is correct within `MAX_SUM_ERROR`."""
+        if self.output_size == 1:
+            return float(((answer[..., 0] - target).abs() < MAX_SUM_ERROR).float().mean())
         return float((answer.argmax(-1) == target).float().mean())
 
 
 def recall(gap: int) -> Problem:
-    """A marked symbol, `gap` others, a cue."""
+    """A marked symbol, `gap` distractors, a cue."""
 
     def draw(rng: np.random.Generator, count: int) -> Batch:
         symbols = rng.integers(8, size=(count, gap + 1))
@@ -79,29 +79,27 @@ def recall(gap: int) -> Problem:
 
 
 def adding(gap: int) -> Problem:
-    """Numbers in 0 … 1, one marked in the first tenth, one in the second half; the answer is their
+    """Numbers in 0 … 1, one marked in the first tenth, one in the second half; the target is their
     mean.
     """
 
     def draw(rng: np.random.Generator, count: int) -> Batch:
         values = rng.uniform(size=(count, gap))
         marks = np.zeros((count, gap))
-        first, second = (
-            rng.integers(0, max(1, gap // 10), count),
-            rng.integers(gap // 2, gap, count),
-        )
+        first = rng.integers(0, max(1, gap // 10), count)
+        second = rng.integers(gap // 2, gap, count)
         rows = np.arange(count)
         marks[rows, first] = marks[rows, second] = 1
         x = np.stack([values - 0.5, marks], -1).astype(np.float32)
         target = (values[rows, first] + values[rows, second]) / 2
         return torch.from_numpy(x), torch.from_numpy(target[:, None].astype(np.float32))
 
-    # The mean of two uniform numbers lies within 0.04 of 0.5 with probability 1 - (1 - 0.08)^2.
+    # The mean of two uniform numbers is within 0.04 of 0.5 with probability 1 - (1 - 0.08)^2.
     return Problem("adding", gap, draw, 2, 1, chance=1 - 0.92**2)
 
 
 def order(gap: int) -> Problem:
-    """X or Y at two places, `gap` steps apart or a little less, distractors elsewhere, and a cue."""
+    """X or Y at two places, `gap` ± 4 steps apart, distractors elsewhere, and a cue."""
 
     def draw(rng: np.random.Generator, count: int) -> Batch:
         x = np.zeros((count, gap + 10, 7), np.float32)
@@ -110,9 +108,9 @@ def order(gap: int) -> Problem:
         x[rows[:, None], np.arange(gap + 10), noise] = 1
         first, second = rng.integers(0, 5, count), gap + rng.integers(0, 5, count)
         symbols = rng.integers(2, size=(count, 2))
-        for k, at in enumerate((first, second)):
-            x[rows, at] = 0
-            x[rows, at, symbols[:, k]] = 1
+        for k, step in enumerate((first, second)):
+            x[rows, step] = 0
+            x[rows, step, symbols[:, k]] = 1
         x[:, -1] = 0
         x[:, -1, 6] = 1
         return torch.from_numpy(x), torch.from_numpy((2 * symbols[:, 0] + symbols[:, 1])[:, None])
@@ -124,14 +122,14 @@ def copy(gap: int) -> Problem:
     """Five symbols of eight, a gap, five cues."""
 
     def draw(rng: np.random.Generator, count: int) -> Batch:
-        symbols = rng.integers(8, size=(count, SAID))
-        x = np.zeros((count, gap + 2 * SAID, 10), np.float32)
-        x[np.arange(count)[:, None], np.arange(SAID), symbols] = 1
-        x[:, SAID:-SAID, 8] = 1
-        x[:, -SAID:, 9] = 1
+        symbols = rng.integers(8, size=(count, COPY_LENGTH))
+        x = np.zeros((count, gap + 2 * COPY_LENGTH, 10), np.float32)
+        x[np.arange(count)[:, None], np.arange(COPY_LENGTH), symbols] = 1
+        x[:, COPY_LENGTH:-COPY_LENGTH, 8] = 1
+        x[:, -COPY_LENGTH:, 9] = 1
         return torch.from_numpy(x), torch.from_numpy(symbols)
 
-    return Problem("copy", gap, draw, 10, 8, answers=SAID, chance=1 / 8)
+    return Problem("copy", gap, draw, 10, 8, num_answers=COPY_LENGTH, chance=1 / 8)
 
 
 PROBLEMS: dict[str, Callable[[int], Problem]] = {

@@ -1,4 +1,4 @@
-"""One trial of the lab: one cell learns one problem, within so many seconds."""
+"""One trial of the lab: train one cell on one problem within a time limit, then test it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from memorycell.cells import CELLS as TABLE
-from memorycell.inspection.record import recording
-from memorycell.lab.problems import PROBLEMS, Problem
+from memorycell.cells import CELLS as CELL_TABLE
+from memorycell.inspection.trace import trace_layers
+from memorycell.lab.problems import PROBLEMS, Batch, Problem
 from memorycell.nn.layers import Recurrent, of_cell
 
 CELLS = ("rnn", "gru", "lstm", "peephole", "coupled", "layernorm")
-HIDDEN, BATCH, TEST = 48, 32, 512
-SOLVED = 0.995
+HIDDEN_SIZE = 48
+BATCH_SIZE = 32
+NUM_TEST = 512
+GRADIENT_SEQUENCES = 16
+EVALUATION_INTERVAL = 50
+LEARNING_RATE = 3e-3
+SOLVED_ACCURACY = 0.995
 
 
 @dataclass
-class Outcome:
-    """What came of a trial.
+class TrialResult:
+    """Result of one trial.
 
-    accuracy    on 512 sequences never drawn before; history: (updates, accuracy) on others while it
-                learnt
-    gradient    |∂loss / ∂h_t| against the distance T - t, averaged over a batch, before any
-                learning and after
-    cell        [T, H] the first test sequence's cell state (h where there is none), after learning
+    accuracy          on 512 test sequences not used in training
+    updates           optimiser steps; seconds: training time
+    history           (updates, validation accuracy)
+    gradient_before   |∂loss / ∂h_t| against the distance T - 1 - t, batch mean, before training
+    gradient_after    the same after training
+    cell_state        [T, H] c (h for cells without c) of the first test sequence after training
     """
 
     problem: str
@@ -44,116 +50,137 @@ class Outcome:
     cell_state: list[list[float]] = field(default_factory=list)
 
 
-class Answerer(nn.Module):
-    """A recurrent layer with a linear answer at the last steps."""
+class TrialModel(nn.Module):
+    """A recurrent layer and a linear output at the last steps."""
 
-    def __init__(self, cell: str, problem: Problem, hidden: int = HIDDEN) -> None:
+    def __init__(self, cell: str, problem: Problem, hidden_size: int = HIDDEN_SIZE) -> None:
         super().__init__()
-        self.recurrent = build(cell, problem.inputs, hidden, problem.steps)
-        self.out = nn.Linear(hidden, problem.outputs)
-        self.answers = problem.answers
+        self.recurrent = build_layer(cell, problem.input_size, hidden_size, problem.seq_len)
+        self.out = nn.Linear(hidden_size, problem.output_size)
+        self.num_answers = problem.num_answers
 
     def forward(self, x: Tensor) -> Tensor:
-        """[B, T, I] -> [B, answers, outputs]."""
+        """[B, T, I] -> [B, num_answers, output_size]."""
         hidden: Tensor = self.recurrent(x)[0]
-        return self.out(hidden[:, -self.answers :])
+        return self.out(hidden[:, -self.num_answers :])
 
 
-def build(cell: str, inputs: int, hidden: int, steps: int) -> Recurrent:
-    """A layer that starts ready to remember as long as the sequence: its keeping gate's bias is ln
-    U(1, T - 1), and the input gate's the opposite (Tallec & Ollivier 2018, arXiv:1804.11188). The
-    plain RNN has no gate to set, and starts as torch starts it.
+def build_layer(cell: str, input_size: int, hidden_size: int, seq_len: int) -> Recurrent:
+    """A layer initialised to remember over `seq_len` steps: the bias of the forget gate is
+    ln U(1, T - 1), that of the input gate its negative (Tallec & Ollivier 2018, arXiv:1804.11188).
+    The plain RNN has no gates and keeps torch's initialisation.
     """
-    layer = of_cell(cell, inputs, hidden, batch_first=True)
-    keep = torch.empty(hidden).uniform_(1, max(2, steps - 1)).log()
-    blocks = TABLE[cell].blocks
+    layer = of_cell(cell, input_size, hidden_size, batch_first=True)
+    bias = torch.empty(hidden_size).uniform_(1, max(2, seq_len - 1)).log()
+    blocks = CELL_TABLE[cell].blocks
     with torch.no_grad():
-        for name, value in (("z" if cell == "gru" else "f", keep), ("i", -keep)):
+        for name, value in (("z" if cell == "gru" else "f", bias), ("i", -bias)):
             if name in blocks:
-                at = slice(blocks.index(name) * hidden, (blocks.index(name) + 1) * hidden)
-                layer.get_parameter("bias_ih_l0")[at] = value
-                layer.get_parameter("bias_hh_l0")[at] = 0.0
+                begin = blocks.index(name) * hidden_size
+                layer.get_parameter("bias_ih_l0")[begin : begin + hidden_size] = value
+                layer.get_parameter("bias_hh_l0")[begin : begin + hidden_size] = 0.0
     return layer
 
 
-def run(name: str, gap: int, cell: str, seconds: float, seed: int = 0) -> Outcome:
-    """Train until solved or until the time is up; then test."""
+def run_trial(
+    problem_name: str, gap: int, cell: str, max_seconds: float, seed: int = 0
+) -> TrialResult:
+    """Train until the problem is solved or the time is up, then test the weights that were best on
+    validation.
+    """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
-    problem = PROBLEMS[name](gap)
-    model = Answerer(cell, problem)
-    outcome = Outcome(name, gap, cell, 0.0, problem.chance, 0, 0.0)
-    rng = np.random.default_rng(seed)
-    valid = problem.draw(np.random.default_rng(seed + 1_000_000), TEST)
-    test = problem.draw(np.random.default_rng(seed + 2_000_000), TEST)
-    outcome.gradient_before = gradient_by_distance(model, problem, valid)
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
-    best, kept = -1.0, {k: v.clone() for k, v in model.state_dict().items()}
-    began = time.monotonic()
+    problem = PROBLEMS[problem_name](gap)
+    model = TrialModel(cell, problem)
+    result = TrialResult(problem_name, gap, cell, 0.0, problem.chance, 0, 0.0)
+    valid = problem.draw(np.random.default_rng(seed + 1_000_000), NUM_TEST)
+    test = problem.draw(np.random.default_rng(seed + 2_000_000), NUM_TEST)
+    result.gradient_before = gradient_by_distance(model, problem, valid)
+    _train(model, problem, valid, result, max_seconds, np.random.default_rng(seed))
+    result.accuracy = _accuracy(model, problem, test)
+    result.gradient_after = gradient_by_distance(model, problem, valid)
+    with torch.no_grad(), trace_layers(model) as traces:
+        model(test[0][:1])
+    gates = traces[0].gates
+    result.cell_state = np.round(gates.get("c", gates["h"])[0].numpy(), 3).tolist()
+    return result
+
+
+def _train(
+    model: TrialModel,
+    problem: Problem,
+    valid: Batch,
+    result: TrialResult,
+    max_seconds: float,
+    rng: np.random.Generator,
+) -> None:
+    """Adam with linear decay. Stops after two evaluations at `SOLVED_ACCURACY` in succession, or
+    when the time is up. Leaves the best weights on validation in the model.
+    """
+    optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
+    best, best_weights = -1.0, _copy_weights(model)
+    start = time.monotonic()
     solved = 0
     while True:
-        outcome.seconds = time.monotonic() - began
-        if outcome.updates % 50 == 0 or outcome.seconds > seconds:
-            accuracy = _score(model, problem, valid)
-            outcome.history.append((outcome.updates, accuracy))
+        result.seconds = time.monotonic() - start
+        timed_out = result.seconds > max_seconds
+        if result.updates % EVALUATION_INTERVAL == 0 or timed_out:
+            accuracy = _accuracy(model, problem, valid)
+            result.history.append((result.updates, accuracy))
             if accuracy > best:
-                best, kept = accuracy, {k: v.clone() for k, v in model.state_dict().items()}
-            solved = solved + 1 if accuracy >= SOLVED else 0
-            if solved == 2 or outcome.seconds > seconds:
+                best, best_weights = accuracy, _copy_weights(model)
+            solved = solved + 1 if accuracy >= SOLVED_ACCURACY else 0
+            if solved == 2 or timed_out:
                 break
-        x, target = problem.draw(rng, BATCH)
-        optimiser.param_groups[0]["lr"] = 3e-3 * (
-            0.1 + 0.9 * max(0.0, 1 - outcome.seconds / seconds)
-        )
+        x, target = problem.draw(rng, BATCH_SIZE)
+        remaining = max(0.0, 1 - result.seconds / max_seconds)
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * (0.1 + 0.9 * remaining)
         loss = problem.loss(model(x), target)
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimiser.step()
-        outcome.updates += 1
-    model.load_state_dict(kept)
-    outcome.accuracy = _score(model, problem, test)
-    outcome.gradient_after = gradient_by_distance(model, problem, valid)
-    with torch.no_grad(), recording(model) as recorded:
-        model(test[0][:1])
-    gates = recorded[0].gates
-    outcome.cell_state = np.round(gates.get("c", gates["h"])[0].numpy(), 3).tolist()
-    return outcome
+        optimizer.step()
+        result.updates += 1
+    model.load_state_dict(best_weights)
 
 
-def gradient_by_distance(
-    model: Answerer, problem: Problem, batch: tuple[Tensor, Tensor]
-) -> list[float]:
-    """|∂loss / ∂h_t| at every distance T - 1 - t from the end, 0 first: the mean over 16 sequences
-    of the norms.
+def _copy_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def gradient_by_distance(model: TrialModel, problem: Problem, batch: Batch) -> list[float]:
+    """|∂loss / ∂h_t| at every distance T - 1 - t from the end, starting at 0: mean norm over
+    `GRADIENT_SEQUENCES` sequences.
     """
-    few, target = batch[0][:16], batch[1][:16]
-    layer, steps = model.recurrent, few.shape[1]
-    nudge = torch.zeros(len(few), steps, layer.hidden_size, requires_grad=True)
-    hidden = _with_nudges(layer, few, nudge)
-    loss = problem.loss(model.out(hidden[:, -problem.answers :]), target) * len(few)
-    (grad,) = torch.autograd.grad(loss, nudge)
+    x, target = (part[:GRADIENT_SEQUENCES] for part in batch)
+    layer, seq_len = model.recurrent, x.shape[1]
+    offsets = torch.zeros(len(x), seq_len, layer.hidden_size, requires_grad=True)
+    hidden = hidden_with_offsets(layer, x, offsets)
+    loss = problem.loss(model.out(hidden[:, -problem.num_answers :]), target) * len(x)
+    (grad,) = torch.autograd.grad(loss, offsets)
     norms: Tensor = grad.norm(dim=-1).mean(0).flip(0)
     return [float(v) for v in norms]
 
 
-def _with_nudges(layer: Recurrent, x: Tensor, nudge: Tensor) -> Tensor:
-    """Hidden states with something added to every h_t, through the plain loop."""
+def hidden_with_offsets(layer: Recurrent, x: Tensor, offsets: Tensor) -> Tensor:
+    """Hidden states [B, T, H] with `offsets` [B, T, H] added to every h_t, by the reference loop:
+    the gradient with respect to `offsets` is ∂loss / ∂h_t.
+    """
     params = layer.layer_parameters(0, "")
-    cell = TABLE[layer.cell]
-    part = cell.ahead(x @ params["weight_ih"].T, params)
+    cell = CELL_TABLE[layer.cell]
+    projected = cell.ahead(x @ params["weight_ih"].T, params)
     state = tuple(s[0] for s in layer.initial_state(len(x)))
     outputs = []
     for t in range(x.shape[1]):
-        state, _ = cell.step(part[:, t], state[0] @ params["weight_hh"].T, state, params)
-        state = (state[0] + nudge[:, t], *state[1:])
+        state, _ = cell.step(projected[:, t], state[0] @ params["weight_hh"].T, state, params)
+        state = (state[0] + offsets[:, t], *state[1:])
         outputs.append(state[0])
     return torch.stack(outputs, 1)
 
 
 @torch.no_grad()
-def _score(model: Answerer, problem: Problem, data: tuple[Tensor, Tensor]) -> float:
+def _accuracy(model: TrialModel, problem: Problem, batch: Batch) -> float:
     model.eval()
-    score = problem.score(model(data[0]), data[1])
+    score = problem.score(model(batch[0]), batch[1])
     model.train()
     return score if math.isfinite(score) else 0.0

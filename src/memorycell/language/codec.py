@@ -146,6 +146,10 @@ class TextCodec:
 
     # ---- in a model file -------------------------------------------------------------------------
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {"vocabulary": len(self)}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return {

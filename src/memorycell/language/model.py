@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.models.batches import Batch
+from memorycell.models.batches import LaneBatch
+from memorycell.models.exporting import OnnxHead
 from memorycell.models.heads import NextStep
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import embedding_dropout, variational_dropout
@@ -56,11 +57,10 @@ class LanguageConfig(ModelConfig):
                 raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)!r}")
 
 
-class LanguageModel(SteppedModel):
+class LanguageModel(SteppedModel[LaneBatch]):
     """Tokens in, log-probabilities of the next token out, state carried from token to token."""
 
     kind = "language"
-    codec_kind = ("text", "events")
     config_class = LanguageConfig
     config: LanguageConfig
 
@@ -74,9 +74,6 @@ class LanguageModel(SteppedModel):
             config.hidden_size, config.vocabulary, config.embedding_size if config.tied else None
         )
 
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        return self.config.vocabulary == len(codec)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros."""
@@ -116,7 +113,7 @@ class LanguageModel(SteppedModel):
         )
         return output, State(**after)
 
-    def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+    def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, State]:
         """Nats a token, with what regularises the activations (Merity, McCann & Socher 2017,
         arXiv:1708.01009).
         """
@@ -161,6 +158,16 @@ class LanguageModel(SteppedModel):
     def step_size(self) -> int:
         """See `SteppedModel`."""
         return 1
+
+    def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Model`: token ids."""
+        return rng.integers(0, self.config.vocabulary, size=shape).astype(np.float32)
+
+    def onnx_head(self) -> OnnxHead:
+        """See `Model`."""
+        from memorycell.language.onnx_head import LanguageOnnxHead
+
+        return LanguageOnnxHead(self)
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`: x is a token's number [1], y its successor's log-probabilities [V]."""

@@ -1,25 +1,37 @@
-"""Batches for training: long sequences cut into lanes that carry their state from one batch to the
-next, or many short ones gathered by length.
+"""Batches for training: long sequences in lanes whose state is carried from one batch to the next,
+or short sequences of similar length, padded.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 
-class Batch(NamedTuple):
-    """A piece of every lane.
+class Batch(Protocol):
+    """What the training loop asks of a batch; a model's `loss` knows the rest."""
+
+    @property
+    def carry(self) -> bool:
+        """Whether the state after the previous batch is the state before this one."""
+
+    @property
+    def steps(self) -> int:
+        """Steps to learn from, padding not counted."""
+
+
+class LaneBatch(NamedTuple):
+    """The next steps of every lane.
 
     x        [B, T, F] float32, or tokens [B, T] int64
-    target   [B, T, …] float32, NaN where there is nothing to learn from; or tokens [B, T] int64
+    target   [B, T, …] float32, NaN where it is unknown; or tokens [B, T] int64
     reset    [B, T] bool: a new sequence begins at that step
-    carry    the state after the batch before it is the state before this one (truncated
-             back-propagation)
+    carry    truncated back-propagation: the state after the previous batch is the state before
+             this one
     """
 
     x: Tensor
@@ -35,7 +47,7 @@ class Batch(NamedTuple):
 
 def lanes(
     x: np.ndarray, target: np.ndarray, reset: np.ndarray, *, count: int, bptt: int, shift: int
-) -> Iterator[Batch]:
+) -> Iterator[LaneBatch]:
     """One pass over a sequence of N steps as `count` lanes side by side, `bptt` steps a batch.
 
     Lane k starts at step shift + k·N/count and runs to the start of the next lane, round the end of
@@ -47,7 +59,7 @@ def lanes(
     starts = (shift + np.arange(count) * length)[:, None]
     for begin in range(0, length, bptt):
         index = (starts + np.arange(begin, min(begin + bptt, length))) % steps
-        yield Batch(
+        yield LaneBatch(
             torch.from_numpy(x[index]),
             torch.from_numpy(target[index]),
             torch.from_numpy(reset[index] | (index == 0)),
@@ -55,13 +67,13 @@ def lanes(
         )
 
 
-class Gathered(NamedTuple):
-    """Whole sequences side by side, padded with zeros.
+class PaddedBatch(NamedTuple):
+    """Complete sequences, padded with zeros.
 
     x         [B, T] int64 tokens, or [B, T, F] float32
     lengths   [B] int64
-    target    what belongs to each, as the model wants it
-    carry     False: nothing goes from one batch to the next
+    target    one per sequence, in the form that the model expects
+    carry     False: no state is carried
     """
 
     x: Tensor

@@ -67,11 +67,10 @@ class ClassifierConfig(ModelConfig):
             raise ValueError(f"vocabulary: expected a whole number, got {self.vocabulary!r}")
 
 
-class Classifier(SteppedModel):
+class Classifier(SteppedModel[PaddedBatch]):
     """A sequence in, log-probabilities of its class out; after every step, where it reads one way."""
 
     kind = "classifier"
-    codec_kind = ("labelled", "audio", "strokes", "lines")
     config_class = ClassifierConfig
     config: ClassifierConfig
     class_weight: Tensor
@@ -95,13 +94,6 @@ class Classifier(SteppedModel):
         self.head = Classify(size, config.classes)
         self.register_buffer("class_weight", torch.ones(config.classes))
 
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        features = codec.vocabulary or codec.input_size == self.config.input_size
-        return bool(features) and (self.config.vocabulary, self.config.classes) == (
-            codec.vocabulary,
-            len(codec.labels),
-        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and what the pooling has gathered [1, B, H or H + 1]; nothing for "last"."""
@@ -183,6 +175,12 @@ class Classifier(SteppedModel):
     def step_size(self) -> int:
         """See `SteppedModel`."""
         return 1 if self.embedding is not None else self.config.input_size
+
+    def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Model`: token ids, or features."""
+        if self.embedding is None:
+            return super().random_inputs(rng, shape)
+        return rng.integers(0, self.config.vocabulary, size=shape).astype(np.float32)
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`: y is the log-probabilities after what was read so far."""

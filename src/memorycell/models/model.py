@@ -6,17 +6,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
+from memorycell.models.batches import Batch
+from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops.step import unsupported_reason
 from memorycell.state import State
 from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper, layers
+
+B = TypeVar("B", bound=Batch)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,23 +85,17 @@ class ModelConfig:
         )
 
 
-class Model(nn.Module):
-    """What the training loop, the model file and the streams ask of a model."""
+class Model(nn.Module, Generic[B]):
+    """What training, model files and streams ask of a model; B is the kind of batch it learns from."""
 
     kind: ClassVar[str]
     """Its name in a model file."""
-    codec_kind: ClassVar[tuple[str, ...]]
-    """The codecs (their names in a model file) that can feed it."""
     config_class: ClassVar[type[ModelConfig]]
 
     config: ModelConfig
 
-    def fits(self, codec: Any) -> bool:
-        """Whether a codec's inputs and outputs are as many as this model's."""
-        raise NotImplementedError
-
-    def loss(self, batch: Any, state: State | None) -> tuple[Tensor, State | None]:
-        """What training makes small, over a batch; and the state after it, where one is carried."""
+    def loss(self, batch: B, state: State | None) -> tuple[Tensor, State | None]:
+        """The training loss of a batch, and the state after it where one is carried."""
         raise NotImplementedError
 
     def unsupported_reason(self) -> str | None:
@@ -112,8 +110,27 @@ class Model(nn.Module):
         """
         raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
 
+    def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Inputs of steps for `prove`, float32: standard normal, or what else the model reads."""
+        return rng.normal(size=shape).astype(np.float32)
 
-class SteppedModel(Model):
+    def comparison_model(self) -> Model:
+        """The model whose outputs `prove` compares within a tolerance: this one, or one with the
+        same state that returns the parameters of the output distribution, where rounding or heavy
+        tails make the outputs themselves incomparable.
+        """
+        return self
+
+    def onnx_head(self) -> OnnxHead | str:
+        """How the model's input and output are written to ONNX; or why it cannot be exported."""
+        return f"not for a {self.kind} model yet"
+
+    def c_head(self) -> CHead | str:
+        """How the model's output is written in C99; or why it cannot be exported."""
+        return f"not for a {self.kind} model yet"
+
+
+class SteppedModel(Model[B]):
     """A model with a recurrent part that the native engine can step, and a head on it that is in
     float32 at every precision.
     """

@@ -48,6 +48,12 @@ class SignalCodec:
         assert self.text is not None
         return [token for token in self.text.encode(text) if token >= self.text.marks]
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        outputs = {"classes": len(self.labels)} if self.text is None else {}
+        letters = 0 if self.text is None else len(self.text)
+        return {"input_size": self.input_size, "vocabulary": letters, **outputs}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         text = None if self.text is None else self.text.to_json()

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from memorycell.application.contract import Metrics, Problem, settings_of
+from memorycell.application.contract import Dataset, Metrics
 from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import fingerprint
-from memorycell.models.batches import Gathered, by_length, padded
+from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.models.classifier import POOLINGS, Classifier, ClassifierConfig
 from memorycell.settings import check_choices, check_counts
 from memorycell.signals import ctc
@@ -205,7 +205,7 @@ def head_of(examples: Sequence[Example], settings: SignalSettings, *, written: b
     )
 
 
-class SignalProblem(Problem):
+class SignalDataset(Dataset):
     """Examples by split, and the codec that makes features of them."""
 
     def __init__(
@@ -283,20 +283,20 @@ class SignalProblem(Problem):
     def _numbers(self) -> dict[str, int]:
         return {label: k for k, label in enumerate(self.codec.labels)}
 
-    def _batch(self, features: Sequence[np.ndarray], said: Sequence[str]) -> Gathered:
+    def _batch(self, features: Sequence[np.ndarray], said: Sequence[str]) -> PaddedBatch:
         x, lengths = padded(features)
         if self.classes:
             numbers = [self._numbers[name] for name in said]
-            return Gathered(
+            return PaddedBatch(
                 x,
                 lengths,
                 torch.from_numpy(np.eye(len(self.codec.labels), dtype=np.float32)[numbers]),
             )
-        return Gathered(
+        return PaddedBatch(
             x, lengths, padded([np.array(self.codec.targets(text), np.int64) for text in said])[0]
         )
 
-    def epoch(self, seed: int) -> Iterator[Gathered]:
+    def batches(self, seed: int) -> Iterator[PaddedBatch]:
         """The training examples, each varied, gathered by length."""
         part = self.parts["train"]
         for rows in by_length(
@@ -335,7 +335,7 @@ class SignalProblem(Problem):
                 out[k] = one if self.classes else one[:length]
         return out
 
-    def score(self, model: Any, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Any, split: str, precision: str = "float32") -> Metrics:
         """The metrics on a split. Of a text: greedily, and on "test" with the lexicon and the
         language model too.
         """
@@ -358,7 +358,7 @@ class SignalProblem(Problem):
         """The likeliest letters of log_p [T, V] as a text."""
         return ctc.text(self.codec, ctc.greedy(log_p))
 
-    def finish(self, model: Any) -> None:
+    def calibrate(self, model: Any) -> None:
         """On the validation part: calibrate, or choose how much the language model counts."""
         if isinstance(model, Classifier):
             model.head.temperature.fill_(1.0)
@@ -394,11 +394,11 @@ class SignalProblem(Problem):
         )
 
     def sample(self, steps: int) -> np.ndarray:
-        """See `Problem`: the features of the test part, one example after another."""
+        """See `Dataset`: the features of the test part, one example after another."""
         return np.concatenate(self.features["test"])[:steps]
 
-    def reading(self) -> np.ndarray:
-        """See `Problem`: the longest example."""
+    def inspection_input(self) -> np.ndarray:
+        """See `Dataset`: the longest example."""
         return max(self.features["test"], key=len)
 
     # ---- the simple methods ----------------------------------------------------------------------
@@ -496,15 +496,15 @@ def reopen(
     data: str | None,
     file: ModelFile,
     kind: type,
-    problem: type,
+    dataset: type,
     read: Callable[[str, Any], tuple[list[Example], str]],
 ) -> Any:
-    """The problem of a trained model. Its own data: the held-out test part. Others: all of them
+    """The dataset of a trained model. Its own data: the held-out test part. Others: all of them
     that it did not learn from.
 
     read   (name, settings) -> (examples, the data's name)
     """
-    settings = settings_of(file, kind)
+    settings = file.settings(kind)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     codec: SignalCodec = file.codec
     classes = codec.text is None
@@ -515,7 +515,7 @@ def reopen(
         return known_classes(parts, codec.labels)[0] if classes else parts
 
     if data is None or data == trained:
-        made = problem(trained, of_its_own(), codec, settings, ["scored: the held-out test part"])
+        made = dataset(trained, of_its_own(), codec, settings, ["scored: the held-out test part"])
         if made.fingerprint != print_:
             made.notes.append(f"{trained} has changed since the model was trained")
         return made
@@ -530,7 +530,7 @@ def reopen(
         note = f"the simple methods beside it have learnt from {trained}, as the model has"
     if not examples:
         raise DataError(f"{data}: holds nothing that the model knows ({outputs_in_words(codec)})")
-    return problem(
+    return dataset(
         where,
         {**own, "test": examples},
         codec,

@@ -42,3 +42,10 @@ def check_forward(model: Any) -> None:
             "stream: this model reads both ways and needs the whole; train with --set"
             " direction=forward"
         )
+
+
+@torch.inference_mode()
+def probabilities_over_time(file: ModelFile, features: np.ndarray) -> np.ndarray:
+    """[T, classes]: the probabilities after every step."""
+    log_p, _ = file.model(torch.from_numpy(features)[None])
+    return log_p[0].exp().numpy()

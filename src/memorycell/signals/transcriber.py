@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from memorycell.models.batches import Gathered
+from memorycell.models.batches import PaddedBatch
 from memorycell.models.heads import CTC
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import dropout, variational_dropout
@@ -35,7 +35,7 @@ class TranscriberConfig(ModelConfig):
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "vocabulary")
 
 
-class Transcriber(SteppedModel):
+class Transcriber(SteppedModel[PaddedBatch]):
     """A sequence of features in, at every step the log-probabilities of a letter or of nothing new
     out.
 
@@ -45,7 +45,6 @@ class Transcriber(SteppedModel):
     """
 
     kind = "transcriber"
-    codec_kind = ("audio", "strokes", "lines")
     config_class = TranscriberConfig
     config: TranscriberConfig
     search: Tensor
@@ -57,10 +56,6 @@ class Transcriber(SteppedModel):
         self.head = CTC(config.hidden_size * len(self.recurrent.directions), config.vocabulary)
         self.register_buffer("search", torch.tensor([-1.0, 0.0]))
 
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        sizes = (codec.input_size, codec.outputs_size)
-        return codec.text is not None and sizes == (self.config.input_size, self.config.vocabulary)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros."""
@@ -81,11 +76,11 @@ class Transcriber(SteppedModel):
         )
         return self.head(variational_dropout(hidden, self.config.dropout, self.training))
 
-    def nats(self, batch: Gathered) -> Tensor:
+    def nats(self, batch: PaddedBatch) -> Tensor:
         """Nats of every text [B]."""
         return self.head.loss(self.transcribe(batch.x, batch.lengths), batch.lengths, batch.target)
 
-    def loss(self, batch: Gathered, state: State | None) -> tuple[Tensor, None]:
+    def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
         """Nats a letter."""
         return self.nats(batch).sum() / (batch.target > 0).sum().clamp(min=1), None
 

@@ -1,51 +1,63 @@
-"""Rows of a table as lines of text: JSON, or CSV under a header line."""
+"""Rows of a live table: JSON lines, or CSV lines under a header line."""
 
 from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from memorycell.application.contract import Item
 from memorycell.errors import DataError
 
 SEPARATORS = ",;\t|"
 
 
-class RowLines:
-    """Reads lines; `header` is the columns of the CSV lines, once their header has come.
+class RowReader:
+    """Reads the items of a session as rows, column -> cell.
 
     needed   columns that make a line a header
+    header   the columns of CSV lines; None before the header line
     """
 
     def __init__(self, needed: Sequence[str]) -> None:
         self.needed = needed
         self.header: list[str] | None = None
         self._separator = ","
+        self._line = 0
 
-    def keep(self) -> dict[str, Any]:
-        """JSON values to be taken up again."""
+    def read(self, item: Item) -> tuple[Mapping[str, Any], str] | None:
+        """(row, its place for error messages); None for a header line. Raises `DataError`."""
+        if isinstance(item, Mapping):
+            return item, "row"
+        text = item.decode() if isinstance(item, bytes) else item
+        self._line += 1
+        where = f"stdin, line {self._line}"
+        row = self._json(text, where) if text.lstrip().startswith("{") else self._csv(text, where)
+        return None if row is None else (row, where)
+
+    def snapshot(self) -> dict[str, Any]:
+        """JSON values for `restore`."""
         return {"header": self.header, "separator": self._separator}
 
-    def take_up(self, kept: Any) -> None:
-        """What `keep` gave; anything else is taken for nothing."""
-        header = kept.get("header") if isinstance(kept, dict) else None
+    def restore(self, data: object) -> None:
+        """Continue from a snapshot; anything else is ignored."""
+        header = data.get("header") if isinstance(data, dict) else None
         self.header = [str(name) for name in header] if isinstance(header, list) else None
-        self._separator = (
-            kept["separator"] if self.header and kept.get("separator") in SEPARATORS else ","
-        )
+        separator = data.get("separator") if isinstance(data, dict) else None
+        self._separator = separator if self.header and separator in SEPARATORS else ","
 
-    def row(self, text: str, number: int) -> dict[str, Any] | None:
-        """The row in a line; None for the header. Raises `DataError`."""
-        if text.lstrip().startswith("{"):
-            try:
-                return dict(json.loads(text))
-            except ValueError:
-                raise DataError(f"stdin, line {number}: is not JSON") from None
+    def _json(self, text: str, where: str) -> dict[str, Any]:
+        try:
+            return dict(json.loads(text))
+        except ValueError:
+            raise DataError(f"{where}: is not JSON") from None
+
+    def _csv(self, text: str, where: str) -> dict[str, Any] | None:
         for separator in SEPARATORS:
-            named = [cell.strip() for cell in next(csv.reader([text], delimiter=separator))]
-            if set(self.needed) <= set(named):
-                self.header, self._separator = named, separator
+            names = [cell.strip() for cell in next(csv.reader([text], delimiter=separator))]
+            if set(self.needed) <= set(names):
+                self.header, self._separator = names, separator
                 return None
         cells = next(csv.reader([text], delimiter=self._separator))
         if self.header is None:
@@ -55,7 +67,6 @@ class RowLines:
             )
         if len(cells) != len(self.header):
             raise DataError(
-                f"stdin, line {number}: {len(cells)} values, but the header has {len(self.header)}"
-                " columns"
+                f"{where}: {len(cells)} values, but the header has {len(self.header)} columns"
             )
         return dict(zip(self.header, cells, strict=True))

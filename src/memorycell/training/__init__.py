@@ -1,1 +1,1 @@
-"""TODO training."""
+"""Training: the loop, its schedule and checkpoints, metrics, and walk-forward evaluation."""

@@ -323,6 +323,14 @@ class ReadingsCodec:
 
     # ---- in a model file -------------------------------------------------------------------------
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {
+            "input_size": len(self.features),
+            "columns": len(self.columns),
+            "sizes": self.sizes,
+        }
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return asdict(self)

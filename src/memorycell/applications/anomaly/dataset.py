@@ -12,14 +12,11 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import (
+    Dataset,
+    Metric,
     Metrics,
-    Problem,
-    Task,
-    TrainSettings,
-    settings_of,
-    with_source,
 )
-from memorycell.application.datasets import locate
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.anomaly.baselines import (
     Everything,
@@ -49,7 +46,7 @@ from memorycell.applications.anomaly.model import (
 )
 from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
-from memorycell.models.batches import Batch
+from memorycell.models.batches import LaneBatch
 from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import check_counts
 from memorycell.training import metrics
@@ -156,7 +153,7 @@ class Encoded:
     split: np.ndarray
 
 
-class AnomalyProblem(Problem):
+class AnomalyDataset(Dataset):
     """Recordings, encoded, split by time."""
 
     def __init__(
@@ -185,11 +182,9 @@ class AnomalyProblem(Problem):
         """Whether somebody has said which of the test rows are anomalies."""
         return any(self._tested(e) is not None for e in self.recordings)
 
-    def task(self, task: Task) -> Task:
-        """See `Problem`: without labels all that can be compared is how well the rows were
-        expected.
-        """
-        return task if self.labelled else dataclasses.replace(task, primary="nats", higher=False)
+    def metric(self, usual: Metric) -> Metric:
+        """See `Dataset`: without labels only the likelihood of the rows can be compared."""
+        return usual if self.labelled else Metric("nats")
 
     def _tested(self, e: Encoded) -> np.ndarray | None:
         labels, at = e.readings.labels, e.split == 2
@@ -220,7 +215,7 @@ class AnomalyProblem(Problem):
                 whole += piece.reshape(4 * size, -1).var(0)
         return np.clip(slow / np.maximum(whole, 1e-9), 0, 1)
 
-    def epoch(self, seed: int) -> Iterator[Batch]:
+    def batches(self, seed: int) -> Iterator[LaneBatch]:
         """The training rows in pieces, each begun anew, wandering and disturbed at random."""
         rng = np.random.default_rng(seed)
         s = self.settings
@@ -241,7 +236,7 @@ class AnomalyProblem(Problem):
         for begin in range(0, len(order), s.lanes):
             yield self._batch([places[k] for k in order[begin : begin + s.lanes]], rng)
 
-    def _batch(self, places: list[tuple[int, int]], rng: np.random.Generator) -> Batch:
+    def _batch(self, places: list[tuple[int, int]], rng: np.random.Generator) -> LaneBatch:
         codec, s = self.codec, self.settings
         columns, choices = len(codec.columns), len(codec.categories)
         length = min(
@@ -271,7 +266,7 @@ class AnomalyProblem(Problem):
                 target[lane, : n - 1, :columns] += wander[1:]
             if self.corrupt and not choices:
                 self._shift(x[lane, :n], disturbed(n, columns, rng, self.corrupt))
-        return Batch(
+        return LaneBatch(
             torch.from_numpy(x),
             torch.from_numpy(target),
             torch.zeros(x.shape[:2], dtype=torch.bool),
@@ -289,11 +284,11 @@ class AnomalyProblem(Problem):
         )
 
     def validate(self, model: Detector) -> Metrics:
-        """See `Problem`; what surprise is measured by is set on the way, so that it belongs to the
+        """See `Dataset`; what surprise is measured by is set on the way, so that it belongs to the
         best weights.
         """
         self.calibrate(model)
-        return self.score(model, "valid")
+        return self.evaluate(model, "valid")
 
     @torch.inference_mode()
     def calibrate(self, model: Detector) -> None:
@@ -344,7 +339,7 @@ class AnomalyProblem(Problem):
                 count += int((~np.isnan(target)).sum())
         return total / max(count, 1)
 
-    def score(self, model: Detector, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Detector, split: str, precision: str = "float32") -> Metrics:
         """Nats a column of a row; on the test part also the share flagged, and where there are
         labels how well.
         """
@@ -387,7 +382,7 @@ class AnomalyProblem(Problem):
         if split != "test":
             return {"mahalanobis": {"nats": self._gaussian_nats(split)}}
         result = {}
-        for name, make in SIMPLE.items():
+        for name, make in BASELINES.items():
             flagged, scores = self._flagged_by(make)
             result[name] = self._judged(flagged, scores)
         result["mahalanobis"]["nats"] = self._gaussian_nats(split)
@@ -446,13 +441,13 @@ class AnomalyProblem(Problem):
     # ---- the rest --------------------------------------------------------------------------------
 
     def sample(self, steps: int) -> np.ndarray:
-        """See `Problem`."""
+        """See `Dataset`."""
         e = max(self.recordings, key=lambda e: len(e.x))
         begin = int(np.argmax(e.split == 2)) if (e.split == 2).any() else 0
         return e.x[begin : begin + steps]
 
-    def reading(self) -> np.ndarray:
-        """See `Problem`: the longest recording."""
+    def inspection_input(self) -> np.ndarray:
+        """See `Dataset`: the longest recording."""
         return max(self.recordings, key=lambda e: len(e.x)).x
 
     def info(self) -> dict[str, Any]:
@@ -469,7 +464,7 @@ class AnomalyProblem(Problem):
         }
 
 
-SIMPLE: Mapping[str, Callable[[], Outliers]] = {
+BASELINES: Mapping[str, Callable[[], Outliers]] = {
     "flag everything": Everything,
     "moving z-score": MovingZ,
     "mahalanobis": Mahalanobis,
@@ -477,13 +472,13 @@ SIMPLE: Mapping[str, Callable[[], Outliers]] = {
 }
 
 
-def prepare(data: str | None, settings: AnomalySettings) -> AnomalyProblem:
+def prepare(data: str | None, settings: AnomalySettings) -> AnomalyDataset:
     """Read the tables, split every recording by time, and only then fit categories and scaling, to
     the training rows.
     """
-    path, source = locate(data or ANOMALY.source)
+    path, source = locate(data or "skab")
     where = source.name if source else str(data)
-    settings = with_source(settings, source)
+    settings = with_dataset_settings(settings, source)
     found = tables(path, where)
     notes: list[str] = []
     if path.is_dir() and settings.label is not None:
@@ -543,9 +538,9 @@ def prepare(data: str | None, settings: AnomalySettings) -> AnomalyProblem:
     if not parts:
         raise DataError(f"{where}: no recording has rows to learn from; {'; '.join(notes)}")
     codec = fit_scaling(codec, parts)
-    problem = AnomalyProblem(where, [r for r, _ in kept], [s for _, s in kept], codec, settings)
-    counts = problem.info()["split"]
-    problem.notes = [
+    dataset = AnomalyDataset(where, [r for r, _ in kept], [s for _, s in kept], codec, settings)
+    counts = dataset.info()["split"]
+    dataset.notes = [
         *notes,
         f"{len(kept):,} recordings, {sum(counts.values()):,} rows: "
         + ", ".join(f"{n:,} {s}" for s, n in counts.items()),
@@ -554,14 +549,14 @@ def prepare(data: str | None, settings: AnomalySettings) -> AnomalyProblem:
             f" {', '.join((*codec.columns, *(f'{c} ({len(v)} kinds)' for c, v in codec.categories.items())))}"
         ),
     ]
-    if problem.labelled:
+    if dataset.labelled:
         share = np.concatenate(
-            [t for e in problem.recordings if (t := problem._tested(e)) is not None]
+            [t for e in dataset.recordings if (t := dataset._tested(e)) is not None]
         ).mean()
-        problem.notes.append(
+        dataset.notes.append(
             f"{share:.1%} of the test rows are labelled anomalies; no label is learnt from"
         )
-    return problem
+    return dataset
 
 
 def split_rows(
@@ -591,11 +586,11 @@ def split_rows(
     return [np.digitize(np.arange(len(r)), np.round(shares * len(r))) for r in recordings]
 
 
-def reopen(data: str | None, file: ModelFile) -> AnomalyProblem:
+def reopen(data: str | None, file: ModelFile) -> AnomalyDataset:
     """The same for a trained model. Its own data: the test part. Others: every row, after those in
     which it settles.
     """
-    settings: AnomalySettings = settings_of(file, AnomalySettings)
+    settings: AnomalySettings = file.settings(AnomalySettings)
     own = str(file.info["data"])
     codec: ReadingsCodec = file.codec
     recordings, where = read(codec, data or own)
@@ -610,27 +605,4 @@ def reopen(data: str | None, file: ModelFile) -> AnomalyProblem:
         raise DataError(
             f"{where}: no recording is longer than the {codec.settle} rows in which it settles"
         )
-    return AnomalyProblem(where, [r for r, _ in kept], [s for _, s in kept], codec, settings)
-
-
-ANOMALY = Task(
-    name="anomaly",
-    about=(
-        "watches rows of sensors or of transactions: how surprising each is, whether it is an"
-        " anomaly, which columns are to blame; live"
-    ),
-    reads=(
-        "a table of readings (CSV, Parquet, JSON lines), one or many recordings; a folder of such"
-        " tables; or a table of events, with --set group=COLUMN naming the account or card"
-    ),
-    source="skab",
-    primary="f1",
-    higher=True,
-    watch="nats",
-    settings=AnomalySettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=tuple(SIMPLE),
-    training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.99),
-    minutes=3.0,
-)
+    return AnomalyDataset(where, [r for r, _ in kept], [s for _, s in kept], codec, settings)

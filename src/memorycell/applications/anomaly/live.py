@@ -7,11 +7,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from memorycell.application.contract import Item, Record
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.anomaly.codec import (
@@ -29,7 +29,7 @@ from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import check_counts
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
-from memorycell.tables.rows import RowLines
+from memorycell.tables.rows import RowReader
 
 WARM = 20
 """Rows at the beginning of a recording of which nothing is concluded."""
@@ -339,7 +339,7 @@ class LiveAnomaly:
         told = (how or Streaming()).adapt
         self.adapt = int(file.info.get("settings", {}).get("adapt", 0)) if told is None else told
         self._blank = Stream(file.model, precision, history=0)
-        self._lines = RowLines([*self.codec.read_columns, *self.codec.categories])
+        self._rows = RowReader([*self.codec.read_columns, *self.codec.categories])
         self._recordings: dict[str, tuple[LiveReadings, Watch]] = {}
         self.unknown: dict[str, int] = {}
         """Column -> rows whose category was never seen in training."""
@@ -385,15 +385,17 @@ class LiveAnomaly:
                 record["stuck"] = [codec.columns[k] for k in np.flatnonzero(stuck)]
         return record
 
-    def line(self, text: str, number: int) -> dict[str, Any] | None:
-        """A row as a line of JSON, or of CSV under a header line that came before; None for the
-        header.
-        """
-        row = self._lines.row(text, number)
-        return None if row is None else self.step(row, f"stdin, line {number}")
+    def feed(self, item: Item) -> list[Record]:
+        """See `Session`: a row, or a line of JSON, or of CSV under a header line."""
+        found = self._rows.read(item)
+        return [] if found is None else [self.step(*found)]
 
-    def save(self, path: str | Path) -> None:
-        """All recordings' states in one file, for this model only."""
+    def close(self) -> list[Record]:
+        """See `Session`."""
+        return []
+
+    def snapshot(self) -> bytes:
+        """See `Session`; the states of all recordings."""
         names = list(self._recordings)
         state = (
             State.stack([self._recordings[n][1].stream.state for n in names])
@@ -404,14 +406,14 @@ class LiveAnomaly:
         extra = {
             "names": names,
             "memory": memory,
-            "lines": self._lines.keep(),
+            "lines": self._rows.snapshot(),
             "unknown": self.unknown,
         }
-        state.save(path, fingerprint=self._blank.fingerprint, extra=extra)
+        return state.to_bytes(fingerprint=self._blank.fingerprint, extra=extra)
 
-    def load(self, path: str | Path) -> None:
-        """Go on where `save` stopped. Raises `StateError`, and is then as it was."""
-        state, extra = State.load(path, fingerprint=self._blank.fingerprint)
+    def restore(self, data: bytes) -> None:
+        """See `Session`."""
+        state, extra = State.from_bytes(data, fingerprint=self._blank.fingerprint)
         try:
             loaded: dict[str, tuple[LiveReadings, Watch]] = {}
             for k, (name, kept) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
@@ -426,11 +428,9 @@ class LiveAnomaly:
                 loaded[str(name)] = reader, one
             unknown = {str(c): int(n) for c, n in extra["unknown"].items()}
         except (KeyError, TypeError, ValueError, IndexError, AttributeError, StateError):
-            raise StateError(
-                f"{path}: not the state of a live detector; start without it"
-            ) from None
+            raise StateError("not the state of a live detector; start without it") from None
         self._recordings, self.unknown = loaded, unknown
-        self._lines.take_up(extra.get("lines"))
+        self._rows.restore(extra.get("lines"))
 
 
 def _short(value: float) -> float | None:
@@ -549,11 +549,3 @@ def show(record: dict[str, Any]) -> str:
                 f"  … and {len(one['anomalies']) - SHOWN} lesser ones (--json, or --out page.html)"
             )
     return "\n".join(lines)
-
-
-def features_of(file: ModelFile, source: str) -> np.ndarray:
-    """The inputs [N, F] of a table's longest recording."""
-    return file.codec.encode(max(read(file.codec, source)[0], key=len))[0]
-
-
-READS, Live = "file", LiveAnomaly

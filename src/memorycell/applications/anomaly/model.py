@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memorycell.applications.anomaly.head import NextRow, NextRowStep
-from memorycell.models.batches import Batch
+from memorycell.models.batches import LaneBatch
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State
 from memorycell.streaming.stepping import LayerStepper, Stepper
@@ -68,7 +68,7 @@ class DetectorConfig(ModelConfig):
             )
 
 
-class Detector(SteppedModel):
+class Detector(SteppedModel[LaneBatch]):
     """Inputs of a row in, the distribution of the next row out, state carried from row to row.
 
     Once trained it also holds what surprise is measured by: the mean and the inverse covariance
@@ -77,7 +77,6 @@ class Detector(SteppedModel):
     """
 
     kind = "detector"
-    codec_kind = ("readings",)
     config_class = DetectorConfig
     config: DetectorConfig
     center: Tensor
@@ -93,15 +92,6 @@ class Detector(SteppedModel):
         self.register_buffer("center", torch.zeros(size))
         self.register_buffer("inverse", torch.eye(size))
         self.register_buffer("threshold", torch.zeros(()))
-
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        config = self.config
-        return (config.input_size, config.columns, config.sizes) == (
-            len(codec.features),
-            len(codec.columns),
-            codec.sizes,
-        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and the deviations of the last W - 1 rows, `window` [W - 1, B, K]."""
@@ -130,7 +120,7 @@ class Detector(SteppedModel):
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self.head(hidden, window), State(**kept, window=past)
 
-    def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, None]:
+    def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, None]:
         """Mean nats of the next row, a column."""
         y, _ = self(batch.x, None, batch.reset)
         known = ~batch.target.isnan()

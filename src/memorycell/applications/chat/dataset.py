@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.contract import Dataset, Metrics
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.chat.dialogues import ME, YOU, Dialogue, read_dialogues
@@ -21,7 +21,7 @@ from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey, best_order
-from memorycell.models.batches import Batch, by_length, padded
+from memorycell.models.batches import LaneBatch, by_length, padded
 from memorycell.models.heads import IGNORE
 from memorycell.settings import check_choices, check_counts
 from memorycell.training.splits import SPLITS, part_of
@@ -73,7 +73,7 @@ class ChatSettings:
         )
 
 
-class ChatProblem(Problem):
+class ChatDataset(Dataset):
     """Dialogues, split, as tokens: END <you> … <me> … <you> … END."""
 
     def __init__(
@@ -108,15 +108,15 @@ class ChatProblem(Problem):
         """A language model sized by the settings."""
         return LanguageModel(self.settings.model_config(len(self.codec)))
 
-    def epoch(self, seed: int) -> Iterator[Batch]:
+    def batches(self, seed: int) -> Iterator[LaneBatch]:
         """The training dialogues, gathered by length; what the person says is learnt too."""
         tokens = self.tokens["train"]
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
             x, _ = padded([tokens[k][:-1] for k in rows])
             y, _ = padded([tokens[k][1:] for k in rows], IGNORE)
-            yield Batch(x, y, torch.zeros(x.shape, dtype=torch.bool), carry=False)
+            yield LaneBatch(x, y, torch.zeros(x.shape, dtype=torch.bool), carry=False)
 
-    def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on the answers of a split."""
         parts = []
         for tokens in self.tokens[split]:
@@ -154,8 +154,8 @@ class ChatProblem(Problem):
             examples.append({"source": turns[0], "ours": reply["reply"], "wanted": turns[1]})
         return {"examples": examples}
 
-    def reading(self) -> str:
-        """See `Problem`: the longest dialogue."""
+    def inspection_input(self) -> str:
+        """See `Dataset`: the longest dialogue."""
         return "\n".join(max(self.dialogues["test"], key=lambda turns: sum(map(len, turns))))
 
     def info(self) -> dict[str, Any]:
@@ -188,9 +188,9 @@ def of_answers(tokens: np.ndarray) -> np.ndarray:
     return np.asarray((mine & ~mark) | ends)
 
 
-def prepare(data: str | None, settings: ChatSettings) -> ChatProblem:
+def prepare(data: str | None, settings: ChatSettings) -> ChatDataset:
     """Read the dialogues, split them by what is said first, and only then make the vocabulary."""
-    dialogues, where, notes = _read(data or CHAT.source)
+    dialogues, where, notes = _read(data or "chatterbot")
     parts = split(dialogues)
     for name, part in parts.items():
         if len(part) < (50 if name == "train" else 5):
@@ -199,20 +199,20 @@ def prepare(data: str | None, settings: ChatSettings) -> ChatProblem:
             )
     turns = [turn for part in parts["train"] for turn in part]
     codec = fit(turns, settings.unit, vocabulary=settings.vocabulary, marks=(YOU, ME), lower=True)
-    problem = ChatProblem(where, parts, codec, settings)
+    dataset = ChatDataset(where, parts, codec, settings)
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
-    problem.notes = [*notes, f"dialogues: {sizes}; vocabulary: {len(codec):,} {settings.unit}s"]
-    return problem
+    dataset.notes = [*notes, f"dialogues: {sizes}; vocabulary: {len(codec):,} {settings.unit}s"]
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> ChatProblem:
+def reopen(data: str | None, file: ModelFile) -> ChatDataset:
     """The same for a trained model. Its own dialogues: the held-out test part. Others: all of them."""
-    settings: ChatSettings = settings_of(file, ChatSettings)
+    settings: ChatSettings = file.settings(ChatSettings)
     trained = str(file.info["data"])
     if data is None or data == trained:
-        problem = ChatProblem(trained, split(_read(trained)[0]), file.codec, settings)
-        problem.notes = ["scored: the held-out test part"]
-        return problem
+        dataset = ChatDataset(trained, split(_read(trained)[0]), file.codec, settings)
+        dataset.notes = ["scored: the held-out test part"]
+        return dataset
     others, where, notes = _read(data)
     try:
         learnt = {tuple(turns) for turns in split(_read(trained)[0])["train"]}
@@ -221,13 +221,13 @@ def reopen(data: str | None, file: ModelFile) -> ChatProblem:
     fresh = [turns for turns in others if tuple(turns) not in learnt]
     if not fresh:
         raise DataError(f"{where}: the model has learnt from all of these dialogues; bring others")
-    problem = ChatProblem(where, {"test": fresh}, file.codec, settings)
-    problem.notes = [*notes, f"scored: {len(fresh):,} dialogues; no n-gram model beside it"]
+    dataset = ChatDataset(where, {"test": fresh}, file.codec, settings)
+    dataset.notes = [*notes, f"scored: {len(fresh):,} dialogues; no n-gram model beside it"]
     if len(fresh) < len(others):
-        problem.notes.append(
+        dataset.notes.append(
             f"left out: {len(others) - len(fresh):,} dialogues that the model has learnt from"
         )
-    return problem
+    return dataset
 
 
 def _read(data: str) -> tuple[list[Dialogue], str, list[str]]:
@@ -244,21 +244,3 @@ def split(dialogues: list[Dialogue]) -> dict[str, list[Dialogue]]:
         key = " ".join(c for c in turns[0].lower().split())
         parts[part_of(key, 10)].append(turns)
     return parts
-
-
-CHAT = Task(
-    name="chat",
-    about="answers: learns from dialogues, replies turn by turn, says when it is unsure",
-    reads=(
-        "dialogues: a line a dialogue with tabs between turns, JSON lines, or chatterbot's YAML"
-        " files"
-    ),
-    source="chatterbot",
-    primary="perplexity",
-    settings=ChatSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("n-gram (interpolated Kneser-Ney)",),
-    training=TrainSettings(lr=5e-3, weight_decay=0.1, average=0.998, precision="auto"),
-    minutes=4.5,
-)

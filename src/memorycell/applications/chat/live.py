@@ -191,6 +191,3 @@ def show(record: dict[str, Any]) -> str:
         )
         lines.append(f"> {turn['said']}\n{turn['reply'] or '…'}{unsure}{note}")
     return "\n".join(lines)
-
-
-Options, Live = Replying, Conversation

@@ -83,6 +83,10 @@ class PenCodec:
         ends = np.flatnonzero(moves[:-1, 2] != DOWN) + 1
         return [stroke for stroke in np.split(points, ends) if len(stroke)]
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {"signs": len(self.signs)}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return {**asdict(self), "signs": list(self.signs)}

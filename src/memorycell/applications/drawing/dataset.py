@@ -13,14 +13,10 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import (
+    Dataset,
     Metrics,
-    Problem,
-    Task,
-    TrainSettings,
-    settings_of,
-    with_source,
 )
-from memorycell.application.datasets import locate
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.baselines import StraightOn
 from memorycell.applications.drawing.codec import PenCodec, side_by_side
@@ -93,7 +89,7 @@ class DrawingSettings:
         )
 
 
-class DrawingProblem(Problem):
+class DrawingDataset(Dataset):
     """Framed drawings by split, as moves."""
 
     def __init__(
@@ -122,7 +118,7 @@ class DrawingProblem(Problem):
         """A writer sized by the settings."""
         return Writer(self.settings.model_config(len(self.codec.signs)))
 
-    def epoch(self, seed: int) -> Iterator[Drawn]:
+    def batches(self, seed: int) -> Iterator[Drawn]:
         """The training drawings, each bent a little, some with others of the same hand beside them;
         by length.
         """
@@ -160,7 +156,7 @@ class DrawingProblem(Problem):
         return {writer: np.array(numbers) for writer, numbers in found.items()}
 
     @torch.inference_mode()
-    def score(self, model: Writer, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Writer, split: str, precision: str = "float32") -> Metrics:
         """Nats a point, of its move and of the pen together; nats_move and nats_pen."""
         model.eval()
         totals = np.zeros(2)
@@ -182,11 +178,11 @@ class DrawingProblem(Problem):
         }
 
     def sample(self, steps: int) -> np.ndarray:
-        """See `Problem`."""
+        """See `Dataset`."""
         return np.concatenate(self.moves["test"])[:steps]
 
-    def reading(self) -> tuple[np.ndarray, list[int]]:
-        """See `Problem`: the longest drawing, and its signs."""
+    def inspection_input(self) -> tuple[np.ndarray, list[int]]:
+        """See `Dataset`: the longest drawing, and its signs."""
         k = int(np.argmax([len(m) for m in self.moves["test"]]))
         return self.moves["test"][k], self.codec.read(self.parts["test"][k].said)
 
@@ -216,9 +212,9 @@ def _batch(moves: list[np.ndarray], said: list[list[int]]) -> Drawn:
     return Drawn(x, lengths, padded([np.array(signs, np.int64) for signs in said], -1)[0])
 
 
-def prepare(data: str | None, settings: DrawingSettings) -> DrawingProblem:
+def prepare(data: str | None, settings: DrawingSettings) -> DrawingDataset:
     """Read the drawings, split them, and only then fit signs and scale, to the training part."""
-    examples, where, settings, notes = _read(data or DRAWING.source, settings)
+    examples, where, settings, notes = _read(data or "omniglot", settings)
     kinds = len({e.said for e in examples})
     names = settings.signs == "names" or (
         settings.signs == "auto" and len(examples) >= signals.OFTEN * kinds
@@ -236,19 +232,19 @@ def prepare(data: str | None, settings: DrawingSettings) -> DrawingProblem:
         split: [e for e in parts[split] if set([e.said] if names else e.said) <= known]
         for split in SPLITS
     }
-    problem = DrawingProblem(where, parts, codec, settings, notes)
-    problem.notes.append(
+    dataset = DrawingDataset(where, parts, codec, settings, notes)
+    dataset.notes.append(
         f"{len(examples):,} drawings: "
-        + ", ".join(f"{len(p):,} {split}" for split, p in problem.parts.items())
+        + ", ".join(f"{len(p):,} {split}" for split, p in dataset.parts.items())
         + f"; {len(signs)} signs: {' '.join(signs[:12])}"
         + (" …" if len(signs) > 12 else "")
     )
-    return problem
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> DrawingProblem:
+def reopen(data: str | None, file: ModelFile) -> DrawingDataset:
     """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
-    settings: DrawingSettings = settings_of(file, DrawingSettings)
+    settings: DrawingSettings = file.settings(DrawingSettings)
     trained = str(file.info["data"])
     codec: PenCodec = file.codec
     examples, where, _, notes = _read(data or trained, settings)
@@ -264,7 +260,7 @@ def reopen(data: str | None, file: ModelFile) -> DrawingProblem:
         notes.append(
             f"scored: all {len(examples):,} drawings of another set; no simple method beside it"
         )
-    return DrawingProblem(where, parts, codec, settings, notes)
+    return DrawingDataset(where, parts, codec, settings, notes)
 
 
 def _read(
@@ -272,7 +268,7 @@ def _read(
 ) -> tuple[list[Example], str, DrawingSettings, list[str]]:
     path, source = locate(data)
     where = source.name if source else str(data)
-    settings = with_source(settings, source)
+    settings = with_dataset_settings(settings, source)
     drawn, notes = read_strokes(path, where)
     said = [
         Example(
@@ -287,24 +283,3 @@ def _read(
     if not said:
         raise DataError(f"{where}: no drawing says what it is")
     return said, where, settings, notes
-
-
-DRAWING = Task(
-    name="drawing",
-    about=(
-        "draws by hand: characters, and words from their letters, in the style of a person if you"
-        " give an example"
-    ),
-    reads=(
-        "strokes that say what they are (JSON lines, InkML, Omniglot's text files, in a folder or a"
-        " .zip)"
-    ),
-    source="omniglot",
-    primary="nats",
-    settings=DrawingSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("straight on (a linear regression on the last two moves)",),
-    training=TrainSettings(lr=4e-3, weight_decay=0.0, average=0.998, precision="auto"),
-    minutes=4.0,
-)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import AnyModelFile
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.codec import END, PenCodec, side_by_side, svg
@@ -107,8 +108,8 @@ def _known(codec: PenCodec, said: str) -> bool:
         return False
 
 
-def picture(record: dict[str, Any]) -> str:
-    """The drawings as SVG, a row a text."""
+def picture(file: AnyModelFile, record: dict[str, Any]) -> str:
+    """The drawings as SVG, one row per text."""
     rows: dict[str, list[Drawing]] = {}
     for one in record["drawings"]:
         rows.setdefault(one["text"], []).append([np.array(stroke) for stroke in one["strokes"]])
@@ -134,6 +135,3 @@ def _parts(file: ModelFile) -> tuple[PenCodec, Writer]:
     if not (isinstance(file.codec, PenCodec) and isinstance(file.model, Writer)):
         raise UserError("predict: not a model that draws")
     return file.codec, file.model
-
-
-Options, Live = Hand, None

@@ -10,7 +10,7 @@ one is also told how many are left, so that it knows when to end.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -71,11 +71,10 @@ class Drawn(NamedTuple):
         return int(self.lengths.sum())
 
 
-class Writer(Model):
+class Writer(Model[Drawn]):
     """The moves so far and the signs to draw in, the distribution of the next move out."""
 
     kind = "writer"
-    codec_kind = ("pen",)
     config_class = WriterConfig
     config: WriterConfig
 
@@ -91,10 +90,6 @@ class Writer(Model):
         self.head = Mixture(2 * config.hidden_size, config.mixtures, PENS)
         with torch.no_grad():
             self.window.bias[2 * config.windows :] = -3.0  # the window goes on slowly at first
-
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        return self.config.signs == len(codec.signs)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h and c of both layers, how far the window has come, and where the pen is."""

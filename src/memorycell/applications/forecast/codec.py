@@ -410,6 +410,10 @@ class SeriesCodec:
 
     # ---- in a model file -------------------------------------------------------------------------
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {"input_size": len(self.features), "targets": len(self.targets)}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return asdict(self)

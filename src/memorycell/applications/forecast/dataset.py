@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, with_source
-from memorycell.application.datasets import locate
+from memorycell.application.contract import Dataset, Metrics
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.baselines import (
@@ -34,7 +34,7 @@ from memorycell.applications.forecast.codec import (
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.paths import by_paths
 from memorycell.errors import DataError, ModelFileError, UserError
-from memorycell.models.batches import Batch, lanes
+from memorycell.models.batches import LaneBatch, lanes
 from memorycell.models.quantiles import interval
 from memorycell.settings import check_choices, check_counts
 from memorycell.tables.clock import Clock
@@ -213,7 +213,7 @@ class ForecastSettings:
         )
 
 
-class ForecastProblem(Problem):
+class ForecastDataset(Dataset):
     """A table of readings, on its clock, split by time, encoded, with the baselines fitted."""
 
     def __init__(
@@ -285,7 +285,7 @@ class ForecastProblem(Problem):
             )
         )
 
-    def epoch(self, seed: int) -> Iterator[Batch]:
+    def batches(self, seed: int) -> Iterator[LaneBatch]:
         """The training part in lanes, shifted at random."""
         rows = np.flatnonzero(self.split == 0)
         reset = self.series.reset[rows] | (np.diff(rows, prepend=rows[0] - 1) != 1)
@@ -403,7 +403,7 @@ class ForecastProblem(Problem):
             )
         return found
 
-    def score(self, model: Forecaster, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Forecaster, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
         at = self.at(split)
         if (
@@ -437,10 +437,10 @@ class ForecastProblem(Problem):
             for name, method in self.methods.items()
         }
 
-    def later(self, test: str) -> ForecastProblem:
+    def later(self, test: str) -> ForecastDataset:
         """The same codec and simple methods, tested on another share of the time."""
         settings = replace(self.settings, test=test)
-        other = ForecastProblem(
+        other = ForecastDataset(
             self.name,
             self.series,
             self.codec,
@@ -475,7 +475,7 @@ class ForecastProblem(Problem):
         }
 
 
-def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
+def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
     """Read the table, decide what was not said, split by time, scale by the training part, fit the
     baselines.
     """
@@ -483,9 +483,9 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
         raise UserError(
             f"classic={settings.classic} needs statsforecast: pip install 'memorycell[classic]'"
         )
-    path, source = locate(data or FORECAST.source)
+    path, source = locate(data or "glucose")
     where = source.name if source else str(path)
-    settings = with_source(settings, source)
+    settings = with_dataset_settings(settings, source)
     frame = read_table(path)
     codec = _codec(frame, where, settings)
     if codec.each or codec.returns:
@@ -513,40 +513,40 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastProblem:
     if settings.static:
         codec = _told_by(codec, frame, series, split, settings.static, where)
         series = codec.read(frame, where)
-    problem = ForecastProblem(where if source else str(data), series, codec, settings, split)
+    dataset = ForecastDataset(where if source else str(data), series, codec, settings, split)
     for name in SPLITS:
-        if len(problem.at(name)) == 0:
+        if len(dataset.at(name)) == 0:
             why = (
                 "the gaps are too long or too many"
                 if settings.stride == 1
                 else f"stride={settings.stride} may be too long"
             )
             raise DataError(f"{where}: nothing to forecast in the {name} part; {why}")
-    problem.fit_baselines(ForecasterConfig.quantiles)
+    dataset.fit_baselines(ForecasterConfig.quantiles)
     if (
         set(codec.calendar) == {"day", "week"}
         and settings.calendar is None
-        and "ridge" in problem.methods
+        and "ridge" in dataset.methods
     ):
-        problem = _without_weeks(problem)
-    problem.notes = _notes(problem, frame.height)
-    return problem
+        dataset = _without_weeks(dataset)
+    dataset.notes = _notes(dataset, frame.height)
+    return dataset
 
 
-def _without_weeks(problem: ForecastProblem) -> ForecastProblem:
+def _without_weeks(dataset: ForecastDataset) -> ForecastDataset:
     """The same, steps told by the day alone, unless ridge forecasts the validation part better with
     weeks: a network learns the few weeks of most tables by heart.
     """
-    other = ForecastProblem(
-        problem.name,
-        problem.series,
-        replace(problem.codec, cycles=("day",)),
-        problem.settings,
-        problem.split,
+    other = ForecastDataset(
+        dataset.name,
+        dataset.series,
+        replace(dataset.codec, cycles=("day",)),
+        dataset.settings,
+        dataset.split,
     )
     other.fit_baselines(ForecasterConfig.quantiles)
-    with_weeks, without = (p.baselines("valid")["ridge"]["crps"] for p in (problem, other))
-    return problem if with_weeks < (1 - WORTH) * without else other
+    with_weeks, without = (p.baselines("valid")["ridge"]["crps"] for p in (dataset, other))
+    return dataset if with_weeks < (1 - WORTH) * without else other
 
 
 def _codec(frame: pl.DataFrame, where: str, settings: ForecastSettings) -> SeriesCodec:
@@ -646,7 +646,7 @@ def _told_by(
     return replace(codec, static=found)
 
 
-def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
+def reopen(data: str | None, file: ModelFile) -> ForecastDataset:
     """The same for a trained model. Its own data: the held-out test part. Other data: all but the
     span it learnt from.
     """
@@ -673,19 +673,19 @@ def reopen(data: str | None, file: ModelFile) -> ForecastProblem:
         test = np.ones(len(series), bool)  # no clock: nothing tells whether a row was learnt from
     else:
         test = (series.time >= end) | (series.time < begin)
-    problem = ForecastProblem(where, series, file.codec, settings, np.where(test, 2, -1))
-    if len(problem.at("test")) == 0:
+    dataset = ForecastDataset(where, series, file.codec, settings, np.where(test, 2, -1))
+    if len(dataset.at("test")) == 0:
         raise DataError(
             f"{where}: nothing to evaluate: no row lies outside the time the model learnt from, or"
             f" the series is shorter than {settings.horizon} steps"
         )
-    problem.naive_error, problem.methods = naive_error, methods
+    dataset.naive_error, dataset.methods = naive_error, methods
     if settings.classic and not classic.INSTALLED:
-        problem.settings = replace(settings, classic=None)
-        problem.notes.append(f"{settings.classic} left out: pip install 'memorycell[classic]'")
+        dataset.settings = replace(settings, classic=None)
+        dataset.notes.append(f"{settings.classic} left out: pip install 'memorycell[classic]'")
     which = "of the held-out test part" if same else "outside the time it learnt from"
-    problem.notes.append(f"scored: {len(problem.at('test')):,} forecasts {which}")
-    return problem
+    dataset.notes.append(f"scored: {len(dataset.at('test')):,} forecasts {which}")
+    return dataset
 
 
 def _decided(settings: ForecastSettings, codec: SeriesCodec) -> ForecastSettings:
@@ -741,21 +741,21 @@ def _split(
     return split
 
 
-def _naive_error(problem: ForecastProblem) -> float:
+def _naive_error(dataset: ForecastDataset) -> float:
     """Mean |y_t - y_{t-m}| over the training part, in the unit of the metrics: the scale of MASE."""
-    values = problem.series.values[:, : len(problem.codec.targets)]
-    if problem.scaled:
-        values = problem.codec.scale(values, problem.series)
-    m = problem.settings.season or 1
-    same = (problem.series.start[m:] == problem.series.start[:-m]) & (problem.split[m:] == 0)
+    values = dataset.series.values[:, : len(dataset.codec.targets)]
+    if dataset.scaled:
+        values = dataset.codec.scale(values, dataset.series)
+    m = dataset.settings.season or 1
+    same = (dataset.series.start[m:] == dataset.series.start[:-m]) & (dataset.split[m:] == 0)
     error = np.abs(values[m:] - values[:-m])[same]
     mean = float(np.nanmean(error)) if (~np.isnan(error)).any() else 0.0
     return mean if mean > 0 else 1.0
 
 
-def _notes(problem: ForecastProblem, rows: int) -> list[str]:
+def _notes(dataset: ForecastDataset, rows: int) -> list[str]:
     """What was found, for people."""
-    codec, series, s = problem.codec, problem.series, problem.settings
+    codec, series, s = dataset.codec, dataset.series, dataset.settings
     of = f" of {len(series.groups)} series" if codec.group else ""
     notes = [
         (
@@ -776,7 +776,7 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
     for k, column in enumerate(codec.columns):
         if missing := int(np.isnan(series.values[read, k]).sum()):
             notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
-    sizes = [int((problem.split == k).sum()) for k in range(3)]
+    sizes = [int((dataset.split == k).sum()) for k in range(3)]
     notes.append(
         "steps to train, validate, test (in this order of time): "
         + ", ".join(f"{n:,}" for n in sizes)
@@ -791,20 +791,3 @@ def _notes(problem: ForecastProblem, rows: int) -> list[str]:
 
 def _names(text: str | None) -> tuple[str, ...]:
     return tuple(part.strip() for part in (text or "").split(",") if part.strip())
-
-
-FORECAST = Task(
-    name="forecast",
-    about="the next values of a series, with the interval they will lie in, at every step",
-    reads=(
-        "a table of readings over time (.csv, .tsv, .parquet, .jsonl), one or many series, gaps"
-        " allowed"
-    ),
-    source="glucose",
-    primary="crps",
-    settings=ForecastSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("persistence", "seasonal naive", "ridge"),
-    training=TrainSettings(lr=8e-3),
-)

@@ -4,45 +4,68 @@ the training.
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast.codec import Series
-from memorycell.applications.forecast.dataset import ForecastProblem
-from memorycell.inspection.inside import Inspection, inspect
-from memorycell.inspection.page import BAND, BLUE, COLOURS, GREY, Section, figure, page
+from memorycell.applications.forecast.dataset import ForecastDataset, reopen
+from memorycell.inspection.page import (
+    BAND,
+    BLUE,
+    GREEN,
+    GREY,
+    ORANGE,
+    PURPLE,
+    Section,
+    figure,
+    page,
+)
 from memorycell.models.quantiles import interval, quantile_levels
 from memorycell.tables.table import read_table
 from memorycell.training import metrics
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
-    import polars as pl
 
+COLOURS = {
+    "memorycell": BLUE,
+    "ridge": ORANGE,
+    "persistence": GREEN,
+    "seasonal naive": PURPLE,
+    "constant": GREEN,
+    "rolling variance": PURPLE,
+    "weighted variance": ORANGE,
+}
 FANS = 48
 """Forecasts drawn one after another in the picture of a stretch."""
 
 
-def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
+def report(file: ModelFile, data: str | None, result: dict[str, Any]) -> str:
+    """See `Application.report`."""
+    return evaluation_page(file, reopen(data, file))
+
+
+def evaluation_page(file: ModelFile, dataset: ForecastDataset) -> str:
     """The report of a trained model on its test part, beside the simple methods."""
-    at = problem.at("test")
-    codec, target = problem.codec, problem.codec.targets[0]
-    ours = problem.quantiles(file.model, at)
+    at = dataset.at("test")
+    codec, target = dataset.codec, dataset.codec.targets[0]
+    ours = dataset.quantiles(file.model, at)
     forecasts = {
-        name: method.predict(problem.history, at) for name, method in problem.methods.items()
+        name: method.predict(dataset.history, at) for name, method in dataset.methods.items()
     }
-    scores = {name: problem.measure(quantiles, at) for name, quantiles in forecasts.items()}
-    scores["memorycell"] = problem.measure(ours, at)
+    scores = {name: dataset.measure(quantiles, at) for name, quantiles in forecasts.items()}
+    scores["memorycell"] = dataset.measure(ours, at)
     best = min((name for name in forecasts), key=lambda name: scores[name]["crps"])
     skill = 1 - scores["memorycell"]["crps"] / scores[best]["crps"]
     forecasts = {"memorycell": ours, **forecasts}
-    names = problem.names(at)
-    truth = codec.unscale(problem.history.future[at][..., None], names)[:, :, 0, 0]
+    names = dataset.names(at)
+    truth = codec.unscale(dataset.history.future[at][..., None], names)[:, :, 0, 0]
     first = {
         name: codec.unscale(quantiles, names)[:, :, 0] for name, quantiles in forecasts.items()
     }  # [M, horizon, K]
@@ -50,58 +73,32 @@ def evaluation_page(file: ModelFile, problem: ForecastProblem) -> str:
     sections = [
         Section(
             "Beside simple methods, on the part it never saw",
-            _units(problem),
+            _units(dataset),
             table=_score_table(scores),
             highlight="memorycell",
         ),
-        _stretch(problem, at, truth, first["memorycell"]),
-        _lead_times(problem, truth, first, best),
+        _stretch(dataset, at, truth, first["memorycell"]),
+        _lead_times(dataset, truth, first, best),
         _calibration(truth, first, best),
     ]
     if history:
         sections.append(_training(history, file))
     often = (
         "at every step"
-        if problem.settings.stride == 1
-        else f"every {problem.settings.stride} steps"
+        if dataset.settings.stride == 1
+        else f"every {dataset.settings.stride} steps"
     )
     verdict = f"{skill:.1%} better than" if skill >= 0 else f"{-skill:.1%} worse than"
     return page(
-        f"{target}, {problem.settings.horizon} steps ahead: {verdict} the best simple method"
+        f"{target}, {dataset.settings.horizon} steps ahead: {verdict} the best simple method"
         f" ({best})",
-        f"{len(at):,} forecasts from {codec.stamp(int(problem.series.time[at[0]]))} to"
-        f" {codec.stamp(int(problem.series.time[at[-1]]))}, one {often}, with the state carried all"
+        f"{len(at):,} forecasts from {codec.stamp(int(dataset.series.time[at[0]]))} to"
+        f" {codec.stamp(int(dataset.series.time[at[-1]]))}, one {often}, with the state carried all"
         " along, as the model runs live."
         + (" Not medical advice." if "glucose" in target.lower() else ""),
         sections,
-        [*file.info.get("notes", []), *problem.notes],
+        [*file.info.get("notes", []), *dataset.notes],
     )
-
-
-def inside(file: ModelFile, frame: pl.DataFrame, where: str, *, steps: int = 1000) -> Inspection:
-    """Look inside a forecaster while it reads the last steps of a table."""
-    series = file.codec.read(frame, where)
-    inputs = file.codec.encode(series)[-steps:]
-    readings = file.codec.fill(series)[-steps:, 0]
-    stamps = [str(file.codec.stamp(int(moment))) for moment in series.time[-steps:]]
-    labels = [
-        f"{stamp[11:16] or stamp} {value:.4g}"
-        for stamp, value in zip(stamps, readings, strict=True)
-    ]
-    settings = file.info.get("settings") or {}
-    target = ", ".join(file.codec.targets)
-    found = inspect(
-        file.model,
-        torch.from_numpy(inputs)[None],
-        labels=labels,
-        title=f"Inside the forecaster of {target}",
-        trained_on=settings.get("bptt"),
-    )
-    found.history = file.info.get("history") or []
-    found.notes.append(
-        f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}"
-    )
-    return found
 
 
 def forecast_page(file: ModelFile, record: dict[str, Any]) -> str:
@@ -147,10 +144,26 @@ def forecast_page(file: ModelFile, record: dict[str, Any]) -> str:
     )
 
 
-def _units(problem: ForecastProblem) -> str:
+def forecast_csv(file: ModelFile, record: dict[str, Any]) -> str:
+    """The same as CSV, a line a time and target."""
+    records, group = record["forecasts"], file.codec.group
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*([group] if group else []), "time", "target", "median", "low80", "high80"])
+    for record in records:
+        for target, values in record["forecast"].items():
+            for k, moment in enumerate(record["ahead"]):
+                own = [record[group]] if group else []
+                writer.writerow(
+                    [*own, moment, target, *(values[q][k] for q in ("median", "low80", "high80"))]
+                )
+    return text.getvalue()
+
+
+def _units(dataset: ForecastDataset) -> str:
     unit = (
         "in the unit of the column"
-        if len(problem.codec.targets) == 1
+        if len(dataset.codec.targets) == 1
         else "in standard deviations of the training part"
     )
     return (
@@ -169,15 +182,15 @@ def _score_table(scores: dict[str, dict[str, float]]) -> list[list[str]]:
 
 
 def _stretch(
-    problem: ForecastProblem, at: np.ndarray, truth: np.ndarray, ours: np.ndarray
+    dataset: ForecastDataset, at: np.ndarray, truth: np.ndarray, ours: np.ndarray
 ) -> Section:
     """A stretch whose error is typical: of all stretches the one with the median error, not the
     prettiest.
     """
-    series, codec, horizon = problem.series, problem.codec, ours.shape[1]
+    series, codec, horizon = dataset.series, dataset.codec, ours.shape[1]
     _, middle, _ = interval(ours)
     error = np.nanmean(np.abs(truth - middle), 1)
-    length = min(max(FANS * horizon // problem.settings.stride, 1), len(at))
+    length = min(max(FANS * horizon // dataset.settings.stride, 1), len(at))
     starts = np.arange(0, len(at) - length + 1, max(length // 2, 1))
     means = np.array([np.nanmean(error[s : s + length]) for s in starts])
     start = int(starts[np.argsort(means)[len(means) // 2]])
@@ -213,7 +226,7 @@ def _stretch(
 
 
 def _lead_times(
-    problem: ForecastProblem, truth: np.ndarray, first: dict[str, np.ndarray], best: str
+    dataset: ForecastDataset, truth: np.ndarray, first: dict[str, np.ndarray], best: str
 ) -> Section:
     fig = figure()
     horizon = truth.shape[1]
@@ -235,7 +248,7 @@ def _lead_times(
             },
             visible=True if np.mean(values) < 2 * np.mean(scores["memorycell"]) else "legendonly",
         )
-    fig.update_xaxes(title=f"steps ahead (one step: {problem.codec.clock})")
+    fig.update_xaxes(title=f"steps ahead (one step: {dataset.codec.clock})")
     fig.update_yaxes(title="CRPS", rangemode="tozero")
     better = sum(a < b for a, b in zip(scores["memorycell"], scores[best], strict=True))
     return Section(

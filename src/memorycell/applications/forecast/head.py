@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -227,8 +228,9 @@ class ForecastStep:
     the work.
     """
 
-    def __init__(self, head: Forecast) -> None:
+    def __init__(self, head: Forecast, output: Callable[[Told], np.ndarray] | None = None) -> None:
         self._head = head
+        self._output = output or head.spread_now
         self._shape = (head.horizon, head.targets)
         self._recurrent = LinearStep(head.recurrent.weight, head.recurrent.bias)
         self._linear = LinearStep(head.linear.weight, head.linear.bias)
@@ -241,11 +243,11 @@ class ForecastStep:
         unit: np.ndarray | None = None,
     ) -> np.ndarray:
         """Hidden [n, H], window [n, W·F], level and unit [n, targets] -> quantiles [n, horizon,
-        targets, K], all float32.
+        targets, K], all float32; or what `output` makes of the parameters.
         """
         out = self._recurrent(hidden).reshape(len(hidden), *self._shape, -1)
         middle = out[..., self._head.middle] + self._linear(window).reshape(-1, *self._shape)
         if unit is None:
-            return self._head.spread_now(Told(middle + level[:, None, :], out, 1.0))
+            return self._output(Told(middle + level[:, None, :], out, 1.0))
         unit = unit[:, None, :]
-        return self._head.spread_now(Told(middle * unit + level[:, None, :], out, unit))
+        return self._output(Told(middle * unit + level[:, None, :], out, unit))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memorycell.application.contract import Item, NoOptions, Record
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast.codec import SERIES, VALUE, LiveSeries, Series, SeriesCodec
@@ -17,7 +17,7 @@ from memorycell.errors import DataError, StateError
 from memorycell.models.quantiles import interval
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
-from memorycell.tables.rows import RowLines
+from memorycell.tables.rows import RowReader
 from memorycell.tables.table import number_in, read_table
 
 if TYPE_CHECKING:
@@ -31,13 +31,15 @@ class LiveForecaster:
     precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
     """
 
-    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", options: NoOptions | None = None
+    ) -> None:
         self.file = file
         self._blank = Stream(file.model, precision, history=0)
         self.codec: SeriesCodec = file.codec
         self._series: dict[str, tuple[LiveSeries, Stream]] = {}
         self._last: dict[str, dict[str, Any]] = {}
-        self._lines = RowLines(self.codec.given)
+        self._rows = RowReader(self.codec.given)
         self._horizon, self._paths = decoding(file)
         self.quantiles = np.zeros(0)
         """The last forecast whole and unrounded: [horizon, targets, K], in the table's units."""
@@ -94,38 +96,33 @@ class LiveForecaster:
             told["forecast"][c] = one["forecast"][VALUE]
         return told
 
-    def line(self, text: str, number: int) -> dict[str, Any] | None:
-        """A row as a line of JSON, or of CSV under a header line that came before: its forecast;
-        None for the header.
-        """
-        row = self._lines.row(text, number)
-        return None if row is None else self.step(row, f"stdin, line {number}")
+    def feed(self, item: Item) -> list[Record]:
+        """See `Session`: a row, or a line of JSON, or of CSV under a header line."""
+        found = self._rows.read(item)
+        return [] if found is None else [self.step(*found)]
 
-    def save(self, path: str | Path, **extra: Any) -> None:
-        """All series' states and clocks in one file, for this model only."""
+    def close(self) -> list[Record]:
+        """See `Session`."""
+        return []
+
+    def snapshot(self) -> bytes:
+        """See `Session`; the states and clocks of all series."""
         names = list(self._series)
         memory = [self._series[n][0].memory for n in names]
         state = (
             State.stack([self._series[n][1].state for n in names]) if names else self._blank.state
         )
-        last = [self._last[n] for n in names]
-        state.save(
-            path,
-            fingerprint=self._blank.fingerprint,
-            extra={
-                "names": names,
-                "memory": memory,
-                "last": last,
-                "lines": self._lines.keep(),
-                **extra,
-            },
-        )
+        extra = {
+            "names": names,
+            "memory": memory,
+            "last": [self._last[n] for n in names],
+            "lines": self._rows.snapshot(),
+        }
+        return state.to_bytes(fingerprint=self._blank.fingerprint, extra=extra)
 
-    def load(self, path: str | Path) -> dict[str, Any]:
-        """Go on where `save` stopped; returns the further values saved. Raises `StateError`, and is
-        then as it was.
-        """
-        state, extra = State.load(path, fingerprint=self._blank.fingerprint)
+    def restore(self, data: bytes) -> None:
+        """See `Session`."""
+        state, extra = State.from_bytes(data, fingerprint=self._blank.fingerprint)
         try:
             loaded: dict[str, tuple[LiveSeries, Stream]] = {}
             for k, (name, memory) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
@@ -135,12 +132,9 @@ class LiveForecaster:
                 loaded[name] = series, stream
             last = dict(zip(extra["names"], extra["last"], strict=True))
         except (KeyError, TypeError, ValueError, IndexError, StateError):
-            raise StateError(
-                f"{path}: not the state of a live forecaster; start without it"
-            ) from None
+            raise StateError("not the state of a live forecaster; start without it") from None
         self._series, self._last = loaded, last
-        self._lines.take_up(extra.get("lines"))
-        return extra
+        self._rows.restore(extra.get("lines"))
 
     def _name(self, row: Mapping[str, Any], where: str) -> str:
         if self.codec.group is None:
@@ -247,6 +241,3 @@ def show(record: dict[str, Any]) -> str:
                 table.add_row(str(moment), *cells)
             console.print(table)
     return captured.get().rstrip("\n")
-
-
-READS, Live = "file", LiveForecaster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -18,8 +19,9 @@ from memorycell.applications.forecast.head import (
     ForecastStep,
     Told,
 )
-from memorycell.models.batches import Batch
-from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
+from memorycell.models.batches import LaneBatch
+from memorycell.models.exporting import CHead, OnnxHead
+from memorycell.models.model import Model, ModelConfig, SteppedModel, carried, windows
 from memorycell.settings import check_choices
 from memorycell.state import Layout, State
 from memorycell.streaming.stepping import LayerStepper, Stepper
@@ -28,6 +30,8 @@ SIDE_BY_SIDE, PIECE = 64, 2048
 """How many segments, and how many steps of each, `Forecaster.run` takes at once."""
 LEAST = 0.05
 """Deviation of a window that stands still, in deviations of the training part."""
+NOT_PLAIN = "only for forecasters with head=quantiles, normal=no and no static columns yet"
+"""Why a forecaster cannot be exported."""
 FADE = 0.94
 """Weight of a return in its window's size, relative to the one after it (RiskMetrics, J.P. Morgan
 1996).
@@ -88,13 +92,12 @@ class ForecasterConfig(ModelConfig):
         return (self.head, self.normal, self.linear) == ("quantiles", "no", None)
 
 
-class Forecaster(SteppedModel):
+class Forecaster(SteppedModel[LaneBatch]):
     """Inputs of a step in, the distribution of the next values out, state carried from step to
     step.
     """
 
     kind = "forecaster"
-    codec_kind = ("series",)
     config_class = ForecasterConfig
     config: ForecasterConfig
 
@@ -119,12 +122,6 @@ class Forecaster(SteppedModel):
         """
         ages = torch.arange(self.config.window - 1, -1, -1.0)
         return FADE ** ages[:, None] if self.config.normal == "spread" else None
-
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        return self.config.input_size == len(codec.features) and self.config.targets == len(
-            codec.targets
-        )
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, and the inputs of the last W - 1 steps, `window` [W - 1, B, F]."""
@@ -183,7 +180,25 @@ class Forecaster(SteppedModel):
         """See `SteppedModel`."""
         return ForecasterStepper(self, precision)
 
-    def loss(self, batch: Batch, state: State | None) -> tuple[Tensor, State]:
+    def comparison_model(self) -> Model[Any]:
+        """See `Model`: the parameters of Student's t or of counts."""
+        from memorycell.applications.forecast.params_model import ForecasterParams
+
+        return self if self.config.head == "quantiles" else ForecasterParams(self)
+
+    def onnx_head(self) -> OnnxHead | str:
+        """See `Model`."""
+        from memorycell.applications.forecast.onnx_head import ForecastOnnxHead
+
+        return ForecastOnnxHead(self) if self.config.plain else NOT_PLAIN
+
+    def c_head(self) -> CHead | str:
+        """See `Model`."""
+        from memorycell.applications.forecast.c_head import ForecastCHead
+
+        return ForecastCHead(self) if self.config.plain else NOT_PLAIN
+
+    def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, State]:
         """The head's loss over a batch, and the state after it."""
         told, state = self.told(batch.x, state, batch.reset)
         return self.head.score(told, batch.target), state
@@ -238,7 +253,12 @@ class ForecasterStepper:
     row.
     """
 
-    def __init__(self, model: Forecaster, precision: str) -> None:
+    def __init__(
+        self,
+        model: Forecaster,
+        precision: str,
+        output: Callable[[Told], np.ndarray] | None = None,
+    ) -> None:
         config = model.config
         self.input_size, self.precision = config.input_size, precision
         self._past, self._targets = config.window - 1, config.targets
@@ -249,7 +269,7 @@ class ForecasterStepper:
             {**self._layers.layout.sizes, "window": (self._past, config.input_size)}
         )
         self._at = self.layout.at["window"]
-        self._head, self._config = ForecastStep(model.head), config
+        self._head, self._config = ForecastStep(model.head, output), config
         self._fade = None if model.fade is None else model.fade.numpy()
 
     def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:

@@ -11,8 +11,7 @@ from functools import cached_property
 
 import numpy as np
 
-from memorycell.application.contract import Task, TrainSettings, with_source
-from memorycell.application.datasets import locate
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.handwriting import lines
 from memorycell.applications.handwriting.lines import LineCodec
@@ -21,7 +20,7 @@ from memorycell.settings import check_counts
 from memorycell.signals import dataset as signals
 from memorycell.signals import strokes
 from memorycell.signals.codec import fit_outputs
-from memorycell.signals.dataset import Example, SignalProblem, SignalSettings, head_of, parted
+from memorycell.signals.dataset import Example, SignalDataset, SignalSettings, head_of, parted
 from memorycell.signals.dtw import NearestByWarping
 from memorycell.signals.recordings import find_recordings
 from memorycell.signals.strokes import Drawn, StrokeCodec, read_strokes
@@ -65,23 +64,23 @@ class HandwritingSettings(SignalSettings):
             )
 
 
-class StrokeProblem(SignalProblem):
+class StrokeDataset(SignalDataset):
     """Drawings; `raw` of an example is a list of strokes."""
 
     codec: StrokeCodec
     settings: HandwritingSettings
 
     def encode(self, example: Example) -> np.ndarray:
-        """See `SignalProblem`."""
+        """See `SignalDataset`."""
         return self.codec.encode(example.raw)
 
     def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
-        """See `SignalProblem`: as another hand might have drawn it."""
+        """See `SignalDataset`: as another hand might have drawn it."""
         s = self.settings
         return self.codec.encode(strokes.redrawn(example.raw, rng, warp=s.warp, order=s.order))
 
     def nearest(self) -> Callable[[str], np.ndarray]:
-        """See `SignalProblem`: over where the points lie and whether the pen was up."""
+        """See `SignalDataset`: over where the points lie and whether the pen was up."""
 
         def places(split: str) -> list[np.ndarray]:
             return [x[:, [6, 7, 4]] for x in self.features[split]]
@@ -90,22 +89,22 @@ class StrokeProblem(SignalProblem):
         return lambda split: known.classify(places(split))
 
 
-class LineProblem(SignalProblem):
+class LineDataset(SignalDataset):
     """Pictures of lines; `raw` of an example is a `Line`."""
 
     codec: LineCodec
     settings: HandwritingSettings
 
     def encode(self, example: Example) -> np.ndarray:
-        """See `SignalProblem`."""
+        """See `SignalDataset`."""
         return self.codec.encode(example.raw)
 
     def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
-        """See `SignalProblem`: bent and specked."""
+        """See `SignalDataset`: bent and specked."""
         return self.codec.encode(lines.rewritten(example.raw, rng, warp=self.settings.warp))
 
     def respelled(self, example: Example, rng: np.random.Generator) -> Example:
-        """See `SignalProblem`: now and then a word that nobody wrote, so that letters are learnt,
+        """See `SignalDataset`: now and then a word that nobody wrote, so that letters are learnt,
         not words.
         """
         if self.classes or not self._cut or rng.random() >= self.settings.splice:
@@ -122,16 +121,16 @@ class LineProblem(SignalProblem):
         return [e for e in self.parts["train"] if len(e.raw.ends) == len(e.said)]
 
     def nearest(self) -> Callable[[str], np.ndarray]:
-        """See `SignalProblem`."""
+        """See `SignalDataset`."""
         known = NearestByWarping(self.features["train"], self.truth["train"])
         return lambda split: known.classify(self.features[split])
 
 
-def prepare(data: str | None, settings: HandwritingSettings) -> SignalProblem:
+def prepare(data: str | None, settings: HandwritingSettings) -> SignalDataset:
     """Read what was written, split it, and only then fit letters, scale and lexicon, to the
     training part.
     """
-    examples, written, where, settings, notes = _read(data or HANDWRITING.source, settings)
+    examples, written, where, settings, notes = _read(data or "omniglot", settings)
     head = head_of(examples, settings, written=written)
     parts = parted(examples, settings, classes=head == "classes", where=where)
     outputs = fit_outputs(
@@ -140,13 +139,13 @@ def prepare(data: str | None, settings: HandwritingSettings) -> SignalProblem:
     if head == "classes":
         parts, unseen = signals.known_classes(parts, outputs["labels"])
         notes += unseen
-    problem: SignalProblem
+    dataset: SignalDataset
     if isinstance(examples[0].raw, lines.Line):
         codec = LineCodec(**outputs, height=settings.height, stack=settings.stack)
-        problem = LineProblem(where, parts, codec, settings, notes)
+        dataset = LineDataset(where, parts, codec, settings, notes)
     else:
         heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in parts["train"]]
-        problem = StrokeProblem(
+        dataset = StrokeDataset(
             where,
             parts,
             StrokeCodec(
@@ -158,19 +157,19 @@ def prepare(data: str | None, settings: HandwritingSettings) -> SignalProblem:
             settings,
             notes,
         )
-    steps = np.mean([len(x) for x in problem.features["train"]])
-    problem.notes.append(
+    steps = np.mean([len(x) for x in dataset.features["train"]])
+    dataset.notes.append(
         f"{len(examples):,} examples, {steps:.0f} steps each: "
-        + ", ".join(f"{len(part):,} {split}" for split, part in problem.parts.items())
+        + ", ".join(f"{len(part):,} {split}" for split, part in dataset.parts.items())
     )
-    problem.notes.append(signals.outputs_in_words(problem.codec))
-    return problem
+    dataset.notes.append(signals.outputs_in_words(dataset.codec))
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> SignalProblem:
+def reopen(data: str | None, file: ModelFile) -> SignalDataset:
     """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
-    kind = LineProblem if isinstance(file.codec, LineCodec) else StrokeProblem
-    found: SignalProblem = signals.reopen(
+    kind = LineDataset if isinstance(file.codec, LineCodec) else StrokeDataset
+    found: SignalDataset = signals.reopen(
         data, file, HandwritingSettings, kind, lambda name, s: _opened(name, s, file)
     )
     return found
@@ -194,7 +193,7 @@ def _read(
     """
     path, source = locate(data)
     where = source.name if source else str(data)
-    settings = with_source(settings, source)
+    settings = with_dataset_settings(settings, source)
     if path.suffix == ".npz":
         words = lines.read_letters(path)
         return (
@@ -247,25 +246,3 @@ def _read_pictures(
     if bad:
         notes.append(f"left out: {len(bad):,} pictures that cannot be read; the first: {bad[0]}")
     return examples, written, str(data), settings, notes
-
-
-HANDWRITING = Task(
-    name="handwriting",
-    about=(
-        "reads what was written: characters from pen strokes, as they are drawn; words and lines"
-        " from strokes or pictures"
-    ),
-    reads=(
-        "strokes (JSON lines, InkML, Omniglot's text files, in a folder or a .zip), or a folder of"
-        " pictures with a list of transcripts"
-    ),
-    source="omniglot",
-    primary="error",
-    watch="log_loss",
-    settings=HandwritingSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("nearest neighbour by dynamic time warping (classes)", "most frequent words (text)"),
-    training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.995, precision="auto"),
-    minutes=4.0,
-)

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from memorycell.application.contract import NoOptions
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.handwriting.lines import ENDINGS, LineCodec, read_line
@@ -131,7 +132,9 @@ class LiveHandwriting:
     that the answer at its end is that of the whole.
     """
 
-    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", options: NoOptions | None = None
+    ) -> None:
         if not isinstance(_codec(file), StrokeCodec):
             raise UserError("stream: this model reads pictures; use memorycell predict")
         if precision != "float32":
@@ -202,6 +205,3 @@ def _codec(file: ModelFile) -> StrokeCodec | LineCodec:
     if not isinstance(file.codec, (StrokeCodec, LineCodec)):
         raise UserError("predict: not a model of handwriting")
     return file.codec
-
-
-READS, Options, Live = "file", Reading, LiveHandwriting

@@ -49,6 +49,10 @@ class MusicCodec:
     frames: int = 1
     voices: int = 4
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {"voices": self.voices}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return asdict(self)

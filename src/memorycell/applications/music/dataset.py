@@ -13,14 +13,10 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import (
+    Dataset,
     Metrics,
-    Problem,
-    Task,
-    TrainSettings,
-    settings_of,
-    with_source,
 )
-from memorycell.application.datasets import locate
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.music.baselines import FirstOrder, KeyFrequency
 from memorycell.applications.music.codec import ENDINGS as SCORES
@@ -43,7 +39,7 @@ from memorycell.errors import DataError, UserError
 from memorycell.language.codec import fingerprint
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey, best_order
-from memorycell.models.batches import Batch, Gathered, by_length, lanes, padded
+from memorycell.models.batches import LaneBatch, PaddedBatch, by_length, lanes, padded
 from memorycell.settings import check_choices, check_counts
 from memorycell.training.splits import SPLITS, part_of
 
@@ -104,7 +100,7 @@ class MusicSettings:
         )
 
 
-class MusicProblem(Problem):
+class MusicDataset(Dataset):
     """Pieces by split, [T, 88] bool each."""
 
     def __init__(
@@ -130,7 +126,7 @@ class MusicProblem(Problem):
         """A composer sized by the settings."""
         return Composer(self.settings.model_config(self.codec.voices))
 
-    def epoch(self, seed: int) -> Iterator[Gathered]:
+    def batches(self, seed: int) -> Iterator[PaddedBatch]:
         """The training pieces, each moved up or down as far as the piano goes; by length."""
         rng = np.random.default_rng(seed)
         pieces = self.pieces["train"]
@@ -138,7 +134,7 @@ class MusicProblem(Problem):
             yield gathered([transposed(pieces[k], rng, self.settings.transpose) for k in rows])
 
     @torch.inference_mode()
-    def score(self, model: Composer, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Composer, split: str, precision: str = "float32") -> Metrics:
         """Nats a frame, and nats a key that sounds."""
         model.eval()
         pieces = self.pieces[split]
@@ -176,11 +172,11 @@ class MusicProblem(Problem):
         }
 
     def sample(self, steps: int) -> np.ndarray:
-        """See `Problem`."""
+        """See `Dataset`."""
         return np.concatenate(self.pieces["test"])[:steps].astype(np.float32)
 
-    def reading(self) -> np.ndarray:
-        """See `Problem`: the longest piece."""
+    def inspection_input(self) -> np.ndarray:
+        """See `Dataset`: the longest piece."""
         return max(self.pieces["test"], key=len).astype(np.float32)
 
     def info(self) -> dict[str, Any]:
@@ -194,7 +190,7 @@ class MusicProblem(Problem):
         }
 
 
-class EventProblem(Problem):
+class EventDataset(Dataset):
     """Pieces by split, as events one after another, `END` (1) between pieces."""
 
     def __init__(
@@ -231,7 +227,7 @@ class EventProblem(Problem):
             )
         )
 
-    def epoch(self, seed: int) -> Iterator[Batch]:
+    def batches(self, seed: int) -> Iterator[LaneBatch]:
         """The training pieces in a new order, each moved up or down, in lanes."""
         rng = np.random.default_rng(seed)
         pieces, most = self.events["train"], self.settings.transpose
@@ -244,7 +240,7 @@ class EventProblem(Problem):
             x, y, x == 1, count=count, bptt=self.settings.bptt, shift=int(rng.integers(len(x)))
         )
 
-    def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
         """Nats and perplexity an event."""
         if precision != "float32":
             return _of_events(stepped(model, self.tokens[split], precision))
@@ -267,11 +263,11 @@ class EventProblem(Problem):
         }
 
     def sample(self, steps: int) -> np.ndarray:
-        """See `Problem`."""
+        """See `Dataset`."""
         return self.tokens["test"][:steps, None].astype(np.float32)
 
-    def reading(self) -> np.ndarray:
-        """See `Problem`: the longest piece's events."""
+    def inspection_input(self) -> np.ndarray:
+        """See `Dataset`: the longest piece's events."""
         return max(self.events["test"], key=len)
 
     def info(self) -> dict[str, Any]:
@@ -289,10 +285,10 @@ def _of_events(nats: np.ndarray) -> Metrics:
     return {"nats": float(nats.mean()), "perplexity": math.exp(min(float(nats.mean()), 700.0))}
 
 
-def gathered(pieces: list[np.ndarray]) -> Gathered:
+def gathered(pieces: list[np.ndarray]) -> PaddedBatch:
     """Pieces side by side, padded with silence."""
     x, lengths = padded([piece.astype(np.float32) for piece in pieces])
-    return Gathered(x, lengths, x)
+    return PaddedBatch(x, lengths, x)
 
 
 def transposed(piece: np.ndarray, rng: np.random.Generator, most: int) -> np.ndarray:
@@ -304,14 +300,14 @@ def transposed(piece: np.ndarray, rng: np.random.Generator, most: int) -> np.nda
     return np.roll(piece, shift, 1)
 
 
-def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventProblem:
+def prepare(data: str | None, settings: MusicSettings) -> MusicDataset | EventDataset:
     """Read the pieces, split them (whole pieces, by a hash of what they hold), and only then count
     voices or events.
     """
-    settings = with_source(settings, locate(data or MUSIC.source)[1])
+    settings = with_dataset_settings(settings, locate(data or "jsb")[1])
     if settings.view == "events":
-        scores, where, notes = _read_scores(data or MUSIC.source, settings)
-        events = EventProblem(where, scores, fit_events(scores["train"], settings.frames), settings)
+        scores, where, notes = _read_scores(data or "jsb", settings)
+        events = EventDataset(where, scores, fit_events(scores["train"], settings.frames), settings)
         sizes = ", ".join(f"{len(part):,} {split}" for split, part in scores.items())
         total = sum(len(tokens) for tokens in events.tokens.values())
         events.notes = [
@@ -319,7 +315,7 @@ def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventPr
             f"{sizes} pieces, {total:,} events of {len(events.codec.names)} kinds",
         ]
         return events
-    pieces, where, notes = _read(data or MUSIC.source, settings)
+    pieces, where, notes = _read(data or "jsb", settings)
     for split, part in pieces.items():
         if len(part) < 2:
             raise DataError(f"{where}: too few pieces: {len(part)} in the {split} part; bring more")
@@ -330,14 +326,14 @@ def prepare(data: str | None, settings: MusicSettings) -> MusicProblem | EventPr
         notes.append(
             f"{thinned:,} frames hold more than {voices} keys; the highest {voices} are kept"
         )
-    problem = MusicProblem(where, pieces, MusicCodec(settings.frames, voices), settings, notes)
+    dataset = MusicDataset(where, pieces, MusicCodec(settings.frames, voices), settings, notes)
     sounding = np.flatnonzero(np.concatenate(pieces["train"]).any(0)) + 21
-    problem.notes.append(
+    dataset.notes.append(
         ", ".join(f"{len(part):,} {split}" for split, part in pieces.items())
         + f" pieces, {sum(len(p) for part in pieces.values() for p in part):,} frames; up to"
         f" {voices} keys at once, {name_of(int(sounding[0]))} to {name_of(int(sounding[-1]))}"
     )
-    return problem
+    return dataset
 
 
 def _thinned(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
@@ -355,21 +351,21 @@ def _thinned(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
     return made, count
 
 
-def reopen(data: str | None, file: ModelFile) -> MusicProblem | EventProblem:
+def reopen(data: str | None, file: ModelFile) -> MusicDataset | EventDataset:
     """The same for a trained model. Its own pieces: the held-out test part. Others: all of them."""
-    settings: MusicSettings = settings_of(file, MusicSettings)
+    settings: MusicSettings = file.settings(MusicSettings)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     if settings.view == "events":
         return _reopen_events(data, trained, file.codec, settings)
     voices = file.codec.voices
     if data is None or data == trained:
         pieces, _ = _thinned(_read(trained, settings)[0], voices)
-        problem = MusicProblem(
+        dataset = MusicDataset(
             trained, pieces, file.codec, settings, ["scored: the held-out test part"]
         )
-        if problem.fingerprint != print_:
-            problem.notes.append(f"{trained} has changed since the model was trained")
-        return problem
+        if dataset.fingerprint != print_:
+            dataset.notes.append(f"{trained} has changed since the model was trained")
+        return dataset
     others, where, notes = _read(data, settings)
     try:
         own = {
@@ -384,12 +380,12 @@ def reopen(data: str | None, file: ModelFile) -> MusicProblem | EventProblem:
         raise DataError(f"{where}: the model has learnt from all of these pieces; bring others")
     notes.append(f"scored: {len(fresh):,} pieces of another set")
     pieces, _ = _thinned({**own, "test": fresh}, voices)
-    return MusicProblem(where, pieces, file.codec, settings, notes)
+    return MusicDataset(where, pieces, file.codec, settings, notes)
 
 
 def _reopen_events(
     data: str | None, trained: str, codec: EventCodec, settings: MusicSettings
-) -> EventProblem:
+) -> EventDataset:
     scores, where, notes = _read_scores(data or trained, settings)
     said = "scored: the held-out test part"
     if data is not None and data != trained:
@@ -411,9 +407,9 @@ def _reopen_events(
         if not others:
             raise DataError(f"{where}: the model has learnt from all of these pieces; bring others")
         scores = {**own, "test": others}
-    problem = EventProblem(where, scores, codec, settings)
-    problem.notes = [*notes, said]
-    return problem
+    dataset = EventDataset(where, scores, codec, settings)
+    dataset.notes = [*notes, said]
+    return dataset
 
 
 def _read_scores(data: str, settings: MusicSettings) -> tuple[dict[str, list[Any]], str, list[str]]:
@@ -472,28 +468,3 @@ def _read(data: str, settings: MusicSettings) -> tuple[Pieces, str, list[str]]:
         where,
         notes,
     )
-
-
-MUSIC = Task(
-    name="music",
-    about=(
-        "knows what could sound next: composes, goes on with a beginning, harmonises a melody;"
-        " MIDI, sound, a score"
-    ),
-    reads=(
-        "a folder of MIDI files (also MusicXML), or JSON: train, valid and test, each a list of"
-        " pieces, of frames, of pitches"
-    ),
-    source="jsb",
-    primary="nats",
-    settings=MusicSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=(
-        "how often each key sounds",
-        "first order: every key by a logistic regression on the frame before",
-        "n-gram (of events)",
-    ),
-    training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
-    minutes=3.0,
-)

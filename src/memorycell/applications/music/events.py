@@ -80,6 +80,10 @@ class EventCodec:
             [TokSequence(tokens=named, ids=[tokenizer[name] for name in named])]
         )
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {"vocabulary": len(self)}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return {"frames": self.frames, "names": list(self.names)}

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import AnyModelFile, NoOptions
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.music import codec as music
 from memorycell.applications.music.codec import (
@@ -152,23 +153,22 @@ def _of_events(file: ModelFile, source: str | None, how: Composing) -> dict[str,
     return {**record, "events": [codec.surfaces[token] for token in tokens]}
 
 
-def written(record: dict[str, Any], ending: str) -> str | bytes:
-    """The record as a .mid, .wav, .svg (a score), .musicxml or .json file. Raises `UserError` for
-    another ending.
-    """
+SUFFIXES = (*music.MIDI, ".wav", ".svg", ".musicxml", ".json")
+
+
+def as_file(suffix: str, file: AnyModelFile, record: dict[str, Any]) -> str | bytes:
+    """A prediction as MIDI, sound, a score or JSON, by the suffix."""
     piece = music.frames_of(record["frames"], "predict")
     frames, tempo = record["frames_a_quarter"], record["tempo"]
-    if ending in music.MIDI:
-        return music.midi(piece, frames, tempo)
-    if ending == ".wav":
+    if suffix == ".wav":
         return music.wav(piece, frames, tempo)
-    if ending == ".svg":
+    if suffix == ".svg":
         return music.svg(piece, frames)
-    if ending == ".musicxml":
+    if suffix == ".musicxml":
         return music.musicxml(piece, frames)
-    if ending == ".json":
+    if suffix == ".json":
         return json.dumps(record["frames"])
-    raise UserError("--out: music can be written as .mid, .wav, .svg (a score), .musicxml or .json")
+    return music.midi(piece, frames, tempo)
 
 
 def show(record: dict[str, Any]) -> str:
@@ -188,7 +188,9 @@ def show(record: dict[str, Any]) -> str:
 class LiveMusic:
     """Keys that sound go in, a line a frame; what could follow comes out."""
 
-    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", options: NoOptions | None = None
+    ) -> None:
         self.codec, self.model = _parts(file)
         self._stream = Stream(self.model, precision, history=0)
         self._hidden = self._stream.step(np.zeros(KEYS, np.float32))
@@ -266,6 +268,3 @@ def _parts(file: ModelFile) -> tuple[MusicCodec, Composer]:
     if not (isinstance(file.codec, MusicCodec) and isinstance(file.model, Composer)):
         raise UserError("predict: not a model of music")
     return file.codec, file.model
-
-
-READS, Options, Live = "file", Composing, LiveMusic

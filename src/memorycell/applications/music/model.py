@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from memorycell.applications.music.codec import KEYS
 from memorycell.applications.music.head import Keys, Voices
-from memorycell.models.batches import Gathered
+from memorycell.models.batches import PaddedBatch
 from memorycell.models.model import ModelConfig, SteppedModel, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout
@@ -46,11 +46,10 @@ class ComposerConfig(ModelConfig):
             raise ValueError(f"voices: {KEYS} at most, got {self.voices}")
 
 
-class Composer(SteppedModel):
+class Composer(SteppedModel[PaddedBatch]):
     """Frames so far in, what the head reads of the next one out."""
 
     kind = "composer"
-    codec_kind = ("music",)
     config_class = ComposerConfig
     config: ComposerConfig
 
@@ -61,10 +60,6 @@ class Composer(SteppedModel):
         self.head = (Voices if config.view == "voices" else Keys)(
             config.hidden_size, KEYS, config.voices
         )
-
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        return self.config.voices == codec.voices
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros."""
@@ -80,7 +75,7 @@ class Composer(SteppedModel):
         hidden, kept = carried(self.recurrent, x, state, backend=backend)
         return hidden, State(**kept)
 
-    def nats(self, batch: Gathered) -> Tensor:
+    def nats(self, batch: PaddedBatch) -> Tensor:
         """Nats of every frame of x [B, T, 88] given those before it, [B, T]; zero in the padding."""
         frames = batch.x.float()
         past = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, :-1]], 1)
@@ -92,7 +87,7 @@ class Composer(SteppedModel):
         )
         return nats.masked_fill(padding(batch.lengths, frames.shape[1]), 0)
 
-    def loss(self, batch: Gathered, state: State | None) -> tuple[Tensor, None]:
+    def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
         """Nats a frame."""
         return self.nats(batch).sum() / batch.lengths.sum(), None
 

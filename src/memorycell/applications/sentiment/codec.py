@@ -77,6 +77,10 @@ class LabelledCodec:
         """Tokens."""
         return len(self.text)
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {"vocabulary": self.vocabulary, "classes": len(self.labels)}
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return {"text": self.text.to_json(), "labels": list(self.labels)}

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from memorycell.application import modelfile
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.contract import Dataset, Metrics
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.sentiment import codec as labelled
@@ -21,7 +21,7 @@ from memorycell.applications.sentiment.codec import Examples, LabelledCodec, cou
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import TextCodec, fingerprint, fit
 from memorycell.language.model import LanguageModel
-from memorycell.models.batches import Gathered, by_length, padded
+from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.models.classifier import POOLINGS, Classifier, ClassifierConfig
 from memorycell.settings import check_choices, check_counts
 from memorycell.training import metrics
@@ -102,7 +102,7 @@ class SentimentSettings:
         )
 
 
-class SentimentProblem(Problem):
+class SentimentDataset(Dataset):
     """Texts with labels, split, as tokens."""
 
     def __init__(
@@ -167,7 +167,7 @@ class SentimentProblem(Problem):
             model.recurrent.load_state_dict(self.start.recurrent.state_dict())
         return model
 
-    def epoch(self, seed: int) -> Iterator[Gathered]:
+    def batches(self, seed: int) -> Iterator[PaddedBatch]:
         """The training texts, gathered by length."""
         tokens, classes = self.tokens["train"], len(self.codec.labels)
         sure = np.array([e.sure for e in self.examples["train"]], np.float32)[:, None]
@@ -175,9 +175,9 @@ class SentimentProblem(Problem):
         target = (target * sure + (1 - target) * (1 - sure) / (classes - 1)).astype(np.float32)
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
             x, lengths = padded([tokens[k] for k in rows])
-            yield Gathered(x, lengths, torch.from_numpy(target[rows]))
+            yield PaddedBatch(x, lengths, torch.from_numpy(target[rows]))
 
-    def held(self, epoch: int) -> tuple[str, ...]:
+    def frozen_parameters(self, epoch: int) -> tuple[str, ...]:
         """Started from a language model, the head learns alone first (Howard & Ruder 2018,
         arXiv:1801.06146).
         """
@@ -193,11 +193,11 @@ class SentimentProblem(Problem):
             out[rows] = model.classify(*padded([tokens[k] for k in rows])).numpy()
         return out
 
-    def score(self, model: Classifier, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Classifier, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
         return metrics.of_classes(self.truth[split], self.log_p(model, split))
 
-    def finish(self, model: Classifier) -> None:
+    def calibrate(self, model: Classifier) -> None:
         """Calibrate on the validation texts."""
         model.head.temperature.fill_(1.0)
         model.head.calibrate(
@@ -217,8 +217,8 @@ class SentimentProblem(Problem):
         """Tokens [T, 1] of the test texts, one after another."""
         return np.concatenate(self.tokens["test"])[:steps, None].astype(np.float32)
 
-    def reading(self) -> str:
-        """See `Problem`: the longest text."""
+    def inspection_input(self) -> str:
+        """See `Dataset`: the longest text."""
         return max((e.text for e in self.examples["test"]), key=len)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
@@ -244,9 +244,9 @@ class SentimentProblem(Problem):
         }
 
 
-def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:
+def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     """Read the texts, split them, and only then make the vocabulary, from the training part."""
-    examples, where, notes = _read(data or SENTIMENT.source, settings)
+    examples, where, notes = _read(data or "sst", settings)
     counts = counted(examples["train"])
     if len(counts) < 2:
         raise DataError(
@@ -278,11 +278,11 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:
         vocabulary=settings.vocabulary,
         lower=True,
     )
-    problem = SentimentProblem(
+    dataset = SentimentDataset(
         where, examples, LabelledCodec(codec, tuple(sorted(counts))), settings, start
     )
-    unknown = float(np.concatenate([t == 0 for t in problem.tokens["valid"]]).mean())
-    problem.notes = [
+    unknown = float(np.concatenate([t == 0 for t in dataset.tokens["valid"]]).mean())
+    dataset.notes = [
         *notes,
         "texts: "
         + ", ".join(f"{len(part):,} {split}" for split, part in examples.items())
@@ -293,12 +293,12 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentProblem:
             f" part: {unknown:.2%}"
         ),
     ]
-    return problem
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
+def reopen(data: str | None, file: ModelFile) -> SentimentDataset:
     """The same for a trained model. Its own data: the held-out test part. Other data: all of them."""
-    settings: SentimentSettings = settings_of(file, SentimentSettings)
+    settings: SentimentSettings = file.settings(SentimentSettings)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     known = set(file.codec.labels)
 
@@ -330,11 +330,11 @@ def reopen(data: str | None, file: ModelFile) -> SentimentProblem:
         raise DataError(
             f"{data}: no text with one of the model's labels ({', '.join(file.codec.labels)})"
         )
-    problem = SentimentProblem(data or trained, examples, file.codec, settings)
-    problem.notes = [note]
-    if data is None and problem.fingerprint != print_:
-        problem.notes.append(f"{trained} has changed since the model was trained")
-    return problem
+    dataset = SentimentDataset(data or trained, examples, file.codec, settings)
+    dataset.notes = [note]
+    if data is None and dataset.fingerprint != print_:
+        dataset.notes.append(f"{trained} has changed since the model was trained")
+    return dataset
 
 
 def _read(data: str, settings: SentimentSettings) -> tuple[dict[str, Examples], str, list[str]]:
@@ -363,26 +363,3 @@ def _started(settings: SentimentSettings) -> tuple[SentimentSettings, LanguageMo
         "unit": file.codec.unit,
     }
     return dataclasses.replace(settings, direction="forward", **sizes), file.model, file.codec
-
-
-SENTIMENT = Task(
-    name="sentiment",
-    about=(
-        "tells what a text is: positive or negative, or any labels of yours; shows the words that"
-        " mattered"
-    ),
-    reads=(
-        "a table with a column of texts and one of labels, or a folder with train, dev and test"
-        " tables or trees"
-    ),
-    source="sst",
-    primary="accuracy",
-    higher=True,
-    watch="log_loss",
-    settings=SentimentSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("most frequent label", "TF-IDF with logistic regression"),
-    training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, precision="auto"),
-    minutes=4.5,
-)

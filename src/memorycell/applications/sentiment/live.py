@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import NoOptions
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.sentiment.codec import LONGEST, LabelledCodec
 from memorycell.errors import DataError, StateError, UserError
@@ -105,7 +106,9 @@ class LiveSentiment:
     direction=forward.
     """
 
-    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", options: NoOptions | None = None
+    ) -> None:
         self.codec, model = _parts(file)
         if model.config.bidirectional:
             raise UserError(
@@ -167,6 +170,3 @@ def _parts(file: ModelFile) -> tuple[LabelledCodec, Classifier]:
     if not (isinstance(file.codec, LabelledCodec) and isinstance(file.model, Classifier)):
         raise UserError("predict: not a classifier of texts")
     return file.codec, file.model
-
-
-Options, Live = Explaining, LiveSentiment

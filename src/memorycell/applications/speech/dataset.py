@@ -9,8 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memorycell.application.contract import Task, TrainSettings, with_source
-from memorycell.application.datasets import locate
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.speech.audio import (
     ENDINGS,
@@ -27,7 +26,7 @@ from memorycell.errors import DataError
 from memorycell.settings import check_choices, check_counts
 from memorycell.signals import dataset as signals
 from memorycell.signals.codec import fit_outputs, spoken
-from memorycell.signals.dataset import Example, SignalProblem, SignalSettings, head_of, parted
+from memorycell.signals.dataset import Example, SignalDataset, SignalSettings, head_of, parted
 from memorycell.signals.dtw import NearestByWarping
 from memorycell.signals.recordings import Recording, find_recordings
 
@@ -89,18 +88,18 @@ class SpeechSettings(SignalSettings):
             raise ValueError("speed, noise, share: expected shares below 1; bands: fewer than bins")
 
 
-class SpeechProblem(SignalProblem):
+class SpeechDataset(SignalDataset):
     """Recordings; `raw` of an example is a `Sound` at the codec's rate."""
 
     codec: AudioCodec
     settings: SpeechSettings
 
     def encode(self, example: Example) -> np.ndarray:
-        """See `SignalProblem`."""
+        """See `SignalDataset`."""
         return self.codec.encode(example.raw)
 
     def varied(self, example: Example, rng: np.random.Generator) -> np.ndarray:
-        """See `SignalProblem`: at another speed, louder or softer, with noise, and in part masked."""
+        """See `SignalDataset`: at another speed, louder or softer, with noise, and in part masked."""
         s = self.settings
         frames = self.codec.frames(
             perturbed(example.raw.samples, rng, speed=s.speed, noise=s.noise)
@@ -111,16 +110,16 @@ class SpeechProblem(SignalProblem):
         return self.codec.steps(masked(scaled, rng, bands=s.bands, share=s.share))
 
     def nearest(self) -> Callable[[str], np.ndarray]:
-        """See `SignalProblem`: over mel-frequency cepstra."""
+        """See `SignalDataset`: over mel-frequency cepstra."""
         known = NearestByWarping([mfcc(e.raw) for e in self.parts["train"]], self.truth["train"])
         return lambda split: known.classify([mfcc(e.raw) for e in self.parts[split]])
 
 
-def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
+def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
     """Read the recordings, split them, and only then fit letters, scaling and lexicon, to the
     training part.
     """
-    examples, written, where, settings, notes = _read(data or SPEECH.source, settings)
+    examples, written, where, settings, notes = _read(data or "free-spoken-digits", settings)
     head = head_of(examples, settings, written=written)
     if head == "text":
         examples, dropped = _speech_only(examples)
@@ -142,20 +141,20 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechProblem:
     if head == "classes":
         parts, unseen = signals.known_classes(parts, codec.labels)
         notes += unseen
-    problem = SpeechProblem(where, parts, codec, settings, notes)
+    dataset = SpeechDataset(where, parts, codec, settings, notes)
     seconds = sum(len(e.raw.samples) for e in examples) / rate
-    problem.notes.append(
+    dataset.notes.append(
         f"{len(examples):,} recordings, {seconds / 60:.1f} minutes at {rate:,} Hz: "
-        + ", ".join(f"{len(part):,} {split}" for split, part in problem.parts.items())
+        + ", ".join(f"{len(part):,} {split}" for split, part in dataset.parts.items())
     )
-    problem.notes.append(signals.outputs_in_words(codec))
-    return problem
+    dataset.notes.append(signals.outputs_in_words(codec))
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> SpeechProblem:
+def reopen(data: str | None, file: ModelFile) -> SpeechDataset:
     """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
     return signals.reopen(
-        data, file, SpeechSettings, SpeechProblem, lambda name, s: _opened(name, s, file.codec)
+        data, file, SpeechSettings, SpeechDataset, lambda name, s: _opened(name, s, file.codec)
     )
 
 
@@ -172,7 +171,7 @@ def _read(
     """
     path, source = locate(data)
     where = source.name if source else str(data)
-    settings = with_source(settings, source)
+    settings = with_dataset_settings(settings, source)
     found, written, notes = find_recordings(path, where, ENDINGS, names=settings.names)
     sounds: list[tuple[Recording, Sound]] = []
     bad: list[str] = []
@@ -224,25 +223,3 @@ def _speech_only(examples: list[Example]) -> tuple[list[Example], list[str]]:
     return kept, (
         [f"{count:,} recordings left out that say nothing (tones, silence)"] if count else []
     )
-
-
-SPEECH = Task(
-    name="speech",
-    about=(
-        "hears which word was said, or what was said; live, as it is said, with the time of every"
-        " word"
-    ),
-    reads=(
-        "a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with a folder for"
-        " every class, or with names like --set names={label}_{group}_{index}"
-    ),
-    source="free-spoken-digits",
-    primary="error",
-    watch="log_loss",
-    settings=SpeechSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("nearest neighbour by dynamic time warping (classes)", "most frequent words (text)"),
-    training=TrainSettings(lr=3e-3, weight_decay=0.01, average=0.995, precision="auto"),
-    minutes=4.0,
-)

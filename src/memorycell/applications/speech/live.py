@@ -491,6 +491,3 @@ def _language_model(path: str) -> _Texts:
             f"--set lm={path}: a model of the task text was expected, got {file.info.get('task')}"
         )
     return _Texts(file)
-
-
-READS, Options, Live, Streaming = "file", Hearing, LiveSpeech, Microphone

@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.contract import Dataset, Metrics
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit, read_text
 from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey, best_order
-from memorycell.models.batches import Batch, lanes
+from memorycell.models.batches import LaneBatch, lanes
 from memorycell.settings import check_choices, check_counts
 from memorycell.training.splits import SPLITS
 
@@ -100,7 +100,7 @@ class TextSettings:
         )
 
 
-class TextProblem(Problem):
+class TextDataset(Dataset):
     """Texts, each cut into train, valid and test by place, as tokens."""
 
     def __init__(
@@ -126,7 +126,7 @@ class TextProblem(Problem):
         """A language model sized by the settings."""
         return LanguageModel(self.settings.model_config(len(self.codec)))
 
-    def epoch(self, seed: int) -> Iterator[Batch]:
+    def batches(self, seed: int) -> Iterator[LaneBatch]:
         """The training part in lanes, shifted at random."""
         x, y = self.tokens["train"][:-1], self.tokens["train"][1:]
         s = self.settings
@@ -134,7 +134,7 @@ class TextProblem(Problem):
         count = max(1, min(s.lanes, len(x) // s.bptt))
         return lanes(x, y, x == 1, count=count, bptt=s.bptt, shift=shift)
 
-    def score(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split, read from its beginning to its end (valid: in eight
         pieces side by side).
         """
@@ -167,8 +167,8 @@ class TextProblem(Problem):
         """Tokens [T, 1] from where the test part begins."""
         return self.tokens["test"][:steps, None].astype(np.float32)
 
-    def reading(self) -> str:
-        """See `Problem`."""
+    def inspection_input(self) -> str:
+        """See `Dataset`."""
         return self.texts["test"][0][:3000]
 
     def baselines(self, split: str) -> dict[str, Metrics]:
@@ -191,35 +191,35 @@ class TextProblem(Problem):
         }
 
 
-def prepare(data: str | None, settings: TextSettings) -> TextProblem:
+def prepare(data: str | None, settings: TextSettings) -> TextDataset:
     """Read the texts, cut them, and only then make the vocabulary, from the training part."""
-    texts, where = read(data or TEXT.source, settings)
+    texts, where = read(data or "tinyshakespeare", settings)
     parts = cut(texts, settings.valid)
     codec = fit(parts["train"], settings.unit, vocabulary=settings.vocabulary)
-    problem = TextProblem(where, parts, codec, settings)
-    unknown = float((problem.tokens["valid"] == 0).mean())
-    sizes = ", ".join(f"{len(tokens) - 1:,} {split}" for split, tokens in problem.tokens.items())
-    problem.notes = [
+    dataset = TextDataset(where, parts, codec, settings)
+    unknown = float((dataset.tokens["valid"] == 0).mean())
+    sizes = ", ".join(f"{len(tokens) - 1:,} {split}" for split, tokens in dataset.tokens.items())
+    dataset.notes = [
         (
             f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,}"
             f" characters; {settings.unit}s: {sizes}"
         ),
         f"vocabulary: {len(codec) - codec.marks:,}; unknown in the validation part: {unknown:.2%}",
     ]
-    return problem
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> TextProblem:
+def reopen(data: str | None, file: ModelFile) -> TextDataset:
     """The same for a trained model. Its own text: the held-out last part. Another text: all of it."""
-    settings: TextSettings = settings_of(file, TextSettings)
+    settings: TextSettings = file.settings(TextSettings)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     assert isinstance(file.codec, TextCodec)
     texts, where = read(data or trained, settings)
     parts = cut(texts, settings.valid)
     if fingerprint([part for pieces in parts.values() for part in pieces]) == print_:
-        problem = TextProblem(where, parts, file.codec, settings)
-        problem.notes = [f"scored: the last {TEST_SHARE:.0%}, which it never saw"]
-        return problem
+        dataset = TextDataset(where, parts, file.codec, settings)
+        dataset.notes = [f"scored: the last {TEST_SHARE:.0%}, which it never saw"]
+        return dataset
     try:
         own = cut(read(trained, settings)[0], settings.valid)
     except UserError as error:
@@ -227,12 +227,12 @@ def reopen(data: str | None, file: ModelFile) -> TextProblem:
         note = f"no n-gram model beside it: the text it learnt from is not here ({error})"
     else:
         note = f"the n-gram model beside it has learnt from {trained}, as the model has"
-    problem = TextProblem(where, {**own, "test": texts}, file.codec, settings)
-    problem.notes = [
-        f"scored: {len(problem.tokens['test']) - 1:,} {settings.unit}s of another text",
+    dataset = TextDataset(where, {**own, "test": texts}, file.codec, settings)
+    dataset.notes = [
+        f"scored: {len(dataset.tokens['test']) - 1:,} {settings.unit}s of another text",
         note,
     ]
-    return problem
+    return dataset
 
 
 def read(data: str, settings: TextSettings) -> tuple[list[str], str]:
@@ -319,21 +319,3 @@ def stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndar
         scores, _ = ready.walk(ring, 0, x[piece, None].astype(np.float32))
         parts.append(-np.take_along_axis(scores, y[piece, None], 1)[:, 0])
     return np.concatenate(parts).astype(np.float64)
-
-
-TEXT = Task(
-    name="text",
-    about=(
-        "learns a language from any text: generates, completes, scores, suggests the next word as"
-        " you type"
-    ),
-    reads="text files (UTF-8, or --set encoding=…), or a folder of .txt and .md files",
-    source="tinyshakespeare",
-    primary="nats",
-    settings=TextSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("n-gram (interpolated Kneser-Ney)",),
-    training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
-    minutes=4.0,
-)

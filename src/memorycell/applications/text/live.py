@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from memorycell.application.contract import NoOptions
 from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.language.codec import TextCodec, normalise
@@ -59,7 +60,9 @@ class LiveText:
     tokens of the whole text.
     """
 
-    def __init__(self, file: ModelFile, precision: str = "float32") -> None:
+    def __init__(
+        self, file: ModelFile, precision: str = "float32", options: NoOptions | None = None
+    ) -> None:
         self.codec: TextCodec = file.codec
         self._stream = Stream(file.model, precision, history=0)
         self._tail = ""  # what was typed after the last finished span
@@ -362,6 +365,3 @@ def _sign(character: str) -> bool:
     import unicodedata
 
     return unicodedata.category(character[0])[0] in "PSZC"
-
-
-Options, Live = Writing, LiveText

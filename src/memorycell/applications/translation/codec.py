@@ -59,6 +59,13 @@ class PairCodec:
             written += [span.strip()] * len(numbers)
         return tokens, written, held
 
+    def model_sizes(self) -> dict[str, object]:
+        """See `Codec`."""
+        return {
+            "vocabulary": len(self.target),
+            "source_vocabulary": 0 if self.shared else len(self.source),
+        }
+
     def to_json(self) -> dict[str, Any]:
         """What a model file keeps."""
         return {

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Metrics, Problem, Task, TrainSettings, settings_of
+from memorycell.application.contract import Dataset, Metrics
 from memorycell.application.datasets import locate
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.translation.baselines import Nearest
@@ -92,7 +92,7 @@ class TranslationSettings:
         return source, target
 
 
-class TranslationProblem(Problem):
+class TranslationDataset(Dataset):
     """Pairs, split, as tokens."""
 
     def __init__(
@@ -129,7 +129,7 @@ class TranslationProblem(Problem):
         own = 0 if self.codec.shared else len(self.codec.source)
         return Translator(self.settings.model_config(len(self.codec.target), own))
 
-    def epoch(self, seed: int) -> Iterator[PairBatch]:
+    def batches(self, seed: int) -> Iterator[PairBatch]:
         """The training pairs, gathered by length."""
         return self._batches("train", self.settings.budget, seed)
 
@@ -164,7 +164,7 @@ class TranslationProblem(Problem):
             self._translated = {key: [one.text for one in found]}
         return self._translated[key]
 
-    def score(self, model: Translator, split: str, precision: str = "float32") -> Metrics:
+    def evaluate(self, model: Translator, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
         found = measure(
             self.translations(model, split), [target for _, target in self.pairs[split]]
@@ -185,8 +185,8 @@ class TranslationProblem(Problem):
         """Nothing: a translator has no steps to be proved."""
         raise UserError("prove: a translator reads its input whole and has no steps")
 
-    def reading(self) -> str:
-        """See `Problem`: the longest source."""
+    def inspection_input(self) -> str:
+        """See `Dataset`: the longest source."""
         return max((source for source, _ in self.pairs["test"]), key=len)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
@@ -235,17 +235,17 @@ def _scorers() -> tuple[Any, Any]:
     return CHRF(word_order=2), BLEU()
 
 
-def prepare(data: str | None, settings: TranslationSettings) -> TranslationProblem:
+def prepare(data: str | None, settings: TranslationSettings) -> TranslationDataset:
     """Read the pairs, split them, and only then make the vocabulary, from the training part."""
-    pairs, where, notes = _read(data or TRANSLATION.source, settings)
+    pairs, where, notes = _read(data or "multi30k-de-en", settings)
     for split, part in pairs.items():
         if len(part) < (200 if split == "train" else 5):
             raise DataError(f"{where}: too few pairs: {len(part)} in the {split} part; bring more")
     joint = settings.joint == "yes" or (settings.joint == "auto" and _same_letters(pairs["train"]))
     codec = fit_pairs(pairs["train"], settings.unit, vocabulary=settings.vocabulary, joint=joint)
-    problem = TranslationProblem(where, pairs, codec, settings)
-    words = sum(len(b) - 1 for _, b in problem.tokens["train"])
-    problem.notes = [
+    dataset = TranslationDataset(where, pairs, codec, settings)
+    words = sum(len(b) - 1 for _, b in dataset.tokens["train"])
+    dataset.notes = [
         *notes,
         "pairs: "
         + ", ".join(f"{len(part):,} {split}" for split, part in pairs.items())
@@ -253,14 +253,14 @@ def prepare(data: str | None, settings: TranslationSettings) -> TranslationProbl
         f"vocabulary: {len(codec.target):,} {settings.unit}s"
         + (" for both languages" if joint else f" and {len(codec.source):,} of the source"),
     ]
-    return problem
+    return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> TranslationProblem:
+def reopen(data: str | None, file: ModelFile) -> TranslationDataset:
     """The same for a trained model. Its own data: the held-out test part. Other data: all pairs
     that it did not learn.
     """
-    settings: TranslationSettings = settings_of(file, TranslationSettings)
+    settings: TranslationSettings = file.settings(TranslationSettings)
     trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
     try:
         pairs = _read(trained, settings)[0]
@@ -280,11 +280,11 @@ def reopen(data: str | None, file: ModelFile) -> TranslationProblem:
             " that were learnt from"
         )
         pairs = {**pairs, "test": fresh}
-    problem = TranslationProblem(data or trained, pairs, file.codec, settings)
-    problem.notes = [note]
-    if data is None and problem.fingerprint != print_:
-        problem.notes.append(f"{trained} has changed since the model was trained")
-    return problem
+    dataset = TranslationDataset(data or trained, pairs, file.codec, settings)
+    dataset.notes = [note]
+    if data is None and dataset.fingerprint != print_:
+        dataset.notes.append(f"{trained} has changed since the model was trained")
+    return dataset
 
 
 def _read(data: str, settings: TranslationSettings) -> tuple[dict[str, Pairs], str, list[str]]:
@@ -316,26 +316,3 @@ def _same_letters(pairs: Pairs) -> bool:
     letters = {c for source, _ in pairs for c in source}
     target = [c for _, text in pairs[:5000] for c in text if c.isalpha()]
     return sum(c in letters for c in target) > 0.8 * max(len(target), 1)
-
-
-TRANSLATION = Task(
-    name="translation",
-    about=(
-        "translates: learns from pairs of sentences in two languages; shows what each word"
-        " looked at"
-    ),
-    reads=(
-        "two columns (.tsv, .csv, .jsonl, .parquet), two aligned files, or a message catalogue"
-        " (.po, .mo)"
-    ),
-    source="multi30k-de-en",
-    primary="chrf",
-    higher=True,
-    watch="nats",
-    settings=TranslationSettings,
-    prepare=prepare,
-    reopen=reopen,
-    baselines=("the translation of the nearest known sentence", "the source unchanged"),
-    training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, clip=1.0, precision="auto"),
-    minutes=4.5,
-)

@@ -11,9 +11,9 @@ import torch
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.translation.codec import PairCodec, release
 from memorycell.applications.translation.model import Translator
+from memorycell.applications.translation.search import Hypothesis, beam_search
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import HELD, normalise
-from memorycell.language.search import Hypothesis, beam_search
 from memorycell.models.batches import by_length, padded
 
 LONGEST = 300
@@ -142,6 +142,3 @@ def show(record: dict[str, Any]) -> str:
         one["text"] + (f"   [{one['note']}]" if "note" in one else "")
         for one in record["translations"]
     )
-
-
-Options, Live = Translating, None

@@ -15,7 +15,7 @@ arXiv:1609.08144, whose first layer alone attends).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -101,11 +101,10 @@ class Source(NamedTuple):
         return Source(*(part.index_select(0, rows) for part in self))
 
 
-class Translator(Model):
+class Translator(Model[PairBatch]):
     """A sequence of tokens in, another out."""
 
     kind = "translator"
-    codec_kind = ("pairs",)
     config_class = TranslatorConfig
     config: TranslatorConfig
 
@@ -127,11 +126,6 @@ class Translator(Model):
         self.upper = config.stack(2 * hidden, num_layers=1)
         self.out = nn.Linear(2 * hidden, size)
         self.head = NextStep(size, config.vocabulary, size)
-
-    def fits(self, codec: Any) -> bool:
-        """See `Model`."""
-        sizes = (len(codec.target), 0 if codec.shared else len(codec.source))
-        return sizes == (self.config.vocabulary, self.config.source_vocabulary)
 
     def read(self, source: Tensor, lengths: Tensor) -> tuple[Source, State]:
         """Source [B, S] int64, lengths [B] -> what the decoder looks back at, and the state it

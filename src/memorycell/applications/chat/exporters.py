@@ -1,0 +1,5 @@
+"""Export of chat models."""
+
+from memorycell.language.exporters import OnnxExporter
+
+EXPORTERS = {"onnx": OnnxExporter()}

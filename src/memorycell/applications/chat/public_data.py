@@ -1,0 +1,13 @@
+"""The named public datasets of this application."""
+
+from memorycell.application.datasets import NamedDataset
+
+DATASETS = (
+    NamedDataset(
+        "chatterbot",
+        "small talk and questions with their answers, by subject",
+        "BSD-3-Clause",
+        "G. Cox, chatterbot-corpus",
+        package=("chatterbot_corpus", "data/english", "chatterbot-corpus"),
+    ),
+)

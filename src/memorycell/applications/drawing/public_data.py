@@ -1,0 +1,5 @@
+"""The named public datasets of this application."""
+
+from memorycell.signals.omniglot import OMNIGLOT
+
+DATASETS = (OMNIGLOT,)

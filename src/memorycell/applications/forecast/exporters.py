@@ -1,0 +1,128 @@
+"""Export of forecast models to ONNX and C99."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memorycell.applications.forecast.c_head import ForecastCHead
+from memorycell.applications.forecast.codec import RETURN, SeriesCodec
+from memorycell.errors import UserError
+from memorycell.exchange import c_export
+from memorycell.exchange.exporter import Exported, write_onnx
+from memorycell.state import fingerprint
+
+if TYPE_CHECKING:
+    from memorycell.application.modelfile import ModelFile
+    from memorycell.applications.forecast.model import Forecaster
+
+
+class OnnxExporter:
+    """The model in scaled units, with its scaling in the file's metadata."""
+
+    def check(self, file: ModelFile[Forecaster, SeriesCodec]) -> None:
+        """See `Exporter`."""
+        _check(file, "onnx")
+
+    def write(
+        self,
+        file: ModelFile[Forecaster, SeriesCodec],
+        name: str,
+        *,
+        precision: str = "float32",
+        test: np.ndarray | None = None,
+    ) -> Exported:
+        """See `Exporter`."""
+        codec = file.codec
+        note = {
+            "fingerprint": fingerprint(file.model),
+            "inputs": input_descriptions(codec),
+            "targets": codec.targets,
+            "mean": codec.mean,
+            "std": codec.std,
+        }
+        return write_onnx(file.model, name, precision=precision, note=note)
+
+
+class CExporter:
+    """The model with its quantiles in the table's units; the header says how inputs are made."""
+
+    def check(self, file: ModelFile[Forecaster, SeriesCodec]) -> None:
+        """See `Exporter`."""
+        _check(file, "c")
+
+    def write(
+        self,
+        file: ModelFile[Forecaster, SeriesCodec],
+        name: str,
+        *,
+        precision: str = "float32",
+        test: np.ndarray | None = None,
+    ) -> Exported:
+        """See `Exporter`."""
+        if precision not in c_export.PRECISIONS:
+            raise UserError(
+                f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}"
+            )
+        codec, config = file.codec, file.model.config
+        targets = len(codec.targets)
+        output = (
+            f"[{config.horizon}][{config.targets}][{config.quantiles}]: quantiles of"
+            f" {', '.join(codec.targets)} for the next {config.horizon} steps, in the table's units"
+        )
+        return c_export.export(
+            file.model,
+            name,
+            precision=precision,
+            head=ForecastCHead(file.model, codec.std[:targets], codec.mean[:targets]),
+            inputs=input_descriptions(codec),
+            output=output,
+            test=test,
+        )
+
+
+EXPORTERS = {"onnx": OnnxExporter(), "c": CExporter()}
+
+
+def input_descriptions(codec: SeriesCodec) -> list[str]:
+    """How each input of a step is computed from the readings, in the order of `codec.features`."""
+    scaling = dict(zip(codec.columns, zip(codec.mean, codec.std, strict=True), strict=True))
+    scaled = {c: f"(value - {mean:.9g}) / {std:.9g}" for c, (mean, std) in scaling.items()}
+    lines = [f"{c}: {formula}" for c, formula in scaled.items()]
+    if codec.returns is not None:
+        price = codec.returns
+        at = codec.columns.index(RETURN)
+        lines[at] += f", where value = 100 log({price} / {price} one step before)"
+    lines += [
+        f"change of {c}: (value - the value one step before, or itself at the beginning) / {s:.9g}"
+        for c, s in zip(codec.columns, codec.change, strict=True)
+    ]
+    lines.append("observed: 1; 0 for a step that fills a gap, which repeats the values before it")
+    lines += [
+        f"{c} missing: 1 if the value is missing, else 0; the value is then the last one known"
+        for c in codec.gappy
+    ]
+    for name, period in codec.calendar.items():
+        lines += [
+            f"{wave}{label} of {name}: {wave}({turns} pi t / {period:.9g}), t in seconds since"
+            " 1970-01-01"
+            for turns, label in ((2, ""), (4, " 2"))
+            for wave in ("sin", "cos")
+        ]
+    lines += [
+        f"{c} in {k} steps: {scaled[c]}, known in advance"
+        for c in codec.known
+        for k in range(1, codec.reach + 1)
+    ]
+    assert len(lines) == len(codec.features)
+    return lines
+
+
+def _check(file: ModelFile[Forecaster, SeriesCodec], to: str) -> None:
+    codec = file.codec
+    if not file.model.config.plain or codec.static or codec.each or codec.own:
+        raise UserError(
+            f"--to {to}: only for forecasts with head=quantiles, normal=no, scaling=all, each=no"
+            " and no static columns yet"
+        )

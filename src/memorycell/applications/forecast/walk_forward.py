@@ -1,0 +1,27 @@
+"""Walk-forward evaluation of forecasts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.dataset import ForecastDataset, ForecastSettings, reopen
+from memorycell.applications.forecast.model import Forecaster
+from memorycell.errors import UserError
+
+
+class ForecastWalk:
+    """See `WalkForward`: `test` is the period, as shares of the time range."""
+
+    def settings(self, settings: ForecastSettings, begin: float, end: float) -> ForecastSettings:
+        """See `WalkForward`."""
+        if settings.split is not None:
+            raise UserError("backtest: splits by time; leave split out")
+        return replace(settings, test=f"{begin:.6g}:{end:.6g}")
+
+    def reopen(
+        self, file: ModelFile[Forecaster, SeriesCodec], begin: float, end: float
+    ) -> ForecastDataset:
+        """See `WalkForward`."""
+        return reopen(None, file).later(f"{begin:.6g}:{end:.6g}")

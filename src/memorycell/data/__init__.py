@@ -1,1 +1,0 @@
-"""From what people have to tensors and back."""

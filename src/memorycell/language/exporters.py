@@ -1,0 +1,38 @@
+"""Export of language models to ONNX."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memorycell.exchange.exporter import Exported, write_onnx
+from memorycell.language.codec import TextCodec
+from memorycell.state import fingerprint
+
+if TYPE_CHECKING:
+    from memorycell.application.modelfile import ModelFile
+    from memorycell.language.model import LanguageModel
+
+
+class OnnxExporter:
+    """The model from token ids to log-probabilities, with its vocabulary in the file's metadata."""
+
+    def check(self, file: ModelFile[LanguageModel, TextCodec]) -> None:
+        """See `Exporter`: every language model of text can be exported."""
+
+    def write(
+        self,
+        file: ModelFile[LanguageModel, TextCodec],
+        name: str,
+        *,
+        precision: str = "float32",
+        test: np.ndarray | None = None,
+    ) -> Exported:
+        """See `Exporter`."""
+        note = {
+            "fingerprint": fingerprint(file.model),
+            "unit": file.codec.unit,
+            "tokens": file.codec.surfaces,
+        }
+        return write_onnx(file.model, name, precision=precision, note=note)

@@ -1,0 +1,13 @@
+"""Omniglot, a dataset that several applications use."""
+
+from memorycell.application.datasets import NamedDataset
+
+OMNIGLOT = NamedDataset(
+    "omniglot",
+    "pen strokes of 136 characters of five alphabets, by 20 writers; tested on the writers"
+    " 16 to 20",
+    "MIT",
+    "B. Lake, R. Salakhutdinov & J. Tenenbaum (2015), Human-level concept learning, Science 350",
+    paths=("handwriting/omniglot-strokes-small1.zip", "omniglot-strokes-small1.zip"),
+    settings={"held_out": "writer>15", "checked": "writer=15"},
+)

@@ -1,0 +1,257 @@
+"""One training run: truncated back-propagation with carried state, and the best weights so far."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Generic
+
+import torch
+from torch import Tensor, nn
+
+from memorycell.application.contract import B, Dataset, M, Metrics, TrainSettings
+from memorycell.errors import UserError
+from memorycell.inspection.flow import GradientFlow
+from memorycell.ops import binding
+from memorycell.state import State
+from memorycell.training.events import Epoch, OnEvent, Step
+from memorycell.training.gradients import GradientWatch
+from memorycell.training.schedule import learning_rate, planned_epochs
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+SEED_STRIDE = 1_000_003
+"""Between the seeds of two runs, so that none of their epochs share one."""
+
+
+@dataclass
+class Progress:
+    """The numbers of a run that a checkpoint stores.
+
+    epochs            None before the run is planned, after the first epoch
+    steps_per_epoch   0 before
+    """
+
+    best: float = math.inf
+    best_epoch: int = -1
+    epoch: int = 0
+    step: int = 0
+    epochs: int | None = None
+    steps_per_epoch: int = 0
+    seconds: float = 0.0
+    budget_s: float | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Run(Generic[M, B]):
+    """Trains a model on a dataset.
+
+    selection_metric   the validation metric that selects the best epoch, lower is better
+    best_baseline      that metric of the best baseline, for whoever follows the run
+    budget_s           seconds to train; None: by epochs
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset[M, B],
+        settings: TrainSettings,
+        selection_metric: str,
+        best_baseline: float | None,
+        budget_s: float | None,
+    ) -> None:
+        self.dataset, self.settings = dataset, settings
+        self.selection_metric, self.best_baseline = selection_metric, best_baseline
+        self.progress = Progress(
+            epochs=settings.epochs if budget_s is None else None, budget_s=budget_s
+        )
+        torch.manual_seed(settings.seed)
+        self.model = dataset.build()
+        self.average = dataset.build()
+        self.average.load_state_dict(self.model.state_dict())
+        self.best_weights = copy_weights(self.average)
+        self.optimizer = _optimizer(self.model, settings)
+        self.gradients = GradientWatch()
+        self.flow = GradientFlow(self.model, every=1)
+        self.speed = 0.0
+        native_bfloat16 = binding.engine is not None and "bf16" in binding.engine.instruction_set()
+        self.bfloat16 = settings.precision == "bfloat16" or (
+            settings.precision == "auto" and native_bfloat16
+        )
+
+    def fit(
+        self,
+        on_event: OnEvent,
+        on_checkpoint: Callable[[bool], None],
+        tensorboard: Path | None = None,
+    ) -> None:
+        """Train until the epochs, the time or the patience end.
+
+        on_checkpoint   called after every epoch with whether it is the best so far
+        """
+        writer = _tensorboard(tensorboard)
+        p = self.progress
+        while p.epochs is None or p.epoch < p.epochs:
+            began, first_step = time.monotonic(), self.flow.steps
+            loss = self._train_epoch(on_event)
+            valid = self.dataset.validate(self.average)
+            self._check_finite(valid)
+            better = valid[self.selection_metric] < p.best
+            if better:
+                p.best, p.best_epoch = valid[self.selection_metric], p.epoch
+                self.best_weights = copy_weights(self.average)
+            p.seconds += time.monotonic() - began
+            p.epoch += 1
+            if p.epochs is None or p.budget_s is not None:
+                p.epochs = planned_epochs(
+                    p.steps_per_epoch,
+                    epochs_done=p.epoch,
+                    seconds=p.seconds,
+                    budget_s=p.budget_s,
+                )
+            p.history.append(self._history_entry(loss, valid, first_step))
+            if writer is not None:
+                for name, value in p.history[-1].items():
+                    writer.add_scalar(name, value, p.epoch)
+            on_event(
+                Epoch(
+                    epoch=p.epoch,
+                    epochs=p.epochs,
+                    loss=loss,
+                    valid=valid,
+                    best=p.best,
+                    best_baseline=self.best_baseline,
+                    seconds=p.seconds,
+                    speed=self.speed,
+                    warning=self.gradients.warning(),
+                )
+            )
+            on_checkpoint(better)
+            if p.epoch - 1 - p.best_epoch >= (self.settings.patience or max(p.epochs // 3, 3)):
+                break
+        if writer is not None:
+            writer.close()
+
+    def best_model(self) -> M:
+        """The model with the best weights, in evaluation mode."""
+        self.model.load_state_dict(self.best_weights)
+        return self.model.eval()
+
+    def _train_epoch(self, on_event: OnEvent) -> float:
+        """The mean loss of one epoch."""
+        p, began = self.progress, time.monotonic()
+        self.model.train()
+        total, batches, data_steps = torch.zeros(()), 0, 0
+        state: State | None = None
+        seed = self.settings.seed * SEED_STRIDE + p.epoch
+        self._freeze(self.dataset.frozen_parameters(p.epoch))
+        torch.manual_seed(seed)  # per epoch, so that a resumed run draws the same numbers
+        for batch in self.dataset.batches(seed):
+            loss, state = self._train_step(batch, state)
+            p.step += 1
+            total += loss
+            batches += 1
+            data_steps += batch.steps
+            seconds = time.monotonic() - began
+            self.speed = data_steps / max(seconds, 1e-9)
+            on_event(
+                Step(
+                    epoch=p.epoch,
+                    epochs=p.epochs,
+                    step=p.step,
+                    steps=None if p.epochs is None else p.epochs * max(p.steps_per_epoch, batches),
+                    loss=float(loss),
+                    seconds=p.seconds + seconds,
+                    speed=self.speed,
+                )
+            )
+        p.steps_per_epoch = p.steps_per_epoch or batches
+        return float(total) / max(batches, 1)
+
+    def _train_step(self, batch: B, state: State | None) -> tuple[Tensor, State | None]:
+        """(loss, state after the batch where one is carried)"""
+        p = self.progress
+        rate = learning_rate(
+            self.settings.lr,
+            p.step,
+            epoch=p.epoch,
+            epochs=p.epochs,
+            steps_per_epoch=p.steps_per_epoch,
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        carried = state.detach() if batch.carry and state is not None else None
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+            loss, state = self.model.loss(batch, carried)
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        self.flow.record()
+        norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
+        self.gradients.add(norm)
+        if math.isfinite(norm):
+            self.optimizer.step()
+        else:  # such a step would ruin every weight
+            state = None
+        self._update_average()
+        return loss.detach(), state
+
+    def _freeze(self, prefixes: tuple[str, ...]) -> None:
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(not prefixes or not name.startswith(prefixes))
+
+    @torch.no_grad()
+    def _update_average(self) -> None:
+        """The moving average of the weights (Polyak & Juditsky 1992), faster at first."""
+        step = self.progress.step
+        decay = min(self.settings.average, (1 + step) / (10 + step))
+        torch._foreach_lerp_(
+            list(self.average.parameters()), list(self.model.parameters()), 1 - decay
+        )
+
+    def _history_entry(self, loss: float, valid: Metrics, first_step: int) -> dict[str, float]:
+        flow = {
+            f"gradient of {layer}": norms["median"]
+            for layer, norms in self.flow.summary(first_step).items()
+            if math.isfinite(norms["median"])
+        }
+        return {"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}, **flow}
+
+    def _check_finite(self, valid: Metrics) -> None:
+        if math.isfinite(valid[self.selection_metric]):
+            return
+        p = self.progress
+        kept = (
+            f"; the best model, of epoch {p.best_epoch + 1}, is kept" if p.best_epoch >= 0 else ""
+        )
+        raise UserError(
+            f"training diverged in epoch {p.epoch + 1}: try a third of the lr (--set lr=…){kept}"
+        )
+
+
+def copy_weights(module: nn.Module) -> dict[str, Tensor]:
+    """Name -> a copy of every parameter and buffer."""
+    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+
+
+def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+    """Weight decay on matrices alone."""
+    decayed = [p for p in model.parameters() if p.ndim > 1]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": decayed, "weight_decay": settings.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=settings.lr)
+
+
+def _tensorboard(folder: Path | None) -> SummaryWriter | None:
+    if folder is None:
+        return None
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ModuleNotFoundError:
+        raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'") from None
+    return SummaryWriter(str(folder))

@@ -1,0 +1,39 @@
+"""How many epochs to train, and the learning rate at every step."""
+
+from __future__ import annotations
+
+import math
+
+MIN_EPOCHS, MIN_STEPS, MAX_EPOCHS = 24, 400, 200
+"""A plan by epochs has at least the first, more until the second, at most the third."""
+MAX_WARM_UP_STEPS = 100
+
+
+def planned_epochs(
+    steps_per_epoch: int, *, epochs_done: int, seconds: float, budget_s: float | None
+) -> int:
+    """The epochs of a run, from the length of those done.
+
+    With a budget in seconds the plan follows the measured speed, so that the learning rate reaches
+    zero when the time is over.
+    """
+    if budget_s is not None:
+        return max(2, epochs_done, int(budget_s * epochs_done / seconds))
+    return min(max(MIN_EPOCHS, -(-MIN_STEPS // steps_per_epoch)), MAX_EPOCHS)
+
+
+def learning_rate(
+    peak: float, step: int, *, epoch: int, epochs: int | None, steps_per_epoch: int
+) -> float:
+    """Linear warm-up over the first epoch (at most 100 steps), cosine decay to zero from the second.
+
+    epochs            None before the run is planned
+    steps_per_epoch   0 in the first epoch
+    """
+    warm_up_steps = min(steps_per_epoch or MAX_WARM_UP_STEPS, MAX_WARM_UP_STEPS)
+    warm_up = min(1.0, (step + 1) / warm_up_steps)
+    if epoch == 0 or epochs is None:
+        return peak * warm_up
+    total = epochs * steps_per_epoch
+    share = (step - steps_per_epoch) / max(total - steps_per_epoch, 1)
+    return peak * warm_up * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

@@ -1,0 +1,3 @@
+"""The fixtures that several applications of texts use."""
+
+from text_data import *  # noqa: F403

@@ -1,0 +1,539 @@
+"""The music task: frames to MIDI and back, heads that are distributions, composing as told, live."""
+
+import itertools
+import json
+import wave
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+import torch
+
+symusic = pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
+
+from memorycell.application import modelfile  # noqa: E402
+from memorycell.application.contract import TrainSettings  # noqa: E402
+from memorycell.applications.music import codec as music  # noqa: E402
+from memorycell.applications.music.baselines import FirstOrder, KeyFrequency  # noqa: E402
+from memorycell.applications.music.codec import (  # noqa: E402
+    KEYS,
+    LOWEST,
+    MusicCodec,
+    key_of,
+    name_of,
+    notes_of,
+    pitch_of,
+    read_piece,
+)
+from memorycell.applications.music.dataset import (
+    MUSIC,
+    MusicSettings,
+    prepare,
+    reopen,
+    transposed,
+)  # noqa: E402
+from memorycell.applications.music.events import EventCodec, fit_events  # noqa: E402
+from memorycell.applications.music.events import transposed as moved_events  # noqa: E402
+from memorycell.applications.music.head import Keys, Voices  # noqa: E402
+from memorycell.applications.music.live import Composing, LiveMusic, predict  # noqa: E402
+from memorycell.applications.music.model import Composer, ComposerConfig  # noqa: E402
+from memorycell.errors import DataError, StateError, UserError  # noqa: E402
+from memorycell.training import loop as training  # noqa: E402
+
+CHORDS = [[48, 64, 67, 72], [53, 65, 69, 72], [55, 62, 67, 71], [48, 64, 67, 72]]
+SMALL = {
+    "hidden": 32,
+    "dropout": 0.0,
+    "weight_drop": 0.0,
+    "noise": 0.0,
+    "transpose": 0,
+    "budget": 200,
+}
+
+
+def tune(seed: int, bars: int = 8) -> list[list[int]]:
+    """Four chords in their order, each one or two quarters long, now and then without its bass."""
+    rng = np.random.default_rng(seed)
+    frames = []
+    for k in range(2 * bars):
+        chord = CHORDS[k % 4]
+        frames += [chord if rng.random() < 0.9 else chord[1:]] * int(rng.integers(1, 3))
+    return frames
+
+
+@pytest.fixture(scope="module")
+def tunes(tmp_path_factory):
+    path = tmp_path_factory.mktemp("tunes") / "tunes.json"
+    split = {"train": range(40), "valid": range(40, 48), "test": range(48, 56)}
+    path.write_text(json.dumps({name: [tune(k) for k in seeds] for name, seeds in split.items()}))
+    return path
+
+
+@pytest.fixture(scope="module", params=["voices", "keys"])
+def composed(request, tunes, tmp_path_factory):
+    """(result, path) of a small composer of each view."""
+    out = tmp_path_factory.mktemp("composed") / "m.safetensors"
+    settings = MusicSettings(**SMALL, view=request.param)
+    return (
+        training.train(
+            MUSIC, str(tunes), settings, TrainSettings(epochs=40, lr=0.02, average=0.9), out
+        ),
+        out,
+    )
+
+
+# ---- heads ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", [Voices, Keys])
+def test_the_probabilities_of_all_frames_sum_to_one(kind):
+    torch.manual_seed(0)
+    keys, voices = 6, 3
+    head = kind(5, keys, voices)
+    frames = [
+        f for f in itertools.product((0.0, 1.0), repeat=keys) if kind is Keys or sum(f) <= voices
+    ]
+    hidden = torch.randn(2, 1, 5)
+    nats = head.nats(hidden.expand(2, len(frames), 5), torch.tensor(frames).expand(2, -1, -1))
+    torch.testing.assert_close((-nats).exp().sum(1), torch.ones(2), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", [Voices, Keys])
+def test_frames_are_drawn_as_often_as_they_are_likely(kind):
+    torch.manual_seed(1)
+    head = kind(5, 4, 4).eval()
+    with torch.no_grad():
+        head.linear.bias.fill_(0.0) if kind is Keys else head.outer.weight.mul_(3)
+    hidden, generator = torch.randn(5), torch.Generator().manual_seed(0)
+    every, none = torch.ones(4, dtype=torch.bool), torch.zeros(4, dtype=torch.bool)
+    with torch.no_grad():
+        drawn = torch.stack(
+            [
+                head.sample(hidden, generator, temperature=1.0, allowed=every, fixed=none)
+                for _ in range(4000)
+            ]
+        )
+        for frame in itertools.product((False, True), repeat=4):
+            wanted = torch.tensor(frame)
+            p = float((-head.nats(hidden, wanted.float())).exp())
+            assert float((drawn == wanted).all(1).float().mean()) == pytest.approx(p, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", [Voices, Keys])
+def test_what_is_fixed_sounds_and_what_is_barred_does_not(kind):
+    torch.manual_seed(2)
+    head, generator = kind(5, 12, 4), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for seed in range(200):
+            rng = np.random.default_rng(seed)
+            allowed = torch.from_numpy(rng.random(12) < 0.5)
+            fixed = torch.zeros(12, dtype=torch.bool)
+            fixed[torch.from_numpy(rng.choice(12, int(rng.integers(0, 5)), replace=False))] = True
+            frame = head.sample(
+                torch.randn(5), generator, temperature=2.0, allowed=allowed, fixed=fixed
+            )
+            assert bool((frame >= fixed).all())
+            assert not bool((frame & ~allowed & ~fixed).any())
+            assert int(frame.sum()) <= 4
+
+
+# ---- frames, MIDI, scores ------------------------------------------------------------------------
+
+
+def test_names():
+    for pitch in range(LOWEST, LOWEST + KEYS):
+        assert pitch_of(name_of(pitch)) == pitch == pitch_of(str(pitch))
+    assert [pitch_of(n) for n in ("c4", "Db4", "C#4", "B3", "Cb4")] == [60, 61, 61, 59, 59]
+    for wrong in ("H4", "C", "", "C20", "12", "Cx4"):
+        with pytest.raises(ValueError, match="no note|outside"):
+            pitch_of(wrong)
+
+
+def test_midi_and_back(tmp_path):
+    piece = music.frames_of(tune(0), "t")
+    for frames in (1, 4):
+        (tmp_path / "a.mid").write_bytes(music.midi(piece, frames, 90))
+        np.testing.assert_array_equal(read_piece(tmp_path / "a.mid", frames), piece)
+        score = symusic.Score(str(tmp_path / "a.mid"))
+        assert score.tempos[0].qpm == pytest.approx(90, rel=1e-3)
+        assert {n.pitch for n in score.tracks[0].notes} == {p for f in tune(0) for p in f}
+    held = music.frames_of([[60], [60, 64], [64], [], [60]], "t")
+    assert notes_of(held) == [(0, 2, 60), (1, 2, 64), (4, 1, 60)]
+
+
+def test_keys_of_pieces():
+    c_major = music.frames_of(CHORDS * 3, "t")
+    assert key_of(c_major) == (0, "major")
+    assert key_of(np.roll(c_major, 7, 1)) == (7, "major")
+    a_minor = music.frames_of([[57, 60, 64], [62, 65, 69], [56, 59, 64], [57, 60, 64]] * 2, "t")
+    assert key_of(a_minor) == (9, "minor")
+    assert music.in_key((0, "major")).sum() == sum(
+        (LOWEST + k) % 12 in {0, 2, 4, 5, 7, 9, 11} for k in range(KEYS)
+    )
+
+
+def test_a_score_is_whole_music_xml():
+    piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
+    root = ElementTree.fromstring(music.musicxml(piece, 1).split("?>", 1)[1])
+    for measure in root.iter("measure"):
+        lengths = {"1": 0, "2": 0}
+        for note in measure.iter("note"):
+            if note.find("chord") is None:
+                lengths[note.find("staff").text] += int(note.find("duration").text)
+        assert lengths == {"1": 4, "2": 4}
+    assert (
+        len(root.findall(".//tie[@type='start']")) == len(root.findall(".//tie[@type='stop']")) == 2
+    )
+    pytest.importorskip("verovio")
+    assert music.svg(piece, 1).count("<svg") >= 1
+
+
+def test_the_notes_on_the_page_are_those_of_the_piece():
+    """As a player reads them: a sign holds for its place on the staff until the bar ends."""
+    frames = [[61, 64], [60], [61, 63], [64], [63], [66], [65, 66], [51, 49], [52]]
+    piece = music.frames_of(frames, "t")
+    root = ElementTree.fromstring(music.musicxml(piece, 1).split("?>", 1)[1])
+    read, written, steps = [], 0, {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+    for measure in root.iter("measure"):
+        force = {}
+        for note in measure.iter("note"):
+            if (pitch := note.find("pitch")) is None:
+                continue
+            step, octave, staff = (
+                pitch.find("step").text,
+                int(pitch.find("octave").text),
+                note.find("staff").text,
+            )
+            if (sign := note.find("accidental")) is not None:
+                written += 1
+                force[step, octave, staff] = {"sharp": 1, "flat": -1, "natural": 0}[sign.text]
+            read.append(12 * (octave + 1) + steps[step] + force.get((step, octave, staff), 0))
+    assert sorted(read) == sorted(p for frame in frames for p in frame)
+    pytest.importorskip("verovio")
+    assert music.svg(piece, 1).count('class="accid"') >= written > 0
+
+
+def test_music_xml_and_back(tmp_path, monkeypatch):
+    pytest.importorskip("music21", reason="pip install 'memorycell[musicxml]'")
+    piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
+    for frames in (1, 4):
+        (tmp_path / "a.musicxml").write_text(music.musicxml(piece, frames))
+        np.testing.assert_array_equal(read_piece(tmp_path / "a.musicxml", frames), piece)
+    larger = "".join(f'<!ENTITY a{k + 1} "&a{k};&a{k};&a{k};&a{k};">' for k in range(29))
+    bomb = f'<!DOCTYPE b [<!ENTITY a0 "lol">{larger}]><score-partwise>&a29;</score-partwise>'
+    for name, text in (
+        ("bomb", bomb),
+        ("cut", music.musicxml(piece, 1)[:700]),
+        ("none", "la la"),
+        ("empty", ""),
+    ):
+        (tmp_path / f"{name}.musicxml").write_text(text)
+        with pytest.raises(DataError, match=f"{name}.musicxml: "):
+            read_piece(tmp_path / f"{name}.musicxml", 1)
+
+    def silent(*_, **__):
+        raise ValueError
+
+    monkeypatch.setattr("music21.converter.parseFile", silent)
+    with pytest.raises(DataError, match="not readable MusicXML \\(ValueError\\)"):
+        read_piece(tmp_path / "a.musicxml", 1)
+
+
+def test_music_that_is_wrong(tmp_path):
+    good = music.midi(music.frames_of(tune(0), "t"), 1, 90)
+    (tmp_path / "cut.mid").write_bytes(good[: len(good) // 2])
+    (tmp_path / "text.mid").write_text("no music")
+    (tmp_path / "zero.mid").write_bytes(b"")
+    drums, empty = symusic.Score(480), symusic.Score(480)
+    track = symusic.Track("d", 0, True)
+    track.notes.append(symusic.Note(0, 480, 38, 90))
+    drums.tracks.append(track)
+    (tmp_path / "drums.mid").write_bytes(drums.dumps_midi())
+    (tmp_path / "empty.mid").write_bytes(empty.dumps_midi())
+    (tmp_path / "low.json").write_text("[[5]]")
+    (tmp_path / "no.json").write_text("{")
+    wrong = {
+        "cut": "cut short",
+        "text": "not a MIDI",
+        "zero": "not a MIDI",
+        "drums": "drums alone",
+        "empty": "no notes|cut",
+    }
+    for name, what in wrong.items():
+        with pytest.raises(DataError, match=what) as told:
+            read_piece(tmp_path / f"{name}.mid", 1)
+        assert "\n" not in str(told.value)
+    for length in range(0, len(good) - 1, 7):
+        (tmp_path / "cut.mid").write_bytes(good[:length])
+        with pytest.raises(DataError):
+            read_piece(tmp_path / "cut.mid", 1)
+    for name, what in {"low": "no key of the piano", "no": "expected a list"}.items():
+        with pytest.raises(DataError, match=what):
+            read_piece(tmp_path / f"{name}.json", 1)
+    crowd = symusic.Score(480)
+    track = symusic.Track("c", 0, False)
+    for k in range(10_000):
+        track.notes.append(symusic.Note(0, 480, 21 + k % 88, 90))
+    crowd.tracks.append(track)
+    (tmp_path / "crowd.mid").write_bytes(crowd.dumps_midi())
+    assert read_piece(tmp_path / "crowd.mid", 1).shape == (1, 88)
+
+
+def test_a_folder_is_split_by_pieces_and_bad_files_are_counted(tmp_path):
+    for k in range(40):
+        (tmp_path / f"{k}.mid").write_bytes(music.midi(music.frames_of(tune(k), "t"), 1, 90))
+    (tmp_path / "bad.mid").write_text("no")
+    (tmp_path / "same.mid").write_bytes((tmp_path / "3.mid").read_bytes())
+    dataset = prepare(str(tmp_path), MusicSettings(**SMALL, voices=3))
+    assert "left out: 1 files" in dataset.notes[0]
+    assert "the highest 3 are kept" in dataset.notes[1]
+    parts = {split: {p.tobytes() for p in part} for split, part in dataset.pieces.items()}
+    assert not parts["train"] & parts["test"]
+    assert max(int(p.sum(1).max()) for part in dataset.pieces.values() for p in part) == 3
+
+
+def test_transposing_moves_every_key_alike():
+    piece = music.frames_of(tune(0), "t")
+    shifts = set()
+    for k in range(60):
+        moved = transposed(piece, np.random.default_rng(k), 5)
+        assert moved.sum() == piece.sum()
+        shift = int(np.flatnonzero(moved.any(0))[0] - np.flatnonzero(piece.any(0))[0])
+        np.testing.assert_array_equal(np.roll(moved, -shift, 1), piece)
+        shifts.add(shift)
+    assert shifts == set(range(-5, 6))
+    edge = np.zeros((2, KEYS), bool)
+    edge[:, [0, 86]] = True
+    assert {
+        int(np.flatnonzero(transposed(edge, np.random.default_rng(k), 5)[0])[0]) for k in range(30)
+    } == {0, 1}
+
+
+# ---- the task ------------------------------------------------------------------------------------
+
+
+def test_it_learns_the_order_of_the_chords(composed, tunes):
+    result, path = composed
+    least = {"voices": 0.8, "keys": 1.0}[
+        modelfile.load(path).model.config.view
+    ]  # keys alone know no chords
+    assert result["metrics"]["nats"] < least * result["baselines"]["first order"]["nats"]
+    file = modelfile.load(path)
+    again = training.evaluate(MUSIC, file, path, None, lambda line: None)
+    assert again["metrics"] == pytest.approx(result["metrics"])
+    # The same by single steps of the model.
+    dataset = reopen(None, file)
+    total = 0.0
+    for piece in dataset.pieces["test"]:
+        state, frame = None, torch.zeros(1, 1, KEYS)
+        for row in piece:
+            hidden, state = file.model(frame, state)
+            frame = torch.from_numpy(row.astype(np.float32))[None, None]
+            total += float(file.model.head.nats(hidden, frame).detach().sum())
+    assert result["metrics"]["nats"] == pytest.approx(
+        total / sum(map(len, dataset.pieces["test"])), rel=1e-4
+    )
+
+
+def test_composing_is_seeded_and_in_style(composed):
+    file = modelfile.load(composed[1])
+    a, b = (predict(file, None, Composing(bars=4, seed=3)) for _ in range(2))
+    assert a == b
+    assert a != predict(file, None, Composing(bars=4, seed=4))
+    assert len(a["frames"]) == 16
+    known = {tuple(c) for c in CHORDS} | {tuple(c[1:]) for c in CHORDS}
+    cold = predict(file, None, Composing(bars=6, temperature=0.3))
+    least = {"voices": 0.8, "keys": 0.3}[file.model.config.view]
+    assert np.mean([tuple(f) in known for f in cold["frames"]]) > least
+
+
+def test_going_on_and_harmonising(composed, tmp_path):
+    file = modelfile.load(composed[1])
+    begin = music.frames_of([CHORDS[0], CHORDS[0], CHORDS[1]], "t")
+    (tmp_path / "b.mid").write_bytes(music.midi(begin, 1, 90))
+    record = predict(file, str(tmp_path / "b.mid"), Composing(bars=2))
+    assert record["frames"][:3] == [CHORDS[0], CHORDS[0], CHORDS[1]]
+    assert len(record["frames"]) == 3 + 8
+    assert (
+        len(predict(file, str(tmp_path / "b.mid"), Composing(bars=1, begin=2))["frames"]) == 2 + 4
+    )
+    melody = [c[-1] for c in CHORDS * 3]
+    (tmp_path / "m.mid").write_bytes(music.midi(music.frames_of([[p] for p in melody], "t"), 1, 90))
+    record = predict(file, str(tmp_path / "m.mid"), Composing(how="harmonise", temperature=0.3))
+    assert [max(f) for f in record["frames"]] == melody
+    assert np.mean([len(f) > 2 for f in record["frames"]]) > 0.7
+    kept = predict(file, None, Composing(bars=8, temperature=5.0, key="E minor"))
+    allowed = music.in_key((4, "minor"))
+    assert all(allowed[p - LOWEST] for f in kept["frames"] for p in f)
+    with pytest.raises(DataError, match="no melody given"):
+        predict(file, None, Composing(how="harmonise"))
+    with pytest.raises(ValueError, match="expected keep, any, or a key"):
+        Composing(key="H dur")
+
+
+def test_live_is_the_whole_and_state_is_kept(composed, tmp_path):
+    file = modelfile.load(composed[1])
+    piece = music.frames_of(tune(99)[:12], "t")
+    x = torch.from_numpy(np.concatenate([np.zeros((1, KEYS)), piece[:-1]]).astype(np.float32))[None]
+    nats = file.model.head.nats(file.model(x)[0], torch.from_numpy(piece.astype(np.float32))[None])[
+        0
+    ]
+    live, told = LiveMusic(file), []
+    for t, frame in enumerate(piece):
+        if t == 6:
+            live.save(tmp_path / "s.bin")
+            live = LiveMusic(file)
+            live.load(tmp_path / "s.bin")
+        told.append(live.line(" ".join(name_of(k + LOWEST) for k in np.flatnonzero(frame)), t + 1))
+    np.testing.assert_allclose([t["nats"] for t in told], nats.detach().numpy(), atol=2e-3)
+    assert told[-1]["next"][0]["p"] > 0.5
+    assert live.line("-", 20)["heard"] == []
+    for wrong in ("C4 X", "200", "C4 D4 E4 F4 G4 A4 B4"):
+        with pytest.raises(DataError, match="stdin, line 21"):
+            live.line(wrong, 21)
+    with pytest.raises(StateError):
+        live.load(composed[1])
+
+
+def test_the_command_line(composed, tunes, memorycell, tmp_path):
+    path = composed[1]
+    status, out, _ = memorycell(
+        "predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid", "--json"
+    )
+    assert status == 0
+    frames = json.loads(out)["frames"]
+    assert read_piece(tmp_path / "t.mid", 1).sum() == sum(
+        map(len, music.frames_of(frames, "t").nonzero()[:1])
+    )
+    assert memorycell("predict", path, tmp_path / "t.mid", "--out", tmp_path / "t.json")[0] == 0
+    assert memorycell("prove", path, "--json")[0] == 0
+    assert memorycell("inspect", path, tmp_path / "t.mid", "--out", tmp_path / "i.html")[0] == 0
+    assert memorycell("inspect", path, "--out", tmp_path / "i.html")[0] == 0
+    assert memorycell("evaluate", path, tunes, "--report", tmp_path / "e.html")[0] == 0
+    pytest.importorskip("pretty_midi")
+    assert memorycell("predict", path, "--set", "bars=1", "--out", tmp_path / "t.wav")[0] == 0
+    with wave.open(str(tmp_path / "t.wav")) as file:
+        assert file.getnframes() / file.getframerate() > 2.5
+        assert np.abs(np.frombuffer(file.readframes(10**6), "<i2")).max() > 1000
+    wrong = (
+        ("predict", path, tmp_path / "gone.mid"),
+        ("predict", path, "--out", tmp_path / "t.doc"),
+        ("predict", path, "--set", "bars=0"),
+    )
+    for words in wrong:
+        status, _, err = memorycell(*words)
+        assert (status, err.count("\n")) == (2, 1), words
+
+
+def test_simple_methods():
+    pieces = [music.frames_of(tune(k), "t") for k in range(12)]
+    frequency = KeyFrequency(pieces[:8])
+    frames = np.concatenate(pieces[:8])
+    p = (frames.sum(0) + 1) / (len(frames) + 2)
+    by_hand = -np.log(np.where(pieces[9], p, 1 - p)).sum(1)
+    np.testing.assert_allclose(frequency.nats(pieces[9]), by_hand, rtol=1e-6)
+    first = FirstOrder(pieces[:8], pieces[8:10])
+    assert first.nats(pieces[10]).mean() < 0.8 * frequency.nats(pieces[10]).mean()
+    # Another fit of one key, by scikit-learn without a penalty to speak of: no better on what it
+    # was fitted to.
+    linear = pytest.importorskip("sklearn.linear_model")
+    past = np.concatenate([np.concatenate([np.zeros((1, KEYS)), q[:-1]]) for q in pieces[:8]])
+    key = 48 - LOWEST
+    other = linear.LogisticRegression(C=1e3, max_iter=2000).fit(past, frames[:, key])
+    theirs = -other.predict_log_proba(past)[np.arange(len(past)), frames[:, key].astype(int)].mean()
+    scores = past @ first._weight[key] + first._bias[key]
+    ours = np.log1p(np.exp(-np.where(frames[:, key], scores, -scores))).mean()
+    assert ours < 1.3 * theirs + 0.02
+
+
+def test_codec_and_config_refuse_nonsense():
+    assert MusicCodec.from_json(MusicCodec(4, 5).to_json()) == MusicCodec(4, 5)
+    for wrong in ({"frames": 3, "voices": 4}, {"frames": 1, "voices": 0}):
+        with pytest.raises(ValueError, match="not a codec of music"):
+            MusicCodec.from_json(wrong)
+    with pytest.raises(ValueError, match="view"):
+        ComposerConfig(hidden_size=4, view="both")
+    with pytest.raises(UserError):
+        predict(
+            modelfile.ModelFile(Composer(ComposerConfig(hidden_size=4)), None, {}),
+            None,
+            Composing(),
+        )
+
+
+@pytest.fixture(scope="module")
+def told(tunes, tmp_path_factory):
+    """(result, path) of a small model of events."""
+    out = tmp_path_factory.mktemp("told") / "e.safetensors"
+    settings = MusicSettings(**SMALL, view="events", lanes=4, bptt=32)
+    return (
+        training.train(
+            MUSIC, str(tunes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out
+        ),
+        out,
+    )
+
+
+def test_events_and_back(tunes):
+    for frames in (1, 4):
+        piece = music.frames_of(tune(5), "t")
+        score = music.score_of(piece, frames, 100)
+        codec = fit_events([score], frames)
+        tokens = codec.encode(score)
+        assert min(tokens) >= 2
+        np.testing.assert_array_equal(music.frames_in(codec.decode(tokens), frames), piece)
+        assert EventCodec.from_json(codec.to_json()) == codec
+    both = fit_events([music.score_of(np.roll(piece, k, 1), 4, 100) for k in (0, 2)], 4)
+    moved = moved_events(np.array(both.encode(score)), both, 2)
+    np.testing.assert_array_equal(
+        music.frames_in(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1)
+    )
+    np.testing.assert_array_equal(
+        moved_events(moved, both, 40), moved
+    )  # such pitches were never seen
+    for wrong in ({"frames": 3}, {"names": ["Pitch_9000"]}, {"names": []}):
+        with pytest.raises(ValueError, match="not a codec of events"):
+            EventCodec.from_json({**both.to_json(), **wrong})
+
+
+def test_a_model_of_events_learns_goes_on_and_says_what_it_cannot(told, tmp_path, memorycell):
+    result, path = told
+    assert result["metrics"]["nats"] < 1.1 * min(b["nats"] for b in result["baselines"].values())
+    file = modelfile.load(path)
+    again = training.evaluate(MUSIC, file, path, None, lambda line: None)
+    assert again["metrics"] == pytest.approx(result["metrics"])
+    a, b = (predict(file, None, Composing(bars=4, seed=1)) for _ in range(2))
+    assert a == b
+    assert a["events"].count("Bar_None") <= 4
+    known = {p for c in CHORDS for p in c}
+    assert {p for f in a["frames"] for p in f} <= known
+    begin = music.frames_of([CHORDS[0]] * 4, "t")
+    (tmp_path / "b.mid").write_bytes(music.midi(begin, 1, 90))
+    longer = predict(file, str(tmp_path / "b.mid"), Composing(bars=2))
+    assert longer["frames"][0] == CHORDS[0]
+    assert len(longer["frames"]) > 4
+    assert memorycell("predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid")[0] == 0
+    assert memorycell("prove", path)[0] == 0
+    dataset = reopen(None, file)
+    exact, lower = (dataset.evaluate(file.model, "test", p)["nats"] for p in ("float32", "int8"))
+    assert exact != lower == pytest.approx(exact, rel=0.1)
+    for words in (
+        ("stream", path),
+        ("predict", path, tmp_path / "b.mid", "--set", "how=harmonise"),
+    ):
+        status, _, err = memorycell(*words)
+        assert (status, err.count("\n")) == (2, 1), words
+    assert memorycell("inspect", path, "--out", tmp_path / "i.html")[0] == 0
+    assert memorycell("inspect", path, tmp_path / "b.mid", "--out", tmp_path / "i.html")[0] == 0
+
+
+@pytest.mark.data
+def test_the_chorales(public_data):
+    dataset = prepare("jsb", MusicSettings())
+    assert {split: len(part) for split, part in dataset.pieces.items()} == {
+        "train": 229,
+        "valid": 76,
+        "test": 77,
+    }
+    assert (dataset.codec.voices, dataset.codec.frames) == (4, 1)
+    assert prepare("jsb-16th", MusicSettings()).codec.frames == 4

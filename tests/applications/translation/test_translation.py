@@ -1,0 +1,343 @@
+"""The translation task: reading pairs, what is held as it is, unknown words copied, a language
+learnt in seconds.
+"""
+
+import gzip
+import json
+import random
+from dataclasses import replace
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from memorycell.application import modelfile
+from memorycell.application.contract import TrainSettings
+from memorycell.applications.translation.codec import (
+    PairCodec,
+    fit_pairs,
+    hold,
+    hold_both,
+    read_pairs,
+    release,
+)
+from memorycell.applications.translation.dataset import (
+    TRANSLATION,
+    TranslationSettings,
+    measure,
+    prepare,
+    split,
+)
+from memorycell.applications.translation.live import Options as Translating
+from memorycell.applications.translation.live import predict, translate
+from memorycell.errors import DataError, UserError
+from memorycell.language.codec import HELD
+from memorycell.training import loop as training
+
+HOW = TrainSettings(epochs=16, lr=0.015, average=0.9)
+SMALL = TranslationSettings(
+    unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, budget=500
+)
+NOUNS = {
+    "cat": "chat",
+    "dog": "chien",
+    "house": "maison",
+    "book": "livre",
+    "tree": "arbre",
+    "bird": "oiseau",
+}
+COLOURS = {"red": "rouge", "green": "vert", "blue": "bleu", "black": "noir", "white": "blanc"}
+VERBS = {"sees": "voit", "likes": "aime", "takes": "prend"}
+
+
+def phrases(count: int, seed: int = 0) -> list[tuple[str, str]]:
+    """Colours stand before the noun in one language and behind it in the other; some phrases hold a
+    %s.
+    """
+    draw = random.Random(seed)
+    pairs = []
+    while len(pairs) < count:
+        a, b, c, d, v = (draw.choice(list(x)) for x in (NOUNS, NOUNS, COLOURS, COLOURS, VERBS))
+        thing = "%s" if draw.random() < 0.2 else None
+        pairs.append(
+            (
+                f"the {c} {a} {v} the {d} {thing or b}.",
+                f"le {NOUNS[a]} {COLOURS[c]} {VERBS[v]} le {thing or NOUNS[b]} {COLOURS[d]}.",
+            )
+        )
+    return list(dict.fromkeys(pairs))
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    path = tmp_path_factory.mktemp("pairs") / "en-fr.tsv"
+    path.write_text("\n".join(f"{a}\t{b}\tlicence" for a, b in phrases(1200)) + "\n")
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("models") / "t.safetensors"
+    return training.train(TRANSLATION, str(table), SMALL, HOW, out), out
+
+
+def test_it_learns_and_reorders(trained, table):
+    result, out = trained
+    assert result["metrics"]["bleu"] > 95, result["examples"]
+    assert result["metrics"]["chrf"] > 95
+    assert result["skill"] > 0.1
+    assert "nw:2" in result["signatures"]["chrf"]
+    file = modelfile.load(out)
+    again = training.evaluate(TRANSLATION, file, out, None, lambda line: None)
+    assert again["metrics"] == pytest.approx(result["metrics"])
+    found = translate(file, ["the red cat sees the blue dog."])[0]
+    assert found.text == "le chat rouge voit le chien bleu."
+    looked = {
+        t.strip(): found.sources[int(row.argmax())].strip()
+        for t, row in zip(found.tokens, found.attention, strict=True)
+    }
+    assert looked["chat"] in ("cat", "red")
+    assert found.attention.sum(1) == pytest.approx(1.0, abs=1e-4)
+
+
+def test_what_is_held_comes_through(trained):
+    file = modelfile.load(trained[1])
+    found = translate(
+        file,
+        [
+            "the red cat sees the blue %s.",
+            "the red cat sees the {name} %(file)s.",
+            "the red cat <b>likes</b> the dog.",
+        ],
+    )
+    assert found[0].text == "le chat rouge voit le %s bleu."
+    for text, kept in [(found[1].text, ("{name}", "%(file)s")), (found[2].text, ("<b>", "</b>"))]:
+        assert all(text.count(k) == 1 for k in kept), text
+
+
+def test_all_numbers_of_what_is_held_are_learnt(table):
+    dataset = prepare(str(table), SMALL)
+    numbers = {dataset.codec.target.numbers[c] for c in HELD}
+    used = {int(t) for _, target in dataset.tokens["train"] for t in target} & numbers
+    assert len(used) > 5
+    for source, target in dataset.tokens["train"]:  # the same in both
+        assert set(source.tolist()) & numbers == set(target.tolist()) & numbers
+
+
+def test_batches_and_empty_lines_change_nothing(trained):
+    file = modelfile.load(trained[1])
+    texts = ["the red cat sees the blue dog.", "", "the white tree likes the black bird.", "   "]
+    together = [one.text for one in translate(file, texts)]
+    assert together == [translate(file, [text])[0].text for text in texts]
+    assert together[1] == together[3] == ""
+    record = predict(file, "\n".join(texts), Translating())
+    assert [one["text"] for one in record["translations"]] == [
+        t for t, s in zip(together, texts, strict=True)
+    ][:3]
+
+
+def test_unknown_words_are_copied(tmp_path):
+    """Names that stand on both sides and are too rare for the vocabulary come out as they went in."""
+    draw = random.Random(0)
+    names = [
+        "".join(draw.choice("bdfgklmnprstvz") + draw.choice("aeiou") for _ in range(3)).title()
+        for _ in range(700)
+    ]
+    path = tmp_path / "names.tsv"
+    path.write_text(
+        "\n".join(
+            f"{n} sees the {a}\t{n} voit le {NOUNS[a]}"
+            for n in names
+            for a in [draw.choice(list(NOUNS))]
+        )
+    )
+    how = TrainSettings(epochs=14, lr=0.01, average=0.9)
+    training.train(
+        TRANSLATION, str(path), replace(SMALL, budget=120), how, tmp_path / "n.safetensors"
+    )
+    file = modelfile.load(tmp_path / "n.safetensors")
+    assert " Zyxo" not in file.codec.source.surfaces
+    assert translate(file, ["Zyxo sees the dog"])[0].text == "Zyxo voit le chien"
+
+
+held = st.lists(
+    st.sampled_from(
+        [
+            "%s",
+            "%1$d",
+            "%5.2f",
+            "{name}",
+            "{0}",
+            "${x}",
+            "$(N1)",
+            "<b>",
+            "</b>",
+            "%(n)s",
+            "https://a.b/c",
+            "x@y.org",
+        ]
+    ),
+    max_size=6,
+)
+
+
+@given(held, st.text(st.sampled_from("ab .,é"), max_size=8))
+def test_holding_and_releasing_gives_the_text_back(kept, between):
+    text = f" {between} ".join(kept)
+    masked, found = hold(text)
+    assert release(masked, found) == text
+    assert not any(k in masked for k in kept)
+    assert set(found) == set(kept)
+
+
+def test_the_target_is_held_in_the_sources_numbers():
+    source, target, found = hold_both("%s of %d, 100% sure", "%d में से %s {x}, 100% sure")
+    assert (source, found) == (f"{HELD[0]} of {HELD[1]}, 100% sure", ["%s", "%d"])
+    assert target == f"{HELD[1]} में से {HELD[0]} {{x}}, 100% sure"
+    assert hold_both("plain", "%s")[1] == "%s"
+
+
+def test_hindi_is_read_properly():
+    pairs = [("The peacock is a bird.", "मोर एक पक्षी है।"), ("What is this?", "यह क्या है?")] * 60
+    codec = fit_pairs(pairs, "piece", vocabulary=60, joint=False)
+    assert not codec.shared
+    tokens = codec.target.encode("मोर एक पक्षी है।")
+    assert 0 not in tokens
+    assert codec.target.decode(tokens) == "मोर एक पक्षी है।"
+    assert codec.target.encode("ज\u093cरा") == codec.target.encode("\u095bरा")
+    again = PairCodec.from_json(codec.to_json())
+    assert again == codec
+    assert PairCodec.from_json(fit_pairs(pairs, "word", vocabulary=60, joint=True).to_json()).shared
+
+
+def test_scores_are_sacrebleus_own():
+    import sacrebleu
+
+    ours, wanted = ["the cat sat on the mat", "a dog"], ["the cat sat on a mat", "the dog"]
+    found = measure(ours, wanted)
+    assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(ours, [wanted]).score)
+    assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(ours, [wanted], word_order=2).score)
+
+
+def test_every_way_to_bring_pairs(tmp_path):
+    pairs = phrases(30)
+    sides = ["\n".join(side) + "\n" for side in zip(*pairs, strict=True)]
+    (tmp_path / "a.en").write_text(sides[0])
+    (tmp_path / "a.fr.gz").write_bytes(gzip.compress(sides[1].encode()))
+    pl.DataFrame(pairs, schema=["en", "fr"], orient="row").write_csv(tmp_path / "t.csv")
+    pl.DataFrame(pairs, schema=["en", "fr"], orient="row").write_ndjson(tmp_path / "t.jsonl")
+    (tmp_path / "t.tsv.gz").write_bytes(
+        gzip.compress("\n".join(f"{a}\t{b}" for a, b in pairs).encode())
+    )
+    entries = "\n".join(f'msgid "{a}"\nmsgstr "{b}"\n' for a, b in pairs)
+    head = 'msgid ""\nmsgstr "Content-Type: text/plain; charset=UTF-8\\n"\n\n'
+    (tmp_path / "t.po").write_text(
+        head + entries + '\n#, fuzzy\nmsgid "not sure"\nmsgstr "?"\n\nmsgid "none"\nmsgstr ""\n'
+    )
+    import polib
+
+    polib.pofile(str(tmp_path / "t.po")).save_as_mofile(str(tmp_path / "t.mo"))
+    for name in ("a", "t.csv", "t.jsonl", "t.tsv.gz", "t.po", "t.mo"):
+        found, _ = read_pairs(tmp_path / name, name, ("en", "fr"))
+        assert sorted(found["all"]) == sorted(pairs), name
+    turned, _ = read_pairs(tmp_path / "t.csv", "t", ("fr", "en"))
+    assert sorted(turned["all"]) == sorted((b, a) for a, b in pairs)
+
+
+def test_splits_follow_what_is_said():
+    parts = split(
+        [(f"Open file {k}", "x") for k in range(50)]
+        + [("open FILE!", "y")]
+        + [(f"Close it {'a' * k}", "z") for k in range(200)]
+    )
+    holding = [
+        name for name, part in parts.items() if any(s.lower().startswith("open") for s, _ in part)
+    ]
+    assert len(holding) == 1
+    assert 150 < len([p for p in parts["train"] if p[1] == "z"]) < 198
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("t.tsv", "no tab here\nnor here\n", "line 1: no tab"),
+        ("t.csv", "only\none\n", "two columns are needed"),
+        ("t.tsv", "a\tb\n" * 20, "too few pairs"),
+        ("t.po", "this is no catalogue", "not a readable message catalogue"),
+    ],
+)
+def test_mistakes(tmp_path, name, text, message):
+    (tmp_path / name).write_text(text)
+    with pytest.raises(DataError, match=message):
+        prepare(str(tmp_path / name), SMALL)
+
+
+def test_files_that_are_not_aligned(tmp_path):
+    (tmp_path / "a.en").write_text("one\ntwo\n")
+    (tmp_path / "a.fr").write_text("un\n")
+    with pytest.raises(DataError, match=r"a.en has 2 lines and a.fr 1: they are not aligned"):
+        prepare(str(tmp_path / "a"), SMALL)
+    (tmp_path / "a.de").write_text("eins\nzwei\n")
+    with pytest.raises(DataError, match="--set languages="):
+        prepare(str(tmp_path / "a"), SMALL)
+    with pytest.raises(ValueError, match="languages=deen"):
+        TranslationSettings(languages="deen")
+
+
+def test_what_is_left_out_is_said(tmp_path):
+    lines = [f"{a}\t{b}" for a, b in phrases(400)]
+    (tmp_path / "t.tsv").write_text("\n".join([*lines, "empty\t", f"{'x' * 500}\ty", "no tab"]))
+    notes = "\n".join(prepare(str(tmp_path / "t.tsv"), SMALL).notes)
+    assert "1 lines without a tab left out (the first is line" in notes
+    assert "1 pairs with an empty side left out" in notes
+    assert "1 pairs longer than 400 characters left out" in notes
+
+
+def test_the_command_line(trained, memorycell, tmp_path):
+    path = trained[1]
+    (tmp_path / "in.txt").write_text(
+        "the red cat sees the blue dog.\nthe white tree likes the black bird.\n"
+    )
+    status, out, _ = memorycell("predict", path, tmp_path / "in.txt", "--json")
+    assert status == 0
+    record = json.loads(out)
+    assert record["translations"][1]["text"] == "le arbre blanc aime le oiseau noir."
+    assert len(record["translations"][0]["attention"]) == len(record["translations"][0]["tokens"])
+    assert (
+        memorycell("predict", path, "the red cat sees the blue dog.", "--out", tmp_path / "p.html")[
+            0
+        ]
+        == 0
+    )
+    assert (
+        memorycell("inspect", path, "the red cat sees the blue dog.", "--out", tmp_path / "i.html")[
+            0
+        ]
+        == 0
+    )
+    for words, message in [
+        (("stream", path), "reads its input whole"),
+        (("prove", path), "has no steps"),
+        (("export", path, "--to", "onnx"), "not for a model of the task translation"),
+        (("predict", path), "no text"),
+    ]:
+        status, _, err = memorycell(*words)
+        assert status == 2
+        assert message in err
+        assert "Traceback" not in err
+
+
+def test_another_set_is_scored_without_what_was_learnt(trained, tmp_path):
+    file = modelfile.load(trained[1])
+    other = tmp_path / "o.tsv"
+    other.write_text("\n".join(f"{a}\t{b}" for a, b in phrases(1500, seed=7)))
+    told: list[str] = []
+    result = training.evaluate(TRANSLATION, file, trained[1], str(other), told.append)
+    assert "left out that were learnt from" in told[0]
+    assert result["metrics"]["bleu"] > 90
+
+
+def test_a_language_model_has_no_translations(tmp_path):
+    with pytest.raises(UserError):
+        predict(modelfile.ModelFile(None, None, {}), "x", Translating())

@@ -1,4 +1,4 @@
-# What people type. Each target makes .venv when it is missing, and does nothing twice.
+# Every target installs .venv first if it is missing or out of date.
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -6,14 +6,14 @@ INSTALLED := .venv/.installed
 .PHONY: help install demo test bench sanitize no-compiler lint docs format clean
 
 help:
-	@echo "make demo     train a forecaster on real sensor readings, see it beat simple methods, run it live (3 minutes)"
+	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes)"
 	@echo "make test     run the tests"
-	@echo "make bench    measure live steps, many sessions and training steps beside PyTorch and ONNX Runtime"
+	@echo "make bench    measure live steps, sessions and training steps against PyTorch and ONNX Runtime (SMOKE=1: small sizes)"
 	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer"
-	@echo "make no-compiler  install as where nothing compiles, and run the tests that need no engine"
+	@echo "make no-compiler  install without the native engine and run the tests that do not need it"
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
 	@echo "make docs     build the documentation site in build/site; a broken link fails"
-	@echo "make install  make .venv with everything"
+	@echo "make install  install everything into .venv"
 
 install: $(INSTALLED)
 
@@ -45,14 +45,14 @@ bench: $(INSTALLED)
 	$(BIN)/python benchmarks/scaling.py --threads 1 --threads 2
 	$(BIN)/python benchmarks/forecast_step.py
 
-# An environment of its own, build/$(1), that borrows the packages of .venv: for other builds of memorycell itself.
+# A second environment, build/$(1), with the packages of .venv, for other builds of memorycell.
 define other_environment
 	test -d build/$(1) || $(PYTHON) -m venv build/$(1)
 	echo "$(CURDIR)/$$(ls -d .venv/lib/python*/site-packages)" > $$(ls -d build/$(1)/lib/python*/site-packages)/borrowed.pth
 endef
 install_again := -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall
 
-# The parity tests on an engine built with AddressSanitizer and UndefinedBehaviorSanitizer.
+# The parity tests with an engine built with AddressSanitizer and UndefinedBehaviorSanitizer.
 sanitize: $(INSTALLED)
 	$(call other_environment,sanitize)
 	build/sanitize/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=ON -C build-dir=build/sanitize-cmake .

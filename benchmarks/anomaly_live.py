@@ -18,7 +18,7 @@ from memorycell.applications.anomaly.codec import Readings, ReadingsCodec, fit_s
 from memorycell.applications.anomaly.live import LiveAnomaly, Watch, watch
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.streaming.stream import Stream
-from memorycell.tables.clock import iso
+from memorycell.tables.clock import iso_time
 
 COLUMNS = 8
 
@@ -48,7 +48,7 @@ def main() -> None:
     whole = watch(model, codec, readings).scores
     one, live = Watch(model, codec, Stream(model, history=0)), LiveAnomaly(file)
     dicts = [
-        {"time": iso(int(now)), **{c: f"{v:.6g}" for c, v in zip(codec.columns, row, strict=True)}}
+        {"time": iso_time(int(now)), **{c: f"{v:.6g}" for c, v in zip(codec.columns, row, strict=True)}}
         for now, row in zip(moments, values, strict=True)
     ]
     block, arrays, texts, worst = 500, [], [], 0.0

@@ -1,1 +1,1 @@
-"""TODO tables."""
+"""Reading tables, rows and time stamps."""

@@ -1,4 +1,4 @@
-"""The clock of a series: how far apart its steps are, and which step a time stamp belongs to."""
+"""The clock of a series: the time between its steps, and the step of each time stamp."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import numpy as np
 from memorycell.errors import DataError, UserError
 
 SECOND_US = 1_000_000
-EPOCH = datetime(1970, 1, 1)  # UTC, like every time here
-UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+EPOCH = datetime(1970, 1, 1)  # UTC, like all times here
+UNIT_SECONDS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,9 @@ class Clock:
     """One step of a series.
 
     unit    "second", "month", or "row" (no clock: every row is a step)
-    size    seconds, months, or 1
-    snap    the step is only nominal, as with a sensor whose clock drifts: a row comes round(elapsed
-            / size) steps after the last one kept, and a row less than half a step after it is left
-            out
+    size    seconds or months per step; 1 for rows
+    snap    the step is nominal, as for a sensor whose clock drifts: a row is round(elapsed / size)
+            steps after the last row kept, and dropped where that is 0
     """
 
     unit: str
@@ -38,36 +37,36 @@ class Clock:
             return "row"
         if self.unit == "month":
             return "month" if self.size == 1 else f"{self.size} months"
-        for name, seconds in reversed(list(UNITS.items())):
+        for name, seconds in reversed(list(UNIT_SECONDS.items())):
             if name != "m" and self.size % seconds == 0:
                 return f"{self.size // seconds} {name}"
         return f"{self.size} s"
 
     def elapsed(self, before_us: int, now_us: int) -> float:
-        """Steps from one time to the other, a whole number where the series keeps its clock."""
+        """Steps between two times; a whole number if the series is regular."""
         if self.unit == "month":
             return (_months(now_us) - _months(before_us)) / self.size
         return (now_us - before_us) / (self.size * SECOND_US)
 
     def after(self, time_us: int, steps: int) -> int:
-        """The time so many steps later."""
+        """The time `steps` steps later."""
         if self.unit == "row":
             return time_us + steps
         if self.unit == "second":
             return time_us + steps * self.size * SECOND_US
-        moment = _moment(time_us)
-        year, month = divmod(moment.year * 12 + moment.month - 1 + steps * self.size, 12)
+        date = _datetime(time_us)
+        year, month = divmod(date.year * 12 + date.month - 1 + steps * self.size, 12)
         last = calendar.monthrange(year, month + 1)[1]
-        at_month_end = (moment + timedelta(days=1)).day == 1
-        shifted = moment.replace(
-            year=year, month=month + 1, day=last if at_month_end else min(moment.day, last)
+        at_month_end = (date + timedelta(days=1)).day == 1
+        shifted = date.replace(
+            year=year, month=month + 1, day=last if at_month_end else min(date.day, last)
         )
-        return time_us + round((shifted - moment).total_seconds()) * SECOND_US
+        return time_us + round((shifted - date).total_seconds()) * SECOND_US
 
     @property
     def season(self) -> int:
-        """Steps in the usual season: a day for steps up to six hours, a week for days, a year
-        beyond; 1 where unknown.
+        """Steps per season: a day for steps up to six hours, a week for days, a year for longer
+        steps; 1 if unknown.
         """
         if self.unit == "row":
             return 1
@@ -80,7 +79,7 @@ class Clock:
 
     @property
     def horizon(self) -> int:
-        """Steps people usually want to see ahead: an hour for minutes, a day for hours, a week for
+        """Default forecast horizon in steps: an hour for minutes, a day for hours, a week for
         days.
         """
         if self.unit == "row":
@@ -99,7 +98,7 @@ class Clock:
 
     @property
     def calendar(self) -> dict[str, float]:
-        """The cycles a step can tell apart, and their periods in seconds."""
+        """The cycles longer than two steps, and their periods in seconds."""
         if self.unit != "second":
             return {"year": 31_556_952.0} if self.unit == "month" else {}
         return {
@@ -110,7 +109,9 @@ class Clock:
 
 
 def parse_every(text: str) -> Clock:
-    """`row`, or a number and a unit as in 5m, 1h, 1d: a nominal step that rows are snapped to."""
+    """The clock of `row`, or of a number and a unit as in 5m, 1h, 1d, to which rows are snapped.
+    Raises `UserError`.
+    """
     if text == "row":
         return Clock("row")
     match = re.fullmatch(r"(\d+) *(s|m|min|h|d|w|month|months)", text.strip())
@@ -118,12 +119,12 @@ def parse_every(text: str) -> Clock:
         raise UserError(f"every: expected a step such as 5m, 1h, 1d, 1month, or row; got {text!r}")
     if match[2].startswith("month"):
         return Clock("month", int(match[1]), snap=True)
-    return Clock("second", int(match[1]) * UNITS[match[2]], snap=True)
+    return Clock("second", int(match[1]) * UNIT_SECONDS[match[2]], snap=True)
 
 
-def infer(differences_us: np.ndarray, where: str) -> Clock:
-    """The clock from the differences between following time stamps: the most common one, or whole
-    months.
+def infer_clock(differences_us: np.ndarray, where: str) -> Clock:
+    """The clock from the differences between consecutive time stamps: the most common one, or
+    whole months. Raises `DataError`.
     """
     if len(differences_us) == 0:
         raise DataError(f"{where}: one row is not a series")
@@ -134,18 +135,18 @@ def infer(differences_us: np.ndarray, where: str) -> Clock:
     usual = int(values[counts.argmax()])
     if usual % SECOND_US:
         raise DataError(
-            f"{where}: steps of {usual / 1e6:g} s; steps shorter than a second: use --set every=row"
+            f"{where}: steps of {usual / 1e6:g} s; for steps below a second use --set every=row"
         )
     return Clock("second", usual // SECOND_US)
 
 
-def place(
+def assign_steps(
     clock: Clock, time_us: np.ndarray, rows: np.ndarray, where: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """(kept, steps): which rows of one series are kept, and the step each of them falls on, counted
-    from 0.
+    """(kept, steps): the indices of the rows of one series that are kept, and the step of each of
+    them, from 0. Raises `DataError`.
 
-    rows   the number of each row in its file, from 0, for complaints
+    rows   the number of each row in its file, from 0, for error messages
     """
     if clock.unit == "row":
         return np.arange(len(time_us)), np.arange(len(time_us))
@@ -153,8 +154,8 @@ def place(
     if (differences < 0).any():
         at = int((differences < 0).argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: the time goes back ({iso(time_us[at + 1])} after"
-            f" {iso(time_us[at])}); sort the rows by time, or name the series with --set"
+            f"{where}: row {rows[at + 1] + 1}: the time goes back ({iso_time(time_us[at + 1])}"
+            f" after {iso_time(time_us[at])}); sort the rows by time, or name the series with --set"
             " group=COLUMN"
         )
     if clock.snap:
@@ -162,9 +163,9 @@ def place(
     if (differences == 0).any():
         at = int((differences == 0).argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: the time {iso(time_us[at])} of row {rows[at] + 1}"
-            " again; remove one, name the series with --set group=COLUMN, or give the step, as in"
-            " --set every=5m"
+            f"{where}: row {rows[at + 1] + 1}: repeats the time {iso_time(time_us[at])} of row"
+            f" {rows[at] + 1}; remove one, name the series with --set group=COLUMN, or give the"
+            " step, as in --set every=5m"
         )
     steps = np.array([clock.elapsed(int(a), int(b)) for a, b in pairwise(time_us)])
     whole = np.round(steps)
@@ -172,10 +173,10 @@ def place(
     if wrong.any():
         at = int(wrong.argmax())
         raise DataError(
-            f"{where}: row {rows[at + 1] + 1}: {iso(time_us[at + 1])} comes"
-            f" {differences[at] / 1e6:g} s after the row before it, which is no multiple of the"
-            f" usual step ({clock}); --set every=5m (your step) snaps rows to the nearest step,"
-            " --set every=row ignores the clock"
+            f"{where}: row {rows[at + 1] + 1}: {iso_time(time_us[at + 1])} is"
+            f" {differences[at] / 1e6:g} s after the previous row, not a multiple of the usual step"
+            f" ({clock}); --set every=5m (your step) snaps rows to the nearest step, --set"
+            " every=row ignores the clock"
         )
     return np.arange(len(time_us)), np.concatenate([[0], np.cumsum(whole.astype(np.int64))])
 
@@ -183,27 +184,27 @@ def place(
 def _snap(clock: Clock, time_us: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     kept, steps = [0], [0]
     for row in range(1, len(time_us)):
-        ahead = snapped(clock, int(time_us[kept[-1]]), int(time_us[row]))
+        ahead = rounded_steps(clock, int(time_us[kept[-1]]), int(time_us[row]))
         if ahead > 0:
             kept.append(row)
             steps.append(steps[-1] + ahead)
     return np.array(kept), np.array(steps)
 
 
-def snapped(clock: Clock, before_us: int, now_us: int) -> int:
-    """Whole steps from one kept row to the next, half a step rounded up."""
+def rounded_steps(clock: Clock, before_us: int, now_us: int) -> int:
+    """Steps from one time to another, rounded to a whole number, halves up."""
     return math.floor(clock.elapsed(before_us, now_us) + 0.5)
 
 
-def _moment(time_us: int) -> datetime:
+def _datetime(time_us: int) -> datetime:
     return EPOCH + timedelta(microseconds=int(time_us))
 
 
 def _months(time_us: int) -> int:
-    moment = _moment(time_us)
-    return moment.year * 12 + moment.month
+    date = _datetime(time_us)
+    return date.year * 12 + date.month
 
 
-def iso(time_us: int) -> str:
+def iso_time(time_us: int) -> str:
     """2026-01-31 13:45:00"""
-    return _moment(time_us).isoformat(" ", "seconds")
+    return _datetime(time_us).isoformat(" ", "seconds")

@@ -9,14 +9,13 @@ from typing import Any
 
 from memorycell.application.contract import Item
 from memorycell.errors import DataError
-
-SEPARATORS = ",;\t|"
+from memorycell.tables.table import SEPARATORS
 
 
 class RowReader:
     """Reads the items of a session as rows, column -> cell.
 
-    needed   columns that make a line a header
+    needed   columns that a header line contains
     header   the columns of CSV lines; None before the header line
     """
 
@@ -27,7 +26,7 @@ class RowReader:
         self._line = 0
 
     def read(self, item: Item) -> tuple[Mapping[str, Any], str] | None:
-        """(row, its place for error messages); None for a header line. Raises `DataError`."""
+        """(row, its location for error messages); None for a header line. Raises `DataError`."""
         if isinstance(item, Mapping):
             return item, "row"
         text = item.decode() if isinstance(item, bytes) else item
@@ -42,10 +41,14 @@ class RowReader:
 
     def restore(self, data: object) -> None:
         """Continue from a snapshot; anything else is ignored."""
-        header = data.get("header") if isinstance(data, dict) else None
+        saved = data if isinstance(data, dict) else {}
+        header, separator = saved.get("header"), saved.get("separator")
         self.header = [str(name) for name in header] if isinstance(header, list) else None
-        separator = data.get("separator") if isinstance(data, dict) else None
-        self._separator = separator if self.header and separator in SEPARATORS else ","
+        self._separator = (
+            separator
+            if self.header and isinstance(separator, str) and separator in SEPARATORS
+            else ","
+        )
 
     def _json(self, text: str, where: str) -> dict[str, Any]:
         try:

@@ -14,7 +14,7 @@ from memorycell.applications.forecast.codec import SeriesCodec, detect, fit_scal
 from memorycell.errors import DataError, UserError
 from memorycell.tables import clock as clocks
 from memorycell.tables.clock import Clock, parse_every
-from memorycell.tables.table import looks_like_time, number, read_table, time_us
+from memorycell.tables.table import are_dates, parse_number, parse_time_us, read_table
 
 HOUR = 3_600_000_000
 
@@ -25,7 +25,7 @@ def table(
     """Rows at the given hours (plus jitter in seconds)."""
     at = np.cumsum(steps)
     seconds = [int(hour) * 3600 + (jitter[k] if jitter else 0) for k, hour in enumerate(at)]
-    stamps = [clocks.iso(1_700_000_000_000_000 // HOUR * HOUR + s * 1_000_000) for s in seconds]
+    stamps = [clocks.iso_time(1_700_000_000_000_000 // HOUR * HOUR + s * 1_000_000) for s in seconds]
     return pl.DataFrame(
         {
             "t": stamps,
@@ -78,7 +78,7 @@ def test_gaps_are_bridged_or_break_the_series():
     assert series.reset.tolist() == [True, *[False] * 6, True, False]
     filled = codec.fill(series)[:, 0].tolist()
     assert filled == [1, 2, 2, 2, 2, 4, 5, 6, 8]
-    assert clocks.iso(int(series.time[4])) == clocks.iso(int(series.time[2] + 2 * HOUR))
+    assert clocks.iso_time(int(series.time[4])) == clocks.iso_time(int(series.time[2] + 2 * HOUR))
 
 
 def test_groups_are_separate_series():
@@ -109,16 +109,16 @@ def test_every_refuses(wrong):
 
 def test_months_and_years_are_steps():
     def inferred(*stamps: str) -> Clock:
-        return clocks.infer(np.diff([time_us(s) for s in stamps]), "t")
+        return clocks.infer_clock(np.diff([parse_time_us(s) for s in stamps]), "t")
 
     assert inferred("2020-01-01", "2020-02-01", "2020-03-01", "2020-04-01") == Clock("month", 1)
     assert inferred("2020-01-01", "2020-04-01", "2020-07-01") == Clock("month", 3)
     assert inferred("2020-01-01", "2021-01-01", "2022-01-01") == Clock("month", 12)
     assert inferred("2020-01-01", "2020-01-08", "2020-01-15") == Clock("second", 604_800)
     month = Clock("month", 1)
-    assert clocks.iso(month.after(time_us("2024-01-31"), 1)) == "2024-02-29 00:00:00"
-    assert clocks.iso(month.after(time_us("2023-11-15 06:00"), 3)) == "2024-02-15 06:00:00"
-    assert clocks.iso(month.after(time_us("2023-12-01"), 1)) == "2024-01-01 00:00:00"
+    assert clocks.iso_time(month.after(parse_time_us("2024-01-31"), 1)) == "2024-02-29 00:00:00"
+    assert clocks.iso_time(month.after(parse_time_us("2023-11-15 06:00"), 3)) == "2024-02-15 06:00:00"
+    assert clocks.iso_time(month.after(parse_time_us("2023-12-01"), 1)) == "2024-01-01 00:00:00"
 
 
 @given(
@@ -128,7 +128,7 @@ def test_months_elapsed_undo_months_after(months, start):
     if start.year > 2100:
         return
     clock = Clock("month", 1)
-    begin = time_us(start.replace(day=1).isoformat())
+    begin = parse_time_us(start.replace(day=1).isoformat())
     assert clock.elapsed(begin, clock.after(begin, months)) == months
 
 
@@ -152,21 +152,21 @@ def test_what_a_clock_suggests(size, horizon, season):
     ],
 )
 def test_times_people_write(text):
-    assert clocks.iso(time_us(text)) == "2010-03-24 09:51:00"
+    assert clocks.iso_time(parse_time_us(text)) == "2010-03-24 09:51:00"
 
 
 def test_numbers_and_times():
-    assert np.isnan([number(v) for v in ("", "NA", " nil ", None, "NaN", "?")]).all()
-    assert number(" 1e3 ") == 1000
+    assert np.isnan([parse_number(v) for v in ("", "NA", " nil ", None, "NaN", "?")]).all()
+    assert parse_number(" 1e3 ") == 1000
     for wrong in ("inf", "-Infinity", "12,5", "abc"):
         with pytest.raises(ValueError):
-            number(wrong)
-    assert time_us("03/04/2010", "%d/%m/%Y") == time_us("2010-04-03")
+            parse_number(wrong)
+    assert parse_time_us("03/04/2010", "%d/%m/%Y") == parse_time_us("2010-04-03")
     with pytest.raises(ValueError):
-        time_us("03/04/2010")  # the third of April or the fourth of March?
-    assert looks_like_time(["2010-01-01", "2010-01-02"])
-    assert not looks_like_time(["20100101", "3.5"])
-    assert not looks_like_time([])
+        parse_time_us("03/04/2010")  # the third of April or the fourth of March?
+    assert are_dates(["2010-01-01", "2010-01-02"])
+    assert not are_dates(["20100101", "3.5"])
+    assert not are_dates([])
 
 
 def test_detection_finds_time_target_and_leaves_out_the_rest(tmp_path):

@@ -20,16 +20,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from memorycell.errors import DataError
-from memorycell.tables.clock import iso
+from memorycell.tables.clock import iso_time
 from memorycell.tables.table import (
+    are_dates,
     is_missing,
-    looks_like_time,
-    mean_and_deviation,
-    number_in,
-    numbers,
+    mean_std,
+    read_number,
+    read_numbers,
     read_table,
-    time_in,
-    times,
+    read_time,
+    read_times,
 )
 
 if TYPE_CHECKING:
@@ -154,15 +154,15 @@ class ReadingsCodec:
                     f"{where}: no column {name!r}; the model was made for it. The table has"
                     f" {', '.join(map(repr, frame.columns))}"
                 )
-        values = np.stack([bounded(numbers(frame[c], where)) for c in self.read_columns], 1)
+        values = np.stack([bounded(read_numbers(frame[c], where)) for c in self.read_columns], 1)
         time = (
-            times(frame[self.time], where, self.time_format)
+            read_times(frame[self.time], where, self.time_format)
             if self.time
             else np.arange(len(values))
         )
         labels = None
         if self.label is not None and self.label in frame.columns:
-            told = numbers(frame[self.label], where)
+            told = read_numbers(frame[self.label], where)
             wrong = ~np.isin(told, (0, 1))
             if wrong.any():
                 row = int(wrong.argmax())
@@ -193,8 +193,8 @@ class ReadingsCodec:
             if len(back):
                 a, b = rows[back[0]], rows[back[0] + 1]
                 raise DataError(
-                    f"{where}: row {b + 1}: the time goes back ({iso(time[b])} after"
-                    f" {iso(time[a])}); sort the rows by time"
+                    f"{where}: row {b + 1}: the time goes back ({iso_time(time[b])} after"
+                    f" {iso_time(time[a])}); sort the rows by time"
                     + (
                         ""
                         if self.group
@@ -224,7 +224,7 @@ class ReadingsCodec:
 
     def stamp(self, moment: int) -> str | int:
         """A time as people write it; the row number where there is none."""
-        return iso(moment) if self.time is not None else int(moment)
+        return iso_time(moment) if self.time is not None else int(moment)
 
     # ---- inputs ----------------------------------------------------------------------------------
 
@@ -380,16 +380,16 @@ class LiveReadings:
         Raises `DataError` for a row that cannot be read.
         """
         codec = self.codec
-        values = [min(max(number_in(row, c, where), -LONGEST), LONGEST) for c in codec.read_columns]
+        values = [min(max(read_number(row, c, where), -LONGEST), LONGEST) for c in codec.read_columns]
         for name in codec.categories:
             if name not in row:
                 raise DataError(f"{where}: no column {name!r}; it has {', '.join(map(repr, row))}")
         last = self.memory["time"]
         now = self.memory["rows"]
         if codec.time is not None:
-            now = time_in(row, codec.time, codec.time_format, where)
+            now = read_time(row, codec.time, codec.time_format, where)
         if last is not None and now < last:
-            raise DataError(f"{where}: the time goes back ({iso(now)} after {iso(last)})")
+            raise DataError(f"{where}: the time goes back ({iso_time(now)} after {iso_time(last)})")
         if codec.gap:
             values.append(math.nan if last is None else _gap(last, now))
         choices = np.array([codec._ids(c, [row[c]])[0] for c in codec.categories], np.int64)
@@ -522,9 +522,9 @@ def fit_scaling(codec: ReadingsCodec, parts: Sequence[Readings]) -> ReadingsCode
             " sensible"
         )
     with np.errstate(all="ignore"):
-        mean, std = mean_and_deviation(values)
+        mean, std = mean_std(values)
         if codec.settle:  # a recording has its own level: what counts is the spread inside
-            inside = np.stack([mean_and_deviation(p.values)[1] for p in parts])
+            inside = np.stack([mean_std(p.values)[1] for p in parts])
             std = np.where(
                 (inside > 0).any(0), np.nanmedian(np.where(inside > 0, inside, np.nan), 0), std
             )
@@ -545,7 +545,7 @@ def fit_scaling(codec: ReadingsCodec, parts: Sequence[Readings]) -> ReadingsCode
         z = codec.filled(codec.deviations(p.values, codec.level(p.values)))
         changes.append(np.diff(z, axis=0))
         runs.append([longest_run(column) for column in p.values.T])
-    _, change = mean_and_deviation(np.concatenate(changes))
+    _, change = mean_std(np.concatenate(changes))
     span = max(float(p.time[-1] - p.time[0]) for p in parts) / 1e6 if codec.time else 0.0
     missing = np.isnan(values).any(0)
     return dataclasses.replace(
@@ -574,7 +574,7 @@ def running(values: np.ndarray) -> np.ndarray:
 def _is_time(column: pl.Series) -> bool:
     if column.dtype.is_temporal():
         return True
-    return looks_like_time([v for v in column.head(20) if not is_missing(v)][:5])
+    return are_dates([v for v in column.head(20) if not is_missing(v)][:5])
 
 
 def _all_numbers(present: Sequence[Any]) -> bool:

@@ -20,13 +20,13 @@ from memorycell.errors import DataError
 from memorycell.tables import clock as clocks
 from memorycell.tables.clock import Clock
 from memorycell.tables.table import (
+    are_dates,
     is_missing,
-    looks_like_time,
-    mean_and_deviation,
-    number_in,
-    numbers,
-    time_in,
-    times,
+    mean_std,
+    read_number,
+    read_numbers,
+    read_time,
+    read_times,
 )
 
 if TYPE_CHECKING:
@@ -183,11 +183,11 @@ class SeriesCodec:
             raise DataError(
                 f"{where}: no column {missing[0]!r}; it has {', '.join(map(repr, frame.columns))}"
             )
-        values = np.stack([numbers(frame[c], where) for c in self.columns], 1)
+        values = np.stack([read_numbers(frame[c], where) for c in self.columns], 1)
         moments = (
             np.arange(frame.height, dtype=np.int64)
             if self.time is None
-            else times(frame[self.time], where, self.time_format)
+            else read_times(frame[self.time], where, self.time_format)
         )
         if self.group is None:
             names, members = [""], [np.arange(frame.height)]
@@ -232,7 +232,7 @@ class SeriesCodec:
         self, moments: np.ndarray, values: np.ndarray, rows: np.ndarray, where: str
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, int]:
         """One series on its steps: (time, values, row, start, rows left out)."""
-        kept, steps = clocks.place(self.clock, moments, rows, where)
+        kept, steps = clocks.assign_steps(self.clock, moments, rows, where)
         gap = np.diff(steps, prepend=steps[0])
         fresh = gap > self.max_gap
         gap[fresh] = 1
@@ -365,7 +365,7 @@ class SeriesCodec:
 
     def stamp(self, moment: int) -> str | int:
         """A time as people write it; the row number where there is no clock."""
-        return clocks.iso(moment) if self.time is not None else int(moment)
+        return clocks.iso_time(moment) if self.time is not None else int(moment)
 
     def _inputs(
         self,
@@ -456,18 +456,18 @@ class LiveSeries:
         codec, clock = self.codec, self.codec.clock
         price = math.nan
         if codec.returns is not None:
-            price = number_in(row, codec.returns, where)
+            price = read_number(row, codec.returns, where)
             if price <= 0:
                 raise DataError(
                     f"{where}, column {codec.returns!r}: {price:g} is not a price; returns need"
                     " prices above 0"
                 )
             row = {**row, RETURN: _return(float(self.memory.get("price") or math.nan), price)}
-        values = np.array([number_in(row, c, where) for c in codec.columns])
+        values = np.array([read_number(row, c, where) for c in codec.columns])
         last = self.memory["time"]
         now = 0 if last is None else last + 1
         if codec.time is not None:
-            now = time_in(row, codec.time, codec.time_format, where)
+            now = read_time(row, codec.time, codec.time_format, where)
         ahead = 1 if last is None or clock.unit == "row" else self._ahead(last, now, where)
         fresh = last is None or ahead > codec.max_gap
         if ahead == 0:
@@ -498,7 +498,7 @@ class LiveSeries:
         codec, found = self.codec, []
         for c in codec.known:
             at = codec.columns.index(c)
-            ahead = np.array([number_in(row, f"{c}+{k}", where) for k in range(1, codec.reach + 1)])
+            ahead = np.array([read_number(row, f"{c}+{k}", where) for k in range(1, codec.reach + 1)])
             if np.isnan(ahead).any():
                 raise DataError(
                     f"{where}: column '{c}+{int(np.isnan(ahead).argmax()) + 1}' is missing; it is"
@@ -520,15 +520,15 @@ class LiveSeries:
         clock = self.codec.clock
         if now < last:
             raise DataError(
-                f"{where}: the time goes back ({clocks.iso(now)} after {clocks.iso(last)})"
+                f"{where}: the time goes back ({clocks.iso_time(now)} after {clocks.iso_time(last)})"
             )
         if clock.snap:
-            return clocks.snapped(clock, last, now)
+            return clocks.rounded_steps(clock, last, now)
         steps = clock.elapsed(last, now)
         if round(steps) < 1 or abs(steps - round(steps)) > 1e-3:
             raise DataError(
-                f"{where}: {clocks.iso(now)} is not a whole number of steps ({clock}) after"
-                f" {clocks.iso(last)}"
+                f"{where}: {clocks.iso_time(now)} is not a whole number of steps ({clock}) after"
+                f" {clocks.iso_time(last)}"
             )
         return round(steps)
 
@@ -560,7 +560,7 @@ def detect(
     spare = [c for c in frame.columns if c not in (time, group)]
     numeric = {c: _is_numeric(frame[c]) for c in spare}
     if not target:
-        candidates = [c for c in spare if numeric[c] and not _is_constant(numbers(frame[c], where))]
+        candidates = [c for c in spare if numeric[c] and not _is_constant(read_numbers(frame[c], where))]
         if len(candidates) != 1:
             raise DataError(
                 f"{where}: which column should be forecast? --set target=NAME; "
@@ -574,12 +574,12 @@ def detect(
                 continue
             if not numeric[c]:
                 notes.append(f"column {c!r} left out: text, or empty")
-            elif _is_constant(numbers(frame[c], where)):
+            elif _is_constant(read_numbers(frame[c], where)):
                 notes.append(f"column {c!r} left out: always the same")
             else:
                 inputs.append(c)
     for c in (*target, *inputs):
-        values = numbers(frame[c], where)
+        values = read_numbers(frame[c], where)
         if np.isnan(values).all():
             raise DataError(f"{where}: column {c!r} has no values at all; choose another")
         if _is_constant(values):
@@ -617,7 +617,7 @@ def with_returns(frame: pl.DataFrame, prices: str, group: str | None, where: str
         raise DataError(
             f"{where}: with returns={prices} no column may be called {RETURN!r}; rename it"
         )
-    values = numbers(frame[prices], where)
+    values = read_numbers(frame[prices], where)
     if (values <= 0).any():
         row = int((values <= 0).argmax())
         raise DataError(
@@ -649,7 +649,7 @@ def long(frame: pl.DataFrame, each: Sequence[str], where: str) -> pl.DataFrame:
     if taken:
         raise DataError(f"{where}: with each=yes no column may be called {taken[0]!r}; rename it")
     for c in each:
-        numbers(frame[c], where)  # complains with the rows as they stand in the file
+        read_numbers(frame[c], where)  # complains with the rows as they stand in the file
     others = [c for c in frame.columns if c not in each]
     return frame.unpivot(on=list(each), index=others, variable_name=SERIES, value_name=VALUE)
 
@@ -663,9 +663,9 @@ def fit_scaling(
     from dataclasses import replace
 
     values = series.values[train]
-    mean, std = mean_and_deviation(values)
+    mean, std = mean_std(values)
     inside = train[1:] & train[:-1] & ~series.reset[1:]
-    _, change = mean_and_deviation(np.diff(series.values, axis=0)[inside])
+    _, change = mean_std(np.diff(series.values, axis=0)[inside])
     for k, column in enumerate(codec.columns):
         if not std[k] > 0:
             raise DataError(
@@ -676,8 +676,8 @@ def fit_scaling(
     if one_by_one:
         for k, name in enumerate(series.groups):
             here = train & (series.group == k)
-            mine, spread = mean_and_deviation(series.values[here])
-            _, quick = mean_and_deviation(
+            mine, spread = mean_std(series.values[here])
+            _, quick = mean_std(
                 np.diff(series.values, axis=0)[here[1:] & here[:-1] & ~series.reset[1:]]
             )
             spread = np.where(spread > 0, spread, std)
@@ -702,7 +702,7 @@ def _find_time(frame: pl.DataFrame, time_format: str | None) -> str | None:
         if frame[c].dtype.is_temporal():
             return c
         sample = [v for v in frame[c].head(20) if not is_missing(v)][:5]
-        if looks_like_time(sample):
+        if are_dates(sample):
             return c
     return None
 
@@ -724,7 +724,7 @@ def _find_clock(
         return clock
     if time is None:
         return Clock("row")
-    moments = times(frame[time], where, time_format)
+    moments = read_times(frame[time], where, time_format)
     if group is None:
         differences = np.diff(moments)
     else:
@@ -739,7 +739,7 @@ def _find_clock(
             " the file? Name the column that tells them apart: --set group=COLUMN; else sort by"
             " time"
         )
-    return clocks.infer(differences[differences > 0], where)
+    return clocks.infer_clock(differences[differences > 0], where)
 
 
 def _is_numeric(column: pl.Series) -> bool:

@@ -18,7 +18,7 @@ from memorycell.models.quantiles import interval
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 from memorycell.tables.rows import RowReader
-from memorycell.tables.table import number_in, read_table
+from memorycell.tables.table import read_number, read_table
 
 if TYPE_CHECKING:
     import polars as pl
@@ -87,7 +87,7 @@ class LiveForecaster:
         """A row in which several columns are series of their own: all their forecasts."""
         codec = self.codec
         values = {
-            c: number_in(row, c, where) for c in codec.each
+            c: read_number(row, c, where) for c in codec.each
         }  # complains before any state has changed
         told: dict[str, Any] = {}
         for c, value in values.items():

@@ -1,4 +1,4 @@
-"""Measures and simple methods against other forms of their definitions."""
+"""Metrics and baselines against other forms of their definitions."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_crps_is_the_energy_form(outcomes, truth):
     assert metrics.crps(np.array([truth]), x[None]) == pytest.approx(expected, abs=1e-12)
 
 
-def test_unknown_values_are_left_out():
+def test_unknown_values_are_excluded():
     truth = np.array([1.0, np.nan, 3.0])
     assert metrics.mae(truth, np.array([2.0, 100.0, 3.0])) == 0.5
     assert metrics.mse(truth, np.array([3.0, 100.0, 3.0])) == 2.0
@@ -41,13 +41,13 @@ def test_unknown_values_are_left_out():
     assert metrics.crps(truth, np.array([[1.0], [5.0], [3.5]])) == 0.25
 
 
-def test_the_heads_loss_is_the_metric():
+def test_the_loss_of_the_head_is_the_metric():
     torch.manual_seed(0)
     head = Forecast(4, 6, horizon=3, targets=2, quantiles=15)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
     quantiles = head(torch.randn(2, 5, 4), torch.randn(2, 5, 6), torch.randn(2, 5, 2)).detach()
-    assert (quantiles.diff(dim=-1) >= 0).all()  # they never cross
+    assert (quantiles.diff(dim=-1) >= 0).all()  # quantiles never cross
     future = torch.randn(2, 5, 3, 2)
     future[0, 1] = torch.nan
     expected = metrics.crps(future.numpy().astype(float), quantiles.numpy().astype(float))
@@ -55,7 +55,7 @@ def test_the_heads_loss_is_the_metric():
     assert float(head.loss(quantiles, future * torch.nan)) == 0.0
 
 
-def test_a_new_head_is_persistence():
+def test_an_untrained_head_forecasts_persistence():
     head = Forecast(4, 6, horizon=3, targets=2, quantiles=5)
     level = torch.randn(2, 5, 2)
     median = head(torch.randn(2, 5, 4), torch.randn(2, 5, 6), level)[..., 2]
@@ -87,9 +87,9 @@ def test_persistence_and_season():
     ).all()
 
 
-def test_ridge_finds_an_autoregression():
-    """On y_t = 0.6 y_{t-1} - 0.3 y_{t-2} + noise its forecasts are the optimal ones, and its errors
-    the noise.
+def test_ridge_recovers_an_autoregression():
+    """On y_t = 0.6 y_{t-1} - 0.3 y_{t-2} + noise the forecasts are optimal and the errors are the
+    noise.
     """
     rng = np.random.default_rng(0)
     y = np.zeros(20_000)
@@ -104,8 +104,8 @@ def test_ridge_finds_an_autoregression():
     at = np.arange(16_000, 19_990)
     best = 0.6 * y[at] - 0.3 * y[at - 1]
     point = ridge.point(h, at)
-    # Five weights, each known to about 1/sqrt(12,000) = 0.009 from 12,000 steps: 0.025 in all;
-    # twice that at most.
+    # Five weights, each with a standard error of about 1/sqrt(12,000) = 0.009: 0.025 together; the
+    # limit is twice that.
     assert np.sqrt(np.mean((point[:, 0, 0] - best) ** 2)) < 0.05
     assert np.sqrt(np.mean((point[:, 1, 0] - (0.6 * best - 0.3 * y[at])) ** 2)) < 0.05
     quantiles = ridge.predict(h, at)
@@ -113,7 +113,7 @@ def test_ridge_finds_an_autoregression():
     assert abs(metrics.coverage(h.future[at], low, high) - 0.8) < 0.02
 
 
-def test_baselines_come_back_from_their_arrays():
+def test_baselines_are_restored_from_their_arrays():
     rng = np.random.default_rng(0)
     h = history(rng.normal(size=400), 3)
     train, valid = np.arange(400) < 250, (np.arange(400) >= 250) & (np.arange(400) < 300)

@@ -1,4 +1,4 @@
-"""Which part of the data an example belongs to: what is tested on is never learnt from."""
+"""Training, validation and test splits: test examples are never trained on."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import hashlib
 SPLITS = ("train", "valid", "test")
 
 
-def part_of(key: str, one_in: int) -> str:
-    """The part by a hash of what equal examples have in common: one in so many is "test", as many
-    "valid".
+def split_of(key: str, one_in: int) -> str:
+    """The split of an example by a hash of its key: one in `one_in` goes to "test", as many to
+    "valid". Equal keys go to the same split.
     """
     digit = hashlib.sha256(key.encode(errors="surrogatepass")).digest()[0] % one_in
     return {0: "test", 1: "valid"}.get(digit, "train")

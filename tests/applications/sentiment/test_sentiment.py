@@ -131,7 +131,7 @@ def test_metrics_against_scikit_learn():
     assert metrics.macro_f1(truth, log_p) == pytest.approx(f1_score(truth, answer, average="macro"))
     assert metrics.log_loss(truth, log_p) == pytest.approx(sk_log_loss(truth, np.exp(log_p)))
     np.testing.assert_array_equal(
-        metrics.confusion(truth, answer, 4), confusion_matrix(truth, answer)
+        metrics.confusion_matrix(truth, answer, 4), confusion_matrix(truth, answer)
     )
     # Always 80% sure and right 80% of the time: calibrated. Always sure and right half of the time:
     # off by a half.

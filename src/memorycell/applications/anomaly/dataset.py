@@ -363,7 +363,7 @@ class AnomalyDataset(Dataset):
             for f, s, t, e in zip(flagged, scores, tests, self.recordings, strict=True)
             if (labels := self._tested(e)) is not None
         ]
-        return metrics.of_detection(*(list(part) for part in zip(*parts, strict=True)))
+        return metrics.detection_metrics(*(list(part) for part in zip(*parts, strict=True)))
 
     # ---- simple methods --------------------------------------------------------------------------
 

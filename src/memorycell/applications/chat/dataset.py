@@ -24,7 +24,7 @@ from memorycell.language.ngram import KneserNey, best_order
 from memorycell.models.batches import LaneBatch, by_length, padded
 from memorycell.models.heads import IGNORE
 from memorycell.settings import check_choices, check_counts
-from memorycell.training.splits import SPLITS, part_of
+from memorycell.training.splits import SPLITS, split_of
 
 
 @dataclass(frozen=True)
@@ -242,5 +242,5 @@ def split(dialogues: list[Dialogue]) -> dict[str, list[Dialogue]]:
     parts: dict[str, list[Dialogue]] = {name: [] for name in SPLITS}
     for turns in dialogues:
         key = " ".join(c for c in turns[0].lower().split())
-        parts[part_of(key, 10)].append(turns)
+        parts[split_of(key, 10)].append(turns)
     return parts

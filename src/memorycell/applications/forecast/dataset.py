@@ -397,7 +397,7 @@ class ForecastDataset(Dataset):
         if self.settings.classic:
             found["classic"] = self._classic(model, at)
         if self.codec.returns is not None:
-            found["direction"] = metrics.direction(
+            found["direction"] = metrics.directional_accuracy(
                 self.codec.unscale(truth[..., None], self.names(at))[:, 0, 0, 0],
                 interval(self.codec.unscale(ours, self.names(at)))[1][:, 0, 0],
             )

@@ -41,7 +41,7 @@ from memorycell.language.model import LanguageConfig, LanguageModel
 from memorycell.language.ngram import KneserNey, best_order
 from memorycell.models.batches import LaneBatch, PaddedBatch, by_length, lanes, padded
 from memorycell.settings import check_choices, check_counts
-from memorycell.training.splits import SPLITS, part_of
+from memorycell.training.splits import SPLITS, split_of
 
 MOST_VOICES = 10
 
@@ -439,7 +439,7 @@ def _read_scores(data: str, settings: MusicSettings) -> tuple[dict[str, list[Any
         except DataError as error:
             bad.append(str(error))
             continue
-        scores[part_of(" ".join(events_of(score, settings.frames)), 10)].append(score)
+        scores[split_of(" ".join(events_of(score, settings.frames)), 10)].append(score)
     for split, part in scores.items():
         if len(part) < 2:
             raise DataError(
@@ -459,7 +459,7 @@ def _read(data: str, settings: MusicSettings) -> tuple[Pieces, str, list[str]]:
         found, notes = read_folder(path, settings.frames)
         given = {split: [] for split in SPLITS}
         for _, piece in found:
-            given[part_of(np.packbits(piece).tobytes().hex(), 10)].append(piece)
+            given[split_of(np.packbits(piece).tobytes().hex(), 10)].append(piece)
     empty = sum(not piece.any() for part in given.values() for piece in part)
     if empty:
         notes.append(f"left out: {empty:,} pieces without a note")

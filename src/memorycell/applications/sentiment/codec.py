@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 from memorycell.errors import DataError
 from memorycell.language.codec import TextCodec, normalise
 from memorycell.tables.table import read_table
-from memorycell.training.splits import SPLITS, part_of
+from memorycell.training.splits import SPLITS, split_of
 
 NAMES = {
     "train": "train",
@@ -137,7 +137,7 @@ def read_examples(
         return parts, notes
     entries, notes = _read_file(path, text, label, trees)
     for entry in entries:
-        split = part_of(entry.key, 10)
+        split = split_of(entry.key, 10)
         parts[split] += _taken([entry], split)
     return parts, notes
 

@@ -195,7 +195,7 @@ class SentimentDataset(Dataset):
 
     def evaluate(self, model: Classifier, split: str, precision: str = "float32") -> Metrics:
         """The model's metrics on a split."""
-        return metrics.of_classes(self.truth[split], self.log_p(model, split))
+        return metrics.classification_metrics(self.truth[split], self.log_p(model, split))
 
     def calibrate(self, model: Classifier) -> None:
         """Calibrate on the validation texts."""
@@ -208,7 +208,7 @@ class SentimentDataset(Dataset):
     def details(self, model: Classifier, split: str) -> dict[str, Any]:
         """The confusion table."""
         return {
-            "confusion": metrics.confusion_of(
+            "confusion": metrics.labelled_confusion(
                 self.truth[split], self.log_p(model, split), self.codec.labels
             )
         }
@@ -227,9 +227,9 @@ class SentimentDataset(Dataset):
         known = counted(self.examples.get("train", self.examples[split]))
         learnt = np.array([known.get(label, 0) for label in self.codec.labels])
         shares = np.log(np.maximum(learnt, 1e-3) / learnt.sum())
-        found = {"most frequent": metrics.of_classes(truth, np.tile(shares, (len(truth), 1)))}
+        found = {"most frequent": metrics.classification_metrics(truth, np.tile(shares, (len(truth), 1)))}
         if self.words is not None:
-            found["tf-idf"] = metrics.of_classes(
+            found["tf-idf"] = metrics.classification_metrics(
                 truth, self.words.log_probabilities([e.text for e in self.examples[split]])
             )
         return found

@@ -30,7 +30,7 @@ from memorycell.language.codec import fingerprint
 from memorycell.models.batches import by_length, padded
 from memorycell.models.heads import IGNORE
 from memorycell.settings import check_choices, check_counts
-from memorycell.training.splits import SPLITS, part_of
+from memorycell.training.splits import SPLITS, split_of
 
 
 @dataclass(frozen=True)
@@ -303,7 +303,7 @@ def split(pairs: Pairs) -> dict[str, Pairs]:
     """
     parts: dict[str, Pairs] = {name: [] for name in SPLITS}
     for pair in pairs:
-        parts[part_of(_key(pair[0]), 20)].append(pair)
+        parts[split_of(_key(pair[0]), 20)].append(pair)
     return parts
 
 

@@ -3,9 +3,6 @@ mode of the scripts in benchmarks/.
 """
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest

@@ -1,5 +1,5 @@
-"""The training loop: resumed runs are exact, time is kept, the best model survives, trouble is
-told.
+"""The training loop: resumed runs are exact, time limits are kept, the best model survives, failures
+are reported.
 """
 
 import dataclasses
@@ -11,14 +11,15 @@ import numpy as np
 import pytest
 import torch
 
-from memorycell.application import modelfile
+from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.forecast.dataset import ForecastSettings
 from memorycell.errors import UserError
 from memorycell.models.batches import lanes
 from memorycell.settings import parse_settings
-from memorycell.application import catalogue
-from memorycell.training.loop import Epoch, GradientWatch, Step, train
+from memorycell.training.events import Epoch, Step
+from memorycell.training.gradients import GradientWatch
+from memorycell.training.loop import train
 
 SMALL = ForecastSettings(target="y", hidden=6, horizon=4, context=24, dropout=0.1, bptt=24, lanes=3)
 HOW = TrainSettings(epochs=5, lr=0.02)
@@ -30,14 +31,17 @@ def run(path, out, how=HOW, stop_after=None, **options):
     """
     seen = []
 
-    def watch(event):
+    def on_event(event):
         if isinstance(event, Epoch):
             seen.append(event)
         elif stop_after is not None and len(seen) == stop_after and isinstance(event, Step):
             raise KeyboardInterrupt
 
     try:
-        return train(catalogue.load("forecast"), str(path), SMALL, how, out, watch=watch, **options), seen
+        result = train(
+            catalogue.load("forecast"), str(path), SMALL, how, out, on_event=on_event, **options
+        )
+        return result, seen
     except KeyboardInterrupt:
         return None, seen
 
@@ -124,7 +128,7 @@ def test_patience_ends_a_run_that_learns_nothing(hourly, tmp_path):
     assert len(epochs) <= 6
 
 
-def test_a_learning_rate_that_diverges_is_told(hourly, tmp_path):
+def test_a_learning_rate_that_diverges_is_reported(hourly, tmp_path):
     with pytest.raises(UserError, match="diverged in epoch 1.*--set lr"):
         run(hourly, tmp_path / "m.safetensors", how=TrainSettings(epochs=9, lr=1e30, clip=1e30))
 
@@ -170,7 +174,7 @@ def test_the_result_is_json_and_its_skill_is_right(hourly, tmp_path):
 def test_gradient_watch(norms, words):
     watch = GradientWatch()
     for norm in norms:
-        watch.see(norm)
+        watch.add(norm)
     warning = watch.warning()
     assert (warning is None) if words is None else (words in warning and "try" in warning)
 
@@ -196,7 +200,7 @@ def test_settings_are_parsed_and_refused():
     assert (own.hidden, how.lr, own.target) == (32, 1e-3, "a,b")
     for pairs, words in (
         ({"hiden": "3"}, "no such setting"),
-        ({"hidden": "many"}, "expected int"),
+        ({"hidden": "many"}, "expected a whole number"),
         ({"horizon": "0"}, "horizon=0"),
     ):
         with pytest.raises(UserError, match=words):
@@ -204,17 +208,17 @@ def test_settings_are_parsed_and_refused():
 
 
 def test_two_runs_in_threads_do_not_share_anything(hourly, tmp_path):
-    """Files are written beside and renamed under names of their own."""
-    datasets = []
+    """Files are written under temporary names of their own and renamed."""
+    errors = []
 
     def one():
         try:
             run(hourly, tmp_path / "same.safetensors", how=TrainSettings(epochs=2))
         except Exception as error:
-            problems.append(error)
+            errors.append(error)
 
     threads = [threading.Thread(target=one) for _ in range(2)]
     [t.start() for t in threads]
     [t.join() for t in threads]
-    assert not datasets
+    assert not errors
     modelfile.load(tmp_path / "same.safetensors")

@@ -31,6 +31,8 @@ from memorycell.errors import DataError
 UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"
 """The first two tokens: what is not in the vocabulary, and where a text ends."""
+UNKNOWN_ID, END_ID = 0, 1
+"""Their token ids."""
 HELD = "".join(chr(0xE000 + k) for k in range(10))
 """Characters of Unicode's private use area that stand for what a translation must not change; see
 `data.pairs`.

@@ -21,7 +21,7 @@ class LanguageOnnxHead:
 
     def __init__(self, model: LanguageModel) -> None:
         self.recurrent = model.recurrent
-        self.output_shape = (model.config.vocabulary,)
+        self.output_shape: tuple[int, ...] = (model.config.vocabulary,)
         self._embedding, self._head = model.embedding.weight, model.head
 
     def write_input(self, graph: OnnxGraph, x: str) -> str:

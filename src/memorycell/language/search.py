@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+
 from memorycell.streaming.stepping import Stepper
 from memorycell.streaming.stream import Stream
-
 
 
 def sample(
@@ -64,7 +64,7 @@ def begin(stream: Stream, log_p: np.ndarray) -> Beam:
 def grown(stepper: Stepper, chosen: Sequence[tuple[float, Beam, int]]) -> list[Beam]:
     """Every chosen (score, beam, token) one token further: all of them in one step."""
     block = np.stack([beam.state for _, beam, _ in chosen])
-    log_p = stepper.many(
+    log_p = stepper.step_many(
         block, np.arange(len(chosen)), np.array([[token] for *_, token in chosen], np.float32)
     )
     return [

@@ -5,7 +5,7 @@ distribution over classes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -222,9 +222,9 @@ class ClassifierStepper:
             name: (t.shape[0], t.shape[2]) for name, t in model.initial_state().asdict().items()
         }
         further = sizes["pooled"][1] if "pooled" in sizes else 0
-        self._layers = LayerStepper(model.recurrent, precision, further=further)
+        self._layers = LayerStepper(model.recurrent, precision, extra_width=further)
         self.layout = Layout(sizes)
-        self._at = self.layout.at.get("pooled", slice(0, 0))
+        self._at = self.layout.slices.get("pooled", slice(0, 0))
         self._pooling = config.pooling
         if model.pool is not None:
             inner, score = model.pool.inner, model.pool.score
@@ -233,11 +233,11 @@ class ClassifierStepper:
         linear, temperature = model.head.linear, model.head.temperature.detach()
         self._head = LinearStep(linear.weight / temperature, linear.bias / temperature)
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         steps = self._inputs(x.reshape(-1, self.input_size))
         before = ring[row : row + 1, self._at].copy()
-        hidden, row = self._layers.walk(ring, row, steps)
+        hidden, row = self._layers.step_one(ring, row, steps)
         gathered, z = self._gather(before, hidden[None])
         for back in range(
             min(len(steps), len(ring))
@@ -246,9 +246,9 @@ class ClassifierStepper:
         y = self._log_p(z[0])
         return (y if x.ndim == 2 else y[0]), row
 
-    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
-        hidden = self._layers.many(block, rows, self._inputs(x))
+        hidden = self._layers.step_many(block, rows, self._inputs(x))
         gathered, z = self._gather(block[rows, self._at], hidden[:, None])
         block[rows, self._at] = gathered[:, 0]
         return self._log_p(z[:, 0])

@@ -64,7 +64,7 @@ def export(
     x = np.ascontiguousarray(
         rng.normal(size=(32, ready.input_size)) if test is None else test, np.float32
     )
-    y, _ = ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, x)
+    y, _ = ready.step_one(np.zeros((1, ready.layout.width), np.float32), 0, x)
     expected = found.outputs(y)
     source = _Source(found, precision)
     sizes = {

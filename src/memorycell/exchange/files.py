@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from memorycell.files import made_folder, write_atomically
+from memorycell.files import make_folder, write_atomically
 
 
 def identifier(name: str) -> str:
@@ -19,7 +19,7 @@ def write(contents: Mapping[str, str | bytes], folder: Path) -> list[str]:
     """Write files into a folder, which is created if missing; return their paths. Raises
     `UserError` where the folder cannot be written.
     """
-    made_folder(folder)
+    make_folder(folder)
     for name, content in contents.items():
         write_atomically(folder / name, content)
     return [str(folder / name) for name in contents]

@@ -91,7 +91,7 @@ class LayerOnnxHead:
 
     def __init__(self, recurrent: Recurrent) -> None:
         self.recurrent = recurrent
-        self.output_shape = (recurrent.output_size * len(recurrent.directions),)
+        self.output_shape: tuple[int, ...] = (recurrent.output_size * len(recurrent.directions),)
 
     def write_input(self, graph: OnnxGraph, x: str) -> str:
         """See `OnnxHead`."""

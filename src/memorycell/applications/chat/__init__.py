@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.applications.chat.dataset import ChatSettings, prepare, reopen
+from memorycell.applications.chat.exporters import EXPORTERS
 from memorycell.applications.chat.inspection import inspect
 from memorycell.applications.chat.live import Conversation, Replying, predict, show
 from memorycell.applications.chat.public_data import DATASETS
@@ -30,4 +31,5 @@ APPLICATION = Application(
     render=show,
     session=Conversation,
     inspect=inspect,
+    exporters=EXPORTERS,
 )

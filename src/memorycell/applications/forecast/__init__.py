@@ -3,6 +3,7 @@
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.dataset import ForecastSettings, prepare, reopen
+from memorycell.applications.forecast.exporters import EXPORTERS
 from memorycell.applications.forecast.figures import forecast_csv, forecast_page, report
 from memorycell.applications.forecast.inspection import inspect
 from memorycell.applications.forecast.live import LiveForecaster, Options, predict, show
@@ -35,4 +36,5 @@ APPLICATION = Application(
     report=report,
     walk_forward=ForecastWalk(),
     inspect=inspect,
+    exporters=EXPORTERS,
 )

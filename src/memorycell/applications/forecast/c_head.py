@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from memorycell.applications.forecast.model import Forecaster
 
 HEAD = Template("""\
-/* Quantiles of the next $horizon values of each target. `more` holds the inputs of the last steps. */
+/* Quantiles of the next $horizon values of each target. `more` holds the inputs of past steps. */
 static void head(const float *x, const float *h, float *more, float *y) {
     enum { F = $features, PAST = $past, T = $targets, K = $quantiles, MIDDLE = K / 2 };
     enum { CELLS = $horizon * T };

@@ -24,7 +24,7 @@ class ForecastOnnxHead:
     def __init__(self, model: Forecaster) -> None:
         config = model.config
         self.recurrent = model.recurrent
-        self.output_shape = (config.horizon, config.targets, config.quantiles)
+        self.output_shape: tuple[int, ...] = (config.horizon, config.targets, config.quantiles)
         self._head, self._window, self._features = model.head, config.window, config.input_size
 
     def write_input(self, graph: OnnxGraph, x: str) -> str:

@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.applications.text.dataset import TextSettings, prepare, reopen
+from memorycell.applications.text.exporters import EXPORTERS
 from memorycell.applications.text.figures import text_page
 from memorycell.applications.text.inspection import inspect
 from memorycell.applications.text.live import LiveText, Writing, predict, show
@@ -32,4 +33,5 @@ APPLICATION = Application(
     session=LiveText,
     figures={".html": text_page},
     inspect=inspect,
+    exporters=EXPORTERS,
 )

@@ -1,0 +1,144 @@
+"""An ONNX graph under construction, and tensors that record operations as its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+try:
+    import onnx
+    from onnx import helper, numpy_helper
+except ModuleNotFoundError as error:
+    raise ModuleNotFoundError(
+        "ONNX files need onnx: pip install 'memorycell[onnx]'", name="onnx"
+    ) from error
+
+
+class Graph:
+    """Nodes and constants, in order. Values are identified by name.
+
+    prefix   of every name: a graph inside another one must not reuse the outer names
+    """
+
+    def __init__(self, prefix: str = "") -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+        self._prefix = prefix
+        self._count = 0
+
+    def name(self, hint: str) -> str:
+        """A new, unique name."""
+        self._count += 1
+        return f"{self._prefix}{hint}_{self._count}"
+
+    def constant(self, value: Any, hint: str = "constant") -> str:
+        """Add a tensor, array or number as float32, or int64 for integers; return its name."""
+        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+        array = array.astype(np.int64 if array.dtype.kind in "iu" else np.float32)
+        name = self.name(hint)
+        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Add a node with one output; return the output's name."""
+        return self.ops(kind, *inputs, outputs=1, **attributes)[0]
+
+    def ops(self, kind: str, *inputs: str, outputs: int, **attributes: Any) -> list[str]:
+        """Add a node with several outputs; return their names."""
+        names = [self.name(kind.lower()) for _ in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, **attributes))
+        return names
+
+    def split(self, value: str, axis: int, sizes: Sequence[int]) -> list[str]:
+        """Split a value along an axis; return the parts' names."""
+        return self.ops("Split", value, self.constant(sizes), outputs=len(sizes), axis=axis)
+
+    def output(self, value: str, name: str) -> None:
+        """Give a value the name of an output of the graph."""
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
+
+    def used_constants(self) -> list[onnx.TensorProto]:
+        """The constants that a node reads, also a node of an inner graph."""
+        inner = [
+            node
+            for outer in self.nodes
+            for attribute in outer.attribute
+            if attribute.HasField("g")
+            for node in attribute.g.node
+        ]
+        read = {name for node in (*self.nodes, *inner) for name in node.input}
+        return [constant for constant in self.constants if constant.name in read]
+
+
+class SymbolicTensor:
+    """A tensor known by name and shape only; an axis of unknown length is 0. Operations on it are
+    added to the graph as nodes. It supports what the equations in `cells.py` use.
+    """
+
+    def __init__(self, graph: Graph, name: str, shape: tuple[int, ...]) -> None:
+        self.graph, self.name, self.shape = graph, name, shape
+        self.ndim = len(shape)
+
+    def _binary(self, kind: str, other: Any, *, swapped: bool = False) -> SymbolicTensor:
+        if isinstance(other, SymbolicTensor):
+            name, shape = other.name, other.shape
+        else:
+            name, shape = self.graph.constant(float(other)), ()
+        inputs = (name, self.name) if swapped else (self.name, name)
+        return SymbolicTensor(
+            self.graph, self.graph.op(kind, *inputs), max(self.shape, shape, key=len)
+        )
+
+    def __add__(self, other: Any) -> SymbolicTensor:
+        return self._binary("Add", other)
+
+    def __mul__(self, other: Any) -> SymbolicTensor:
+        return self._binary("Mul", other)
+
+    def __rmul__(self, other: Any) -> SymbolicTensor:
+        return self._binary("Mul", other)
+
+    def __rsub__(self, other: Any) -> SymbolicTensor:
+        return self._binary("Sub", other, swapped=True)
+
+    def __matmul__(self, other: SymbolicTensor) -> SymbolicTensor:
+        name = self.graph.op("MatMul", self.name, other.name)
+        return SymbolicTensor(self.graph, name, (*self.shape[:-1], other.shape[-1]))
+
+    @property
+    def T(self) -> SymbolicTensor:
+        """The transposed matrix."""
+        name = self.graph.op("Transpose", self.name, perm=[1, 0])
+        return SymbolicTensor(self.graph, name, self.shape[::-1])
+
+    def chunk(self, count: int, dim: int = 0) -> list[SymbolicTensor]:
+        """Equal parts along an axis."""
+        axis = dim % self.ndim
+        size = self.shape[axis] // count
+        shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
+        names = self.graph.split(self.name, axis, [size] * count)
+        return [SymbolicTensor(self.graph, name, shape) for name in names]
+
+    @classmethod
+    def __torch_function__(
+        cls, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> SymbolicTensor:
+        x = args[0]
+        if function in ACTIVATIONS:
+            return SymbolicTensor(x.graph, x.graph.op(ACTIVATIONS[function], x.name), x.shape)
+        if function is F.layer_norm:
+            _, _, gain, bias = (*args, kwargs.get("weight"), kwargs.get("bias"))[:4]
+            parameters = [p.name for p in (gain, bias) if p is not None]
+            name = x.graph.op(
+                "LayerNormalization", x.name, *parameters, axis=-1, epsilon=kwargs["eps"]
+            )
+            return SymbolicTensor(x.graph, name, x.shape)
+        return NotImplemented
+
+
+ACTIVATIONS: dict[Any, str] = {torch.sigmoid: "Sigmoid", torch.tanh: "Tanh", torch.relu: "Relu"}

@@ -1,21 +1,21 @@
-"""The equations: one pure function a cell, and the table of cells.
+"""The equations: one pure function per cell, and the table of cells.
 
-Every cell maps the two products of one time step and the state before it to the state after it:
+Every cell maps the two products of one time step and the previous state to the next state:
 
     cell(x_part, h_part, state, params) -> (state, gates)
 
-    x_part   [B, G·H]   W_ih x_t with all that does not depend on the past, done ahead for the whole
-             sequence: the biases,
-                        or layer normalisation (the cell's `ahead`)
+    x_part   [B, G·H]   the part that does not depend on the state, computed for the full sequence
+                        before the recurrence: the result of the cell's `input_transform` on
+                        W_ih x_t, which adds the biases or applies layer normalisation
     h_part   [B, G·H]   W_hh h_{t-1}, without bias
-    state    (h, c) or (h,), each [B, H] (h is [B, P] where the layer projects)
-    params   "bias_hh" [G·H], and what the cell's row in `CELLS` names besides
-    gates    what the cell did at this step, after activation, each [B, H], in the cell's `gates`
-             order
+    state    (h, c) or (h,), each [B, H] (h is [B, P] with projection)
+    params   "bias_hh" [G·H], and the extra parameters of the cell's row in `CELLS`
+    gates    the cell's gates at this step, after activation, each [B, H], in the order of the row
 
-The two products arrive apart because the GRU and the layer-normalised LSTM treat them differently;
-elsewhere pre = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh is their sum. The order of the gates in the
-rows of W_ih, W_hh and the biases is torch's. ⊙ is the product of elements, σ the logistic function.
+The two products are separate because the GRU and the layer-normalised LSTM treat them differently;
+for the other cells, pre = W_ih x_t + b_ih + W_hh h_{t-1} + b_hh is their sum. The order of the
+gates in the rows of W_ih, W_hh and the biases is torch's. ⊙ is the elementwise product, σ the
+logistic function.
 """
 
 from __future__ import annotations
@@ -28,9 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 GATES = ("i", "f", "g", "o")
-"""Input gate, forget gate, candidate, output gate: the order of the LSTM's rows, here and nowhere
-else.
-"""
+"""Input gate, forget gate, candidate, output gate: the order of the LSTM's rows."""
 
 Tensors = tuple[Tensor, ...]
 Params = Mapping[str, Tensor]
@@ -38,7 +36,9 @@ Step = Callable[[Tensor, Tensor, Tensors, Params], tuple[Tensors, Tensors]]
 
 
 def rnn(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Elman (1990), "Finding structure in time"."""
+    """h_t = tanh(W_ih x_t + b_ih + W_hh h_{t-1} + b_hh). Elman (1990), "Finding structure in
+    time".
+    """
     return (torch.tanh(x_part + h_part),), ()
 
 
@@ -67,8 +67,8 @@ def lstm(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tupl
 def peephole(
     x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
 ) -> tuple[Tensors, Tensors]:
-    """The gates also see the cell state, each unit its own. Gers & Schmidhuber (2000), "Recurrent
-    nets that time and count".
+    """The gates of a unit also read its cell state. Gers & Schmidhuber (2000), "Recurrent nets that
+    time and count".
 
     i = σ(pre_i + w_ci ⊙ c_{t-1})   f = σ(pre_f + w_cf ⊙ c_{t-1})   g = tanh(pre_g)
     c_t = f ⊙ c_{t-1} + i ⊙ g
@@ -90,8 +90,8 @@ def peephole(
 def coupled(
     x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
 ) -> tuple[Tensors, Tensors]:
-    """What is forgotten makes room for what is written: i = 1 - f. Greff et al. (2015),
-    arXiv:1503.04069, variant CIFG.
+    """Coupled input and forget gates, i = 1 - f. Greff et al. (2015), arXiv:1503.04069, variant
+    CIFG.
 
     f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)   i = 1 - f
     c_t = f ⊙ c_{t-1} + (1 - f) ⊙ g
@@ -112,12 +112,13 @@ def layernorm(
     """Layer normalisation inside the LSTM. Ba, Kiros & Hinton (2016), arXiv:1607.06450, equations
     20-22.
 
-    pre = LN(W_ih x_t; gain_ih, b_ih) + LN(W_hh h_{t-1}; gain_hh, b_hh), over all 4·H summed inputs
-    at once i = σ(pre_i)   f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o) c_t = f ⊙ c_{t-1} + i ⊙ g
+    pre = LN(W_ih x_t; gain_ih, b_ih) + LN(W_hh h_{t-1}; gain_hh, b_hh)
+    i = σ(pre_i)   f = σ(pre_f)   g = tanh(pre_g)   o = σ(pre_o)
+    c_t = f ⊙ c_{t-1} + i ⊙ g
     h_t = o ⊙ tanh(LN(c_t; gain_c, bias_c))
 
-    LN(a; gain, bias) = gain ⊙ (a - mean a) / sqrt(var a + 1e-5) + bias. The cell state itself is
-    kept unnormalised.
+    LN(a; gain, bias) = gain ⊙ (a - mean a) / sqrt(var a + 1e-5) + bias, for pre over all 4·H
+    values. The stored cell state is not normalised.
     """
     pre_i, pre_f, pre_g, pre_o = (
         x_part + _normalise(h_part, params["gain_hh"], params["bias_hh"])
@@ -128,8 +129,8 @@ def layernorm(
 
 
 def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
-    """Cho et al. (2014), arXiv:1406.1078, with the reset gate after the product, as torch and cuDNN
-    have it.
+    """Cho et al. (2014), arXiv:1406.1078, with the reset gate after the product, as in torch and
+    cuDNN.
 
     r = σ(x_r + h_r)   z = σ(x_z + h_z)   n = tanh(x_n + r ⊙ h_n)
     h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
@@ -146,14 +147,14 @@ def gru(x_part: Tensor, h_part: Tensor, state: Tensors, params: Params) -> tuple
 def gru_reset_before(
     x_part: Tensor, h_part: Tensor, state: Tensors, params: Params
 ) -> tuple[Tensors, Tensors]:
-    """The GRU as first written, with the reset gate before the product. Cho et al. (2014),
+    """The original GRU, with the reset gate before the product. Cho et al. (2014),
     arXiv:1406.1078, equations 5-8.
 
     r = σ(x_r + h_r)   z = σ(x_z + h_z)   n = tanh(x_n + W_hn (r ⊙ h_{t-1}) + b_hn)
     h_t = (1 - z) ⊙ n + z ⊙ h_{t-1}
 
-    Keras has it as reset_after=False, ONNX as linear_before_reset=0. Its step needs two products,
-    one after the other: it runs on the reference alone.
+    Keras: reset_after=False; ONNX: linear_before_reset=0. A step needs two consecutive products, so
+    the cell runs only on the reference.
     """
     bias = params["bias_hh"]
     x_r, x_z, x_n = x_part.chunk(3, dim=-1)
@@ -178,19 +179,19 @@ def _normalise_input(product: Tensor, params: Params) -> Tensor:
 
 @dataclass(frozen=True)
 class Cell:
-    """A row of the table: everything the rest of the library needs to know of a cell."""
+    """A row of the table: everything the rest of the library needs to know about a cell."""
 
     step: Step
     blocks: tuple[str, ...]
     """The blocks of H rows in W_ih, W_hh and the biases, in order."""
     gates: tuple[str, ...]
-    """The names of what `step` returns as gates."""
+    """The names of the gates that `step` returns."""
     state: tuple[str, ...]
-    """("h", "c"), or ("h",) for a cell without a cell state."""
+    """The state's names: ("h", "c"), or ("h",) without a cell state."""
     extra: Mapping[str, int] = field(default_factory=dict)
-    """Parameters beyond torch's: name -> its length in units of hidden_size."""
-    ahead: Callable[[Tensor, Params], Tensor] = _add_biases
-    """What is done to W_ih x [..., G·H] before the recurrence begins."""
+    """Parameters that torch does not have: name -> length in units of hidden_size."""
+    input_transform: Callable[[Tensor, Params], Tensor] = _add_biases
+    """Applied to W_ih x [..., G·H] before the recurrence."""
 
 
 CELLS: dict[str, Cell] = {
@@ -207,14 +208,13 @@ CELLS: dict[str, Cell] = {
         {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1},
         _normalise_input,
     ),
-    "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias),
+    "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",), input_transform=_add_input_bias),
     "gru_reset_before": Cell(
-        gru_reset_before, ("r", "z", "n"), ("r", "z", "n"), ("h",), ahead=_add_input_bias
+        gru_reset_before, ("r", "z", "n"), ("r", "z", "n"), ("h",), input_transform=_add_input_bias
     ),
 }
 
 
 def _normalise(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:
-    return F.layer_norm(
-        a, a.shape[-1:], gain, bias if bias.ndim else None, eps=1e-5
-    )  # an absent bias is a scalar zero
+    # An absent bias is a scalar zero.
+    return F.layer_norm(a, a.shape[-1:], gain, bias if bias.ndim else None, eps=1e-5)

@@ -1,20 +1,20 @@
-"""Mistakes a person can mend, told in one line.
+"""Errors the user can fix, reported in one line.
 
-The command line prints these without a traceback and ends with status 2; programs catch them as
-ordinary exceptions. The line names the place (file, row, column) and the mend.
+The command line prints them without a traceback and exits with status 2; programs catch them as
+ordinary exceptions. The message names the place (file, row, column) and the fix.
 """
 
 
 class UserError(Exception):
-    """Something the person who called can put right: the message says where it is and what to do."""
+    """An error the user can fix; the message names the place and the fix."""
 
 
 class DataError(UserError):
-    """The data given cannot be used as they are."""
+    """The data cannot be used as they are."""
 
 
 class ModelFileError(UserError):
-    """A file is not a model of ours, is damaged, or was written by a later version."""
+    """A file is not a memorycell model, is damaged, or was written by a later version."""
 
 
 class StateError(UserError):

@@ -1,4 +1,4 @@
-"""Files that are whole or absent."""
+"""Atomic writes and output folders."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from memorycell.errors import UserError
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside the target, flush to the disk, then rename: readers see the old file or the new
-    one, never half of it.
+    """Write a temporary file in the same folder, flush it to disk, then rename it: readers see the
+    old file or the new one, never a partial one.
 
-    Raises `UserError` when the folder is missing, not writable or the disk is full; the old file is
-    then untouched.
+    Raises `UserError` if the folder is missing or not writable or the disk is full; the old file is
+    then unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
-    beside = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with open(beside, "xb") as file:
+        with open(temporary, "xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(beside, path)
+        os.replace(temporary, path)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); nothing was changed"
         ) from None
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(beside)
+            os.unlink(temporary)
 
 
-def made_folder(folder: Path) -> Path:
-    """The folder, made where it was missing. Raises `UserError`."""
+def make_folder(folder: Path) -> Path:
+    """Create the folder and its parents if missing, and return it. Raises `UserError`."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(
-            f"{folder}: cannot be made ({error.strerror or error}); nothing was changed"
+            f"{folder}: cannot be created ({error.strerror or error}); nothing was changed"
         ) from None
     return folder

@@ -29,7 +29,7 @@ from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE, unsupported_reason
 from memorycell.state import State
 from memorycell.streaming.pool import Pool
-from memorycell.streaming.stepping import layers
+from memorycell.streaming.stepping import layer_params
 from memorycell.streaming.stream import Stream
 
 STEPS = 200
@@ -196,7 +196,7 @@ def _module(x: Any) -> Runnable:
 def _no_engine_reason(module: Runnable) -> str | None:
     if isinstance(module, Model):
         return binding.missing or module.unsupported_reason()
-    return binding.missing or unsupported_reason(module.cell, layers(module))
+    return binding.missing or unsupported_reason(module.cell, layer_params(module))
 
 
 def _random_inputs(
@@ -279,7 +279,7 @@ def _run_onnx(module: Runnable, inputs: np.ndarray, precision: str) -> Result | 
     session = onnxruntime.InferenceSession(
         onnx_export.export(module).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    initial: State = module.initial_state()
+    initial: State = module.initial_state()  # type: ignore[operator]
     state = {name: value.numpy() for name, value in initial.asdict().items() if value.shape[0]}
     outputs = []
     for part in np.array_split(inputs, 7):

@@ -1,10 +1,8 @@
-"""State: what a recurrence remembers between two steps, as a value that can be saved, forked and
+"""State: the state of a recurrence between two steps, as a value that can be saved, forked and
 selected.
 
-    state = State(h=h, c=c)         named tensors; `h, c = state` unpacks them like the tuple torch
-                                    returns
-    state.save(path)                safetensors bytes, with a fingerprint of the weights it belongs
-                                    to
+    state = State(h=h, c=c)         named tensors; `h, c = state` unpacks them like torch's tuple
+    state.save(path)                safetensors with a fingerprint of the weights
 
 The second axis of every tensor is the batch: h and c are [L·directions, B, H], a window of past
 inputs is [W, B, C].
@@ -35,15 +33,15 @@ FORMAT = "memorycell-state-1"
 class State(tuple[Tensor, ...]):
     """Named tensors in a fixed order, each with the batch as its second axis.
 
-    A tuple, so that it goes wherever torch's `(h, c)` goes; immutable, so that a fork is cheap and
-    safe. `State((h, c))` and `State([h])` name their tensors h and c, so that `type(s)(v.detach()
-    for v in s)` works as with a tuple.
+    A tuple, so that it works wherever torch's `(h, c)` does, and immutable. `State((h, c))` and
+    `State([h])` name their tensors h and c, so that `type(s)(v.detach() for v in s)` works as with
+    a tuple.
     """
 
     _names: tuple[str, ...]
 
     def __new__(cls, values: Iterable[Tensor] = (), /, **tensors: Tensor) -> State:
-        """Raises ValueError where the tensors differ in batch size."""
+        """Raises ValueError if the tensors differ in batch size."""
         tensors = {**dict(zip(("h", "c"), values, strict=False)), **tensors}
         sizes = {name: tensor.shape[1] for name, tensor in tensors.items()}
         if len(set(sizes.values())) > 1:
@@ -58,13 +56,13 @@ class State(tuple[Tensor, ...]):
     def __getattr__(self, name: str) -> Tensor:
         if name.startswith("_") or name not in self._names:
             raise AttributeError(
-                f"State has no {name!r}; it holds {', '.join(self.__dict__.get('_names', ()))}"
+                f"State has no {name!r}; it has {', '.join(self.__dict__.get('_names', ()))}"
             )
         return self[self._names.index(name)]
 
     def __repr__(self) -> str:
-        inside = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in self.asdict().items())
-        return f"State({inside})"
+        shapes = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in self.asdict().items())
+        return f"State({shapes})"
 
     def asdict(self) -> dict[str, Tensor]:
         """Name -> tensor, in order."""
@@ -76,7 +74,7 @@ class State(tuple[Tensor, ...]):
         return int(self[0].shape[1])
 
     def detach(self) -> State:
-        """The same numbers, cut off from the graph: what truncated back-propagation carries on."""
+        """The same values without their graph, as for truncated backpropagation."""
         return State(**{name: tensor.detach() for name, tensor in self.asdict().items()})
 
     def fork(self) -> State:
@@ -84,7 +82,7 @@ class State(tuple[Tensor, ...]):
         return State(**{name: tensor.detach().clone() for name, tensor in self.asdict().items()})
 
     def select(self, rows: Sequence[int] | Tensor) -> State:
-        """The states of the given batch rows, in that order, as a copy."""
+        """A copy of the given batch rows, in that order."""
         index = torch.as_tensor(rows, dtype=torch.int64, device=self[0].device)
         return State(
             **{name: tensor.index_select(1, index) for name, tensor in self.asdict().items()}
@@ -92,7 +90,7 @@ class State(tuple[Tensor, ...]):
 
     @staticmethod
     def stack(states: Sequence[State]) -> State:
-        """The states side by side along the batch."""
+        """The states concatenated along the batch."""
         if not states or any(s._names != states[0]._names for s in states):
             raise ValueError("State.stack: expected one or more states with the same names")
         return State(**{n: torch.cat([getattr(s, n) for s in states], 1) for n in states[0]._names})
@@ -100,14 +98,14 @@ class State(tuple[Tensor, ...]):
     def save(
         self, path: str | Path, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None
     ) -> None:
-        """Write beside and rename. `fingerprint` says which weights it belongs to (see
-        `fingerprint`).
+        """Write `to_bytes` to a file, atomically. `fingerprint` identifies the weights (see
+        `fingerprint`). Raises `UserError`.
         """
         write_atomically(Path(path), self.to_bytes(fingerprint=fingerprint, extra=extra))
 
     def to_bytes(self, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None) -> bytes:
-        """The bytes `save` writes: safetensors, its metadata a JSON object with the format, the
-        fingerprint and `extra`.
+        """Safetensors bytes whose metadata is a JSON object with the format, the fingerprint and
+        `extra`.
         """
         note = {
             "format": FORMAT,
@@ -169,13 +167,13 @@ def read_state_file(path: str | Path) -> bytes:
 
 
 def _named(names: tuple[str, ...], values: Iterable[Any]) -> State:
-    """A state of anything: PyTorch's tree functions and transforms put more than tensors in."""
+    """A state of any values: PyTorch's tree functions do not only store tensors."""
     state = tuple.__new__(State, values)
     state._names = tuple(names)
     return state
 
 
-# Plain data to PyTorch: to its trees (torch.compile, torch.func) and to
+# PyTorch treats a State as plain data: in pytrees (torch.compile, torch.func) and in
 # `torch.load(weights_only=True)`.
 pytree.register_pytree_node(
     State,
@@ -187,18 +185,18 @@ torch.serialization.add_safe_globals([_named])
 
 
 class Layout:
-    """How the state of one session lies in a row of float32 values: what Stream and Pool keep.
+    """The layout of one session's state as a row of float32 values, as Stream and Pool store it.
 
-    sizes   name -> [R, S], the state's tensors [R, B, S] without their batch: h and c are [L, H]
-
-    width   values in a row
+    sizes    name -> (R, S) for the state's tensors [R, B, S]: h and c are (L, H)
+    slices   name -> the tensor's slice of the row
+    width    values per row
     """
 
     def __init__(self, sizes: Mapping[str, tuple[int, int]]) -> None:
         self.sizes = dict(sizes)
         lengths = [rows * size for rows, size in self.sizes.values()]
         ends = list(itertools.accumulate(lengths))
-        self.at = {
+        self.slices = {
             name: slice(end - length, end)
             for name, end, length in zip(self.sizes, ends, lengths, strict=True)
         }
@@ -207,32 +205,33 @@ class Layout:
     def state(self, rows: np.ndarray) -> State:
         """Rows [B, width] as a `State`: a copy."""
         parts = {
-            n: np.array(rows[:, at]).reshape(len(rows), *self.sizes[n]) for n, at in self.at.items()
+            n: np.array(rows[:, s]).reshape(len(rows), *self.sizes[n])
+            for n, s in self.slices.items()
         }
         return State(
             **{n: torch.from_numpy(part.swapaxes(0, 1).copy()) for n, part in parts.items()}
         )
 
     def rows(self, state: Tensor | Sequence[Tensor]) -> np.ndarray:
-        """A state, or the tuple or tensor torch's layers return, as rows [B, width]. Raises
-        `StateError`.
+        """A state, or the tuple or tensor that torch's layers return, as rows [B, width]. Raises
+        `StateError` for other shapes.
         """
         state = (state,) if isinstance(state, Tensor) else state
-        given = (
+        tensors = (
             state.asdict()
             if isinstance(state, State)
             else dict(zip(self.sizes, state, strict=False))
         )
-        batch = next(iter(given.values())).shape[1] if given else 1
-        wanted = {name: (rows, batch, size) for name, (rows, size) in self.sizes.items()}
-        if {name: tuple(tensor.shape) for name, tensor in given.items()} != wanted:
+        batch = next(iter(tensors.values())).shape[1] if tensors else 1
+        shapes = {name: (rows, batch, size) for name, (rows, size) in self.sizes.items()}
+        if {name: tuple(tensor.shape) for name, tensor in tensors.items()} != shapes:
             expected = ", ".join(
                 f"{name}={[rows, 'B', size]}" for name, (rows, size) in self.sizes.items()
             )
-            got = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in given.items())
+            got = ", ".join(f"{name}={list(tensor.shape)}" for name, tensor in tensors.items())
             raise StateError(f"state: expected {expected}, got {got}; start a new state")
         parts = [
-            given[n].detach().to("cpu", torch.float32).transpose(0, 1).reshape(batch, -1)
+            tensors[n].detach().to("cpu", torch.float32).transpose(0, 1).reshape(batch, -1)
             for n in self.sizes
         ]
         return torch.cat(parts, 1).numpy()
@@ -240,7 +239,7 @@ class Layout:
 
 def fingerprint(module: nn.Module, precision: str = "float32") -> str:
     """16 hexadecimal digits of SHA-256 over the names, shapes, types and bytes of a module's
-    weights, and the precision it runs in, where it is a lower one.
+    weights, and the precision unless it is float32.
     """
     digest = hashlib.sha256()
     for name, tensor in sorted(module.state_dict().items()):

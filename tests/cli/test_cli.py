@@ -407,7 +407,7 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
         (["evaluate", "{hourly}"], ["not a model file"]),
         (["predict", "{model}", "{hourly}"], []),
         (["predict", "{model}", "{other}"], ["no column 'y'"]),
-        (["stream", "{model}", "--state", "{hourly}"], ["damaged or not a state"]),
+        (["stream", "{model}", "--state", "{hourly}"], ["damaged or not a saved state"]),
         (["stream", "{model}", "--precision", "int4"], ["--precision int4", "bfloat16"]),
         (["prove", "{model}", "--precision", "double"], ["--precision double"]),
         (["prove", "{hourly}"], ["not a model file"]),
@@ -420,7 +420,7 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
             ["export", "{model}", "--to", "c", "--precision", "bfloat16", "--out", "{tmp}/o"],
             ["float32 or int8"],
         ),
-        (["export", "{model}", "--to", "c", "--out", "{hourly}/o"], ["cannot be made"]),
+        (["export", "{model}", "--to", "c", "--out", "{hourly}/o"], ["cannot be created"]),
     ],
 )
 def test_bad_calls(memorycell, hourly, model, tmp_path, words, told):

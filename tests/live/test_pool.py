@@ -1,5 +1,5 @@
-"""Pool: every session gives the bits of a stream of its own, wherever its state is; a crash loses
-nothing written.
+"""Pool: every session is bitwise equal to its own stream, in memory or on disk; a crash loses no
+written session.
 """
 
 import gc
@@ -25,7 +25,9 @@ from memorycell.streaming.pool import Pool
 from memorycell.streaming.stream import Stream
 
 PRECISIONS = ["float32", "bfloat16", "int8"] if binding.engine is not None else ["float32"]
-exact = pytest.mark.skipif(binding.engine is None, reason="bits are promised on the native engine")
+exact = pytest.mark.skipif(
+    binding.engine is None, reason="bitwise equality needs the native engine"
+)
 
 
 def layer(hidden: int = 9, **options) -> memorycell.LSTM:
@@ -50,12 +52,12 @@ def rows(count: int, seed: int = 0) -> np.ndarray:
 @exact
 @pytest.mark.parametrize("precision", PRECISIONS)
 @pytest.mark.parametrize("make", [layer, model, lambda: memorycell.GRU(5, 7, 2, batch_first=True)])
-def test_any_subset_gives_the_bits_of_streams_alone(make, precision):
+def test_any_subset_is_bitwise_equal_to_streams(make, precision):
     module = make()
     pool = Pool(module, 1, precision)
     slots = np.array(
         [pool.open() for _ in range(150)]
-    )  # grows eight times; more than one piece of the engine
+    )  # grows eight times; more than one chunk of the engine
     alone = [Stream(module, precision) for _ in slots]
     rng = np.random.default_rng(0)
     for count in (1, 2, 7, 150, 97, 150, 6):
@@ -80,7 +82,7 @@ def test_sessions_open_close_and_fork():
     assert a not in pool
     assert sorted(pool.slots) == sorted([b, c])
     again = pool.open()
-    assert again == a  # a slot is given to another, at zero
+    assert again == a  # a slot is reused, with a zero state
     assert not any(part.any() for part in pool.state([again]))
     pool.set_state([again], pool.state([b]))
     x = rows(1)
@@ -88,7 +90,7 @@ def test_sessions_open_close_and_fork():
     assert isinstance(pool.step([b], torch.randn(1, 5)), torch.Tensor)
 
 
-def test_the_block_grows_by_doubling_and_memory_is_as_said():
+def test_the_block_doubles_and_memory_is_as_documented():
     pool = Pool(layer(), 64)
     assert pool.nbytes == 64 * (4 * pool.width + 24)
     for _ in range(65):
@@ -96,7 +98,7 @@ def test_the_block_grows_by_doubling_and_memory_is_as_said():
     assert pool.nbytes == 128 * (4 * pool.width + 24)
 
 
-def test_many_are_opened_at_once(tmp_path):
+def test_open_many(tmp_path):
     pool = Pool(layer(), 2, spill=tmp_path, resident=3)
     first = pool.open_many(8)
     for slot in first[2:5]:
@@ -107,7 +109,7 @@ def test_many_are_opened_at_once(tmp_path):
     assert pool.open_many(0).tolist() == []
 
 
-def test_mistakes_name_the_slot_and_change_nothing():
+def test_errors_name_the_slot_and_change_nothing():
     pool = Pool(layer(), 4)
     a, b = pool.open(), pool.open()
     pool.close(b)
@@ -119,7 +121,7 @@ def test_mistakes_name_the_slot_and_change_nothing():
     ):
         with pytest.raises(ValueError, match=words):
             pool.step(slots, rows(2))
-    with pytest.raises(ValueError, match="one is named twice"):
+    with pytest.raises(ValueError, match="expected each slot at most once"):
         pool.step([a, a], rows(2))
     with pytest.raises(ValueError, match=r"x: expected \[1, 5\], got \[1, 4\]"):
         pool.step([a], rows(1)[:, :4])
@@ -136,7 +138,7 @@ def test_mistakes_name_the_slot_and_change_nothing():
     assert all(torch.equal(x, y) for x, y in zip(before, pool.state([a]), strict=True))
 
 
-def test_one_or_all_are_saved_and_loaded(tmp_path):
+def test_save_and_load_one_or_all(tmp_path):
     module = layer()
     pool = Pool(module, 4)
     slots = [pool.open() for _ in range(5)]
@@ -161,9 +163,9 @@ def test_one_or_all_are_saved_and_loaded(tmp_path):
 # ---- spilled to disk -----------------------------------------------------------------------------
 
 
-def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
-    """Opened, stepped 100 times in random subsets, spilled and restored; memory as the
-    documentation says.
+def test_ten_thousand_sessions_are_restored_exactly(tmp_path):
+    """Opened, stepped 100 times in random subsets, spilled and restored, with the documented use of
+    memory.
     """
     module = layer(16)
     rng = np.random.default_rng(0)
@@ -174,9 +176,9 @@ def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
         chosen = rng.permutation(slots)[:300]
         pool.step(chosen, rng.normal(size=(300, 5)).astype(np.float32))
     room = 10_000
-    said = room * (4 * pool.width + 24 + 16)
-    assert pool.nbytes == said
-    assert tracemalloc.get_traced_memory()[1] < 1.2 * said
+    expected_bytes = room * (4 * pool.width + 24 + 16)
+    assert pool.nbytes == expected_bytes
+    assert tracemalloc.get_traced_memory()[1] < 1.2 * expected_bytes
     states = pool.state(slots)
     tracemalloc.reset_peak()
     base = tracemalloc.get_traced_memory()[0]
@@ -184,7 +186,7 @@ def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
     assert tracemalloc.get_traced_memory()[1] - base < 12e6
     tracemalloc.stop()
     assert all(torch.equal(a, b) for a, b in zip(states, pool.state(slots), strict=True))
-    pool.step(slots[:50], rows(50))  # some come back, and go again
+    pool.step(slots[:50], rows(50))  # some are read back, and spilled again
     before = pool.state(slots)
     pool.shutdown()
     again = Pool(module, 64, spill=tmp_path)
@@ -193,7 +195,7 @@ def test_ten_thousand_sessions_lose_not_one_bit(tmp_path):
 
 
 @exact
-def test_idle_sessions_make_room_unseen(tmp_path):
+def test_idle_sessions_are_spilled_automatically(tmp_path):
     module = model()
     pool, alone = (
         Pool(module, 2, spill=tmp_path, resident=7),
@@ -206,7 +208,7 @@ def test_idle_sessions_make_room_unseen(tmp_path):
         x = rows(len(chosen), k)
         for c, row, y in zip(chosen, x, pool.step(np.array(slots)[chosen], x), strict=True):
             assert np.array_equal(alone[c].step(row), y)
-        if k == 30:  # a fork and a close of sessions that may be away
+        if k == 30:  # fork and close sessions that may be spilled
             slots[3], old = pool.fork(slots[3]), slots[3]
             pool.close(old)
     assert len(pool) == 30
@@ -217,8 +219,8 @@ def test_idle_sessions_make_room_unseen(tmp_path):
 
 @settings(max_examples=25, deadline=None)
 @given(actions=st.lists(st.tuples(st.sampled_from("oosfcdr"), st.integers(0, 8)), max_size=40))
-def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, actions):
-    """o open, s step, f fork, c close, d spill (and remember), r go on in a new pool as after a
+def test_a_folder_restores_what_was_written(tmp_path_factory, actions):
+    """o open, s step, f fork, c close, d spill (and record), r continue in a new pool as after a
     crash.
     """
     folder = tmp_path_factory.mktemp("spill")
@@ -246,13 +248,12 @@ def test_whatever_is_done_a_folder_remembers_what_was_written(tmp_path_factory, 
             pool.close(slot)
             closed.add(slot)
         elif action == "d":
-            pool.spill(slots)  # everything: also who was closed since
+            pool.spill(slots)  # everything, including the sessions closed since
             written, closed = states(), set()
         elif action == "r":
-            pool._folder.release()  # as the system does when the process is gone
+            pool._folder.release()  # as the system does when the process ends
             pool = Pool(module, 1, spill=folder)
-            # of what was closed after the last file was written, some may be open again, as it was
-            # then
+            # Sessions closed after the last file was written may be open again, in their old state.
             found = states()
             assert (
                 {k: v for k, v in written.items() if k not in closed}.items()
@@ -269,31 +270,31 @@ torch.manual_seed(0)
 pool = Pool(memorycell.LSTM(5, 64, batch_first=True), 16, spill=sys.argv[1])
 slots = np.array([pool.open() for _ in range(2000)])
 rng = np.random.default_rng(0)
-for turn in range(10_000):
+for number in range(10_000):
     chosen = rng.permutation(slots)[:400]
     pool.step(chosen, rng.normal(size=(400, 5)).astype(np.float32))
-    np.save(f"{sys.argv[2]}/states-{turn}.npy", pool.stepper.layout.rows(pool.state(chosen)))
-    np.save(f"{sys.argv[2]}/slots-{turn}.npy", chosen)
-    print("writing", turn, flush=True)
+    np.save(f"{sys.argv[2]}/states-{number}.npy", pool.stepper.layout.rows(pool.state(chosen)))
+    np.save(f"{sys.argv[2]}/slots-{number}.npy", chosen)
+    print("writing", number, flush=True)
     pool.spill(chosen)
-    print("written", turn, flush=True)
+    print("written", number, flush=True)
 """
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="no SIGKILL")
-def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
+def test_no_written_session_is_lost_when_killed_during_a_spill(tmp_path):
     for wait in (0.0, 0.002, 0.01):
-        folder, notes = tmp_path / f"f{wait}", tmp_path / f"n{wait}"
-        notes.mkdir()
+        folder, records = tmp_path / f"f{wait}", tmp_path / f"n{wait}"
+        records.mkdir()
         process = subprocess.Popen(
-            [sys.executable, "-c", KILLED, folder, notes], stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", KILLED, folder, records], stdout=subprocess.PIPE, text=True
         )
         assert process.stdout is not None
         done = -1
         for line in process.stdout:
-            word, turn = line.split()
+            word, number = line.split()
             if word == "written":
-                done = int(turn)
+                done = int(number)
             elif done >= 4:
                 break
         time.sleep(wait)
@@ -310,9 +311,9 @@ def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
             ]
         )
         expected: dict[int, bytes] = {}
-        for turn in range(done + 1):
-            expected |= turn_of(notes, turn)
-        begun = turn_of(notes, done + 1)  # whole on the disk or not there at all
+        for number in range(done + 1):
+            expected |= written_in(records, number)
+        begun = written_in(records, done + 1)  # complete on disk or absent
         torch.manual_seed(0)
         pool = Pool(memorycell.LSTM(5, 64, batch_first=True), 16, spill=folder)
         slots = pool.slots
@@ -327,16 +328,19 @@ def test_killed_in_the_middle_of_a_spill_nothing_written_is_lost(tmp_path):
         pool.shutdown()
 
 
-def turn_of(notes: Path, turn: int) -> dict[int, bytes]:
-    """What a turn of the program above wrote; nothing where it did not get so far."""
+def written_in(records: Path, number: int) -> dict[int, bytes]:
+    """What a round of the program above wrote; nothing if it did not reach it."""
     try:
-        slots, states = np.load(notes / f"slots-{turn}.npy"), np.load(notes / f"states-{turn}.npy")
+        slots, states = (
+            np.load(records / f"slots-{number}.npy"),
+            np.load(records / f"states-{number}.npy"),
+        )
     except (OSError, ValueError, EOFError):
         return {}
     return dict(zip(slots.tolist(), (row.tobytes() for row in states), strict=True))
 
 
-def test_a_damaged_file_is_named_and_the_pool_stays_as_it_was(tmp_path):
+def test_a_damaged_file_is_reported_and_the_pool_is_unchanged(tmp_path):
     module = layer()
     pool = Pool(module, 4, spill=tmp_path)
     slots = [pool.open() for _ in range(4)]
@@ -368,7 +372,7 @@ def test_a_damaged_file_is_named_and_the_pool_stays_as_it_was(tmp_path):
     assert len(Pool(module, 4, spill=tmp_path)) == 3
 
 
-def test_a_pool_as_a_context_spills_at_the_end(tmp_path):
+def test_a_pool_as_a_context_manager(tmp_path):
     module = layer()
     with Pool(module, 4, spill=tmp_path) as pool:
         slots = [pool.open() for _ in range(3)]
@@ -385,7 +389,7 @@ def test_a_pool_as_a_context_spills_at_the_end(tmp_path):
 
 
 @pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
-def test_a_folder_that_cannot_be_used_is_named(tmp_path):
+def test_an_unusable_folder_is_reported(tmp_path):
     (tmp_path / "lock").mkdir()  # the lock file cannot be opened
     with pytest.raises(StateError, match="cannot be used to spill to"):
         Pool(layer(), 4, spill=tmp_path)
@@ -398,12 +402,12 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path):
     assert len(Pool(layer(), 4, spill=tmp_path)) == 0
 
 
-def test_files_of_nothing_that_counts_go(tmp_path):
+def test_outdated_files_are_deleted(tmp_path):
     pool = Pool(layer(), 4, spill=tmp_path)
     slots = [pool.open() for _ in range(20)]
-    for turn in range(40):
-        pool.step(slots[: 3 + turn % 5], rows(3 + turn % 5))
-        pool.spill(slots[: 3 + turn % 5])
+    for number in range(40):
+        pool.step(slots[: 3 + number % 5], rows(3 + number % 5))
+        pool.spill(slots[: 3 + number % 5])
     assert len(list(tmp_path.glob("spill-*"))) < 8
     for slot in slots:
         pool.close(slot)

@@ -89,9 +89,11 @@ def broken(module=None, **options) -> set[str]:
 def test_a_broken_pool_is_found(monkeypatch):
     from memorycell.applications.forecast.model import ForecasterStepper
 
-    many = ForecasterStepper.many
+    step_many = ForecasterStepper.step_many
     monkeypatch.setattr(
-        ForecasterStepper, "many", lambda self, block, rows, x: many(self, block, np.sort(rows), x)
+        ForecasterStepper,
+        "step_many",
+        lambda self, block, rows, x: step_many(self, block, np.sort(rows), x),
     )
     assert all("pool" in name for name in broken(precisions=["float32"], exports=[]))
 
@@ -112,14 +114,14 @@ def test_a_broken_export_and_nan_are_found(monkeypatch):
     monkeypatch.setitem(c_cells.CELLS_IN_C, "lstm", replace(lstm, template=wrong))
     assert broken(precisions=["float32"], exports=["c"]) == {"c = step by step, float32"}
     monkeypatch.undo()
-    walk = LayerStepper.walk
+    step_one = LayerStepper.step_one
 
     def poisoned(self, ring, row, x):
-        y, row = walk(self, ring, row, x)
+        y, row = step_one(self, ring, row, x)
         y[..., 0] = np.nan
         return y, row
 
-    monkeypatch.setattr(LayerStepper, "walk", poisoned)
+    monkeypatch.setattr(LayerStepper, "step_one", poisoned)
     assert "step by step = whole sequence, float32" in broken(precisions=["float32"], exports=[])
 
 

@@ -1,5 +1,5 @@
-"""Stream: every way of taking steps gives the same numbers, at every precision, with the engine and
-without it.
+"""Stream: single steps, chunks, forks and restored states give the same outputs, in every
+precision, with and without the engine.
 """
 
 import numpy as np
@@ -18,10 +18,10 @@ PRECISIONS = ["float32", "bfloat16", "int8"] if binding.engine is not None else 
 
 @pytest.fixture(params=["engine", "without"])
 def engine(request, monkeypatch):
-    """With the native engine, and as where it was not built."""
+    """With the native engine, and as if it was not built."""
     if request.param == "without":
         monkeypatch.setattr(binding, "engine", None)
-        monkeypatch.setattr(binding, "missing", "the native engine is not here")
+        monkeypatch.setattr(binding, "missing", "the native engine is not available")
     elif binding.engine is None:
         pytest.skip(binding.missing)
 
@@ -36,7 +36,7 @@ def rows(count: int = 30) -> np.ndarray:
 
 
 @pytest.mark.parametrize("precision", PRECISIONS)
-def test_steps_chunks_and_forks_agree_to_the_bit(precision):
+def test_steps_chunks_and_forks_are_bitwise_equal(precision):
     x = rows()
     stream = memorycell.stream(layer(), precision)
     steps = np.stack([stream.step(row) for row in x])
@@ -46,10 +46,10 @@ def test_steps_chunks_and_forks_agree_to_the_bit(precision):
     chunks = [stream.step(x[:1]), stream.step(x[1:14])]
     other = stream.fork()
     assert np.array_equal(np.concatenate([*chunks, other.step(x[14:])]), steps)
-    assert np.array_equal(stream.step(x[14:]), steps[14:])  # the fork left it alone
+    assert np.array_equal(stream.step(x[14:]), steps[14:])  # the fork does not change it
 
 
-def test_rewind_takes_back_steps_and_chunks(engine):
+def test_rewind_undoes_steps_and_chunks(engine):
     x = rows()
     stream = memorycell.stream(layer(), history=4)
     plain = memorycell.stream(layer(), history=0)
@@ -76,7 +76,7 @@ def test_rewind_takes_back_steps_and_chunks(engine):
         plain.rewind()
 
 
-def test_what_a_step_takes_and_gives(engine):
+def test_inputs_and_outputs_of_a_step(engine):
     stream = memorycell.stream(layer())
     x = rows(1)[0]
     expected = stream.step(x)
@@ -93,13 +93,13 @@ def test_what_a_step_takes_and_gives(engine):
         stream.reset()
         assert np.allclose(stream.step(other), expected, rtol=0, atol=1e-6)
     first, second = stream.step(x), stream.step(x)
-    assert not np.array_equal(first, second)  # an answer is not overwritten by the next
+    assert not np.array_equal(first, second)  # an output is not overwritten by the next
     for wrong in (np.zeros(4), np.zeros((3, 4)), np.zeros((1, 1, 5)), np.zeros((0, 5)), 3.0):
         with pytest.raises(ValueError, match=r"x: expected \[5\] or \[T, 5\], got"):
             stream.step(wrong)
 
 
-def test_state_goes_between_whole_and_live(engine):
+def test_state_between_forward_and_stream(engine):
     x = torch.from_numpy(rows())
     module = layer()
     _, state = module(x[None, :12], module.initial_state())
@@ -126,14 +126,14 @@ def test_a_state_of_another_precision_is_refused(tmp_path):
     stream.save(tmp_path / "s")
     before = memorycell.stream(layer())
     before.step(rows(3))
-    kept = before.state
+    before_load = before.state
     with pytest.raises(StateError, match="another precision .* in int8"):
         before.load(tmp_path / "s")
-    assert all(torch.equal(a, b) for a, b in zip(kept, before.state, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before_load, before.state, strict=True))
     assert memorycell.stream(layer(), "int8").load(tmp_path / "s") == {}
 
 
-def test_a_snapshot_restores_what_a_file_does(engine, tmp_path):
+def test_snapshot_and_file_have_the_same_bytes(engine, tmp_path):
     x = rows()
     stream = memorycell.stream(layer())
     stream.step(x[:12])
@@ -148,7 +148,7 @@ def test_a_snapshot_restores_what_a_file_does(engine, tmp_path):
     assert (tmp_path / "again").read_bytes() == stream.snapshot(clock=12)
 
 
-def test_a_snapshot_that_is_refused_changes_nothing(tmp_path):
+def test_a_rejected_snapshot_changes_nothing(tmp_path):
     stream = memorycell.stream(layer())
     stream.step(rows(3))
     before = stream.state
@@ -167,7 +167,7 @@ def test_a_snapshot_that_is_refused_changes_nothing(tmp_path):
     assert all(torch.equal(a, b) for a, b in zip(before, stream.state, strict=True))
 
 
-def test_layers_the_engine_cannot_step_still_stream():
+def test_streams_without_the_engine():
     for module, bound in ((layer(proj_size=3), 1e-6), (layer().double(), 1e-6)):
         x = rows()
         stream = Stream(module, history=3)
@@ -183,7 +183,7 @@ def test_layers_the_engine_cannot_step_still_stream():
 
 
 @pytest.mark.skipif(binding.engine is None, reason="the engine packs the weights")
-def test_weights_changed_later_are_not_seen():
+def test_later_changes_of_weights_have_no_effect():
     module = layer()
     stream = memorycell.stream(module)
     expected = memorycell.stream(layer()).step(rows())

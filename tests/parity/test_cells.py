@@ -1,5 +1,5 @@
-"""Every cell against an independent truth: torch's own cells, or the paper's equations written out
-for one unit at a time.
+"""Every cell against an independent implementation: torch's own cells, or the paper's equations for
+single units.
 """
 
 import math
@@ -31,13 +31,13 @@ def parameters(cell: str, inputs: int, hidden: int) -> dict[str, np.ndarray]:
 
 
 def step(cell: str, p: dict[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray):
-    """Our cell on one row."""
+    """A step of the cell for one sequence."""
     params = {name: torch.from_numpy(value) for name, value in p.items()}
     x_part, h_part = (
         torch.from_numpy(p["weight_ih"] @ x)[None],
         torch.from_numpy(p["weight_hh"] @ h)[None],
     )
-    x_part = CELLS[cell].ahead(x_part, params)
+    x_part = CELLS[cell].input_transform(x_part, params)
     state = (torch.from_numpy(h)[None], torch.from_numpy(c)[None])[: len(CELLS[cell].state)]
     new, gates = CELLS[cell].step(x_part, h_part, state, params)
     return [s[0].numpy() for s in new], dict(
@@ -52,7 +52,7 @@ def point():
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru", "rnn", "rnn_relu"])
-def test_as_torch_has_it(cell, point):
+def test_cells_equal_torchs(cell, point):
     x, h, c = point
     p = parameters(cell, 3, 5)
     kind = {"lstm": torch.nn.LSTMCell, "gru": torch.nn.GRUCell}.get(cell, torch.nn.RNNCell)
@@ -67,7 +67,7 @@ def test_as_torch_has_it(cell, point):
 
 
 def test_peephole_unit_by_unit(point):
-    """Gers & Schmidhuber (2000): the input and forget gates see c_{t-1}, the output gate sees c_t."""
+    """Gers & Schmidhuber (2000): the input and forget gates read c_{t-1}, the output gate c_t."""
     x, h, c = point
     p = parameters("peephole", 3, 5)
     (ours_h, ours_c), gates = step("peephole", p, x, h, c)
@@ -83,7 +83,7 @@ def test_peephole_unit_by_unit(point):
 
 
 def test_coupled_unit_by_unit(point):
-    """Greff et al. (2015), CIFG: what is kept and what is written add up to one."""
+    """Greff et al. (2015), CIFG: the input and forget gates add up to one."""
     x, h, c = point
     p = parameters("coupled", 3, 5)
     (ours_h, ours_c), gates = step("coupled", p, x, h, c)
@@ -98,7 +98,7 @@ def test_coupled_unit_by_unit(point):
 
 def test_layernorm_unit_by_unit(point):
     """Ba et al. (2016), equations 20-22: both products are normalised over all gates together, and
-    the cell on its way out.
+    the cell state before the output.
     """
     x, h, c = point
     p = parameters("layernorm", 3, 5)
@@ -123,7 +123,7 @@ def test_layernorm_unit_by_unit(point):
     )
 
 
-def test_the_articles_equations_as_one_matrix_over_both_inputs():
+def test_the_articles_equations_with_concatenated_inputs():
     """f, i, o = σ(W·[h, x] + b): W_hh and W_ih are the two halves of one W."""
     torch.manual_seed(0)
     layer = memorycell.LSTM(4, 6, dtype=torch.float64)
@@ -138,9 +138,9 @@ def test_the_articles_equations_as_one_matrix_over_both_inputs():
     torch.testing.assert_close(c_n[0], c_t, rtol=0, atol=1e-14)
 
 
-def test_the_articles_equations_to_the_letter():
-    """σ(W(h_{t-1} + x_t) + b) is the same layer with weight_ih == weight_hh == W, which needs
-    inputs as wide as h.
+def test_the_articles_equations_taken_literally():
+    """σ(W(h_{t-1} + x_t) + b) is the layer with weight_ih == weight_hh == W, for inputs as wide as
+    h.
     """
     torch.manual_seed(0)
     layer = memorycell.LSTM(6, 6, dtype=torch.float64)
@@ -158,9 +158,7 @@ def test_the_articles_equations_to_the_letter():
 
 
 def test_the_constant_error_carousel():
-    """f = 1, i = 0: the cell state is carried unchanged, however long (Hochreiter & Schmidhuber
-    1997).
-    """
+    """f = 1, i = 0: the cell state is carried unchanged (Hochreiter & Schmidhuber 1997)."""
     big = 1e4
     hidden = 3
     bias = torch.tensor([-big] * hidden + [big] * hidden + [0.0] * 2 * hidden)
@@ -172,7 +170,7 @@ def test_the_constant_error_carousel():
 
 
 def test_gates_are_in_torchs_order():
-    """Opening one gate's bias in torch's layer opens that gate in ours."""
+    """A large bias of one gate in torch's layer opens the same gate in ours."""
     for k, gate in enumerate(GATES):
         theirs = torch.nn.LSTM(2, 4)
         with torch.no_grad():

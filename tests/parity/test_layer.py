@@ -1,5 +1,5 @@
-"""The layers against torch.nn, outputs and every gradient, over drawn shapes; and what torch.nn
-does not have, against loops.
+"""The layers against torch.nn, outputs and every gradient, for random shapes; features that
+torch.nn does not have, against loops.
 """
 
 import copy
@@ -26,13 +26,13 @@ CELL_NAMES = sorted(CELLS)
 
 
 def build(cell: str, inputs: int, hidden: int, **options):
-    """A layer with that cell, batch first, in float64."""
+    """A layer with this cell, batch first, in float64."""
     return of_cell(cell, inputs, hidden, batch_first=True, dtype=torch.float64, **options)
 
 
 def gradients(layer: torch.nn.Module, x: torch.Tensor, hx, *args, **kwargs) -> list[torch.Tensor]:
     """[output, final states…, gradients of x, the states and every parameter] for a loss that
-    weighs every element.
+    weights every element.
     """
     x = x.detach().clone().requires_grad_()
     hx = tuple(h.detach().clone().requires_grad_() for h in hx)
@@ -48,7 +48,7 @@ def gradients(layer: torch.nn.Module, x: torch.Tensor, hx, *args, **kwargs) -> l
     return [output, *final, *torch.autograd.grad(loss, wanted)]
 
 
-def adopted(model: torch.nn.Module) -> torch.nn.Module:
+def adopt_copy(model: torch.nn.Module) -> torch.nn.Module:
     """A copy with memorycell's layers."""
     copied = copy.deepcopy(model)
     memorycell.adopt(copied)
@@ -95,7 +95,7 @@ def test_drop_in_for_torch(
         ours.named_parameters(), theirs.named_parameters(), strict=True
     ):
         assert name == other_name
-        assert torch.equal(mine, other)  # the same seed gives the same start
+        assert torch.equal(mine, other)  # the same seed gives the same initial values
     theirs.load_state_dict(ours.state_dict())
     x = torch.randn((batch, steps, inputs) if batch_first else (steps, batch, inputs), dtype=dtype)
     rows = layers * (2 if bidirectional else 1)
@@ -108,7 +108,7 @@ def test_drop_in_for_torch(
 def test_odd_sizes_in_float32(kind):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(31, 63, 2, bidirectional=True, batch_first=True)
-    ours = adopted(theirs)
+    ours = adopt_copy(theirs)
     x, hx = (
         torch.randn(3, 17, 31),
         [torch.randn(4, 3, 63) for _ in range(2 if kind == "LSTM" else 1)],
@@ -120,7 +120,7 @@ def test_odd_sizes_in_float32(kind):
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_unbatched_input(kind):
     theirs = getattr(torch.nn, kind)(4, 5, 2)
-    ours = adopted(theirs)
+    ours = adopt_copy(theirs)
     x, hx = torch.randn(6, 4), [torch.randn(2, 5) for _ in range(2 if kind == "LSTM" else 1)]
     assert_same(gradients(ours, x, hx), gradients(theirs, x, hx), 1e-6)
 
@@ -131,7 +131,7 @@ def test_unbatched_input(kind):
 def test_packed_sequences(kind, enforce_sorted, backend):
     torch.manual_seed(0)
     theirs = getattr(torch.nn, kind)(4, 5, 2, bidirectional=True)
-    ours = adopted(theirs)
+    ours = adopt_copy(theirs)
     lengths = [7, 4, 1] if enforce_sorted else [4, 7, 1]
     packed = pack_sequence([torch.randn(n, 4) for n in lengths], enforce_sorted=enforce_sorted)
     hx = [torch.randn(4, 3, 5) for _ in range(2 if kind == "LSTM" else 1)]
@@ -150,22 +150,22 @@ def test_packed_sequences(kind, enforce_sorted, backend):
         torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
 
 
-def test_dropout_between_layers_drops_what_torchs_does():
-    """In training the same share of features is dropped between layers, none after the last."""
+def test_dropout_between_layers_as_in_torch():
+    """In training the same fraction of features is dropped between layers, none after the last."""
     layer = memorycell.LSTM(3, 400, 2, dropout=0.5, batch_first=True)
     x = torch.randn(1, 5, 3)
     once, again = layer(x)[0], layer(x)[0]
     assert not torch.equal(once, again)
-    assert (once != 0).all()  # the last layer's output is whole
+    assert (once != 0).all()  # the last layer's output is not dropped
     layer.eval()
     assert torch.equal(layer(x)[0], layer(x)[0])
 
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_lengths_are_as_each_row_alone(cell, backend):
+def test_lengths_equal_each_row_alone(cell, backend):
     if backend == "torch" and cell in ("peephole", "coupled", "layernorm", "gru_reset_before"):
-        pytest.skip("torch has no kernel for it")
+        pytest.skip("torch has no kernel for this cell")
     torch.manual_seed(0)
     layer = build(cell, 4, 5, num_layers=2, bidirectional=True)
     lengths = torch.tensor([3, 9, 1, 6])
@@ -187,10 +187,10 @@ def test_lengths_are_as_each_row_alone(cell, backend):
 
 @pytest.mark.parametrize("backend", ["reference", "torch"])
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_reset_is_as_separate_sequences(cell, backend):
-    """Neither direction sees across a reset: every piece gives what it gives alone."""
+def test_reset_equals_separate_sequences(cell, backend):
+    """Neither direction crosses a reset: every segment equals the segment alone."""
     if backend == "torch" and cell in ("peephole", "coupled", "layernorm", "gru_reset_before"):
-        pytest.skip("torch has no kernel for it")
+        pytest.skip("torch has no kernel for this cell")
     torch.manual_seed(0)
     layer = build(cell, 4, 5, num_layers=2, bidirectional=True)
     x = torch.randn(3, 11, 4).double()
@@ -207,10 +207,10 @@ def test_reset_is_as_separate_sequences(cell, backend):
         for a, b in zip(_states(final), _states(alone_final), strict=True):
             torch.testing.assert_close(
                 a[::2, row : row + 1], b[::2], rtol=0, atol=1e-12
-            )  # forward: the last piece
+            )  # forward: the last segment
 
 
-def test_reset_zeroes_the_initial_state_only_going_forward():
+def test_reset_zeroes_the_initial_state_only_in_the_forward_direction():
     layer = build("lstm", 2, 3)
     x, hx = (
         torch.randn(1, 4, 2).double(),
@@ -227,7 +227,7 @@ def test_reset_zeroes_the_initial_state_only_going_forward():
     data=st.data(),
 )
 def test_lengths_and_resets_together(cell, batch, steps, data):
-    """The reference with both at once equals each row cut to its length with its resets."""
+    """The reference with both equals each row cut to its length, with its resets."""
     torch.manual_seed(1)
     layer = build(cell, 2, 3)
     lengths = torch.tensor(
@@ -249,7 +249,7 @@ def test_gradcheck_of_the_reference(cell):
     """
     torch.manual_seed(0)
     layer = build(cell, 2, 3, zoneout=0.2, **({"proj_size": 2} if cell == "lstm" else {})).eval()
-    if cell == "rnn_relu":  # keep away from the kink
+    if cell == "rnn_relu":  # avoid the kink
         torch.nn.init.constant_(layer.bias_ih_l0, 1.0)
     x = torch.randn(2, 3, 2).double().requires_grad_()
     lengths, reset = torch.tensor([3, 2]), torch.tensor([[False, True, False], [False] * 3])
@@ -270,7 +270,7 @@ def test_gradcheck_of_the_reference(cell):
 
 
 @pytest.mark.parametrize("kind", sorted(KINDS))
-def test_double_backward_of_what_is_picked(kind):
+def test_double_backward_of_the_selected_backend(kind):
     torch.manual_seed(0)
     layer = KINDS[kind](2, 3, batch_first=True)
     reference = {"backend": "reference"}
@@ -284,7 +284,7 @@ def test_double_backward_of_what_is_picked(kind):
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_trace_is_what_the_equations_used(cell):
+def test_trace_equals_the_equations(cell):
     torch.manual_seed(0)
     layer = build(cell, 4, 5, num_layers=2, bidirectional=True)
     x = torch.randn(3, 6, 4).double()
@@ -302,7 +302,7 @@ def test_trace_is_what_the_equations_used(cell):
         torch.testing.assert_close(trace["c"][:, -1], final[1][0])
 
 
-def test_zoneout_keeps_that_share_of_units_and_its_expectation():
+def test_zoneout_probability_and_expectation():
     torch.manual_seed(0)
     layer = memorycell.LSTM(3, 2000, batch_first=True, zoneout=(0.3, 0.1))
     x = torch.randn(1, 2, 3)
@@ -320,7 +320,7 @@ def test_zoneout_keeps_that_share_of_units_and_its_expectation():
     torch.testing.assert_close(c, 0.9 * plain_c)
 
 
-def test_weight_drop_is_one_mask_a_sequence_and_only_in_training():
+def test_weight_drop_is_one_mask_per_sequence_and_only_in_training():
     torch.manual_seed(0)
     layer = memorycell.LSTM(3, 8, batch_first=True, weight_drop=0.5)
     plain = memorycell.LSTM(3, 8, batch_first=True)
@@ -336,7 +336,7 @@ def test_weight_drop_is_one_mask_a_sequence_and_only_in_training():
     torch.testing.assert_close(layer.eval()(x)[0], plain(x)[0])
 
 
-def test_variational_dropout_drops_a_feature_for_the_whole_sequence():
+def test_variational_dropout_drops_a_feature_for_the_full_sequence():
     from memorycell.nn.regularise import variational_dropout
 
     torch.manual_seed(0)
@@ -359,7 +359,7 @@ def test_initialisation():
 
 def test_adopt_shares_parameters_and_keeps_outputs():
     class Tagger(torch.nn.Module):
-        """Embeds words, packs, and tags: other people's code, which knows only torch."""
+        """Embeds words, packs, and tags: a typical model, written for torch."""
 
         def __init__(self):
             super().__init__()
@@ -389,9 +389,7 @@ def test_adopt_shares_parameters_and_keeps_outputs():
 
 
 class Seq2Seq(torch.nn.Module):
-    """Reads a sequence and writes one, calling its decoder a step at a time: other people's code,
-    which knows only torch.
-    """
+    """Encodes a sequence and decodes another step by step: a typical model, written for torch."""
 
     def __init__(self):
         super().__init__()
@@ -420,13 +418,11 @@ class Seq2Seq(torch.nn.Module):
         return torch.cat(written, 1)
 
 
-def test_an_encoder_decoder_trains_and_decodes_the_same_when_adopted():
-    """It learns to reverse its input: the losses of every training step, and what it writes
-    afterwards.
-    """
+def test_an_adopted_encoder_decoder_trains_and_decodes_the_same():
+    """It learns to reverse its input: the losses of all training steps, and the decoded output."""
     torch.manual_seed(0)
     theirs = Seq2Seq()
-    ours = adopted(theirs)
+    ours = adopt_copy(theirs)
     expected = "native" if binding.engine is not None else "torch"
     assert memorycell.explain(ours.decoder, torch.zeros(4, 9, 6)).backend == expected
     losses = []
@@ -449,19 +445,19 @@ def test_an_encoder_decoder_trains_and_decodes_the_same_when_adopted():
     assert losses[1] == pytest.approx(losses[0], rel=2e-3)
     assert losses[1][-1] < 0.9 * losses[1][0]  # it learns
     source = torch.randint(1, 20, (8, 4), generator=torch.Generator().manual_seed(2))
-    ours.load_state_dict(theirs.state_dict())  # the same weights to the bit: the same words
+    ours.load_state_dict(theirs.state_dict())  # bitwise equal weights: the same words
     assert torch.equal(theirs.eval().greedy(source, 4), ours.eval().greedy(source, 4))
 
 
-def test_explain_says_which_and_why():
+def test_explain_reports_backend_and_reason():
     layer = memorycell.LSTM(3, 4, batch_first=True)
     words = "the native engine has the lstm cell" if binding.engine is not None else "install g++"
     assert words in str(memorycell.explain(layer, torch.zeros(1, 9, 3)))
     assert memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64)).backend == "torch"
-    told = memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64), trace=True)
-    assert told.backend == "reference"
-    assert "gates" in told.reason
-    assert ("float64" if binding.engine is not None else "install g++") in told.reason
+    explanation = memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64), trace=True)
+    assert explanation.backend == "reference"
+    assert "gates" in explanation.reason
+    assert ("float64" if binding.engine is not None else "install g++") in explanation.reason
     assert (
         "peephole"
         in memorycell.explain(memorycell.LSTM(3, 4, cell="peephole", dtype=torch.float64)).reason
@@ -509,7 +505,7 @@ def test_autocast_is_respected():
         (lambda m: memorycell.LSTM(4, 5, zoneout=1.0)(torch.zeros(1, 1, 4)), "zoneout"),
     ],
 )
-def test_mistakes_name_the_argument(call, words):
+def test_errors_name_the_argument(call, words):
     with pytest.raises((ValueError, RuntimeError), match=words):
         call(memorycell.LSTM(4, 5, batch_first=True))
 

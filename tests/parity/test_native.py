@@ -1,7 +1,8 @@
-"""The native engine against the reference, on every instruction set this processor has: values,
+"""The native engine against the reference, on every instruction set of this processor: values,
 states, traces, gradients.
 
-Fresh memory is filled with NaN (torch's deterministic mode), so that nothing passes by luck.
+Uninitialised memory is filled with NaN (torch's deterministic mode), so that reading it fails a
+test.
 """
 
 import os
@@ -18,7 +19,7 @@ from hypothesis import strategies as st
 import memorycell
 from memorycell.cells import CELLS
 from memorycell.nn.layers import of_cell
-from memorycell.ops import binding, passes
+from memorycell.ops import binding, products
 from memorycell.ops.step import StackStep
 
 engine = binding.engine
@@ -40,7 +41,7 @@ OPTIONS = [
 
 @pytest.fixture(autouse=True)
 def poison():
-    """Uninitialised tensors hold NaN."""
+    """Fill uninitialised tensors with NaN."""
     torch.use_deterministic_algorithms(True)
     yield
     torch.use_deterministic_algorithms(False)
@@ -55,13 +56,13 @@ def isa(request):
 
 
 def build(cell: str, inputs: int, hidden: int, **options):
-    """A layer with that cell, batch first, float32."""
+    """A layer with this cell, batch first, float32."""
     return of_cell(cell, inputs, hidden, batch_first=True, **options)
 
 
 def results(layer, x, hx, **options) -> list[torch.Tensor]:
-    """Output, final states and every gradient, for a loss that weighs every element; random numbers
-    from one seed.
+    """Output, final states and every gradient, for a loss that weights every element, with a fixed
+    seed.
     """
     x = x.detach().clone().requires_grad_()
     hx = [h.detach().clone().requires_grad_() for h in hx]
@@ -79,7 +80,7 @@ def results(layer, x, hx, **options) -> list[torch.Tensor]:
 
 
 def difference(ours, theirs) -> float:
-    """The largest, relative to the largest value where that is over one; NaN counts as infinite."""
+    """The largest difference, relative to values above one; NaN counts as infinite."""
     pairs = list(zip(ours, theirs, strict=True))
     assert all(a.shape == b.shape for a, b in pairs)
     worst = max(
@@ -89,7 +90,7 @@ def difference(ours, theirs) -> float:
     return worst if worst == worst else float("inf")
 
 
-def situation(cell, option, batch, steps, hidden):
+def random_case(cell, option, batch, steps, hidden):
     """(layer, x, states, options of the call)"""
     torch.manual_seed(batch * 100 + steps * 10 + hidden)
     settings = {"bias": False} if option == "no bias" else {}
@@ -109,14 +110,14 @@ def situation(cell, option, batch, steps, hidden):
 
 @pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("cell", CELL_NAMES)
-def test_every_cell_and_option_as_the_reference(isa, cell, option):
+def test_every_cell_and_option_equals_the_reference(isa, cell, option):
     for sizes in SIZES:
-        layer, x, hx, call = situation(cell, option, *sizes)
+        layer, x, hx, call = random_case(cell, option, *sizes)
         ours, theirs = (
             results(layer, x, hx, backend="native", **call),
             results(layer, x, hx, backend="reference", **call),
         )
-        # One unit normalised alone: its variance is 1e-5, so that rounding is 300 times larger.
+        # One unit normalised alone: its variance is 1e-5, so rounding errors are 300 times larger.
         assert difference(ours, theirs) < (3e-5 if cell == "layernorm" else 2e-6), sizes
         exact = results(
             layer.double(), x.double(), [h.double() for h in hx], backend="reference", **call
@@ -130,8 +131,8 @@ def test_every_cell_and_option_as_the_reference(isa, cell, option):
     sizes=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(2, 40)),
     option=st.sampled_from(OPTIONS),
 )
-def test_drawn_shapes(cell, sizes, option):
-    layer, x, hx, call = situation(cell, option, *sizes)
+def test_random_shapes(cell, sizes, option):
+    layer, x, hx, call = random_case(cell, option, *sizes)
     ours, theirs = (
         results(layer, x, hx, backend="native", **call),
         results(layer, x, hx, backend="reference", **call),
@@ -141,7 +142,7 @@ def test_drawn_shapes(cell, sizes, option):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_trace_and_its_gradients(isa, cell):
-    layer, x, hx, call = situation(cell, "lengths and reset", 3, 9, 7)
+    layer, x, hx, call = random_case(cell, "lengths and reset", 3, 9, 7)
     hx = hx[0] if len(hx) == 1 else tuple(hx)
     found = []
     for backend in ("native", "reference"):
@@ -158,7 +159,7 @@ def test_trace_and_its_gradients(isa, cell):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_second_derivatives(cell):
-    layer, x, hx, call = situation(cell, "reset", 2, 4, 3)
+    layer, x, hx, call = random_case(cell, "reset", 2, 4, 3)
     hx = hx[0] if len(hx) == 1 else tuple(hx)
     found = []
     for backend in ("native", "reference"):
@@ -174,7 +175,7 @@ def test_second_derivatives(cell):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_bfloat16_products(isa, cell):
-    """Under autocast: errors of the size of bfloat16's 8 bits, none of them lost."""
+    """Under autocast: errors of the order of bfloat16's 8 bits."""
     torch.manual_seed(0)
     layer = build(cell, 33, 63)
     with torch.no_grad():  # gains of one make layer normalisation amplify rounding step by step
@@ -185,7 +186,7 @@ def test_bfloat16_products(isa, cell):
     exact = results(layer, x, hx, backend="native")
     with torch.autocast("cpu", torch.bfloat16):
         half = results(layer, x, hx, backend="native")
-    # Output and states as torch's layers have them under autocast, whose GRU stays in float32;
+    # Output and states have the types of torch's layers under autocast, whose GRU stays in float32;
     # gradients in float32.
     results_dtype = torch.float32 if cell == "gru" else torch.bfloat16
     count = 1 + len(CELLS[cell].state)
@@ -195,7 +196,7 @@ def test_bfloat16_products(isa, cell):
     assert 1e-5 < difference(half, exact) < 0.05
 
 
-def test_functions_over_the_whole_float_range(isa):
+def test_functions_over_the_full_float_range(isa):
     """exp within 1 ulp (|x| < 87), sigmoid within 2.5, tanh within 1.5; infinities at their limits;
     NaN stays NaN.
     """
@@ -221,7 +222,7 @@ def test_functions_over_the_whole_float_range(isa):
 
 
 def rounding(unit: float, count: int) -> float:
-    """What a sum of `count` products of normal numbers may be off by: the factors are rounded to
+    """An error bound of a sum of `count` products of normal numbers: the factors are rounded to
     `unit`, whose errors add up like a random walk, and every partial sum, of size √k, is rounded to
     float32. Several standard deviations of both.
     """
@@ -230,7 +231,7 @@ def rounding(unit: float, count: int) -> float:
 
 @pytest.mark.parametrize("precision", [0, 1, 2])
 def test_products(isa, precision):
-    """Against float64 on odd sizes, plus a bias; a row's bits are the same alone and in company."""
+    """Against float64 on odd sizes, with a bias; a row is bitwise independent of the others."""
     rng = np.random.default_rng(0)
     for rows, columns, depth in ((1, 1, 1), (7, 63, 65), (33, 129, 5), (100, 65, 257)):
         a, w = (
@@ -260,7 +261,7 @@ def test_weight_gradients(isa, precision):
     for batch, steps, rows, columns in ((1, 1, 1, 1), (5, 101, 63, 65), (3, 64, 49, 7)):
         left = torch.from_numpy(rng.normal(size=(batch, steps, rows)).astype(np.float32))
         right = torch.from_numpy(rng.normal(size=(batch, steps, columns)).astype(np.float32))
-        found, sums = passes._outer(left, right, precision)
+        found, sums = products.sum_outer(left, right, precision)
         exact = left.flatten(0, 1).double().T @ right.flatten(0, 1).double()
         unit = 2**-24 if precision == "float32" else 2**-8
         assert float((found.double() - exact).abs().max()) < rounding(unit, batch * steps)
@@ -269,10 +270,10 @@ def test_weight_gradients(isa, precision):
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 def test_threads(cell):
-    """Outputs and the input's gradients to the bit on 1, 2 and 5 threads, weight gradients to
-    rounding: they are sums of each thread's rows. The same thread count gives the same bits.
+    """On 1, 2 and 5 threads, outputs and input gradients are bitwise equal; weight gradients, sums
+    over the threads, are equal up to rounding and reproducible for a fixed number of threads.
     """
-    layer, x, hx, _ = situation(cell, "plain", 23, 90, 65)
+    layer, x, hx, _ = random_case(cell, "plain", 23, 90, 65)
     before = torch.get_num_threads()
     found = {}
     try:
@@ -293,8 +294,8 @@ def test_threads(cell):
         assert difference(found[count][exact:], found[1][exact:]) < 1e-5
 
 
-def test_a_forked_child_runs_on_threads_of_its_own():
-    """GNU OpenMP's are gone there, and waiting for them would take for ever."""
+def test_a_forked_child_starts_its_own_threads():
+    """GNU OpenMP's threads do not exist there; waiting for them would deadlock."""
     code = """
 import os, torch, memorycell
 torch.set_num_threads(2)
@@ -310,8 +311,8 @@ assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_threads_started_for_the_call_where_there_is_no_team():
-    layer, x, hx, _ = situation("lstm", "plain", 23, 40, 65)
+def test_threads_without_openmp():
+    layer, x, hx, _ = random_case("lstm", "plain", 23, 40, 65)
     torch.set_num_threads(2)
     try:
         shared = results(layer, x, hx, backend="native")
@@ -319,18 +320,18 @@ def test_threads_started_for_the_call_where_there_is_no_team():
         alone = results(layer, x, hx, backend="native")
     finally:
         torch.set_num_threads(1)
-        binding._share_team()
+        binding._share_threads()
     assert all(torch.equal(a, b) for a, b in zip(shared, alone, strict=True))
 
 
-# ---- one step ------------------------------------------------------------------------------------
+# ---- single steps --------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
 @pytest.mark.parametrize(
     ("precision", "bound"), [("float32", 1e-5), ("bfloat16", 0.01), ("int8", 0.02)]
 )
-def test_steps_are_the_whole_sequence(isa, cell, precision, bound):
+def test_steps_equal_the_full_sequence(isa, cell, precision, bound):
     for inputs, hidden in ((1, 2), (5, 63), (33, 64)):
         torch.manual_seed(0)
         layer = build(cell, inputs, hidden, zoneout=0.1).eval()
@@ -345,41 +346,43 @@ def test_steps_are_the_whole_sequence(isa, cell, precision, bound):
             [layer.layer_parameters(0, "")],
             precision=precision,
             zoneout=layer.zoneout,
-            further=3,
+            extra_width=3,
         )
         width = step.layout.width + 3
         mine = np.full((20, hidden), np.nan, np.float32)
         ring = np.zeros((4, width), np.float32)
-        assert step.walk(ring, 3, x.numpy(), mine) == (3 + 20) % 4
+        assert step.step_one(ring, 3, x.numpy(), mine) == (3 + 20) % 4
         assert np.abs(mine - whole.numpy()).max() < bound * (
             20 if cell == "layernorm" and hidden == 2 else 1
         )
-        # Many sessions at once give the bits of one alone, and touch no other.
+        # Several sessions at once are bitwise equal to one alone, and change no other.
         block = np.zeros((9, width), np.float32)
         slots = np.array([3, 8, 0, 5, 1, 2, 7])
         for k, row in enumerate(x):
             others = torch.randn(3, inputs), torch.randn(3, inputs)
-            y = step.many(block, slots, torch.cat([others[0], row[None], others[1]]).numpy())
+            y = step.step_many(block, slots, torch.cat([others[0], row[None], others[1]]).numpy())
             assert np.array_equal(y[3], mine[k])
         assert not block[[4, 6]].any()
         assert not block[:, -3:].any()
 
 
-def test_layers_above_each_other_step_as_the_whole_sequence(isa):
+def test_steps_of_stacked_layers_equal_the_full_sequence(isa):
     layer = memorycell.LSTM(5, 7, num_layers=3, batch_first=True)
     x = torch.randn(30, 5)
     step = StackStep("lstm", [layer.layer_parameters(k, "") for k in range(3)])
     y, ring = np.empty((30, 7), np.float32), np.zeros((1, step.layout.width), np.float32)
-    step.walk(ring, 0, x.numpy(), y)
+    step.step_one(ring, 0, x.numpy(), y)
     whole, state = layer(x[None], backend="reference")
     assert np.abs(y - whole[0].detach().numpy()).max() < 1e-6
     for mine, theirs in zip(step.layout.state(ring), state, strict=True):
         assert float((mine - theirs).detach().abs().max()) < 1e-6
     block = np.zeros(
         (200, step.layout.width), np.float32
-    )  # more than the engine takes through the layers together
+    )  # more than the engine runs through the layers together
     for k in range(30):
-        many = step.many(block, np.arange(199, -1, -1), np.repeat(x[k : k + 1].numpy(), 200, 0))
+        many = step.step_many(
+            block, np.arange(199, -1, -1), np.repeat(x[k : k + 1].numpy(), 200, 0)
+        )
     assert all(np.array_equal(row, y[29]) for row in many)
 
 
@@ -390,7 +393,7 @@ def test_two_threads_step_different_slots():
 
     def run(block: np.ndarray, half: int, out: list) -> None:
         slots = np.arange(4) + 4 * half
-        out[half] = np.stack([step.many(block, slots, row) for row in x[half]])
+        out[half] = np.stack([step.step_many(block, slots, row) for row in x[half]])
 
     alone, together = [None, None], [None, None]
     block = np.zeros((8, step.layout.width), np.float32)
@@ -405,11 +408,11 @@ def test_two_threads_step_different_slots():
     assert all(np.array_equal(a, b) for a, b in zip(alone, together, strict=True))
 
 
-def test_nan_goes_through_and_never_becomes_a_number():
+def test_nan_is_propagated():
     for precision in ("float32", "bfloat16", "int8"):
         step = StackStep("lstm", [build("lstm", 4, 6).layer_parameters(0, "")], precision=precision)
         y = np.zeros(6, np.float32)
-        step.walk(np.zeros((1, 12), np.float32), 0, np.array([1, np.nan, 2, 3], np.float32), y)
+        step.step_one(np.zeros((1, 12), np.float32), 0, np.array([1, np.nan, 2, 3], np.float32), y)
         assert np.isnan(y).all()
 
 
@@ -417,19 +420,19 @@ def raises(words: str):
     return pytest.raises(ValueError, match=words)
 
 
-def test_mistakes_name_the_argument():
+def test_errors_name_the_argument():
     layer = build("lstm", 4, 6)
     params = layer.layer_parameters(0, "")
     step = StackStep("lstm", [params])
     ring, y = np.zeros((3, 12), np.float32), np.zeros((1, 6), np.float32)
     with raises("x: expected 8 values, got 5"):
-        step.walk(ring, 0, np.zeros(5, np.float32), y)
+        step.step_one(ring, 0, np.zeros(5, np.float32), y)
     with raises("x: expected type 'f', got 'd'"):
-        step.walk(ring, 0, np.zeros(4), y)
+        step.step_one(ring, 0, np.zeros(4), y)
     with raises(r"row: expected 0\.\.2, got 3"):
-        step.walk(ring, 3, np.zeros(4, np.float32), y)
+        step.step_one(ring, 3, np.zeros(4, np.float32), y)
     with raises("contiguous"):
-        step.walk(ring, 0, np.zeros(8, np.float32)[::2], y)
+        step.step_one(ring, 0, np.zeros(8, np.float32)[::2], y)
     x = np.zeros((2, 4), np.float32)
     for rows, words in (
         ([0, 3], r"rows: expected 0\.\.2, got 3"),
@@ -437,11 +440,11 @@ def test_mistakes_name_the_argument():
         ([1, 1], "rows: 1 twice"),
     ):
         with raises(words):
-            step.many(ring, np.array(rows), x)
+            step.step_many(ring, np.array(rows), x)
     with raises("rows: expected type 'l', got 'd'"):
-        step.many(ring, np.array([0.0, 1.0]), x)
+        step.step_many(ring, np.array([0.0, 1.0]), x)
     assert not ring.any()
-    step.many(ring, np.array([1, 2]), x)  # what was refused left no trace
+    step.step_many(ring, np.array([1, 2]), x)  # rejected calls changed nothing
     with raises("precision"):
         StackStep("lstm", [params], precision="int4")
     with raises("NaN"):
@@ -456,13 +459,13 @@ def test_mistakes_name_the_argument():
         )
     with raises("float64"):
         build("lstm", 4, 6).double()(torch.zeros(1, 2, 4).double(), backend="native")
-    noncontiguous = torch.randn(4, 9, 2).transpose(0, 2)  # [2, 9, 4]: laid out otherwise, but right
+    noncontiguous = torch.randn(4, 9, 2).transpose(0, 2)  # [2, 9, 4]: another layout of valid data
     torch.testing.assert_close(
         layer(noncontiguous, backend="native")[0], layer(noncontiguous.contiguous())[0]
     )
 
 
-def test_weights_that_change_are_packed_again():
+def test_changed_weights_are_packed_again():
     layer = build("lstm", 4, 6)
     x = torch.randn(1, 3, 4)
     before = layer(x, backend="native")[0]
@@ -475,10 +478,10 @@ def test_weights_that_change_are_packed_again():
     torch.testing.assert_close(layer(x, backend="native")[0], layer(x, backend="reference")[0])
 
 
-# ---- which engine --------------------------------------------------------------------------------
+# ---- selection of the engine ---------------------------------------------------------------------
 
 
-def explained(**environment: str) -> str:
+def explain_in_subprocess(**environment: str) -> str:
     program = "import memorycell; print(memorycell.explain(memorycell.LSTM(2, 3)))"
     words = [sys.executable, "-c", program]
     return subprocess.run(
@@ -486,21 +489,23 @@ def explained(**environment: str) -> str:
     ).stdout
 
 
-def test_the_instruction_set_can_be_forced_and_is_told():
+def test_the_instruction_set_can_be_selected_and_is_reported():
     for name in SETS:
-        assert f"({name})" in explained(MEMORYCELL_ISA=name)
-    told = explained(MEMORYCELL_ISA="sparc")
+        assert f"({name})" in explain_in_subprocess(MEMORYCELL_ISA=name)
+    told = explain_in_subprocess(MEMORYCELL_ISA="sparc")
     assert told.startswith("torch:")
     assert "sparc" in told
     assert "this processor has" in told
 
 
 def test_without_the_engine_everything_still_runs(monkeypatch):
-    layer, x, hx, _ = situation("lstm", "plain", 3, 5, 7)
+    layer, x, hx, _ = random_case("lstm", "plain", 3, 5, 7)
     with_engine = results(layer, x, hx)
     monkeypatch.setattr(binding, "engine", None)
     monkeypatch.setattr(
-        binding, "missing", "the native engine is not here (no compiler); install g++ or clang++"
+        binding,
+        "missing",
+        "the native engine is not available (no compiler); install g++ or clang++",
     )
     assert difference(results(layer, x, hx), with_engine) < 2e-6
     assert memorycell.explain(layer).backend == "torch"
@@ -510,18 +515,17 @@ def test_without_the_engine_everything_still_runs(monkeypatch):
 
 @pytest.mark.data
 def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_path):
-    """CRPS on the test part of the glucose forecaster with its recurrent part stepped in bfloat16
-    and in int8.
-    """
-    from memorycell.application import modelfile
+    """CRPS of the glucose forecaster on the test split, with steps in bfloat16 and int8."""
+    from memorycell.application import catalogue, modelfile
     from memorycell.application.contract import TrainSettings
     from memorycell.applications.forecast.dataset import ForecastSettings, reopen
-    from memorycell.application import catalogue
     from memorycell.training import loop as training
 
     torch.use_deterministic_algorithms(False)
     path = tmp_path / "g.safetensors"
-    training.train(catalogue.load("forecast"), "glucose", ForecastSettings(), TrainSettings(epochs=6), path)
+    training.train(
+        catalogue.load("forecast"), "glucose", ForecastSettings(), TrainSettings(epochs=6), path
+    )
     file = modelfile.load(path)
     dataset = reopen(None, file)
     at = dataset.at("test")

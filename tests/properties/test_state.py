@@ -1,4 +1,4 @@
-"""State: what is saved comes back bit for bit, and only to the weights it belongs to."""
+"""State: saved and loaded exactly, and only for the weights it belongs to."""
 
 import copy
 import os
@@ -19,14 +19,14 @@ def state(batch: int = 3) -> State:
     return State(h=torch.randn(2, batch, 4), c=torch.randn(2, batch, 4))
 
 
-def test_unpacks_like_torchs_tuple():
+def test_unpacks_like_a_tuple():
     s = state()
     h, c = s
     assert h is s.h
     assert c is s.c
     assert isinstance(s, tuple)
     assert s.batch_size == 3
-    with pytest.raises(AttributeError, match="holds h, c"):
+    with pytest.raises(AttributeError, match="it has h, c"):
         _ = s.window
     torch.testing.assert_close(copy.deepcopy(s).asdict(), s.asdict())
 
@@ -39,7 +39,7 @@ def test_a_fork_is_independent():
 
 
 @given(rows=st.lists(st.integers(0, 4), min_size=1, max_size=6))
-def test_select_and_stack_undo_each_other(rows):
+def test_stack_inverts_select(rows):
     s = state(5)
     chosen = s.select(rows)
     assert chosen.batch_size == len(rows)
@@ -54,7 +54,7 @@ def test_batch_sizes_must_agree():
         State.stack([state(), State(h=torch.zeros(1, 1, 1))])
 
 
-def test_saved_and_loaded_bit_for_bit(tmp_path):
+def test_saved_and_loaded_exactly(tmp_path):
     layer, s = LSTM(3, 4, 2), state()
     s.save(tmp_path / "s.bin", fingerprint=fingerprint(layer), extra={"clock": 7})
     loaded, extra = State.load(tmp_path / "s.bin", fingerprint=fingerprint(layer))
@@ -73,7 +73,7 @@ def test_refused_for_other_weights(tmp_path):
 
 
 @given(cut=st.integers(0, 400))
-def test_cut_or_spoilt_files_are_refused(cut, tmp_path_factory):
+def test_truncated_files_are_refused(cut, tmp_path_factory):
     path = tmp_path_factory.mktemp("state") / "s.bin"
     whole = state().to_bytes()
     path.write_bytes(whole[: min(cut, len(whole) - 1)])
@@ -81,7 +81,7 @@ def test_cut_or_spoilt_files_are_refused(cut, tmp_path_factory):
         State.load(path)
 
 
-def test_bytes_are_read_as_a_file_is():
+def test_from_bytes():
     layer, s = LSTM(3, 4, 2), state()
     data = s.to_bytes(fingerprint=fingerprint(layer), extra={"clock": 7})
     loaded, extra = State.from_bytes(data, fingerprint=fingerprint(layer))
@@ -130,10 +130,10 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path, mon
     path = tmp_path / "file"
     write_atomically(path, b"old")
 
-    def full(*_arguments):
+    def disk_full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, call, full)
+    monkeypatch.setattr(os, call, disk_full)
     with pytest.raises(UserError, match="No space left"):
         write_atomically(path, b"new")
     assert path.read_bytes() == b"old"

@@ -43,9 +43,9 @@ def measure_step(work: str, cell: str, size: int, precision: str, peers: Sequenc
     inputs = torch.randn(50, size)
     kernel = StackStep(cell, [layer.layer_parameters(0, "")], precision=precision)
     ring, y = np.zeros((1, kernel.layout.width), np.float32), np.empty((50, size), np.float32)
-    kernel.walk(ring, 0, inputs.numpy(), y)
+    kernel.step_one(ring, 0, inputs.numpy(), y)
     ours, x = y.copy(), inputs[0].numpy()
-    calls: dict[str, Callable[[], Any]] = {"kernel": lambda: kernel.walk(ring, 0, x, y[0])}
+    calls: dict[str, Callable[[], Any]] = {"kernel": lambda: kernel.step_one(ring, 0, x, y[0])}
     if work == "stream":
         stream = Stream(layer, precision)
         ours = np.stack([stream.step(row) for row in inputs.numpy()])

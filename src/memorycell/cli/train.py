@@ -148,7 +148,7 @@ def backtest(
     application, own, train_settings = _settings(task, settings)
     import tempfile
 
-    from memorycell.files import made_folder
+    from memorycell.files import make_folder
     from memorycell.training import backtest as walk
 
     metric = application.selection_metric or application.metric.name
@@ -162,7 +162,7 @@ def backtest(
             data,
             own,
             train_settings,
-            made_folder(out or Path(folder)),
+            make_folder(out or Path(folder)),
             folds=folds,
             start=start,
             refit=refit,

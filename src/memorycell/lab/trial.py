@@ -168,7 +168,7 @@ def hidden_with_offsets(layer: Recurrent, x: Tensor, offsets: Tensor) -> Tensor:
     """
     params = layer.layer_parameters(0, "")
     cell = CELL_TABLE[layer.cell]
-    projected = cell.ahead(x @ params["weight_ih"].T, params)
+    projected = cell.input_transform(x @ params["weight_ih"].T, params)
     state = tuple(s[0] for s in layer.initial_state(len(x)))
     outputs = []
     for t in range(x.shape[1]):

@@ -18,7 +18,7 @@ from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops.step import unsupported_reason
 from memorycell.state import State
-from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper, layers
+from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper, layer_params
 
 B = TypeVar("B", bound=Batch)
 
@@ -114,7 +114,7 @@ class Model(nn.Module, Generic[B]):
         """Inputs of steps for `prove`, float32: standard normal, or what else the model reads."""
         return rng.normal(size=shape).astype(np.float32)
 
-    def comparison_model(self) -> Model:
+    def comparison_model(self) -> Model[Any]:
         """The model whose outputs `prove` compares within a tolerance: this one, or one with the
         same state that returns the parameters of the output distribution, where rounding or heavy
         tails make the outputs themselves incomparable.
@@ -144,7 +144,7 @@ class SteppedModel(Model[B]):
 
     def unsupported_reason(self) -> str | None:
         """See `Model`."""
-        return unsupported_reason(self.config.cell, layers(self.recurrent))
+        return unsupported_reason(self.config.cell, layer_params(self.recurrent))
 
     def stepper(self, precision: str = "float32") -> Stepper:
         """See `Model`: on the native engine, or where that cannot step it through the model's own
@@ -173,14 +173,14 @@ class ScoredStepper:
         self.layout, self.input_size = self._layers.layout, self._layers.input_size
         self._score = score
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
-        hidden, row = self._layers.walk(ring, row, self.inputs(x))
+        hidden, row = self._layers.step_one(ring, row, self.inputs(x))
         return self._head(hidden), row
 
-    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
-        return self._head(self._layers.many(block, rows, self.inputs(x)))
+        return self._head(self._layers.step_many(block, rows, self.inputs(x)))
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
         """What a person's x [..., I] is to the stack."""

@@ -1,1 +1,1 @@
-"""Layers made of recurrences."""
+"""Recurrent layers and attention."""

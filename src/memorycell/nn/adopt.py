@@ -1,4 +1,4 @@
-"""adopt: run the recurrent layers of anybody's PyTorch model on memorycell."""
+"""adopt: run the recurrent layers of any PyTorch model on memorycell."""
 
 from __future__ import annotations
 
@@ -9,15 +9,19 @@ from torch import Tensor, nn
 
 from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 
-OURS: dict[type[nn.RNNBase], type[Recurrent]] = {nn.LSTM: LSTM, nn.GRU: GRU, nn.RNN: RNN}
+MEMORYCELL_LAYERS: dict[type[nn.RNNBase], type[Recurrent]] = {
+    nn.LSTM: LSTM,
+    nn.GRU: GRU,
+    nn.RNN: RNN,
+}
 
 
 @dataclass(frozen=True)
 class Adoption:
-    """What `adopt` or `release` did, by the names of the modules ("" is the model itself).
+    """The report of `adopt` or `release`, by module name ("" is the model itself).
 
-    adopted   name -> the class it has now
-    skipped   name -> why a recurrent layer was left as it was
+    adopted   name -> the module's new class
+    skipped   name -> why a recurrent layer was not changed
     """
 
     adopted: dict[str, str] = field(default_factory=dict)
@@ -26,18 +30,18 @@ class Adoption:
     def __str__(self) -> str:
         lines = [f"{name or 'the model'}: now {kind}" for name, kind in self.adopted.items()]
         lines += [
-            f"{name or 'the model'}: left alone, {reason}" for name, reason in self.skipped.items()
+            f"{name or 'the model'}: not changed, {reason}" for name, reason in self.skipped.items()
         ]
         return "\n".join(lines) or "no recurrent layer found"
 
 
 def adopt(model: nn.Module) -> Adoption:
-    """Make every torch.nn.LSTM, GRU and RNN in `model` one of ours, in place, and report which.
+    """Turn every torch.nn.LSTM, GRU and RNN in `model` into memorycell's, in place.
 
-    A layer stays the same object: its parameters, hooks, attributes and places in the model are
-    untouched, only its class becomes `memorycell.LSTM`, `GRU` or `RNN`. Optimisers, references and
-    checkpoints keep working. Subclasses, layers whose parameters are computed (parametrised,
-    pruned, weight-normed) and scripted or quantised ones are left alone.
+    A layer remains the same object with its parameters, hooks and attributes; only its class
+    becomes `memorycell.LSTM`, `GRU` or `RNN`. Optimisers, references and checkpoints keep working.
+    Subclasses, layers with computed parameters (parametrised, pruned, weight-normed) and scripted
+    or quantised layers are not changed.
     """
     report = Adoption()
     for name, module in model.named_modules():
@@ -47,62 +51,64 @@ def adopt(model: nn.Module) -> Adoption:
         if reason is not None:
             report.skipped[name] = reason
             continue
-        _become_ours(module)
+        _change_class(module)
         report.adopted[name] = f"memorycell.{type(module).__name__}"
     return report
 
 
 def view(layer: nn.RNNBase) -> Recurrent:
-    """A layer of ours over the very parameters of one of torch's, which stays as it is. Raises
-    ValueError.
+    """A memorycell layer that shares the parameters of a torch layer, which is not changed. Raises
+    ValueError if `skip_reason` gives one.
     """
     if isinstance(layer, Recurrent):
         return layer
     reason = skip_reason(layer)
     if reason is not None:
-        raise ValueError(f"this layer cannot run as one of memorycell's: {reason}")
-    ours = copy.copy(layer)
-    _become_ours(ours)
-    assert isinstance(ours, Recurrent)
-    return ours
+        raise ValueError(f"this layer cannot run on memorycell: {reason}")
+    shared = copy.copy(layer)
+    _change_class(shared)
+    assert isinstance(shared, Recurrent)
+    return shared
 
 
 def skip_reason(layer: nn.RNNBase) -> str | None:
-    """Why a layer of torch's cannot become one of ours; None where it can."""
-    if type(layer) not in OURS:
+    """Why a torch layer cannot become a memorycell layer; None if it can."""
+    if type(layer) not in MEMORYCELL_LAYERS:
         return (
             f"a {type(layer).__name__}, not exactly torch.nn.LSTM, GRU or RNN, may compute"
-            " something else"
+            " something different"
         )
     if "forward" in vars(layer):
         return "its forward was replaced"
     expected = set(layer._flat_weights_names)
-    odd = sorted(expected ^ set(layer._parameters))
-    if odd:
-        return f"its parameters are not those of torch.nn.{type(layer).__name__}: {', '.join(odd)}"
+    different = sorted(expected ^ set(layer._parameters))
+    if different:
+        return (
+            f"its parameters are not those of torch.nn.{type(layer).__name__}:"
+            f" {', '.join(different)}"
+        )
     missing = [name for name in sorted(expected) if not isinstance(layer._parameters[name], Tensor)]
     return f"it has no {', '.join(missing)}" if missing else None
 
 
-def _become_ours(layer: nn.RNNBase) -> None:
-    kind = OURS[type(layer)]
+def _change_class(layer: nn.RNNBase) -> None:
+    kind = MEMORYCELL_LAYERS[type(layer)]
     layer.__class__ = kind
     layer.__dict__["cell"] = "rnn_relu" if layer.mode == "RNN_RELU" else kind.cells[0]
 
 
 def release(model: nn.Module) -> Adoption:
-    """The inverse of `adopt`: make every plain layer of ours in `model` a torch.nn.LSTM, GRU or RNN
-    again, in place.
+    """The inverse of `adopt`: turn plain memorycell layers in `model` into torch.nn's, in place.
 
-    For tools that look for those exact classes, such as `torch.ao.quantization.quantize_dynamic`.
-    Layers that torch.nn has no class for are left, with the reason.
+    For tools that require those exact classes, such as `torch.ao.quantization.quantize_dynamic`.
+    Layers without an equivalent in torch.nn are not changed; the report gives the reason.
     """
     report = Adoption()
-    theirs = {ours: torchs for torchs, ours in OURS.items()}
+    torch_layers = {ours: torchs for torchs, ours in MEMORYCELL_LAYERS.items()}
     for name, module in model.named_modules():
-        if isinstance(module, Recurrent) and type(module) in theirs:
+        if isinstance(module, Recurrent) and type(module) in torch_layers:
             if module.is_plain():
-                kind = theirs[type(module)]
+                kind = torch_layers[type(module)]
                 object.__setattr__(module, "__class__", kind)
                 report.adopted[name] = f"torch.nn.{kind.__name__}"
             else:

@@ -1,5 +1,5 @@
-"""Attention: a weighted mean of hidden states, the weights decided by what is asked or by the
-states themselves.
+"""Attention: a weighted mean of hidden states, with weights from a query or from the states
+themselves.
 """
 
 from __future__ import annotations
@@ -22,25 +22,25 @@ class Attention(nn.Module):
         self.key = nn.Linear(memory_size, query_size, bias=False)
 
     def keys(self, memory: Tensor) -> Tensor:
-        """Memory [B, S, M] -> what it is asked by, [B, S, Q]; once a sequence."""
+        """Memory [B, S, M] -> keys [B, S, Q], computed once per sequence."""
         return self.key(memory) / math.sqrt(self.key.out_features)
 
     def forward(
-        self, query: Tensor, keys: Tensor, memory: Tensor, beyond: Tensor
+        self, query: Tensor, keys: Tensor, memory: Tensor, is_padding: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """Query [B, T, Q], keys [B, S, Q], memory [B, S, M], beyond [B, S] bool: padding ->
+        """Query [B, T, Q], keys [B, S, Q], memory [B, S, M], is_padding [B, S] bool ->
         (context [B, T, M], weights [B, T, S]).
         """
         scores = torch.bmm(query, keys.transpose(1, 2).to(query.dtype)).float()
-        weights = scores.masked_fill(beyond[:, None], -torch.inf).softmax(-1)
+        weights = scores.masked_fill(is_padding[:, None], -torch.inf).softmax(-1)
         return torch.bmm(weights.to(memory.dtype), memory), weights
 
 
 class AttentionPool(nn.Module):
-    """One vector of a whole sequence: Σ_t w_t h_t / Σ_t w_t with w_t = exp(v · tanh(W h_t)).
+    """One vector per sequence: Σ_t w_t h_t / Σ_t w_t with w_t = exp(v · tanh(W h_t)).
 
-    Yang et al. (2016), hierarchical attention networks. v · tanh is bounded, so that the two sums
-    can be kept as they are while a sequence goes on.
+    Yang et al. (2016), hierarchical attention networks. v · tanh is bounded, so the two sums can be
+    accumulated step by step without rescaling.
     """
 
     def __init__(self, size: int) -> None:
@@ -54,5 +54,5 @@ class AttentionPool(nn.Module):
 
 
 def padding(lengths: Tensor, steps: int) -> Tensor:
-    """[B, T] bool: what lies past the lengths [B]."""
+    """[B, T] bool: the steps past the lengths [B]."""
     return torch.arange(steps, device=lengths.device) >= lengths[:, None]

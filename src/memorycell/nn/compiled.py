@@ -1,9 +1,9 @@
 """torch.compile without a graph break.
 
 Dynamo refuses every instance of torch.nn.LSTM, GRU and RNN (`torch._dynamo.config.allow_rnn`),
-because tracing theirs would unroll the time steps. Ours are one operator where the engine runs
-them; those are let in, and they alone: others keep PyTorch's rule. Dynamo takes seconds to import
-and most programs never compile, so this waits until somebody imports it.
+because tracing them would unroll the time steps. Layers that run on the engine are one operator, so
+only these are allowed. Dynamo takes seconds to import and most programs never compile, so the patch
+is applied when Dynamo is imported.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from typing import Any
 BUILDER = "torch._dynamo.variables.builder"
 
 
-def let_in(kind: Any) -> None:
-    """Have Dynamo trace instances of `kind`, now or when it is imported."""
+def allow_in_dynamo(kind: Any) -> None:
+    """Make Dynamo trace instances of `kind`, now or when it is imported."""
     if BUILDER in sys.modules:
         _patch(sys.modules[BUILDER], kind)
     else:
-        sys.meta_path.insert(0, _WhenImported(kind))
+        sys.meta_path.insert(0, _PatchOnImport(kind))
 
 
-class _WhenImported(MetaPathFinder):
-    """Finds the module as everybody else does, and patches it once it has run."""
+class _PatchOnImport(MetaPathFinder):
+    """Delegates the import of Dynamo's builder and patches the module after it was executed."""
 
     def __init__(self, kind: Any) -> None:
         self.kind = kind
@@ -36,7 +36,7 @@ class _WhenImported(MetaPathFinder):
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """The spec of Dynamo's builder, and of nothing else."""
+        """The spec of Dynamo's builder; None for other modules."""
         if name != BUILDER:
             return None
         sys.meta_path.remove(self)
@@ -53,8 +53,8 @@ class _WhenImported(MetaPathFinder):
 
 
 def _patch(builder: Any, kind: Any) -> None:
-    """PyTorch's private names: where they have moved, ours are refused like torch's, with its
-    message.
+    """Patch PyTorch's private names. If they have moved, memorycell's layers are refused with
+    torch's message.
     """
     wrap = getattr(getattr(builder, "VariableBuilder", None), "wrap_module", None)
     if wrap is None or not hasattr(builder.config, "allow_rnn"):

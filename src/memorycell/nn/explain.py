@@ -12,7 +12,7 @@ from memorycell.ops.call import Call
 
 
 class Explanation(NamedTuple):
-    """What runs a layer, and why."""
+    """The backend that runs a layer, and the reason."""
 
     backend: str
     reason: str
@@ -31,14 +31,14 @@ def explain(
 ) -> Explanation:
     """Which backend runs `layer(x)` with these options, and why."""
     call = Call(layer.cell, zoneout=layer.zoneout, training=layer.training, trace=trace)
-    facts: dict[str, Any] = {
+    options: dict[str, Any] = {
         "dtype": layer.weight_hh_l0.dtype,
         "projected": layer.proj_size > 0,
         "hidden": layer.hidden_size,
     }
     if x is not None:
         time = 1 if layer.batch_first and x.ndim == 3 else 0
-        facts |= {"steps": x.shape[time], "device": x.device.type}
-        facts |= {"batch": x.shape[1 - time]} if x.ndim == 3 else {}
-    choice = ops.choose(call, lengths=lengths, reset=reset, **facts)
+        options |= {"steps": x.shape[time], "device": x.device.type}
+        options |= {"batch": x.shape[1 - time]} if x.ndim == 3 else {}
+    choice = ops.choose(call, lengths=lengths, reset=reset, **options)
     return Explanation(choice.backend, choice.reason or ops.native_reason(call))

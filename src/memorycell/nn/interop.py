@@ -1,6 +1,4 @@
-"""What PyTorch's tools and inputs ask of a layer: scripting, symbolic tracing, packed sequences,
-autocast.
-"""
+"""Support for PyTorch's scripting, symbolic tracing and autocast."""
 
 from __future__ import annotations
 
@@ -9,42 +7,25 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.utils.rnn import PackedSequence
 
 
-def torchs(layer: Any) -> nn.RNNBase:
-    """A torch.nn layer over the very parameters of a plain one of ours. Raises ValueError for
-    another.
+def as_torch_layer(layer: Any) -> nn.RNNBase:
+    """A torch.nn layer that shares the parameters of a plain layer. Raises ValueError if torch.nn
+    has no equivalent.
     """
     if not layer.is_plain():
         raise ValueError(f"torch.nn has no layer like {layer}")
-    theirs = copy.copy(layer)
-    # By inheritance, not by name: `torch.nn.LSTM = memorycell.LSTM` is one way to try a drop-in.
-    theirs.__class__ = next(
+    torch_layer = copy.copy(layer)
+    # By inheritance, not by name: users may set `torch.nn.LSTM = memorycell.LSTM`.
+    torch_layer.__class__ = next(
         kind for kind in type(layer).__mro__ if kind.__module__.startswith("torch.nn")
     )
-    return theirs
+    return torch_layer
 
 
-def is_sound(packed: PackedSequence | None) -> bool:
-    """Whether batch sizes are positive, never grow, and add up to the data: PyTorch's padding does
-    not check them.
-    """
-    if packed is None or torch.compiler.is_compiling():
-        return True
-    sizes = packed.batch_sizes
-    counted = (
-        sizes.ndim == 1
-        and len(sizes) > 0
-        and int(sizes[-1]) > 0
-        and bool((sizes[1:] <= sizes[:-1]).all())
-    )
-    return counted and int(sizes.sum()) == len(packed.data)
-
-
-def as_leaf(layer: nn.Module, input: Any, hx: Any) -> Any:  # noqa: A002
-    """One node in the graph of torch.fx.symbolic_trace, as PyTorch's layers are; it knows those by
-    their module's name.
+def fx_leaf(layer: nn.Module, input: Any, hx: Any) -> Any:  # noqa: A002
+    """One node in the graph of torch.fx.symbolic_trace, as for PyTorch's layers, which it
+    recognises by the name of their Python module.
     """
     tracer = input.tracer
     return tracer.create_proxy(

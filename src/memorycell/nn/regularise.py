@@ -1,6 +1,4 @@
-"""Regularisation that is particular to recurrent nets. Zoneout lives in the recurrence itself
-(`memorycell.ops`).
-"""
+"""Regularisation of recurrent networks. Zoneout is part of the recurrence (`memorycell.ops`)."""
 
 from __future__ import annotations
 
@@ -10,7 +8,7 @@ from torch.nn import functional as F
 
 
 def weight_drop(weight_hh: Tensor, probability: float, training: bool) -> Tensor:
-    """Drop single recurrent weights, the same for the whole sequence. Merity, Keskar & Socher
+    """Drop individual recurrent weights, one mask for the full sequence. Merity, Keskar & Socher
     (2017), arXiv:1708.02182.
     """
     return F.dropout(weight_hh, probability, training)
@@ -28,18 +26,15 @@ def variational_dropout(x: Tensor, probability: float, training: bool, time: int
 
 
 def embedding_dropout(weight: Tensor, probability: float, training: bool) -> Tensor:
-    """Drop whole rows of an embedding [V, E]: the same tokens everywhere in a batch. Gal &
-    Ghahramani (2016).
-    """
+    """Drop rows of an embedding [V, E], that is, tokens. Gal & Ghahramani (2016)."""
     if not training or probability == 0:
         return weight
     return weight * F.dropout(torch.ones_like(weight[:, :1]), probability, training)
 
 
 def dropout(x: Tensor, probability: float, training: bool) -> Tensor:
-    """`torch.nn.functional.dropout` with the probability rounded to 1/65536: the mask is cut from
-    64 random bits four values at a time, which on a CPU takes a fifth of the time of a draw a
-    value.
+    """`torch.nn.functional.dropout` with the probability rounded to 1/65536: 64 random bits give
+    four mask values, which on a CPU takes a fifth of the time of one draw per value.
     """
     if not training or probability == 0 or not x.is_cpu:
         return F.dropout(x, probability, training)

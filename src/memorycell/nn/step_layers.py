@@ -1,7 +1,7 @@
-"""LSTMCell, GRUCell and RNNCell: torch.nn's layers of one step, for every cell of the table.
+"""LSTMCell, GRUCell and RNNCell: torch.nn's single-step layers, for every cell of the table.
 
-The plain cells are PyTorch's own code. For a live sequence `memorycell.stream` is many times
-faster: it packs the weights once, which a layer that may be trained between two calls cannot.
+The plain cells run PyTorch's own code. For a live sequence `memorycell.stream` is many times
+faster: it packs the weights once, which a layer that may be trained between calls cannot.
 """
 
 from __future__ import annotations
@@ -13,14 +13,15 @@ from typing import Any
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS, Tensors
-from memorycell.nn.layers import GRU, LSTM, PLAIN, RNN
+from memorycell.nn.layers import GRU, LSTM, RNN
+from memorycell.nn.recurrent import TORCH_CELLS
 
 
 class OneStep(nn.RNNCellBase):
     """One step of a recurrent layer. Use `LSTMCell`, `GRUCell` or `RNNCell`.
 
-    The arguments are torch's, and `cell`, a row of `memorycell.cells.CELLS`; parameters weight_ih
-    [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H], and the cell's own.
+    The arguments are torch's plus `cell`, a row of `memorycell.cells.CELLS`. Parameters: weight_ih
+    [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H], and the cell's extra ones.
     """
 
     cells: tuple[str, ...] = ()
@@ -33,49 +34,47 @@ class OneStep(nn.RNNCellBase):
             )
         super().__init__(*args, **kwargs)
         self.cell = cell
-        if cell not in PLAIN:
-            self._add_own_parameters()
+        if cell not in TORCH_CELLS:
+            self._add_cell_parameters()
 
-    def _add_own_parameters(self) -> None:
+    def _add_cell_parameters(self) -> None:
         table, hidden = CELLS[self.cell], self.hidden_size
         rows = len(table.blocks) * hidden
         for name, value in list(self._parameters.items()):
             if value is not None and len(value) != rows:
                 setattr(self, name, nn.Parameter(value.detach()[:rows].clone()))
         bound = 1 / math.sqrt(hidden)
-        for name, times in table.extra.items():
-            own = nn.Parameter(self.weight_ih.detach().new_empty(times * hidden))
-            self.register_parameter(name, own)
+        for name, multiple in table.extra.items():
+            parameter = nn.Parameter(self.weight_ih.detach().new_empty(multiple * hidden))
+            self.register_parameter(name, parameter)
             if name.startswith("gain_"):
-                nn.init.ones_(own)
+                nn.init.ones_(parameter)
             else:
-                nn.init.uniform_(own, -bound, bound)
+                nn.init.uniform_(parameter, -bound, bound)
         if "bias_c" in table.extra:
             nn.init.zeros_(self.get_parameter("bias_c"))
 
     def extra_repr(self) -> str:
-        """Torch's, and the cell where it is another."""
-        return super().extra_repr() + ("" if self.cell in PLAIN else f", cell={self.cell!r}")
+        """Torch's, and the cell if torch does not have it."""
+        return super().extra_repr() + ("" if self.cell in TORCH_CELLS else f", cell={self.cell!r}")
 
     def __prepare_scriptable__(self) -> nn.Module:
-        """What torch.jit.script compiles in this layer's place: torch's own, over the same
-        parameters.
-        """
-        if self.cell not in PLAIN:
+        """The layer that torch.jit.script compiles: torch's own, with the same parameters."""
+        if self.cell not in TORCH_CELLS:
             raise ValueError(f"torch.nn has no layer like {self}")
-        theirs = copy.copy(self)
-        theirs.__class__ = next(
+        torch_layer = copy.copy(self)
+        torch_layer.__class__ = next(
             kind for kind in type(self).__mro__ if kind.__module__.startswith("torch.nn")
         )
-        return theirs
+        return torch_layer
 
     def forward(self, input: Tensor, hx: Any = None) -> Any:  # noqa: A002  torch's name
-        """Step: input [B, I] or [I], hx (h, c) or h, each [B, H] or [H], zeros by default -> hx
-        after the step, the same way.
+        """Run one step: input [B, I] or [I]; hx (h, c) or h, each [B, H] or [H], zeros by default.
+        Returns the next hx.
 
-        Raises what torch's cells raise for the same mistake.
+        Raises what torch's cells raise for the same error.
         """
-        if self.cell in PLAIN:
+        if self.cell in TORCH_CELLS:
             return super().forward(input, hx)
         table, single = CELLS[self.cell], input.ndim == 1
         x = input[None] if single else input
@@ -89,7 +88,7 @@ class OneStep(nn.RNNCellBase):
         params |= {
             name: getattr(self, name) for name, p in self._parameters.items() if p is not None
         }
-        x_part = table.ahead(x @ params["weight_ih"].T, params)
+        x_part = table.input_transform(x @ params["weight_ih"].T, params)
         after, _ = table.step(x_part, state[0] @ params["weight_hh"].T, state, params)
         after = tuple(s[0] for s in after) if single else after
         return after if len(after) > 1 else after[0]

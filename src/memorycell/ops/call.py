@@ -1,4 +1,4 @@
-"""What a backend is asked to run."""
+"""The input of a backend: the call and its tensors."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from memorycell.cells import Params, Tensors
 
 @dataclass(frozen=True)
 class Call:
-    """What to run: everything about a recurrence except its numbers.
+    """Everything about a recurrence except its tensors.
 
     zoneout: probability that a unit keeps its previous (h, c) at a step (Krueger et al. 2016,
-    arXiv:1606.01305); while evaluating, the expectation is taken instead. time_first: sequences are
-    [T, B, K] instead of [B, T, K], in and out.
+    arXiv:1606.01305); in evaluation mode, the expectation is used instead. time_first: sequences
+    are [T, B, K] instead of [B, T, K], in and out.
     """
 
     cell: str = "lstm"
@@ -32,16 +32,16 @@ class Call:
         return 0 if self.time_first else 1
 
     @property
-    def shares(self) -> tuple[float, float]:
-        """Zoneout's expectation for h and c; in training the masks replace it."""
+    def expected_zoneout(self) -> tuple[float, float]:
+        """Zoneout's expectation for h and c; in training, masks replace it."""
         return (0.0, 0.0) if self.training else self.zoneout
 
 
 class Inputs(NamedTuple):
-    """The numbers of a recurrence; shapes as in `memorycell.ops.recurrence`.
+    """The tensors of a recurrence; shapes as in `memorycell.ops.recurrence`.
 
-    masks   zoneout in training: 1 where a unit keeps its old value at a step, [B, T, H] for h and
-            for c; else empty
+    masks   zoneout in training: 1 where a unit keeps its previous value at a step, [B, T, H] for h
+            and for c; else empty
     """
 
     x: Tensor

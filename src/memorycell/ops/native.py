@@ -1,6 +1,7 @@
 """The C++ engine as a backend: every cell, float32 state, products in float32 or bfloat16.
 
-A projection h = W_hr m is walked over m: W_hh h_{t-1} = (W_hh W_hr) m_{t-1}, and only h_0 has no m.
+With a projection h = W_hr m, the recurrence runs over m: W_hh h_{t-1} = (W_hh W_hr) m_{t-1}. Only
+h_0 has no m.
 """
 
 from __future__ import annotations
@@ -13,11 +14,11 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS, Tensors
 from memorycell.ops import binding
-from memorycell.ops.binding import CELL_NUMBERS, EXTRAS, USED
+from memorycell.ops.arguments import Arguments
+from memorycell.ops.binding import CELL_NUMBERS, CELL_VECTORS, VECTORS
 from memorycell.ops.call import Call, Inputs
 from memorycell.ops.operator import recurrence
-from memorycell.ops.passes import Arguments
-from memorycell.ops.reference import borders, inside_lengths, without_padding
+from memorycell.ops.reference import borders, valid_steps, zero_padding
 
 
 def unsupported_reason(
@@ -38,81 +39,73 @@ def unsupported_reason(
     return None
 
 
-def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
-    """(output, final state, trace). Under autocast to bfloat16 products are in bfloat16, all else
-    in float32.
+def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+    """(output, final state, trace). Under autocast to bfloat16 products are in bfloat16, everything
+    else in float32.
     """
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu") == torch.bfloat16
         with torch.autocast("cpu", enabled=False):
-            return _run(call, given, "bfloat16" if half else "float32")
-    return _run(call, given, "float32")
+            return _run(call, inputs, "bfloat16" if half else "float32")
+    return _run(call, inputs, "float32")
 
 
 def _run(
-    call: Call, given: Inputs, precision: str
+    call: Call, inputs: Inputs, precision: str
 ) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
-    x, params, state, lengths, reset, masks = given
+    x, params, state, lengths, reset, masks = inputs
     cell = CELLS[call.cell]
     for name, tensor in (*params.items(), *zip(cell.state, state, strict=True)):
-        if tensor.device != x.device:  # PyTorch's own products take one on "meta" for numbers
+        if tensor.device != x.device:  # PyTorch's own products accept one on "meta"
             raise RuntimeError(
                 f"{name} is on {tensor.device}, the input on {x.device}: move the layer or the"
                 " input"
             )
-    x = without_padding(x.float(), inside_lengths(lengths, x.shape[call.time], x.device), call)
+    x = zero_padding(x.float(), valid_steps(lengths, x.shape[call.time], x.device), call)
     weight_ih: Tensor | None = params["weight_ih"]
     weight_hh, h_0, bias = params["weight_hh"], state[0].float(), params["bias_ih"]
     c_0 = state[1].float() if len(state) > 1 else None
     border = borders(reset, call.reverse)
     added = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
-    if call.cell == "layernorm":  # its input is normalised ahead
-        x, weight_ih, added = (
-            cell.ahead(_times(x, params["weight_ih"], precision), params),
-            None,
-            None,
-        )
+    if call.cell == "layernorm":  # its input is normalised before the recurrence
+        x = cell.input_transform(_multiply(x, params["weight_ih"], precision), params)
+        weight_ih = added = None
     elif "weight_hr" in params:
-        x_part = _times(x, params["weight_ih"], precision)
+        x_part = _multiply(x, params["weight_ih"], precision)
         x_part = x_part if added is None else x_part + added
-        x, weight_ih, added = (
-            _with_first_product(call, x_part, h_0 @ weight_hh.T, lengths, border),
-            None,
-            None,
-        )
-        weight_hh, h_0 = (
-            weight_hh @ params["weight_hr"],
-            h_0.new_zeros(len(h_0), params["weight_hr"].shape[1]),
-        )
-    used = {name: params[name] for name in USED.get(call.cell, ())}
-    used = {
-        name: v if v.ndim else v.expand(len(weight_hh)) for name, v in used.items()
-    }  # an absent bias is a scalar 0
-    inputs = {
+        x = _add_first_product(call, x_part, h_0 @ weight_hh.T, lengths, border)
+        weight_ih = added = None
+        weight_hh = weight_hh @ params["weight_hr"]
+        h_0 = h_0.new_zeros(len(h_0), params["weight_hr"].shape[1])
+    vectors = {name: params[name] for name in CELL_VECTORS.get(call.cell, ())}
+    vectors = {  # an absent bias is a scalar 0
+        name: v if v.ndim else v.expand(len(weight_hh)) for name, v in vectors.items()
+    }
+    tensors = {
         "x": x,
         "weight_ih": weight_ih,
         "bias": added,
         "h_0": h_0,
         "c_0": c_0,
         "weight_hh": weight_hh,
-        **{name: used.get(name) for name in EXTRAS},
+        **{name: vectors.get(name) for name in VECTORS},
     }
     grads = torch.is_grad_enabled() and any(
-        v is not None and v.requires_grad for v in inputs.values()
+        v is not None and v.requires_grad for v in tensors.values()
     )
-    ready: dict[str, Any]  # in sight of autograd: a second derivative goes through here
+    contiguous: dict[str, Any]  # visible to autograd: a second derivative passes through here
     if torch.compiler.is_compiling():
-        ready = {name: None if v is None else v.contiguous() for name, v in inputs.items()}
+        contiguous = {name: None if v is None else v.contiguous() for name, v in tensors.items()}
     else:
-        ready = {
-            name: v if v is None or _is_ready(v) else v.contiguous().resolve_neg()
-            for name, v in inputs.items()
+        contiguous = {
+            name: v if v is None or _is_readable(v) else v.contiguous().resolve_neg()
+            for name, v in tensors.items()
         }
     mask_h, mask_c = (*masks, None, None)[:2]
-    zone_h, zone_c = call.shares
+    zone_h, zone_c = call.expected_zoneout
     results = recurrence(
         Arguments(
-            **ready,
+            **contiguous,
             lengths=None if lengths is None else lengths.contiguous(),
             border=None if border is None else border.contiguous(),
             mask_h=mask_h,
@@ -138,30 +131,30 @@ def _run(
     return output, (h_n,) if results.c_n is None else (h_n, results.c_n), trace
 
 
-def _is_ready(tensor: Tensor) -> bool:
-    """Whether it is as the engine reads it: its numbers in order, and not a view that stands for
-    their negation.
-    """
+def _is_readable(tensor: Tensor) -> bool:
+    """Whether the engine can read the tensor's memory: contiguous and not a lazy negation."""
     return tensor.is_contiguous() and not tensor.is_neg()
 
 
-def _times(x: Tensor, weight: Tensor, precision: str) -> Tensor:
-    """Multiply: x W^T in float32, or with products in bfloat16."""
+def _multiply(x: Tensor, weight: Tensor, precision: str) -> Tensor:
+    """The product x W^T, in float32 or bfloat16."""
     if precision == "float32":
         return F.linear(x, weight)
     return F.linear(x.bfloat16(), weight.bfloat16()).float()
 
 
-def _with_first_product(
-    call: Call, x_part: Tensor, first: Tensor, lengths: Tensor | None, border: Tensor | None
+def _add_first_product(
+    call: Call, x_part: Tensor, product: Tensor, lengths: Tensor | None, border: Tensor | None
 ) -> Tensor:
-    """x_part with W_hh h_0 added where each row begins, so that the walk can begin at zero."""
+    """x_part with the product W_hh h_0 added at each row's first step, so that the recurrence
+    starts from zero.
+    """
     time = call.time
     batch, steps = x_part.shape[1 - time], x_part.shape[time]
-    begin = torch.zeros(batch, dtype=torch.int64)
+    first = torch.zeros(batch, dtype=torch.int64)
     if call.reverse:
-        begin = begin + steps - 1 if lengths is None else lengths - 1
+        first = first + steps - 1 if lengths is None else lengths - 1
     if border is not None:
-        first = first.masked_fill(border.gather(1, begin[:, None]), 0.0)
-    at = begin[:, None].expand(first.shape).unsqueeze(time)
-    return x_part.scatter_add(time, at, first.unsqueeze(time))
+        product = product.masked_fill(border.gather(1, first[:, None]), 0.0)
+    index = first[:, None].expand(product.shape).unsqueeze(time)
+    return x_part.scatter_add(time, index, product.unsqueeze(time))

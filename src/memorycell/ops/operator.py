@@ -1,11 +1,10 @@
-"""The recurrence as PyTorch knows it: an operator that can be traced, its shapes, and its
-derivatives.
+"""The recurrence as a PyTorch operator that can be traced, with its shapes and its derivatives.
 
-`recurrence(arguments)` runs the engine's forward pass (ops/passes.py) with autograd behind it.
-Where nothing is traced it does so directly; under torch.compile, torch.export, FakeTensor or any
-other dispatch mode it is the custom operator `torch.ops.memorycell.recurrence`, whose overhead a
-single step would feel. Both have the same derivatives: the first by the engine's backward pass; the
-second, those of the gates, and batched ones by the reference loop, with the same numbers.
+`recurrence(arguments)` runs the engine's forward pass (ops/passes.py) with autograd. Outside
+tracing it does so directly. Under torch.compile, torch.export, FakeTensor or any other dispatch
+mode it is the custom operator `torch.ops.memorycell.recurrence`, whose overhead is noticeable for a
+single step. Both have the same derivatives: first derivatives by the engine's backward pass; second
+derivatives, those of the gates, and batched ones by the reference loop, with the same numbers.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS
 from memorycell.ops import passes, reference
-from memorycell.ops.binding import USED
+from memorycell.ops.arguments import GRADIENTS, Arguments, Results, gates_kept
+from memorycell.ops.binding import CELL_VECTORS
 from memorycell.ops.call import Call
-from memorycell.ops.passes import GRADIENTS, Arguments, Results
 
 TENSORS = Arguments._fields.index("cell")
-"""How many of the arguments are tensors."""
+"""The number of arguments that are tensors."""
 PLAIN_TYPES = (Tensor, nn.Parameter)
 
 _ARGUMENTS = (
@@ -50,16 +49,16 @@ def recurrence(a: Arguments) -> Results:
     """The forward pass, differentiable. Raises RuntimeError for a tensor of the wrong shape, type
     or device.
     """
-    if traced(*a[:TENSORS]):
-        return _present(a, torch.ops.memorycell.recurrence(*a))
+    if is_traced(*a[:TENSORS]):
+        return _empty_to_none(a, torch.ops.memorycell.recurrence(*a))
     if a.keep and torch.is_grad_enabled():
         return Results(*_Recurrence.apply(*a))
     return passes.forward(a)
 
 
-def traced(*tensors: Any) -> bool:
-    """Whether PyTorch is looking on: compiling, exporting, or under a mode or subclass that must
-    see every operator.
+def is_traced(*tensors: Any) -> bool:
+    """Whether PyTorch must see every operator: compiling, exporting, or under a dispatch mode or a
+    tensor subclass.
     """
     return (
         torch.compiler.is_compiling()
@@ -68,9 +67,9 @@ def traced(*tensors: Any) -> bool:
     )
 
 
-def transformed() -> bool:
-    """Whether a transform of torch.func, or forward-mode differentiation, is at work: the reference
-    serves them.
+def is_transformed() -> bool:
+    """Whether a transform of torch.func or forward-mode differentiation is active; these run on the
+    reference.
     """
     if torch.compiler.is_compiling():
         return False
@@ -82,32 +81,32 @@ def transformed() -> bool:
 
 # ---- the operator --------------------------------------------------------------------------------
 #
-# An operator's results are tensors: those that are not there are empty ones.
+# An operator returns tensors only: an empty tensor stands for None.
 
 
-def _filled(like: Tensor, values: Any) -> tuple[Tensor, ...]:
+def _none_to_empty(like: Tensor, values: Any) -> tuple[Tensor, ...]:
     return tuple(like.new_empty(0) if value is None else value for value in values)
 
 
-def _present(a: Arguments, values: Any) -> Results:
-    """The results of the operator, with None for those that are not there."""
+def _empty_to_none(a: Arguments, values: Any) -> Results:
+    """The results of the operator, with None for the absent ones."""
     output, h_n, c_n, gates, cells, normalised, rstd = values
-    celled, norm = a.c_0 is not None, a.keep and a.cell == "layernorm"
+    has_cell, has_norm = a.c_0 is not None, a.keep and a.cell == "layernorm"
     return Results(
         output,
         h_n,
-        c_n if celled else None,
+        c_n if has_cell else None,
         gates if a.keep else None,
-        cells if a.keep and celled else None,
-        normalised if norm else None,
-        rstd if norm else None,
+        cells if a.keep and has_cell else None,
+        normalised if has_norm else None,
+        rstd if has_norm else None,
     )
 
 
 @torch.library.impl("memorycell::recurrence", "cpu", lib=_library)
 def _run(*values: Any) -> tuple[Tensor, ...]:
     a = Arguments(*values)
-    return _filled(a.x, passes.forward(a))
+    return _none_to_empty(a.x, passes.forward(a))
 
 
 @torch.library.register_fake("memorycell::recurrence", lib=_library)  # type: ignore[untyped-decorator]
@@ -115,8 +114,8 @@ def _shapes(*values: Any) -> tuple[Tensor, ...]:
     a = Arguments(*values)
     _, _, hidden, columns = a.sizes
     new = a.x.new_empty
-    output, h_n = new(a.along(hidden)), torch.empty_like(a.h_0)
-    found: list[Tensor | None] = [
+    output, h_n = new(a.sequence_shape(hidden)), torch.empty_like(a.h_0)
+    results: list[Tensor | None] = [
         output,
         h_n,
         None if a.c_0 is None else torch.empty_like(a.c_0),
@@ -126,32 +125,32 @@ def _shapes(*values: Any) -> tuple[Tensor, ...]:
         None,
     ]
     if a.keep:
-        found[3] = new(a.along(passes.kept_gates(a.cell), hidden))
-        found[4] = None if a.c_0 is None else new(a.along(hidden))
+        results[3] = new(a.sequence_shape(gates_kept(a.cell), hidden))
+        results[4] = None if a.c_0 is None else new(a.sequence_shape(hidden))
         if a.cell == "layernorm":
-            found[5:] = new(a.along(columns)), new(a.along())
-    return _filled(a.x, found)
+            results[5:] = new(a.sequence_shape(columns)), new(a.sequence_shape())
+    return _none_to_empty(a.x, results)
 
 
 @torch.library.impl("memorycell::recurrence_backward", "cpu", lib=_library)
 def _run_backward(*values: Any) -> tuple[Tensor, ...]:
-    a, results, (d_output, d_h_n, d_c_n, need_x) = _parted(values)
-    return _filled(a.x, passes.backward(a, results, d_output, d_h_n, d_c_n, need_x))
+    a, results, (d_output, d_h_n, d_c_n, need_x) = _split_values(values)
+    return _none_to_empty(a.x, passes.backward(a, results, d_output, d_h_n, d_c_n, need_x))
 
 
 @torch.library.register_fake("memorycell::recurrence_backward", lib=_library)  # type: ignore[untyped-decorator]
 def _backward_shapes(*values: Any) -> tuple[Tensor, ...]:
-    a, _, (*_, need_x) = _parted(values)
-    found = [None if v is None else torch.empty_like(v) for v in a.differentiable]
-    return _filled(a.x, found if need_x or a.weight_ih is None else [None, *found[1:]])
+    a, _, (*_, need_x) = _split_values(values)
+    grads = [None if v is None else torch.empty_like(v) for v in a.differentiable]
+    return _none_to_empty(a.x, grads if need_x or a.weight_ih is None else [None, *grads[1:]])
 
 
-def _parted(values: Any) -> tuple[Arguments, Results, Any]:
+def _split_values(values: Any) -> tuple[Arguments, Results, Any]:
     count = len(Arguments._fields)
     a = Arguments(*values[:count])
     return (
         a,
-        _present(a, values[count : count + len(Results._fields)]),
+        _empty_to_none(a, values[count : count + len(Results._fields)]),
         values[count + len(Results._fields) :],
     )
 
@@ -160,13 +159,13 @@ def _parted(values: Any) -> tuple[Arguments, Results, Any]:
 
 
 class _Recurrence(torch.autograd.Function):
-    """The direct path."""
+    """The recurrence outside tracing."""
 
     @staticmethod
     def forward(ctx: Any, *values: Any) -> Any:
         results = passes.forward(Arguments(*values))
         _save(ctx, values, results)
-        if results.c_n is None:  # people change the output of torch's GRU and RNN in place
+        if results.c_n is None:  # user code modifies the output of torch's GRU and RNN in place
             return results.output.clone(), *results[1:]
         return tuple(results)
 
@@ -176,9 +175,8 @@ class _Recurrence(torch.autograd.Function):
 
 
 def _save(ctx: Any, inputs: Any, output: Any) -> None:
-    result, _, _, *rest = (
-        output  # the final states are not read again: they may be changed in place
-    )
+    # The final states are not saved: user code may change them in place.
+    result, _, _, *rest = output
     ctx.save_for_backward(*inputs[:TENSORS], result, None, None, *rest)
     ctx.options = inputs[TENSORS:]
     ctx.set_materialize_grads(False)
@@ -195,23 +193,23 @@ def _gradients(ctx: Any, *grads: Any) -> tuple[Any, ...]:
     batched = any(
         g is not None and torch._C._functorch.is_legacy_batchedtensor(g) for g in grads[:5]
     )
-    if second or batched or d_gates is not None or d_cells is not None or transformed():
+    if second or batched or d_gates is not None or d_cells is not None or is_transformed():
         return (
             *_by_reference(a, (d_output, d_h_n, d_c_n, d_gates, d_cells), create_graph=second),
             *none,
         )
     need_x = ctx.needs_input_grad[0]
-    if traced(d_output, d_h_n, d_c_n, *saved):
-        present = torch.ops.memorycell.recurrence_backward(
-            *a, *_filled(a.x, results), d_output, d_h_n, d_c_n, need_x
+    if is_traced(d_output, d_h_n, d_c_n, *saved):
+        empty_or_grads = torch.ops.memorycell.recurrence_backward(
+            *a, *_none_to_empty(a.x, results), d_output, d_h_n, d_c_n, need_x
         )
-        found = [
+        gradients = [
             g if v is not None and (need_x or k) else None
-            for k, (v, g) in enumerate(zip(a, present, strict=False))
+            for k, (v, g) in enumerate(zip(a, empty_or_grads, strict=False))
         ]
     else:
-        found = passes.backward(a, _present(a, results), d_output, d_h_n, d_c_n, need_x)
-    return *found, *none
+        gradients = passes.backward(a, _empty_to_none(a, results), d_output, d_h_n, d_c_n, need_x)
+    return *gradients, *none
 
 
 torch.library.register_autograd(
@@ -226,8 +224,8 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
     """The gradients of the first eleven arguments by the reference loop."""
     d_output, d_h_n, d_c_n, d_gates, d_cells = grads
     with torch.enable_grad():
-        # A tensor of its own for each argument, even where two are the same tensor (tied weights).
-        # Without a graph to extend, the saved tensors' own histories must stay out of it.
+        # A separate tensor for each argument, even if two are the same tensor (tied weights).
+        # Unless the graph is extended, the histories of the saved tensors must not take part.
         inputs = tuple(v if v is None else v.view_as(v) for v in a.differentiable)
         if not create_graph:
             inputs = tuple(v if v is None else v.detach().requires_grad_() for v in inputs)
@@ -235,27 +233,27 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
         x_part = a.x if a.weight_ih is None else F.linear(a.x, a.weight_ih, a.bias)
         params = {
             "weight_hh": a.weight_hh,
-            **{name: getattr(a, name) for name in USED.get(a.cell, ())},
+            **{name: getattr(a, name) for name in CELL_VECTORS.get(a.cell, ())},
         }
-        inside = reference.inside_lengths(a.lengths, a.sizes[1], a.x.device)
+        valid = reference.valid_steps(a.lengths, a.sizes[1], a.x.device)
         masks = tuple(m for m in (a.mask_h, a.mask_c) if m is not None)
         call = Call(a.cell, a.reverse, (a.zone_h, a.zone_c), False, True, a.time_first)
         state = (a.h_0,) if a.c_0 is None else (a.h_0, a.c_0)
-        output, final, trace = reference.loop(call, x_part, params, state, inside, a.border, masks)
+        output, final, trace = reference.loop(call, x_part, params, state, valid, a.border, masks)
         assert trace is not None
         pairs = [(output, d_output), (final[0], d_h_n)]
         pairs += [(final[1], d_c_n), (trace["c"], d_cells)] if a.c_0 is not None else []
         if d_gates is not None:
             pairs += [(trace[name], d_gates[:, :, k]) for k, name in enumerate(CELLS[a.cell].gates)]
         pairs = [(value, grad) for value, grad in pairs if grad is not None]
-        wanted = [v for v in inputs if v is not None and v.requires_grad]
-        found = iter(
+        required = [v for v in inputs if v is not None and v.requires_grad]
+        gradients = iter(
             torch.autograd.grad(
                 [value for value, _ in pairs],
-                wanted,
+                required,
                 [grad for _, grad in pairs],
                 create_graph=create_graph,
                 allow_unused=True,
             )
         )
-        return [next(found) if v is not None and v.requires_grad else None for v in inputs]
+        return [next(gradients) if v is not None and v.requires_grad else None for v in inputs]

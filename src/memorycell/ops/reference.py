@@ -1,4 +1,4 @@
-"""The plain loop over cells.py. Slow, short and right: every cell, every option."""
+"""The plain loop over cells.py: every cell, every option, no optimisation."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from memorycell.cells import CELLS, Params, Tensors
 from memorycell.ops.call import Call, Inputs
 
 
-def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
     """(output, final state, trace)."""
-    x, params, state, lengths, reset, masks = given
+    x, params, state, lengths, reset, masks = inputs
     cell = CELLS[call.cell]
-    inside = inside_lengths(lengths, x.shape[call.time], x.device)
-    x = without_padding(x, inside, call)
-    x_part = cell.ahead(x @ params["weight_ih"].T, params)
-    return loop(call, x_part, params, state, inside, borders(reset, call.reverse), masks)
+    valid = valid_steps(lengths, x.shape[call.time], x.device)
+    x = zero_padding(x, valid, call)
+    x_part = cell.input_transform(x @ params["weight_ih"].T, params)
+    return loop(call, x_part, params, state, valid, borders(reset, call.reverse), masks)
 
 
 def loop(
@@ -26,16 +26,16 @@ def loop(
     x_part: Tensor,
     params: Params,
     state: Tensors,
-    inside: Tensor | None,
+    valid: Tensor | None,
     border: Tensor | None,
     masks: Tensors,
 ) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
     """The recurrence alone.
 
-    x_part   as the cell's `ahead` leaves it, laid out as `call` says
-    inside   [B, T] bool: within the row's length, or None for all of it
+    x_part     the result of the cell's `input_transform`, laid out as `call` says
+    valid      [B, T] bool: within the row's length; None if every step is
     border   [B, T] bool: the state is zeroed before that step (see `borders`)
-    masks    zoneout's masks, or () for its expectation
+    masks      zoneout's masks, or () for its expectation
     """
     cell, time = CELLS[call.cell], call.time
     x_parts = x_part.unbind(time)
@@ -48,11 +48,13 @@ def loop(
         new, gates = cell.step(x_parts[t], state[0] @ params["weight_hh"].T, state, params)
         if "weight_hr" in params:
             new = (new[0] @ params["weight_hr"].T, *new[1:])
-        if masks or any(call.shares):
-            keep: tuple[Any, ...] = tuple(mask[:, t] for mask in masks) if masks else call.shares
+        if masks or any(call.expected_zoneout):
+            keep: tuple[Any, ...] = (
+                tuple(mask[:, t] for mask in masks) if masks else call.expected_zoneout
+            )
             new = tuple(k * s + (1 - k) * n for k, s, n in zip(keep, state, new, strict=False))
-        if inside is not None:
-            now = inside[:, t, None]
+        if valid is not None:
+            now = valid[:, t, None]
             new = tuple(torch.where(now, n, s) for n, s in zip(new, state, strict=True))
             outputs[t] = new[0].masked_fill(~now, 0.0)
             traces[t] = (
@@ -74,23 +76,21 @@ def loop(
     return torch.stack(outputs, time), state, trace
 
 
-def inside_lengths(lengths: Tensor | None, steps: int, device: torch.device) -> Tensor | None:
-    """[B, T] bool: which steps lie within their row's length."""
+def valid_steps(lengths: Tensor | None, steps: int, device: torch.device) -> Tensor | None:
+    """[B, T] bool: the steps within their row's length."""
     return None if lengths is None else torch.arange(steps, device=device) < lengths[:, None]
 
 
-def without_padding(x: Tensor, inside: Tensor | None, call: Call) -> Tensor:
-    """Put zeros past the lengths of x: padding may hold anything, and 0 · NaN would still reach the
-    gradients.
-    """
-    if inside is None:
+def zero_padding(x: Tensor, valid: Tensor | None, call: Call) -> Tensor:
+    """Set x to zero in the padding, which may hold anything: 0 · NaN would reach the gradients."""
+    if valid is None:
         return x
-    return x.masked_fill(~(inside.T if call.time_first else inside)[..., None], 0.0)
+    return x.masked_fill(~(valid.T if call.time_first else valid)[..., None], 0.0)
 
 
 def borders(reset: Tensor | None, reverse: bool) -> Tensor | None:
-    """[B, T] bool: where the loop zeroes the state before a step. Going backwards the border before
-    t lies after t - 1.
+    """[B, T] bool: the steps before which the loop zeroes the state. In the reverse direction, a
+    reset at t zeroes the state before step t - 1.
     """
     if reset is None or not reverse:
         return reset

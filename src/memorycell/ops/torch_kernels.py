@@ -1,9 +1,9 @@
 """PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
 
-Plain calls are torch.nn's own forward (see nn/layers.py); here is what it does not have. The
-kernels know neither `reset` nor, going backwards, `lengths`; both are built from whole-sequence
-calls: a sequence with resets is cut at every step where some row resets, and a padded row is turned
-round within its length.
+Plain calls use torch.nn's own forward (see nn/layers.py); this module adds what it lacks. The
+kernels support neither `reset` nor, in the reverse direction, `lengths`. Both are built from
+full-sequence calls: a sequence with resets is split at every step where any row resets, and a
+padded row is reversed within its length.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def unsupported_reason(call: Call, *, lengths: bool, reset: bool) -> str | None:
     if call.cell not in KERNELS:
         return f"PyTorch has no kernel for the {call.cell} cell"
     if call.trace:
-        return "PyTorch's kernels do not hand out the gates (trace=True)"
+        return "PyTorch's kernels do not return the gates (trace=True)"
     if any(call.zoneout):
         return "PyTorch's kernels have no zoneout"
     if lengths and reset:
@@ -38,21 +38,21 @@ def unsupported_reason(call: Call, *, lengths: bool, reset: bool) -> str | None:
     return None
 
 
-def run(call: Call, given: Inputs) -> tuple[Tensor, Tensors, None]:
+def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, None]:
     """(output, final state, no trace)."""
-    x, params, state, lengths, reset, _ = given
+    x, params, state, lengths, reset, _ = inputs
     x = x.transpose(0, 1) if call.time_first else x
-    turn = None
+    order = None
     if call.reverse:
-        turn = _turn(x.shape[1], lengths, x.device)
-        x = _take(x, turn)
+        order = _reversal(x.shape[1], lengths, x.device)
+        x = _reorder(x, order)
         if reset is not None:
             reset = torch.cat([torch.zeros_like(reset[:, :1]), reset.flip(1)[:, :-1]], 1)
     if reset is not None:
-        output, state = _run_cut(call, x, params, state, reset)
+        output, state = _run_segments(call, x, params, state, reset)
     else:
         output, state = _run_plain(call, x, params, state, lengths)
-    output = output if turn is None else _take(output, turn)
+    output = output if order is None else _reorder(output, order)
     return (output.transpose(0, 1) if call.time_first else output), state, None
 
 
@@ -60,45 +60,44 @@ def _run_plain(
     call: Call, x: Tensor, params: Params, state: Tensors, lengths: Tensor | None
 ) -> tuple[Tensor, Tensors]:
     names = ["weight_ih", "weight_hh"]
-    biased = params["bias_ih"].ndim > 0
-    names += ["bias_ih", "bias_hh"] if biased else []
+    has_bias = params["bias_ih"].ndim > 0
+    names += ["bias_ih", "bias_hh"] if has_bias else []
     names += ["weight_hr"] if "weight_hr" in params else []
     weights = [params[name] for name in names]
     hidden = tuple(s[None] for s in state)
     hx = hidden if call.cell == "lstm" else hidden[0]
     kernel = KERNELS[call.cell]
-    # num_layers, dropout, training, bidirectional: one layer, one direction. `training` only tells
-    # cuDNN to keep what its backward pass needs.
+    # num_layers, dropout, training, bidirectional: one layer, one direction. `training` makes
+    # cuDNN store what its backward pass needs.
     rest = (1, 0.0, torch.is_grad_enabled(), False)
     if lengths is None:
-        output, *final = kernel(x, hx, weights, biased, *rest, True)
+        output, *final = kernel(x, hx, weights, has_bias, *rest, True)
     else:
         packed = pack_padded_sequence(x, lengths.cpu(), batch_first=True, enforce_sorted=False)
-        order, back = packed.sorted_indices, packed.unsorted_indices
-        assert order is not None
-        assert back is not None
-        sorted_hx = tuple(s.index_select(1, order) for s in hidden)
+        by_length, original = packed.sorted_indices, packed.unsorted_indices
+        assert by_length is not None
+        assert original is not None
+        sorted_hx = tuple(s.index_select(1, by_length) for s in hidden)
         data, *final = kernel(
             packed.data,
             packed.batch_sizes,
             sorted_hx if call.cell == "lstm" else sorted_hx[0],
             weights,
-            biased,
+            has_bias,
             *rest,
         )
         output, _ = pad_packed_sequence(
             packed._replace(data=data), batch_first=True, total_length=x.shape[1]
         )
-        final = [s.index_select(1, back) for s in final]
+        final = [s.index_select(1, original) for s in final]
     return output, tuple(s[0] for s in final)
 
 
-def _run_cut(
+def _run_segments(
     call: Call, x: Tensor, params: Params, state: Tensors, reset: Tensor
 ) -> tuple[Tensor, Tensors]:
-    """Cut the sequence where any row resets; every piece is one call."""
-    cuts = reset.any(0).nonzero()[:, 0].tolist()
-    starts = sorted({0, *cuts})
+    """Split the sequence where any row resets; every segment is one call."""
+    starts = sorted({0, *reset.any(0).nonzero()[:, 0].tolist()})
     outputs = []
     for start, stop in zip(starts, [*starts[1:], x.shape[1]], strict=True):
         state = tuple(s.masked_fill(reset[:, start, None], 0.0) for s in state)
@@ -107,9 +106,9 @@ def _run_cut(
     return torch.cat(outputs, 1), state
 
 
-def _turn(steps: int, lengths: Tensor | None, device: torch.device) -> Tensor:
-    """[B or 1, T] int64: the index that reverses each row within its length and leaves padding
-    where it is.
+def _reversal(steps: int, lengths: Tensor | None, device: torch.device) -> Tensor:
+    """[B or 1, T] int64: the index that reverses each row within its length and does not move
+    padding.
     """
     forward = torch.arange(steps, device=device)[None]
     if lengths is None:
@@ -118,7 +117,7 @@ def _turn(steps: int, lengths: Tensor | None, device: torch.device) -> Tensor:
     return torch.where(forward <= last, last - forward, forward)
 
 
-def _take(x: Tensor, index: Tensor) -> Tensor:
+def _reorder(x: Tensor, index: Tensor) -> Tensor:
     if index.shape[0] == 1:
         return x.flip(1)
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))

@@ -1,14 +1,12 @@
-"""Where a pool's idle sessions are kept on disk, so that a crash loses none of those that were
-written.
+"""The sessions of a pool on disk: a crash loses none that were written.
 
     FOLDER/spill-000007.safetensors    slots [n], states [n, width], a checksum [n] of each state;
-                                       and in its metadata the sessions closed by then of which
-                                       older files still hold a copy
+                                       in the metadata, the closed sessions of which older files
+                                       still contain a copy
 
-A file is written beside and renamed, then never changed. Of several copies of a slot the newest
-counts. A file goes when none of its copies counts any more; where files hold many more copies than
-count, the oldest are written anew. A session that was closed after the last file was written comes
-back if the process is killed.
+A file is written atomically and never changed. Of several copies of a slot the newest is current. A
+file is deleted when it has no current copy; when most copies are outdated, the oldest files are
+rewritten. A session closed after the last file was written reappears if the process is killed.
 """
 
 from __future__ import annotations
@@ -27,28 +25,26 @@ from memorycell.errors import StateError
 from memorycell.files import write_atomically
 
 FORMAT = "memorycell-spill-1"
-PIECE_BYTES = 4 << 20
-"""A file holds so many bytes of states at most, which are in memory twice while it is written."""
-OVERHEAD = 16
-"""Bytes of memory a slot takes."""
+MAX_FILE_BYTES = 4 << 20
+"""Bytes of states per file; writing it takes twice this memory."""
+BYTES_PER_SLOT = 16
+"""Bytes of memory per slot."""
 
 
 class SpillFolder:
-    """The sessions of one pool on disk. Raises `StateError` for a folder of other weights or
-    another process's.
+    """The sessions of one pool on disk. Raises `StateError` for a folder of other weights, or one
+    that another pool uses.
     """
 
     def __init__(self, folder: Path, fingerprint: str, width: int) -> None:
         self._folder, self._fingerprint, self._width = folder, fingerprint, width
-        self._file = np.zeros(0, np.int32)  # by slot: the file of the copy that counts, or 0
-        self._row = np.zeros(0, np.int32)  # by slot: its row there
+        self._file = np.zeros(0, np.int32)  # by slot: the file of the current copy, or 0
+        self._row = np.zeros(0, np.int32)  # by slot: its row in that file
         self._copies = np.zeros(0, np.int32)  # by slot: copies in all files
-        self._closed = np.zeros(
-            0, np.int32
-        )  # by slot: 1 when it was closed while there were copies of it
-        self._rows: dict[int, int] = {}  # file -> copies in it
-        self._live: dict[int, int] = {}  # file -> copies in it that count
-        self._told: set[int] = set()  # closed sessions that the last file names
+        self._closed = np.zeros(0, np.int32)  # by slot: 1 if closed while copies of it exist
+        self._rows: dict[int, int] = {}  # file -> number of copies
+        self._current: dict[int, int] = {}  # file -> number of current copies
+        self._recorded: set[int] = set()  # closed sessions listed in the last file
         try:
             folder.mkdir(parents=True, exist_ok=True)
             self._lock = _Lock(folder)
@@ -58,82 +54,80 @@ class SpillFolder:
             numbers = _file_numbers(folder)
             self._last = numbers[-1] if numbers else 0
             for number in numbers:
-                self._adopt(number)
-            self._clear()
+                self._read_index(number)
+            self._delete_outdated()
         except StateError:
             self.release()
             raise
 
     @property
     def slots(self) -> np.ndarray:
-        """The sessions that are here, [n] int64."""
+        """The sessions on disk, [n] int64."""
         return np.flatnonzero(self._file)
 
     def write(self, slots: np.ndarray, states: np.ndarray) -> None:
-        """Keep the states [n, width] of sessions; on return they are on the disk."""
-        self._fit(slots)
+        """Write the states [n, width] of sessions; they are on disk when this returns."""
+        self._grow(slots)
         self._closed[slots] = 0
         closed = np.flatnonzero(self._closed)
         note = {"format": FORMAT, "fingerprint": self._fingerprint, "closed": closed.tolist()}
-        tensors = {"slots": slots.astype(np.int64), "states": states, "checks": _checks(states)}
+        tensors = {"slots": slots.astype(np.int64), "states": states, "checks": _checksums(states)}
         number = self._last + 1
         write_atomically(
             self._path(number), safetensors.numpy.save(tensors, {"memorycell": json.dumps(note)})
         )
-        self._last, self._told = number, set(closed.tolist())
-        self._take(number, slots)
-        self._clear()
-        while (
-            sum(self._rows.values()) > 4 * sum(self._live.values()) + 4096
-        ):  # mostly copies that do not count
-            oldest = min(self._rows)
-            again = np.flatnonzero(self._file == oldest)
-            self.write(again, self.read(again))
+        self._last, self._recorded = number, set(closed.tolist())
+        self._register(number, slots)
+        self._delete_outdated()
+        # While most copies are outdated, rewrite the oldest file.
+        while sum(self._rows.values()) > 4 * sum(self._current.values()) + 4096:
+            moved = np.flatnonzero(self._file == min(self._rows))
+            self.write(moved, self.read(moved))
 
     def flush(self) -> None:
-        """Write down which sessions were closed, if that is not said yet."""
-        if set(np.flatnonzero(self._closed).tolist()) - self._told:
+        """Record the closed sessions on disk if they are not recorded yet."""
+        if set(np.flatnonzero(self._closed).tolist()) - self._recorded:
             self.write(np.zeros(0, np.int64), np.zeros((0, self._width), np.float32))
 
     def read(self, slots: np.ndarray) -> np.ndarray:
-        """The states [n, width] of sessions. Raises `StateError` naming the file that is damaged."""
+        """The states [n, width] of sessions. Raises `StateError` with a damaged file's path."""
         result = np.empty((len(slots), self._width), np.float32)
-        numbers, places = self._file[slots], self._row[slots]
-        for number in np.unique(numbers):
-            at = np.flatnonzero(numbers == number)
-            path, rows = self._path(int(number)), places[at]
+        file_numbers, file_rows = self._file[slots], self._row[slots]
+        for number in np.unique(file_numbers):
+            index = np.flatnonzero(file_numbers == number)
+            path, rows = self._path(int(number)), file_rows[index]
             try:
                 with safetensors.safe_open(path, framework="np") as file:
                     lowest, highest = int(rows.min()), int(rows.max()) + 1
-                    result[at] = file.get_slice("states")[lowest:highest][rows - lowest]
-                    checks = file.get_tensor("checks")[rows]
+                    result[index] = file.get_slice("states")[lowest:highest][rows - lowest]
+                    checksums = file.get_tensor("checks")[rows]
             except (safetensors.SafetensorError, OSError, ValueError) as error:
                 raise StateError(
-                    f"{path}: damaged ({error}); close its sessions: {slots[at].tolist()[:9]}"
+                    f"{path}: damaged ({error}); close its sessions: {slots[index].tolist()[:9]}"
                 ) from None
-            wrong = np.flatnonzero(_checks(result[at]) != checks)
-            if len(wrong):
+            damaged = np.flatnonzero(_checksums(result[index]) != checksums)
+            if len(damaged):
                 raise StateError(
-                    f"{path}: the state of session {slots[at[wrong[0]]]} is damaged; close it"
+                    f"{path}: the state of session {slots[index[damaged[0]]]} is damaged; close it"
                 )
         return result
 
-    def forget(self, slots: Sequence[int]) -> None:
-        """These sessions are closed: what is written of them counts no more."""
-        self._fit(np.asarray(slots))
+    def mark_closed(self, slots: Sequence[int]) -> None:
+        """Mark sessions as closed: their copies are outdated."""
+        self._grow(np.asarray(slots))
         for slot in slots:
             if self._copies[slot]:
                 self._closed[slot] = 1
             if self._file[slot]:
-                self._live[int(self._file[slot])] -= 1
+                self._current[int(self._file[slot])] -= 1
                 self._file[slot] = 0
-        self._clear()
+        self._delete_outdated()
 
     def release(self) -> None:
-        """Let another pool have the folder."""
+        """Unlock the folder for another pool."""
         self._lock.release()
 
-    def _adopt(self, number: int) -> None:
+    def _read_index(self, number: int) -> None:
         path = self._path(number)
         try:
             with safetensors.safe_open(path, framework="np") as file:
@@ -156,42 +150,42 @@ class SpillFolder:
                 f"{path}: sessions of other weights or another precision ({note['fingerprint']},"
                 f" not {self._fingerprint}); spill to another folder"
             )
-        self.forget(closed.tolist())
-        self._told = set(note["closed"])
-        self._fit(slots)
+        self.mark_closed(closed.tolist())
+        self._recorded = set(note["closed"])
+        self._grow(slots)
         self._closed[slots] = 0
-        self._take(number, slots)
+        self._register(number, slots)
 
-    def _take(self, number: int, slots: np.ndarray) -> None:
-        """The copies of a file are the newest."""
-        before = self._file[slots]
-        for other, count in zip(*np.unique(before[before > 0], return_counts=True), strict=True):
-            self._live[int(other)] -= int(count)
+    def _register(self, number: int, slots: np.ndarray) -> None:
+        """Make the copies in a file the current ones."""
+        previous = self._file[slots]
+        for file, count in zip(*np.unique(previous[previous > 0], return_counts=True), strict=True):
+            self._current[int(file)] -= int(count)
         self._file[slots], self._row[slots] = number, np.arange(len(slots))
         self._copies[slots] += 1
-        self._rows[number] = self._live[number] = len(slots)
+        self._rows[number] = self._current[number] = len(slots)
 
-    def _clear(self) -> None:
-        """Remove the files of which nothing counts; the last stays: it has the number to go on
-        from, and who is closed.
+    def _delete_outdated(self) -> None:
+        """Delete the files without a current copy, except the last: it has the next number and the
+        list of closed sessions.
         """
-        for number in [n for n, live in self._live.items() if not live and n != self._last]:
+        for number in [n for n, count in self._current.items() if not count and n != self._last]:
             path = self._path(number)
             try:
                 with safetensors.safe_open(path, framework="np") as file:
                     self._copies[file.get_tensor("slots")] -= 1
             except (safetensors.SafetensorError, OSError, ValueError, IndexError):
-                pass  # damaged: its sessions stay named as closed, which does no harm
+                pass  # damaged: its sessions remain listed as closed, which is harmless
             path.unlink(missing_ok=True)
-            del self._live[number], self._rows[number]
+            del self._current[number], self._rows[number]
         self._closed[self._copies <= 0] = 0
 
-    def _fit(self, slots: np.ndarray) -> None:
-        size, wanted = len(self._file), int(slots.max(initial=-1)) + 1
-        if wanted > size:
-            more = np.zeros(max(wanted, 2 * size) - size, np.int32)
+    def _grow(self, slots: np.ndarray) -> None:
+        size, required = len(self._file), int(slots.max(initial=-1)) + 1
+        if required > size:
+            added = np.zeros(max(required, 2 * size) - size, np.int32)
             self._file, self._row, self._copies, self._closed = (
-                np.append(a, more) for a in (self._file, self._row, self._copies, self._closed)
+                np.append(a, added) for a in (self._file, self._row, self._copies, self._closed)
             )
 
     def _path(self, number: int) -> Path:
@@ -208,12 +202,12 @@ def _file_numbers(folder: Path) -> list[int]:
         raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
 
 
-def _checks(states: np.ndarray) -> np.ndarray:
+def _checksums(states: np.ndarray) -> np.ndarray:
     return np.array([zlib.crc32(row.tobytes()) for row in states], np.uint32)
 
 
 class _Lock:
-    """Holds a folder for this process; the system lets go of it when the process ends."""
+    """Locks a folder for this process; the system unlocks it when the process ends."""
 
     _handle = -1
 
@@ -230,7 +224,7 @@ class _Lock:
             raise StateError(f"{folder}: another pool uses this folder; spill to another") from None
 
     def release(self) -> None:
-        """Let others have it."""
+        """Unlock the folder."""
         if self._handle >= 0:
             os.close(self._handle)
             self._handle = -1

@@ -1,8 +1,7 @@
-"""What steps a live sequence: a layer or a model made ready, with the state of a session as a row
-of floats.
+"""Steppers: layers and models prepared for single steps, with a session's state as a row of floats.
 
-`stepper(module, precision)` gives one of three: layers on the native engine, anything else through
-the module's own forward, or what a module makes itself (`Model.stepper`).
+`stepper(module, precision)` returns one of three kinds: layers on the native engine, the module's
+own forward, or the stepper that a model builds itself (`Model.stepper`).
 """
 
 from __future__ import annotations
@@ -21,36 +20,36 @@ from memorycell.state import Layout, State
 
 
 class Stepper(Protocol):
-    """Steps sessions whose states are rows [width] of float32; see `Layout`. It keeps nothing
-    between two calls.
+    """Steps sessions whose states are rows [width] of float32; see `Layout`. It has no state of its
+    own between calls.
     """
 
     layout: Layout
     precision: str
     input_size: int
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """One session: x [I] -> y [...], or several steps, x [T, I] -> y [T, ...]; and the row of
-        its state afterwards.
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """Step one session: x [I] -> y [...], or several steps, x [T, I] -> y [T, ...]; also
+        returns the row of the new state.
 
-        ring [R, width], row: where the state is. Each step leaves the row before it as it was and
-        writes the next one of the ring, unless there is but one.
+        The state is in `row` of ring [R, width]. Each step writes the next row of the ring and does
+        not change the previous one, unless there is only one.
         """
 
-    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
-        """The sessions in `rows` [n] int64 of block [capacity, width], each at most once: x [n, I]
-        -> y [n, ...].
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """Step the sessions in `rows` [n] int64 of block [capacity, width], each at most once: x
+        [n, I] -> y [n, ...].
 
-        Raises ValueError for a row out of range or named twice, and has then changed nothing.
+        Raises ValueError for a row out of range or repeated; the block is then unchanged.
         """
 
 
 def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
-    """Make a layer (ours or torch's) or a `Model` ready to step, in evaluation mode; later changes
-    of its weights are not seen.
+    """The stepper of a layer (memorycell's or torch's) or a `Model`, which is put into evaluation
+    mode; later changes of its weights have no effect.
 
-    Raises ValueError for a bidirectional layer, whose backward half needs the future, and where
-    only the native engine has the precision and cannot run the module; TypeError for anything else.
+    Raises ValueError for a bidirectional layer, whose backward half needs the future, and for a
+    lower precision if the native engine cannot run the module; TypeError for another type.
     """
     if isinstance(module, nn.RNNBase):
         module = view(module.eval())
@@ -67,9 +66,9 @@ def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
             )
     module.eval()
     if not isinstance(module, Recurrent):
-        made: Stepper = module.stepper(precision)  # type: ignore[operator]
-        return made
-    reason = unsupported_reason(module.cell, layers(module))
+        model_stepper: Stepper = module.stepper(precision)  # type: ignore[operator]
+        return model_stepper
+    reason = unsupported_reason(module.cell, layer_params(module))
     if reason is None:
         return LayerStepper(module, precision)
     if precision != "float32":
@@ -80,52 +79,52 @@ def stepper(module: nn.Module, precision: str = "float32") -> Stepper:
 class WeightGuard:
     """Refuses to step with weights that may have changed since they were packed.
 
-    No counter of PyTorch's tells (`Tensor._version` misses fused optimisers, `.data`, numpy and
-    other processes), but weights are trained in training mode: a module that was put into it since
-    is asked to be packed again.
+    PyTorch has no reliable counter (`Tensor._version` misses fused optimisers, `.data`, numpy and
+    other processes), but weights are trained in training mode. A module that was in training mode
+    after packing must be packed again.
     """
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
         self._layer = next((m for m in module.modules() if isinstance(m, Recurrent)), None)
-        self._trainings = 0 if self._layer is None else self._layer.trainings
+        self._train_calls = 0 if self._layer is None else self._layer.train_calls
 
     def check(self) -> None:
-        """Raises RuntimeError where the module is, or was, in training mode."""
+        """Raises RuntimeError if the module is, or was, in training mode."""
         if self._module.training or (
-            self._layer is not None and self._layer.trainings != self._trainings
+            self._layer is not None and self._layer.train_calls != self._train_calls
         ):
             raise RuntimeError(
-                "the module was put into training mode after its weights were packed, so that they"
-                " may be others now; call module.eval(), then refresh()"
+                "the module was put into training mode after its weights were packed, so they may"
+                " have changed; call module.eval(), then refresh()"
             )
 
 
-def layers(module: Recurrent) -> list[Params]:
+def layer_params(module: Recurrent) -> list[Params]:
     """The parameters of every layer, forward direction."""
     return [module.layer_parameters(k, "") for k in range(module.num_layers)]
 
 
 class LayerStepper:
-    """Recurrent layers on the native engine: a step costs what reading the weights costs."""
+    """Recurrent layers on the native engine: a step costs about as much as reading the weights."""
 
-    def __init__(self, module: Recurrent, precision: str, further: int = 0) -> None:
+    def __init__(self, module: Recurrent, precision: str, extra_width: int = 0) -> None:
         self.stack = StackStep(
             module.cell,
-            layers(module),
+            layer_params(module),
             precision=precision,
             zoneout=module.zoneout,
-            further=further,
+            extra_width=extra_width,
         )
         self.layout, self.precision = self.stack.layout, precision
         self.input_size, self.output_size = self.stack.input_size, self.stack.hidden_size
-        self.many = self.stack.many
-        self._walk = self.stack.walk
+        self.step_many = self.stack.step_many
+        self._step_one = self.stack.step_one
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         y = np.empty((*x.shape[:-1], self.output_size), np.float32)
-        return y, self._walk(ring, row, x, y)
+        return y, self._step_one(ring, row, x, y)
 
 
 class ForwardStepper:
@@ -142,31 +141,30 @@ class ForwardStepper:
         self._like: Tensor = state[0]
         self._batch_first = bool(getattr(module, "batch_first", True))
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         steps = x.reshape(-1, self.input_size)
-        ahead = (
-            0 if len(ring) == 1 else max(0, len(steps) - len(ring) + 1)
-        )  # those that no row would remember
-        pieces = [steps[:ahead]] if ahead else []
-        pieces += (
-            [steps] if len(ring) == 1 else [steps[k : k + 1] for k in range(ahead, len(steps))]
-        )
+        if len(ring) == 1:
+            chunks = [steps]
+        else:  # the steps whose states the ring is too short to store run as one chunk
+            start = max(0, len(steps) - len(ring) + 1)
+            chunks = [steps[:start]] if start else []
+            chunks += [steps[k : k + 1] for k in range(start, len(steps))]
         y = []
-        for piece in pieces:
-            out, after = self._run(ring[row : row + 1], piece[None])
+        for chunk in chunks:
+            out, after = self._run(ring[row : row + 1], chunk[None])
             row = (row + 1) % len(ring)
             ring[row] = after[0]
             y.append(out[0])
         result = np.concatenate(y)
         return (result if x.ndim == 2 else result[0]), row
 
-    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
         if len(rows) and (
             rows.min() < 0 or rows.max() >= len(block) or len(np.unique(rows)) < len(rows)
         ):
-            raise ValueError(f"rows: expected different ones in 0..{len(block) - 1}")
+            raise ValueError(f"rows: expected distinct rows in 0..{len(block) - 1}")
         y, after = self._run(block[rows], x[:, None])
         block[rows] = after
         return y[:, 0]

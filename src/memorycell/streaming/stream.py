@@ -1,4 +1,4 @@
-"""Stream: one live sequence, one step at a time, in memory that never grows."""
+"""Stream: one live sequence, one step at a time, in constant memory."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
 
 
 class Stream:
-    """A layer or a model that runs live: `y = stream.step(x)`, with `stream.state` to read, write,
-    save and fork.
+    """Runs a layer or a model live: `y = stream.step(x)`, with a state that can be read, set, saved
+    and forked.
 
-    module      a recurrent layer of ours, or a `Model`; put into evaluation mode. Its weights are
-                packed once: later changes are seen after `refresh()`, and no step is taken while it
-                trains
+    module      a memorycell layer or a `Model`, put into evaluation mode. Its weights are packed
+                once: changes take effect after `refresh()`, and steps are refused while it trains
     precision   of the products: "float32", "bfloat16" or "int8"; states, sums and gates are float32
-    history     steps that can be taken back with `rewind`
+    history     number of steps that `rewind` can undo
 
-    A step gives the numbers of the whole sequence. Raises ValueError for a bidirectional layer.
+    Steps give the same outputs as the full sequence. Raises ValueError for a bidirectional layer.
     """
 
     def __init__(self, module: nn.Module, precision: str = "float32", *, history: int = 16) -> None:
@@ -36,16 +35,16 @@ class Stream:
         self._start(history)
 
     def refresh(self) -> None:
-        """Take the module's weights as they are now, in evaluation mode; the state stays."""
+        """Pack the module's current weights, in evaluation mode; the state is kept."""
         self.stepper = stepper(self.module, self.stepper.precision)
         self._guard = WeightGuard(self.module)
-        self._walk = self.stepper.walk
+        self._step_one = self.stepper.step_one
 
     def _start(self, history: int) -> None:
         self._ring = np.zeros((history + 1, self.stepper.layout.width), np.float32)
         self._row = 0
         self._steps = 0
-        self._walk = self.stepper.walk
+        self._step_one = self.stepper.step_one
         self._width = self.stepper.input_size
 
     @overload
@@ -55,11 +54,11 @@ class Stream:
     def step(self, x: np.ndarray | Sequence[float]) -> np.ndarray: ...
 
     def step(self, x: Any) -> Any:
-        """One step, x [I] -> y [H], or several at once, x [T, I] -> y [T, H]: the same numbers.
+        """One step, x [I] -> y [H], or several at once, x [T, I] -> y [T, H], with equal outputs.
 
-        A tensor gives a tensor, an array or a list an array; float32. Of a model, y is what its
-        forward gives a step. Raises RuntimeError where the module has been trained since its
-        weights were packed; see `refresh`.
+        A tensor gives a tensor, an array or a list an array; float32. For a model, y is the output
+        of its forward at each step. Raises ValueError for another shape, and RuntimeError if the
+        module was in training mode after its weights were packed; see `refresh`.
         """
         self._guard.check()
         if isinstance(x, Tensor):
@@ -72,22 +71,20 @@ class Stream:
             raise ValueError(
                 f"x: expected [{self._width}] or [T, {self._width}], got {list(shape)}"
             )
-        y, self._row = self._walk(self._ring, self._row, x)
+        y, self._row = self._step_one(self._ring, self._row, x)
         self._steps += 1 if len(shape) == 1 else shape[0]
         return y
 
     @property
     def row(self) -> np.ndarray:
-        """The state as a row of floats [1, width], as its stepper lays it out; a view, to be
-        copied.
+        """The state as a row of floats [1, width] in the stepper's layout; a view that the next
+        steps overwrite.
         """
         return self._ring[self._row : self._row + 1]
 
     @property
     def state(self) -> State:
-        """The state as it is now, a copy. Setting it takes it up; raises `StateError` for another
-        shape.
-        """
+        """A copy of the current state. Setting it raises `StateError` for another shape."""
         return self.stepper.layout.state(self.row)
 
     @state.setter
@@ -100,24 +97,22 @@ class Stream:
         self._ring[self._row], self._steps = rows[0], 0
 
     def reset(self) -> None:
-        """Begin a new sequence: the state is zero, and nothing before it can be rewound."""
+        """Begin a new sequence: zero the state and clear the history."""
         self._ring[self._row], self._steps = 0, 0
 
     def rewind(self, n: int = 1) -> None:
-        """Take back the last n steps. Raises ValueError beyond the history, which begins anew with
-        each state set.
+        """Undo the last n steps. Raises ValueError beyond the history, which setting the state
+        clears.
         """
-        most = min(self._steps, len(self._ring) - 1)
-        if not 0 <= n <= most:
+        available = min(self._steps, len(self._ring) - 1)
+        if not 0 <= n <= available:
             raise ValueError(
-                f"rewind: expected 0..{most} steps, got {n}; keep more with history={n}"
+                f"rewind: expected 0..{available} steps, got {n}; keep more with history={n}"
             )
-        self._row, self._steps = (self._row - n) % len(self._ring), most - n
+        self._row, self._steps = (self._row - n) % len(self._ring), available - n
 
     def fork(self) -> Stream:
-        """An independent stream in the same state, with the same history; the packed weights are
-        shared.
-        """
+        """An independent stream with the same state and history; the packed weights are shared."""
         other = object.__new__(type(self))
         other.module, other.stepper, other._guard = self.module, self.stepper, self._guard
         other._start(len(self._ring) - 1)
@@ -154,5 +149,5 @@ class Stream:
 
     @property
     def fingerprint(self) -> str:
-        """The weights and the precision that a saved state belongs to."""
+        """Identifies the weights and the precision that a saved state belongs to."""
         return fingerprint(self.module, self.stepper.precision)

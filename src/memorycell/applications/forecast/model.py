@@ -227,7 +227,7 @@ class Forecaster(SteppedModel[LaneBatch]):
                 ring = np.zeros((1, ready.layout.width), np.float32)
                 for t in range(begin, end, PIECE):
                     wanted = place[t : min(t + PIECE, end)]
-                    forecasts, _ = ready.walk(
+                    forecasts, _ = ready.step_one(
                         ring, 0, np.ascontiguousarray(x[t : min(t + PIECE, end)])
                     )
                     result[wanted[wanted >= 0]] = forecasts[wanted >= 0]
@@ -263,16 +263,16 @@ class ForecasterStepper:
         self.input_size, self.precision = config.input_size, precision
         self._past, self._targets = config.window - 1, config.targets
         self._layers = LayerStepper(
-            model.recurrent, precision, further=self._past * config.input_size
+            model.recurrent, precision, extra_width=self._past * config.input_size
         )
         self.layout = Layout(
             {**self._layers.layout.sizes, "window": (self._past, config.input_size)}
         )
-        self._at = self.layout.at["window"]
+        self._at = self.layout.slices["window"]
         self._head, self._config = ForecastStep(model.head, output), config
         self._fade = None if model.fade is None else model.fade.numpy()
 
-    def walk(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`: y [horizon, targets, K] a step, in scaled units."""
         steps = x.reshape(-1, self.input_size)
         count, past = len(steps), self._past
@@ -281,7 +281,7 @@ class ForecasterStepper:
             inputs[None] if count == 1 else inputs[np.arange(count)[:, None] + np.arange(past + 1)]
         )
         windows, inside, *scale = self._scaled(windows, steps)
-        hidden, row = self._layers.walk(ring, row, inside)
+        hidden, row = self._layers.step_one(ring, row, inside)
         for back in range(
             min(count, len(ring))
         ):  # the window after each step that the ring remembers
@@ -308,11 +308,11 @@ class ForecasterStepper:
         inside[:, :n] = (steps[:, :n] - mean) / unit
         return windows, inside, steps[:, :n], unit
 
-    def many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
         windows = np.concatenate([block[rows, self._at], x], 1)
         seen, inside, *scale = self._scaled(windows.reshape(len(rows), -1, self.input_size), x)
-        hidden = self._layers.many(block, rows, np.ascontiguousarray(inside))
+        hidden = self._layers.step_many(block, rows, np.ascontiguousarray(inside))
         block[rows, self._at] = windows[:, self.input_size :]
         return self._head(hidden, seen.reshape(len(rows), -1), *scale)
 

@@ -61,7 +61,7 @@ def walked(
             if k + 1 < horizon:
                 now = np.array([codec.clock.after(int(t), 1) for t in now[::paths]]).repeat(paths)
                 inputs = codec.after(inputs, y, now, own)
-                told = stepper.many(block, rows, inputs)[:, 0]
+                told = stepper.step_many(block, rows, inputs)[:, 0]
     return result
 
 
@@ -104,7 +104,7 @@ def by_paths(
         for start in range(begin, end, PIECE):
             steps = np.arange(start, min(start + PIECE, end))
             ring = np.concatenate([state, np.zeros((len(steps), stepper.layout.width), np.float32)])
-            told, _ = stepper.walk(ring, 0, np.ascontiguousarray(x[steps]))
+            told, _ = stepper.step_one(ring, 0, np.ascontiguousarray(x[steps]))
             state = ring[-1:].copy()
             here = np.flatnonzero(wanted[steps])
             if len(here):

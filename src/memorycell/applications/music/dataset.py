@@ -143,7 +143,7 @@ class MusicDataset(Dataset):
             ready = model.stepper(precision)
             for piece in pieces:
                 past = np.concatenate([np.zeros((1, KEYS)), piece[:-1]]).astype(np.float32)
-                hidden, _ = ready.walk(np.zeros((1, ready.layout.width), np.float32), 0, past)
+                hidden, _ = ready.step_one(np.zeros((1, ready.layout.width), np.float32), 0, past)
                 nats = model.head.nats(
                     torch.from_numpy(hidden), torch.from_numpy(piece.astype(np.float32))
                 )

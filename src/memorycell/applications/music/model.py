@@ -117,9 +117,9 @@ class Composer(SteppedModel[PaddedBatch]):
         ready = self.stepper()
         ring = np.zeros((1, ready.layout.width), np.float32)
         piece = [] if begin is None else list(begin)
-        hidden, _ = ready.walk(ring, 0, np.zeros(KEYS, np.float32))
+        hidden, _ = ready.step_one(ring, 0, np.zeros(KEYS, np.float32))
         for frame in piece:
-            hidden, _ = ready.walk(ring, 0, frame.astype(np.float32))
+            hidden, _ = ready.step_one(ring, 0, frame.astype(np.float32))
         keys = torch.from_numpy(allowed)
         none = torch.zeros(KEYS, dtype=torch.bool)
         for t in range(count):
@@ -135,5 +135,5 @@ class Composer(SteppedModel[PaddedBatch]):
                 fixed=given,
             )
             piece.append(frame.numpy())
-            hidden, _ = ready.walk(ring, 0, piece[-1].astype(np.float32))
+            hidden, _ = ready.step_one(ring, 0, piece[-1].astype(np.float32))
         return np.array(piece, bool).reshape(-1, KEYS)

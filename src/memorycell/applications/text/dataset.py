@@ -316,6 +316,6 @@ def stepped(model: LanguageModel, tokens: np.ndarray, precision: str) -> np.ndar
     ):
         if x[piece[0]] == 1:
             ring[:] = 0
-        scores, _ = ready.walk(ring, 0, x[piece, None].astype(np.float32))
+        scores, _ = ready.step_one(ring, 0, x[piece, None].astype(np.float32))
         parts.append(-np.take_along_axis(scores, y[piece, None], 1)[:, 0])
     return np.concatenate(parts).astype(np.float64)

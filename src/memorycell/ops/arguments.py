@@ -1,0 +1,74 @@
+"""The arguments and results of the native recurrence, in the order of the operator's schema."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from torch import Tensor
+
+
+class Arguments(NamedTuple):
+    """What a recurrence is computed from. The first eleven have gradients.
+
+    x_part = x weight_ih^T + bias, or x itself if weight_ih is None. A vector that the cell does not
+    use is None.
+    """
+
+    x: Tensor
+    weight_ih: Tensor | None
+    bias: Tensor | None
+    h_0: Tensor
+    c_0: Tensor | None
+    weight_hh: Tensor
+    weight_ch: Tensor | None
+    bias_hh: Tensor | None
+    gain_hh: Tensor | None
+    gain_c: Tensor | None
+    bias_c: Tensor | None
+    lengths: Tensor | None
+    border: Tensor | None
+    mask_h: Tensor | None
+    mask_c: Tensor | None
+    cell: str
+    reverse: bool
+    time_first: bool
+    precision: str
+    zone_h: float
+    zone_c: float
+    keep: bool
+
+    @property
+    def differentiable(self) -> tuple[Tensor | None, ...]:
+        """The arguments with gradients."""
+        return cast(tuple[Tensor | None, ...], self[:GRADIENTS])
+
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """B, T, H and the columns of x_part, G·H."""
+        batch, steps = (self.x.shape[1], self.x.shape[0]) if self.time_first else self.x.shape[:2]
+        return batch, steps, self.weight_hh.shape[1], self.weight_hh.shape[0]
+
+    def sequence_shape(self, *features: int) -> tuple[int, ...]:
+        """The shape of a sequence with these features per step."""
+        return (*self.x.shape[:2], *features)
+
+
+GRADIENTS = Arguments._fields.index("lengths")
+"""The number of arguments with gradients."""
+
+
+class Results(NamedTuple):
+    """Output and final state; with `keep`, also what the backward pass reads."""
+
+    output: Tensor
+    h_n: Tensor
+    c_n: Tensor | None
+    gates: Tensor | None
+    cells: Tensor | None
+    normalised: Tensor | None
+    rstd: Tensor | None
+
+
+def gates_kept(cell: str) -> int:
+    """The number of values kept per unit and step; for the plain recurrent nets, h itself."""
+    return 1 if cell.startswith("rnn") else 4

@@ -1,81 +1,31 @@
-"""`memorycell.adopt` itself: what stays as it was, what is left alone and why, and that nothing of
-the model breaks.
-"""
+"""adopt: which layers are adopted and which are not changed."""
 
 import copy
-import io
-import pickle
 import warnings
 import weakref
 
 import pytest
 import torch
+from adopted_models import (
+    KINDS,
+    Tagger,
+    assert_same,
+    inputs,
+    layer,
+    skip_reason_of,
+    tagger,
+    tensors_in,
+)
 from torch import nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
 import memorycell
 
-KINDS = ("LSTM", "GRU", "RNN")
-
-
-def layer(kind: str = "LSTM", *args, seed: int = 0, **options) -> nn.Module:
-    torch.manual_seed(seed)
-    return getattr(nn, kind)(*(args or (4, 6)), **options)
-
-
-class Tagger(nn.Module):
-    """A model around one layer."""
-
-    def __init__(self, rnn: nn.Module) -> None:
-        super().__init__()
-        self.before, self.rnn, self.after = nn.Linear(3, 4), rnn, nn.Linear(6, 2)
-
-    def forward(self, x):
-        return self.after(self.rnn(self.before(x))[0])
-
-
-def tagger(kind: str = "LSTM", **options) -> Tagger:
-    torch.manual_seed(0)
-    return Tagger(layer(kind, **options))
-
-
-def inputs(features: int = 4) -> torch.Tensor:
-    return torch.randn(5, 3, features, generator=torch.Generator().manual_seed(1))
-
-
-def flat(result) -> list[torch.Tensor]:
-    """Every tensor of nested tuples, in order."""
-    if isinstance(result, torch.Tensor):
-        return [result]
-    return [tensor for part in result for tensor in flat(part)]
-
-
-def assert_same(ours, theirs, tolerance: float = 1e-5) -> None:
-    for mine, other in zip(flat(ours), flat(theirs), strict=True):
-        torch.testing.assert_close(mine, other, rtol=0, atol=tolerance)
-
-
-def left_alone(model: nn.Module, name: str) -> str:
-    """Adopt, see that the layer of that name was skipped and is of the class it was, and return the
-    reason.
-    """
-    kind = type(model.get_submodule(name))
-    report = memorycell.adopt(model)
-    assert name in report.skipped
-    assert name not in report.adopted
-    assert type(model.get_submodule(name)) is kind
-    reason = report.skipped[name]
-    assert isinstance(reason, str)
-    assert reason.strip()
-    assert reason in str(report)
-    return reason
-
-
-# ---- what becomes ours ---------------------------------------------------------------------------
+# ---- adopted layers ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_layer_keeps_its_identity_and_becomes_ours(kind):
+def test_the_layer_changes_its_class_and_stays_the_same_object(kind):
     model = tagger(kind, num_layers=2, dropout=0.1, batch_first=True)
     rnn, seen = model.rnn, weakref.ref(model.rnn)
     parameters = dict(model.named_parameters())
@@ -85,7 +35,7 @@ def test_the_layer_keeps_its_identity_and_becomes_ours(kind):
     assert type(rnn) is getattr(memorycell, kind)
     assert isinstance(rnn, getattr(nn, kind))
     assert isinstance(rnn, nn.RNNBase)
-    assert type(rnn).__name__ == kind  # people's code looks for it in the name
+    assert type(rnn).__name__ == kind  # user code may check the class name
     assert list(report.adopted) == ["rnn"]
     assert report.adopted["rnn"].rsplit(".")[-1] == kind
     assert not report.skipped
@@ -100,13 +50,13 @@ def test_the_layer_keeps_its_identity_and_becomes_ours(kind):
         0.1,
         True,
     )
-    assert [p is q for p, q in zip(flat(rnn.all_weights), rnn.parameters(), strict=True)] == [
+    assert [p is q for p, q in zip(tensors_in(rnn.all_weights), rnn.parameters(), strict=True)] == [
         True
     ] * 8
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_model_may_be_a_layer_itself(kind):
+def test_the_model_can_be_a_layer(kind):
     rnn = layer(kind)
     expected = rnn(inputs())
     report = memorycell.adopt(rnn)
@@ -128,7 +78,7 @@ def test_results_are_plain_tuples(kind):
     assert output.is_contiguous()
     assert output.view(15, 6).shape == (15, 6)
     assert output.stride() == layer(kind)(inputs())[0].stride()
-    assert all(part.is_contiguous() for part in flat(state))
+    assert all(part.is_contiguous() for part in tensors_in(state))
 
 
 OPTIONS = [
@@ -155,13 +105,13 @@ def test_every_option_of_torchs_layers(kind, options):
     results = []
     for rnn in (ours, theirs):
         x = inputs().requires_grad_()
-        result = flat(rnn(x))
+        result = tensors_in(rnn(x))
         sum((part**2).sum() for part in result).backward()
         results.append([*result, x.grad, *(p.grad for p in rnn.parameters())])
     assert_same(*results)
 
 
-def test_a_layer_that_stands_in_several_places_stays_one():
+def test_a_layer_used_in_several_places_stays_shared():
     rnn = layer()
     model = nn.ModuleDict({"a": nn.ModuleList([rnn, rnn]), "b": tagger()})
     model["b"].rnn = rnn
@@ -209,7 +159,7 @@ def test_a_model_without_recurrent_layers():
     assert type(model[1]) is nn.LSTMCell
 
 
-def test_the_report_tells_names_and_reasons():
+def test_the_report_has_names_and_reasons():
     class Own(nn.GRU):
         def forward(self, x, hx=None):
             return super().forward(2 * x, hx)
@@ -225,152 +175,10 @@ def test_the_report_tells_names_and_reasons():
         assert word in text
 
 
-# ---- what stays on the layer ---------------------------------------------------------------------
+# ---- layers that are not changed -----------------------------------------------------------------
 
 
-def test_hooks_stay_and_fire_with_the_same_values():
-    def watched() -> tuple[Tagger, list]:
-        model, seen = tagger(), []
-        rnn = model.rnn
-
-        def note(name):
-            def hook(module, *args):
-                seen.append((name, [t.detach().clone() for a in args for t in tensors(a)]))
-
-            return hook
-
-        rnn.register_forward_pre_hook(note("pre"))
-        rnn.register_forward_pre_hook(
-            lambda m, args, kwargs: ((args[0] * 2, *args[1:]), kwargs), with_kwargs=True
-        )
-        rnn.register_forward_hook(note("forward"))
-        rnn.register_forward_hook(
-            lambda m, args, kwargs, out: (out[0] + 1, out[1]), with_kwargs=True
-        )
-        rnn.register_full_backward_pre_hook(note("backward pre"))
-        rnn.register_full_backward_hook(note("backward"))
-        rnn.weight_hh_l0.register_hook(lambda gradient: seen.append(("weight", [gradient.clone()])))
-        return model, seen
-
-    def tensors(value) -> list[torch.Tensor]:
-        if isinstance(value, torch.Tensor):
-            return [value]
-        return (
-            [t for part in value for t in tensors(part)] if isinstance(value, (tuple, list)) else []
-        )
-
-    (theirs, expected), (ours, got) = watched(), watched()
-    memorycell.adopt(ours)
-    gradients = []
-    for model in (theirs, ours):
-        x = inputs(3).requires_grad_()
-        result = model(x)
-        (result**2).sum().backward()
-        gradients.append([result, x.grad, *(p.grad for p in model.parameters())])
-    assert [name for name, _ in got] == [name for name, _ in expected]
-    assert sorted({name for name, _ in got}) == [
-        "backward",
-        "backward pre",
-        "forward",
-        "pre",
-        "weight",
-    ]
-    for (_, mine), (_, other) in zip(got, expected, strict=True):
-        assert_same(mine, other)
-    assert_same(gradients[1], gradients[0])
-
-
-def test_state_dict_hooks_stay_and_fire():
-    model, seen = tagger(), []
-    rnn = model.rnn
-    rnn.register_state_dict_pre_hook(lambda *args: seen.append("before saving"))
-    rnn.register_state_dict_post_hook(lambda *args: seen.append("after saving"))
-    rnn.register_load_state_dict_pre_hook(lambda *args: seen.append("before loading"))
-    rnn.register_load_state_dict_post_hook(lambda *args: seen.append("after loading"))
-    memorycell.adopt(model)
-    model.load_state_dict(model.state_dict())
-    assert seen == ["before saving", "after saving", "before loading", "after loading"]
-
-
-def test_hooks_can_still_be_taken_off():
-    model, seen = tagger(), []
-    handle = model.rnn.register_forward_hook(lambda *args: seen.append(1))
-    memorycell.adopt(model)
-    model(inputs(3))
-    handle.remove()
-    model(inputs(3))
-    assert seen == [1]
-
-
-def test_attributes_children_and_buffers_stay():
-    model = tagger()
-    rnn = model.rnn
-    rnn.note, rnn.scale = {"who": "me"}, 2.5
-    rnn.register_buffer("mean", torch.ones(3))
-    rnn.extra = nn.Linear(2, 2)
-    rnn.speak = lambda: "hello"
-    note = rnn.note
-    memorycell.adopt(model)
-    assert rnn.note is note
-    assert rnn.scale == 2.5
-    assert rnn.speak() == "hello"
-    assert torch.equal(rnn.mean, torch.ones(3))
-    assert isinstance(rnn.extra, nn.Linear)
-    assert {"rnn.mean", "rnn.extra.weight"} <= set(model.state_dict())
-    assert_same(model(inputs(3)), tagger()(inputs(3)))
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_mode_and_frozen_parameters_stay(training):
-    theirs = tagger(num_layers=2).train(training)
-    theirs.rnn.weight_hh_l0.requires_grad_(False)
-    theirs.rnn.bias_ih_l1.requires_grad_(False)
-    ours = copy.deepcopy(theirs)
-    memorycell.adopt(ours)
-    assert ours.rnn.training is training
-    for model in (theirs, ours):
-        model(inputs(3)).sum().backward()
-    assert [p.requires_grad for p in ours.parameters()] == [
-        p.requires_grad for p in theirs.parameters()
-    ]
-    for (name, mine), other in zip(ours.named_parameters(), theirs.parameters(), strict=True):
-        assert (mine.grad is None) == (other.grad is None), name
-        if other.grad is not None:
-            assert_same(mine.grad, other.grad)
-
-
-def test_an_optimiser_made_before_goes_on():
-    results = []
-    for adopting in (False, True):
-        model = tagger()
-        optimiser = torch.optim.AdamW(model.parameters(), lr=1e-3)
-        for step in range(12):
-            if adopting and step == 4:
-                memorycell.adopt(model)
-            optimiser.zero_grad()
-            (model(inputs(3)) ** 2).sum().backward()
-            optimiser.step()
-        results.append(list(model.parameters()))
-    assert_same(results[1], results[0])
-    assert (
-        float((results[1][2] - next(tagger().rnn.parameters())).detach().abs().max()) > 5e-3
-    )  # it moved
-
-
-def test_a_model_with_a_graph_in_flight_may_be_adopted():
-    """The backward of a call that torch's layer ran, after the layer is ours."""
-    theirs, ours = tagger(), tagger()
-    theirs(inputs(3)).sum().backward()
-    loss = ours(inputs(3)).sum()
-    memorycell.adopt(ours)
-    loss.backward()
-    assert_same([p.grad for p in ours.parameters()], [p.grad for p in theirs.parameters()])
-
-
-# ---- what is left alone --------------------------------------------------------------------------
-
-
-def test_subclasses_with_a_forward_of_their_own():
+def test_subclasses_with_their_own_forward():
     class Doubling(nn.LSTM):
         def forward(self, x, hx=None):
             output, state = super().forward(x, hx)
@@ -379,18 +187,18 @@ def test_subclasses_with_a_forward_of_their_own():
     torch.manual_seed(0)
     model = nn.ModuleDict({"rnn": Doubling(4, 6)})
     expected = model["rnn"](inputs())
-    reason = left_alone(model, "rnn")
+    reason = skip_reason_of(model, "rnn")
     assert "Doubling" in reason
     assert_same(model["rnn"](inputs()), expected, 0)
 
 
-def test_subclasses_keep_their_methods_and_their_numbers():
-    """Whether or not a subclass without a forward of its own is adopted."""
+def test_subclasses_keep_their_methods_and_results():
+    """For a subclass without its own forward, adopted or not."""
 
     class Named(nn.LSTM):
         title = "a name"
 
-        def told(self) -> str:
+        def describe(self) -> str:
             return f"{self.title} of {self.hidden_size}"
 
     torch.manual_seed(0)
@@ -398,15 +206,13 @@ def test_subclasses_keep_their_methods_and_their_numbers():
     expected = model["rnn"](inputs())
     report = memorycell.adopt(model)
     assert ("rnn" in report.adopted) != ("rnn" in report.skipped)
-    assert model["rnn"].told() == "a name of 6"
+    assert model["rnn"].describe() == "a name of 6"
     assert isinstance(model["rnn"], Named)
     assert_same(model["rnn"](inputs()), expected)
 
 
-def test_a_forward_put_on_the_layer_itself():
-    """Other people's wrappers replace `layer.forward`; the layer must go on calling what they put
-    there.
-    """
+def test_a_replaced_forward_method():
+    """Some wrappers replace `layer.forward`; the layer must keep calling the replacement."""
     model = tagger()
     inner = model.rnn.forward
     model.rnn.forward = lambda x, hx=None: (3 * inner(x, hx)[0], None)
@@ -415,7 +221,7 @@ def test_a_forward_put_on_the_layer_itself():
     assert_same(model(inputs(3)), expected)
 
 
-CHANGED = {
+MODIFICATIONS = {
     "parametrized weight_norm": lambda rnn: parametrizations.weight_norm(rnn, "weight_hh_l0"),
     "parametrized spectral_norm": lambda rnn: parametrizations.spectral_norm(rnn, "weight_hh_l0"),
     "parametrized orthogonal": lambda rnn: parametrizations.orthogonal(rnn, "weight_hh_l0"),
@@ -429,23 +235,23 @@ CHANGED = {
 }
 
 
-def changed(how: str, kind: str) -> Tagger:
+def modified_tagger(how: str, kind: str) -> Tagger:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch, of its old norms
+        warnings.simplefilter("ignore", FutureWarning)  # raised by torch for its old norms
         model = tagger(kind)
         torch.manual_seed(1)
-        CHANGED[how](model.rnn)
+        MODIFICATIONS[how](model.rnn)
     return model
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("how", CHANGED)
-def test_layers_whose_weights_are_computed(how, kind):
-    """A layer some of whose weights are no parameters goes on with torch: numbers, gradients,
-    training, to the bit.
+@pytest.mark.parametrize("how", MODIFICATIONS)
+def test_layers_with_computed_weights(how, kind):
+    """A layer with weights that are not parameters stays torch's; outputs, gradients and training
+    are bitwise equal.
     """
-    theirs, ours = changed(how, kind), changed(how, kind)
-    left_alone(ours, "rnn")
+    theirs, ours = modified_tagger(how, kind), modified_tagger(how, kind)
+    skip_reason_of(ours, "rnn")
     assert list(ours.state_dict()) == list(theirs.state_dict())
     for _ in range(3):
         results = []
@@ -465,15 +271,15 @@ def test_layers_whose_weights_are_computed(how, kind):
 @pytest.mark.parametrize(
     "how", ["pruned l1", "parametrized weight_norm", "old weight_norm", "old spectral_norm"]
 )
-def test_a_layer_adopted_first_and_changed_after(how):
-    """What people do to torch's layers they may do to ours; the results are those on torch's."""
+def test_a_layer_modified_after_adoption(how):
+    """Modifications of an adopted layer give the same results as on torch's."""
     theirs, ours = tagger(), tagger()
     memorycell.adopt(ours)
     for model in (theirs, ours):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FutureWarning)
             torch.manual_seed(1)
-            CHANGED[how](model.rnn)
+            MODIFICATIONS[how](model.rnn)
     for _ in range(3):
         results = []
         for model in (theirs, ours):
@@ -490,7 +296,7 @@ def test_a_layer_adopted_first_and_changed_after(how):
     assert list(ours.state_dict()) == list(theirs.state_dict())
 
 
-def test_pruning_that_was_made_permanent_is_adopted():
+def test_permanently_pruned_layers_are_adopted():
     theirs = tagger()
     prune.l1_unstructured(theirs.rnn, "weight_hh_l0", amount=0.4)
     prune.remove(theirs.rnn, "weight_hh_l0")
@@ -500,9 +306,9 @@ def test_pruning_that_was_made_permanent_is_adopted():
     assert_same(ours(inputs(3)), theirs(inputs(3)))
 
 
-def test_scripted_modules_are_untouched():
+def test_scripted_modules_are_not_changed():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch, of torch.jit
+        warnings.simplefilter("ignore", DeprecationWarning)  # raised by torch for torch.jit
         scripted = torch.jit.script(tagger())
     model = nn.ModuleDict({"scripted": scripted, "rnn": layer()})
     inner, expected = scripted.rnn, scripted(inputs(3))
@@ -514,9 +320,9 @@ def test_scripted_modules_are_untouched():
     assert_same(scripted(inputs(3)), expected, 0)
 
 
-def test_quantized_modules_are_untouched():
+def test_quantized_modules_are_not_changed():
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch, of its eager quantization
+        warnings.simplefilter("ignore")  # raised by torch for eager quantization
         try:
             model = torch.ao.quantization.quantize_dynamic(tagger(), {nn.LSTM}, dtype=torch.qint8)
         except RuntimeError as error:
@@ -527,223 +333,3 @@ def test_quantized_modules_are_untouched():
         assert not report.adopted
         assert type(model.rnn) is kind
         assert_same(model(inputs(3)), expected, 0)
-
-
-# ---- other places, other numbers -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize(
-    ("dtype", "tolerance"),
-    [(torch.float64, 1e-12), (torch.bfloat16, 0.02), (torch.float16, 0.002)],
-    ids=str,
-)
-@pytest.mark.parametrize("first", [True, False], ids=["converted first", "adopted first"])
-def test_other_dtypes(kind, dtype, tolerance, first):
-    theirs, ours = layer(kind), layer(kind)
-    if first:
-        ours.to(dtype)
-    memorycell.adopt(ours)
-    ours.to(dtype)
-    theirs.to(dtype)
-    with torch.no_grad():
-        mine, other = ours(inputs().to(dtype)), theirs(inputs().to(dtype))
-    assert all(tensor.dtype == dtype for tensor in flat(mine))
-    assert_same(mine, other, tolerance)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_there_and_back_again(kind):
-    """`.double()` and `.float()` put new storage under the parameters."""
-    theirs, ours = layer(kind), layer(kind)
-    memorycell.adopt(ours)
-    ours(inputs())
-    ours.double()
-    ours(inputs().double())
-    ours.float()
-    assert_same(ours(inputs()), theirs(inputs()))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_the_meta_device_and_back(kind):
-    theirs = tagger(kind)
-    with torch.device("meta"):
-        ours = tagger(kind)
-    report = memorycell.adopt(ours)
-    assert "rnn" in report.adopted
-    result = ours(torch.empty(5, 3, 3, device="meta"))
-    assert result.device.type == "meta"
-    assert result.shape == (5, 3, 2)
-    ours.load_state_dict(theirs.state_dict(), assign=True)
-    assert_same(ours(inputs(3)), theirs(inputs(3)))
-    with torch.device("meta"):
-        again = tagger(kind)
-    memorycell.adopt(again)
-    again.to_empty(device="cpu")
-    again.load_state_dict(theirs.state_dict())
-    assert_same(again(inputs(3)), theirs(inputs(3)))
-
-
-def test_inference_and_double_backward():
-    theirs, ours = tagger(), tagger()
-    memorycell.adopt(ours)
-    with torch.inference_mode():
-        assert_same(ours.eval()(inputs(3)), theirs.eval()(inputs(3)))
-    results = []
-    for model in (ours, theirs):
-        x = inputs(3).requires_grad_()
-        (first,) = torch.autograd.grad(model(x).pow(2).sum(), x, create_graph=True)
-        second = torch.autograd.grad(first.pow(2).sum(), [x, *model.rnn.parameters()])
-        results.append([first, *second])
-    assert_same(*results, 1e-4)
-
-
-def test_functional_calls_use_the_weights_they_are_given():
-    theirs, ours = tagger(), tagger()
-    memorycell.adopt(ours)
-    other = tagger(bias=True)
-    with torch.no_grad():
-        for parameter in other.parameters():
-            parameter.mul_(0.5)
-    given = dict(other.named_parameters())
-    assert_same(torch.func.functional_call(ours, given, (inputs(3),)), other(inputs(3)))
-    assert_same(ours(inputs(3)), theirs(inputs(3)))
-
-
-@pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize(
-    ("kind", "place"), [("LSTM", "h"), ("LSTM", "c"), ("GRU", "h"), ("RNN", "h")]
-)
-def test_a_state_changed_in_place_before_backward(kind, layers, place):
-    """As where an episode ended: `h[:, done] = 0`. Torch's layers allow it."""
-    results = []
-    for adopting in (False, True):
-        rnn = layer(kind, num_layers=layers)
-        if adopting:
-            memorycell.adopt(rnn)
-        output, state = rnn(inputs())
-        part = state if kind != "LSTM" else state["hc".index(place)]
-        part[:, 1] = 0.0
-        part.mul_(0.5)
-        output, state = rnn(output[..., :4], state)
-        (output**2).sum().backward()
-        results.append([output, *flat(state), *(p.grad for p in rnn.parameters())])
-    assert_same(results[1], results[0])
-
-
-# ---- what follows the calls of a model -----------------------------------------------------------
-
-
-@pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
-def test_traced_by_torch_jit(kind, gradients):
-    """A trace must hold what the layer computes, for other inputs and after training has changed
-    the weights.
-    """
-    model = tagger(kind).requires_grad_(gradients)
-    memorycell.adopt(model)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # torch, of torch.jit
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
-        traced = torch.jit.trace(model, (inputs(3),))
-    assert_same(traced(2 * inputs(3)), tagger(kind)(2 * inputs(3)))
-    x = torch.randn(9, 2, 3)
-    assert_same(traced(x), tagger(kind)(x))
-    with torch.no_grad():
-        model.rnn.weight_hh_l0.mul_(0.5)
-    assert_same(traced(x), model(x))
-
-
-@pytest.mark.parametrize("gradients", [True, False])
-@pytest.mark.parametrize("kind", KINDS)
-def test_exported_to_onnx_by_tracing(kind, gradients):
-    pytest.importorskip("onnx")
-    onnxruntime = pytest.importorskip("onnxruntime")
-    model = tagger(kind).requires_grad_(gradients).eval()
-    memorycell.adopt(model)
-    file = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch, of this way of exporting
-        axes = {"x": {0: "steps", 1: "rows"}}
-        torch.onnx.export(
-            model, (inputs(3),), file, dynamo=False, input_names=["x"], dynamic_axes=axes
-        )
-    x = torch.randn(9, 2, 3)
-    (got,) = onnxruntime.InferenceSession(file.getvalue()).run(None, {"x": x.numpy()})
-    assert_same(torch.from_numpy(got), tagger(kind)(x))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_symbolically_traced_by_torch_fx(kind):
-    """For torch.fx, which does not look into torch's own layers, ours are one node of the graph
-    too.
-    """
-    model = tagger(kind)
-    memorycell.adopt(model)
-    graph = torch.fx.symbolic_trace(model)
-    assert "rnn" in [node.target for node in graph.graph.nodes if node.op == "call_module"]
-    assert_same(graph(inputs(3)), tagger(kind)(inputs(3)))
-
-
-# ---- copies and files ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_copies_and_pickles_of_adopted_models(kind):
-    model = tagger(kind)
-    memorycell.adopt(model)
-    expected = model(inputs(3))
-    file = io.BytesIO()
-    torch.save(model, file)
-    file.seek(0)
-    for other in (
-        copy.deepcopy(model),
-        pickle.loads(pickle.dumps(model)),
-        torch.load(file, weights_only=False),
-    ):
-        assert type(other.rnn) is getattr(memorycell, kind)
-        assert_same(other(inputs(3)), expected, 0)
-        with torch.no_grad():
-            other.rnn.weight_hh_l0.zero_()  # a copy has weights of its own, and uses them
-        assert not torch.equal(other(inputs(3)), expected)
-    assert_same(model(inputs(3)), expected, 0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_checkpoints_go_both_ways(kind):
-    theirs, ours = tagger(kind, num_layers=2, bidirectional=False), tagger(kind, num_layers=2)
-    memorycell.adopt(ours)
-    with torch.no_grad():
-        for parameter in theirs.parameters():
-            parameter.mul_(1.1)
-    ours(inputs(3))
-    ours.load_state_dict(theirs.state_dict())
-    assert_same(ours(inputs(3)), theirs(inputs(3)))
-    fresh = tagger(kind, num_layers=2)
-    fresh.load_state_dict(ours.state_dict())
-    assert_same(fresh(inputs(3)), theirs(inputs(3)), 0)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_starting_anew_draws_what_torch_draws(kind):
-    theirs, ours = layer(kind), layer(kind)
-    memorycell.adopt(ours)
-    for rnn in (theirs, ours):
-        torch.manual_seed(9)
-        rnn.reset_parameters()
-    assert all(
-        torch.equal(p, q) for p, q in zip(ours.parameters(), theirs.parameters(), strict=True)
-    )
-    assert_same(ours(inputs()), theirs(inputs()))
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_no_random_numbers_are_drawn_without_dropout(kind):
-    """Masks of dropout elsewhere in the model stay the same."""
-    model = tagger(kind, num_layers=2)
-    memorycell.adopt(model)
-    torch.manual_seed(3)
-    expected = torch.rand(3)
-    torch.manual_seed(3)
-    model.train()(inputs(3)).sum().backward()
-    assert torch.equal(torch.rand(3), expected)

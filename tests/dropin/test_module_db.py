@@ -1,8 +1,7 @@
-"""PyTorch's own samples of its recurrent modules (`module_db`), run on our classes as PyTorch runs
-them on its own.
+"""PyTorch's own samples of its recurrent modules (`module_db`), run on our classes.
 
-`DROPIN_FAMILY=torch pytest tests/dropin` runs the same tests on torch.nn's classes: what fails
-there asks too much.
+`DROPIN_FAMILY=torch pytest tests/dropin` runs the tests on torch.nn's own classes; a test that
+fails there requires too much.
 """
 
 import copy
@@ -40,22 +39,22 @@ single_precision = pytest.mark.filterwarnings(
 
 @pytest.fixture(scope="module")
 def family():
-    """The module that holds the classes under test: memorycell, or torch.nn to test the tests."""
+    """The module with the classes under test: memorycell, or torch.nn to test the tests."""
     return torch.nn if FAMILY == "torch" else importlib.import_module(FAMILY)
 
 
 @pytest.fixture(scope="session")
 def database():
-    """ModuleInfo by class name. What importing torch.testing._internal changes for everybody is put
-    back.
+    """ModuleInfo by class name. Global changes made by importing torch.testing._internal are
+    undone.
     """
     stub = types.ModuleType("expecttest")
     stub.TestCase = (
         unittest.TestCase
-    )  # PyTorch's test cases derive from expecttest's; the samples need none of it
+    )  # PyTorch's test cases derive from expecttest's, which the samples do not need
     profile = settings.get_current_profile_name()
     try:
-        # else `torch.backends.mkldnn.enabled = …` raises from here on
+        # otherwise `torch.backends.mkldnn.enabled = …` raises from now on
         with warnings.catch_warnings(), mock.patch.object(torch.backends, "disable_global_flags"):
             warnings.simplefilter("ignore")
             try:
@@ -74,10 +73,10 @@ def database():
     }
 
 
-def drawn(
+def samples_of(
     database, kind, dtype=torch.float64, *, errors=False, grad=False, training=True, packed=False
 ):
-    """PyTorch's samples of one class: constructor and forward arguments, and what to compare with."""
+    """PyTorch's samples of one class: arguments of constructor and forward, and a reference."""
     torch.manual_seed(0)
     info = database[kind]
     make = info.module_error_inputs_func if errors else info.module_inputs_func
@@ -90,14 +89,14 @@ def drawn(
 
 
 def build(module_class, sample, seed=1, **factory):
-    """The module of a sample with start values of that seed."""
+    """The module of a sample with the initial values of this seed."""
     torch.manual_seed(seed)
     given = sample.constructor_input
     return module_class(*given.args, **{**given.kwargs, **factory})
 
 
 def options_of(family, kind, backend):
-    """Keywords of forward that pick a backend, or a skip where there is nothing to pick."""
+    """Keywords of forward that select a backend; skips if there is no choice."""
     if backend == "default":
         return {}
     if family is torch.nn:
@@ -106,50 +105,50 @@ def options_of(family, kind, backend):
         kind in CELLS
         and "backend" not in inspect.signature(getattr(family, kind).forward).parameters
     ):
-        pytest.skip("the cell has one backend")
+        pytest.skip("the cell has only one backend")
     return {"backend": backend}
 
 
-def mapped(value, change):
-    """The same structure with every tensor of numbers changed; the index tensors of a
-    PackedSequence stay.
+def map_tensors(value, change):
+    """The same structure with `change` applied to every tensor except the index tensors of a
+    PackedSequence.
     """
     if isinstance(value, torch.Tensor):
         return change(value)
     if isinstance(value, PackedSequence):
         return PackedSequence(change(value.data), *value[1:])
     if isinstance(value, (tuple, list)):
-        return type(value)(mapped(part, change) for part in value)
+        return type(value)(map_tensors(part, change) for part in value)
     if isinstance(value, dict):
-        return {name: mapped(part, change) for name, part in value.items()}
+        return {name: map_tensors(part, change) for name, part in value.items()}
     return value
 
 
-def leaves(value):
-    """The tensors of numbers in order."""
+def tensors_in(value):
+    """The tensors in order, without the index tensors of a PackedSequence."""
     found = []
-    mapped(value, lambda tensor: found.append(tensor) or tensor)
+    map_tensors(value, lambda tensor: found.append(tensor) or tensor)
     return found
 
 
-def fresh(sample, grad=False):
-    """Forward arguments of their own, as (args, kwargs)."""
-    return mapped(
+def copy_inputs(sample, grad=False):
+    """A copy of the forward arguments, as (args, kwargs)."""
+    return map_tensors(
         (sample.forward_input.args, sample.forward_input.kwargs),
         lambda tensor: tensor.detach().clone().requires_grad_(grad),
     )
 
 
 def outputs_and_gradients(module, given, **options):
-    """[outputs…, gradients of every input and parameter…] for a loss that weighs every element."""
+    """[outputs…, gradients of every input and parameter…] for a loss that weights every element."""
     args, kwargs = given
-    outputs = leaves(module(*args, **kwargs, **options))
+    outputs = tensors_in(module(*args, **kwargs, **options))
     generator = torch.Generator().manual_seed(7)
     weights = [
         torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype)
         for out in outputs
     ]
-    gradients = torch.autograd.grad(outputs, [*leaves(given), *module.parameters()], weights)
+    gradients = torch.autograd.grad(outputs, [*tensors_in(given), *module.parameters()], weights)
     return [*outputs, *gradients]
 
 
@@ -165,7 +164,7 @@ def assert_same(mine, other, tolerance):
         torch.testing.assert_close(ours, theirs, rtol=0, atol=tolerance * scale)
 
 
-def strided(tensor):
+def with_gaps(tensor):
     """The same values with gaps between them in memory."""
     wide = torch.stack([tensor.detach(), torch.full_like(tensor, float("nan"))], -1)
     result = wide[..., 0]
@@ -185,7 +184,7 @@ def test_classes_and_arguments(family, kind):
 
 @each_kind
 def test_factory_arguments(family, database, kind):
-    for sample in drawn(database, kind):
+    for sample in samples_of(database, kind):
         for dtype in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
             module = build(getattr(family, kind), sample, dtype=dtype, device="cpu")
             assert {(p.dtype, p.device.type) for p in module.parameters()} == {(dtype, "cpu")}
@@ -195,8 +194,8 @@ def test_factory_arguments(family, database, kind):
 
 @each_kind
 @each_dtype
-def test_start_values_and_names(family, database, kind, dtype):
-    for sample in drawn(database, kind):
+def test_initial_values_and_names(family, database, kind, dtype):
+    for sample in samples_of(database, kind):
         theirs, ours = (
             build(getattr(source, kind), sample, dtype=dtype) for source in (torch.nn, family)
         )
@@ -210,7 +209,7 @@ def test_start_values_and_names(family, database, kind, dtype):
 
 @each_kind
 def test_repr(family, database, kind):
-    for sample in drawn(database, kind):
+    for sample in samples_of(database, kind):
         theirs, ours = (build(getattr(source, kind), sample) for source in (torch.nn, family))
         assert repr(ours) == repr(theirs)
         assert str(ours) == str(theirs)
@@ -219,7 +218,7 @@ def test_repr(family, database, kind):
 @each_kind
 @each_dtype
 def test_errors(family, database, kind, dtype):
-    for case in drawn(database, kind, dtype, errors=True):
+    for case in samples_of(database, kind, dtype, errors=True):
         sample, at_construction = (
             case.module_error_input,
             case.error_on.name == "CONSTRUCTION_ERROR",
@@ -232,7 +231,7 @@ def test_errors(family, database, kind, dtype):
                     build(getattr(source, kind), sample, **options)
             else:
                 module = build(getattr(source, kind), sample, **options)
-                args, kwargs = fresh(sample)
+                args, kwargs = copy_inputs(sample)
                 with pytest.raises(case.error_type, match=case.error_regex) as error:
                     module(*args, **kwargs)
             messages.append((error.type, re.sub(r"0x[0-9a-f]+", "", str(error.value))))
@@ -250,46 +249,50 @@ def test_forward_against_the_reference_of_the_sample(
     family, database, kind, dtype, training, backend
 ):
     options = options_of(family, kind, backend)
-    for sample in drawn(database, kind, dtype, training=training):
+    for sample in samples_of(database, kind, dtype, training=training):
         module = build(getattr(family, kind), sample, dtype=dtype).train(training)
-        args, kwargs = fresh(sample)
+        args, kwargs = copy_inputs(sample)
         expected = sample.reference_fn(module, *args, **kwargs)
-        if kind == "LSTMCell":  # its reference gives h and c as a pair as well
+        if kind == "LSTMCell":  # its reference also returns a pair of h and c
             assert isinstance(expected, tuple)
-        result = leaves(module(*args, **kwargs, **options))
-        assert_same(result[: len(leaves(expected))], leaves(expected), TOLERANCE[dtype])
+        result = tensors_in(module(*args, **kwargs, **options))
+        assert_same(result[: len(tensors_in(expected))], tensors_in(expected), TOLERANCE[dtype])
 
 
 @each_backend
 @each_kind
 @each_dtype
 @pytest.mark.parametrize("training", [True, False])
-def test_outputs_and_gradients_are_torchs(family, database, kind, dtype, training, backend):
+def test_outputs_and_gradients_equal_torchs(family, database, kind, dtype, training, backend):
     options = options_of(family, kind, backend)
-    for sample in drawn(database, kind, dtype, training=training, packed=kind in ("GRU", "RNN")):
+    for sample in samples_of(
+        database, kind, dtype, training=training, packed=kind in ("GRU", "RNN")
+    ):
         theirs, ours = (
             build(getattr(source, kind), sample, seed, dtype=dtype).train(training)
             for seed, source in enumerate((torch.nn, family))
         )
         ours.load_state_dict(theirs.state_dict())
-        mine = outputs_and_gradients(ours, fresh(sample, grad=True), **options)
-        other = outputs_and_gradients(theirs, fresh(sample, grad=True))
+        mine = outputs_and_gradients(ours, copy_inputs(sample, grad=True), **options)
+        other = outputs_and_gradients(theirs, copy_inputs(sample, grad=True))
         assert_same(mine, other, TOLERANCE[dtype])
 
 
 @each_kind
 @each_dtype
 def test_structure_of_the_result(family, database, kind, dtype):
-    for sample in drawn(database, kind, dtype, packed=kind in ("GRU", "RNN")):
+    for sample in samples_of(database, kind, dtype, packed=kind in ("GRU", "RNN")):
         theirs, ours = (
             build(getattr(source, kind), sample, dtype=dtype) for source in (torch.nn, family)
         )
-        args, kwargs = fresh(sample)
+        args, kwargs = copy_inputs(sample)
         mine, other = ours(*args, **kwargs), theirs(*args, **kwargs)
         assert type(mine) is type(other)
         if isinstance(mine, tuple):
             assert [type(part) for part in mine] == [type(part) for part in other]
-        assert [type(tensor) for tensor in leaves(mine)] == [torch.Tensor] * len(leaves(other))
+        assert [type(tensor) for tensor in tensors_in(mine)] == [torch.Tensor] * len(
+            tensors_in(other)
+        )
 
 
 @each_backend
@@ -297,44 +300,46 @@ def test_structure_of_the_result(family, database, kind, dtype):
 @each_dtype
 def test_non_contiguous_inputs(family, database, kind, dtype, backend):
     options = options_of(family, kind, backend)
-    for sample in drawn(database, kind, dtype):
+    for sample in samples_of(database, kind, dtype):
         module = build(getattr(family, kind), sample, dtype=dtype)
-        expected = outputs_and_gradients(module, fresh(sample, grad=True), **options)
-        result = outputs_and_gradients(module, mapped(fresh(sample, grad=True), strided), **options)
+        expected = outputs_and_gradients(module, copy_inputs(sample, grad=True), **options)
+        result = outputs_and_gradients(
+            module, map_tensors(copy_inputs(sample, grad=True), with_gaps), **options
+        )
         assert_same(result, expected, TOLERANCE[dtype])
 
 
 @each_kind
 @each_dtype
 def test_non_contiguous_gradients_of_the_outputs(family, database, kind, dtype):
-    for sample in drawn(database, kind, dtype):
+    for sample in samples_of(database, kind, dtype):
         module = build(getattr(family, kind), sample, dtype=dtype)
-        args, kwargs = given = fresh(sample, grad=True)
-        wanted = [*leaves(given), *module.parameters()]
-        outputs = leaves(module(*args, **kwargs))
+        args, kwargs = given = copy_inputs(sample, grad=True)
+        wanted = [*tensors_in(given), *module.parameters()]
+        outputs = tensors_in(module(*args, **kwargs))
         weights = [torch.randn_like(out) for out in outputs]
         expected = torch.autograd.grad(outputs, wanted, weights, retain_graph=True)
-        result = torch.autograd.grad(outputs, wanted, [strided(weight) for weight in weights])
+        result = torch.autograd.grad(outputs, wanted, [with_gaps(weight) for weight in weights])
         assert_same(result, expected, TOLERANCE[dtype])
 
 
 @each_kind
 @each_dtype
 def test_training_and_evaluation_agree(family, database, kind, dtype):
-    for sample in drawn(database, kind, dtype):  # no sample has dropout
+    for sample in samples_of(database, kind, dtype):  # no sample has dropout
         module = build(getattr(family, kind), sample, dtype=dtype)
-        args, kwargs = fresh(sample)
-        training = leaves(module.train()(*args, **kwargs))
-        assert_same(leaves(module.eval()(*args, **kwargs)), training, TOLERANCE[dtype])
+        args, kwargs = copy_inputs(sample)
+        training = tensors_in(module.train()(*args, **kwargs))
+        assert_same(tensors_in(module.eval()(*args, **kwargs)), training, TOLERANCE[dtype])
 
 
 @each_kind
 def test_meta_device(family, database, kind):
-    for sample in drawn(database, kind, torch.float32):
-        args, kwargs = fresh(sample)
-        expected = leaves(build(getattr(family, kind), sample)(*args, **kwargs))
-        args, kwargs = mapped((args, kwargs), lambda tensor: tensor.to("meta"))
-        result = leaves(build(getattr(family, kind), sample, device="meta")(*args, **kwargs))
+    for sample in samples_of(database, kind, torch.float32):
+        args, kwargs = copy_inputs(sample)
+        expected = tensors_in(build(getattr(family, kind), sample)(*args, **kwargs))
+        args, kwargs = map_tensors((args, kwargs), lambda tensor: tensor.to("meta"))
+        result = tensors_in(build(getattr(family, kind), sample, device="meta")(*args, **kwargs))
         assert [(r.shape, r.dtype, r.device.type) for r in result] == [
             (e.shape, e.dtype, "meta") for e in expected
         ]
@@ -344,34 +349,36 @@ def test_meta_device(family, database, kind):
 
 
 def derivative_check(module, sample, **options):
-    """(function, inputs) for gradcheck. The parameters are inputs too, and gradcheck changes them
+    """(function, inputs) for gradcheck. The inputs include the parameters, which gradcheck changes
     in place.
     """
-    given = fresh(sample, grad=True)
-    count = len(leaves(given))
+    given = copy_inputs(sample, grad=True)
+    count = len(tensors_in(given))
 
     def run(*values):
         left = list(values[:count])
-        args, kwargs = mapped(given, lambda _: left.pop(0))
-        return tuple(leaves(module(*args, **kwargs, **options)))
+        args, kwargs = map_tensors(given, lambda _: left.pop(0))
+        return tuple(tensors_in(module(*args, **kwargs, **options)))
 
-    return run, (*leaves(given), *module.parameters())
+    return run, (*tensors_in(given), *module.parameters())
 
 
 def flat_derivative_check(module, sample, **options):
-    """The same with all inputs and parameters in one vector: a tenth of the passes, through
-    functional_call.
+    """The same with all inputs and parameters in one vector, by functional_call: a tenth of the
+    passes.
     """
-    given = fresh(sample)
+    given = copy_inputs(sample)
     names, parameters = zip(*module.named_parameters(), strict=True)
-    parts = [*leaves(given), *parameters]
+    parts = [*tensors_in(given), *parameters]
 
     def run(vector):
         pieces = vector.split([part.numel() for part in parts])
         values = [piece.view(part.shape) for piece, part in zip(pieces, parts, strict=True)]
         held = dict(zip(names, values[-len(names) :], strict=True))
-        args, kwargs = mapped(given, lambda _: values.pop(0))
-        return tuple(leaves(torch.func.functional_call(module, held, args, {**kwargs, **options})))
+        args, kwargs = map_tensors(given, lambda _: values.pop(0))
+        return tuple(
+            tensors_in(torch.func.functional_call(module, held, args, {**kwargs, **options}))
+        )
 
     return run, torch.cat([part.detach().flatten() for part in parts]).requires_grad_()
 
@@ -380,7 +387,7 @@ def flat_derivative_check(module, sample, **options):
 @each_kind
 def test_gradcheck(family, database, kind, backend):
     options = options_of(family, kind, backend)
-    for sample in drawn(database, kind):
+    for sample in samples_of(database, kind):
         run, inputs = derivative_check(
             build(getattr(family, kind), sample, dtype=torch.float64), sample, **options
         )
@@ -391,7 +398,7 @@ def test_gradcheck(family, database, kind, backend):
 @each_kind
 def test_gradgradcheck(family, database, kind, backend):
     options = options_of(family, kind, backend)
-    for sample in drawn(database, kind):
+    for sample in samples_of(database, kind):
         run, inputs = flat_derivative_check(
             build(getattr(family, kind), sample, dtype=torch.float64), sample, **options
         )
@@ -403,7 +410,7 @@ def test_gradgradcheck(family, database, kind, backend):
 @single_precision
 @each_kind
 def test_gradcheck_in_float32(family, database, kind):
-    for sample in drawn(database, kind, torch.float32):
+    for sample in samples_of(database, kind, torch.float32):
         run, inputs = flat_derivative_check(build(getattr(family, kind), sample), sample)
         assert torch.autograd.gradcheck(run, inputs, fast_mode=True, **LOOSE)
 
@@ -411,7 +418,7 @@ def test_gradcheck_in_float32(family, database, kind):
 @single_precision
 @each_kind
 def test_gradgradcheck_in_float32(family, database, kind):
-    for sample in drawn(database, kind, torch.float32):
+    for sample in samples_of(database, kind, torch.float32):
         run, inputs = flat_derivative_check(build(getattr(family, kind), sample), sample)
         assert torch.autograd.gradgradcheck(run, inputs, fast_mode=True, **LOOSE)
 
@@ -419,11 +426,11 @@ def test_gradgradcheck_in_float32(family, database, kind):
 @each_kind
 @each_dtype
 def test_zero_grad(family, database, kind, dtype):
-    for sample in drawn(database, kind, dtype):
+    for sample in samples_of(database, kind, dtype):
         module = build(getattr(family, kind), sample, dtype=dtype)
         for set_to_none in (False, True):
-            args, kwargs = fresh(sample)
-            sum(out.sum() for out in leaves(module(*args, **kwargs))).backward()
+            args, kwargs = copy_inputs(sample)
+            sum(out.sum() for out in tensors_in(module(*args, **kwargs))).backward()
             assert all(p.grad is not None and p.grad.shape == p.shape for p in module.parameters())
             module.zero_grad(set_to_none=set_to_none)
             assert all(
@@ -434,41 +441,41 @@ def test_zero_grad(family, database, kind, dtype):
 # ---- copies and conversions ----------------------------------------------------------------------
 
 
-def pickled(module):
-    """Through pickle."""
+def pickle_and_load(module):
+    """A copy through pickle."""
     return pickle.loads(pickle.dumps(module))
 
 
-def saved(module):
-    """Through torch.save of the whole module."""
+def save_and_load(module):
+    """A copy through torch.save of the module."""
     file = io.BytesIO()
     torch.save(module, file)
     file.seek(0)
     return torch.load(file, weights_only=False)
 
 
-@pytest.mark.parametrize("way", [pickled, saved, copy.deepcopy])
+@pytest.mark.parametrize("way", [pickle_and_load, save_and_load, copy.deepcopy])
 @each_kind
 @each_dtype
 def test_copies(family, database, kind, dtype, way):
-    for sample in drawn(database, kind, dtype):
+    for sample in samples_of(database, kind, dtype):
         module = build(getattr(family, kind), sample, dtype=dtype)
-        args, kwargs = fresh(sample)
-        expected = leaves(module(*args, **kwargs))
+        args, kwargs = copy_inputs(sample)
+        expected = tensors_in(module(*args, **kwargs))
         twin = way(module)
         assert type(twin) is type(module)
         assert repr(twin) == repr(module)
-        for mine, other in zip(leaves(twin(*args, **kwargs)), expected, strict=True):
+        for mine, other in zip(tensors_in(twin(*args, **kwargs)), expected, strict=True):
             assert torch.equal(mine, other)
         with torch.no_grad():
             for parameter in twin.parameters():
                 parameter.zero_()
-        for mine, other in zip(leaves(module(*args, **kwargs)), expected, strict=True):
-            assert torch.equal(mine, other)  # the copy has memory of its own
+        for mine, other in zip(tensors_in(module(*args, **kwargs)), expected, strict=True):
+            assert torch.equal(mine, other)  # the copy has its own memory
         zeros = build(getattr(torch.nn, kind), sample, dtype=dtype)
         zeros.load_state_dict(twin.state_dict())
-        mine, other = leaves(twin(*args, **kwargs)), leaves(zeros(*args, **kwargs))
-        assert_same(mine, other, TOLERANCE[dtype])  # and computes from it
+        mine, other = tensors_in(twin(*args, **kwargs)), tensors_in(zeros(*args, **kwargs))
+        assert_same(mine, other, TOLERANCE[dtype])  # and uses it
 
 
 @each_kind
@@ -478,11 +485,11 @@ def test_conversions(family, database, kind, swap):
     before = torch.__future__.get_swap_module_params_on_conversion()
     torch.__future__.set_swap_module_params_on_conversion(swap)
     try:
-        for sample in drawn(database, kind, torch.float32):
+        for sample in samples_of(database, kind, torch.float32):
             module = build(getattr(family, kind), sample)
             theirs = build(getattr(torch.nn, kind), sample)
-            args, kwargs = fresh(sample)
-            single = leaves(module(*args, **kwargs))
+            args, kwargs = copy_inputs(sample)
+            single = tensors_in(module(*args, **kwargs))
             for dtype, tolerance in (
                 (torch.float64, 1e-5),
                 (torch.bfloat16, 0.05),
@@ -490,22 +497,24 @@ def test_conversions(family, database, kind, swap):
             ):
                 assert module.to(dtype) is module
                 assert {p.dtype for p in module.parameters()} == {dtype}
-                args, kwargs = mapped(fresh(sample), lambda tensor, dtype=dtype: tensor.to(dtype))
-                result = leaves(module(*args, **kwargs))
+                args, kwargs = map_tensors(
+                    copy_inputs(sample), lambda tensor, dtype=dtype: tensor.to(dtype)
+                )
+                result = tensors_in(module(*args, **kwargs))
                 assert {out.dtype for out in result} == {dtype}
                 if dtype != torch.bfloat16:
                     assert_same([out.float() for out in result], single, tolerance)
                 else:
-                    assert_same(result, leaves(theirs.to(dtype)(*args, **kwargs)), tolerance)
+                    assert_same(result, tensors_in(theirs.to(dtype)(*args, **kwargs)), tolerance)
     finally:
         torch.__future__.set_swap_module_params_on_conversion(before)
 
 
 @each_kind
 def test_from_the_meta_device(family, database, kind):
-    for sample in drawn(database, kind, torch.float32):
+    for sample in samples_of(database, kind, torch.float32):
         source = build(getattr(family, kind), sample)
         module = build(getattr(family, kind), sample, device="meta").to_empty(device="cpu")
         module.load_state_dict(source.state_dict())
-        args, kwargs = fresh(sample)
-        assert_same(leaves(module(*args, **kwargs)), leaves(source(*args, **kwargs)), 0.0)
+        args, kwargs = copy_inputs(sample)
+        assert_same(tensors_in(module(*args, **kwargs)), tensors_in(source(*args, **kwargs)), 0.0)

@@ -1,5 +1,5 @@
-"""Tensors and modules in forms that PyTorch produces, and calls that once gave wrong numbers or
-crashed.
+"""Unusual tensors and modules that PyTorch produces, and regression tests of wrong results and
+crashes.
 """
 
 import subprocess
@@ -10,7 +10,7 @@ import torch
 from torch.nn.utils.rnn import PackedSequence, pack_sequence
 
 import memorycell
-from memorycell.ops import reference
+from memorycell.ops import dispatch, reference
 
 KINDS = ["LSTM", "GRU", "RNN"]
 
@@ -24,9 +24,7 @@ def pair(kind, *sizes, **options):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_that_are_views_of_a_negation(kind):
-    """A tensor's negative bit stands for numbers of the other sign, which a reader of memory does
-    not see.
-    """
+    """A tensor with the negative bit represents the negated values of its memory."""
     layer = getattr(memorycell, kind)(3, 4)
     x, g = torch.randn(5, 2, 3, requires_grad=True), torch.randn(5, 2, 4)
     output, final = layer(x)
@@ -47,11 +45,12 @@ def test_inputs_and_states_that_are_views_of_a_negation(kind):
     torch.testing.assert_close(ours(torch._neg_view(x))[0], theirs(-x)[0], rtol=0, atol=1e-6)
 
 
-ODD_PACKED = """
+INVALID_PACKED = """
 import torch, memorycell
 from torch.nn.utils.rnn import PackedSequence
 for kind in ("LSTM", "GRU", "RNN"):
-    for sizes, count in (([3, -2], 1), ([4, 3, 1, 4], 12), ([0, 1], 1), ([3, 1, 3], 7), ([2, 1], 9)):
+    cases = [([3, -2], 1), ([4, 3, 1, 4], 12), ([0, 1], 1), ([3, 1, 3], 7), ([2, 1], 9)]
+    for sizes, count in cases:
         for trace in (False, True):
             layer = getattr(memorycell, kind)(3, 4)
             try:
@@ -62,17 +61,17 @@ print("alive")
 """
 
 
-def test_packed_sequences_made_by_hand_wrongly_do_not_crash():
-    """In a process of its own: they once ended it."""
+def test_invalid_packed_sequences_do_not_crash():
+    """In a separate process, which a crash would end."""
     done = subprocess.run(
-        [sys.executable, "-c", ODD_PACKED], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", INVALID_PACKED], capture_output=True, text=True, timeout=120
     )
     assert done.stdout.endswith("alive\n"), done.stderr[-500:]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_packed_under_autocast_has_torchs_types(kind, dtype):
+def test_packed_outputs_under_autocast_have_torchs_types(kind, dtype):
     ours, theirs = pair(kind, 3, 4, 2)
     packed = pack_sequence([torch.randn(4, 3, dtype=dtype), torch.randn(2, 3, dtype=dtype)])
     with torch.autocast("cpu", torch.bfloat16):
@@ -82,7 +81,7 @@ def test_packed_under_autocast_has_torchs_types(kind, dtype):
     torch.testing.assert_close(a.data.float(), b.data.float(), rtol=0, atol=0.03)
 
 
-def test_lengths_in_any_form():
+def test_lengths_as_list_or_tensor():
     layer = memorycell.LSTM(3, 4)
     x, lengths = torch.randn(5, 3, 3), torch.tensor([4, 4, 2])
     expected = layer(x, lengths=lengths)[0]
@@ -119,9 +118,7 @@ class Tagger(torch.nn.Module):
 @pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
 @pytest.mark.parametrize("kind", [*KINDS, "LSTMCell", "GRUCell", "RNNCell"])
 def test_scripted_inside_a_model(kind):
-    """PyTorch scripts its own layer over our parameters; it cannot script its own layers standing
-    alone either.
-    """
+    """PyTorch scripts its own layer with our parameters, and only inside a model."""
     x = torch.randn(2, 3) if kind.endswith("Cell") else torch.randn(5, 2, 3)
     if kind.endswith("Cell"):
         layer = getattr(memorycell, kind)(3, 4)
@@ -133,21 +130,13 @@ def test_scripted_inside_a_model(kind):
     torch.testing.assert_close(mine, scripted, rtol=0, atol=1e-6)
 
 
-def test_the_reference_runs_where_it_is_asked_for_in_float64(monkeypatch):
+def test_the_requested_reference_runs_in_float64(monkeypatch):
     calls = []
     run = reference.run
-    monkeypatch.setitem(
-        memorycell_ops()._RUN, "reference", lambda *a: (calls.append(1), run(*a))[1]
-    )
+    monkeypatch.setitem(dispatch._RUN, "reference", lambda *a: (calls.append(1), run(*a))[1])
     layer = memorycell.LSTM(3, 4).double()
     layer(torch.randn(5, 2, 3).double(), backend="reference")
     assert calls
-
-
-def memorycell_ops():
-    from memorycell import ops
-
-    return ops
 
 
 def test_vmap_in_float64():
@@ -157,8 +146,8 @@ def test_vmap_in_float64():
     torch.testing.assert_close(mapped, torch.stack([layer(v)[0] for v in x]), rtol=0, atol=1e-12)
 
 
-def test_a_compiled_layer_that_the_engine_does_not_run_is_not_unrolled():
-    """It breaks the graph as PyTorch's does: 200 steps unrolled would take a minute to compile."""
+def test_a_compiled_layer_without_the_engine_is_not_unrolled():
+    """It breaks the graph like PyTorch's: 200 unrolled steps would take a minute to compile."""
     import torch._dynamo.testing
 
     torch._dynamo.reset()
@@ -169,7 +158,7 @@ def test_a_compiled_layer_that_the_engine_does_not_run_is_not_unrolled():
     torch._dynamo.reset()
 
 
-def test_an_unsound_packed_sequence_with_a_keyword_of_ours_is_refused():
+def test_an_invalid_packed_sequence_with_trace_is_rejected():
     with pytest.raises(ValueError, match="batch sizes"):
         memorycell.LSTM(3, 4)(
             PackedSequence(torch.randn(7, 3), torch.tensor([3, 1, 3])), trace=True

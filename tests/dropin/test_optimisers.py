@@ -1,8 +1,7 @@
-"""Training with every optimiser of torch.optim, and weights changed in every way, as with torch.nn.
+"""Training with every optimiser of torch.optim, and other changes of the weights, as with torch.nn.
 
-A layer that keeps something made of its weights, and asks `Tensor._version` whether they changed,
-goes stale without a word: fused optimisers, `.data`, NumPy views, inference mode and other
-processes do not raise the version.
+A layer that caches values computed from its weights cannot rely on `Tensor._version`: fused
+optimisers, `.data`, NumPy views, inference mode and other processes do not increase it.
 """
 
 import copy
@@ -44,7 +43,7 @@ LEFT_OUT = {
 
 
 class Net(nn.Module):
-    """A recurrent layer and a linear one."""
+    """A recurrent layer and a linear layer."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -56,7 +55,7 @@ class Net(nn.Module):
 
 
 def pair(kind: str = "LSTM", **options) -> tuple[Net, Net]:
-    """The same net twice: on our layer, and on torch's."""
+    """(the network with our layer, with torch's), with the same weights."""
     torch.manual_seed(0)
     theirs = Net(getattr(torch.nn, kind)(4, 8, **options))
     ours = Net(getattr(memorycell, kind)(4, 8, **options))
@@ -65,14 +64,14 @@ def pair(kind: str = "LSTM", **options) -> tuple[Net, Net]:
 
 
 def data(batch: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sequences [9, batch, 4], and what is to be told of them: two running means."""
+    """Sequences [9, batch, 4] and targets: two running means."""
     generator = torch.Generator().manual_seed(1)
     x = torch.randn(9, batch, 4, generator=generator)
     return x, torch.tanh(x[..., :2].cumsum(0) - x[..., 2:])
 
 
 def train(net: Net, optimiser: torch.optim.Optimizer, steps: int = STEPS) -> list[float]:
-    """The loss at every step."""
+    """The loss at each step."""
     x, target = data()
 
     def closure() -> torch.Tensor:
@@ -85,7 +84,7 @@ def train(net: Net, optimiser: torch.optim.Optimizer, steps: int = STEPS) -> lis
 
 
 def assert_same(ours, theirs, tolerance: float = TOLERANCE) -> None:
-    """To the tolerance, relative to the largest value where that is over one."""
+    """Equal within the tolerance, relative to the largest value if it exceeds one."""
     ours, theirs = list(ours), list(theirs)
     assert len(ours) == len(theirs)
     for mine, other in zip(ours, theirs, strict=True):
@@ -93,8 +92,8 @@ def assert_same(ours, theirs, tolerance: float = TOLERANCE) -> None:
         torch.testing.assert_close(mine, other, rtol=0, atol=tolerance * scale)
 
 
-def ways() -> list:
-    """Every optimiser, plain, foreach and fused where it has them."""
+def optimiser_cases() -> list:
+    """Every optimiser: plain, and foreach and fused if available."""
     found = []
     for name in OPTIMISERS:
         names = inspect.signature(getattr(torch.optim, name)).parameters
@@ -102,19 +101,19 @@ def ways() -> list:
     return found
 
 
-def test_no_optimiser_is_forgotten():
+def test_all_optimisers_are_covered():
     members = {n: v for n, v in vars(torch.optim).items() if isinstance(v, type)}
     known = {n for n, v in members.items() if issubclass(v, torch.optim.Optimizer)}
     assert known == {*OPTIMISERS, *LEFT_OUT}
-    assert {("Adam", "fused"), ("AdamW", "fused"), ("SGD", "fused")} <= set(ways())
+    assert {("Adam", "fused"), ("AdamW", "fused"), ("SGD", "fused")} <= set(optimiser_cases())
 
 
-@pytest.mark.parametrize(("name", "way"), ways())
-def test_every_optimiser_as_with_torch(name, way):
+@pytest.mark.parametrize(("name", "way"), optimiser_cases())
+def test_every_optimiser_trains_as_torch(name, way):
     histories = []
     nets = pair()
     for net in nets:
-        # Muon takes matrices only: the biases stay as they are.
+        # Muon accepts only matrices: the biases are not trained.
         parameters = [p for p in net.parameters() if name != "Muon" or p.ndim == 2]
         options = OPTIMISERS[name] | ({} if way == "plain" else {way: True})
         histories.append(train(net, getattr(torch.optim, name)(parameters, **options)))
@@ -125,7 +124,7 @@ def test_every_optimiser_as_with_torch(name, way):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("way", ["plain", "foreach", "fused"])
-def test_adam_trains_every_kind_as_torch_does(kind, way):
+def test_adam_trains_every_kind_as_torch(kind, way):
     nets = pair(kind)
     options = {"lr": 0.01} | ({} if way == "plain" else {way: True})
     histories = [train(net, torch.optim.Adam(net.parameters(), **options)) for net in nets]
@@ -135,7 +134,7 @@ def test_adam_trains_every_kind_as_torch_does(kind, way):
 
 @pytest.mark.parametrize("cell", VARIANTS)
 @pytest.mark.parametrize("way", ["plain", "foreach", "fused"])
-def test_adam_trains_the_variants_as_the_reference_does(cell, way):
+def test_adam_trains_the_variants_as_the_reference(cell, way):
     torch.manual_seed(0)
     ours = Net(memorycell.LSTM(4, 8, cell=cell))
     theirs = copy.deepcopy(ours)
@@ -148,7 +147,7 @@ def test_adam_trains_the_variants_as_the_reference_does(cell, way):
 
 
 def test_an_optimiser_that_steps_inside_backward():
-    """Fused, one optimiser a parameter, each stepping as soon as its gradient is there."""
+    """Fused, one optimiser per parameter, which steps as soon as its gradient is ready."""
     nets = pair(num_layers=2)
     for net in nets:
         for parameter in net.parameters():
@@ -171,11 +170,11 @@ def test_an_optimiser_that_steps_inside_backward():
     assert histories[0][-1] < histories[0][0]
 
 
-# ---- weights changed by hand ---------------------------------------------------------------------
+# ---- other changes of the weights ----------------------------------------------------------------
 
 
-def others(layer: nn.Module) -> dict[str, torch.Tensor]:
-    """Other weights for the layer, the same each time."""
+def other_weights(layer: nn.Module) -> dict[str, torch.Tensor]:
+    """Different weights for the layer, the same in each call."""
     generator = torch.Generator().manual_seed(5)
     state = layer.state_dict()
     return {name: v + 0.2 * torch.randn(v.shape, generator=generator) for name, v in state.items()}
@@ -183,7 +182,7 @@ def others(layer: nn.Module) -> dict[str, torch.Tensor]:
 
 def by_data_add(layer):
     for name, parameter in layer.named_parameters():
-        parameter.data.add_(others(layer)[name] - parameter.data)
+        parameter.data.add_(other_weights(layer)[name] - parameter.data)
 
 
 def by_data_fill(layer):
@@ -193,28 +192,28 @@ def by_data_fill(layer):
 
 def by_data_set(layer):
     for name, parameter in layer.named_parameters():
-        parameter.data = others(layer)[name]
+        parameter.data = other_weights(layer)[name]
 
 
 def by_numpy(layer):
     for name, parameter in layer.named_parameters():
-        parameter.detach().numpy()[...] += others(layer)[name].numpy()
+        parameter.detach().numpy()[...] += other_weights(layer)[name].numpy()
 
 
 def by_storage(layer):
     for name, parameter in layer.named_parameters():
-        parameter.untyped_storage().copy_(others(layer)[name].untyped_storage())
+        parameter.untyped_storage().copy_(other_weights(layer)[name].untyped_storage())
 
 
 def by_no_grad(layer):
     with torch.no_grad():
         for name, parameter in layer.named_parameters():
-            parameter.copy_(others(layer)[name])
+            parameter.copy_(other_weights(layer)[name])
 
 
 def by_inference_mode(layer):
     with torch.inference_mode():
-        layer.load_state_dict(others(layer))
+        layer.load_state_dict(other_weights(layer))
 
 
 def by_inference_mode_in_place(layer):
@@ -224,16 +223,16 @@ def by_inference_mode_in_place(layer):
 
 
 def by_load(layer):
-    layer.load_state_dict(others(layer))
+    layer.load_state_dict(other_weights(layer))
 
 
 def by_load_assign(layer):
-    layer.load_state_dict(others(layer), assign=True)
+    layer.load_state_dict(other_weights(layer), assign=True)
 
 
 def by_polyak(layer):
     for name, parameter in layer.named_parameters():
-        parameter.data.lerp_(others(layer)[name], 0.25)
+        parameter.data.lerp_(other_weights(layer)[name], 0.25)
 
 
 def by_foreach(layer):
@@ -253,7 +252,7 @@ def by_init(layer):
 
 
 def by_new_parameter(layer):
-    for name, value in others(layer).items():
+    for name, value in other_weights(layer).items():
         setattr(layer, name, nn.Parameter(value))
 
 
@@ -265,7 +264,7 @@ def by_dtype_and_back(layer):
 CHANGES = [value for name, value in sorted(globals().items()) if name.startswith("by_")]
 
 
-def run_all_ways(layer: nn.Module, x: torch.Tensor, **options) -> list[torch.Tensor]:
+def run_in_all_modes(layer: nn.Module, x: torch.Tensor, **options) -> list[torch.Tensor]:
     """Outputs without gradients, in inference mode, and with gradients; and the gradients."""
     with torch.no_grad():
         found = [layer(x, **options)[0]]
@@ -284,13 +283,13 @@ def test_changed_weights_are_used(kind, change):
     ours = getattr(memorycell, kind)(4, 8, 2, bidirectional=True)
     ours.load_state_dict(theirs.state_dict())
     x = data()[0]
-    for _ in range(2):  # whatever is kept is kept now, and again after the first change
-        before = run_all_ways(ours, x)
-        assert_same(before, run_all_ways(theirs, x))
+    for _ in range(2):  # fill any cache now, and again after the first change
+        before = run_in_all_modes(ours, x)
+        assert_same(before, run_in_all_modes(theirs, x))
         change(ours)
         change(theirs)
-        after = run_all_ways(ours, x)
-        assert_same(after, run_all_ways(theirs, x))
+        after = run_in_all_modes(ours, x)
+        assert_same(after, run_in_all_modes(theirs, x))
         assert float((after[0] - before[0]).abs().max()) > 0.01
 
 
@@ -300,16 +299,16 @@ def test_changed_weights_are_used_by_the_variants(cell, change):
     torch.manual_seed(0)
     layer = memorycell.LSTM(4, 8, cell=cell)
     x = data()[0]
-    before = run_all_ways(layer, x)
+    before = run_in_all_modes(layer, x)
     change(layer)
-    after = run_all_ways(layer, x)
-    assert_same(after, run_all_ways(layer, x, backend="reference"))
+    after = run_in_all_modes(layer, x)
+    assert_same(after, run_in_all_modes(layer, x, backend="reference"))
     assert float((after[0] - before[0]).abs().max()) > 0.01
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_weights_that_lie_in_an_array(kind):
-    """`torch.from_numpy` shares memory: what is written into the array is the weight."""
+def test_weights_that_share_memory_with_numpy(kind):
+    """`torch.from_numpy` shares memory: writing to the array changes the weight."""
     nets = pair(kind)
     x = data()[0]
     arrays = []
@@ -318,17 +317,17 @@ def test_weights_that_lie_in_an_array(kind):
         for name, parameter in net.rnn.named_parameters():
             parameter.data = torch.from_numpy(arrays[-1][name])
     for _ in range(3):
-        before = run_all_ways(nets[0].rnn, x)
-        assert_same(before, run_all_ways(nets[1].rnn, x))
+        before = run_in_all_modes(nets[0].rnn, x)
+        assert_same(before, run_in_all_modes(nets[1].rnn, x))
         for array in (*arrays[0].values(), *arrays[1].values()):
             array += 0.1
-        after = run_all_ways(nets[0].rnn, x)
-        assert_same(after, run_all_ways(nets[1].rnn, x))
+        after = run_in_all_modes(nets[0].rnn, x)
+        assert_same(after, run_in_all_modes(nets[1].rnn, x))
         assert float((after[0] - before[0]).abs().max()) > 0.01
 
 
-def test_a_change_between_forward_and_backward_is_noticed():
-    """As in torch: the gradient of what was computed is not to be had any more."""
+def test_a_change_between_forward_and_backward_raises():
+    """As in torch: the gradient is no longer available."""
     x = data()[0]
     for net in pair():
         output = net.rnn(x)[0]
@@ -339,7 +338,7 @@ def test_a_change_between_forward_and_backward_is_noticed():
 
 
 def change_and_train(layer: nn.Module) -> None:
-    """What the other process does."""
+    """Runs in the other process."""
     torch.set_num_threads(1)
     for parameter in layer.parameters():
         parameter.data.add_(0.1)
@@ -350,23 +349,23 @@ def change_and_train(layer: nn.Module) -> None:
         optimiser.step()
 
 
-def test_shared_weights_that_another_process_changes():
+def test_shared_weights_changed_by_another_process():
     ours, theirs = (net.rnn for net in pair())
     assert ours.share_memory() is ours
     x = data()[0]
-    before = run_all_ways(ours, x)
+    before = run_in_all_modes(ours, x)
     context = torch.multiprocessing.get_context("spawn")
     child = context.Process(target=change_and_train, args=(ours,))
     child.start()
     child.join(100)
     assert child.exitcode == 0
     change_and_train(theirs)
-    after = run_all_ways(ours, x)
-    assert_same(after, run_all_ways(theirs, x))
+    after = run_in_all_modes(ours, x)
+    assert_same(after, run_in_all_modes(theirs, x))
     assert float((after[0] - before[0]).abs().max()) > 0.01
 
 
-# ---- what training loops do besides --------------------------------------------------------------
+# ---- training loops ------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("foreach", [False, True])
@@ -403,7 +402,7 @@ def test_averaged_models(average):
             outputs += [averaged(x).detach(), net(x).detach()]
         found.append(outputs)
     assert_same(*found)
-    assert float((found[0][0] - found[0][-2]).abs().max()) > 0.01  # the average moves
+    assert float((found[0][0] - found[0][-2]).abs().max()) > 0.01  # the average changes
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -448,7 +447,7 @@ def test_zeroed_gradients(set_to_none):
         net.zero_grad(set_to_none=set_to_none)
         if set_to_none:
             assert all(p.grad is None for p in net.parameters())
-            assert all(bool(g.any()) for g in kept)  # whoever holds the old gradients keeps them
+            assert all(bool(g.any()) for g in kept)  # references to the old gradients stay valid
         else:
             assert all(p.grad is g for p, g in zip(net.parameters(), kept, strict=True))
             assert not any(bool(p.grad.any()) for p in net.parameters())

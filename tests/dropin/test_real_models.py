@@ -1,9 +1,9 @@
-"""Models as other people build them (tests/dropin/models), adopted: the same outputs, gradients and
-training as torch's layers.
+"""Published models (tests/dropin/models), adopted: the same outputs, gradients and training as with
+torch's layers.
 
-Each file of that folder gives VARIANTS, `build(variant)`, `adopted(variant)` (the layers that must
-be ours afterwards), `outputs(model)`, and `Training(model)` with `loss(step)` and `update()`. Both
-copies see the same seeds before every step, so dropout outside the recurrent layers drops the same.
+Each file in that folder has VARIANTS, `build(variant)`, `adopted(variant)` (the layers that must be
+adopted), `outputs(model)`, and `Training(model)` with `loss(step)` and `update()`. Both copies use
+the same seed before every step, so other dropout layers drop the same values.
 """
 
 import copy
@@ -26,7 +26,7 @@ def load(name: str) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # so that pickle and copy find its classes
+    sys.modules[spec.name] = module  # for pickle and copy
     spec.loader.exec_module(module)
     return module
 
@@ -40,7 +40,7 @@ CASES = [
 
 
 def pair(name: str, variant: str) -> tuple[torch.nn.Module, torch.nn.Module]:
-    """The model on torch's layers, and a copy of it with every recurrent layer adopted."""
+    """The model with torch's layers, and a copy with every recurrent layer adopted."""
     module = MODELS[name]
     torch.manual_seed(0)
     theirs = module.build(variant)
@@ -58,9 +58,11 @@ def pair(name: str, variant: str) -> tuple[torch.nn.Module, torch.nn.Module]:
         assert isinstance(layer, getattr(torch.nn, kind))
         assert type(theirs.get_submodule(layer_name)) is getattr(
             torch.nn, kind
-        )  # the comparison is with torch
-        told = memorycell.explain(layer)
-        assert told.backend == "native" or "g++" in told.reason  # the engine, where it was compiled
+        )  # compared with torch
+        explanation = memorycell.explain(layer)
+        assert (
+            explanation.backend == "native" or "g++" in explanation.reason
+        )  # the engine, if it was compiled
     for model in (theirs, ours):
         if hasattr(module, "finish"):
             module.finish(model, variant)
@@ -68,23 +70,21 @@ def pair(name: str, variant: str) -> tuple[torch.nn.Module, torch.nn.Module]:
 
 
 def assert_close(ours, theirs, tolerance: float, what: str) -> None:
-    """Within tolerance·max(1, largest value); whole numbers, such as words that were written,
-    exactly.
-    """
+    """Equal within tolerance·max(1, largest value); integers, such as sampled words, exactly."""
     assert ours.shape == theirs.shape, what
     assert ours.dtype == theirs.dtype, what
     if not theirs.is_floating_point():
         assert torch.equal(ours, theirs), what
         return
     scale = max(1.0, float(theirs.detach().abs().max()))
-    apart = float((ours - theirs).detach().abs().max())
-    assert apart <= tolerance * scale, f"{what}: {apart:.2e} apart, {scale:.2e} large"
+    difference = float((ours - theirs).detach().abs().max())
+    assert difference <= tolerance * scale, (
+        f"{what}: difference {difference:.2e}, scale {scale:.2e}"
+    )
 
 
 def assert_gradients(ours: torch.nn.Module, theirs: torch.nn.Module, tolerance: float) -> None:
-    """Within tolerance of the largest element of each gradient, or of a hundredth of the largest of
-    all gradients.
-    """
+    """Equal within tolerance · max(largest element of the gradient, 0.01 · largest of all)."""
     largest = max(float(p.grad.abs().max()) for p in theirs.parameters() if p.grad is not None)
     for (name, mine), (other_name, other) in zip(
         ours.named_parameters(), theirs.named_parameters(), strict=True
@@ -93,14 +93,14 @@ def assert_gradients(ours: torch.nn.Module, theirs: torch.nn.Module, tolerance: 
         assert (mine.grad is None) == (other.grad is None), name
         if other.grad is not None:
             scale = max(float(other.grad.abs().max()), 1e-2 * largest)
-            apart = float((mine.grad - other.grad).abs().max())
-            assert apart <= tolerance * scale, (
-                f"gradient of {name}: {apart:.2e} apart, {scale:.2e} large"
+            difference = float((mine.grad - other.grad).abs().max())
+            assert difference <= tolerance * scale, (
+                f"gradient of {name}: difference {difference:.2e}, scale {scale:.2e}"
             )
 
 
 def train(training, steps: range) -> list[float]:
-    """The loss of every step; both copies draw the same random numbers."""
+    """The loss at each step; both copies draw the same random numbers."""
     losses = []
     for step in steps:
         torch.manual_seed(step)
@@ -114,7 +114,7 @@ def train(training, steps: range) -> list[float]:
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_outputs_are_torchs(name, variant):
+def test_outputs_equal_torchs(name, variant):
     theirs, ours = pair(name, variant)
     expected, got = MODELS[name].outputs(theirs), MODELS[name].outputs(ours)
     for number, (mine, other) in enumerate(zip(got, expected, strict=True)):
@@ -122,7 +122,7 @@ def test_outputs_are_torchs(name, variant):
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_gradients_of_a_step_are_torchs(name, variant):
+def test_gradients_of_a_step_equal_torchs(name, variant):
     theirs, ours = pair(name, variant)
     losses = []
     for model in (theirs, ours):
@@ -135,9 +135,9 @@ def test_gradients_of_a_step_are_torchs(name, variant):
 
 
 @pytest.mark.parametrize(("name", "variant"), CASES)
-def test_training_is_torchs(name, variant):
-    """Every loss of 50 steps and every parameter and buffer after them; then, from one checkpoint,
-    the outputs.
+def test_training_equals_torchs(name, variant):
+    """Every loss of 50 steps and every parameter and buffer after them; then the outputs from one
+    checkpoint.
     """
     module = MODELS[name]
     theirs, ours = pair(name, variant)
@@ -153,9 +153,9 @@ def test_training_is_torchs(name, variant):
         for k, v in theirs.state_dict().items()
         if v.is_floating_point()
     )
-    assert moved > 1e-2  # 100 times what they may be apart
+    assert moved > 1e-2  # 100 times the tolerance
 
-    ours.load_state_dict(theirs.state_dict())  # the same weights to the bit
+    ours.load_state_dict(theirs.state_dict())  # bitwise equal weights
     for number, (mine, other) in enumerate(
         zip(module.outputs(ours), module.outputs(theirs), strict=True)
     ):
@@ -163,7 +163,7 @@ def test_training_is_torchs(name, variant):
 
 
 @pytest.mark.parametrize("variant", MODELS["awd_lstm"].VARIANTS)
-def test_layers_inside_a_wrapper_that_drops_weights_are_left_alone(variant):
+def test_layers_inside_a_weight_drop_wrapper_are_not_changed(variant):
     module = MODELS["awd_lstm"]
     torch.manual_seed(0)
     theirs = module.build(variant)
@@ -185,10 +185,8 @@ def test_layers_inside_a_wrapper_that_drops_weights_are_left_alone(variant):
 
 
 @pytest.mark.parametrize("first", [True, False], ids=["adopted first", "wrapped first"])
-def test_weights_written_past_setattr_are_used(first):
-    """fastai 1 put the dropped weight among the layer's parameters itself: no wrapper that `adopt`
-    could see.
-    """
+def test_weights_written_to_the_parameter_dict_are_used(first):
+    """fastai 1 stored the dropped weight among the parameters, without a visible wrapper."""
     module = MODELS["awd_lstm"]
     torch.manual_seed(0)
     theirs = module.build("fastai 1")
@@ -218,8 +216,8 @@ def test_weights_written_past_setattr_are_used(first):
         assert_close(mine, other, 1e-5, "output")
 
 
-def test_a_model_is_adopted_in_the_middle_of_its_training():
-    """The optimiser, its momenta and the carried state go on with the adopted layers."""
+def test_a_model_adopted_during_training():
+    """The optimiser, its momenta and the carried state work with the adopted layers."""
     module = MODELS["word_language_model"]
     history = []
     for adopting in (False, True):
@@ -236,9 +234,9 @@ def test_a_model_is_adopted_in_the_middle_of_its_training():
     assert history[1][-1] < history[1][0]
 
 
-def test_the_forget_gate_may_be_opened_after_adopting():
-    """A write into a slice of `.data`, which autograd does not see, counts at the next call; before
-    and after a first one.
+def test_the_forget_bias_can_be_set_after_adopting():
+    """A write to a slice of `.data`, which autograd does not record, affects the next call, before
+    and after the first.
     """
     module = MODELS["cudalstm"]
     theirs, ours = pair("cudalstm", "30 days")
@@ -251,7 +249,7 @@ def test_the_forget_gate_may_be_opened_after_adopting():
 
 
 def test_gradients_through_every_step_of_a_year():
-    """Gradients of the weather itself, day by day."""
+    """Gradients of the daily weather input."""
     module = MODELS["cudalstm"]
     theirs, ours = pair("cudalstm", "365 days")
     gradients = []

@@ -1,4 +1,4 @@
-"""The way back to torch.nn's classes, for tools that look for exactly those."""
+"""release: back to torch.nn's classes, for tools that require exactly those."""
 
 import copy
 
@@ -36,7 +36,7 @@ def test_release_undoes_adopt_in_place():
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_a_layer_made_as_ours_becomes_torchs(kind):
+def test_a_memorycell_layer_becomes_torchs(kind):
     layer = getattr(memorycell, kind)(4, 5, 2)
     x = torch.randn(6, 2, 4)
     expected = layer(x)[0]
@@ -47,7 +47,7 @@ def test_a_layer_made_as_ours_becomes_torchs(kind):
     assert type(copied) is type(layer)
 
 
-def test_what_torch_has_no_class_for_is_left_with_the_reason():
+def test_layers_without_equivalent_are_not_changed():
     layer = memorycell.LSTM(4, 5, cell="peephole")
     report = memorycell.release(layer)
     assert type(layer) is memorycell.LSTM
@@ -55,15 +55,17 @@ def test_what_torch_has_no_class_for_is_left_with_the_reason():
     assert memorycell.release(memorycell.LSTM(4, 5, zoneout=0.1)).adopted == {}
 
 
-@pytest.mark.filterwarnings("ignore")  # PyTorch's own: deprecated in favour of another package
-def test_dynamic_quantisation_takes_the_layer_once_released():
+@pytest.mark.filterwarnings("ignore")  # raised by PyTorch: deprecated in favour of another package
+def test_dynamic_quantisation_of_a_released_layer():
     model = Tagger().eval()
     memorycell.adopt(model)
     x = torch.randn(7, 3, 5)
     expected = model(x)
-    beside = quantize.quantize_dynamic(copy.deepcopy(model))
-    assert isinstance(beside.rnn, memorycell.LSTM)  # in float32, beside a quantised Linear
-    assert (beside(x) - expected).abs().max() < 0.1
+    quantised_with_ours = quantize.quantize_dynamic(copy.deepcopy(model))
+    assert isinstance(
+        quantised_with_ours.rnn, memorycell.LSTM
+    )  # in float32; only the Linear is quantised
+    assert (quantised_with_ours(x) - expected).abs().max() < 0.1
     memorycell.release(model)
     quantised = quantize.quantize_dynamic(model)
     assert "quantized" in type(quantised.rnn).__module__

@@ -1,6 +1,4 @@
-"""`State` where PyTorch's code handles tuples, and the holders of packed weights when the weights
-change.
-"""
+"""`State` in code that handles PyTorch's tuples, and streams and pools after the weights change."""
 
 import io
 import pickle
@@ -15,7 +13,7 @@ from memorycell.nn.layers import of_cell
 from memorycell.state import State
 
 
-def test_a_state_comes_back_where_one_was_given():
+def test_a_state_in_gives_a_state_out():
     lstm, x = memorycell.LSTM(3, 4, 2), torch.randn(5, 2, 3)
     output, state = lstm(x, lstm.initial_state(2))
     assert isinstance(state, State)
@@ -30,7 +28,7 @@ def test_a_state_comes_back_where_one_was_given():
     assert isinstance(double(x.double(), double.initial_state(2))[1], State)
 
 
-def test_a_state_stays_exact_under_autocast():
+def test_a_state_stays_float32_under_autocast():
     lstm, x = memorycell.LSTM(3, 4), torch.randn(5, 2, 3)
     with torch.autocast("cpu", torch.bfloat16):
         output, state = lstm(x, lstm.initial_state(2))
@@ -38,7 +36,7 @@ def test_a_state_stays_exact_under_autocast():
     assert state.c.dtype == torch.float32
 
 
-def test_a_state_is_rebuilt_as_people_rebuild_tuples():
+def test_a_state_is_rebuilt_like_a_tuple():
     state = memorycell.LSTM(3, 4).initial_state(2)
     again = type(state)(v.detach() for v in state)
     assert list(again.asdict()) == ["h", "c"]
@@ -50,13 +48,13 @@ def test_a_state_is_rebuilt_as_people_rebuild_tuples():
 
 def test_a_state_is_pickled_and_loaded_as_weights_only():
     state = memorycell.GRU(3, 4).initial_state(2)
-    for again in (pickle.loads(pickle.dumps(state)), saved(state)):
+    for again in (pickle.loads(pickle.dumps(state)), save_and_load(state)):
         assert isinstance(again, State)
         assert list(again.asdict()) == ["h"]
         assert torch.equal(again.h, state.h)
 
 
-def saved(value):
+def save_and_load(value):
     file = io.BytesIO()
     torch.save(value, file)
     file.seek(0)
@@ -64,7 +62,7 @@ def saved(value):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_a_stream_takes_what_a_call_returns(kind):
+def test_a_stream_accepts_the_state_of_a_call(kind):
     layer = getattr(memorycell, kind)(3, 4)
     x = torch.randn(6, 1, 3)
     whole, _ = layer(x)
@@ -74,10 +72,10 @@ def test_a_stream_takes_what_a_call_returns(kind):
     torch.testing.assert_close(stream.step(x[4:, 0]), whole[4:, 0].detach(), rtol=0, atol=1e-6)
 
 
-@pytest.mark.parametrize("made", [memorycell.LSTM, torch.nn.LSTM])
-def test_a_stream_refuses_weights_that_were_trained_until_refreshed(made):
+@pytest.mark.parametrize("constructor", [memorycell.LSTM, torch.nn.LSTM])
+def test_a_stream_refuses_trained_weights_until_refreshed(constructor):
     torch.manual_seed(0)
-    layer = made(3, 4)
+    layer = constructor(3, 4)
     x = torch.randn(3)
     stream = memorycell.stream(layer)
     stream.step(x)
@@ -88,7 +86,7 @@ def test_a_stream_refuses_weights_that_were_trained_until_refreshed(made):
     with torch.no_grad():
         layer.weight_hh_l0.data.mul_(0.5)
     layer.eval()
-    if made is memorycell.LSTM:  # torch's own layers do not count their trainings
+    if constructor is memorycell.LSTM:  # torch's own layers do not count calls of train()
         with pytest.raises(RuntimeError, match="refresh"):
             stream.step(x)
     stream.refresh()
@@ -96,7 +94,7 @@ def test_a_stream_refuses_weights_that_were_trained_until_refreshed(made):
     torch.testing.assert_close(stream.step(x), expected, rtol=0, atol=1e-6)
 
 
-def test_a_pool_refuses_weights_that_were_trained_until_refreshed():
+def test_a_pool_refuses_trained_weights_until_refreshed():
     torch.manual_seed(0)
     layer = memorycell.GRU(3, 4)
     pool = memorycell.Pool(layer)
@@ -118,7 +116,7 @@ def test_a_pool_refuses_weights_that_were_trained_until_refreshed():
     "cell",
     ["peephole", "coupled", "layernorm", "gru_reset_before", "lstm", "gru", "rnn", "rnn_relu"],
 )
-def test_one_step_layers_are_steps_of_the_layer(cell):
+def test_single_step_layers_equal_the_layer(cell):
     torch.manual_seed(0)
     layer = of_cell(cell, 3, 4)
     kinds = {

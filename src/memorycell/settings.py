@@ -1,4 +1,4 @@
-"""Settings: dataclasses whose fields a person changes with --set key=value."""
+"""Settings: dataclasses whose fields the user sets with --set key=value."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from memorycell.errors import UserError
 
 S = TypeVar("S")
 YES_NO = {"yes": True, "true": True, "no": False, "false": False}
-NAMES = {bool: "yes or no", int: "a whole number", float: "a number"}
-"""Types in words."""
+TYPE_NAMES = {bool: "yes or no", int: "a whole number", float: "a number"}
+"""The names of types in messages."""
 
 
 def check_counts(settings: Any, *names: str) -> None:
-    """Raises ValueError where a field is below 1; None is let through."""
+    """Raises ValueError if a field is below 1; None is allowed."""
     for name in names:
         value = getattr(settings, name)
         if value is not None and value < 1:
@@ -23,7 +23,7 @@ def check_counts(settings: Any, *names: str) -> None:
 
 
 def check_choices(settings: Any, **choices: Sequence[str | None]) -> None:
-    """Raises ValueError where a field is none of its choices."""
+    """Raises ValueError if a field is not one of its choices."""
     for name, allowed in choices.items():
         if getattr(settings, name) not in allowed:
             raise ValueError(
@@ -78,7 +78,7 @@ def _options(hint: Any) -> tuple[Any, ...]:
 
 def _convert(key: str, text: str, hint: Any) -> Any:
     options = _options(hint)
-    # "none" is a value of its own for text settings: no inputs, no calendar.
+    # For text settings "none" is a value: no inputs, no calendar.
     words = ("",) if str in options else ("", "none")
     if type(None) in options and text.lower() in words:
         return None
@@ -92,5 +92,5 @@ def _convert(key: str, text: str, hint: Any) -> Any:
                 continue
     if str in options:
         return text
-    expected = " or ".join(NAMES.get(o, o.__name__) for o in options if o is not type(None))
+    expected = " or ".join(TYPE_NAMES.get(o, o.__name__) for o in options if o is not type(None))
     raise UserError(f"--set {key}={text}: expected {expected}")

@@ -172,7 +172,7 @@ class Recurrent(nn.RNNBase):
 
     def forward(
         self,
-        input: (Tensor | PackedSequence),  # noqa: A002  torch's name, used as a keyword by other people's code
+        input: Tensor | PackedSequence,  # noqa: A002  torch's name, a keyword in user code
         hx: Any = None,
         *,
         lengths: Tensor | None = None,

@@ -1,6 +1,6 @@
 """PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
 
-Plain calls use torch.nn's own forward (see nn/layers.py); this module adds what it lacks. The
+Plain calls use torch.nn's own forward (see nn/recurrent.py); this module adds what it lacks. The
 kernels support neither `reset` nor, in the reverse direction, `lengths`. Both are built from
 full-sequence calls: a sequence with resets is split at every step where any row resets, and a
 padded row is reversed within its length.

@@ -1,1 +1,1 @@
-"""TODO signals."""
+"""Shared by speech, handwriting and drawing: feature codecs, CTC, datasets of labelled examples."""

@@ -1,103 +1,120 @@
-"""What is read from sound, pen strokes and pictures has in common: a sequence of features in, a
-class or a text out.
-"""
+"""The base of codecs for signals: a sequence of features in, a class or a text out."""
 
 from __future__ import annotations
 
 import itertools
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import regex
 
 from memorycell.errors import DataError
-from memorycell.language.codec import TextCodec, fit, normalise
+from memorycell.language.codec import TextCodec, fit_text_codec, normalise
 
-_ASIDE = regex.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
-_SOUNDLESS = regex.compile(r"[^\p{L}\p{M}\p{N}'’]+")
-BLANK = 0
-"""The token that stands for "nothing new" between two letters (of a text codec's, it is the unknown
-one).
-"""
+if TYPE_CHECKING:
+    from typing import Self
+
+BLANK_ID = 0
+"""CTC's blank. It is the text codec's token for unknown text, which is never a target."""
+MAX_SENTENCES = 20_000
+"""Training transcripts stored for the lexicon search."""
+_BRACKETED = regex.compile(r"\[[^\]]*\]|\([^)]*\)|<[^>]*>")
+_PUNCTUATION = regex.compile(r"[^\p{L}\p{M}\p{N}'’]+")
 
 
 @dataclass(frozen=True)
-class SignalCodec:
-    """What comes out: one of `labels`, or a text.
+class SignalCodec(ABC):
+    """The outputs of a model of signals: one of `labels`, or a text.
 
-    text        the letters (or pieces of words) of a text; None where classes are told apart
-    sentences   what the training texts said: their words are the lexicon, their order the language
-                model of a search
+    labels      class names; empty for a text
+    text        characters or subwords of a text; None for classes
+    sentences   training transcripts: the lexicon and the n-grams of the lexicon search
     """
 
+    kind: ClassVar[str]
     labels: tuple[str, ...] = ()
     text: TextCodec | None = None
     sentences: tuple[str, ...] = ()
 
-    vocabulary = 0
-    """Tokens that go in: none, features do."""
+    @property
+    @abstractmethod
+    def input_size(self) -> int:
+        """Features per step."""
 
     @property
-    def outputs_size(self) -> int:
-        """How many a model tells apart: classes, or letters with the blank."""
+    def output_size(self) -> int:
+        """Number of classes, or of tokens including the blank."""
         return len(self.labels) or len(self.text or ())
 
     def targets(self, text: str) -> list[int]:
-        """The tokens of a text as a model can give them: without those it does not know."""
+        """Token ids of a transcript, without text that is not in the vocabulary."""
         assert self.text is not None
-        return [token for token in self.text.encode(text) if token >= self.text.marks]
+        return [token for token in self.text.encode(text) if token >= self.text.num_special]
 
     def model_sizes(self) -> dict[str, object]:
         """See `Codec`."""
-        outputs = {"classes": len(self.labels)} if self.text is None else {}
-        letters = 0 if self.text is None else len(self.text)
-        return {"input_size": self.input_size, "vocabulary": letters, **outputs}
+        classes = {"classes": len(self.labels)} if self.text is None else {}
+        vocabulary = 0 if self.text is None else len(self.text)
+        return {"input_size": self.input_size, "vocabulary": vocabulary, **classes}
 
     def to_json(self) -> dict[str, Any]:
-        """What a model file keeps."""
+        """See `Codec`."""
         text = None if self.text is None else self.text.to_json()
         return {"labels": list(self.labels), "text": text, "sentences": list(self.sentences)}
 
+    @classmethod
+    @abstractmethod
+    def from_json(cls, data: dict[str, Any]) -> Self:
+        """See `Codec`."""
+
     @staticmethod
-    def outputs(data: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of this class from JSON. Raises KeyError, TypeError or ValueError."""
+    def outputs_from_json(data: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields of this class. Raises KeyError, TypeError or ValueError."""
         text = None if data["text"] is None else TextCodec.from_json(data["text"])
         labels, sentences = tuple(data["labels"]), tuple(data["sentences"])
-        if not all(isinstance(one, str) for one in (*labels, *sentences)):
-            raise ValueError("not texts")
+        if not all(isinstance(value, str) for value in (*labels, *sentences)):
+            raise ValueError("labels and sentences must be strings")
         if (text is None) == (len(labels) < 2):
-            raise ValueError("a codec has two labels or more, or a text")
+            raise ValueError("a codec needs either two labels or more, or a text")
         return {"labels": labels, "text": text, "sentences": sentences}
 
 
-def frames_needed(target: Sequence[int]) -> int:
-    """Steps that CTC needs at least for a text: one a token, and a blank between two of the same."""
+def min_ctc_steps(target: Sequence[int]) -> int:
+    """Steps that CTC needs for a target: one per token, and a blank between equal neighbours."""
     return len(target) + sum(a == b for a, b in itertools.pairwise(target))
 
 
 def fit_outputs(
-    said: Sequence[str], head: str, unit: str, vocabulary: int, where: str
+    labels: Sequence[str], head: str, unit: str, vocabulary: int, where: str
 ) -> dict[str, Any]:
-    """What comes out, from what the training examples are: `labels`, or `text` and `sentences`.
-    Raises `DataError`.
+    """The output fields of a `SignalCodec`, fitted on training labels. Raises `DataError`.
+
+    head   "classes" or "text"
     """
-    if head == "classes":
-        labels = tuple(sorted(set(said)))
-        if len(labels) < 2:
-            raise DataError(
-                f"{where}: every example is {labels[0]!r}; two classes or more are needed"
-            )
-        return {"labels": labels}
-    return {
-        "text": fit(said, unit, vocabulary=vocabulary),
-        "sentences": tuple(dict.fromkeys(said))[:20_000],
-    }
+    if head == "text":
+        sentences = tuple(dict.fromkeys(labels))[:MAX_SENTENCES]
+        return {"text": fit_text_codec(labels, unit, vocabulary=vocabulary), "sentences": sentences}
+    classes = tuple(sorted(set(labels)))
+    if len(classes) < 2:
+        raise DataError(
+            f"{where}: every example is {classes[0]!r}; at least two classes are needed"
+        )
+    return {"labels": classes}
 
 
-def spoken(text: str) -> str:
-    """What is heard or read of a transcript: words in small letters, without signs and without what
-    stands in brackets.
-    """
-    bare = _SOUNDLESS.sub(" ", _ASIDE.sub(" ", normalise(text)).lower()).replace("’", "'")
+def normalise_transcript(text: str) -> str:
+    """Lower-case words without punctuation and without text in brackets."""
+    bare = _PUNCTUATION.sub(" ", _BRACKETED.sub(" ", normalise(text)).lower()).replace("’", "'")
     return " ".join(word.strip("'") for word in bare.split() if word.strip("'"))
+
+
+def describe_outputs(codec: SignalCodec) -> str:
+    """The outputs in words, for notes."""
+    if codec.text is None:
+        shown = ", ".join(codec.labels[:12]) + (" …" if len(codec.labels) > 12 else "")
+        return f"{len(codec.labels)} classes: {shown}"
+    lexicon = {word for sentence in codec.sentences for word in sentence.split()}
+    units = f"{len(codec.text) - codec.text.num_special} {codec.text.unit}s"
+    return f"text of {units}; a lexicon of {len(lexicon):,} words"

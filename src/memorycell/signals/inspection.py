@@ -1,4 +1,4 @@
-"""Inspect a model of signals while it reads features."""
+"""Inspect a model of signals on features."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ import torch
 from memorycell.application.inspecting import Called, CalledWithLengths, inspect_steps
 from memorycell.application.modelfile import ModelFile
 from memorycell.inspection.inspect import Inspection
-from memorycell.models.classifier import Classifier
 from memorycell.signals import ctc
 from memorycell.signals.codec import SignalCodec
-from memorycell.signals.recognise import recognise
-from memorycell.signals.transcriber import Transcriber
+from memorycell.signals.recognise import SignalModel, recognise
 
 
 class _Transcribing(Called):
@@ -21,17 +19,17 @@ class _Transcribing(Called):
 
 
 def inspect_features(
-    file: ModelFile[Classifier, SignalCodec] | ModelFile[Transcriber, SignalCodec],
+    file: ModelFile[SignalModel, SignalCodec],
     features: np.ndarray,
     where: str,
     labels: list[str],
 ) -> Inspection:
-    """The gates while a model reads features [T, F]; a transcriber's letters label their steps."""
+    """The gates while a model reads features [T, F]; decoded letters label their first steps."""
     if file.codec.text is None:
         called: Called = CalledWithLengths(file.model)
     else:
         called = _Transcribing(file.model)
         labels = labels or [str(k) for k in range(len(features))]
-        for letter in ctc.greedy(recognise(file, features)):
+        for letter in ctc.greedy_letters(recognise(file, features)):
             labels[letter.begin] = file.codec.text.surfaces[letter.token]
     return inspect_steps(file, called, torch.from_numpy(features), labels=labels, where=where)

@@ -1,51 +1,61 @@
-"""What speech and handwriting share when they are at work."""
+"""Run a classifier or a transcriber on features."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
 from memorycell.errors import UserError
+from memorycell.models.classifier import Classifier
+from memorycell.signals.codec import SignalCodec
+from memorycell.signals.transcriber import Transcriber
 
-TOLD = 5
-"""The likeliest classes that are told."""
+SignalModel: TypeAlias = Classifier | Transcriber
+MAX_LISTED_CLASSES = 5
+"""The most probable classes in a record."""
 
 
 @torch.inference_mode()
-def recognise(file: ModelFile, features: np.ndarray) -> np.ndarray:
-    """Log-probabilities of features [T, F]: [classes], or [T, V] letters at every step."""
+def recognise(file: ModelFile[SignalModel, SignalCodec], features: np.ndarray) -> np.ndarray:
+    """Features [T, F] -> log-probabilities: of the classes [classes], or per step [T, V]."""
     x, lengths = torch.from_numpy(features)[None], torch.tensor([len(features)])
     model = file.model.eval()
-    found: np.ndarray = (model.classify if file.codec.text is None else model.transcribe)(
-        x, lengths
-    )[0].numpy()
-    return found
+    run = model.classify if isinstance(model, Classifier) else model.transcribe
+    log_p: np.ndarray = run(x, lengths)[0].numpy()
+    return log_p
+
+
+@torch.inference_mode()
+def probabilities_over_time(
+    file: ModelFile[SignalModel, SignalCodec], features: np.ndarray
+) -> np.ndarray:
+    """[T, classes]: the probabilities after every step. Unidirectional models only."""
+    log_p, _ = file.model(torch.from_numpy(features)[None])
+    probabilities: np.ndarray = log_p[0].exp().numpy()
+    return probabilities
 
 
 def label_record(labels: Sequence[str], p: np.ndarray) -> dict[str, Any]:
-    """The answer, how sure it is, and the likeliest classes with theirs, of probabilities
-    [classes].
-    """
-    best = np.argsort(-p, kind="stable")[:TOLD]
-    shares = {labels[k]: round(float(p[k]), 4) for k in best}
-    return {"label": labels[best[0]], "p": round(float(p[best[0]]), 4), "probabilities": shares}
+    """The label, its probability and those of the most probable classes, from p [classes]."""
+    best = np.argsort(-p, kind="stable")[:MAX_LISTED_CLASSES]
+    rounded = {labels[k]: round(float(p[k]), 4) for k in best}
+    return {"label": labels[best[0]], "p": round(float(p[best[0]]), 4), "probabilities": rounded}
 
 
-def check_forward(model: Any) -> None:
-    """Raises `UserError` for a model that reads both ways."""
+def other_classes(record: dict[str, Any]) -> str:
+    """The next probable classes of a `label_record`, for people."""
+    others = list(record["probabilities"].items())[1:4]
+    return ", ".join(f"{label} {p:.1%}" for label, p in others if p >= 0.001)
+
+
+def check_unidirectional(model: SignalModel) -> None:
+    """Raises `UserError` for a bidirectional model."""
     if model.config.bidirectional:
         raise UserError(
-            "stream: this model reads both ways and needs the whole; train with --set"
+            "stream: a bidirectional model needs the complete input; train with --set"
             " direction=forward"
         )
-
-
-@torch.inference_mode()
-def probabilities_over_time(file: ModelFile, features: np.ndarray) -> np.ndarray:
-    """[T, classes]: the probabilities after every step."""
-    log_p, _ = file.model(torch.from_numpy(features)[None])
-    return log_p[0].exp().numpy()

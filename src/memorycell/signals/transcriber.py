@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -15,6 +15,7 @@ from memorycell.models.heads import CTC
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import dropout, variational_dropout
 from memorycell.ops.step import LinearStep
+from memorycell.signals.codec import BLANK_ID
 from memorycell.state import State
 from memorycell.streaming.stepping import Stepper
 
@@ -23,9 +24,9 @@ from memorycell.streaming.stepping import Stepper
 class TranscriberConfig(ModelConfig):
     """The sizes of a transcriber.
 
-    input_size      features a step
-    vocabulary      letters, the blank included
-    bidirectional   read both ways: better, but not live
+    input_size      features per step
+    vocabulary      tokens, including the blank
+    bidirectional   more accurate, but cannot run live
     """
 
     input_size: int
@@ -36,12 +37,10 @@ class TranscriberConfig(ModelConfig):
 
 
 class Transcriber(SteppedModel[PaddedBatch]):
-    """A sequence of features in, at every step the log-probabilities of a letter or of nothing new
-    out.
+    """Features in; at every step the log-probabilities of the tokens and the blank out.
 
-    search   [2]: how much the language model counts in a search, and what every word earns; set on
-             validation texts, -1 where a search among the words of training makes more errors than
-             none
+    search   [2]: the language model weight and the word bonus of the lexicon search, selected on
+             validation transcripts; weight -1: the search makes more errors than greedy decoding
     """
 
     kind = "transcriber"
@@ -56,7 +55,6 @@ class Transcriber(SteppedModel[PaddedBatch]):
         self.head = CTC(config.hidden_size * len(self.recurrent.directions), config.vocabulary)
         self.register_buffer("search", torch.tensor([-1.0, 0.0]))
 
-
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros."""
         return self.recurrent.initial_state(batch_size)
@@ -64,27 +62,27 @@ class Transcriber(SteppedModel[PaddedBatch]):
     def forward(
         self, x: Tensor, state: State | None = None, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
-        """X [B, T, I] -> (log-probabilities [B, T, V], state). Only for a model that reads one way."""
+        """X [B, T, I] -> (log-probabilities [B, T, V], state). Unidirectional models only."""
         state = self.initial_state(len(x)) if state is None else state
-        hidden, kept = carried(self.recurrent, x, state, backend=backend)
-        return self.head(hidden), State(**kept)
+        hidden, after = carried(self.recurrent, x, state, backend=backend)
+        return self.head(hidden), State(**after)
 
     def transcribe(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """X [B, T, I] with lengths [B] -> log-probabilities [B, T, V], of whole sequences."""
+        """Full sequences x [B, T, I] with lengths [B] -> log-probabilities [B, T, V]."""
         hidden, _ = self.recurrent(
             dropout(x, self.config.dropout / 4, self.training), lengths=lengths
         )
         return self.head(variational_dropout(hidden, self.config.dropout, self.training))
 
     def nats(self, batch: PaddedBatch) -> Tensor:
-        """Nats of every text [B]."""
+        """Negative log-likelihood of every transcript [B]."""
         return self.head.loss(self.transcribe(batch.x, batch.lengths), batch.lengths, batch.target)
 
     def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
-        """Nats a letter."""
-        return self.nats(batch).sum() / (batch.target > 0).sum().clamp(min=1), None
+        """Nats per token."""
+        return self.nats(batch).sum() / (batch.target > BLANK_ID).sum().clamp(min=1), None
 
     def native_stepper(self, precision: str) -> Stepper:
-        """See `SteppedModel`: y is the log-probabilities [V] at a step."""
+        """See `SteppedModel`: y is the log-probabilities [V] of a step."""
         score = LinearStep(self.head.linear.weight, self.head.linear.bias)
         return ScoredStepper(self.recurrent, precision, score)

@@ -21,7 +21,8 @@ from memorycell.applications.drawing.live import Hand, picture, predict
 from memorycell.applications.drawing.model import Drawn, Writer, WriterConfig
 from memorycell.errors import DataError
 from memorycell.models.batches import padded
-from memorycell.signals.strokes import checked, read_strokes
+from memorycell.signals.stroke_files import read_strokes
+from memorycell.signals.strokes import check_strokes
 from memorycell.training import loop as training
 
 CODEC = PenCodec(("circle", "cross"), spacing=0.05, scale=0.05)
@@ -42,7 +43,7 @@ def drawn(shapes, tmp_path_factory):
 
 
 def test_moves_and_back():
-    drawing = CODEC.framed(checked(shape("cross", np.random.default_rng(0)), "x"))
+    drawing = CODEC.framed(check_strokes(shape("cross", np.random.default_rng(0)), "x"))
     moves = CODEC.moves(drawing)
     assert moves[-1, 2] == END
     assert (moves[:-1, 2] == UP).sum() == 1
@@ -169,7 +170,7 @@ def test_it_beats_the_straight_line_and_draws(drawn, shapes, tmp_path):
     (tmp_path / "again.jsonl").write_text(
         json.dumps({"label": "bar", "strokes": a["drawings"][0]["strokes"]})
     )
-    assert read_strokes(tmp_path / "again.jsonl", "x")[0][0].said == "bar"
+    assert read_strokes(tmp_path / "again.jsonl", "x")[0][0].label == "bar"
     with pytest.raises(DataError, match="holds no drawing of a sign"):
         predict(file, "bar", Hand(style=str(shapes), only="zzz"))
 
@@ -181,7 +182,7 @@ def test_text_by_its_letters(shapes, tmp_path):
     for k in range(80):
         picked = rng.integers(0, len(drawn_), 3)
         placed = side_by_side([CODEC.framed(drawn_[j].drawing) for j in picked])
-        text = "".join(drawn_[j].said[1] for j in picked)
+        text = "".join(drawn_[j].label[1] for j in picked)
         rows.append(
             json.dumps({"text": text + str(k), "strokes": [(20 * s).tolist() for s in placed]})
         )

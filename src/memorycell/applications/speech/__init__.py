@@ -1,21 +1,24 @@
-"""Speech."""
+"""Recognise spoken words, or transcribe speech, from files or live."""
 
 from memorycell.application.contract import Application, Metric, TrainSettings
-from memorycell.applications.speech.audio import AudioCodec
-from memorycell.applications.speech.dataset import SpeechSettings, prepare, reopen
+from memorycell.application.rendering import classification_details
+from memorycell.applications.speech.codec import AudioCodec
+from memorycell.applications.speech.dataset import prepare, reopen
 from memorycell.applications.speech.figures import speech_page
 from memorycell.applications.speech.inspection import inspect
-from memorycell.applications.speech.live import Hearing, LiveSpeech, Microphone, predict, show
+from memorycell.applications.speech.predict import PredictOptions, predict, render
 from memorycell.applications.speech.public_data import DATASETS
+from memorycell.applications.speech.session import SpeechSession, StreamOptions
+from memorycell.applications.speech.settings import SpeechSettings
 from memorycell.models.classifier import Classifier
 from memorycell.signals.transcriber import Transcriber
 
 APPLICATION = Application(
     name="speech",
-    summary="hears which word was said, or what was said; live, as it is said, with the time of every"
-    " word",
-    reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with a folder for"
-    " every class, or with names like --set names={label}_{group}_{index}",
+    summary="recognises spoken words or transcribes speech, offline or streaming, with word"
+    " timings",
+    reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with one folder per"
+    " class, or with names that match --set names={label}_{group}_{index}",
     default_dataset="free-spoken-digits",
     datasets=DATASETS,
     metric=Metric("error"),
@@ -24,17 +27,18 @@ APPLICATION = Application(
     training=TrainSettings(lr=3e-3, weight_decay=0.01, average=0.995, precision="auto"),
     minutes=4.0,
     settings=SpeechSettings,
-    predict_options=Hearing,
-    stream_options=Microphone,
+    predict_options=PredictOptions,
+    stream_options=StreamOptions,
     models={Classifier.kind: Classifier, Transcriber.kind: Transcriber},
     codecs={AudioCodec.kind: AudioCodec},
     prepare=prepare,
     reopen=reopen,
     predict=predict,
     predict_reads="file",
-    render=show,
-    session=LiveSpeech,
+    render=render,
+    session=SpeechSession,
     stream_reads="bytes",
     figures={".html": speech_page},
+    render_details=classification_details,
     inspect=inspect,
 )

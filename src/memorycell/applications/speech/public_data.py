@@ -5,8 +5,8 @@ from memorycell.application.datasets import NamedDataset
 DATASETS = (
     NamedDataset(
         "free-spoken-digits",
-        "3,000 spoken English digits by six speakers; tested on the first five of each speaker"
-        " and digit",
+        "3,000 spoken English digits by six speakers; the first five recordings of each speaker and"
+        " digit are the test split",
         "CC BY-SA 4.0",
         "Z. Jackson et al. (2018), free-spoken-digit-dataset",
         paths=("speech/free-spoken-digits", "free-spoken-digits"),

@@ -1,0 +1,119 @@
+"""Predict the class or the transcript of drawings and images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memorycell.application.contract import Record
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.handwriting.codec import Line, LineCodec
+from memorycell.applications.handwriting.images import IMAGE_SUFFIXES, read_line
+from memorycell.errors import DataError
+from memorycell.signals import ctc
+from memorycell.signals.lexicon import LexiconSearch, selected_search
+from memorycell.signals.recognise import SignalModel, label_record, other_classes, recognise
+from memorycell.signals.stroke_files import read_strokes
+from memorycell.signals.strokes import Drawing, StrokeCodec
+from memorycell.signals.transcriber import Transcriber
+
+MAX_INPUTS = 1000
+"""Drawings or images per call."""
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict`.
+
+    search   for text: also search the most probable words of the lexicon: yes or no
+    only     read only the drawings whose names contain this
+    """
+
+    search: bool = True
+    only: str | None = None
+
+
+@dataclass(frozen=True)
+class NamedInput:
+    """A drawing or an image, and its features [T, F]."""
+
+    name: str
+    raw: Drawing | Line
+    features: np.ndarray
+
+
+def read_inputs(
+    codec: StrokeCodec | LineCodec, source: str | None, only: str | None = None
+) -> list[NamedInput]:
+    """The drawings or images of a file, a folder or a named dataset. Raises `DataError`."""
+    if source is None:
+        raise DataError(
+            "predict: no input given; expected a file of strokes (.jsonl, .inkml) or an image"
+        )
+    path, _ = locate(source)
+    if isinstance(codec, LineCodec):
+        paths = [path]
+        if path.is_dir():
+            paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
+        lines = [(str(p), read_line(p)) for p in paths if only is None or only in str(p)]
+        inputs = [NamedInput(name, line, codec.encode(line)) for name, line in lines[:MAX_INPUTS]]
+    else:
+        drawings = [d for d in read_strokes(path, source)[0] if only is None or only in d.name]
+        inputs = [
+            NamedInput(d.name, d.drawing, codec.encode(d.drawing)) for d in drawings[:MAX_INPUTS]
+        ]
+    if not inputs:
+        named = "" if only is None else f" with {only!r} in its name"
+        raise DataError(f"{source}: contains no drawing or image{named}")
+    return inputs
+
+
+def predict(
+    file: ModelFile[SignalModel, StrokeCodec | LineCodec],
+    source: str | None,
+    options: PredictOptions,
+) -> Record:
+    """`{"drawings": [...]}`: each with its label and probabilities, or its text and the result of
+    the search. Raises `DataError`.
+    """
+    search = None
+    if isinstance(file.model, Transcriber) and options.search:
+        search = selected_search(file.model, file.codec)
+    records = [
+        {"name": one.name, **answer(file, one.features, search)}
+        for one in read_inputs(file.codec, source, options.only)
+    ]
+    return {"source": source, "only": options.only, "drawings": records}
+
+
+def answer(
+    file: ModelFile[SignalModel, StrokeCodec | LineCodec],
+    features: np.ndarray,
+    search: LexiconSearch | None = None,
+) -> dict[str, Any]:
+    """The label or the text of features [T, F]."""
+    codec = file.codec
+    log_p = recognise(file, features)
+    if codec.text is None:
+        return label_record(codec.labels, np.exp(log_p))
+    letters = ctc.greedy_letters(log_p)
+    p = float(np.mean([letter.p for letter in letters] or [0.0]))
+    record = {"text": ctc.letters_to_text(codec, letters), "p": round(p, 4)}
+    return record if search is None else {**record, "searched": search.decode(log_p)}
+
+
+def render(record: dict[str, Any]) -> str:
+    """See `Application.render`: one line per drawing."""
+    lines = []
+    for one in record["drawings"]:
+        if "label" in one:
+            others = other_classes(one)
+            others = f"   (else {others})" if others else ""
+            lines.append(f"{one['label']} ({one['p']:.1%})  {one['name']}{others}")
+        else:
+            searched = f"   (with lexicon: {one['searched']})" if one.get("searched") else ""
+            lines.append(f"{one['text']} ({one['p']:.1%} per letter)  {one['name']}{searched}")
+    return "\n".join(lines)

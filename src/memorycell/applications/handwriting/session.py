@@ -1,0 +1,110 @@
+"""Handwriting recognition live: points of a pen in, the answer for the drawing so far out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from memorycell.application.contract import Item, NoOptions, Record
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.handwriting.codec import LineCodec
+from memorycell.applications.handwriting.predict import answer
+from memorycell.errors import DataError, StateError, UserError
+from memorycell.signals.recognise import SignalModel
+from memorycell.signals.strokes import MAX_POINTS, Drawing, StrokeCodec, check_strokes
+
+STATE_FORMAT = "memorycell-drawing-1"
+
+
+class HandwritingSession:
+    """See `Session`. An item is a point, a line `[x, y]` or a mapping with `x` and `y`; `up` where
+    the pen is lifted; or an empty line, which starts a new drawing.
+
+    The complete drawing is read again at every point, because its scale depends on all points. The
+    last answer is therefore that of the complete drawing.
+    """
+
+    def __init__(
+        self,
+        file: ModelFile[SignalModel, StrokeCodec | LineCodec],
+        precision: str = "float32",
+        options: NoOptions | None = None,
+    ) -> None:
+        if isinstance(file.codec, LineCodec):
+            raise UserError("stream: this model reads images; use memorycell predict")
+        if precision != "float32":
+            raise UserError(f"stream: handwriting runs in float32, not {precision}")
+        self.file, self._codec = file, file.codec
+        self.strokes: list[list[tuple[float, float]]] = [[]]
+        self._lines = 0
+
+    def feed(self, item: Item) -> list[Record]:
+        """See `Session`."""
+        if isinstance(item, Mapping):
+            self._add_point(item, "row")
+        elif not self._feed_line(item.decode() if isinstance(item, bytes) else item):
+            return []
+        drawing = self.drawing
+        record = answer(self.file, self._codec.encode(drawing))
+        points = sum(map(len, self.strokes))
+        return [{**record, "strokes": len(drawing), "points": points}]
+
+    def _feed_line(self, line: str) -> bool:
+        """Whether the line is a point."""
+        self._lines += 1
+        where = f"stdin, line {self._lines}"
+        if not line.strip():
+            self.strokes = [[]]
+            return False
+        if line.strip().strip('"') == "up":
+            if self.strokes[-1]:
+                self.strokes.append([])
+            return False
+        try:
+            point = json.loads(line)
+        except ValueError:
+            raise _not_a_point(where) from None
+        self._add_point(point, where)
+        return True
+
+    def close(self) -> list[Record]:
+        """See `Session`."""
+        return []
+
+    @property
+    def drawing(self) -> Drawing:
+        """The drawing so far."""
+        return check_strokes([stroke for stroke in self.strokes if stroke], "stdin")
+
+    def _add_point(self, point: Any, where: str) -> None:
+        try:
+            x, y = (point["x"], point["y"]) if isinstance(point, Mapping) else (point[0], point[1])
+        except (TypeError, KeyError, IndexError):
+            raise _not_a_point(where) from None
+        check_strokes([[(x, y)]], where)
+        if sum(map(len, self.strokes)) >= MAX_POINTS:
+            raise DataError(
+                f"{where}: a drawing has at most {MAX_POINTS:,} points; an empty line starts a new"
+                " one"
+            )
+        self.strokes[-1].append((float(x), float(y)))
+
+    def snapshot(self) -> bytes:
+        """See `Session`."""
+        return json.dumps({"format": STATE_FORMAT, "strokes": self.strokes}).encode()
+
+    def restore(self, data: bytes) -> None:
+        """See `Session`."""
+        try:
+            state = json.loads(data)
+            if state["format"] != STATE_FORMAT:
+                raise ValueError("another format")
+            strokes = [[(float(x), float(y)) for x, y in stroke] for stroke in state["strokes"]]
+        except (ValueError, KeyError, TypeError):
+            raise StateError("not the state of a drawing; start without it") from None
+        self.strokes = strokes or [[]]
+
+
+def _not_a_point(where: str) -> DataError:
+    return DataError(f'{where}: expected a point [x, y], "up", or an empty line for a new drawing')

@@ -1,0 +1,74 @@
+"""Augmentation of sound and of filterbank frames for training."""
+
+from __future__ import annotations
+
+import numpy as np
+
+MAX_GAIN = 0.5
+"""As a power of ten of the amplitude: 10 dB."""
+MIN_SNR_DB, MAX_SNR_DB = 5, 35
+
+
+def augment_samples(
+    samples: np.ndarray, rng: np.random.Generator, *, speed: float, noise: float
+) -> np.ndarray:
+    """Change speed, gain and noise of samples [N].
+
+    speed   the speed changes by a factor of 1/(1 + speed) … 1 + speed, and the pitch with it (Ko et
+            al. 2015, Audio augmentation for speech recognition)
+    noise   probability of white or brownish noise, 5 to 35 dB below the signal
+
+    The gain changes by up to 10 dB.
+    """
+    if speed:
+        factor = np.exp(rng.uniform(-1, 1) * np.log1p(speed))
+        at = np.arange(0, len(samples) - 1, factor)
+        samples = np.interp(at, np.arange(len(samples)), samples)
+    samples = samples * 10 ** (rng.uniform(-MAX_GAIN, MAX_GAIN))
+    if noise and rng.random() < noise:
+        added = rng.standard_normal(len(samples))
+        if rng.random() < 0.5:
+            added = np.convolve(added, 0.9 ** np.arange(20), "same")
+        scale = np.sqrt((samples**2).mean()) / max(float(added.std()), 1e-9)
+        samples = samples + added * scale * 10 ** (-rng.uniform(MIN_SNR_DB, MAX_SNR_DB) / 20)
+    return samples.astype(np.float32)
+
+
+def augment_frames(
+    frames: np.ndarray, rng: np.random.Generator, *, tilt: float, throat: float
+) -> np.ndarray:
+    """Change the microphone and the vocal tract in frames [T, bins].
+
+    tilt     height in nats of a smooth curve over the bands that is added to every frame
+    throat   the bands are stretched by a factor of 1/(1 + throat) … 1 + throat (vocal tract length
+             perturbation, Jaitly & Hinton 2013)
+    """
+    bins = frames.shape[1]
+    band = np.arange(bins)
+    if throat:
+        at = np.clip(band * np.exp(rng.uniform(-1, 1) * np.log1p(throat)), 0, bins - 1)
+        low = np.minimum(at.astype(int), bins - 2)
+        fraction = (at - low).astype(np.float32)
+        frames = (1 - fraction) * frames[:, low] + fraction * frames[:, low + 1]
+    if tilt:
+        waves = np.cos(np.pi * np.arange(1, 4)[:, None] * (band + 0.5) / bins)
+        frames = frames + (rng.normal(0, tilt / np.sqrt(2), 3) / np.arange(1, 4)) @ waves
+    return frames.astype(np.float32)
+
+
+def mask_frames(
+    frames: np.ndarray, rng: np.random.Generator, *, bands: int, share: float
+) -> np.ndarray:
+    """SpecAugment (Park et al. 2019, arXiv:1904.08779): set parts of scaled frames [T, bins] to
+    zero, their mean: twice up to `bands` bands, and twice up to a `share` of the time.
+    """
+    frames = frames.copy()
+    bins = frames.shape[1]
+    for _ in range(2):
+        width = int(rng.integers(0, bands + 1))
+        begin = int(rng.integers(0, bins - width + 1))
+        frames[:, begin : begin + width] = 0
+        width = int(rng.uniform(0, share) * len(frames))
+        begin = int(rng.integers(0, len(frames) - width + 1))
+        frames[begin : begin + width] = 0
+    return frames

@@ -1,0 +1,248 @@
+"""From sound to model inputs, for full recordings and in chunks.
+
+A frame is the log energy in `bins` mel bands over 25 ms, one every 10 ms (Davis & Mermelstein
+1980), as computed by Kaldi. A step is `stack` frames side by side. A frame depends only on its own
+samples, so chunks give the same numbers as the full recording.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from typing import Any, ClassVar
+
+import numpy as np
+
+from memorycell.applications.speech.audio import Sound
+from memorycell.signals.codec import SignalCodec
+
+FRAME_S, SHIFT_S = 0.025, 0.010
+"""Length of a frame, and distance between frames, in seconds."""
+MIN_STD = 0.5
+"""Added to a recording's own standard deviation, in nats, so that near-constant bands are not
+amplified.
+"""
+
+
+@dataclass(frozen=True)
+class AudioCodec(SignalCodec):
+    """Sound in, one of `labels` or a text out.
+
+    rate_hz     sample rate of the frames; other rates are resampled (soxr)
+    bins        mel bands per frame
+    stack       frames per step
+    mean, std   [bins] of the training frames, for scaling
+    adapt       subtract the running mean of the scaled frames, where training's mean counts as this
+                many frames (online cepstral mean normalisation, Atal 1974); 0: off
+    ceps        number of cepstra per frame (cosine transform of the bands) to use instead of the
+                bands; 0: the bands
+    whole       scale by the recording's own mean and standard deviation, and append delta features
+                (Furui 1986); cannot run live
+    """
+
+    kind: ClassVar[str] = "audio"
+    rate_hz: int = 16000
+    bins: int = 40
+    stack: int = 2
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    adapt: int = 0
+    ceps: int = 0
+    whole: bool = False
+
+    @property
+    def input_size(self) -> int:
+        """See `SignalCodec`."""
+        return (self.ceps or self.bins) * self.stack * (2 if self.whole else 1)
+
+    @property
+    def step_s(self) -> float:
+        """Seconds per step."""
+        return SHIFT_S * self.stack
+
+    @property
+    def window(self) -> int:
+        """Samples per frame."""
+        return round(FRAME_S * self.rate_hz)
+
+    @property
+    def shift(self) -> int:
+        """Samples from one frame to the next."""
+        return round(SHIFT_S * self.rate_hz)
+
+    @cached_property
+    def _cosines(self) -> np.ndarray:
+        """[bins, ceps]: the orthonormal cosine transform, with the first coefficients, which vary
+        most, scaled down.
+        """
+        k = np.arange(self.ceps)
+        basis = np.cos(np.pi / self.bins * (np.arange(self.bins) + 0.5)[:, None] * k) * np.sqrt(
+            2 / self.bins
+        )
+        return (basis * np.minimum(1, (k + 1) / 5)).astype(np.float32)
+
+    @cached_property
+    def _filterbank_options(self) -> Any:
+        import kaldi_native_fbank as knf
+
+        options = knf.FbankOptions()
+        options.frame_opts.samp_freq = self.rate_hz
+        options.frame_opts.frame_length_ms = 1000 * FRAME_S
+        options.frame_opts.frame_shift_ms = 1000 * SHIFT_S
+        options.frame_opts.dither = 0.0
+        options.frame_opts.snip_edges = True
+        options.mel_opts.num_bins = self.bins
+        return options
+
+    def frames(self, samples: np.ndarray) -> np.ndarray:
+        """Samples [N] at `rate_hz` -> log energies [T, bins] float32 of the complete frames."""
+        import kaldi_native_fbank as knf
+
+        extractor = knf.OnlineFbank(self._filterbank_options)
+        extractor.accept_waveform(self.rate_hz, np.ascontiguousarray(samples, np.float32))
+        count = extractor.num_frames_ready
+        if count == 0:
+            return np.zeros((0, self.bins), np.float32)
+        return np.stack([extractor.get_frame(k) for k in range(count)])
+
+    def scale(
+        self, frames: np.ndarray, sums: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Frames [T, bins] -> (scaled frames float32, sums).
+
+        sums   [bins + 1] float64, for `adapt`: the sum and the number of the frames so far; pass
+               the returned value with the next frames
+        """
+        sums = np.zeros(self.bins + 1) if sums is None else sums
+        if self.whole:
+            return frames, sums
+        if self.mean:
+            frames = (frames - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
+        if not self.adapt:
+            return frames, sums
+        terms = np.column_stack([frames.astype(np.float64), np.ones(len(frames))])
+        running = np.concatenate([sums[None], terms]).cumsum(0)  # adds frame by frame
+        mean = running[1:, :-1] / (self.adapt + running[1:, -1:])
+        return (frames - mean).astype(np.float32), running[-1]
+
+    def stack_frames(self, frames: np.ndarray) -> np.ndarray:
+        """Scaled frames [T, bins] -> features [T // stack, input_size] float32."""
+        if self.ceps:
+            # Not a matrix product, whose rounding depends on the number of frames.
+            frames = (frames[..., None] * self._cosines).sum(1)
+        if self.whole and len(frames):
+            frames = (frames - frames.mean(0)) / (frames.std(0) + MIN_STD)
+            frames = np.concatenate([frames, delta_features(frames)], 1).astype(np.float32)
+        count = len(frames) // self.stack * self.stack
+        return np.ascontiguousarray(frames[:count].reshape(-1, self.input_size))
+
+    def encode(self, sound: Sound) -> np.ndarray:
+        """Features [T, input_size] float32 of a recording."""
+        return FeatureStream(self, sound.rate_hz).feed(sound.samples, last=True)
+
+    def fit_scaling(self, frames: Sequence[np.ndarray]) -> AudioCodec:
+        """The codec with the mean and standard deviation of training frames."""
+        joined = np.concatenate(frames).astype(np.float64)
+        std = np.maximum(joined.std(0), 1e-3)
+        return replace(self, mean=tuple(joined.mean(0).tolist()), std=tuple(std.tolist()))
+
+    def to_json(self) -> dict[str, Any]:
+        """See `Codec`."""
+        own = {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in ("text", "labels", "sentences")
+        }
+        return {**super().to_json(), **own}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> AudioCodec:
+        """See `Codec`."""
+        mean, std = (tuple(float(v) for v in data[name]) for name in ("mean", "std"))
+        codec = cls(
+            **cls.outputs_from_json(data),
+            rate_hz=int(data["rate_hz"]),
+            bins=int(data["bins"]),
+            stack=int(data["stack"]),
+            adapt=int(data["adapt"]),
+            ceps=int(data["ceps"]),
+            whole=bool(data.get("whole", False)),
+            mean=mean,
+            std=std,
+        )
+        if not (
+            4000 <= codec.rate_hz <= 200_000
+            and 4 <= codec.bins <= 200
+            and 1 <= codec.stack <= 10
+            and 0 <= codec.adapt < 10**6
+            and 0 <= codec.ceps <= codec.bins
+        ):
+            raise ValueError("not an audio codec")
+        if not len(mean) == len(std) == codec.bins or min(std) <= 0:
+            raise ValueError("mean and std do not fit the bins")
+        return codec
+
+
+def delta_features(frames: np.ndarray) -> np.ndarray:
+    """[T, F]: three times the least-squares slope of every feature over five frames."""
+    padded = np.pad(frames, ((2, 2), (0, 0)), mode="edge")
+    return np.asarray(3 * (2 * (padded[4:] - padded[:-4]) + padded[3:-1] - padded[1:-3]) / 10)
+
+
+class FeatureStream:
+    """Chunks of samples in, at any rate and of any size; the features of completed steps out."""
+
+    def __init__(self, codec: AudioCodec, rate_hz: int) -> None:
+        self.codec, self.rate_hz = codec, rate_hz
+        self._resampler: Any = None
+        if rate_hz != codec.rate_hz:
+            import soxr
+
+            self._resampler = soxr.ResampleStream(rate_hz, codec.rate_hz, 1, dtype="float32")
+        self._samples = np.zeros(0, np.float32)  # from the start of the next frame
+        self._frames = np.zeros((0, codec.bins), np.float32)  # scaled, of an incomplete step
+        self._sums = np.zeros(codec.bins + 1)
+
+    def feed(self, samples: np.ndarray, *, last: bool = False) -> np.ndarray:
+        """Samples [N] -> features [n, input_size] of the steps they complete.
+
+        last   no samples follow: flush the resampler
+        """
+        codec = self.codec
+        samples = np.ascontiguousarray(samples, np.float32)
+        if self._resampler is not None:
+            samples = self._resampler.resample_chunk(samples, last=last)
+        self._samples = np.concatenate([self._samples, samples])
+        count = max(0, (len(self._samples) - codec.window) // codec.shift + 1)
+        if count:
+            frames = codec.frames(self._samples[: (count - 1) * codec.shift + codec.window])
+            self._samples = self._samples[count * codec.shift :]
+            scaled, self._sums = codec.scale(frames, self._sums)
+            self._frames = np.concatenate([self._frames, scaled])
+        complete = len(self._frames) // codec.stack * codec.stack
+        ready, self._frames = self._frames[:complete], self._frames[complete:]
+        return codec.stack_frames(ready)
+
+    def snapshot(self) -> dict[str, list[float]] | None:
+        """JSON values for `restore`; None while resampling, since the resampler's state is not
+        accessible.
+        """
+        if self._resampler is not None:
+            return None
+        arrays: dict[str, np.ndarray] = {
+            "samples": self._samples,
+            "frames": self._frames,
+            "heard": self._sums,
+        }
+        return {name: array.ravel().tolist() for name, array in arrays.items()}
+
+    def restore(self, data: Mapping[str, Any]) -> None:
+        """Continue from a snapshot. Raises KeyError, TypeError or ValueError for invalid data."""
+        samples, frames, sums = (
+            np.array(data[name], np.float64) for name in ("samples", "frames", "heard")
+        )
+        if sums.shape != self._sums.shape:
+            raise ValueError("the number of bands differs")
+        self._samples, self._sums = samples.astype(np.float32), sums
+        self._frames = frames.astype(np.float32).reshape(-1, self.codec.bins)

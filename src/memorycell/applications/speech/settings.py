@@ -1,0 +1,57 @@
+"""The settings of a speech model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memorycell.settings import check_counts
+from memorycell.signals.settings import SignalSettings
+
+
+@dataclass(frozen=True)
+class SpeechSettings(SignalSettings):
+    """Settings of a speech model, besides `SignalSettings`.
+
+    names     a pattern of the file names, such as "{label}_{group}_{index}", for recordings without
+              a list of transcripts
+    rate      sample rate in Hz of the features; by default the recordings', at most 16,000
+    bins, stack   mel bands per frame, frames (10 ms) per step
+    ceps      number of cepstra per frame to use instead of the bands; 0: the bands
+    adapt     subtract the running mean of the features, where training's mean counts as this many
+              frames; 0: off
+    whole     normalise every recording by its own mean and standard deviation and append delta
+              features, for unknown speakers; such a model cannot run live
+    speed     augmentation: maximum change of speed, as a fraction
+    noise     augmentation: probability of added noise
+    tilt      augmentation: microphone response, height in nats of a smooth curve over the bands
+    throat    augmentation: vocal tract length, maximum stretch of the bands, as a fraction
+    bands, share   augmentation: maximum width of the masked bands, and maximum fraction of the
+                   masked time, twice each (SpecAugment)
+    """
+
+    names: str | None = None
+    rate: int | None = None
+    bins: int = 40
+    stack: int = 2
+    adapt: int = 0
+    ceps: int = 0
+    whole: bool = False
+    speed: float = 0.1
+    noise: float = 0.3
+    tilt: float = 0.0
+    throat: float = 0.0
+    bands: int = 8
+    share: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_counts(self, "rate", "bins", "stack")
+        if not 0 <= self.ceps <= self.bins:
+            raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the number of bands")
+        if self.adapt < 0 or self.tilt < 0 or not 0 <= self.throat < 1:
+            raise ValueError("adapt, tilt: expected 0 or more; throat: a fraction below 1")
+        fractions_valid = 0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1
+        if not fractions_valid or not 0 <= self.bands < self.bins:
+            raise ValueError(
+                "speed, noise, share: expected fractions below 1; bands: fewer than bins"
+            )

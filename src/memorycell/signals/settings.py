@@ -1,0 +1,75 @@
+"""Settings that speech and handwriting share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from memorycell.models.classifier import POOLINGS, ClassifierConfig
+from memorycell.settings import check_choices, check_counts
+from memorycell.signals.splitting import SplitSettings
+from memorycell.signals.transcriber import TranscriberConfig
+
+
+@dataclass(frozen=True)
+class SignalSettings(SplitSettings):
+    """Settings of a model of signals, besides `SplitSettings`.
+
+    head         classes (one per example), text (CTC), or auto: classes where there are few
+                 distinct labels, each with several examples
+    unit         of text: char, or piece (subwords, sentencepiece)
+    vocabulary   maximum number of units
+    direction    forward: can run live; both: bidirectional, more accurate
+    pooling      how a classifier reduces a sequence to one vector: attention, max or last
+    cell, hidden, layers   of the recurrent stack
+    dropout, weight_drop, smoothing   probabilities
+    budget       steps per batch, padding included
+    """
+
+    head: str = "auto"
+    unit: str = "char"
+    vocabulary: int = 200
+    direction: str = "forward"
+    pooling: str = "attention"
+    cell: str = "lstm"
+    hidden: int = 128
+    layers: int = 2
+    dropout: float = 0.3
+    weight_drop: float = 0.0
+    smoothing: float = 0.0
+    budget: int = 1500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(
+            self,
+            head=("auto", "classes", "text"),
+            direction=("forward", "both"),
+            pooling=POOLINGS,
+            unit=("char", "piece"),
+        )
+        check_counts(self, "vocabulary", "hidden", "layers", "budget")
+        self.model_config(10, 3, classes=True)  # checks the rest
+
+    def model_config(
+        self, inputs: int, outputs: int, *, classes: bool
+    ) -> ClassifierConfig | TranscriberConfig:
+        """The configuration of a classifier, or of a transcriber."""
+        shared: dict[str, Any] = {
+            "input_size": inputs,
+            "hidden_size": self.hidden,
+            "cell": self.cell,
+            "num_layers": self.layers,
+            "dropout": self.dropout,
+            "weight_drop": self.weight_drop,
+            "bidirectional": self.direction == "both",
+        }
+        if not classes:
+            return TranscriberConfig(vocabulary=outputs, **shared)
+        return ClassifierConfig(
+            vocabulary=0,
+            classes=outputs,
+            pooling=self.pooling,
+            smoothing=self.smoothing,
+            **shared,
+        )

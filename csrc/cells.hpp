@@ -1,4 +1,4 @@
-// One step of one row, forward and backward, for every cell. The equations and their sources stand in
+// One step of one row, forward and backward, for every cell. The equations and their sources are in
 // src/memorycell/cells.py; here x is the row of W_ih x with its biases, p the row of W_hh h_{t-1}.
 #pragma once
 
@@ -7,12 +7,12 @@
 
 namespace memorycell::MEMORYCELL_ISA {
 
-// What a step of a row reads and writes. `gates` [kept, H] is what the backward pass needs: i, f, g, o; for the GRU
-// r, z, n and the product of its n block; for the plain nets h itself.
+// The data of a step of a row. `gates` [kept, H] holds the values for the backward pass: i, f, g, o; for the GRU
+// r, z, n and the product of its n block; for the plain recurrent networks h itself.
 struct Row {
     int64_t H;
     const float *x, *h_prev, *c_prev;
-    float *p; // the layer-normalised cell leaves the normalised product here
+    float *p; // layernorm writes the normalised product here
     float *gates, *c, *h;
     float *rstd; // layernorm
     Extras extras;
@@ -25,8 +25,8 @@ struct BackRow {
     float rstd;
     const float *dh;
     float *dc;                                          // in: of c_t, out: of c_{t-1}
-    float *dx, *dp;                                     // [G * H]: of x and of p; the same memory where they are equal
-    float *dh_prev;                                     // added to: what reaches h_{t-1} without passing W_hh
+    float *dx, *dp;                                     // [G * H]: of x and of p; the same memory if they are equal
+    float *dh_prev;                                     // added to: the gradient of h_{t-1} that does not pass W_hh
     float *scratch;                                     // [2 * H]
     float *d_gain_c, *d_bias_c, *d_gain_hh, *d_bias_hh; // layernorm: added to
     Extras extras;
@@ -52,14 +52,14 @@ inline Moments moments(const float *a, int64_t count) {
     return {mean, 1.0f / __builtin_sqrtf(sum(squares) / count + 1e-5f)};
 }
 
-// What the units of one vector become at a step.
+// The new values of the units of one vector.
 struct Units {
-    F kept[4]; // what the backward pass needs, in the order of Row::gates
+    F kept[4]; // for the backward pass, in the order of Row::gates
     F c, h;
 };
 
 // pre: the summed inputs of each block, for the GRU of r and z alone; x_n and product: the two parts of its n block.
-// peephole(k): its weights. Cells with a cell state make h of c afterwards: it is a long chain of its own.
+// peephole(k): its weights. Cells with a cell state compute h from c afterwards, in a separate dependency chain.
 template <Cell C, class Peephole>
 inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole) {
     Units u{};
@@ -123,7 +123,7 @@ template <Cell C> inline void forward_row(const Row &r) {
     }
 }
 
-// Backward through the units [u, u + lanes) of a row. d_c_shown: the layer-normalised cell's gradient of c through h.
+// Backward through the units [u, u + lanes) of a row. d_c_shown: layernorm's gradient of c through h.
 template <Cell C, class L, class Shown>
 inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown) {
     const int64_t H = r.H;

@@ -1,9 +1,9 @@
-// What the engine is asked to do: plain data, shared by the dispatcher and by every instruction set's copy of the code.
+// The engine's calls as plain data, shared by the dispatcher and by every instruction set's copy of the code.
 //
 // Sequences are contiguous arrays [B, T, K] or, time first, [T, B, K]: row b, step t, feature k is at
 // (b * row_stride + t * step_stride) * K + k, written [B, T, K] below for both. Masks and borders are always [B, T].
-// The order of gates in G * H columns is the one of src/memorycell/cells.py. Null pointers mean "not wanted" or "not
-// there".
+// The order of gates in G * H columns is the one of src/memorycell/cells.py. A null pointer is an absent input or an
+// output that is not needed.
 #pragma once
 
 #include <cstddef>
@@ -14,25 +14,25 @@ namespace memorycell {
 enum class Cell : int { rnn, rnn_relu, lstm, peephole, coupled, layernorm, gru };
 enum class Precision : int { float32, bfloat16, int8 };
 
-// How many blocks of H columns a cell's products have, and how many values a unit it keeps for the backward pass.
+// The number of blocks of H columns in a cell's products, and of values kept per unit for the backward pass.
 constexpr int blocks(Cell cell) {
     return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : cell == Cell::coupled || cell == Cell::gru ? 3 : 4;
 }
 constexpr int kept(Cell cell) { return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : 4; }
 constexpr bool has_cell_state(Cell cell) { return cell != Cell::rnn && cell != Cell::rnn_relu && cell != Cell::gru; }
 
-// A matrix [N, K] packed into panels for C = A * W^T; see gemm.hpp. For a few rows of A packing costs more than the
-// product: then `plain` is the matrix as the caller holds it, row after row, in float32.
+// A matrix [N, K] packed into panels for C = A * W^T; see gemm.hpp. For a few rows of A, packing costs more than the
+// product: then `plain` is the caller's matrix, row-major, in float32.
 struct Packed {
     int64_t rows = 0, columns = 0; // N, K
     Precision precision = Precision::float32;
     const float *plain = nullptr;
     void *data = nullptr;
-    float *scale = nullptr; // int8: [N, padded to whole panels] the value of one unit of a row's weights
+    float *scale = nullptr; // int8: [N, padded to full panels] the scale of a row's weights
     int32_t *sum = nullptr; // int8: [N] the sum of a row's weights, to undo the offset of the activations
 };
 
-// The parameters of a cell beside the two matrices.
+// The parameters of a cell other than the two matrices.
 struct Extras {
     const float *peephole = nullptr;                  // [3, H]: of the input, forget and output gate
     const float *bias_hh = nullptr;                   // [G * H]: GRU and layernorm
@@ -40,18 +40,18 @@ struct Extras {
     const float *gain_c = nullptr, *bias_c = nullptr; // [H]: layernorm
 };
 
-// A layer in one direction over a whole sequence, forward.
+// A layer in one direction over a full sequence, forward.
 struct Forward {
     Cell cell;
     bool reverse;
     int64_t batch, steps, hidden, row_stride, step_stride;
-    const float *x_part;  // [B, T, G * H]: W_ih x with all that does not depend on the past (Cell.ahead in cells.py)
+    const float *x_part;  // [B, T, G * H]: W_ih x after Cell.input_transform of cells.py
     const Packed *weight; // W_hh [G * H, H]
     Extras extras;
     const float *h_0, *c_0;       // [B, H]
     const int64_t *lengths;       // [B]
     const uint8_t *border;        // [B, T]: zero the state before this step
-    float zone_h, zone_c;         // share of the old state that is kept; the masks win where they are there
+    float zone_h, zone_c;         // fraction of the old state that is kept; masks take precedence
     const float *mask_h, *mask_c; // [B, T, H] of 0 and 1
     float *output;                // [B, T, H]
     float *h_n, *c_n;             // [B, H]
@@ -61,13 +61,14 @@ struct Forward {
     float *rstd;                  // [B, T] layernorm: 1 / standard deviation of that product
 };
 
-// The same in float32 with the input's products made on the way (fused_forward.hpp); x_part and weight are not read.
+// The same in float32 with the input's products computed during the pass (fused_forward.hpp), without x_part and
+// weight.
 struct Fused {
     Forward f;
     int64_t input;
     const float *x;                     // [B, T, I]
     const float *bias;                  // [G * H], or null
-    const float *panels_ih, *panels_hh; // as pack_gates made them
+    const float *panels_ih, *panels_hh; // packed by pack_gates
 };
 
 // The same, backward: from the gradients of output, h_n and c_n to those of x_part, h_0, c_0.
@@ -84,34 +85,34 @@ struct Backward {
     const float *mask_h, *mask_c;
     const float *d_output, *d_h_n, *d_c_n;
     float *d_x_part;              // [B, T, G * H]
-    float *d_h_part;              // [B, T, G * H]: where it differs from d_x_part (GRU, layernorm), else null
+    float *d_h_part;              // [B, T, G * H]: if it differs from d_x_part (GRU, layernorm), else null
     float *d_h_0, *d_c_0;         // [B, H]
     float *d_gain_c, *d_bias_c;   // [H] layernorm, added to
     float *d_gain_hh, *d_bias_hh; // [4 * H] the same
 };
 
-// The weight products of the backward pass, made block by block while the gradients of a block are in the cache; then
-// d_x_part and d_h_part are not kept. Sums of one thread's rows.
+// The weight gradients of the backward pass, computed block by block while the gradients of a block are in the cache;
+// d_x_part and d_h_part are then not stored. Sums over one thread's rows.
 struct WeightGradients {
     int64_t input;
-    const float *x;            // [B, T, I]
-    const Packed *weight_ih_t; // W_ih transposed, [I, G * H]; null where no d_x is wanted
-    float *d_x;                // [B, T, I], or null
+    const float *x;                                           // [B, T, I]
+    const Packed *weight_ih_t;                                // W_ih transposed, [I, G * H]; null if d_x is not needed
+    float *d_x;                                               // [B, T, I], or null
     float *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh; // [G * H, I], [G * H, H], [G * H] twice
 };
 
-// One step of sessions: rows of the states, named by slots.
+// One step of sessions: rows of the states, given by slots.
 struct Step {
     Cell cell;
     int64_t count, input, hidden;
     const int64_t *slots; // [count], or null for 0 .. count - 1
     const float *x;       // [count, I]
     const Packed *weight_ih, *weight_hh;
-    const float *bias;    // [G * H]: what the forward pass adds to x_part
+    const float *bias;    // [G * H]: the bias that the forward pass adds to x_part
     const float *gain_ih; // [4 * H] layernorm of the input's product
     Extras extras;
     float zone_h, zone_c;
-    float *h, *c; // of slot 0; those of the next slot lie `stride` values on
+    float *h, *c; // of slot 0; those of the next slot are `stride` values further
     int64_t stride;
     float *y;      // [count, H]
     void *scratch; // step_scratch() bytes, aligned to 64
@@ -144,8 +145,8 @@ struct Engine {
     void (*outer)(const float *left, const float *right, int64_t M, int64_t N, int64_t K, Precision, int64_t begin,
                   int64_t end, float *c, float *sums, void *scratch);
     void (*map)(Function, const float *in, float *out, int64_t count);
-    float (*read)(const float *p, int64_t count, int64_t repeats); // sums, as fast as memory gives them
-    int64_t (*multiply_add)(Precision, int64_t repeats);           // in registers alone; returns the operations done
+    float (*read)(const float *p, int64_t count, int64_t repeats); // sums, at the speed of memory
+    int64_t (*multiply_add)(Precision, int64_t repeats); // in registers only; returns the number of operations
 };
 
 extern const Engine engine_plain;

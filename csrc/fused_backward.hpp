@@ -1,5 +1,5 @@
-// The same backward: the product reads the gradients of the step before where they were written, and those of a block
-// of steps stay in the cache until the products of the weights have read them.
+// The backward pass of fused_forward.hpp: the product reads the gradients of the preceding step in place, and those of
+// a block of steps stay in the cache until the weight gradients have read them.
 #pragma once
 
 #include "tiles.hpp"
@@ -13,7 +13,7 @@ struct FusedBackwardBuffers {
     const float **dp_rows, **active_dp;
     int64_t *active;
     // With weight gradients: two blocks of d_x_part and d_h_part, since a block's first step reads the last of the
-    // block before; the rows of x and h that they meet; and where those of d_x go.
+    // preceding block; the corresponding rows of x and h; and the destinations of d_x.
     int64_t steps;
     float *dx[2], *dh[2], *x_right, *h_right;
     const float **dx_rows;
@@ -57,13 +57,13 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
     if (has_cell_state(C))
         copy(buffer.dc, f.d_c_n + begin * H, rows * H);
     for (int64_t b = 0; b < rows; b++)
-        buffer.dp_rows[b] = nullptr; // nothing reaches this row's h through W_hh yet
-    // The units of a panel that are there: body(u, j, lanes).
+        buffer.dp_rows[b] = nullptr; // no gradient through W_hh yet
+    // The valid units of a panel: body(u, j, lanes).
     auto units = [&](int64_t p, auto body) {
         for (int j = 0; j < NV; j++)
             with_lanes(H, p * TILE + j * V, [&](auto lanes) { body(p * TILE + j * V, j, lanes); });
     };
-    // What a block of steps gives the weights and the input.
+    // The gradients of the weights and the input from a block of steps.
     auto products_of_block = [&](int half, int64_t count, bool more) {
         for (int64_t q = 0; q < count; q++) {
             copy(buffer.x_right + q * w->input, w->x + buffer.x_at[q] * w->input, w->input);
@@ -166,7 +166,7 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                 backward_units<C>(back, u, lanes, [](int64_t, auto) { return F{}; });
                 if (has_cell_state(C) && zoned_c)
                     lanes.store(dc + u, lanes.load(dc + u) + kept_dc);
-                if (border) { // nothing reaches the state before a reset
+                if (border) { // no gradient crosses a reset
                     lanes.store(carry + u, F{});
                     if (has_cell_state(C))
                         lanes.store(dc + u, F{});

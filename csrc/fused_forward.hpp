@@ -1,9 +1,9 @@
-// A whole sequence forward in float32, without a pass over memory between product and gates: the cell is computed from
-// the registers of the product. Every cell but layernorm, whose normalisation needs whole rows.
+// A full sequence forward in float32, without a pass over memory between product and gates: the cell is computed from
+// the registers of the product. For every cell except layernorm, whose normalisation needs complete rows.
 //
-// With enough rows one tile sums over the input and h; with few, whose steps would each read all of W_ih, the input's
-// products are made for a block of steps that stays in the L2 cache, and so are the GRU's, which needs them apart.
-// h_{t-1} is read where the output was written, c_{t-1} where the cells were.
+// With enough rows one tile sums over the input and h. With few rows, each step would read all of W_ih: the input's
+// products are computed for a block of steps that stays in the L2 cache. The GRU needs the two products separately and
+// does the same. h_{t-1} is read from the output, c_{t-1} from the cells.
 #pragma once
 
 #include "tiles.hpp"
@@ -17,7 +17,7 @@ struct FusedForwardBuffers {
     float *x_parts, *c, *zeros;
     const float **x_rows, **h_rows, **c_rows, **active_h;
     int64_t *active;
-    int64_t steps; // of a block of input products, or 0: they are summed with those of h
+    int64_t steps; // in a block of input products; 0 if they are summed with those of h
 };
 
 inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64_t rows) {
@@ -82,7 +82,7 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                     buffer.h_rows[b] = buffer.zeros;
                     buffer.c_rows[b] = has_cell_state(C) ? buffer.zeros : nullptr;
                 }
-                if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state waits
+                if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state does not change
                     const int64_t at = at_of(b, t);
                     zero(f.output + at * H, H);
                     if (f.gates)
@@ -99,8 +99,8 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
             auto x_part = [&](int64_t b, int64_t p) {
                 return buffer.x_parts + ((k - k0) * rows + b) * width + p * G * V;
             };
-            // Gates and cells of the whole tile first, then its h: rows one by one would wait for each other's tanh of
-            // c.
+            // Gates and cells of the tile first, then its h: otherwise each row would wait for the tanh of the
+            // previous one.
             auto done = [&](auto, const F *acc, int64_t first, int64_t tile, int64_t p) {
                 const int64_t u = p * V;
                 F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
@@ -164,7 +164,7 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                             with_lanes(H, p * V, [&](auto lanes) {
                                 const float *bias = f.extras.bias_hh + p * V;
                                 acc[0] += lanes.load(bias), acc[1] += lanes.load(bias + H);
-                                acc[2] = lanes.load(bias + 2 * H); // x's part of this block meets the reset gate apart
+                                acc[2] = lanes.load(bias + 2 * H); // x's part, without the reset gate
                             });
                     },
                     done);

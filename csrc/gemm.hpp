@@ -1,12 +1,11 @@
-// C [M, N] = A [M, K] W^T with W [N, K] packed once: panels of TILE columns, all of K one after another.
+// C [M, N] = A [M, K] W^T with W [N, K] packed once: panels of TILE columns, contiguous over K.
 //
 //   float32    panel[k][TILE]
 //   bfloat16   panel[k / 2][TILE][2]: pairs for the dot product of two; sums in float32
-//   int8       panel[k / 4][TILE][4]: weights int8 with a scale a row, activations uint8 with a scale a row of A, sums
-//   int32
+//   int8       panel[k / 4][TILE][4]: int8 weights with one scale per row, uint8 activations with one scale per row of
+//   A, int32 sums
 //
-// Every sum runs over k in order, however many rows are computed together, so a row's bits do not depend on its
-// company.
+// Every sum runs over k in order for any number of rows, so a row of C is bitwise independent of the other rows.
 #pragma once
 
 #include <utility>
@@ -19,7 +18,7 @@ namespace memorycell::MEMORYCELL_ISA {
 constexpr int NV = V == 16 ? 4 : 2; // vectors in a panel: with ROWS rows the accumulators fill the registers
 constexpr int TILE = NV * V;
 constexpr int ROWS = 6;
-constexpr int SIDE = V == 16 ? 2 : 4; // panels a single row goes through at once, to hide the latency of its few sums
+constexpr int SIDE = V == 16 ? 2 : 4; // panels per pass of a single row, to hide the latency of its few sums
 
 inline int64_t panels(int64_t n) { return (n + TILE - 1) / TILE; }
 inline int64_t depth(int64_t k, Precision p) { // values of k in a panel, padded with zeros
@@ -35,11 +34,11 @@ inline size_t packed_bytes(int64_t n, int64_t k, Precision p) {
 #if defined(__has_builtin)
 #if __has_builtin(__builtin_shufflevector)
 #define MEMORYCELL_TRANSPOSES
-// The elements of a and b in turn, from the lower halves or the upper ones.
+// Interleaves the lower or the upper halves of a and b.
 template <int from, int... lane> inline F interleave(F a, F b, std::integer_sequence<int, lane...>) {
     return __builtin_shufflevector(a, b, (from + lane / 2 + lane % 2 * V)...);
 }
-// V rows of V values become columns, in log2(V) rounds of interleaving.
+// Transposes V rows of V values in log2(V) rounds of interleaving.
 inline void transpose(F (&rows)[V]) {
     constexpr std::make_integer_sequence<int, V> lanes;
     for (int round = 1; round < V; round *= 2) {
@@ -54,7 +53,8 @@ inline void transpose(F (&rows)[V]) {
 #endif
 #endif
 
-// A row-major float32 matrix, V x V values at a time: returns how many columns it packed, the rest are the caller's.
+// Packs a row-major float32 matrix, V x V values at a time. Returns the number of packed columns; the caller packs the
+// rest.
 inline int64_t pack_blocks(const float *w, int64_t row_stride, int64_t N, int64_t panel, int64_t D, float *to) {
     int64_t k = 0;
 #if defined(MEMORYCELL_TRANSPOSES)
@@ -83,7 +83,7 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
             packed.scale[n] = largest > 0 ? largest / 127.0f : 1.0f;
             packed.sum[n] = 0;
         }
-    if (packed.precision == Precision::float32 && row_stride == 1) { // the transpose of what lies there: whole lines
+    if (packed.precision == Precision::float32 && row_stride == 1) { // the transpose of the stored matrix: full lines
         for (int64_t p = 0; p < panels(N); p++)
             for (int64_t k = 0; k < D; k++) {
                 const int64_t here = N - p * TILE < TILE ? N - p * TILE : TILE;
@@ -93,7 +93,7 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
             }
         return;
     }
-    constexpr int64_t LINE = 16; // columns at a time: one cache line of W, and as many of the panel as stay in cache
+    constexpr int64_t LINE = 16; // columns at a time: one cache line of W; the panel's lines stay in cache
     for (int64_t p = 0; p < panels(N); p++) {
         const int64_t base = p * TILE * D;
         int64_t first = 0;
@@ -121,11 +121,11 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
     }
 }
 
-// ---- rows of A as the kernels want them -----------------------------------------------------------------------------
+// ---- rows of A in the kernels' format -------------------------------------------------------------------------------
 
 inline size_t align64(size_t bytes) { return (bytes + 63) / 64 * 64; }
 
-// Bytes for M converted rows and their scales; none for float32, which is read where it lies.
+// Bytes for M converted rows and their scales; none for float32, which is read in place.
 inline size_t product_scratch(const Packed &w, int64_t M) {
     if (w.precision == Precision::float32)
         return 0;
@@ -146,14 +146,14 @@ inline void convert_bfloat16(const float *a, int64_t K, uint16_t *out) {
         out[k] = 0;
 }
 
-// uint8 = round(a / scale) + 128; returns the scale. A row with NaN gets scale NaN: it goes through.
+// uint8 = round(a / scale) + 128; returns the scale. A row with NaN gets scale NaN, so NaN is propagated.
 inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
     F most = splat(0), odd = splat(0);
     for_lanes(K, [&](int64_t u, auto lanes) {
         const F v = lanes.load(a + u);
         const F magnitude = bits<F>(U(bits<U>(v) & 0x7fffffffu));
         most = magnitude > most ? magnitude : most;
-        odd += v * 0.0f; // NaN where v is NaN or infinite
+        odd += v * 0.0f; // NaN if v is NaN or infinite
     });
     float largest = 0;
     for (int k = 0; k < V; k++)
@@ -162,28 +162,28 @@ inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
     const F magic = splat(12582912.0f);
     const int64_t D = depth(K, Precision::int8);
     for_lanes(K, [&](int64_t u, auto lanes) {
-        const F v = lanes.load(a + u) * inverse + magic; // the whole number is in the low bits
+        const F v = lanes.load(a + u) * inverse + magic; // the integer is in the low bits
         const I q = bits<I>(v) - 0x4B400000 + 128;
         const Bytes narrow = __builtin_convertvector(q, Bytes);
         memcpy(out + u, &narrow, lanes.n);
     });
     for (int64_t k = K; k < D; k++)
-        out[k] = 128; // meets weights of zero
+        out[k] = 128; // multiplied by zero weights
     return scale + sum(odd);
 }
 
-// ---- kernels: R rows, P panels side by side -------------------------------------------------------------------------
+// ---- kernels: R rows, P adjacent panels -----------------------------------------------------------------------------
 //
-// Row r of A at k lies at a[r * lda + k], or, packed as a strip (lda == STRIP), at a[k * ROWS + r].
+// Row r of A at k is at a[r * lda + k], or, packed as a strip (lda == STRIP), at a[k * ROWS + r].
 
 constexpr int64_t STRIP = -1;
-// Held by value, so that the compiler may keep all of it in registers.
+// Stored by value, so that the compiler can keep it in registers.
 template <class Sum, int R, int P, int W = NV> struct Sums {
     Sum at[R][P * W];
 };
 template <bool strip> inline int64_t place(int r, int64_t k, int64_t lda) { return strip ? k * ROWS + r : r * lda + k; }
 
-// W: how many vectors of a panel are wanted.
+// W: the number of vectors of a panel to compute.
 template <int R, int P, bool strip = false, int W = NV>
 [[gnu::noinline]] Sums<F, R, P, W> kernel_float32(const float *a, int64_t lda, const float *w, int64_t K) {
     Sums<F, R, P, W> sums{};
@@ -256,7 +256,7 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
             const int64_t n = panel * TILE + j * V;
             if (n >= N)
                 break;
-            I offset; // both are padded to whole panels
+            I offset; // both are padded to full panels
             memcpy(&offset, w.sum + n, sizeof offset);
             const F scale = load(w.scale + n);
             for (int r = 0; r < R; r++)
@@ -274,7 +274,7 @@ inline void tile(const Packed &w, int64_t panel, const void *a, const float *a_s
     }
 }
 
-// The same for W as it lies, row after row: every output is a dot product of two rows, four of W at a time.
+// The same for an unpacked W: every output is a dot product of two rows, four rows of W at a time.
 inline void plain_product(const Packed &w, const float *a, int64_t lda, int64_t M, float *c, int64_t ldc,
                           const float *bias) {
     constexpr int SIDE_BY_SIDE = 4;
@@ -359,14 +359,14 @@ inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, flo
 
 constexpr int64_t CHUNK = 192;      // steps summed before the next are packed
 constexpr int64_t AHEAD = 8;        // words
-constexpr int64_t GROUP = 8 * ROWS; // rows of the result whose strips are packed together
+constexpr int64_t GROUP = 8 * ROWS; // rows of the result that are packed together
 
 inline size_t outer_scratch(int64_t K) {
     return align64(CHUNK * panels(K) * TILE * sizeof(float)) + align64(CHUNK * GROUP * sizeof(float));
 }
 
-// Rows [begin, end) of C [N, K] = left^T right, with left [M, N] and right [M, K]; and the sums of left's columns. With
-// `more` they are added to what is there.
+// Rows [begin, end) of C [N, K] = left^T right, with left [M, N] and right [M, K]; and the sums of left's columns.
+// `more` adds to the previous values.
 template <Precision precision>
 inline void outer(const float *left, const float *right, int64_t M, int64_t N, int64_t K, int64_t begin, int64_t end,
                   float *c, float *sums, void *scratch, bool more = false) {
@@ -374,7 +374,7 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
     constexpr int pair = half ? 2 : 1; // steps in one 32-bit word
     auto *panel_words = static_cast<uint32_t *>(scratch);
     auto *strip_words = panel_words + align64(CHUNK * panels(K) * TILE * sizeof(float)) / sizeof(uint32_t);
-    // V words of a matrix from step m on: the step's values, or pairs of two steps' values; zero past the edges.
+    // V words of a matrix from step m: values of a step, or pairs of values of two steps; zero past the edges.
     // Adds the values to `total`, if there is one.
     auto words_at = [&](const float *matrix, int64_t width, int64_t m, int64_t column, F *total = nullptr)
                         __attribute__((always_inline)) {
@@ -405,7 +405,7 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
             uint32_t row[GROUP];
             F totals[GROUP / V] = {};
             for (int64_t k = 0; k < words; k++) {
-                for (int64_t r = 0; r < GROUP; r += V) { // rows lie far apart: ask for those to come
+                for (int64_t r = 0; r < GROUP; r += V) { // rows are far apart: prefetch the next ones
                     if (m0 + (k + AHEAD) * pair < M)
                         __builtin_prefetch(left + (m0 + (k + AHEAD) * pair) * N + n0 + r);
                     const U w = words_at(left, N, m0 + k * pair, n0 + r, totals + r / V);
@@ -426,7 +426,7 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
                     const int64_t rows = group - r0 < ROWS ? group - r0 : ROWS;
                     const uint32_t *strip = strip_words + r0 * words, *panel = panel_words + p * words * TILE;
                     float *to = c + (n0 + r0) * K + p * TILE;
-                    for (int64_t r = 0; r < rows; r++) // needed when the kernel is done
+                    for (int64_t r = 0; r < rows; r++) // needed after the kernel
                         fetch(to + r * K, K - p * TILE < TILE ? K - p * TILE : TILE);
                     auto narrow = [&](auto vectors) {
                         constexpr int W = half ? NV : vectors.value;
@@ -450,7 +450,7 @@ inline void outer(const float *left, const float *right, int64_t M, int64_t N, i
                                           int(here));
                             }
                     };
-                    const int64_t wide = (K - p * TILE + V - 1) / V; // the last panel as narrow as it is
+                    const int64_t wide = (K - p * TILE + V - 1) / V; // the last panel may be narrower
                     if (wide == 1)
                         narrow(Number<1>{});
                     else if (wide == 2 && NV > 2)

@@ -1,4 +1,4 @@
-// Compiled once an instruction set, with MEMORYCELL_ISA naming it: this file's copy of the engine.
+// Compiled once per instruction set, which MEMORYCELL_ISA names: this file's copy of the engine.
 #include "fused_backward.hpp"
 #include "fused_forward.hpp"
 #include "step.hpp"
@@ -53,7 +53,7 @@ static size_t step_scratch(const Step &s) {
     return arena.used;
 }
 static void multiply(const Packed &w, const float *a, int64_t rows, const float *bias, float *c, void *scratch) {
-    const int64_t piece = 16 * ROWS; // so many rows of A stay in the cache while all panels go by
+    const int64_t piece = 16 * ROWS; // rows of A that stay in the cache during a pass over all panels
     for (int64_t m = 0; m < rows; m += piece)
         product(w, a + m * w.columns, w.columns, rows - m < piece ? rows - m : piece, c + m * w.rows, w.rows, scratch,
                 bias);
@@ -75,7 +75,7 @@ static void map(Function function, const float *in, float *out, int64_t count) {
     });
 }
 
-// What the machine can do at most, for the floors that benchmarks print.
+// Peak memory bandwidth and arithmetic, for the floors that benchmarks print.
 static float read(const float *p, int64_t count, int64_t repeats) {
     F acc[8] = {};
     for (int64_t k = 0; k < repeats; k++)
@@ -88,13 +88,13 @@ static float read(const float *p, int64_t count, int64_t repeats) {
     return sum(total);
 }
 template <class Sum, class Dot> static int64_t repeat_dot(int64_t repeats, int64_t each, Dot dot) {
-    Sum acc[ROWS * NV] = {}; // independent sums, as many as the products have
+    Sum acc[ROWS * NV] = {}; // as many independent sums as in the products
     U a = U{} + 0x3f803f80u; // ones as float32 and as bfloat16: never denormal
     for (int64_t k = 0; k < repeats; k++) {
         for (int i = 0; i < 16; i++)
             for (Sum &sum : acc)
                 sum = dot(sum, a, a);
-        asm volatile("" : "+m"(a)); // keeps the loops from being folded
+        asm volatile("" : "+m"(a)); // prevents folding of the loops
     }
     Sum total{};
     for (Sum &sum : acc)

@@ -1,4 +1,4 @@
-// The only file that knows Python: it picks the instruction set, checks what it can, and splits rows over threads.
+// The Python interface: selects the instruction set, validates arguments, and splits rows over threads.
 // Tensors arrive as addresses (tensor.data_ptr()); src/memorycell/ops/binding.py checks types, shapes and layouts.
 #include <nanobind/nanobind.h>
 #include <nanobind/stl/string.h>
@@ -27,7 +27,7 @@ using namespace nb::literals;
 
 namespace {
 
-// Memory that begins on a cache line.
+// Memory aligned to a cache line.
 class Block {
   public:
     explicit Block(size_t bytes = 0) : pointer_(bytes ? ::operator new(bytes, std::align_val_t(64)) : nullptr) {}
@@ -74,13 +74,13 @@ const Engine *current = nullptr;
 
 template <class T> T *pointer(uintptr_t address) { return reinterpret_cast<T *>(address); }
 
-// A packed matrix that owns its memory, and the engine whose layout it has.
+// A packed matrix with its memory, and the engine that defines its layout.
 struct Weight {
     const Engine *engine = current;
     Packed packed;
     Block data, scale, sum;
 
-    // `plain`: nothing is packed, and the matrix must stay where it is while this is used.
+    // `plain`: the matrix is not packed and must not be moved or freed while this is used.
     Weight(uintptr_t address, int64_t rows, int64_t columns, int64_t row_stride, int64_t column_stride, int precision,
            bool plain) {
         if (rows < 1 || columns < 1 || rows > (int64_t(1) << 40) / columns)
@@ -96,7 +96,7 @@ struct Weight {
         data = Block(engine->packed_bytes(rows, columns, packed.precision));
         packed.data = data.get();
         if (packed.precision == Precision::int8) {
-            const int64_t padded = (rows + 63) / 64 * 64; // to whole panels of the widest instruction set
+            const int64_t padded = (rows + 63) / 64 * 64; // to full panels of the widest instruction set
             scale = Block(padded * sizeof(float)), sum = Block(padded * sizeof(int32_t));
             packed.scale = static_cast<float *>(scale.get()), packed.sum = static_cast<int32_t *>(sum.get());
         }
@@ -155,11 +155,11 @@ void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t ste
     });
 }
 
-// With packed_hh the input's products are in x_part; without, they are made from x on the way (fused_forward.hpp,
-// fused_backward.hpp).
+// With packed_hh the input's products are in x_part; without, they are computed from x during the pass
+// (fused_forward.hpp, fused_backward.hpp).
 //
-// Sums over rows, d_gain_c to d_bias_hh and the gradients of weights, have a part for each thread. With x the weight
-// gradients are made on the way, and d_x_part and d_h_part are not (fused_forward.hpp, fused_backward.hpp).
+// Sums over rows, d_gain_c to d_bias_hh and the weight gradients, have one part per thread. With x the weight gradients
+// are computed during the pass, and d_x_part and d_h_part are not written (fused_backward.hpp).
 void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
               const Weight &weight_hh_t, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
               uintptr_t bias_c, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border, uintptr_t mask_h,
@@ -217,8 +217,7 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
     });
 }
 
-// An array of Python's (anything with the buffer protocol), held while it is used. `letter` is its type in struct's
-// terms.
+// A Python object with the buffer protocol, held while it is used. `letter` is its type code in Python's struct module.
 class Array {
   public:
     Array(nb::handle object, const char *name, char letter, bool writable = false) {
@@ -261,7 +260,7 @@ std::string out_of_range(const char *name, int64_t value, int64_t count) {
     return std::string(name) + ": expected 0.." + std::to_string(count - 1) + ", got " + std::to_string(value);
 }
 
-// One layer ready to step: everything that does not change from call to call. The addresses are kept by Python.
+// One layer prepared for steps: everything that does not change between calls. Python owns the memory.
 class Layer {
   public:
     Layer(int cell, nb::object weight_ih, nb::object weight_hh, const std::vector<uintptr_t> &extras, uintptr_t bias,
@@ -278,13 +277,13 @@ class Layer {
     }
     const Engine *engine;
     Step step{};
-    int64_t h_at, c_at; // where h and c lie in the row of a session; c_at < 0 for a cell without one
+    int64_t h_at, c_at; // the positions of h and c in the row of a session; c_at < 0 without a cell state
 
   private:
     nb::object weight_ih_, weight_hh_;
 };
 
-// Layers above each other, ready to step sessions. A session's state is one row of `width` floats.
+// Stacked layers prepared to step sessions. A session's state is one row of `width` floats.
 class Stack {
   public:
     Stack(nb::list layers, int64_t width) : layers_(layers), width_(width) {
@@ -296,8 +295,8 @@ class Stack {
         single_ = scratch_bytes(1);
     }
 
-    // One session, x [T, I] -> y [T, H], one step after another. Its states lie in a ring of rows [R, width]: each step
-    // leaves the row before it as it was, unless there is but one. Returns the row of the last step.
+    // One session, x [T, I] -> y [T, H], step by step. Its states are in a ring of rows [R, width]: each step reads a
+    // row and writes the next, or the same one if there is only one. Returns the row of the last step.
     int64_t walk(nb::handle ring_object, int64_t row, nb::handle x_object, nb::handle y_object) const {
         const Array ring(ring_object, "states", 'f', true), x(x_object, "x", 'f'), y(y_object, "y", 'f', true);
         const int64_t rows = ring.size() / width_, input = stack_.front()->step.input;
@@ -321,8 +320,8 @@ class Stack {
         return row;
     }
 
-    // Sessions in the given rows of a block [capacity, width], each at most once: x [n, I] -> y [n, H]. May be called
-    // from several threads for different rows.
+    // Sessions in the given rows of a block [capacity, width], each at most once: x [n, I] -> y [n, H]. Thread-safe for
+    // different rows.
     void many(nb::handle block_object, nb::handle rows_object, nb::handle x_object, nb::handle y_object,
               int threads) const {
         const Array block(block_object, "states", 'f', true), rows(rows_object, "rows", 'l'), x(x_object, "x", 'f'),
@@ -342,7 +341,7 @@ class Stack {
     }
 
   private:
-    static constexpr int64_t PIECE = 96; // sessions taken through all layers together
+    static constexpr int64_t PIECE = 96; // sessions that run through all layers together
 
     void step(float *states, const int64_t *rows, int64_t count, const float *x, float *y, char *scratch) const {
         float *between = reinterpret_cast<float *>(scratch), *spare = between + PIECE * widest_;
@@ -367,7 +366,7 @@ class Stack {
         }
         return hidden_bytes() + most;
     }
-    // Every thread keeps one of its own from call to call.
+    // One per thread, kept between calls.
     static char *own_scratch(size_t bytes) {
         thread_local Block own;
         thread_local size_t size = 0;
@@ -401,13 +400,13 @@ class Stack {
     size_t single_;
 };
 
-// New memory of tens of megabytes costs more to be mapped page by page than to be written: ask for huge pages.
+// Mapping tens of megabytes of new memory page by page costs more than writing it: request huge pages.
 void expect_much(uintptr_t address, size_t bytes) {
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     constexpr uintptr_t huge = uintptr_t(1) << 21;
     const uintptr_t begin = (address + huge - 1) / huge * huge, end = (address + bytes) / huge * huge;
     if (begin < end)
-        madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // a wish: it may be refused
+        madvise(reinterpret_cast<void *>(begin), end - begin, MADV_HUGEPAGE); // a hint: it may be ignored
 #else
     (void)address, (void)bytes;
 #endif
@@ -439,7 +438,7 @@ void outer(uintptr_t left, uintptr_t right, int64_t M, int64_t N, int64_t K, int
 } // namespace
 
 NB_MODULE(_native, m) {
-    nb::set_leak_warnings(false); // packed weights live as long as their layers: with global ones, to the very end
+    nb::set_leak_warnings(false); // packed weights of global layers live until the process ends
     m.doc() = "The native engine. Knows nothing of PyTorch: matrices and sequences arrive as addresses of float32.";
     const char *forced = std::getenv("MEMORYCELL_ISA");
     current = find_engine(forced && *forced ? forced : instruction_sets().front());

@@ -1,4 +1,4 @@
-// The loop over time, forward and backward, for the rows [begin, end) of a batch: rows never wait for each other.
+// The loop over time, forward and backward, for the rows [begin, end) of a batch. Rows are independent.
 #pragma once
 
 #include "cells.hpp"
@@ -6,7 +6,7 @@
 
 namespace memorycell::MEMORYCELL_ISA {
 
-// Cuts a block of memory into arrays that begin on cache lines; with no block it only counts.
+// Divides a block of memory into arrays aligned to cache lines; without a block it only counts.
 struct Arena {
     uint8_t *base;
     size_t used = 0;
@@ -25,7 +25,7 @@ struct Arena {
 inline void copy(float *to, const float *from, int64_t count) { memcpy(to, from, count * sizeof(float)); }
 inline void zero(float *p, int64_t count) { memset(p, 0, count * sizeof(float)); }
 
-// new = keep * old + (1 - keep) * new, with keep from the mask where there is one.
+// new = keep * old + (1 - keep) * new, with keep from the mask if there is one.
 inline void zone(float *now, const float *old, const float *mask, float share, int64_t count) {
     for_lanes(count, [&](int64_t u, auto lanes) {
         const F keep = mask ? lanes.load(mask + u) : splat(share);
@@ -63,7 +63,7 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
         for (int64_t b = 0; b < rows; b++) {
             const int64_t at = (begin + b) * f.row_stride + t * f.step_stride, mask_at = ((begin + b) * T + t) * H;
             float *gates = f.gates ? f.gates + at * kept(C) * H : buffer.gates;
-            if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state waits
+            if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state does not change
                 zero(f.output + at * H, H);
                 if (f.gates)
                     zero(gates, kept(C) * H);
@@ -74,7 +74,7 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
                 continue;
             }
             float *h = buffer.h + b * H, *c = buffer.c + b * H, *p = buffer.product + b * G * H;
-            if (b + 1 < rows) // the next row's inputs lie far away
+            if (b + 1 < rows) // the next row's inputs are far away
                 fetch(f.x_part + (at + f.row_stride) * G * H, G * H);
             forward_row<C>({H, f.x_part + at * G * H, h, c, p, gates, buffer.c_new, buffer.h_new,
                             f.rstd ? f.rstd + at : nullptr, f.extras});
@@ -123,7 +123,7 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
     copy(buffer.carry, f.d_h_n + begin * H, rows * H);
     if (has_cell_state(C))
         copy(buffer.dc, f.d_c_n + begin * H, rows * H);
-    // dh = dp W_hh + carry: what reaches h_t from the step after it.
+    // dh = dp W_hh + carry: the gradient of h_t from the next step.
     auto reach_h = [&](bool first) {
         if (first)
             zero(buffer.dh, rows * H);
@@ -187,7 +187,7 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
                 for_lanes(H, [&](int64_t u, auto lanes) {
                     lanes.store(dc + u, lanes.load(dc + u) + lanes.load(buffer.dc_kept + u));
                 });
-            if (border) { // nothing reaches the state before a reset
+            if (border) { // no gradient crosses a reset
                 zero(dp, GH), zero(carry, H);
                 if (has_cell_state(C))
                     zero(dc, H);

@@ -1,8 +1,8 @@
 // The vector type of the instruction set this file is compiled for, and its exp, sigmoid and tanh.
 //
-// GCC's and Clang's vector types: one source for AVX-512, AVX2, SSE and NEON. Everything lies in a namespace of the
-// instruction set's own, and nothing of the standard library with code in it is used here: the linker would be free to
-// keep the copy compiled for the widest instruction set and run it on a processor without it.
+// GCC's and Clang's vector types: one source for AVX-512, AVX2, SSE and NEON. Everything is in a namespace per
+// instruction set, and no standard library function with generated code is used here: the linker could keep the copy
+// compiled for the widest instruction set and run it on a processor without it.
 #pragma once
 
 #include <cstdint>
@@ -41,7 +41,7 @@ inline F load(const float *p, int n) {
 }
 inline void store(float *p, F v, int n) { memcpy(p, &v, n * sizeof(float)); }
 
-// Asks for memory that is needed soon: `count` values from p on.
+// Prefetches `count` values from p.
 inline void fetch(const float *p, int64_t count) {
     for (int64_t u = 0; u < count; u += 16)
         __builtin_prefetch(p + u);
@@ -54,7 +54,7 @@ template <class To, class From> inline To bits(From from) {
     return to;
 }
 
-// NaN goes through: the instructions give their second argument then.
+// NaN is propagated: for NaN the instructions return their second argument.
 inline F at_most(F x, float bound) {
 #if defined(__AVX512F__)
     return bits<F>(_mm512_min_ps(_mm512_set1_ps(bound), bits<__m512>(x)));
@@ -75,9 +75,9 @@ struct Reduced {
     F r, p, scale; // scale: 2^n
 };
 inline Reduced reduce(F x) {
-    const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to a whole number
+    const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
     F n = x * 1.44269504f + magic;
-    const U whole = bits<U>(n); // unsigned: what a NaN leaves here may wrap
+    const U whole = bits<U>(n); // unsigned: the value for NaN may wrap
     n -= magic;
     F r = x - n * 0.693359375f;
     r += n * 2.12194440e-4f;
@@ -89,7 +89,7 @@ inline Reduced reduce(F x) {
     return {r, p, bits<F>(U((whole + 127u) << 23))};
 }
 
-// e^x to 1 ulp; e^-87 below, infinity from 88.4 on: a gate is exactly 0 or 1 where its input is infinite. NaN stays.
+// e^x to 1 ulp; e^-87 below -87, infinity from 88.4: a gate is exactly 0 or 1 for infinite inputs. NaN stays NaN.
 inline F exp(F x) {
     const Reduced e = reduce(at_least(at_most(x, 89.0f), -87.0f));
     return (e.p * e.r * e.r + e.r + 1.0f) * e.scale;
@@ -97,8 +97,8 @@ inline F exp(F x) {
 
 inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }
 
-// Near zero x + x^3 q(x^2), so that small arguments keep their digits; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x,
-// which is 1 from |x| = 10 on.
+// Near zero x + x^3 q(x^2), to keep the precision of small arguments; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x,
+// which is 1 from |x| = 10.
 inline F tanh(F x) {
     const U sign = bits<U>(x) & 0x80000000u;
     const F magnitude = bits<F>(U(bits<U>(x) & 0x7fffffffu));
@@ -113,15 +113,15 @@ inline F tanh(F x) {
     return magnitude < 0.625f ? x + x * z * q : bits<F>(U(bits<U>(large) | sign));
 }
 
-inline float sum(F v) { // in one fixed order, the same on every call
+inline float sum(F v) { // in a fixed order
     float total = 0;
     for (int k = 0; k < V; k++)
         total += v[k];
     return total;
 }
 
-// Calls body(u, n) for every vector of a row of `count` values: n is V but for the last. The two calls are separate so
-// that the full one compiles to plain loads and stores.
+// Calls body(u, n) for every vector of a row of `count` values; n is V except for the last. The two calls are separate
+// so that the full one compiles to plain loads and stores.
 template <int N> struct Lanes {
     static constexpr bool full = N == V;
     int n = N;
@@ -136,7 +136,7 @@ template <class Body> inline void for_lanes(int64_t count, Body body) {
         body(u, Lanes<0>{int(count - u)});
 }
 
-template <int N> struct Number { // a count known when compiling, as an argument
+template <int N> struct Number { // a compile-time count, as an argument
     static constexpr int value = N;
 };
 
@@ -148,7 +148,7 @@ inline uint16_t to_bfloat16(float x) { // round to nearest even; NaN stays NaN
     return uint16_t((u + 0x7fffu + ((u >> 16) & 1)) >> 16);
 }
 
-inline U round_bfloat16(F x) { // the same for a vector, left in the upper halves
+inline U round_bfloat16(F x) { // the same for a vector; results in the upper halves
     const U u = bits<U>(x), odd = (u >> 16) & 1u;
     return (u & 0x7fffffffu) > 0x7f800000u ? u | 0x400000u : u + 0x7fffu + odd;
 }

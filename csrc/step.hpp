@@ -30,7 +30,7 @@ template <Cell C> inline void step_cell(const Step &s) {
             copy(buffer.forward.h + k * H, s.h + slot(k) * s.stride, H);
         h = buffer.forward.h;
     }
-    const float *bias = C == Cell::layernorm ? nullptr : s.bias; // there it comes after the normalisation
+    const float *bias = C == Cell::layernorm ? nullptr : s.bias; // layernorm adds it after the normalisation
     product(*s.weight_ih, s.x, s.input, s.count, buffer.x_part, GH, buffer.scratch_x, bias);
     product(*s.weight_hh, h, H, s.count, buffer.forward.product, GH, buffer.forward.scratch);
     for (int64_t k = 0; k < s.count; k++) {

@@ -1,8 +1,7 @@
 // Splitting rows over threads.
 //
-// PyTorch's own threads, where its OpenMP is GNU's: after each of its operators they spin for a while, ready for the
-// next, and threads of ours would fight with them for the cores. Where there are none, threads are started for the
-// call.
+// Uses PyTorch's own threads if its OpenMP is GNU's: they spin after each operator, and other threads would compete
+// with them for the cores. Otherwise threads are started for each call.
 #pragma once
 
 #include <cstdint>
@@ -23,7 +22,7 @@ struct Team {
 };
 inline Team team;
 
-// A child after fork() has none of the parent's threads, and GNU OpenMP would wait for them for ever.
+// A child after fork() does not have the parent's threads, and GNU OpenMP would deadlock waiting for them.
 inline void leave_team() { team = Team{}; }
 
 inline void share_team(uintptr_t parallel, uintptr_t thread_number, uintptr_t size) {
@@ -48,7 +47,7 @@ template <class Work> void over_threads(int64_t rows, int threads, Work work) {
             decltype(part) *run;
             int threads;
         } job{&part, threads};
-        auto body = [](void *data) { // the team may be smaller than asked for, down to this thread alone
+        auto body = [](void *data) { // the team may be smaller than requested, down to this thread alone
             const Job &own = *static_cast<Job *>(data);
             for (int k = team.thread_number(); k < own.threads; k += team.size())
                 (*own.run)(k);

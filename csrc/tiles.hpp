@@ -1,5 +1,5 @@
-// Products of a tile of rows with all gates of one vector of units in registers; rows are named by pointers, so that
-// they are read where they were written, over borders and padding.
+// Products of a tile of rows with all gates of one vector of units in registers; rows are given by pointers, so that
+// they are read in place, across resets and padding.
 #pragma once
 
 #include "recurrence.hpp"
@@ -9,14 +9,14 @@ namespace memorycell::MEMORYCELL_ISA {
 constexpr int MAX_TILE_ROWS = 8;
 constexpr int64_t MAX_BLOCK_STEPS = 64;
 
-// How many steps of `rows` sequences, with `width` values per row and step, fit in a block of `bytes`.
+// The number of steps of `rows` sequences, with `width` values per row and step, that fit in a block of `bytes`.
 inline int64_t block_steps(int64_t bytes, int64_t rows, int64_t width, int64_t T) {
     int64_t steps = bytes / (rows * width * int64_t(sizeof(float)));
     steps = steps < 1 ? 1 : steps > MAX_BLOCK_STEPS ? MAX_BLOCK_STEPS : steps;
     return steps > T ? T : steps;
 }
-// Rows of such a block at most, for `rows` sequences or fewer: threads have one row more or less than others, and
-// memory is made for the most.
+// The largest number of rows in such a block, for at most `rows` sequences: threads differ by one row, and memory is
+// allocated for the maximum.
 inline int64_t block_capacity(int64_t bytes, int64_t rows, int64_t width) {
     const int64_t by_size = bytes / (width * int64_t(sizeof(float))), by_steps = MAX_BLOCK_STEPS * rows;
     const int64_t fit = by_size < by_steps ? by_size : by_steps;
@@ -31,7 +31,7 @@ inline size_t gate_panel_bytes(Cell cell, int64_t H, int64_t K) {
     return align64(size_t(unit_panels(H)) * blocks(cell) * V * K * sizeof(float));
 }
 
-// W [G * H, K] -> panel[k][gate][V units], the units past H zero.
+// W [G * H, K] -> panel[k][gate][V units], zero for units past H.
 inline void pack_gates(Cell cell, const float *w, int64_t H, int64_t K, float *out) {
     const int64_t G = blocks(cell);
     for (int64_t p = 0; p < unit_panels(H); p++)
@@ -56,14 +56,14 @@ inline void pack_gates(Cell cell, const float *w, int64_t H, int64_t K, float *o
         }
 }
 
-// What a tile multiplies: rows [R][K], by pointers, and panels of K times some vectors.
+// The factors of a tile: rows [R][K], by pointers, and panels of K times a number of vectors.
 struct Factor {
     const float *const *rows;
     const float *panels;
     int64_t K;
 };
 
-// acc [R][P * G] += the product of R rows and P panels, of whose S vectors the first G are taken, for each factor.
+// acc [R][P * G] += the product of R rows and P panels, the first G of whose S vectors are used, for each factor.
 template <int R, int G, int S, int P, int Factors> [[gnu::noinline]] void tile_product(const Factor *factors, F *acc) {
     F sums[R][P * G];
     for (int r = 0; r < R; r++)
@@ -97,8 +97,8 @@ template <int R, int G, int S, int Factors> inline void tile_of(int64_t count, c
 }
 
 // The products of `count` rows with the first G of S vectors of the panels [p, end), tile by tile, summed over the
-// factors: fill(acc, m, panel) sets row m's sums, done(Number<G>, acc, m, rows, panel) takes those of a tile. A single
-// row goes through two panels at once, to hide the latency of its few sums.
+// factors: fill(acc, m, panel) sets row m's sums, done(Number<G>, acc, m, rows, panel) receives those of a tile. A
+// single row processes two panels at once, to hide the latency of its few sums.
 template <int G, int S, int Factors, class Fill, class Done>
 inline void products(int64_t count, int64_t p, int64_t end, const Factor (&factors)[Factors], Fill fill, Done done) {
     constexpr int R = tile_rows<G>();
@@ -128,7 +128,7 @@ inline void products(int64_t count, int64_t p, int64_t end, const Factor (&facto
     }
 }
 
-// The products of rows with a matrix of N columns packed in panels of TILE (gemm.hpp), the last as narrow as it is.
+// The products of rows with a matrix of N columns packed in panels of TILE (gemm.hpp); the last may be narrower.
 template <int G = NV, class Done>
 inline void column_products(int64_t count, int64_t N, const Factor &factor, Done done) {
     const int64_t vectors = (N + V - 1) / V, whole = vectors / NV, left = vectors % NV;

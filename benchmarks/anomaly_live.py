@@ -1,10 +1,10 @@
-"""What a row costs a detector that runs live: eight columns, a layer of 64, one core.
+"""Time per row of live anomaly detection: eight columns, a layer of 64 units, one core.
 
     python benchmarks/anomaly_live.py [--rows 20000]
 
-The rows are drawn; the model is not trained, which changes nothing about the work. First it is
-compared with the whole recording; then rows are timed as arrays (`Watch.step`), and as the dicts
-that `stream` reads, text and times included, in turns.
+The rows are random and the model is untrained, which does not change the amount of work. The scores
+are first compared with those of the complete recording. Then rows are timed as arrays
+(`RowScorer.step`) and as the dicts of text that `stream` reads, alternating.
 """
 
 import argparse
@@ -14,13 +14,16 @@ import numpy as np
 import torch
 
 from memorycell.application.modelfile import ModelFile
-from memorycell.applications.anomaly.codec import Readings, ReadingsCodec, fit_scaling
-from memorycell.applications.anomaly.live import LiveAnomaly, Watch, watch
+from memorycell.applications.anomaly.codec import fit_codec
+from memorycell.applications.anomaly.columns import Columns, Recording
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
+from memorycell.applications.anomaly.row_scorer import RowScorer
+from memorycell.applications.anomaly.scoring import score_recording
+from memorycell.applications.anomaly.session import AnomalySession
 from memorycell.streaming.stream import Stream
 from memorycell.tables.clock import iso_time
 
-COLUMNS = 8
+COLUMNS, BLOCK_ROWS = 8, 500
 
 
 def main() -> None:
@@ -32,50 +35,44 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     values = np.random.default_rng(0).normal(size=(rows, COLUMNS))
-    moments = np.arange(rows) * 1_000_000
-    readings = Readings("", moments, values, np.zeros((rows, 0), np.int64), None, np.arange(rows))
-    codec = ReadingsCodec(
-        columns=tuple(f"sensor {k}" for k in range(COLUMNS)), categories={}, time="time"
-    )
-    codec = fit_scaling(codec, [readings])
+    times = np.arange(rows) * 1_000_000
+    words, choices = np.empty((rows, 0), object), np.zeros(0, np.int64)
+    recording = Recording("", times, values, words, None, np.arange(rows))
+    columns = Columns(tuple(f"sensor {k}" for k in range(COLUMNS)), time="time")
+    codec = fit_codec(columns, 0, [recording], [recording])
     model = Detector(
         DetectorConfig(input_size=codec.input_size, columns=COLUMNS, hidden_size=64, smooth=10)
     ).eval()
     torch.nn.init.normal_(model.head.recurrent.weight, std=0.1)
     model.threshold.fill_(1e9)
-    file = ModelFile(model, codec, {"task": "anomaly"})
 
-    whole = watch(model, codec, readings).scores
-    one, live = Watch(model, codec, Stream(model, history=0)), LiveAnomaly(file)
+    expected = score_recording(model, codec, recording).scores
+    scorer = RowScorer(model, codec, Stream(model, history=0))
+    session = AnomalySession(ModelFile(model, codec, {"task": "anomaly"}))
     dicts = [
-        {"time": iso_time(int(now)), **{c: f"{v:.6g}" for c, v in zip(codec.columns, row, strict=True)}}
-        for now, row in zip(moments, values, strict=True)
+        {
+            "time": iso_time(int(time_us)),
+            **{c: f"{v:.6g}" for c, v in zip(codec.columns, row, strict=True)},
+        }
+        for time_us, row in zip(times, values, strict=True)
     ]
-    block, arrays, texts, worst = 500, [], [], 0.0
-    for begin in range(0, rows - block + 1, block):
+    array_us, dict_us, difference = [], [], 0.0
+    for begin in range(0, rows - BLOCK_ROWS + 1, BLOCK_ROWS):
+        block = range(begin, begin + BLOCK_ROWS)
         started = time.perf_counter()
-        answers = [
-            one.step(values[k], readings.choices[k], int(moments[k]))
-            for k in range(begin, begin + block)
-        ]
-        arrays.append((time.perf_counter() - started) / block * 1e6)
+        scored = [scorer.step(values[k], choices, int(times[k])) for k in block]
+        array_us.append((time.perf_counter() - started) / BLOCK_ROWS * 1e6)
         started = time.perf_counter()
-        for k in range(begin, begin + block):
-            live.step(dicts[k])
-        texts.append((time.perf_counter() - started) / block * 1e6)
-        worst = max(
-            worst,
-            *(
-                abs(a[0] - w)
-                for a, w in zip(answers, whole[begin : begin + block], strict=True)
-                if a
-            ),
-        )
-    if worst > 1e-3:
-        raise SystemExit(f"row by row differs from the whole by {worst:.2g}: no times are given")
-    print(f"row by row = whole recording within {worst:.1e}")
-    for name, times in (("as arrays", arrays), ("as dicts of text, with times", texts)):
-        print(f"{name}: {np.median(times):.1f} us a row (fastest block {min(times):.1f})")
+        for k in block:
+            session.step(dicts[k])
+        dict_us.append((time.perf_counter() - started) / BLOCK_ROWS * 1e6)
+        scores = np.array([s.score for s in scored])
+        difference = max(difference, np.abs(scores - expected[block.start : block.stop]).max())
+    if difference > 1e-3:
+        raise SystemExit(f"row by row differs from the complete recording by {difference:.2g}")
+    print(f"row by row equals the complete recording within {difference:.1e}")
+    for name, us in (("as arrays", array_us), ("as dicts of text with times", dict_us)):
+        print(f"{name}: {np.median(us):.1f} us per row (fastest block {min(us):.1f})")
 
 
 if __name__ == "__main__":

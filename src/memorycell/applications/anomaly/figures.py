@@ -1,133 +1,104 @@
-"""A picture of what a detector found: the score and its threshold, and the columns to blame beside
-what was expected.
-"""
+"""A page of anomalies: the scores, the threshold, and the columns responsible."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.application.modelfile import ModelFile
-from memorycell.applications.anomaly.codec import Readings, ReadingsCodec
-from memorycell.applications.anomaly.live import Watched, counted, read, stretches, watch
+from memorycell.application.contract import Record
+from memorycell.applications.anomaly.codec import ReadingsCodec
+from memorycell.applications.anomaly.columns import Recording
+from memorycell.applications.anomaly.predict import DetectorFile, count_ranges, read_recordings
+from memorycell.applications.anomaly.scoring import Scored, flagged_ranges, score_recording
 from memorycell.inspection.page import BAND, BLUE, GREY, ORANGE, Section, figure, page
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
-MOST, PANELS, POINTS = 6, 3, 4000
-"""Recordings that are drawn, columns of each, and rows of each at most."""
+MAX_RECORDINGS, MAX_COLUMNS, MAX_ROWS = 6, 3, 4000
+"""Recordings on a page, columns of each and rows of each."""
+PANEL_HEIGHT = 130
+MIN_LOG_SCORE = 0.1
+"""Lower end of the logarithmic score axis."""
+LINE = {"color": GREY, "width": 1.3}
 
 
-def anomaly_page(file: ModelFile, record: dict[str, Any]) -> str:
-    """What `predict` found: the recordings with the most anomalous rows, the columns that were
-    blamed most.
-    """
-    codec: ReadingsCodec = file.codec
-    found, where = read(codec, record["data"])
-    told = {one["name"]: one for one in record["recordings"]}
-    worst = sorted(found, key=lambda r: -told[r.name]["flagged"] / len(r))[:MOST]
+def anomaly_page(file: DetectorFile, record: Record) -> str:
+    """The HTML page of a prediction: the recordings with the largest fraction of flagged rows."""
+    found: Any = record["recordings"]
+    recordings, where = read_recordings(file.codec, str(record["data"]))
+    by_name = {one["name"]: one for one in found}
+    recordings.sort(key=lambda r: -by_name[r.name]["flagged"] / len(r))
+    adapt: Any = record["adapt"]
     sections = []
-    for readings in worst:
-        one = told[readings.name]
-        watched = watch(file.model, codec, readings, adapt=record["adapt"])
-        blamed: Counter[str] = Counter()
-        for a in one["anomalies"]:
-            blamed.update({name: share * a["rows"] for name, share in a["blame"].items()})
-        names = [name for name, _ in blamed.most_common(PANELS)] or list(codec.columns[:PANELS])
-        share = one["flagged"] / one["rows"]
-        title = f"{readings.name or where}: {share:.1%} of {one['rows']:,} rows, in {counted(one)}"
-        text = f"To blame: {', '.join(names)}." if one["flagged"] else "Nothing was found."
-        if codec.settle:
-            text += (
-                f" The first {codec.settle} rows set the level and the threshold, and are not"
-                " judged."
-            )
-        sections.append(Section(title, text, _picture(codec, readings, watched, names)))
-    flagged = sum(one["flagged"] for one in record["recordings"])
-    rows = sum(one["rows"] for one in record["recordings"])
-    others = f" The {MOST} recordings with the most are shown." if len(found) > MOST else ""
+    for recording in recordings[:MAX_RECORDINGS]:
+        scored = score_recording(file.model, file.codec, recording, adapt=adapt)
+        sections.append(_section(file.codec, recording, scored, by_name[recording.name], where))
+    flagged, rows = (sum(one[name] for one in found) for name in ("flagged", "rows"))
+    note = (
+        f" The {MAX_RECORDINGS} recordings with the largest fraction of flagged rows are shown."
+        if len(recordings) > MAX_RECORDINGS
+        else ""
+    )
     return page(
-        f"{where}: {flagged:,} of {rows:,} rows are not as expected",
-        "Grey is what came, blue the band in which nine readings in ten were expected, given the"
-        " rows before. Orange is what was flagged. Above, how surprising the rows were, and the"
-        " threshold that training rows hardly ever reach." + others,
+        f"{where}: {flagged:,} of {rows:,} rows flagged",
+        "Grey lines are the readings, blue bands the 90% interval predicted from the rows before,"
+        " orange areas the flagged rows. The top panel shows the anomaly score and its threshold."
+        + note,
         sections,
     )
 
 
-def _picture(
-    codec: ReadingsCodec, readings: Readings, watched: Watched, names: list[str]
+def _section(
+    codec: ReadingsCodec, recording: Recording, scored: Scored, one: Mapping[str, Any], where: str
+) -> Section:
+    blamed: Counter[str] = Counter()
+    for anomaly in one["anomalies"]:
+        blamed.update({c: share * anomaly["rows"] for c, share in anomaly["blame"].items()})
+    names = [c for c, _ in blamed.most_common(MAX_COLUMNS)] or list(codec.columns[:MAX_COLUMNS])
+    text = f"Columns responsible: {', '.join(names)}." if one["flagged"] else "No anomalies."
+    if codec.settle:
+        text += f" The first {codec.settle} rows set the level and the threshold."
+    return Section(
+        f"{recording.name or where}: {one['flagged'] / one['rows']:.1%} of {one['rows']:,} rows, in"
+        f" {count_ranges(one)}",
+        text,
+        _figure(codec, recording, scored, [c for c in names if c in codec.columns]),
+    )
+
+
+def _figure(
+    codec: ReadingsCodec, recording: Recording, scored: Scored, numbers: list[str]
 ) -> go.Figure:
     from plotly.subplots import make_subplots
 
-    numbers = [name for name in names if name in codec.columns]
+    rows = _shown_rows(scored)
+    times = [codec.format_time(int(time)) for time in recording.time[rows]]
     style = figure().layout
     fig = make_subplots(rows=1 + len(numbers), cols=1, shared_xaxes=True, vertical_spacing=0.04)
     fig.update_layout(
         template="none",
-        height=130 + 130 * len(numbers),
+        height=PANEL_HEIGHT * (1 + len(numbers)),
         paper_bgcolor=style.paper_bgcolor,
         plot_bgcolor=style.plot_bgcolor,
         margin={"l": 70, "r": 20, "t": 10, "b": 40},
         showlegend=False,
         hovermode="x unified",
     )
-    size = len(readings)
-    begin = (
-        0
-        if size <= POINTS
-        else max(0, min(int(np.argmax(watched.scores)) - POINTS // 2, size - POINTS))
-    )
-    at = np.arange(begin, min(size, begin + POINTS))
-    x = [codec.stamp(int(moment)) for moment in readings.time[at]]
-    scores = np.where(at >= watched.settled, watched.scores[at], np.nan)
-    line = {"color": GREY, "width": 1.3}
-    fig.add_scatter(
-        x=x,
-        y=_shown(np.maximum(scores, 0.1)),
-        name="surprise",
-        mode="lines",
-        line=line,
-        row=1,
-        col=1,
-    )
-    fig.add_scatter(
-        x=[x[0], x[-1]],
-        y=[watched.threshold] * 2,
-        name="threshold",
-        mode="lines",
-        row=1,
-        col=1,
-        line={"color": ORANGE, "width": 1.5, "dash": "dash"},
-    )
-    fig.update_yaxes(title="surprise", type="log", row=1, col=1)
-    for place, name in enumerate(numbers, 2):
+    _draw_scores(fig, times, scored, rows)
+    for panel, name in enumerate(numbers, 2):
         k = codec.columns.index(name)
-        values = readings.values[at, k]
-        low, high = watched.low[at, k], watched.high[at, k]
-        known = ~np.isnan(low)
-        outline = np.concatenate([high[known], low[known][::-1]])
-        inside = [x[i] for i in np.flatnonzero(known)]
-        fig.add_scatter(
-            x=inside + inside[::-1],
-            y=_shown(outline),
-            mode="lines",
-            fill="toself",
-            fillcolor=BAND,
-            line={"width": 0, "color": BLUE},
-            hoverinfo="skip",
-            row=place,
-            col=1,
-        )
-        fig.add_scatter(x=x, y=_shown(values), name=name, mode="lines", line=line, row=place, col=1)
-        fig.update_yaxes(title={"text": name, "font": {"size": 11}}, row=place, col=1)
-    for first, last in stretches(watched.flagged[at]):
+        _draw_interval(fig, times, scored.low[rows, k], scored.high[rows, k], panel)
+        values = _to_json(recording.values[rows, k])
+        fig.add_scatter(x=times, y=values, name=name, mode="lines", line=LINE, row=panel, col=1)
+        fig.update_yaxes(title={"text": name, "font": {"size": 11}}, row=panel, col=1)
+    for first, last in flagged_ranges(scored.flagged[rows]):
         fig.add_vrect(
-            x0=x[first],
-            x1=x[min(last + 1, len(x) - 1)],
+            x0=times[first],
+            x1=times[min(last + 1, len(times) - 1)],
             fillcolor=ORANGE,
             opacity=0.22,
             line_width=0,
@@ -136,5 +107,53 @@ def _picture(
     return fig
 
 
-def _shown(values: np.ndarray) -> list[float | None]:
+def _shown_rows(scored: Scored) -> np.ndarray:
+    """All rows, or `MAX_ROWS` around the one with the highest score."""
+    size, highest = len(scored.scores), int(np.argmax(scored.scores))
+    begin = max(0, min(highest - MAX_ROWS // 2, size - MAX_ROWS))
+    return np.arange(begin, min(size, begin + MAX_ROWS))
+
+
+def _draw_scores(fig: go.Figure, times: list[str | int], scored: Scored, rows: np.ndarray) -> None:
+    scores = np.where(rows >= scored.settled, scored.scores[rows], np.nan)
+    fig.add_scatter(
+        x=times,
+        y=_to_json(np.maximum(scores, MIN_LOG_SCORE)),
+        name="score",
+        mode="lines",
+        line=LINE,
+        row=1,
+        col=1,
+    )
+    fig.add_scatter(
+        x=[times[0], times[-1]],
+        y=[scored.threshold] * 2,
+        name="threshold",
+        mode="lines",
+        line={"color": ORANGE, "width": 1.5, "dash": "dash"},
+        row=1,
+        col=1,
+    )
+    fig.update_yaxes(title="score", type="log", row=1, col=1)
+
+
+def _draw_interval(
+    fig: go.Figure, times: list[str | int], low: np.ndarray, high: np.ndarray, panel: int
+) -> None:
+    known = np.flatnonzero(~np.isnan(low))
+    x = [times[k] for k in known]
+    fig.add_scatter(
+        x=x + x[::-1],
+        y=_to_json(np.concatenate([high[known], low[known][::-1]])),
+        mode="lines",
+        fill="toself",
+        fillcolor=BAND,
+        line={"width": 0, "color": BLUE},
+        hoverinfo="skip",
+        row=panel,
+        col=1,
+    )
+
+
+def _to_json(values: np.ndarray) -> list[float | None]:
     return [None if np.isnan(v) else float(f"{v:.5g}") for v in values]

@@ -1,4 +1,4 @@
-"""The next row of readings, as a distribution."""
+"""The predicted distribution of the next row."""
 
 from __future__ import annotations
 
@@ -12,22 +12,21 @@ from torch.nn import functional as F
 
 from memorycell.ops.step import LinearStep
 
+STUDENT_T_DF = 5.0
+"""Degrees of freedom ν. The heavy tails keep single outliers from dominating training."""
+MIN_LOG_SCALE = -5.0
+"""Lower bound of log σ: a column that is constant for a while may change again."""
+
 
 class NextRow(nn.Module):
-    """The distribution of the next row of readings: Student's t for every number, a softmax for
-    every category,
+    """Predicts each number of the next row as Student's t and each category as a softmax:
 
         z_j ~ t_ν(μ_j, σ_j),   μ_j = Σ_w a_jw z_{j, t-w} + (A h)_j,   log σ_j = (B h)_j
         p(category) = softmax(C h)
 
-    A column's own last W values weigh in directly, so that one that wanders is followed wherever it
-    goes; the recurrent part has to explain only the rest. Tails as heavy as those of ν = 5 leave a
-    lone outlier to itself.
+    The last W values of a column enter its own mean directly, so that slow drift is tracked and the
+    recurrent part models the rest.
     """
-
-    freedom = 5.0
-    narrowest = -5.0
-    """Least log σ: a column that stands still is not expected to do so for ever."""
 
     def __init__(self, hidden_size: int, columns: int, sizes: Sequence[int], window: int) -> None:
         super().__init__()
@@ -40,24 +39,21 @@ class NextRow(nn.Module):
             self.own[:, -1] = 0.5
 
     def forward(self, hidden: Tensor, window: Tensor) -> Tensor:
-        """Hidden [B, T, H], window [B, T, W, K] of deviations -> y [B, T, 2 K + V]: μ, log σ,
-        log-probabilities.
+        """Hidden [B, T, H], window [B, T, W, K] of z-scores -> y [B, T, 2 K + V]: μ, log σ and the
+        log-probabilities of the categories.
         """
         out = self.recurrent(hidden).float()
         k = self.columns
         mean = out[..., :k] + (window * self.own.T).sum(-2)
-        parts = (
-            [F.log_softmax(scores, -1) for scores in out[..., 2 * k :].split(self.sizes, -1)]
-            if self.sizes
-            else []
-        )
-        return torch.cat([mean, out[..., k : 2 * k].clamp(min=self.narrowest), *parts], -1)
+        log_scale = out[..., k : 2 * k].clamp(min=MIN_LOG_SCALE)
+        logits = out[..., 2 * k :].split(self.sizes, -1) if self.sizes else ()
+        return torch.cat([mean, log_scale, *(F.log_softmax(x, -1) for x in logits)], -1)
 
     def nats(self, y: Tensor, target: Tensor) -> Tensor:
-        """Of target [..., K + C], numbers and then the numbers of categories; NaN where missing ->
-        [..., K + C], 0 there.
+        """Negative log-likelihood [..., K + C] of target [..., K + C]: z-scores, then category ids,
+        NaN where missing; 0 there.
         """
-        k, v = self.columns, self.freedom
+        k, v = self.columns, STUDENT_T_DF
         known = ~target.isnan()
         target = target.nan_to_num()
         u = (target[..., :k] - y[..., :k]) * torch.exp(-y[..., k : 2 * k])
@@ -73,8 +69,8 @@ class NextRow(nn.Module):
 
 
 class NextRowStep:
-    """`NextRow.forward` for single steps, in numpy: h and the columns' own values go through one
-    product.
+    """`NextRow.forward` for single steps in numpy. The hidden state and the window are multiplied
+    by one combined matrix.
     """
 
     def __init__(self, head: NextRow) -> None:
@@ -84,19 +80,19 @@ class NextRowStep:
         self._product = LinearStep(
             torch.cat([head.recurrent.weight, own.flatten(1)], 1), head.recurrent.bias
         )
-        self._scale = slice(columns, 2 * columns)
-        self._narrowest = np.array(NextRow.narrowest, np.float32)
-        self._begin, self._sizes = 2 * columns, head.sizes
+        self._log_scale = slice(columns, 2 * columns)
+        self._min_log_scale = np.array(MIN_LOG_SCALE, np.float32)
+        self._first_category, self._sizes = 2 * columns, head.sizes
 
-    def __call__(self, seen: np.ndarray) -> np.ndarray:
-        """Hidden and window side by side [n, H + W K] -> y [n, 2 K + V], all float32."""
-        y = self._product(seen)
-        scale = y[:, self._scale]
-        np.maximum(scale, self._narrowest, out=scale)
-        begin = self._begin
+    def __call__(self, inputs: np.ndarray) -> np.ndarray:
+        """Hidden state and window concatenated [n, H + W K] -> y [n, 2 K + V], both float32."""
+        y = self._product(inputs)
+        log_scale = y[:, self._log_scale]
+        np.maximum(log_scale, self._min_log_scale, out=log_scale)
+        begin = self._first_category
         for size in self._sizes:
-            scores = y[:, begin : begin + size]
-            scores -= scores.max(-1, keepdims=True)
-            scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
+            logits = y[:, begin : begin + size]
+            logits -= logits.max(-1, keepdims=True)
+            logits -= np.log(np.exp(logits).sum(-1, keepdims=True))
             begin += size
         return y

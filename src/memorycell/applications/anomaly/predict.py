@@ -1,0 +1,140 @@
+"""Anomalies in tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from memorycell.application.contract import Record
+from memorycell.application.datasets import locate
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.anomaly.codec import ReadingsCodec
+from memorycell.applications.anomaly.columns import Recording, read_tables
+from memorycell.applications.anomaly.model import Detector
+from memorycell.applications.anomaly.score import blame
+from memorycell.applications.anomaly.scoring import Scored, flagged_ranges, score_recording
+from memorycell.applications.anomaly.settings import AnomalySettings
+from memorycell.errors import DataError
+from memorycell.settings import check_counts
+
+MAX_SHOWN_RANGES = 12
+"""Per recording."""
+
+DetectorFile = ModelFile[Detector, ReadingsCodec]
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Settings for --set.
+
+    adapt   time constant in rows at which a recording's level follows its normal rows, for sensors
+            that drift; 0: fixed; by default as in training
+    """
+
+    adapt: int | None = None
+
+    def __post_init__(self) -> None:
+        check_counts(self, *(["adapt"] if self.adapt else []))
+
+
+def trained_adapt(file: DetectorFile) -> int:
+    """The `adapt` setting of training."""
+    return int(file.info.get("settings", {}).get("adapt", AnomalySettings.adapt))
+
+
+def read_recordings(codec: ReadingsCodec, source: str) -> tuple[list[Recording], str]:
+    """(the recordings in a table, a folder of tables or a named dataset; its name)."""
+    path, dataset = locate(source)
+    where = dataset.name if dataset else source
+    tables, _ = read_tables(path, where, codec.label)
+    return [r for t in tables for r in codec.read(t.frame, t.where, t.name)], where
+
+
+def predict(file: DetectorFile, source: str | None, options: PredictOptions) -> Record:
+    """`{"recordings": [{"name", "rows", "flagged", "threshold", "anomalies": [{"row", "from", "to",
+    "rows", "peak", "blame"}]}]}` of a table.
+    """
+    if source is None:
+        raise DataError("predict: anomaly detection needs a table, or a folder of tables")
+    recordings, where = read_recordings(file.codec, source)
+    adapt = trained_adapt(file) if options.adapt is None else options.adapt
+    records: list[Record] = []
+    for recording in recordings:
+        if len(recording) <= file.codec.settle:
+            raise DataError(
+                f"{where}: recording {recording.name!r} has {len(recording)} rows; its first"
+                f" {file.codec.settle} only set its level"
+            )
+        scored = score_recording(file.model, file.codec, recording, adapt=adapt)
+        records.append(_recording_record(file.codec, recording, scored))
+    return {"data": source, "adapt": adapt, "recordings": records}
+
+
+def _recording_record(codec: ReadingsCodec, recording: Recording, scored: Scored) -> Record:
+    return {
+        "name": recording.name,
+        "rows": len(recording),
+        "flagged": int(scored.flagged.sum()),
+        "threshold": rounded(scored.threshold),
+        "anomalies": [
+            _range_record(codec, recording, scored, first, last)
+            for first, last in flagged_ranges(scored.flagged)
+        ],
+    }
+
+
+def _range_record(
+    codec: ReadingsCodec, recording: Recording, scored: Scored, first: int, last: int
+) -> Record:
+    rows = slice(first, last + 1)
+    contributions = scored.contributions[rows].mean(0)
+    return {
+        "row": int(recording.rows[first]) + 1,
+        "from": codec.format_time(int(recording.time[first])),
+        "to": codec.format_time(int(recording.time[last])),
+        "rows": last - first + 1,
+        "peak": rounded(float(scored.scores[rows].max())),
+        "blame": blame(codec, contributions, np.asarray(scored.stuck[rows].any(0))),
+    }
+
+
+def rounded(value: float) -> float | None:
+    """Five significant digits; None for infinity and NaN."""
+    return float(f"{value:.5g}") if math.isfinite(value) else None
+
+
+def count_ranges(recording: Mapping[str, Any]) -> str:
+    """The number of a recording's anomalies, in words."""
+    count = len(recording["anomalies"])
+    return f"{count:,} range{'' if count == 1 else 's'}"
+
+
+def render(record: Record) -> str:
+    """The anomalies with the highest scores of each recording."""
+    recordings: Any = record["recordings"]
+    return "\n".join(line for one in recordings for line in _lines(one))
+
+
+def _lines(recording: Mapping[str, Any]) -> list[str]:
+    name = f"{recording['name']}: " if recording["name"] else ""
+    ranges = recording["anomalies"]
+    lines = [
+        f"{name}{recording['flagged']:,} of {recording['rows']:,} rows flagged, in"
+        f" {count_ranges(recording)}"
+    ]
+    shown = sorted(ranges, key=lambda r: -(r["peak"] or 0))[:MAX_SHOWN_RANGES]
+    for one in sorted(shown, key=lambda r: int(r["row"])):
+        columns = ", ".join(f"{c} {share:.0%}" for c, share in one["blame"].items())
+        peak = "" if one["peak"] is None else f", peak {one['peak']:.4g}"
+        lines.append(
+            f"  row {one['row']}: {one['from']} to {one['to']}, {one['rows']} rows{peak}: {columns}"
+        )
+    if len(ranges) > len(shown):
+        lines.append(
+            f"  … and {len(ranges) - len(shown)} with lower scores (--json, or --out page.html)"
+        )
+    return lines

@@ -1,0 +1,184 @@
+"""Scores one recording row by row."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from memorycell.applications.anomaly.codec import MAX_Z, ReadingsCodec, forward_fill
+from memorycell.applications.anomaly.model import Detector
+from memorycell.applications.anomaly.score import (
+    ScoreFunction,
+    max_run_lengths,
+    normal_deviates,
+    recording_threshold,
+)
+from memorycell.streaming.stream import Stream
+
+SAVED_ARRAYS = {
+    "mean": "mean",
+    "std": "std",
+    "_smoothed": "_averaged",
+    "_filled": "_filled",
+    "_last": "_last_values",
+    "_runs": "_runs",
+}
+"""Key in a snapshot -> attribute."""
+
+
+class RowScore(NamedTuple):
+    """The score of a row, the contributions [S] of the columns, and stuck columns [K] bool."""
+
+    score: float
+    contributions: np.ndarray
+    stuck: np.ndarray
+
+
+class RowScorer:
+    """The state of one recording.
+
+    adapt       time constant in rows at which the level follows normal rows; 0: fixed
+    mean, std   [K] the current level
+    y           [2 K + V] float64, the prediction of the next row; None before the first
+    """
+
+    def __init__(
+        self, model: Detector, codec: ReadingsCodec, stream: Stream, adapt: int = 0
+    ) -> None:
+        self.model, self.codec, self.stream, self.adapt = model, codec, stream, adapt
+        size = len(codec.columns)
+        self._score = ScoreFunction(model)
+        self._max_runs = max_run_lengths(codec)
+        self.rows = 0
+        self._settling_rows: list[tuple[int, np.ndarray, np.ndarray]] = []
+        self.mean, self.std = codec.level(np.zeros((0, size)))
+        self.threshold = math.inf if codec.settle else float(model.threshold)
+        self.y: np.ndarray | None = None
+        self._averaged = self._score.center
+        self._filled = np.zeros(size)
+        self._last_values = np.full(size, np.nan)
+        self._runs = np.zeros(size)
+        self._none = np.zeros(size, bool)
+        self._ones = np.ones(len(codec.names))
+        self._rate = np.array(1 / self._score.smooth)
+        self._time = np.zeros(1, np.int64)
+
+    @property
+    def settling(self) -> bool:
+        """Whether the recording's own level is not yet known."""
+        return self.rows < self.codec.settle
+
+    def step(self, values: np.ndarray, choices: np.ndarray, time: int) -> RowScore | None:
+        """The score of a row; None while the recording settles.
+
+        values [K] with NaN where missing, choices [C] int64, time in microseconds
+        """
+        stuck = self._count_runs(values)
+        if self.settling:
+            self._settling_rows.append((time, values, choices))
+            self.rows += 1
+            if not self.settling:
+                self._settle()
+            return None
+        z = values - self.mean
+        z /= self.std
+        filled, missing = z, self._none
+        if not z.dot(z) < MAX_Z**2:  # a value is missing or out of range
+            missing = np.isnan(z)
+            np.clip(z, -MAX_Z, MAX_Z, out=z)
+            filled = np.where(missing, self._filled, z)
+        if self.y is not None:
+            self._averaged = self._average(self.y, z, missing, choices)
+        contributions = self._score.contributions(self._averaged)
+        previous = self._filled if self.rows else filled
+        self._time[0] = time
+        x = self.codec.row_inputs(filled, previous, missing, choices, self._time)
+        self.y = self.stream.step(x).astype(np.float64)  # once, for all computations that follow
+        self._filled = filled
+        self.rows += 1
+        return RowScore(float(contributions.dot(self._ones)), contributions, stuck)
+
+    def is_anomaly(self, row: RowScore) -> bool:
+        """Whether a row is above the threshold, or a column is stuck."""
+        return row.score > self.threshold or bool(row.stuck.any())
+
+    def adapt_level(self, values: np.ndarray) -> None:
+        """Let the level follow the values [K] of a normal row."""
+        if self.adapt:
+            followed = self.mean + (values - self.mean) / self.adapt
+            self.mean = np.where(np.isnan(values), self.mean, followed)
+
+    def _count_runs(self, values: np.ndarray) -> np.ndarray:
+        """[K] bool: the columns that are stuck."""
+        same = values == self._last_values
+        self._last_values = values
+        if not np.count_nonzero(same):
+            self._runs.fill(1)
+            return self._none
+        self._runs *= same
+        self._runs += 1
+        stuck: np.ndarray = self._runs > self._max_runs
+        return stuck
+
+    def _average(
+        self, y: np.ndarray, z: np.ndarray, missing: np.ndarray, choices: np.ndarray
+    ) -> np.ndarray:
+        """The averaged deviates [S] with those of a row."""
+        deviates = normal_deviates(y, z, choices, self._score.sizes)
+        if missing is not self._none:
+            deviates = np.nan_to_num(deviates)
+        if self._score.smooth > 1:
+            deviates -= self._averaged
+            deviates *= self._rate
+            deviates += self._averaged
+        return deviates
+
+    def _settle(self) -> None:
+        """Set the level and the threshold from the settling rows."""
+        times, values, choices = (np.array(part) for part in zip(*self._settling_rows, strict=True))
+        self._settling_rows = []
+        self.mean, self.std = self.codec.level(values)
+        x, z, choices = self.codec.encode_arrays(values, choices.reshape(len(times), -1), times)
+        y = self.stream.step(x)
+        contributions, self._averaged = self._score.of_rows(y, z, choices)
+        self.threshold = recording_threshold(self.model, self.codec, contributions @ self._ones)
+        self.y, self._filled = y[-1], forward_fill(z)[-1]
+
+    def snapshot(self) -> dict[str, Any]:
+        """The state as JSON values, without that of the stream."""
+        saved: dict[str, Any] = {
+            key: _to_json(getattr(self, name)) for key, name in SAVED_ARRAYS.items()
+        }
+        saved["rows"] = self.rows
+        saved["threshold"] = _to_json(np.array([self.threshold]))
+        saved["y"] = None if self.y is None else self.y.tolist()
+        saved["begun"] = [
+            [int(time), _to_json(values), choices.tolist()]
+            for time, values, choices in self._settling_rows
+        ]
+        return saved
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Continue from a snapshot. Raises KeyError, TypeError or ValueError for other values."""
+        for key, name in SAVED_ARRAYS.items():
+            value = _from_json(saved[key])
+            if value.shape != getattr(self, name).shape:
+                raise ValueError(f"{key} has another shape")
+            setattr(self, name, value)
+        self.rows, self.threshold = int(saved["rows"]), float(_from_json(saved["threshold"])[0])
+        self.y = None if saved["y"] is None else np.array(saved["y"], np.float32)
+        self._settling_rows = [
+            (int(time), _from_json(values), np.array(choices, np.int64))
+            for time, values, choices in saved["begun"]
+        ]
+
+
+def _to_json(values: np.ndarray) -> list[float | str]:
+    return [float(v) if math.isfinite(v) else str(v) for v in values.tolist()]
+
+
+def _from_json(values: Any) -> np.ndarray:
+    return np.array([float(v) for v in values])

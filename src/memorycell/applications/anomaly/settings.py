@@ -1,0 +1,109 @@
+"""The settings of anomaly detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memorycell.applications.anomaly.model import DetectorConfig
+from memorycell.settings import check_counts
+
+MIN_SETTLE_ROWS = 60
+
+
+@dataclass(frozen=True)
+class AnomalySettings:
+    """Settings for --set. Columns that are not named are inferred from the table.
+
+    columns     numeric and categorical columns to monitor, separated by commas; by default all
+    time        column of time stamps; time_format as in %d/%m/%Y
+    group       column that identifies the recording, account or card
+    label       column of 0 (normal) and 1 (anomaly), used for evaluation only, never for training
+    gap         monitor the time since the previous row as well; by default if there are categories
+    settle      number of rows at the start of each recording that are assumed normal: they set its
+                level and threshold, and are the only training rows; 0: train on the first 60%, with
+                one level and threshold for all recordings
+    budget      target fraction of normal rows that are flagged; sets the threshold from the tail of
+                the scores in training
+    smooth      rows over which deviates are averaged before they are scored; by default 10, with
+                categories 1
+    drift       scale of the random drift added to numeric columns in training, relative to the slow
+                variation in the data; by default 2 with settle and without categories, else 0
+    corrupt     probability that a training segment is corrupted: level shifts in some columns, or
+                with categories rows from another account; by default 0.3, with categories 0.7
+    adapt       time constant in rows at which a recording's level follows its normal rows; 0: fixed
+    cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
+    window      previous rows that the head reads directly; by default 8, with categories 1
+    lanes, bptt   segments per batch, and rows per segment
+    """
+
+    columns: str | None = None
+    time: str | None = None
+    time_format: str | None = None
+    group: str | None = None
+    label: str | None = None
+    gap: bool | None = None
+    settle: int = 0
+    budget: float = 0.001
+    smooth: int | None = None
+    drift: float | None = None
+    corrupt: float | None = None
+    adapt: int = 0
+    cell: str = "lstm"
+    hidden: int = 64
+    layers: int = 1
+    dropout: float = 0.2
+    zoneout: float = 0.0
+    weight_drop: float = 0.0
+    window: int | None = None
+    lanes: int = 32
+    bptt: int = 400
+
+    def __post_init__(self) -> None:
+        check_counts(self, "smooth", "hidden", "layers", "window", "lanes", "bptt")
+        if self.settle < 0 or 0 < self.settle < MIN_SETTLE_ROWS:
+            raise ValueError(f"settle={self.settle}: expected 0, or {MIN_SETTLE_ROWS} rows or more")
+        if self.adapt < 0:
+            raise ValueError(f"adapt={self.adapt}: expected 0 or more rows")
+        if not 0 < self.budget < 0.5:
+            raise ValueError(f"budget={self.budget}: expected a fraction between 0 and 0.5")
+        if (self.drift or 0) < 0:
+            raise ValueError(f"drift={self.drift}: expected 0 or more")
+        if not 0 <= (self.corrupt or 0) < 1:
+            raise ValueError(f"corrupt={self.corrupt}: expected a probability below 1")
+        self.model_config(2, 1, ())  # checks the others
+
+    @property
+    def column_names(self) -> list[str] | None:
+        """`columns` as a list; None: all."""
+        if self.columns is None:
+            return None
+        return [name.strip() for name in self.columns.split(",") if name.strip()]
+
+    def drift_scale(self, has_categories: bool) -> float:
+        """`drift`, or its default."""
+        if self.drift is not None:
+            return self.drift
+        return 2.0 if self.settle and not has_categories else 0.0
+
+    def corruption_probability(self, has_categories: bool) -> float:
+        """`corrupt`, or its default."""
+        if self.corrupt is not None:
+            return self.corrupt
+        return 0.7 if has_categories else 0.3
+
+    def model_config(self, input_size: int, columns: int, sizes: tuple[int, ...]) -> DetectorConfig:
+        """The configuration of the model; see `DetectorConfig`."""
+        return DetectorConfig(
+            input_size=input_size,
+            columns=columns,
+            sizes=sizes,
+            window=self.window or (1 if sizes else 8),
+            budget=self.budget,
+            smooth=self.smooth or (1 if sizes else 10),
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+        )

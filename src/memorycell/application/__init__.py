@@ -1,1 +1,1 @@
-"""TODO application."""
+"""What an application is: its contract, the catalogue, model files and named datasets."""

@@ -1,1 +1,1 @@
-"""TODO applications."""
+"""The applications, one package each; they do not import each other."""

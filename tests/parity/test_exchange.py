@@ -17,8 +17,9 @@ import torch
 import memorycell
 from memorycell.applications.forecast import exporters
 from memorycell.applications.forecast.c_head import ForecastCHead
-from memorycell.applications.forecast.codec import SERIES, VALUE, SeriesCodec
+from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
+from memorycell.applications.forecast.series import SERIES, VALUE
 from memorycell.cells import CELLS
 from memorycell.errors import UserError
 from memorycell.exchange import c_cells, c_export, files
@@ -112,7 +113,7 @@ def test_layers_in_onnxruntime(cell, options):
     same_in_onnx(layer(cell, **options), 5e-6)
 
 
-def test_cells_that_onnx_has_are_its_own_operators():
+def test_cells_that_onnx_defines_are_its_operators():
     from memorycell.exchange.onnx_export import export
 
     for cell, expected in (
@@ -162,7 +163,7 @@ def test_models_without_a_head_for_export_say_why():
             export(torch.nn.Linear(3, 4))
 
 
-def test_layers_come_back_from_onnx(tmp_path):
+def test_layers_survive_export_and_import(tmp_path):
     onnx = pytest.importorskip("onnx")
     from memorycell.exchange.onnx_export import export
 
@@ -179,10 +180,8 @@ def test_layers_come_back_from_onnx(tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["LSTM", "GRU", "RNN"])
-def test_operators_written_by_hand_are_read(kind, tmp_path):
-    """Bidirectional operators with random numbers, run in onnxruntime and in the layer read from
-    the file.
-    """
+def test_bidirectional_operators_are_imported(kind, tmp_path):
+    """A hand-made file with random weights, run in onnxruntime and by the imported layer."""
     onnx = pytest.importorskip("onnx")
     onnxruntime = pytest.importorskip("onnxruntime")
     from onnx import TensorProto, helper, numpy_helper
@@ -205,18 +204,20 @@ def test_operators_written_by_hand_are_read(kind, tmp_path):
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
         [numpy_helper.from_array(v, n) for n, v in constants.items()],
     )
-    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.save(made, tmp_path / "m.onnx")
+    file = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    onnx.save(file, tmp_path / "m.onnx")
     x = rng.normal(size=(11, 3, 5)).astype(np.float32)
     session = onnxruntime.InferenceSession(
-        made.SerializeToString(), providers=["CPUExecutionProvider"]
+        file.SerializeToString(), providers=["CPUExecutionProvider"]
     )
     theirs = session.run(None, {"x": x})[0].transpose(0, 2, 1, 3).reshape(11, 3, 14)
-    found = memorycell.from_onnx(tmp_path / "m.onnx")
-    assert np.abs(found["two ways"](torch.from_numpy(x))[0].detach().numpy() - theirs).max() < 1e-6
+    imported = memorycell.from_onnx(tmp_path / "m.onnx")
+    assert (
+        np.abs(imported["two ways"](torch.from_numpy(x))[0].detach().numpy() - theirs).max() < 1e-6
+    )
 
 
-def test_onnx_files_that_cannot_become_layers_say_why(tmp_path):
+def test_unsupported_onnx_files_are_refused_with_the_reason(tmp_path):
     onnx = pytest.importorskip("onnx")
     from memorycell.exchange.onnx_export import export
 
@@ -231,22 +232,22 @@ def test_onnx_files_that_cannot_become_layers_say_why(tmp_path):
     refused("not an ONNX model|no LSTM")
     onnx.save(export(layer("layernorm")), path)
     refused("no LSTM, GRU or RNN operator")
-    made = export(layer("gru"))
-    (node,) = (n for n in made.graph.node if n.op_type == "GRU")
+    file = export(layer("gru"))
+    (node,) = (n for n in file.graph.node if n.op_type == "GRU")
     for attribute in node.attribute:
         if attribute.name == "linear_before_reset":
             attribute.i = 0
-    onnx.save(made, path)
+    onnx.save(file, path)
     assert memorycell.from_onnx(path).popitem()[1].cell == "gru_reset_before"
-    made = export(layer("lstm"))
-    (node,) = (n for n in made.graph.node if n.op_type == "LSTM")
+    file = export(layer("lstm"))
+    (node,) = (n for n in file.graph.node if n.op_type == "LSTM")
     node.attribute.append(onnx.helper.make_attribute("clip", 3.0))
-    onnx.save(made, path)
+    onnx.save(file, path)
     refused("clip=3.0")
-    made = export(layer("lstm"))
-    (node,) = (n for n in made.graph.node if n.op_type == "LSTM")
+    file = export(layer("lstm"))
+    (node,) = (n for n in file.graph.node if n.op_type == "LSTM")
     node.input[1] = "x"
-    onnx.save(made, path)
+    onnx.save(file, path)
     refused("not a constant")
 
 
@@ -358,7 +359,7 @@ def test_the_test_vector_can_fail(tmp_path):
     assert "FAILED" in program.stdout
 
 
-def test_c_refuses_what_it_cannot_name_or_run():
+def test_c_export_refuses_bad_arguments():
     with pytest.raises(ValueError, match="cannot name a C function"):
         c_export.export(layer("lstm"), "my-net")
     with pytest.raises(ValueError, match="float32, int8"):
@@ -506,11 +507,9 @@ def keras():
 
 @OLD_NUMPY
 def test_layers_of_a_keras_model(keras, tmp_path):
-    """Every recurrent layer of a model, with random weights and biases, against Keras's own
-    outputs.
-    """
+    """Every recurrent layer of a model, with random weights, against Keras's own outputs."""
     layers = keras.layers
-    made = {
+    keras_layers = {
         "an_lstm": layers.LSTM(7, return_sequences=True, name="an_lstm"),
         "no_bias": layers.LSTM(6, return_sequences=True, use_bias=False, name="no_bias"),
         "both_ways": layers.Bidirectional(layers.GRU(3, return_sequences=True), name="both_ways"),
@@ -531,7 +530,7 @@ def test_layers_of_a_keras_model(keras, tmp_path):
         [keras.Input((None, 5)), layers.LSTM(3, return_sequences=True, name="deep")], name="inner"
     )
     outputs, x = [], start
-    for each in made.values():
+    for each in keras_layers.values():
         outputs.append(each(x))
         x = layers.Dropout(0.5)(outputs[-1])
     net = keras.Model(start, [*outputs, inner(x)])
@@ -541,25 +540,25 @@ def test_layers_of_a_keras_model(keras, tmp_path):
     )
     net.save(tmp_path / "m.keras")
 
-    found = memorycell.from_keras(tmp_path / "m.keras")
-    assert list(found) == [*made, "deep"]
+    imported = memorycell.from_keras(tmp_path / "m.keras")
+    assert list(imported) == [*keras_layers, "deep"]
     inputs = rng.normal(size=(3, 11, 5)).astype(np.float32)
     theirs = [np.asarray(y.detach()) for y in net(torch.from_numpy(inputs))]
-    given = inputs
-    for name, expected in zip(found, theirs, strict=True):
-        mine = found[name](torch.from_numpy(given))[0].detach().numpy()
+    x = inputs
+    for name, expected in zip(imported, theirs, strict=True):
+        mine = imported[name](torch.from_numpy(x))[0].detach().numpy()
         assert np.abs(mine - expected).max() < 2e-6, name
-        given = expected
+        x = expected
 
 
 @OLD_NUMPY
-def test_keras_files_that_cannot_become_layers_say_why(keras, tmp_path):
+def test_unsupported_keras_files_are_refused_with_the_reason(keras, tmp_path):
     layers = keras.layers
     path = tmp_path / "m.keras"
 
-    def refused(words: str, *made) -> None:
-        if made:
-            keras.Sequential([keras.Input((None, 5)), *made]).save(path)
+    def refused(words: str, *added) -> None:
+        if added:
+            keras.Sequential([keras.Input((None, 5)), *added]).save(path)
         with pytest.raises(UserError, match=words):
             memorycell.from_keras(path)
 
@@ -579,4 +578,4 @@ def test_keras_files_that_cannot_become_layers_say_why(keras, tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("config.json", json.dumps(config))
         archive.writestr("model.weights.h5", weights)
-    refused("'cut': its weights are missing or misshapen .units=4, but the weights have 3")
+    refused("'cut': weights are missing or have the wrong shape .units=4, but the weights have 3")

@@ -1,1 +1,1 @@
-"""Models that leave the house, and layers that come into it: ONNX both ways, C99 out, Keras in."""
+"""Import from Keras and ONNX; export to ONNX and C99."""

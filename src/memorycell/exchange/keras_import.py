@@ -1,8 +1,8 @@
-"""Recurrent layers out of Keras 3 files (.keras): LSTM, GRU, SimpleRNN, and Bidirectional around
-them.
+"""Import recurrent layers from Keras 3 files (.keras): LSTM, GRU, SimpleRNN, and Bidirectional
+around them.
 
-A .keras file is a zip archive: config.json says what the layers are, model.weights.h5 holds their
-arrays under groups whose `vars` carry the layer's name. Nothing in it is executed.
+A .keras file is a zip archive: config.json describes the layers, model.weights.h5 holds their
+arrays in groups whose `vars` have the layer's name as an attribute. Nothing in it is executed.
 """
 
 from __future__ import annotations
@@ -22,8 +22,10 @@ from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 
 KINDS: dict[str, type[Recurrent]] = {"LSTM": LSTM, "GRU": GRU, "SimpleRNN": RNN}
 ORDER = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}
-"""Keras keeps the LSTM's blocks as torch does (i, f, c, o) and the GRU's as z, r, h."""
-UNKNOWN = (
+"""Keras orders the LSTM's blocks as torch does (i, f, c, o), and the GRU's z, r, h: the index in
+Keras's order of each of torch's blocks.
+"""
+UNSUPPORTED = (
     "RNN",
     "StackedRNNCells",
     "ConvLSTM1D",
@@ -36,15 +38,14 @@ UNKNOWN = (
 
 
 def from_keras(path: str | Path) -> dict[str, Recurrent]:
-    """The recurrent layers of a Keras 3 model by name, with their weights: batch-first layers of
-    one direction or two.
+    """The recurrent layers of a Keras 3 model by name, with their weights, batch first, in one or
+    two directions.
 
-    Layers that are not recurrent (Dense, Embedding, Dropout, …) stay behind. What Keras does around
-    a layer is not carried over: dropout, masks, `stateful`, and `return_sequences`: ours always
-    give every step.
+    Other layers (Dense, Embedding, Dropout, …) are ignored, and so are a layer's dropout, masks,
+    `stateful` and `return_sequences`: the imported layers return every step.
 
-    Raises `UserError` for a file that is not a Keras 3 model, a recurrent layer we do not have
-    (ConvLSTM2D, an RNN of cells of one's own) or one with other activations, naming the layer.
+    Raises `UserError`, naming the layer, for a file that is not a Keras 3 model, an unsupported
+    recurrent layer (ConvLSTM2D, an RNN of custom cells), or other activations.
     """
     path = Path(path)
     try:
@@ -61,48 +62,50 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
         raise UserError(
             f"{path}: not a Keras 3 model ({error}); save it with model.save('model.keras')"
         ) from None
-    found: dict[str, Recurrent] = {}
+    layers: dict[str, Recurrent] = {}
     with weights:
         groups: dict[str, Any] = {}
-        weights.visititems(lambda name, item: _remember(groups, name, item))
-        for layer in _recurrent(config, str(path)):
+        weights.visititems(lambda name, item: _add_group(groups, name, item))
+        for layer in _recurrent_layers(config, str(path)):
             name = layer["config"]["name"]
-            if name in found:
-                raise UserError(f"{path}: two layers are called {name!r}; rename one")
+            if name in layers:
+                raise UserError(f"{path}: two layers are named {name!r}; rename one")
             try:
-                found[name] = _convert(layer, groups[name], f"{path}: layer {name!r}")
+                layers[name] = _convert(layer, groups[name], f"{path}: layer {name!r}")
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise UserError(
-                    f"{path}: layer {name!r}: its weights are missing or misshapen"
+                    f"{path}: layer {name!r}: weights are missing or have the wrong shape"
                     f" ({str(error).splitlines()[0]})"
                 ) from None
-    if not found:
-        raise UserError(f"{path}: no recurrent layer in it (LSTM, GRU, SimpleRNN, Bidirectional)")
-    return found
+    if not layers:
+        raise UserError(
+            f"{path}: contains no recurrent layer (LSTM, GRU, SimpleRNN, Bidirectional)"
+        )
+    return layers
 
 
-def _remember(groups: dict[str, Any], name: str, item: Any) -> None:
+def _add_group(groups: dict[str, Any], name: str, item: Any) -> None:
     if name.endswith("/vars") and "name" in item.attrs:
         groups.setdefault(str(item.attrs["name"]), item.parent)
 
 
-def _recurrent(part: Any, where: str) -> Iterator[Mapping[str, Any]]:
-    """The descriptions of all recurrent layers, also inside models inside models."""
+def _recurrent_layers(part: Any, where: str) -> Iterator[Mapping[str, Any]]:
+    """The descriptions of all recurrent layers, also those of nested models."""
     if isinstance(part, list):
         for each in part:
-            yield from _recurrent(each, where)
+            yield from _recurrent_layers(each, where)
     elif isinstance(part, Mapping):
         kind = part.get("class_name")
-        if kind in UNKNOWN:
+        if kind in UNSUPPORTED:
             raise UserError(
                 f"{where}: layer {part['config'].get('name', kind)!r}: memorycell has no {kind}; "
-                "LSTM, GRU, SimpleRNN and Bidirectional around them can be read"
+                "LSTM, GRU, SimpleRNN and Bidirectional around them are supported"
             )
         if kind in KINDS or kind == "Bidirectional":
             yield part
         else:
             for each in part.values():
-                yield from _recurrent(each, where)
+                yield from _recurrent_layers(each, where)
 
 
 def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
@@ -111,23 +114,22 @@ def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
     if bidirectional:
         if outer["merge_mode"] != "concat":
             raise UserError(
-                f"{where}: merge_mode={outer['merge_mode']!r}; ours lays directions side by side"
-                " ('concat')"
+                f"{where}: merge_mode={outer['merge_mode']!r}: only 'concat' is supported"
             )
         inner = outer["layer"]
         parts = {"": group["forward_layer"], "_reverse": group["backward_layer"]}
     kind, config = inner["class_name"], inner["config"]
     if kind not in KINDS:
-        raise UserError(f"{where}: memorycell has no Bidirectional({kind})")
+        raise UserError(f"{where}: Bidirectional({kind}) is not supported")
     _check(kind, config, where)
-    arrays = {end: _arrays(kind, part) for end, part in parts.items()}
+    arrays = {suffix: _arrays(kind, part) for suffix, part in parts.items()}
     size = arrays[""]["weight_hh"].shape[1]
     if config["units"] != size:
         raise ValueError(f"units={config['units']}, but the weights have {size}")
     options: dict[str, Any] = {"nonlinearity": config["activation"]} if kind == "SimpleRNN" else {}
     if kind == "GRU" and not config["reset_after"]:
         options["cell"] = "gru_reset_before"
-    made = KINDS[kind](
+    module = KINDS[kind](
         arrays[""]["weight_ih"].shape[1],
         size,
         bias=config["use_bias"],
@@ -136,42 +138,41 @@ def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
         **options,
     )
     state = {
-        f"{n}_l0{end}": torch.from_numpy(array.copy())
-        for end, own in arrays.items()
-        for n, array in own.items()
+        f"{name}_l0{suffix}": torch.from_numpy(array.copy())
+        for suffix, own in arrays.items()
+        for name, array in own.items()
     }
-    made.load_state_dict(state)
-    return made
+    module.load_state_dict(state)
+    return module
 
 
 def _check(kind: str, config: Mapping[str, Any], where: str) -> None:
-    wanted: dict[str, tuple[Any, ...]] = {
+    supported: dict[str, tuple[Any, ...]] = {
         "activation": ("tanh", "relu") if kind == "SimpleRNN" else ("tanh",)
     }
     if kind != "SimpleRNN":
-        wanted["recurrent_activation"] = ("sigmoid",)
-    wanted["go_backwards"] = (False,)
-    for key, values in wanted.items():
+        supported["recurrent_activation"] = ("sigmoid",)
+    supported["go_backwards"] = (False,)
+    for key, values in supported.items():
         if config.get(key, values[0]) not in values:
             raise UserError(
-                f"{where}: {key}={config[key]!r}; memorycell's {kind} has"
+                f"{where}: {key}={config[key]!r}: memorycell's {kind} has"
                 f" {' or '.join(map(repr, values))}"
             )
 
 
 def _arrays(kind: str, group: Any) -> dict[str, np.ndarray]:
-    """Torch's names and layout: a Keras kernel is [I, G·H], a GRU's bias [2, 3·H]."""
+    """Weights in torch's names and layout. A Keras kernel is [I, G·H], a GRU's bias [2, 3·H]."""
     variables = group["cell"]["vars"]
     kernel, recurrent = (np.asarray(variables[str(k)], np.float32) for k in (0, 1))
-    blocks = len(ORDER[kind])
 
-    def blocked(rows: np.ndarray) -> np.ndarray:
-        parts = np.split(rows, blocks)
-        return np.concatenate([parts[k] for k in ORDER[kind]])
+    def in_torch_order(rows: np.ndarray) -> np.ndarray:
+        blocks = np.split(rows, len(ORDER[kind]))
+        return np.concatenate([blocks[k] for k in ORDER[kind]])
 
-    arrays = {"weight_ih": blocked(kernel.T), "weight_hh": blocked(recurrent.T)}
+    arrays = {"weight_ih": in_torch_order(kernel.T), "weight_hh": in_torch_order(recurrent.T)}
     if "2" in variables:
         bias = np.asarray(variables["2"], np.float32)
         both = bias if bias.ndim == 2 else np.stack([bias, np.zeros_like(bias)])
-        arrays |= {"bias_ih": blocked(both[0]), "bias_hh": blocked(both[1])}
+        arrays |= {"bias_ih": in_torch_order(both[0]), "bias_hh": in_torch_order(both[1])}
     return arrays

@@ -58,7 +58,7 @@ def test_a_language_model_is_torchs_parts(tied):
     masked = torch.where(
         y == IGNORE, 0, -F.log_softmax(scores, -1).gather(2, y.clamp(min=0)[..., None])[..., 0]
     )
-    torch.testing.assert_close(model.nats(x, y, piece=5), masked, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(model.nats(x, y, chunk=5), masked, rtol=1e-4, atol=1e-5)
 
 
 def test_a_language_model_steps_as_it_reads():

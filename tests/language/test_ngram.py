@@ -1,6 +1,4 @@
-"""The n-gram baseline against a plain dictionary implementation and against numbers worked out by
-hand.
-"""
+"""The n-gram baseline against a dictionary implementation and an example worked out by hand."""
 
 import math
 from collections import Counter, defaultdict
@@ -10,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.language.ngram import KneserNey, best_order
+from memorycell.language.ngram import KneserNey, fit_kneser_ney
 
 tokens = st.lists(st.integers(0, 4), min_size=2, max_size=60).map(lambda v: np.array(v, np.int64))
 
 
 def plain(train: list[int], vocabulary: int, order: int):
-    """p(w | history) by the textbook, one n-gram at a time."""
+    """p(w | history) by the definition, one n-gram at a time."""
     counts = [
         Counter(tuple(train[k : k + n]) for k in range(len(train) - n + 1))
         for n in range(1, order + 1)
@@ -25,7 +23,7 @@ def plain(train: list[int], vocabulary: int, order: int):
     for n in range(1, order + 1):
         if n == order:
             count = dict(counts[n - 1])
-        else:  # in how many contexts it was seen; what only begins the text counts once
+        else:  # the number of its contexts; the n-gram at the start counts once
             before = defaultdict(set)
             for gram in counts[n]:
                 before[gram[1:]].add(gram[0])
@@ -54,7 +52,7 @@ def plain(train: list[int], vocabulary: int, order: int):
 
 
 @given(tokens, tokens, st.integers(1, 4))
-def test_it_is_the_textbooks(train, text, order):
+def test_probabilities_equal_the_definition(train, text, order):
     model, expected = KneserNey(train, 5, order), plain(train.tolist(), 5, order)
     text_list = text.tolist()
     wanted = [
@@ -64,7 +62,7 @@ def test_it_is_the_textbooks(train, text, order):
 
 
 @given(tokens, st.lists(st.integers(0, 4), max_size=4), st.integers(1, 4))
-def test_it_sums_to_one(train, history, order):
+def test_probabilities_sum_to_one(train, history, order):
     model = KneserNey(train, 5, order)
     total = sum(model.probabilities(np.array([*history, w]))[-1] for w in range(5))
     assert total == pytest.approx(1.0, abs=1e-12)
@@ -80,11 +78,11 @@ def test_a_bigram_by_hand():
     )
 
 
-def test_the_order_is_chosen_on_the_validation_part():
+def test_the_order_is_selected_on_the_validation_split():
     rng = np.random.default_rng(0)
     draw = rng.integers(0, 3, 4000)
-    text = np.cumsum(draw % 2) % 4  # nothing but the last token matters
-    model = best_order(text[:3000], text[3000:], 4)
-    assert model.order in (2, 3)  # a third token says nothing, but hardly harms
+    text = np.cumsum(draw % 2) % 4  # only the last token matters
+    model = fit_kneser_ney(text[:3000], text[3000:], 4)
+    assert model.order in (2, 3)  # a third token has no information, but does little harm
     nats = float(-np.log(model.probabilities(text[3000:])[1:]).mean())
     assert nats == pytest.approx(math.log(3) - (2 / 3) * math.log(2), abs=0.05)

@@ -1,1 +1,1 @@
-"""TODO language."""
+"""Text: codecs, language models, n-gram models and sampling, shared by several applications."""

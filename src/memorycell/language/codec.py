@@ -1,16 +1,16 @@
-"""Text codec: from text to tokens and back, whole or as it is typed.
+"""Text codec: text to token ids and back; reading text files.
 
-A token has a surface, the text it stands for, and the text is its tokens' surfaces one after
-another. Three units:
+The surface of a token is the text it stands for; a text is the surfaces of its tokens joined. The
+units are
 
-    char    what a reader takes for one character: a grapheme cluster (Unicode UAX #29), so that a
-            Hindi syllable, or an emoji of several code points, is one
-    word    a word or a sign, with the space before it
-    piece   a part of a word, learnt by sentencepiece (Kudo & Richardson 2018, arXiv:1808.06226),
-            with the space before it
+    char    a grapheme cluster (Unicode UAX #29): a Hindi syllable or an emoji of several code
+            points is one token
+    word    a word, number or punctuation mark, with the space before it
+    piece   a subword of a sentencepiece model (Kudo & Richardson 2018, arXiv:1808.06226), with the
+            space before it
 
-Text is brought to Unicode's form NFC and to newlines of one kind. Words and pieces keep one space
-between words, whatever stood there.
+Text is normalised to Unicode NFC with LF as newline. The units word and piece reduce other
+whitespace between words to one space.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ from memorycell.errors import DataError
 
 UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"
-"""The first two tokens: what is not in the vocabulary, and where a text ends."""
+"""The first two tokens: out of vocabulary, and end of text."""
 UNKNOWN_ID, END_ID = 0, 1
 """Their token ids."""
-HELD = "".join(chr(0xE000 + k) for k in range(10))
-"""Characters of Unicode's private use area that stand for what a translation must not change; see
-`data.pairs`.
-"""
+PLACEHOLDERS = "".join(chr(0xE000 + k) for k in range(10))
+"""Characters of Unicode's private use area that replace text which a translation must copy."""
+MAX_CACHED_SPANS = 200_000
+MAX_LINE_CHARS = 4000
+"""Longer lines are split for sentencepiece, which skips them otherwise."""
 SPANS = {
     "char": r"\X",
     "word": (
-        rf"\n|[{HELD}]|[^\S\n]+(?=[{HELD}])"
+        rf"\n|[{PLACEHOLDERS}]|[^\S\n]+(?=[{PLACEHOLDERS}])"
         r"|[^\S\n]*(?:\p{L}[\p{L}\p{M}\p{N}'’\u200c\u200d]*|\p{N}+|(?!\s)\X)"
     ),
     "piece": r"\n|[^\S\n]*\S+",
 }
-"""What is encoded each on its own: a character; a line's end; a word, a number or a sign; what
-stands between two blanks. All with the blanks before them, but for what is held.
+"""Unit -> the spans that are encoded independently: grapheme clusters; words, numbers and
+punctuation marks; or text without whitespace. Newlines are spans. Spans include the whitespace
+before them, except placeholders.
 """
 
 
@@ -55,17 +57,16 @@ class TextCodec:
     """A vocabulary of surfaces.
 
     unit        "char", "word" or "piece"
-    surfaces    token number -> surface; `UNKNOWN` and `END` first, then further marks (names in
-                <…>), then text
-    marks       how many of the first are no text
-    pieces      the sentencepiece model (its protocol buffer in base64) where the unit is "piece"
-    lower       capital letters are read as small ones
+    surfaces    token id -> surface: `UNKNOWN`, `END`, further special tokens (<…>), then text
+    num_special number of special tokens
+    pieces      the sentencepiece model for the unit "piece" (protocol buffer in base64)
+    lower       text is converted to lower case
     """
 
     kind: ClassVar[str] = "text"
     unit: str
     surfaces: tuple[str, ...]
-    marks: int = 2
+    num_special: int = 2
     pieces: str = ""
     lower: bool = False
 
@@ -73,8 +74,8 @@ class TextCodec:
         return len(self.surfaces)
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """Surface -> token number."""
+    def token_ids(self) -> dict[str, int]:
+        """Surface -> token id."""
         return {surface: k for k, surface in enumerate(self.surfaces)}
 
     @cached_property
@@ -84,17 +85,16 @@ class TextCodec:
         return sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(self.pieces))
 
     @cached_property
-    def _spans(self) -> dict[str, list[int]]:
+    def _span_cache(self) -> dict[str, list[int]]:
         return {}
 
     # ---- text to tokens --------------------------------------------------------------------------
 
-    def cut(self, text: str, begins: bool = True) -> list[tuple[str, int]]:
-        """The spans that are encoded each on its own (characters, words, or what stands between two
-        blanks), each with the place in the text where it ends. `begins`: the text stands where a
-        line begins.
+    def split_spans(self, text: str, line_start: bool = True) -> list[tuple[str, int]]:
+        """The spans of a normalised text that are encoded independently (see `SPANS`), each with
+        the position where it ends. `line_start`: the text is at the start of a line.
         """
-        import regex  # the standard library's knows neither \\X nor \\p
+        import regex  # `re` supports neither \\X nor \\p
 
         matches = regex.finditer(SPANS[self.unit], text)
         if self.unit == "char":
@@ -102,48 +102,52 @@ class TextCodec:
         spans: list[tuple[str, int]] = []
         for match in matches:
             span = match.group()
-            if span != "\n" and (begins or span[0].isspace()) and span not in HELD:
-                span = " " + span.lstrip()  # one blank, also where a line begins
-            begins = span == "\n"
+            if span != "\n" and (line_start or span[0].isspace()) and span not in PLACEHOLDERS:
+                span = " " + span.lstrip()  # one space, also at the start of a line
+            line_start = span == "\n"
             spans.append((span, match.end()))
         return spans
 
     def encode(self, text: str) -> list[int]:
-        """Token numbers. What is not in the vocabulary is token 0."""
-        return [number for span in self.spans(text) for number in self.encode_span(span)]
+        """Token ids; `UNKNOWN_ID` for what is not in the vocabulary."""
+        return [token for span in self.spans(text) for token in self.encode_span(span)]
 
     def spans(self, text: str) -> list[str]:
-        """The spans of a text as people write it."""
-        return [span for span, _ in self.cut(self.normalise(text))]
+        """The spans of a text; see `split_spans`."""
+        return [span for span, _ in self.split_spans(self.normalise(text))]
 
     def normalise(self, text: str) -> str:
-        """A text as it is read: see `normalise`; in small letters where capitals do not count."""
+        """The text in the form that is encoded: see the function `normalise`, and `lower`."""
         text = normalise(text)
         return text.lower() if self.lower else text
 
     def encode_span(self, span: str) -> list[int]:
-        """Token numbers of one span."""
+        """Token ids of one span."""
         if self.unit != "piece" or span == "\n":
-            return [self.numbers.get(span, 0)]
-        cached = self._spans.get(span)
+            return [self.token_ids.get(span, UNKNOWN_ID)]
+        cached = self._span_cache.get(span)
         if cached is None:
-            if len(self._spans) > 200_000:  # a stream may bring new words for ever
-                self._spans.clear()
+            if len(self._span_cache) > MAX_CACHED_SPANS:  # bounds the memory of endless streams
+                self._span_cache.clear()
             parts = self._processor.encode(span.replace(" ", "▁"), out_type=str)
-            cached = self._spans[span] = [
-                self.numbers.get(part.replace("▁", " "), 0) for part in parts
+            cached = self._span_cache[span] = [
+                self.token_ids.get(part.replace("▁", " "), UNKNOWN_ID) for part in parts
             ]
         return cached
 
     # ---- tokens to text --------------------------------------------------------------------------
 
     def decode(self, tokens: Iterable[int]) -> str:
-        """The text of tokens. Marks are left out, but for what is unknown, which is shown as �."""
-        shown = ("�" if t == 0 else self.surfaces[t] for t in tokens if t == 0 or t >= self.marks)
-        return self.tidy("".join(shown))
+        """The text of token ids: � for `UNKNOWN_ID`, nothing for other special tokens."""
+        surfaces = (
+            "�" if t == UNKNOWN_ID else self.surfaces[t]
+            for t in tokens
+            if t == UNKNOWN_ID or t >= self.num_special
+        )
+        return self.strip_line_starts("".join(surfaces))
 
-    def tidy(self, text: str) -> str:
-        """Joined surfaces as people write them: no space where a line begins."""
+    def strip_line_starts(self, text: str) -> str:
+        """Joined surfaces without the space at the start of each line."""
         return text if self.unit == "char" else text.replace("\n ", "\n").removeprefix(" ")
 
     # ---- in a model file -------------------------------------------------------------------------
@@ -153,18 +157,18 @@ class TextCodec:
         return {"vocabulary": len(self)}
 
     def to_json(self) -> dict[str, Any]:
-        """What a model file keeps."""
+        """See `Codec`."""
         return {
             "unit": self.unit,
             "surfaces": list(self.surfaces),
-            "marks": self.marks,
+            "marks": self.num_special,
             "pieces": self.pieces,
             "lower": self.lower,
         }
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TextCodec:
-        """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
+        """See `Codec`."""
         codec = cls(
             str(data["unit"]),
             tuple(data["surfaces"]),
@@ -175,51 +179,57 @@ class TextCodec:
         if codec.unit not in UNITS or not all(isinstance(s, str) for s in codec.surfaces):
             raise ValueError("not a text codec")
         if (
-            len(codec.numbers) != len(codec)
+            len(codec.token_ids) != len(codec)
             or codec.surfaces[:2] != (UNKNOWN, END)
-            or not 2 <= codec.marks < len(codec)
+            or not 2 <= codec.num_special < len(codec)
         ):
-            raise ValueError("the vocabulary is not whole")
+            raise ValueError("the vocabulary is incomplete or has duplicates")
         if codec.unit == "piece":
             try:
                 codec._processor.get_piece_size()
-            except Exception as error:  # sentencepiece raises what it likes
+            except Exception as error:  # sentencepiece documents no exception types
                 raise ValueError(f"the sentencepiece model is damaged ({error})") from None
         return codec
 
 
-def fit(
+def fit_text_codec(
     texts: Sequence[str],
     unit: str,
     *,
     vocabulary: int,
-    marks: Sequence[str] = (),
+    special_tokens: Sequence[str] = (),
     lower: bool = False,
-    apart: str = "",
+    separate: str = "",
 ) -> TextCodec:
-    """A codec from training texts: the most frequent surfaces, at most `vocabulary` of them, each
-    seen twice or more where there are many. `apart` are characters that are never joined with
-    others into a piece. Raises `DataError` for texts too small to learn pieces from.
+    """A codec with the most frequent surfaces of training texts.
+
+    vocabulary       maximum number of tokens; surfaces that occur once are dropped for the unit
+                     word, and where surfaces occur 20 times on average
+    special_tokens   after `UNKNOWN` and `END`
+    separate         characters that are tokens of their own, never part of a longer piece
+
+    Raises `DataError` for too little text.
     """
-    names = (UNKNOWN, END, *marks)
+    special = (UNKNOWN, END, *special_tokens)
+    size = vocabulary - len(special)
     if unit == "piece":
         texts = [text.lower() for text in texts] if lower else texts
-        pieces, surfaces = _learn_pieces(texts, vocabulary - len(names), apart)
-        return TextCodec(unit, (*names, *surfaces), len(names), pieces, lower)
-    blank = TextCodec(unit, names, len(names), lower=lower)
+        pieces, surfaces = _train_sentencepiece(texts, size, separate)
+        return TextCodec(unit, (*special, *surfaces), len(special), pieces, lower)
+    blank = TextCodec(unit, special, len(special), lower=lower)
     counts = Counter(span for text in texts for span in blank.spans(text))
     ordered = sorted(counts, key=lambda s: (-counts[s], s))
-    least = 2 if sum(counts.values()) > 20 * len(counts) or unit == "word" else 1
-    kept = [s for s in ordered if counts[s] >= least and s not in names][
-        : vocabulary - len(names)
-    ] or ordered[:1]
-    kept += [c for c in (*apart, " ") if apart and c not in kept]
-    if not kept:
+    min_count = 2 if sum(counts.values()) > 20 * len(counts) or unit == "word" else 1
+    frequent = [s for s in ordered if counts[s] >= min_count and s not in special]
+    surfaces = frequent[:size] or ordered[:1]
+    surfaces += [c for c in (*separate, " ") if separate and c not in surfaces]
+    if not surfaces:
         raise DataError("no text to learn from")
-    return TextCodec(unit, (*names, *kept), len(names), lower=lower)
+    return TextCodec(unit, (*special, *surfaces), len(special), lower=lower)
 
 
-def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, list[str]]:
+def _train_sentencepiece(texts: Sequence[str], size: int, separate: str) -> tuple[str, list[str]]:
+    """(the model in base64, its surfaces)."""
     import sentencepiece
 
     spans = TextCodec("piece", (UNKNOWN, END))
@@ -229,13 +239,13 @@ def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, lis
         for line in normalise(text).split("\n")
         if line.strip()
     )
-    cut = (
-        line[k : k + 4000] for line in lines for k in range(0, len(line), 4000)
-    )  # it leaves longer ones out
+    parts = (
+        line[k : k + MAX_LINE_CHARS] for line in lines for k in range(0, len(line), MAX_LINE_CHARS)
+    )
     model = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=cut,
+            sentence_iterator=parts,
             model_writer=model,
             vocab_size=size + 1,
             model_type="unigram",
@@ -244,7 +254,7 @@ def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, lis
             remove_extra_whitespaces=False,
             add_dummy_prefix=False,
             character_coverage=0.9999,
-            user_defined_symbols=list(apart),
+            user_defined_symbols=list(separate),
             bos_id=-1,
             eos_id=-1,
             unk_id=0,
@@ -254,7 +264,8 @@ def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, lis
     except (RuntimeError, OSError) as error:
         reason = str(error).strip().splitlines()[-1][:120]
         raise DataError(
-            f"too little text to learn pieces from ({reason}); bring more, or --set unit=char"
+            f"too little text to train a sentencepiece model ({reason}); add more text, or --set"
+            " unit=char"
         ) from None
     proto = model.getvalue()
     processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
@@ -265,52 +276,52 @@ def _learn_pieces(texts: Sequence[str], size: int, apart: str) -> tuple[str, lis
 
 
 def normalise(text: str) -> str:
-    """Unicode's form NFC, newlines of one kind, no byte order mark and no NUL."""
+    """Unicode NFC with LF as newline, without byte order marks and NUL characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "").replace("\0", "")
     return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
 def read_text(path: Path, encoding: str | None = None) -> str:
-    """A text file in UTF-8, in UTF-16 or UTF-32 where it begins with a byte order mark, or in the
-    encoding named.
+    """The normalised text of a file. By default its encoding is UTF-8, or UTF-16 or UTF-32 with a
+    byte order mark.
 
-    Raises `DataError` with the line and the byte that is not of it.
+    Raises `DataError`, with the line and the byte where the encoding is wrong.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
     if encoding is None:
-        marks = {
+        byte_order_marks = {
             b"\xff\xfe\x00\x00": "utf-32",
             b"\x00\x00\xfe\xff": "utf-32",
             b"\xff\xfe": "utf-16",
             b"\xfe\xff": "utf-16",
         }
         encoding = next(
-            (name for mark, name in marks.items() if data.startswith(mark)), "utf-8-sig"
+            (name for mark, name in byte_order_marks.items() if data.startswith(mark)), "utf-8-sig"
         )
     try:
         text = data.decode(encoding)
     except LookupError:
         raise DataError(
-            f"{path}: no encoding is called {encoding!r}; try utf-8, cp1252, latin-1, shift-jis"
+            f"{path}: unknown encoding {encoding!r}; try utf-8, cp1252, latin-1, shift-jis"
         ) from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(
             f"{path}: line {line}: byte {error.start} (0x{data[error.start]:02x}) is not"
-            f" {encoding.removesuffix('-sig')}; name its encoding: --set encoding=cp1252"
+            f" {encoding.removesuffix('-sig')}; set the encoding: --set encoding=cp1252"
         ) from None
     if not text.strip():
-        raise DataError(f"{path}: holds no text")
+        raise DataError(f"{path}: contains no text")
     if "\0" in text[:10_000] and encoding == "utf-8-sig":
-        raise DataError(f"{path}: holds NUL bytes: not a text file")
+        raise DataError(f"{path}: contains NUL bytes, not a text file")
     return normalise(text)
 
 
 def fingerprint(texts: Iterable[str]) -> str:
-    """16 hexadecimal digits that name the texts."""
+    """16 hexadecimal digits of SHA-256 over the texts."""
     digest = hashlib.sha256()
     for text in texts:
         digest.update(text.encode(errors="surrogatepass") + b"\0")

@@ -1,4 +1,4 @@
-"""LanguageModel = embedding -> recurrent stack -> the distribution of the next token."""
+"""LanguageModel: embedding -> recurrent stack -> distribution of the next token."""
 
 from __future__ import annotations
 
@@ -22,17 +22,16 @@ from memorycell.streaming.stepping import Stepper
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConfig(ModelConfig):
-    """The sizes of a language model, and how it is held back from learning by heart (Merity et al.
-    2017, arXiv:1708.02182).
+    """The sizes of a language model and its regularisation (Merity et al. 2017, arXiv:1708.02182).
 
-    vocabulary          tokens
-    embedding_size      of a token's vector
-    tied                the output weights are the embedding's
+    vocabulary          number of tokens
+    embedding_size      of a token
+    tied                the output weights are those of the embedding
     embedding_dropout   probability that a token of the vocabulary is dropped for a whole batch
-    noise               probability that a token is read as another, drawn as often as it occurs:
-                        what smoothing is to n-grams (Xie et al. 2017, arXiv:1703.02573)
-    activation          weight of the mean square of what the head reads (AR)
-    slowness            weight of the mean square of the last layer's change from step to step (TAR)
+    noise               probability that an input token is replaced by one drawn from the batch,
+                        similar to smoothing in n-gram models (Xie et al. 2017, arXiv:1703.02573)
+    activation          weight of the mean square of the head's input (AR)
+    slowness            weight of the mean square of the last layer's change between steps (TAR)
     """
 
     vocabulary: int
@@ -58,7 +57,7 @@ class LanguageConfig(ModelConfig):
 
 
 class LanguageModel(SteppedModel[LaneBatch]):
-    """Tokens in, log-probabilities of the next token out, state carried from token to token."""
+    """Maps tokens to log-probabilities of the next token, with a state carried between calls."""
 
     kind = "language"
     config_class = LanguageConfig
@@ -74,7 +73,6 @@ class LanguageModel(SteppedModel[LaneBatch]):
             config.hidden_size, config.vocabulary, config.embedding_size if config.tied else None
         )
 
-
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros."""
         return self.recurrent.initial_state(batch_size)
@@ -87,8 +85,8 @@ class LanguageModel(SteppedModel[LaneBatch]):
         *,
         backend: str | None = None,
     ) -> tuple[Tensor, State]:
-        """X [B, T] token numbers (or [B, T, 1], in any type), reset [B, T] bool ->
-        (log-probabilities [B, T, V], state).
+        """X [B, T] token ids (or [B, T, 1] of any dtype), reset [B, T] bool -> (log-probabilities
+        [B, T, V], state).
         """
         hidden, state = self.hidden(
             x if x.ndim == 2 else x[..., 0].long(), state, reset, backend=backend
@@ -103,7 +101,7 @@ class LanguageModel(SteppedModel[LaneBatch]):
         *,
         backend: str | None = None,
     ) -> tuple[Tensor, State]:
-        """Tokens [B, T] int64 -> (hidden states [B, T, H], state)."""
+        """Token ids [B, T] int64 -> (hidden states [B, T, H], state)."""
         state = self.initial_state(len(tokens)) if state is None else state
         table = embedding_dropout(
             self.embedding.weight, self.config.embedding_dropout, self.training
@@ -114,18 +112,16 @@ class LanguageModel(SteppedModel[LaneBatch]):
         return output, State(**after)
 
     def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, State]:
-        """Nats a token, with what regularises the activations (Merity, McCann & Socher 2017,
-        arXiv:1708.01009).
-        """
+        """Nats per token, plus AR and TAR (Merity, McCann & Socher 2017, arXiv:1708.01009)."""
         x = batch.x
         if self.training and self.config.noise:
-            others = x.flatten()[torch.randint(x.numel(), x.shape)]
-            x = torch.where(torch.rand(x.shape) < self.config.noise, others, x)
+            random = x.flatten()[torch.randint(x.numel(), x.shape)]
+            x = torch.where(torch.rand(x.shape) < self.config.noise, random, x)
         hidden, after = self.hidden(x, state, batch.reset)
-        read = variational_dropout(hidden, self.config.dropout, self.training)
-        loss = self.head.loss(self.head(read, self.embedding.weight), batch.target)
+        features = variational_dropout(hidden, self.config.dropout, self.training)
+        loss = self.head.loss(self.head(features, self.embedding.weight), batch.target)
         if self.training and self.config.activation:
-            loss = loss + self.config.activation * read.float().square().mean()
+            loss = loss + self.config.activation * features.float().square().mean()
         if self.training and self.config.slowness and hidden.shape[1] > 1:
             loss = (
                 loss
@@ -135,17 +131,17 @@ class LanguageModel(SteppedModel[LaneBatch]):
 
     @torch.inference_mode()
     def nats(
-        self, tokens: Tensor, target: Tensor, reset: Tensor | None = None, piece: int = 512
+        self, tokens: Tensor, target: Tensor, reset: Tensor | None = None, chunk: int = 512
     ) -> Tensor:
-        """Negative log-likelihood [B, T] of each target after its tokens, zero where it is
-        `IGNORE`; run in pieces.
+        """Negative log-likelihoods [B, T] of the targets [B, T], zero where the target is `IGNORE`.
 
         reset   [B, T] bool: a new sequence begins at that step
+        chunk   steps per call of the model
         """
         self.eval()
         state, parts = None, []
-        for begin in range(0, tokens.shape[1], piece):
-            now = slice(begin, begin + piece)
+        for begin in range(0, tokens.shape[1], chunk):
+            now = slice(begin, begin + chunk)
             x, y = tokens[:, now], target[:, now]
             hidden, state = self.hidden(x, state, None if reset is None else reset[:, now])
             scores = self.head(hidden, self.embedding.weight).float()
@@ -170,12 +166,12 @@ class LanguageModel(SteppedModel[LaneBatch]):
         return LanguageOnnxHead(self)
 
     def native_stepper(self, precision: str) -> Stepper:
-        """See `SteppedModel`: x is a token's number [1], y its successor's log-probabilities [V]."""
+        """See `SteppedModel`: x is a token id [1], y the next token's log-probabilities [V]."""
         return LanguageStepper(self, precision)
 
 
 class LanguageStepper(ScoredStepper):
-    """A language model ready for single steps."""
+    """Single steps of a language model on the native engine."""
 
     def __init__(self, model: LanguageModel, precision: str) -> None:
         head = model.head
@@ -190,5 +186,5 @@ class LanguageStepper(ScoredStepper):
         self._table = model.embedding.weight.detach().float().numpy().copy()
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
-        """The vectors of tokens [..., 1]."""
+        """The embeddings of token ids [..., 1]."""
         return self._table[x[..., 0].astype(np.int64)]

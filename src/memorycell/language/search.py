@@ -1,6 +1,4 @@
-"""From distributions to sequences: one token sampled, beams from a live state, beam search over
-whole translations.
-"""
+"""Sampling, and the beams of a search from a live state."""
 
 from __future__ import annotations
 
@@ -21,12 +19,12 @@ def sample(
     top_k: int = 0,
     top_p: float = 1.0,
 ) -> int:
-    """One token from log-probabilities [V].
+    """A token sampled from log-probabilities [V].
 
-    temperature   divides them: below 1 the likely ones get likelier; 0 takes the likeliest
-    top_k         only so many of the likeliest; 0: all
-    top_p         only the likeliest that together have at least this probability (Holtzman et al.
-                  2020, arXiv:1904.09751)
+    temperature   divides the log-probabilities; 0: the most likely token
+    top_k         only the k most likely tokens; 0: all
+    top_p         only the most likely tokens that together have at least this probability (Holtzman
+                  et al. 2020, arXiv:1904.09751)
     """
     if temperature == 0:
         return int(log_p.argmax())
@@ -34,20 +32,20 @@ def sample(
     order = np.argsort(-scaled, kind="stable")
     p = np.exp(scaled[order] - scaled[order[0]])
     p /= p.sum()
-    keep = len(p) if not top_k else min(top_k, len(p))
+    count = len(p) if not top_k else min(top_k, len(p))
     if top_p < 1:
-        keep = min(keep, int(np.searchsorted(p.cumsum(), top_p)) + 1)
-    p = p[:keep] / p[:keep].sum()
-    return int(order[rng.choice(keep, p=p)])
+        count = min(count, int(np.searchsorted(p.cumsum(), top_p)) + 1)
+    p = p[:count] / p[:count].sum()
+    return int(order[rng.choice(count, p=p)])
 
 
 class Beam(NamedTuple):
-    """One of the sequences that a search from a live state follows.
+    """A candidate sequence in a beam search from a live state.
 
     score    log-probability of its tokens
-    tokens   what it has said so far
-    state    [width], its state as a row; see `Layout`
-    log_p    [V], log-probabilities of what may follow
+    tokens   its token ids
+    state    [width], the recurrent state after them; see `Layout`
+    log_p    [V], log-probabilities of the next token
     """
 
     score: float
@@ -56,18 +54,17 @@ class Beam(NamedTuple):
     log_p: np.ndarray
 
 
-def begin(stream: Stream, log_p: np.ndarray) -> Beam:
-    """Nothing said yet, in a stream's state, which a search leaves as it is."""
-    return Beam(0.0, (), stream.stepper.layout.rows(stream.state)[0], log_p)
+def initial_beam(stream: Stream, log_p: np.ndarray) -> Beam:
+    """The empty sequence at a stream's state. The search does not change the stream."""
+    return Beam(0.0, (), stream.row[0].copy(), log_p)
 
 
-def grown(stepper: Stepper, chosen: Sequence[tuple[float, Beam, int]]) -> list[Beam]:
-    """Every chosen (score, beam, token) one token further: all of them in one step."""
-    block = np.stack([beam.state for _, beam, _ in chosen])
-    log_p = stepper.step_many(
-        block, np.arange(len(chosen)), np.array([[token] for *_, token in chosen], np.float32)
-    )
+def extend_beams(stepper: Stepper, candidates: Sequence[tuple[float, Beam, int]]) -> list[Beam]:
+    """Extend each (new score, beam, token) by its token; all in one batched step."""
+    block = np.stack([beam.state for _, beam, _ in candidates])
+    x = np.array([[token] for *_, token in candidates], np.float32)
+    log_p = stepper.step_many(block, np.arange(len(candidates)), x)
     return [
         Beam(score, (*beam.tokens, token), block[k], log_p[k])
-        for k, (score, beam, token) in enumerate(chosen)
+        for k, (score, beam, token) in enumerate(candidates)
     ]

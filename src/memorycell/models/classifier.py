@@ -1,5 +1,5 @@
-"""Classifier = tokens or features -> recurrent stack -> one vector of the whole sequence -> the
-distribution over classes.
+"""Classifier: tokens or features -> recurrent stack -> pooling over time -> distribution over
+classes.
 """
 
 from __future__ import annotations
@@ -28,17 +28,15 @@ POOLINGS = ("attention", "max", "last")
 class ClassifierConfig(ModelConfig):
     """The sizes of a classifier.
 
-    vocabulary      tokens; 0 where the input is features
-    input_size      features, or the size of a token's vector
-    classes         to tell apart
-    pooling         how a sequence becomes one vector: "attention", "max" (of every unit over time)
-                    or "last"
-    pairs           of tokens a linear path beside the recurrent one sees, see `heads.WordPairs`
-    bidirectional   read both ways: better, but not live
-    word_dropout    probability that a token is read as unknown (Iyyer et al. 2015, deep averaging
-                    networks)
-    smoothing       share of the target's probability given to the other classes (Szegedy et al.
-                    2016)
+    vocabulary      number of tokens; 0: the input is features
+    input_size      number of features, or the embedding size
+    classes         number of classes
+    pooling         over time: "attention", "max" or "last"
+    pairs           add a linear model of token pairs, see `heads.WordPairs`
+    bidirectional   more accurate, but cannot run live
+    word_dropout    probability that a token is replaced by the unknown token (Iyyer et al. 2015,
+                    deep averaging networks)
+    smoothing       label smoothing (Szegedy et al. 2016)
     """
 
     vocabulary: int
@@ -68,7 +66,7 @@ class ClassifierConfig(ModelConfig):
 
 
 class Classifier(SteppedModel[PaddedBatch]):
-    """A sequence in, log-probabilities of its class out; after every step, where it reads one way."""
+    """Maps a sequence to log-probabilities of its class; after every step, if unidirectional."""
 
     kind = "classifier"
     config_class = ClassifierConfig
@@ -94,9 +92,8 @@ class Classifier(SteppedModel[PaddedBatch]):
         self.head = Classify(size, config.classes)
         self.register_buffer("class_weight", torch.ones(config.classes))
 
-
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h, c, and what the pooling has gathered [1, B, H or H + 1]; nothing for "last"."""
+        """Zeros: h, c, the pooled sums or maxima [1, B, H + 1 or H], and the past of the pairs."""
         state = self.recurrent.initial_state(batch_size)
         extra = {"attention": 1, "max": 0, "last": -self.config.hidden_size}[self.config.pooling]
         sizes = {
@@ -111,27 +108,27 @@ class Classifier(SteppedModel[PaddedBatch]):
     def forward(
         self, x: Tensor, state: State | None = None, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
-        """X [B, T] tokens (or [B, T, 1] in any type; or features [B, T, I]) -> (log-probabilities
-        after every step [B, T, classes], state). Only for a model that reads one way.
+        """X [B, T] token ids, [B, T, 1] of any dtype, or features [B, T, I] -> (log-probabilities
+        after every step [B, T, classes], state). Only for a unidirectional model.
         """
         state = self.initial_state(len(x)) if state is None else state
         x = self._tokens(x)
-        z, kept = carried(self.recurrent, self._embedded(x), state, backend=backend)
-        if self.config.pooling == "max":  # from 0 = nothing yet: h lies above -1
+        z, after = carried(self.recurrent, self._embedded(x), state, backend=backend)
+        if self.config.pooling == "max":  # of h + 1 > 0, so that the zero state is neutral
             z = torch.maximum((z + 1).cummax(1).values, state.pooled[0][:, None])
-            kept["pooled"], z = z[None, :, -1], z - 1
+            after["pooled"], z = z[None, :, -1], z - 1
         elif self.pool is not None:
             weights = self.pool.weights(z)
             sums = torch.cat([weights * z, weights], -1).cumsum(1) + state.pooled[0][:, None]
-            kept["pooled"], z = sums[None, :, -1], sums[..., :-1] / sums[..., -1:]
-        besides = None
+            after["pooled"], z = sums[None, :, -1], sums[..., :-1] / sums[..., -1:]
+        pair_logits = None
         if self.pairs is not None:
-            besides, past = self.pairs(x, state.pairs[0])
-            kept["pairs"] = past[None]
-        return self.head(z, besides), State(**kept)
+            pair_logits, past = self.pairs(x, state.pairs[0])
+            after["pairs"] = past[None]
+        return self.head(z, pair_logits), State(**after)
 
     def classify(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """X [B, T] or [B, T, I], lengths [B] -> log-probabilities of the whole sequences [B,
+        """X [B, T] or [B, T, I], lengths [B] -> log-probabilities of the complete sequences [B,
         classes].
         """
         config = self.config
@@ -139,21 +136,21 @@ class Classifier(SteppedModel[PaddedBatch]):
         embedded = dropout(self._embedded(x), config.dropout / 2, self.training)
         hidden, _ = self.recurrent(embedded, lengths=lengths)
         hidden = variational_dropout(hidden, config.dropout / 2, self.training)
-        beyond = padding(lengths, hidden.shape[1])[..., None]
+        pad = padding(lengths, hidden.shape[1])[..., None]
         if self.pool is not None:
-            weights = self.pool.weights(hidden).masked_fill(beyond, 0)
+            weights = self.pool.weights(hidden).masked_fill(pad, 0)
             z = (weights * hidden).sum(1) / weights.sum(1)
         elif config.pooling == "max":
-            z = hidden.masked_fill(beyond, -1).amax(1)
+            z = hidden.masked_fill(pad, -1).amax(1)
         else:
             size = config.hidden_size
             z = hidden[torch.arange(len(x)), lengths - 1, :size]
-            z = torch.cat([z, hidden[:, 0, size:]], -1)  # each direction where it has read all
-        besides = None
+            z = torch.cat([z, hidden[:, 0, size:]], -1)  # the last step of each direction
+        pair_logits = None
         if self.pairs is not None:
-            running, _ = self.pairs(x, hidden.new_zeros(len(x), config.classes + 2))
-            besides = running[torch.arange(len(x)), lengths - 1]
-        return self.head(dropout(z, config.dropout, self.training), besides)
+            per_step, _ = self.pairs(x, hidden.new_zeros(len(x), config.classes + 2))
+            pair_logits = per_step[torch.arange(len(x)), lengths - 1]
+        return self.head(dropout(z, config.dropout, self.training), pair_logits)
 
     def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
         """Cross-entropy in nats, classes weighted by `class_weight`."""
@@ -168,7 +165,7 @@ class Classifier(SteppedModel[PaddedBatch]):
     def unsupported_reason(self) -> str | None:
         """See `Model`."""
         if self.pairs is not None:
-            return "a classifier with a path of word pairs runs in float32 through PyTorch"
+            return "a classifier with word pairs runs in float32 through PyTorch"
         return super().unsupported_reason()
 
     @property
@@ -183,11 +180,11 @@ class Classifier(SteppedModel[PaddedBatch]):
         return rng.integers(0, self.config.vocabulary, size=shape).astype(np.float32)
 
     def native_stepper(self, precision: str) -> Stepper:
-        """See `SteppedModel`: y is the log-probabilities after what was read so far."""
+        """See `SteppedModel`: y is the log-probabilities [classes] given the steps so far."""
         return ClassifierStepper(self, precision)
 
     def _tokens(self, x: Tensor) -> Tensor:
-        """Features as they are; tokens [B, T] int64, in training some of them unknown."""
+        """Features unchanged, or token ids [B, T] int64 with word dropout in training."""
         if self.embedding is None:
             return x
         tokens = x if x.ndim == 2 else x[..., 0].long()
@@ -205,8 +202,8 @@ class Classifier(SteppedModel[PaddedBatch]):
 
 
 class ClassifierStepper:
-    """A classifier ready for single steps: what the pooling has gathered lies behind h and c in a
-    session's row.
+    """Single steps of a classifier on the native engine. In a session's row, the pooled values
+    follow h and c.
     """
 
     def __init__(self, model: Classifier, precision: str) -> None:
@@ -221,10 +218,10 @@ class ClassifierStepper:
         sizes = {
             name: (t.shape[0], t.shape[2]) for name, t in model.initial_state().asdict().items()
         }
-        further = sizes["pooled"][1] if "pooled" in sizes else 0
-        self._layers = LayerStepper(model.recurrent, precision, extra_width=further)
+        pooled_size = sizes["pooled"][1] if "pooled" in sizes else 0
+        self._layers = LayerStepper(model.recurrent, precision, extra_width=pooled_size)
         self.layout = Layout(sizes)
-        self._at = self.layout.slices.get("pooled", slice(0, 0))
+        self._pooled = self.layout.slices.get("pooled", slice(0, 0))
         self._pooling = config.pooling
         if model.pool is not None:
             inner, score = model.pool.inner, model.pool.score
@@ -236,41 +233,38 @@ class ClassifierStepper:
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         steps = self._inputs(x.reshape(-1, self.input_size))
-        before = ring[row : row + 1, self._at].copy()
+        before = ring[row : row + 1, self._pooled].copy()
         hidden, row = self._layers.step_one(ring, row, steps)
-        gathered, z = self._gather(before, hidden[None])
-        for back in range(
-            min(len(steps), len(ring))
-        ):  # what was gathered at each step that the ring remembers
-            ring[row - back, self._at] = gathered[0, len(steps) - 1 - back]
+        pooled, z = self._pool(before, hidden[None])
+        for back in range(min(len(steps), len(ring))):  # the steps that the ring stores
+            ring[row - back, self._pooled] = pooled[0, len(steps) - 1 - back]
         y = self._log_p(z[0])
         return (y if x.ndim == 2 else y[0]), row
 
     def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
         hidden = self._layers.step_many(block, rows, self._inputs(x))
-        gathered, z = self._gather(block[rows, self._at], hidden[:, None])
-        block[rows, self._at] = gathered[:, 0]
+        pooled, z = self._pool(block[rows, self._pooled], hidden[:, None])
+        block[rows, self._pooled] = pooled[:, 0]
         return self._log_p(z[:, 0])
 
     def _inputs(self, x: np.ndarray) -> np.ndarray:
         return x if self._table is None else self._table[x[:, 0].astype(np.int64)]
 
-    def _gather(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """What was gathered before [B, G] and hidden [B, T, H] -> (gathered after every step [B, T,
-        G], z [B, T, H]).
+    def _pool(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled values before the first step [B, G], hidden [B, T, H] -> (pooled values after
+        every step [B, T, G], z [B, T, H]).
         """
         if self._pooling == "last":
             return hidden[..., :0], hidden
-        if self._pooling == "max":  # from 0 = nothing yet: h lies above -1
-            most = np.maximum(np.maximum.accumulate(hidden + 1, 1), before[:, None])
-            return most, most - 1
+        if self._pooling == "max":  # of h + 1, as in `Classifier.forward`
+            maxima = np.maximum(np.maximum.accumulate(hidden + 1, 1), before[:, None])
+            return maxima, maxima - 1
         scores = self._score(np.tanh(self._inner(hidden.reshape(-1, hidden.shape[-1]))))
         weights = np.exp(scores).reshape(*hidden.shape[:2], 1)
         terms = np.concatenate([weights * hidden, weights], -1)
-        sums = np.concatenate([before[:, None], terms], 1).cumsum(1)[
-            :, 1:
-        ]  # added in the order of single steps
+        # Summed in the order of single steps, for equal rounding.
+        sums = np.concatenate([before[:, None], terms], 1).cumsum(1)[:, 1:]
         return sums, sums[..., :-1] / sums[..., -1:]
 
     def _log_p(self, z: np.ndarray) -> np.ndarray:

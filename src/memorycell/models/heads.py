@@ -1,4 +1,4 @@
-"""Tokens and classes: the next one, the one of a whole sequence, and letters over time."""
+"""Output heads for tokens and classes: next token, sequence class, and CTC."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 IGNORE = -100
-"""The target of a step from which nothing is learnt."""
+"""The target of a step without loss."""
 
 
 class NextStep(nn.Module):
     """The distribution of the next token: log softmax(E (P h_t) + b).
 
-    With `embedding` the output weights E are the input embedding's (Press & Wolf 2017,
-    arXiv:1608.05859; Inan et al. 2017, arXiv:1611.01462), and P brings h to its size where it has
-    another; else E is its own and P the identity.
+    tied_size   E is the input embedding of this size (Press & Wolf 2017, arXiv:1608.05859; Inan et
+                al. 2017, arXiv:1611.01462), and P projects h to it if the sizes differ; None: E
+                has weights of its own, and P is the identity
     """
 
     def __init__(self, hidden_size: int, vocabulary: int, tied_size: int | None = None) -> None:
@@ -35,12 +35,12 @@ class NextStep(nn.Module):
             nn.init.uniform_(self.weight, -1 / math.sqrt(hidden_size), 1 / math.sqrt(hidden_size))
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        """Hidden [..., H], embedding [V, E] -> scores [..., V] before the softmax."""
+        """Hidden [..., H], embedding [V, E] -> logits [..., V]."""
         hidden = hidden if self.project is None else self.project(hidden)
         return F.linear(hidden, embedding if self.weight is None else self.weight, self.bias)
 
     def loss(self, scores: Tensor, target: Tensor, smoothing: float = 0.0) -> Tensor:
-        """Mean negative log-likelihood in nats over the targets [...] int64 that are not `IGNORE`."""
+        """Mean loss in nats over the targets [...] int64 that are not `IGNORE`."""
         return F.cross_entropy(
             scores.flatten(0, -2).float(),
             target.flatten(),
@@ -50,14 +50,12 @@ class NextStep(nn.Module):
 
 
 class WordPairs(nn.Module):
-    """A linear path beside the recurrent one: what single tokens and pairs of neighbours say about
-    the class, summed,
+    """A linear model of unigrams and bigrams, added to the logits of the recurrent part,
 
         Σ_t (w[x_t] + v[hash(x_{t-1}, x_t)]) / √n
 
-    which is what logistic regression on counted words sees; the recurrent part has to explain only
-    the rest (Cheng et al. 2016, wide & deep learning, arXiv:1606.07792; hashed features: Weinberger
-    et al. 2009, arXiv:0902.2206).
+    (wide & deep learning, Cheng et al. 2016, arXiv:1606.07792; hashed features, Weinberger et al.
+    2009, arXiv:0902.2206).
     """
 
     def __init__(self, vocabulary: int, classes: int, buckets: int = 1 << 17) -> None:
@@ -68,16 +66,15 @@ class WordPairs(nn.Module):
             nn.init.zeros_(table.weight)
 
     def forward(self, tokens: Tensor, past: Tensor) -> tuple[Tensor, Tensor]:
-        """Tokens [B, T] int64, past [B, classes + 2] -> (scores after every step [B, T, classes],
-        past afterwards).
+        """Tokens [B, T] int64, past [B, classes + 2] -> (logits after every step [B, T, classes],
+        past after the last step).
 
-        past is the sum so far, how many tokens it is of, and the last of them; zeros at the
-        beginning.
+        past holds the sum, the number of tokens and the last token; zeros at the start.
         """
         before = torch.cat([past[:, -1:].long(), tokens[:, :-1]], 1)
-        numbers = (before * 1_000_003 + tokens * 8191) % self.pair.num_embeddings
+        buckets = (before * 1_000_003 + tokens * 8191) % self.pair.num_embeddings
         terms = torch.cat(
-            [self.single(tokens) + self.pair(numbers), torch.ones_like(tokens[..., None])], -1
+            [self.single(tokens) + self.pair(buckets), torch.ones_like(tokens[..., None])], -1
         )
         sums = terms.cumsum(1) + past[:, None, :-1]
         after = torch.cat([sums[:, -1], tokens[:, -1:].to(sums.dtype)], 1)
@@ -85,9 +82,9 @@ class WordPairs(nn.Module):
 
 
 class Classify(nn.Module):
-    """The distribution over classes of a whole sequence: softmax((W z + b) / temperature).
+    """The distribution over the classes of a sequence: softmax((W z + b) / temperature).
 
-    The temperature is 1 while it trains; `calibrate` sets it on held-out examples (Guo et al. 2017,
+    The temperature is 1 in training; `calibrate` fits it on validation examples (Guo et al. 2017,
     arXiv:1706.04599).
     """
 
@@ -98,29 +95,28 @@ class Classify(nn.Module):
         self.linear = nn.Linear(size, classes)
         self.register_buffer("temperature", torch.ones(()))
 
-    def forward(self, z: Tensor, besides: Tensor | None = None) -> Tensor:
-        """Z [..., Z], scores of another path [..., classes] -> log-probabilities [..., classes]."""
-        scores = self.linear(z).float()
-        return F.log_softmax(
-            (scores if besides is None else scores + besides) / self.temperature, -1
-        )
+    def forward(self, z: Tensor, extra_logits: Tensor | None = None) -> Tensor:
+        """Z [..., Z], logits to add [..., classes] -> log-probabilities [..., classes]."""
+        logits = self.linear(z).float()
+        if extra_logits is not None:
+            logits = logits + extra_logits
+        return F.log_softmax(logits / self.temperature, -1)
 
     @torch.no_grad()
     def calibrate(self, log_p: Tensor, target: Tensor) -> None:
-        """Set the temperature that makes the targets [N] most likely, given log_p [N, classes] at
-        temperature 1.
+        """Set the temperature, 0.1 to 10, of the lowest loss on targets [N] given log_p [N,
+        classes] at temperature 1.
         """
-        choices = torch.logspace(-1, 1, 81)
-        losses = torch.stack([F.nll_loss(F.log_softmax(log_p / t, -1), target) for t in choices])
-        self.temperature.fill_(float(choices[losses.argmin()]))
+        grid = torch.logspace(-1, 1, 81)
+        losses = torch.stack([F.nll_loss(F.log_softmax(log_p / t, -1), target) for t in grid])
+        self.temperature.fill_(float(grid[losses.argmin()]))
 
 
 class CTC(nn.Module):
-    """The distribution of the next letter, or of the blank (token 0), at every step: log softmax(W
-    h + b).
+    """The distribution of a letter or the blank (token 0) at every step: log softmax(W h + b).
 
-    Graves et al. (2006), connectionist temporal classification: a text is as likely as all the ways
-    to spread its letters over the steps, with blanks between them, together.
+    Connectionist temporal classification (Graves et al. 2006): the probability of a text is the sum
+    over all alignments of its letters, with blanks between them, to the steps.
     """
 
     def __init__(self, size: int, vocabulary: int) -> None:
@@ -132,8 +128,8 @@ class CTC(nn.Module):
         return F.log_softmax(self.linear(hidden).float(), -1)
 
     def loss(self, log_p: Tensor, lengths: Tensor, target: Tensor) -> Tensor:
-        """Nats of every text [B], of log_p [B, T, V] with lengths [B] and target [B, S] int64,
-        filled up with 0; zero where the steps are too few for the text.
+        """Nats per text [B], of log_p [B, T, V] with lengths [B] and target [B, S] int64, padded
+        with 0; zero where a text has too few steps.
         """
         return F.ctc_loss(
             log_p.transpose(0, 1),

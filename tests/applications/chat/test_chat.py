@@ -23,7 +23,7 @@ from memorycell.applications.chat.dataset import (
 from memorycell.applications.chat.dialogues import ME, YOU, read_dialogues
 from memorycell.applications.chat.live import Conversation, Replying
 from memorycell.errors import DataError, StateError
-from memorycell.language.codec import fit
+from memorycell.language.codec import fit_text_codec
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=30, lr=0.02, average=0.9)
@@ -118,7 +118,7 @@ def test_sampled_replies_are_seeded_and_a_beam_is_likelier(trained):
 
 
 def test_only_answers_count():
-    codec = fit(["a b c d"] * 2, "word", vocabulary=20, marks=(YOU, ME))
+    codec = fit_text_codec(["a b c d"] * 2, "word", vocabulary=20, special_tokens=(YOU, ME))
     tokens = marked(codec, ["a b", "c", "d", "a"])
     shown = [codec.surfaces[t] for t in tokens]
     assert shown == ["<end>", YOU, " a", " b", ME, " c", YOU, " d", ME, " a", "<end>"]

@@ -1,197 +1,51 @@
-"""Handwriting: strokes and pictures from files good and bad, the task on both, live while it is
-drawn.
-"""
+"""Handwriting: classes from strokes, text from images, and sessions."""
 
 import json
-import zipfile
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from PIL import Image
-from signal_data import shape
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.handwriting import lines
-from memorycell.applications.handwriting.dataset import (
-    HANDWRITING,
-    HandwritingSettings,
-    prepare,
-    reopen,
-)
-from memorycell.applications.handwriting.lines import Line, LineCodec, read_letters, read_line
-from memorycell.applications.handwriting.live import LiveHandwriting, Reading, predict
+from memorycell.applications.handwriting import APPLICATION
+from memorycell.applications.handwriting.augmentation import splice_letters
+from memorycell.applications.handwriting.codec import Line, LineCodec
+from memorycell.applications.handwriting.dataset import prepare, reopen
+from memorycell.applications.handwriting.images import read_letters, read_line
+from memorycell.applications.handwriting.predict import PredictOptions, predict
+from memorycell.applications.handwriting.session import HandwritingSession
+from memorycell.applications.handwriting.settings import HandwritingSettings
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.language.codec import fit
+from memorycell.language.codec import fit_text_codec
 from memorycell.models.classifier import Classifier, ClassifierConfig
-from memorycell.signals.strokes import StrokeCodec, checked, read_strokes, redrawn, respaced
+from memorycell.signals.stroke_files import read_strokes
 from memorycell.streaming.stream import Stream
 from memorycell.training import loop as training
 
-CODEC = StrokeCodec(labels=("a", "b"))
 SMALL = {"hidden": 24, "layers": 1, "dropout": 0.0, "budget": 400}
 
 
 @pytest.fixture(scope="module")
-def seen(shapes, tmp_path_factory):
-    """(result, path) of a classifier of shapes, two writers held out."""
-    out = tmp_path_factory.mktemp("seen") / "s.safetensors"
+def shape_model(shapes, tmp_path_factory):
+    """(result, path) of a classifier of shapes; writers 5 and 6 are the test split."""
+    out = tmp_path_factory.mktemp("shape_model") / "s.safetensors"
     settings = HandwritingSettings(**SMALL, warp=0.5, held_out="writer>4", checked="writer=4")
-    return (
-        training.train(
-            HANDWRITING, str(shapes), settings, TrainSettings(epochs=12, lr=0.02, average=0.9), out
-        ),
-        out,
-    )
+    train_settings = TrainSettings(epochs=12, lr=0.02, average=0.9)
+    return training.train(APPLICATION, str(shapes), settings, train_settings, out), out
 
 
 # ---- strokes -------------------------------------------------------------------------------------
 
 
-@given(seed=st.integers(0, 300), kind=st.sampled_from(["circle", "cross", "square", "bar"]))
-def test_size_and_place_do_not_matter(seed, kind):
-    rng = np.random.default_rng(seed)
-    drawing = checked(shape(kind, rng), "x")
-    moved = [s * rng.uniform(0.1, 50) + rng.uniform(-1e4, 1e4, 2) for s in drawing]
-    moved = [s * 7.0 + [100, -3] for s in drawing] if len(drawing) > 1 else moved
-    a, b = CODEC.encode(drawing), CODEC.encode(moved)
-    np.testing.assert_allclose(a, b, atol=2e-3)
-    assert a.shape[1] == CODEC.input_size
-    np.testing.assert_allclose(np.hypot(a[1:, 0], a[1:, 1]), 1, atol=1e-5)
-    np.testing.assert_allclose(np.hypot(a[:, 2], a[:, 3]), 1, atol=1e-5)
-    assert np.abs(a[:, 6:]).max() <= 1.0001
-    assert a[:, 4].sum() == len(drawing)
-
-
-@given(
-    points=st.lists(st.tuples(st.floats(-100, 100), st.floats(-100, 100)), min_size=2, max_size=12),
-    spacing=st.sampled_from([0.5, 3.0]),
-)
-def test_points_stand_at_equal_distances_along_the_line(points, spacing):
-    stroke = np.array(points)
-    found = respaced(stroke, spacing)
-    length = np.hypot(*np.diff(stroke, axis=0).T).sum()
-    np.testing.assert_allclose(found[0], stroke[0], atol=1e-9)
-    if length == 0:
-        assert len(found) == 1
-        return
-    np.testing.assert_allclose(found[-1], stroke[-1], atol=1e-9)
-    gaps = np.hypot(*np.diff(found, axis=0).T)
-    assert (
-        gaps.max() <= length / (len(found) - 1) + 1e-9
-    )  # a corner cut makes it shorter, nothing longer
-    if length > 2 * spacing:
-        assert 0.6 * spacing < length / (len(found) - 1) < 1.6 * spacing
-
-
-def test_speed_of_the_pen_does_not_matter():
-    t = np.linspace(0, 1, 200)
-    slow = np.stack([t, t**2], 1)
-    uneven = np.concatenate([slow[:100:10], slow[100:]])
-    np.testing.assert_allclose(
-        CODEC.encode([slow])[:, 6:], CODEC.encode([uneven])[:, 6:], atol=0.02
-    )
-
-
-def test_what_is_no_drawing():
-    for strokes, what in (
-        ([[[0, 0], [1]]], "stroke 1: expected points"),
-        ([[[0, 0]], [[0, float("nan")]]], "stroke 2, point 1"),
-        ([[[0, 1e9]]], "no place on a page"),
-        ([["ab"]], "expected points"),
-        ([], "holds no point"),
-        ([[]], "holds no point"),
-        ([[[0, k] for k in range(30_000)]], "20,000 at most"),
-    ):
-        with pytest.raises(DataError, match=what):
-            checked(strokes, "file")
-    dot = checked([[[3, 4]], [[5, 5], [5, 5], [5, 5]]], "file")
-    assert [len(s) for s in dot] == [1, 1]
-    assert np.isfinite(CODEC.encode(dot)).all()
-    assert CODEC.encode(dot[:1]).shape == (1, 8)
-
-
-def test_json_lines(tmp_path):
-    path = tmp_path / "d.jsonl"
-    path.write_text(
-        '{"strokes": [[[0,0],[1,1]]], "label": "a", "writer": 7}\nno\n{"strokes":'
-        ' [[[0,"x"]]]}\n\n{"strokes": [[[1,2]]]}\n'
-    )
-    found, notes = read_strokes(path, "d")
-    assert [(d.said, dict(d.fields)) for d in found] == [("a", {"writer": "7"}), ("", {})]
-    assert notes == [
-        "left out: 2 drawings that are damaged (the first: d.jsonl: line 2: expected JSON like "
-        '{"strokes": [[[x, y], …], …], "label": "a"})'
-    ]
-    path.write_text("no\n")
-    with pytest.raises(DataError, match="line 1: expected JSON"):
-        read_strokes(path, "d")
-    with pytest.raises(DataError, match="ending .doc"):
-        read_strokes(tmp_path / "d.doc", "d")
-
-
-INKML = """<ink xmlns="http://www.w3.org/2003/InkML"><annotation type="truth">hi</annotation>
-<annotation type="writer">3</annotation><trace>0 0 1, 1 1 2, 2 0 3</trace><trace>5 5, 6 6</trace></ink>"""
-BOMB = (
-    '<!DOCTYPE i [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;&a;">]><ink'
-    ' xmlns="http://www.w3.org/2003/InkML"><trace>&b;</trace></ink>'
-)
-
-
-def test_inkml_and_what_would_do_harm(tmp_path):
-    (tmp_path / "a.inkml").write_text(INKML)
-    (tmp_path / "b.inkml").write_text(BOMB)
-    (tmp_path / "c.inkml").write_text("<ink>")
-    found, notes = read_strokes(tmp_path, "ink")
-    assert len(found) == 1
-    assert (found[0].said, found[0].fields["writer"]) == ("hi", "3")
-    np.testing.assert_array_equal(found[0].drawing[0], [[0, 0], [1, 1], [2, 0]])
-    assert "left out: 2 drawings" in notes[0]
-    assert "not safe and whole InkML" in notes[0]
-
-
-def test_omniglot_files(tmp_path):
-    with zipfile.ZipFile(tmp_path / "o.zip", "w") as archive:
-        archive.writestr(
-            "set/Latin/character05/0001_13.txt",
-            "START\n0,0,1\n1,-2,3\nBREAK\n4,-4,9\n5,-4,9\nBREAK\n",
-        )
-        archive.writestr("set/Latin/character05/0001_14.txt", "START\n0,zero,1\nBREAK\n")
-        archive.writestr("__MACOSX/set/Latin/character05/._0001_13.txt", "\0\1")
-    found, notes = read_strokes(tmp_path / "o.zip", "o")
-    assert [(d.said, d.fields["writer"], len(d.drawing)) for d in found] == [("Latin/05", "13", 2)]
-    np.testing.assert_array_equal(found[0].drawing[0], [[0, 0], [1, 2]])
-    assert "0001_14.txt: line 2: expected x,y,t" in notes[0]
-    (tmp_path / "no.zip").write_text("no archive")
-    with pytest.raises(DataError, match="not a readable archive"):
-        read_strokes(tmp_path / "no.zip", "o")
-
-
-def test_another_hand_is_seeded_and_draws_the_same_strokes():
-    drawing = checked(shape("cross", np.random.default_rng(0)), "x")
-    a, b = (redrawn(drawing, np.random.default_rng(3), warp=1, order=0) for _ in range(2))
-    for one, two, was in zip(a, b, drawing, strict=True):
-        np.testing.assert_array_equal(one, two)
-        assert one.shape == was.shape
-    still = redrawn(drawing, np.random.default_rng(3), warp=0, order=0)
-    np.testing.assert_allclose(np.concatenate(still), np.concatenate(drawing), atol=1e-9)
-    swapped = redrawn(drawing, np.random.default_rng(1), warp=0, order=1)
-    flat = {tuple(np.round(p, 6)) for s in drawing for p in s}
-    assert {tuple(np.round(p, 6)) for s in swapped for p in s} == flat
-    assert not np.allclose(np.concatenate(swapped), np.concatenate(drawing))
-
-
-# ---- the task ------------------------------------------------------------------------------------
-
-
-def test_it_reads_hands_it_never_saw(seen):
-    result, path = seen
+def test_classifier_recognises_shapes_of_new_writers(shape_model):
+    result, path = shape_model
     assert result["metrics"]["error"] < 0.1
+    assert result["baselines"]["most frequent"]["error"] > 0.5
+    assert sum(n for row in result["confusion"].values() for n in row.values()) == 40
     assert {"most frequent", "nearest (dtw)"} == set(result["baselines"])
-    again = training.evaluate(HANDWRITING, modelfile.load(path), path, None, lambda line: None)
+    again = training.evaluate(APPLICATION, modelfile.load(path), path, None)
     assert again["metrics"] == pytest.approx(result["metrics"])
 
 
@@ -199,64 +53,85 @@ def test_writers_are_held_out(shapes):
     dataset = prepare(
         str(shapes), HandwritingSettings(**SMALL, held_out="writer>4", checked="writer=4")
     )
-    writers = {split: {e.fields["writer"] for e in part} for split, part in dataset.parts.items()}
+    writers = {
+        split: {e.fields["writer"] for e in examples} for split, examples in dataset.splits.items()
+    }
     assert writers == {"train": {"1", "2", "3"}, "valid": {"4"}, "test": {"5", "6"}}
 
 
-def test_live_at_the_end_is_the_whole(seen, shapes, tmp_path):
-    file = modelfile.load(seen[1])
-    record = predict(file, str(shapes), Reading())
-    drawn, _ = read_strokes(shapes, "s")
+def test_last_answer_is_that_of_the_complete_drawing(shape_model, shapes):
+    file = modelfile.load(shape_model[1])
+    records = predict(file, str(shapes), PredictOptions())["drawings"]
+    drawings, _ = read_strokes(shapes, "s")
     for number in (0, 7, 31):
-        live, told = LiveHandwriting(file), []
-        for stroke in drawn[number].drawing:
+        session, answers = HandwritingSession(file), []
+        for stroke in drawings[number].drawing:
             for x, y in stroke:
-                told.append(live.line(json.dumps([x, y]), 1))
-            assert live.line("up", 2) is None
-        whole = record["drawings"][number]
-        assert {k: told[-1][k] for k in ("label", "p")} == {k: whole[k] for k in ("label", "p")}
-        assert told[-1]["strokes"] == len(drawn[number].drawing)
-        assert told[3]["points"] == 4
-    live.save(tmp_path / "d.json")
-    other = LiveHandwriting(file)
-    other.load(tmp_path / "d.json")
-    assert other.line('{"x": 1, "y": 2}', 1) == live.line("[1, 2]", 1)
-    assert live.line("", 3) is None
-    assert live.line("[5, 5]", 4)["points"] == 1
-    for wrong in ("[1]", "here", "[1, null]", "[1e99, 0]"):
-        with pytest.raises(DataError, match="stdin, line 9"):
-            live.line(wrong, 9)
-    with pytest.raises(StateError):
-        live.load(seen[1])
+                answers += session.feed(json.dumps([x, y]))
+            assert session.feed("up") == []
+        for key in ("label", "p", "probabilities"):
+            assert answers[-1][key] == records[number][key]
+        assert answers[-1]["strokes"] == len(drawings[number].drawing)
+        assert answers[3]["points"] == 4
+        assert session.close() == []
 
 
-def test_the_command_line(seen, shapes, memorycell, tmp_path):
-    status, out, _ = memorycell("predict", seen[1], shapes, "--set", "only=line 1", "--json")
+def test_points_new_drawings_and_mistakes(shape_model):
+    session = HandwritingSession(modelfile.load(shape_model[1]))
+    other = HandwritingSession(session.file)
+    for line in ("[0, 0]", "[0, 5]", "up", '"up"', "[3, 3]"):
+        session.feed(line)
+    other.restore(session.snapshot())
+    expected = session.feed("[1, 2]")
+    assert (expected[0]["strokes"], expected[0]["points"]) == (2, 4)
+    assert other.feed({"x": 1, "y": 2}) == expected
+    assert session.feed("") == []
+    assert session.feed(b"[5, 5]")[0]["points"] == 1
+    state = session.snapshot()
+    for number, line in enumerate(("[1]", "here", "[1, null]", "[1e99, 0]"), 9):
+        with pytest.raises(DataError, match=f"stdin, line {number}: "):
+            session.feed(line)
+    with pytest.raises(DataError, match="row: "):
+        session.feed({"x": 1})
+    for invalid in (b"", b"{}", state[:-9], b'{"format": "other", "strokes": []}'):
+        with pytest.raises(StateError):
+            session.restore(invalid)
+    assert session.snapshot() == state
+
+
+def test_command_line(shape_model, shapes, memorycell, tmp_path):
+    status, out, _ = memorycell("predict", shape_model[1], shapes, "--set", "only=line 1", "--json")
     assert status == 0
     assert json.loads(out)["drawings"][0]["label"] == "circle"
     assert (
         memorycell(
-            "predict", seen[1], shapes, "--set", "only=line 117", "--out", tmp_path / "p.html"
+            "predict",
+            shape_model[1],
+            shapes,
+            "--set",
+            "only=line 117",
+            "--out",
+            tmp_path / "p.html",
         )[0]
         == 0
     )
-    assert (tmp_path / "p.html").read_text().count("line 117") == 1
-    assert memorycell("inspect", seen[1], shapes, "--out", tmp_path / "i.html")[0] == 0
-    assert memorycell("evaluate", seen[1], shapes, "--report", tmp_path / "e.html")[0] == 0
-    status, out, _ = memorycell("prove", seen[1], "--json")
+    assert page.read_text().count("line 117") == 1
+    assert memorycell("inspect", shape_model[1], shapes, "--out", tmp_path / "i.html")[0] == 0
+    assert memorycell("evaluate", shape_model[1], shapes, "--report", tmp_path / "e.html")[0] == 0
+    status, out, _ = memorycell("prove", shape_model[1], "--json")
     assert status == 0
-    wrong = (
-        ("predict", seen[1], tmp_path / "gone.jsonl"),
-        ("predict", seen[1], shapes, "--set", "only=zzz"),
-        ("predict", seen[1]),
+    mistakes = (
+        ("predict", shape_model[1], tmp_path / "gone.jsonl"),
+        ("predict", shape_model[1], shapes, "--set", "only=zzz"),
+        ("predict", shape_model[1]),
     )
-    for words in wrong:
+    for words in mistakes:
         status, _, err = memorycell(*words)
         assert (status, err.count("\n")) == (2, 1), words
 
 
 @pytest.mark.parametrize("pooling", ["attention", "max", "last"])
-def test_several_steps_at_once_can_be_taken_back(pooling):
+def test_several_steps_can_be_rewound(pooling):
     torch.manual_seed(0)
     config = ClassifierConfig(
         vocabulary=0, input_size=5, classes=3, pooling=pooling, bidirectional=False, hidden_size=7
@@ -267,14 +142,14 @@ def test_several_steps_at_once_can_be_taken_back(pooling):
     stream.step(x)
     stream.rewind(4)
     np.testing.assert_array_equal(stream.step(x[8]), once.step(x[:9])[-1])
-    whole = model(torch.from_numpy(x[None]))[0][0].detach().numpy()
-    np.testing.assert_allclose(stream.step(x[9:]), whole[9:], atol=1e-5)
+    full = model(torch.from_numpy(x[None]))[0][0].detach().numpy()
+    np.testing.assert_allclose(stream.step(x[9:]), full[9:], atol=1e-5)
 
 
-# ---- pictures ------------------------------------------------------------------------------------
+# ---- images --------------------------------------------------------------------------------------
 
 
-def test_pictures_dark_on_light_and_light_on_dark(tmp_path):
+def test_images_dark_on_light_and_light_on_dark(tmp_path):
     page = np.full((40, 90), 240, np.uint8)
     page[10:30, 20:24] = 10
     page[10:14, 20:60] = 10
@@ -286,18 +161,18 @@ def test_pictures_dark_on_light_and_light_on_dark(tmp_path):
     assert dark[:, :4].min() > 0.9
     assert dark[5:, 5:].max() < 0.1
     Image.fromarray(np.full((20, 20), 200, np.uint8)).save(tmp_path / "empty.png")
-    (tmp_path / "no.png").write_text("no picture")
+    (tmp_path / "no.png").write_text("no image")
     for name, what in (
         ("empty", "no ink stands out"),
-        ("no", "not a readable picture"),
-        ("gone", "not a readable picture"),
+        ("no", "not a readable image"),
+        ("gone", "not a readable image"),
     ):
         with pytest.raises(DataError, match=what):
             read_line(tmp_path / f"{name}.png")
 
 
-def test_columns_are_steps():
-    codec = LineCodec(text=fit(["ab"], "char", vocabulary=9), height=4, stack=2)
+def test_features_are_columns():
+    codec = LineCodec(text=fit_text_codec(["ab"], "char", vocabulary=9), height=4, stack=2)
     ink = np.arange(20, dtype=np.float32).reshape(4, 5) / 20
     found = codec.encode(Line(ink))
     assert found.shape == (3, 8)
@@ -308,19 +183,19 @@ def test_columns_are_steps():
 
 
 def letters_file(path, words: list[str]) -> None:
-    """Letters as rows of bits: a letter's number in binary, drawn as bars."""
+    """Letters as images of their numbers in binary, one bar per bit."""
     rng = np.random.default_rng(0)
     pixels, labels = [], []
     for word in words:
         for letter in word:
             k = ord(letter) - 97
-            picture = np.zeros((16, 8), np.uint8)
+            image = np.zeros((16, 8), np.uint8)
             for bit in range(3):
                 if k >> bit & 1:
-                    picture[2 + 4 * bit : 4 + 4 * bit, 1:7] = 1
-            picture[14, 3:5] = 1
-            picture ^= (rng.random((16, 8)) < 0.01).astype(np.uint8)
-            pixels.append(np.packbits(picture))
+                    image[2 + 4 * bit : 4 + 4 * bit, 1:7] = 1
+            image[14, 3:5] = 1
+            image ^= (rng.random((16, 8)) < 0.01).astype(np.uint8)
+            pixels.append(np.packbits(image))
             labels.append(k)
     np.savez(
         path,
@@ -330,24 +205,24 @@ def letters_file(path, words: list[str]) -> None:
     )
 
 
-def test_words_nobody_wrote_are_made_of_letters_of_training(tmp_path):
+def test_spliced_words_are_made_of_given_letters(tmp_path):
     letters_file(tmp_path / "w.npz", ["abc", "cab", "he"])
     words = read_letters(tmp_path / "w.npz")
-    assert [said for _, said, _ in words] == ["abc", "cab", "he"]
+    assert [text for _, text, _ in words] == ["abc", "cab", "he"]
     assert words[0][0].ink.shape == (16, 24)
     np.testing.assert_allclose(
         words[0][0].ink[:, :8], words[1][0].ink[:, 8:16], atol=1
-    )  # both an a, but for specks
-    line, said = lines.spliced(
+    )  # both are an a, with noise
+    line, text = splice_letters(
         [w[0] for w in words], [w[1] for w in words], np.random.default_rng(0), 6
     )
     assert line.ink.shape == (16, 48)
     pieces = {
-        (said, k): w.ink[:, 8 * k : 8 * k + 8].tobytes()
-        for w, said, _ in words
-        for k in range(len(said))
+        (word, k): w.ink[:, 8 * k : 8 * k + 8].tobytes()
+        for w, word, _ in words
+        for k in range(len(word))
     }
-    for k, letter in enumerate(said):
+    for k, letter in enumerate(text):
         assert line.ink[:, 8 * k : 8 * k + 8].tobytes() in {
             v for (w, j), v in pieces.items() if w[j] == letter
         }
@@ -356,14 +231,14 @@ def test_words_nobody_wrote_are_made_of_letters_of_training(tmp_path):
         read_letters(tmp_path / "bad.npz")
 
 
-def test_words_never_seen_are_read_from_pictures(tmp_path):
+def test_transcriber_reads_images_of_new_words(tmp_path):
     rng = np.random.default_rng(1)
     kinds = sorted({"".join(rng.choice(list("abcdefgh"), rng.integers(2, 5))) for _ in range(70)})
     letters_file(tmp_path / "w.npz", [w for w in kinds for _ in range(4)])
     settings = HandwritingSettings(**{**SMALL, "hidden": 40, "budget": 300}, warp=0.1, stack=2)
     out = tmp_path / "m.safetensors"
     result = training.train(
-        HANDWRITING,
+        APPLICATION,
         str(tmp_path / "w.npz"),
         settings,
         TrainSettings(epochs=14, lr=0.02, average=0.95),
@@ -372,20 +247,23 @@ def test_words_never_seen_are_read_from_pictures(tmp_path):
     assert result["metrics"]["cer"] < 0.15
     file = modelfile.load(out)
     dataset = reopen(None, file)
-    assert not {e.said for e in dataset.parts["test"]} & {e.said for e in dataset.parts["train"]}
+    assert not {e.label for e in dataset.splits["test"]} & {
+        e.label for e in dataset.splits["train"]
+    }
     folder = tmp_path / "pages"
     folder.mkdir()
-    for k, e in enumerate(dataset.parts["test"][:8]):
+    for k, e in enumerate(dataset.splits["test"][:8]):
         Image.fromarray((255 * (1 - np.pad(e.raw.ink, 3))).astype(np.uint8)).save(
-            folder / f"{e.said}_{k}.png"
+            folder / f"{e.label}_{k}.png"
         )
-    record = predict(file, str(folder), Reading())
+    record = predict(file, str(folder), PredictOptions())
     assert len(record["drawings"]) == 8
-    with pytest.raises(UserError, match="reads pictures"):
-        LiveHandwriting(file)
+    print("DR",[(one["text"], one["name"]) for one in record["drawings"]], result["metrics"], result["baselines"])
+    with pytest.raises(UserError, match="reads images"):
+        HandwritingSession(file)
 
 
-def test_folders_of_pictures_with_transcripts(tmp_path):
+def test_folders_of_images_with_transcripts(tmp_path):
     rng = np.random.default_rng(0)
     rows = ["image,text"]
     for k in range(60):
@@ -398,16 +276,16 @@ def test_folders_of_pictures_with_transcripts(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     dataset = prepare(str(tmp_path), HandwritingSettings(**SMALL))
     assert dataset.codec.text is not None
-    assert any("left out: 1 pictures that cannot be read" in note for note in dataset.notes)
+    assert any("left out: 1 unreadable images" in note for note in dataset.notes)
 
 
 @pytest.mark.data
-def test_the_public_sets(public_data):
+def test_public_datasets(public_data):
     dataset = prepare("omniglot", HandwritingSettings())
-    assert {e.fields["writer"] for e in dataset.parts["test"]} == {"16", "17", "18", "19", "20"}
-    assert {e.fields["writer"] for e in dataset.parts["valid"]} == {"15"}
+    assert {e.fields["writer"] for e in dataset.splits["test"]} == {"16", "17", "18", "19", "20"}
+    assert {e.fields["writer"] for e in dataset.splits["valid"]} == {"15"}
     assert len(dataset.codec.labels) == 136
     words = prepare("ocr-words", HandwritingSettings())
-    said = {split: {e.said for e in part} for split, part in words.parts.items()}
-    assert not said["test"] & (said["train"] | said["valid"])
-    assert sum(map(len, words.parts.values())) == 6877
+    labels = {split: {e.label for e in examples} for split, examples in words.splits.items()}
+    assert not labels["test"] & (labels["train"] | labels["valid"])
+    assert sum(map(len, words.splits.values())) == 6877

@@ -32,7 +32,7 @@ from memorycell.applications.translation.dataset import (
 from memorycell.applications.translation.live import Options as Translating
 from memorycell.applications.translation.live import predict, translate
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import HELD
+from memorycell.language.codec import PLACEHOLDERS
 from memorycell.training import loop as training
 
 HOW = TrainSettings(epochs=16, lr=0.015, average=0.9)
@@ -118,7 +118,7 @@ def test_what_is_held_comes_through(trained):
 
 def test_all_numbers_of_what_is_held_are_learnt(table):
     dataset = prepare(str(table), SMALL)
-    numbers = {dataset.codec.target.numbers[c] for c in HELD}
+    numbers = {dataset.codec.target.token_ids[c] for c in PLACEHOLDERS}
     used = {int(t) for _, target in dataset.tokens["train"] for t in target} & numbers
     assert len(used) > 5
     for source, target in dataset.tokens["train"]:  # the same in both
@@ -193,8 +193,8 @@ def test_holding_and_releasing_gives_the_text_back(kept, between):
 
 def test_the_target_is_held_in_the_sources_numbers():
     source, target, found = hold_both("%s of %d, 100% sure", "%d में से %s {x}, 100% sure")
-    assert (source, found) == (f"{HELD[0]} of {HELD[1]}, 100% sure", ["%s", "%d"])
-    assert target == f"{HELD[1]} में से {HELD[0]} {{x}}, 100% sure"
+    assert (source, found) == (f"{PLACEHOLDERS[0]} of {PLACEHOLDERS[1]}, 100% sure", ["%s", "%d"])
+    assert target == f"{PLACEHOLDERS[1]} में से {PLACEHOLDERS[0]} {{x}}, 100% sure"
     assert hold_both("plain", "%s")[1] == "%s"
 
 

@@ -18,9 +18,9 @@ from memorycell.application.modelfile import ModelFile
 from memorycell.applications.chat.dialogues import ME, YOU, Dialogue, read_dialogues
 from memorycell.applications.chat.live import Conversation, Replying
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit
+from memorycell.language.codec import UNITS, TextCodec, fingerprint, fit_text_codec
 from memorycell.language.model import LanguageConfig, LanguageModel
-from memorycell.language.ngram import KneserNey, best_order
+from memorycell.language.ngram import KneserNey, fit_kneser_ney
 from memorycell.models.batches import LaneBatch, by_length, padded
 from memorycell.models.heads import IGNORE
 from memorycell.settings import check_choices, check_counts
@@ -100,7 +100,7 @@ class ChatDataset(Dataset):
         if "train" not in self.tokens:
             return None
         train, valid = (np.concatenate(self.tokens[split]) for split in ("train", "valid"))
-        return best_order(train, valid, len(self.codec))
+        return fit_kneser_ney(train, valid, len(self.codec))
 
     # ---- what training asks for ------------------------------------------------------------------
 
@@ -173,7 +173,7 @@ def marked(codec: TextCodec, turns: Dialogue) -> np.ndarray:
     """[T] int64: a dialogue's tokens, marks before the turns and `END` around."""
     tokens = [1]
     for k, turn in enumerate(turns):
-        tokens += [codec.numbers[ME if k % 2 else YOU], *codec.encode(turn)]
+        tokens += [codec.token_ids[ME if k % 2 else YOU], *codec.encode(turn)]
     return np.array([*tokens, 1], np.int64)
 
 
@@ -198,7 +198,9 @@ def prepare(data: str | None, settings: ChatSettings) -> ChatDataset:
                 f"{where}: too few dialogues: {len(part)} in the {name} part; bring more"
             )
     turns = [turn for part in parts["train"] for turn in part]
-    codec = fit(turns, settings.unit, vocabulary=settings.vocabulary, marks=(YOU, ME), lower=True)
+    codec = fit_text_codec(
+        turns, settings.unit, vocabulary=settings.vocabulary, special_tokens=(YOU, ME), lower=True
+    )
     dataset = ChatDataset(where, parts, codec, settings)
     sizes = ", ".join(f"{len(part):,} {name}" for name, part in parts.items())
     dataset.notes = [*notes, f"dialogues: {sizes}; vocabulary: {len(codec):,} {settings.unit}s"]

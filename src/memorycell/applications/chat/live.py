@@ -15,7 +15,7 @@ from memorycell.application.modelfile import ModelFile
 from memorycell.applications.chat.dialogues import LONGEST, ME, YOU
 from memorycell.errors import DataError, StateError
 from memorycell.language.codec import TextCodec, normalise
-from memorycell.language.search import begin, grown, sample
+from memorycell.language.search import extend_beams, initial_beam, sample
 from memorycell.streaming.stream import Stream
 
 UNSURE = 0.12
@@ -70,7 +70,7 @@ class Conversation:
         tokens = self.codec.encode(normalise(text).strip()[:LONGEST])
         if not tokens:
             raise DataError("nothing was said")
-        self._read([self.codec.numbers[YOU], *tokens, self.codec.numbers[ME]])
+        self._read([self.codec.token_ids[YOU], *tokens, self.codec.token_ids[ME]])
         rng = np.random.default_rng(how.seed + self._turns)
         reply, mean = self._beam(how) if how.beam else self._sampled(how, rng)
         self._read(reply)  # what it has said itself is remembered too
@@ -102,7 +102,7 @@ class Conversation:
             self._log_p = self._stream.step([float(token)])
 
     def _ends(self, token: int) -> bool:
-        return token != 0 and token < self.codec.marks
+        return token != 0 and token < self.codec.num_special
 
     def _sampled(self, how: Replying, rng: np.random.Generator) -> tuple[list[int], float]:
         """(tokens, mean log-probability), the state left as it was."""
@@ -122,7 +122,7 @@ class Conversation:
 
     def _beam(self, how: Replying) -> tuple[list[int], float]:
         """The same by beam search: the reply with the best mean log-probability a token."""
-        beams = [begin(self._stream, self._log_p)]
+        beams = [initial_beam(self._stream, self._log_p)]
         finished: list[tuple[float, tuple[int, ...]]] = []
         for _ in range(how.length):
             options = [
@@ -143,7 +143,7 @@ class Conversation:
                 finished and max(finished)[0] > going[0][0] / (len(going[0][1].tokens) + 1)
             ):
                 break  # nothing that goes on is better than what has ended
-            beams = grown(self._stream.stepper, going)
+            beams = extend_beams(self._stream.stepper, going)
         if not finished:
             finished = [(beam.score / max(len(beam.tokens), 1), beam.tokens) for beam in beams]
         mean, reply = max(finished)

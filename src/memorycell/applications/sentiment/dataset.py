@@ -19,7 +19,7 @@ from memorycell.applications.sentiment import codec as labelled
 from memorycell.applications.sentiment.baselines import TfIdf
 from memorycell.applications.sentiment.codec import Examples, LabelledCodec, counted
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import TextCodec, fingerprint, fit
+from memorycell.language.codec import TextCodec, fingerprint, fit_text_codec
 from memorycell.language.model import LanguageModel
 from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.models.classifier import POOLINGS, Classifier, ClassifierConfig
@@ -227,7 +227,9 @@ class SentimentDataset(Dataset):
         known = counted(self.examples.get("train", self.examples[split]))
         learnt = np.array([known.get(label, 0) for label in self.codec.labels])
         shares = np.log(np.maximum(learnt, 1e-3) / learnt.sum())
-        found = {"most frequent": metrics.classification_metrics(truth, np.tile(shares, (len(truth), 1)))}
+        found = {
+            "most frequent": metrics.classification_metrics(truth, np.tile(shares, (len(truth), 1)))
+        }
         if self.words is not None:
             found["tf-idf"] = metrics.classification_metrics(
                 truth, self.words.log_probabilities([e.text for e in self.examples[split]])
@@ -272,7 +274,7 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     start, codec = None, None
     if settings.start is not None:
         settings, start, codec = _started(settings)
-    codec = codec or fit(
+    codec = codec or fit_text_codec(
         [e.text for e in examples["train"]],
         settings.unit,
         vocabulary=settings.vocabulary,
@@ -289,7 +291,7 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
         + "; labels: "
         + ", ".join(f"{label} {n:,}" for label, n in counts.items()),
         (
-            f"vocabulary: {len(codec) - codec.marks:,} {settings.unit}s; unknown in the validation"
+            f"vocabulary: {len(codec) - codec.num_special:,} {settings.unit}s; unknown in the validation"
             f" part: {unknown:.2%}"
         ),
     ]

@@ -1,37 +1,38 @@
-"""Text."""
+"""Language models of text: generate, complete, score, predict the next word."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
-from memorycell.applications.text.dataset import TextSettings, prepare, reopen
+from memorycell.applications.text.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.text.exporters import EXPORTERS
 from memorycell.applications.text.figures import text_page
 from memorycell.applications.text.inspection import inspect
-from memorycell.applications.text.live import LiveText, Writing, predict, show
+from memorycell.applications.text.predict import PredictOptions, predict, render
 from memorycell.applications.text.public_data import DATASETS
+from memorycell.applications.text.session import TextSession
+from memorycell.applications.text.settings import TextSettings
 from memorycell.language.codec import TextCodec
 from memorycell.language.model import LanguageModel
 
 APPLICATION = Application(
     name="text",
-    summary="learns a language from any text: generates, completes, scores, suggests the next word as"
-    " you type",
+    summary="models text: generates, completes, scores, and predicts the next word as you type",
     reads="text files (UTF-8, or --set encoding=…), or a folder of .txt and .md files",
-    default_dataset="tinyshakespeare",
+    default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("nats"),
     baselines=("n-gram (interpolated Kneser-Ney)",),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=4.0,
     settings=TextSettings,
-    predict_options=Writing,
+    predict_options=PredictOptions,
     stream_options=NoOptions,
     models={LanguageModel.kind: LanguageModel},
     codecs={TextCodec.kind: TextCodec},
     prepare=prepare,
     reopen=reopen,
     predict=predict,
-    render=show,
-    session=LiveText,
+    render=render,
+    session=TextSession,
     figures={".html": text_page},
-    inspect=inspect,
     exporters=EXPORTERS,
+    inspect=inspect,
 )

@@ -1,4 +1,4 @@
-"""A continuation, the next words and the likelihood of a text, as a page."""
+"""The page of a prediction: the continuation, the next words and the score of the text."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from typing import Any
 from memorycell.application.contract import AnyModelFile
 from memorycell.inspection.page import BLUE, Section, figure, page
 
+MAX_SCORED_TOKENS = 2000
+FULL_COLOUR_NATS = 8
+
 
 def text_page(file: AnyModelFile, record: dict[str, Any]) -> str:
-    """What a language model predicts for a text."""
-    sections = [Section("How it goes on", record["text"] + "▸" + record["continuation"])]
+    """What a language model predicts for a text, as an HTML page."""
+    sections = [Section("Continuation", record["text"] + "▸" + record["continuation"])]
     if record["next"]:
         fig = figure(80 + 28 * len(record["next"]))
         words = list(reversed(record["next"]))
@@ -23,17 +26,20 @@ def text_page(file: AnyModelFile, record: dict[str, Any]) -> str:
         fig.update_xaxes(tickformat=".1%" if words[-1]["p"] < 0.1 else ".0%", title="probability")
         sections.append(Section("The next word", figure=fig))
     if record["score"]:
-        told = record["score"]
-        words = [
-            (t["token"].replace("\n", "⏎ ").replace(" ", "·"), -min(1.0, t["nats"] / 8))
-            for t in told["tokens"][:2000]
+        score = record["score"]
+        coloured = [
+            (
+                t["token"].replace("\n", "⏎ ").replace(" ", "·"),
+                -min(1.0, t["nats"] / FULL_COLOUR_NATS),
+            )
+            for t in score["tokens"][:MAX_SCORED_TOKENS]
         ]
         sections.append(
             Section(
-                f"What was given: {told['nats']:.2f} nats a token, perplexity"
-                f" {told['perplexity']:.3g}",
-                "The stronger the colour, the less the model expected the token.",
-                words=words,
+                f"The input text: {score['nats']:.2f} nats per token, perplexity"
+                f" {score['perplexity']:.3g}",
+                "A stronger colour marks a less likely token.",
+                words=coloured,
             )
         )
-    return page("A text and what the model makes of it", "", sections)
+    return page("Predictions for a text", "", sections)

@@ -1,4 +1,4 @@
-"""Inspect a language model while it reads a text."""
+"""Inspect the gates of a language model on a text."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ import torch
 
 from memorycell.application.inspecting import MAX_STEPS, inspect_steps
 from memorycell.application.modelfile import ModelFile
-from memorycell.applications.text.dataset import TextSettings, reopen
+from memorycell.applications.text.dataset import reopen
+from memorycell.applications.text.settings import TextSettings
 from memorycell.inspection.inspect import Inspection
 from memorycell.language.codec import TextCodec
 from memorycell.language.model import LanguageModel
 
 
 def inspect(file: ModelFile[LanguageModel, TextCodec], source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a text."""
+    """See `Application`; the source is a text."""
     text = reopen(None, file).inspection_input() if source is None else source
     tokens = file.codec.encode(text)[-MAX_STEPS:]
     return inspect_steps(

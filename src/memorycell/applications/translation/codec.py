@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from memorycell.errors import DataError
-from memorycell.language.codec import HELD, TextCodec, fit, normalise, read_text
+from memorycell.language.codec import PLACEHOLDERS, TextCodec, fit_text_codec, normalise, read_text
 from memorycell.tables.table import read_table
 
 _KEPT = re.compile(
@@ -87,19 +87,24 @@ def fit_pairs(pairs: Pairs, unit: str, *, vocabulary: int, joint: bool) -> PairC
     masked = [hold_both(source, target)[:2] for source, target in pairs]
     sources, targets = [s for s, _ in masked], [t for _, t in masked]
     if joint:
-        both = fit([*sources, *targets], unit, vocabulary=vocabulary, apart=HELD)
+        both = fit_text_codec(
+            [*sources, *targets], unit, vocabulary=vocabulary, separate=PLACEHOLDERS
+        )
         return PairCodec(both, both)
     return PairCodec(
-        *(fit(texts, unit, vocabulary=vocabulary, apart=HELD) for texts in (sources, targets))
+        *(
+            fit_text_codec(texts, unit, vocabulary=vocabulary, separate=PLACEHOLDERS)
+            for texts in (sources, targets)
+        )
     )
 
 
 def hold(text: str) -> tuple[str, list[str]]:
-    """A text with what must not be changed replaced by characters of `HELD`, and what they stand
+    """A text with what must not be changed replaced by characters of `PLACEHOLDERS`, and what they stand
     for, in order.
     """
     text = normalise(text)
-    held = list(dict.fromkeys(_KEPT.findall(text)))[: len(HELD)]
+    held = list(dict.fromkeys(_KEPT.findall(text)))[: len(PLACEHOLDERS)]
     return _replaced(text, held, 0), held
 
 
@@ -107,16 +112,16 @@ def hold_both(source: str, target: str, first: int = 0) -> tuple[str, str, list[
     """A pair with the same held in both: (source, target, what they stand for). What is not in the
     source is text.
 
-    first   the number in `HELD` of the first: in training another each time, so that all of them
+    first   the number in `PLACEHOLDERS` of the first: in training another each time, so that all of them
             are learnt
     """
     source, target = normalise(source), normalise(target)
-    held = list(dict.fromkeys(_KEPT.findall(source)))[: len(HELD)]
+    held = list(dict.fromkeys(_KEPT.findall(source)))[: len(PLACEHOLDERS)]
     return _replaced(source, held, first), _replaced(target, held, first), held
 
 
 def _replaced(text: str, held: list[str], first: int) -> str:
-    numbers = {kept: HELD[(k + first) % len(HELD)] for k, kept in enumerate(held)}
+    numbers = {kept: PLACEHOLDERS[(k + first) % len(PLACEHOLDERS)] for k, kept in enumerate(held)}
     return (
         _KEPT.sub(lambda match: numbers.get(match.group(), match.group()), text) if held else text
     )
@@ -124,7 +129,7 @@ def _replaced(text: str, held: list[str], first: int) -> str:
 
 def release(text: str, held: list[str]) -> str:
     """What was held, back in its places."""
-    for character, kept in zip(HELD, held, strict=False):
+    for character, kept in zip(PLACEHOLDERS, held, strict=False):
         text = text.replace(character, kept)
     return text
 

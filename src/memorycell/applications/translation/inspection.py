@@ -31,7 +31,7 @@ def inspect(file: ModelFile[Translator, PairCodec], source: str | None) -> Inspe
     text = reopen(None, file).inspection_input() if source is None else source
     codec = file.codec
     tokens = codec.encode(text)[0][-MAX_STEPS:]
-    target = [codec.target.numbers.get(t, 0) for t in translate(file, [text])[0].tokens]
+    target = [codec.target.token_ids.get(t, 0) for t in translate(file, [text])[0].tokens]
     return inspect_steps(
         file,
         _Translating(file.model, torch.tensor([[1, *target]])),

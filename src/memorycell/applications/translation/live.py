@@ -13,7 +13,7 @@ from memorycell.applications.translation.codec import PairCodec, release
 from memorycell.applications.translation.model import Translator
 from memorycell.applications.translation.search import Hypothesis, beam_search
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import HELD, normalise
+from memorycell.language.codec import PLACEHOLDERS, normalise
 from memorycell.models.batches import by_length, padded
 
 LONGEST = 300
@@ -70,9 +70,9 @@ def translate(
         how = Translating(settings.get("beam", 5), settings.get("alpha", 1.0))
     encoded = [codec.encode(text) for text in texts]
     rows = [np.array(tokens[:LONGEST] or [0], np.int64) for tokens, _, _ in encoded]
-    marks = [c for c in HELD if c in codec.target.numbers and c in codec.source.numbers]
-    once = tuple(codec.target.numbers[c] for c in marks)
-    read = torch.tensor([codec.source.numbers[c] for c in marks], dtype=torch.int64)
+    marks = [c for c in PLACEHOLDERS if c in codec.target.token_ids and c in codec.source.token_ids]
+    once = tuple(codec.target.token_ids[c] for c in marks)
+    read = torch.tensor([codec.source.token_ids[c] for c in marks], dtype=torch.int64)
     found: list[Translation | None] = [None] * len(texts)
     for batch in by_length(np.array([len(row) for row in rows]), 800, 0):
         source, lengths = padded([rows[k] for k in batch])
@@ -99,7 +99,7 @@ def _translation(
             surfaces.append(codec.target.surfaces[token])
     return Translation(
         text,
-        release(codec.target.tidy("".join(surfaces)), held) if tokens else "",
+        release(codec.target.strip_line_starts("".join(surfaces)), held) if tokens else "",
         float(np.exp(best.log_p)),
         [release(s, held) for s in surfaces],
         [

@@ -1,7 +1,8 @@
-"""The music task: frames to MIDI and back, heads that are distributions, composing as told, live."""
+"""Music: files and frames, heads as distributions, training, composition, sessions."""
 
 import itertools
 import json
+import sys
 import wave
 from xml.etree import ElementTree
 
@@ -11,35 +12,39 @@ import torch
 
 symusic = pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
 
-from memorycell.application import modelfile  # noqa: E402
+from memorycell.application import catalogue, modelfile  # noqa: E402
 from memorycell.application.contract import TrainSettings  # noqa: E402
-from memorycell.applications.music import codec as music  # noqa: E402
+from memorycell.applications.music import midi, musicxml, pitches  # noqa: E402
 from memorycell.applications.music.baselines import FirstOrder, KeyFrequency  # noqa: E402
-from memorycell.applications.music.codec import (  # noqa: E402
-    KEYS,
-    LOWEST,
-    MusicCodec,
-    key_of,
-    name_of,
-    notes_of,
-    pitch_of,
-    read_piece,
+from memorycell.applications.music.codec import MusicCodec  # noqa: E402
+from memorycell.applications.music.dataset import prepare, reopen  # noqa: E402
+from memorycell.applications.music.events import (  # noqa: E402
+    EventCodec,
+    fit_events,
+    transpose_events,
 )
-from memorycell.applications.music.dataset import (
-    MUSIC,
-    MusicSettings,
-    prepare,
-    reopen,
-    transposed,
-)  # noqa: E402
-from memorycell.applications.music.events import EventCodec, fit_events  # noqa: E402
-from memorycell.applications.music.events import transposed as moved_events  # noqa: E402
 from memorycell.applications.music.head import Keys, Voices  # noqa: E402
-from memorycell.applications.music.live import Composing, LiveMusic, predict  # noqa: E402
 from memorycell.applications.music.model import Composer, ComposerConfig  # noqa: E402
+from memorycell.applications.music.pieces import (  # noqa: E402
+    piece_from_pitches,
+    piece_notes,
+    transpose,
+)
+from memorycell.applications.music.pitches import (  # noqa: E402
+    LOWEST_PITCH,
+    NUM_KEYS,
+    estimate_key,
+    parse_pitch,
+    pitch_name,
+)
+from memorycell.applications.music.predict import PredictOptions, predict  # noqa: E402
+from memorycell.applications.music.reading import read_piece  # noqa: E402
+from memorycell.applications.music.session import MusicSession  # noqa: E402
+from memorycell.applications.music.settings import MusicSettings  # noqa: E402
 from memorycell.errors import DataError, StateError, UserError  # noqa: E402
 from memorycell.training import loop as training  # noqa: E402
 
+MUSIC = catalogue.load("music")
 CHORDS = [[48, 64, 67, 72], [53, 65, 69, 72], [55, 62, 67, 71], [48, 64, 67, 72]]
 SMALL = {
     "hidden": 32,
@@ -52,7 +57,7 @@ SMALL = {
 
 
 def tune(seed: int, bars: int = 8) -> list[list[int]]:
-    """Four chords in their order, each one or two quarters long, now and then without its bass."""
+    """Four chords in order, each one or two quarters long, sometimes without the bass."""
     rng = np.random.default_rng(seed)
     frames = []
     for k in range(2 * bars):
@@ -99,7 +104,7 @@ def test_the_probabilities_of_all_frames_sum_to_one(kind):
 
 
 @pytest.mark.parametrize("kind", [Voices, Keys])
-def test_frames_are_drawn_as_often_as_they_are_likely(kind):
+def test_sampled_frequencies_equal_the_likelihood(kind):
     torch.manual_seed(1)
     head = kind(5, 4, 4).eval()
     with torch.no_grad():
@@ -120,7 +125,7 @@ def test_frames_are_drawn_as_often_as_they_are_likely(kind):
 
 
 @pytest.mark.parametrize("kind", [Voices, Keys])
-def test_what_is_fixed_sounds_and_what_is_barred_does_not(kind):
+def test_fixed_keys_sound_and_excluded_keys_do_not(kind):
     torch.manual_seed(2)
     head, generator = kind(5, 12, 4), torch.Generator().manual_seed(0)
     with torch.no_grad():
@@ -141,40 +146,40 @@ def test_what_is_fixed_sounds_and_what_is_barred_does_not(kind):
 
 
 def test_names():
-    for pitch in range(LOWEST, LOWEST + KEYS):
-        assert pitch_of(name_of(pitch)) == pitch == pitch_of(str(pitch))
-    assert [pitch_of(n) for n in ("c4", "Db4", "C#4", "B3", "Cb4")] == [60, 61, 61, 59, 59]
+    for pitch in range(LOWEST_PITCH, LOWEST_PITCH + NUM_KEYS):
+        assert parse_pitch(pitch_name(pitch)) == pitch == parse_pitch(str(pitch))
+    assert [parse_pitch(n) for n in ("c4", "Db4", "C#4", "B3", "Cb4")] == [60, 61, 61, 59, 59]
     for wrong in ("H4", "C", "", "C20", "12", "Cx4"):
-        with pytest.raises(ValueError, match="no note|outside"):
-            pitch_of(wrong)
+        with pytest.raises(ValueError, match="not a note|outside"):
+            parse_pitch(wrong)
 
 
-def test_midi_and_back(tmp_path):
-    piece = music.frames_of(tune(0), "t")
+def test_midi_round_trip(tmp_path):
+    piece = piece_from_pitches(tune(0), "t")
     for frames in (1, 4):
-        (tmp_path / "a.mid").write_bytes(music.midi(piece, frames, 90))
+        (tmp_path / "a.mid").write_bytes(midi.to_midi(piece, frames, 90))
         np.testing.assert_array_equal(read_piece(tmp_path / "a.mid", frames), piece)
         score = symusic.Score(str(tmp_path / "a.mid"))
         assert score.tempos[0].qpm == pytest.approx(90, rel=1e-3)
         assert {n.pitch for n in score.tracks[0].notes} == {p for f in tune(0) for p in f}
-    held = music.frames_of([[60], [60, 64], [64], [], [60]], "t")
-    assert notes_of(held) == [(0, 2, 60), (1, 2, 64), (4, 1, 60)]
+    held = piece_from_pitches([[60], [60, 64], [64], [], [60]], "t")
+    assert piece_notes(held) == [(0, 2, 60), (1, 2, 64), (4, 1, 60)]
 
 
-def test_keys_of_pieces():
-    c_major = music.frames_of(CHORDS * 3, "t")
-    assert key_of(c_major) == (0, "major")
-    assert key_of(np.roll(c_major, 7, 1)) == (7, "major")
-    a_minor = music.frames_of([[57, 60, 64], [62, 65, 69], [56, 59, 64], [57, 60, 64]] * 2, "t")
-    assert key_of(a_minor) == (9, "minor")
-    assert music.in_key((0, "major")).sum() == sum(
-        (LOWEST + k) % 12 in {0, 2, 4, 5, 7, 9, 11} for k in range(KEYS)
+def test_key_estimation():
+    c_major = piece_from_pitches(CHORDS * 3, "t")
+    assert estimate_key(c_major) == (0, "major")
+    assert estimate_key(np.roll(c_major, 7, 1)) == (7, "major")
+    a_minor = piece_from_pitches([[57, 60, 64], [62, 65, 69], [56, 59, 64], [57, 60, 64]] * 2, "t")
+    assert estimate_key(a_minor) == (9, "minor")
+    assert pitches.scale_mask((0, "major")).sum() == sum(
+        (LOWEST_PITCH + k) % 12 in {0, 2, 4, 5, 7, 9, 11} for k in range(NUM_KEYS)
     )
 
 
-def test_a_score_is_whole_music_xml():
-    piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
-    root = ElementTree.fromstring(music.musicxml(piece, 1).split("?>", 1)[1])
+def test_musicxml_bars_are_complete():
+    piece = piece_from_pitches([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
+    root = ElementTree.fromstring(musicxml.to_musicxml(piece, 1).split("?>", 1)[1])
     for measure in root.iter("measure"):
         lengths = {"1": 0, "2": 0}
         for note in measure.iter("note"):
@@ -185,14 +190,14 @@ def test_a_score_is_whole_music_xml():
         len(root.findall(".//tie[@type='start']")) == len(root.findall(".//tie[@type='stop']")) == 2
     )
     pytest.importorskip("verovio")
-    assert music.svg(piece, 1).count("<svg") >= 1
+    assert musicxml.to_svg(piece, 1).count("<svg") >= 1
 
 
-def test_the_notes_on_the_page_are_those_of_the_piece():
-    """As a player reads them: a sign holds for its place on the staff until the bar ends."""
+def test_accidentals_are_as_read():
+    """An accidental is in force for its position on the staff until the end of the bar."""
     frames = [[61, 64], [60], [61, 63], [64], [63], [66], [65, 66], [51, 49], [52]]
-    piece = music.frames_of(frames, "t")
-    root = ElementTree.fromstring(music.musicxml(piece, 1).split("?>", 1)[1])
+    piece = piece_from_pitches(frames, "t")
+    root = ElementTree.fromstring(musicxml.to_musicxml(piece, 1).split("?>", 1)[1])
     read, written, steps = [], 0, {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
     for measure in root.iter("measure"):
         force = {}
@@ -210,20 +215,20 @@ def test_the_notes_on_the_page_are_those_of_the_piece():
             read.append(12 * (octave + 1) + steps[step] + force.get((step, octave, staff), 0))
     assert sorted(read) == sorted(p for frame in frames for p in frame)
     pytest.importorskip("verovio")
-    assert music.svg(piece, 1).count('class="accid"') >= written > 0
+    assert musicxml.to_svg(piece, 1).count('class="accid"') >= written > 0
 
 
-def test_music_xml_and_back(tmp_path, monkeypatch):
+def test_musicxml_round_trip(tmp_path, monkeypatch):
     pytest.importorskip("music21", reason="pip install 'memorycell[musicxml]'")
-    piece = music.frames_of([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
+    piece = piece_from_pitches([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")
     for frames in (1, 4):
-        (tmp_path / "a.musicxml").write_text(music.musicxml(piece, frames))
+        (tmp_path / "a.musicxml").write_text(musicxml.to_musicxml(piece, frames))
         np.testing.assert_array_equal(read_piece(tmp_path / "a.musicxml", frames), piece)
     larger = "".join(f'<!ENTITY a{k + 1} "&a{k};&a{k};&a{k};&a{k};">' for k in range(29))
     bomb = f'<!DOCTYPE b [<!ENTITY a0 "lol">{larger}]><score-partwise>&a29;</score-partwise>'
     for name, text in (
         ("bomb", bomb),
-        ("cut", music.musicxml(piece, 1)[:700]),
+        ("cut", musicxml.to_musicxml(piece, 1)[:700]),
         ("none", "la la"),
         ("empty", ""),
     ):
@@ -231,16 +236,24 @@ def test_music_xml_and_back(tmp_path, monkeypatch):
         with pytest.raises(DataError, match=f"{name}.musicxml: "):
             read_piece(tmp_path / f"{name}.musicxml", 1)
 
-    def silent(*_, **__):
+    def fail(*_, **__):
         raise ValueError
 
-    monkeypatch.setattr("music21.converter.parseFile", silent)
+    monkeypatch.setattr("music21.converter.parseFile", fail)
     with pytest.raises(DataError, match="not readable MusicXML \\(ValueError\\)"):
         read_piece(tmp_path / "a.musicxml", 1)
 
 
-def test_music_that_is_wrong(tmp_path):
-    good = music.midi(music.frames_of(tune(0), "t"), 1, 90)
+def test_musicxml_without_music21(tmp_path, monkeypatch):
+    (tmp_path / "a.musicxml").write_text("<score-partwise/>")
+    monkeypatch.setitem(sys.modules, "music21", None)
+    for source in (tmp_path / "a.musicxml", tmp_path):
+        with pytest.raises(UserError, match=r"a.musicxml.* pip install 'memorycell\[musicxml\]'"):
+            prepare(str(source), MusicSettings(**SMALL))
+
+
+def test_unreadable_files(tmp_path):
+    good = midi.to_midi(piece_from_pitches(tune(0), "t"), 1, 90)
     (tmp_path / "cut.mid").write_bytes(good[: len(good) // 2])
     (tmp_path / "text.mid").write_text("no music")
     (tmp_path / "zero.mid").write_bytes(b"")
@@ -253,21 +266,21 @@ def test_music_that_is_wrong(tmp_path):
     (tmp_path / "low.json").write_text("[[5]]")
     (tmp_path / "no.json").write_text("{")
     wrong = {
-        "cut": "cut short",
+        "cut": "truncated",
         "text": "not a MIDI",
         "zero": "not a MIDI",
-        "drums": "drums alone",
-        "empty": "no notes|cut",
+        "drums": "only drums",
+        "empty": "no notes|truncated",
     }
     for name, what in wrong.items():
-        with pytest.raises(DataError, match=what) as told:
+        with pytest.raises(DataError, match=what) as caught:
             read_piece(tmp_path / f"{name}.mid", 1)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(caught.value)
     for length in range(0, len(good) - 1, 7):
         (tmp_path / "cut.mid").write_bytes(good[:length])
         with pytest.raises(DataError):
             read_piece(tmp_path / "cut.mid", 1)
-    for name, what in {"low": "no key of the piano", "no": "expected a list"}.items():
+    for name, what in {"low": "not a piano key", "no": "expected a list"}.items():
         with pytest.raises(DataError, match=what):
             read_piece(tmp_path / f"{name}.json", 1)
     crowd = symusic.Score(480)
@@ -279,40 +292,40 @@ def test_music_that_is_wrong(tmp_path):
     assert read_piece(tmp_path / "crowd.mid", 1).shape == (1, 88)
 
 
-def test_a_folder_is_split_by_pieces_and_bad_files_are_counted(tmp_path):
+def test_folder_is_split_by_content_and_bad_files_are_counted(tmp_path):
     for k in range(40):
-        (tmp_path / f"{k}.mid").write_bytes(music.midi(music.frames_of(tune(k), "t"), 1, 90))
+        (tmp_path / f"{k}.mid").write_bytes(midi.to_midi(piece_from_pitches(tune(k), "t"), 1, 90))
     (tmp_path / "bad.mid").write_text("no")
     (tmp_path / "same.mid").write_bytes((tmp_path / "3.mid").read_bytes())
     dataset = prepare(str(tmp_path), MusicSettings(**SMALL, voices=3))
     assert "left out: 1 files" in dataset.notes[0]
-    assert "the highest 3 are kept" in dataset.notes[1]
+    assert "the highest 3 are used" in dataset.notes[1]
     parts = {split: {p.tobytes() for p in part} for split, part in dataset.pieces.items()}
     assert not parts["train"] & parts["test"]
     assert max(int(p.sum(1).max()) for part in dataset.pieces.values() for p in part) == 3
 
 
-def test_transposing_moves_every_key_alike():
-    piece = music.frames_of(tune(0), "t")
+def test_transposition():
+    piece = piece_from_pitches(tune(0), "t")
     shifts = set()
     for k in range(60):
-        moved = transposed(piece, np.random.default_rng(k), 5)
+        moved = transpose(piece, np.random.default_rng(k), 5)
         assert moved.sum() == piece.sum()
         shift = int(np.flatnonzero(moved.any(0))[0] - np.flatnonzero(piece.any(0))[0])
         np.testing.assert_array_equal(np.roll(moved, -shift, 1), piece)
         shifts.add(shift)
     assert shifts == set(range(-5, 6))
-    edge = np.zeros((2, KEYS), bool)
+    edge = np.zeros((2, NUM_KEYS), bool)
     edge[:, [0, 86]] = True
     assert {
-        int(np.flatnonzero(transposed(edge, np.random.default_rng(k), 5)[0])[0]) for k in range(30)
+        int(np.flatnonzero(transpose(edge, np.random.default_rng(k), 5)[0])[0]) for k in range(30)
     } == {0, 1}
 
 
-# ---- the task ------------------------------------------------------------------------------------
+# ---- training and use ----------------------------------------------------------------------------
 
 
-def test_it_learns_the_order_of_the_chords(composed, tunes):
+def test_learns_the_order_of_the_chords(composed, tunes):
     result, path = composed
     least = {"voices": 0.8, "keys": 1.0}[
         modelfile.load(path).model.config.view
@@ -325,7 +338,7 @@ def test_it_learns_the_order_of_the_chords(composed, tunes):
     dataset = reopen(None, file)
     total = 0.0
     for piece in dataset.pieces["test"]:
-        state, frame = None, torch.zeros(1, 1, KEYS)
+        state, frame = None, torch.zeros(1, 1, NUM_KEYS)
         for row in piece:
             hidden, state = file.model(frame, state)
             frame = torch.from_numpy(row.astype(np.float32))[None, None]
@@ -335,64 +348,73 @@ def test_it_learns_the_order_of_the_chords(composed, tunes):
     )
 
 
-def test_composing_is_seeded_and_in_style(composed):
+def test_composition_is_seeded_and_in_style(composed):
     file = modelfile.load(composed[1])
-    a, b = (predict(file, None, Composing(bars=4, seed=3)) for _ in range(2))
+    a, b = (predict(file, None, PredictOptions(bars=4, seed=3)) for _ in range(2))
     assert a == b
-    assert a != predict(file, None, Composing(bars=4, seed=4))
+    assert a != predict(file, None, PredictOptions(bars=4, seed=4))
     assert len(a["frames"]) == 16
     known = {tuple(c) for c in CHORDS} | {tuple(c[1:]) for c in CHORDS}
-    cold = predict(file, None, Composing(bars=6, temperature=0.3))
+    cold = predict(file, None, PredictOptions(bars=6, temperature=0.3))
     least = {"voices": 0.8, "keys": 0.3}[file.model.config.view]
     assert np.mean([tuple(f) in known for f in cold["frames"]]) > least
 
 
-def test_going_on_and_harmonising(composed, tmp_path):
+def test_continuation_and_harmonisation(composed, tmp_path):
     file = modelfile.load(composed[1])
-    begin = music.frames_of([CHORDS[0], CHORDS[0], CHORDS[1]], "t")
-    (tmp_path / "b.mid").write_bytes(music.midi(begin, 1, 90))
-    record = predict(file, str(tmp_path / "b.mid"), Composing(bars=2))
+    begin = piece_from_pitches([CHORDS[0], CHORDS[0], CHORDS[1]], "t")
+    (tmp_path / "b.mid").write_bytes(midi.to_midi(begin, 1, 90))
+    record = predict(file, str(tmp_path / "b.mid"), PredictOptions(bars=2))
     assert record["frames"][:3] == [CHORDS[0], CHORDS[0], CHORDS[1]]
     assert len(record["frames"]) == 3 + 8
     assert (
-        len(predict(file, str(tmp_path / "b.mid"), Composing(bars=1, begin=2))["frames"]) == 2 + 4
+        len(predict(file, str(tmp_path / "b.mid"), PredictOptions(bars=1, begin=2))["frames"])
+        == 2 + 4
     )
     melody = [c[-1] for c in CHORDS * 3]
-    (tmp_path / "m.mid").write_bytes(music.midi(music.frames_of([[p] for p in melody], "t"), 1, 90))
-    record = predict(file, str(tmp_path / "m.mid"), Composing(how="harmonise", temperature=0.3))
+    (tmp_path / "m.mid").write_bytes(
+        midi.to_midi(piece_from_pitches([[p] for p in melody], "t"), 1, 90)
+    )
+    record = predict(
+        file, str(tmp_path / "m.mid"), PredictOptions(how="harmonise", temperature=0.3)
+    )
     assert [max(f) for f in record["frames"]] == melody
     assert np.mean([len(f) > 2 for f in record["frames"]]) > 0.7
-    kept = predict(file, None, Composing(bars=8, temperature=5.0, key="E minor"))
-    allowed = music.in_key((4, "minor"))
-    assert all(allowed[p - LOWEST] for f in kept["frames"] for p in f)
+    kept = predict(file, None, PredictOptions(bars=8, temperature=5.0, key="E minor"))
+    allowed = pitches.scale_mask((4, "minor"))
+    assert all(allowed[p - LOWEST_PITCH] for f in kept["frames"] for p in f)
     with pytest.raises(DataError, match="no melody given"):
-        predict(file, None, Composing(how="harmonise"))
+        predict(file, None, PredictOptions(how="harmonise"))
     with pytest.raises(ValueError, match="expected keep, any, or a key"):
-        Composing(key="H dur")
+        PredictOptions(key="H dur")
 
 
-def test_live_is_the_whole_and_state_is_kept(composed, tmp_path):
+def test_session_equals_full_sequence_and_restores(composed, tmp_path):
     file = modelfile.load(composed[1])
-    piece = music.frames_of(tune(99)[:12], "t")
-    x = torch.from_numpy(np.concatenate([np.zeros((1, KEYS)), piece[:-1]]).astype(np.float32))[None]
+    piece = piece_from_pitches(tune(99)[:12], "t")
+    x = torch.from_numpy(np.concatenate([np.zeros((1, NUM_KEYS)), piece[:-1]]).astype(np.float32))[
+        None
+    ]
     nats = file.model.head.nats(file.model(x)[0], torch.from_numpy(piece.astype(np.float32))[None])[
         0
     ]
-    live, told = LiveMusic(file), []
+    session, answers = MusicSession(file), []
     for t, frame in enumerate(piece):
         if t == 6:
-            live.save(tmp_path / "s.bin")
-            live = LiveMusic(file)
-            live.load(tmp_path / "s.bin")
-        told.append(live.line(" ".join(name_of(k + LOWEST) for k in np.flatnonzero(frame)), t + 1))
-    np.testing.assert_allclose([t["nats"] for t in told], nats.detach().numpy(), atol=2e-3)
-    assert told[-1]["next"][0]["p"] > 0.5
-    assert live.line("-", 20)["heard"] == []
-    for wrong in ("C4 X", "200", "C4 D4 E4 F4 G4 A4 B4"):
-        with pytest.raises(DataError, match="stdin, line 21"):
-            live.line(wrong, 21)
+            state = session.snapshot()
+            session = MusicSession(file)
+            session.restore(state)
+        keys = " ".join(pitch_name(k + LOWEST_PITCH) for k in np.flatnonzero(frame))
+        answers += session.feed(keys)
+    np.testing.assert_allclose([a["nats"] for a in answers], nats.detach().numpy(), atol=2e-3)
+    assert answers[-1]["next"][0]["p"] > 0.5
+    assert session.feed("-")[0]["heard"] == []
+    for line, wrong in enumerate(("C4 X", "200", "C4 D4 E4 F4 G4 A4 B4", {"key": "C4"}), 8):
+        with pytest.raises(DataError, match=f"stdin, line {line}: "):
+            session.feed(wrong)
     with pytest.raises(StateError):
-        live.load(composed[1])
+        session.restore(composed[1].read_bytes())
+    assert session.close() == []
 
 
 def test_the_command_line(composed, tunes, memorycell, tmp_path):
@@ -403,7 +425,7 @@ def test_the_command_line(composed, tunes, memorycell, tmp_path):
     assert status == 0
     frames = json.loads(out)["frames"]
     assert read_piece(tmp_path / "t.mid", 1).sum() == sum(
-        map(len, music.frames_of(frames, "t").nonzero()[:1])
+        map(len, piece_from_pitches(frames, "t").nonzero()[:1])
     )
     assert memorycell("predict", path, tmp_path / "t.mid", "--out", tmp_path / "t.json")[0] == 0
     assert memorycell("prove", path, "--json")[0] == 0
@@ -425,8 +447,8 @@ def test_the_command_line(composed, tunes, memorycell, tmp_path):
         assert (status, err.count("\n")) == (2, 1), words
 
 
-def test_simple_methods():
-    pieces = [music.frames_of(tune(k), "t") for k in range(12)]
+def test_baselines():
+    pieces = [piece_from_pitches(tune(k), "t") for k in range(12)]
     frequency = KeyFrequency(pieces[:8])
     frames = np.concatenate(pieces[:8])
     p = (frames.sum(0) + 1) / (len(frames) + 2)
@@ -437,8 +459,8 @@ def test_simple_methods():
     # Another fit of one key, by scikit-learn without a penalty to speak of: no better on what it
     # was fitted to.
     linear = pytest.importorskip("sklearn.linear_model")
-    past = np.concatenate([np.concatenate([np.zeros((1, KEYS)), q[:-1]]) for q in pieces[:8]])
-    key = 48 - LOWEST
+    past = np.concatenate([np.concatenate([np.zeros((1, NUM_KEYS)), q[:-1]]) for q in pieces[:8]])
+    key = 48 - LOWEST_PITCH
     other = linear.LogisticRegression(C=1e3, max_iter=2000).fit(past, frames[:, key])
     theirs = -other.predict_log_proba(past)[np.arange(len(past)), frames[:, key].astype(int)].mean()
     scores = past @ first._weight[key] + first._bias[key]
@@ -446,7 +468,7 @@ def test_simple_methods():
     assert ours < 1.3 * theirs + 0.02
 
 
-def test_codec_and_config_refuse_nonsense():
+def test_invalid_codecs_and_configs():
     assert MusicCodec.from_json(MusicCodec(4, 5).to_json()) == MusicCodec(4, 5)
     for wrong in ({"frames": 3, "voices": 4}, {"frames": 1, "voices": 0}):
         with pytest.raises(ValueError, match="not a codec of music"):
@@ -457,14 +479,14 @@ def test_codec_and_config_refuse_nonsense():
         predict(
             modelfile.ModelFile(Composer(ComposerConfig(hidden_size=4)), None, {}),
             None,
-            Composing(),
+            PredictOptions(),
         )
 
 
 @pytest.fixture(scope="module")
-def told(tunes, tmp_path_factory):
+def event_model(tunes, tmp_path_factory):
     """(result, path) of a small model of events."""
-    out = tmp_path_factory.mktemp("told") / "e.safetensors"
+    out = tmp_path_factory.mktemp("events") / "e.safetensors"
     settings = MusicSettings(**SMALL, view="events", lanes=4, bptt=32)
     return (
         training.train(
@@ -474,42 +496,42 @@ def told(tunes, tmp_path_factory):
     )
 
 
-def test_events_and_back(tunes):
+def test_events_round_trip(tunes):
     for frames in (1, 4):
-        piece = music.frames_of(tune(5), "t")
-        score = music.score_of(piece, frames, 100)
+        piece = piece_from_pitches(tune(5), "t")
+        score = midi.piece_to_score(piece, frames, 100)
         codec = fit_events([score], frames)
         tokens = codec.encode(score)
         assert min(tokens) >= 2
-        np.testing.assert_array_equal(music.frames_in(codec.decode(tokens), frames), piece)
+        np.testing.assert_array_equal(midi.score_to_piece(codec.decode(tokens), frames), piece)
         assert EventCodec.from_json(codec.to_json()) == codec
-    both = fit_events([music.score_of(np.roll(piece, k, 1), 4, 100) for k in (0, 2)], 4)
-    moved = moved_events(np.array(both.encode(score)), both, 2)
+    both = fit_events([midi.piece_to_score(np.roll(piece, k, 1), 4, 100) for k in (0, 2)], 4)
+    moved = transpose_events(np.array(both.encode(score)), both, 2)
     np.testing.assert_array_equal(
-        music.frames_in(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1)
+        midi.score_to_piece(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1)
     )
     np.testing.assert_array_equal(
-        moved_events(moved, both, 40), moved
+        transpose_events(moved, both, 40), moved
     )  # such pitches were never seen
     for wrong in ({"frames": 3}, {"names": ["Pitch_9000"]}, {"names": []}):
         with pytest.raises(ValueError, match="not a codec of events"):
             EventCodec.from_json({**both.to_json(), **wrong})
 
 
-def test_a_model_of_events_learns_goes_on_and_says_what_it_cannot(told, tmp_path, memorycell):
-    result, path = told
+def test_model_of_events(event_model, tmp_path, memorycell):
+    result, path = event_model
     assert result["metrics"]["nats"] < 1.1 * min(b["nats"] for b in result["baselines"].values())
     file = modelfile.load(path)
     again = training.evaluate(MUSIC, file, path, None, lambda line: None)
     assert again["metrics"] == pytest.approx(result["metrics"])
-    a, b = (predict(file, None, Composing(bars=4, seed=1)) for _ in range(2))
+    a, b = (predict(file, None, PredictOptions(bars=4, seed=1)) for _ in range(2))
     assert a == b
     assert a["events"].count("Bar_None") <= 4
     known = {p for c in CHORDS for p in c}
     assert {p for f in a["frames"] for p in f} <= known
-    begin = music.frames_of([CHORDS[0]] * 4, "t")
-    (tmp_path / "b.mid").write_bytes(music.midi(begin, 1, 90))
-    longer = predict(file, str(tmp_path / "b.mid"), Composing(bars=2))
+    begin = piece_from_pitches([CHORDS[0]] * 4, "t")
+    (tmp_path / "b.mid").write_bytes(midi.to_midi(begin, 1, 90))
+    longer = predict(file, str(tmp_path / "b.mid"), PredictOptions(bars=2))
     assert longer["frames"][0] == CHORDS[0]
     assert len(longer["frames"]) > 4
     assert memorycell("predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid")[0] == 0

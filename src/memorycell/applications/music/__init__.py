@@ -1,42 +1,43 @@
-"""Music."""
+"""Polyphonic music."""
 
 from functools import partial
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.applications.music.codec import MusicCodec
-from memorycell.applications.music.dataset import MusicSettings, prepare, reopen
+from memorycell.applications.music.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.music.events import EventCodec
 from memorycell.applications.music.inspection import inspect
-from memorycell.applications.music.live import (
-    SUFFIXES,
-    Composing,
-    LiveMusic,
-    as_file,
-    predict,
-    show,
-)
 from memorycell.applications.music.model import Composer
+from memorycell.applications.music.predict import (
+    OUTPUT_SUFFIXES,
+    PredictOptions,
+    predict,
+    render,
+    write_as,
+)
 from memorycell.applications.music.public_data import DATASETS
+from memorycell.applications.music.session import MusicSession
+from memorycell.applications.music.settings import MusicSettings
 from memorycell.language.model import LanguageModel
 
 APPLICATION = Application(
     name="music",
-    summary="knows what could sound next: composes, goes on with a beginning, harmonises a melody;"
-    " MIDI, sound, a score",
+    summary="Models polyphonic music: composes, continues a prompt, harmonises a melody; writes"
+    " MIDI, sound and scores",
     reads="a folder of MIDI files (also MusicXML), or JSON: train, valid and test, each a list of"
-    " pieces, of frames, of pitches",
-    default_dataset="jsb",
+    " pieces, each a list of frames, each a list of MIDI pitches",
+    default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("nats"),
     baselines=(
-        "how often each key sounds",
-        "first order: every key by a logistic regression on the frame before",
-        "n-gram (of events)",
+        "key frequency",
+        "first order (logistic regression of each key on the previous frame)",
+        "n-gram (for events)",
     ),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=3.0,
     settings=MusicSettings,
-    predict_options=Composing,
+    predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Composer.kind: Composer, LanguageModel.kind: LanguageModel},
     codecs={MusicCodec.kind: MusicCodec, EventCodec.kind: EventCodec},
@@ -44,8 +45,8 @@ APPLICATION = Application(
     reopen=reopen,
     predict=predict,
     predict_reads="file",
-    render=show,
-    session=LiveMusic,
-    figures={suffix: partial(as_file, suffix) for suffix in SUFFIXES},
+    render=render,
+    session=MusicSession,
+    figures={suffix: partial(write_as, suffix) for suffix in OUTPUT_SUFFIXES},
     inspect=inspect,
 )

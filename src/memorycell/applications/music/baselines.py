@@ -1,33 +1,40 @@
-"""What a composer must beat: how often each key sounds, and what sounds after what."""
+"""Baselines for music as frames."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
 from torch.nn import functional as F
 
 PENALTIES = (1e-4, 1e-3, 1e-2)
+"""Candidate weights of the L2 penalty of `FirstOrder`."""
+
+
+class FrameModel(Protocol):
+    """A distribution over frames."""
+
+    def nats(self, piece: np.ndarray) -> np.ndarray:
+        """Negative log-likelihoods [T] of the frames of a piece [T, 88]."""
 
 
 class KeyFrequency:
-    """Every key for itself, as often as it sounds in training (one frame with and one without it
-    added).
-    """
+    """Keys are independent, each with its frequency in training (with Laplace smoothing)."""
 
     def __init__(self, pieces: Sequence[np.ndarray]) -> None:
         frames = np.concatenate(pieces)
         self._p = (frames.sum(0) + 1) / (len(frames) + 2)
 
     def nats(self, piece: np.ndarray) -> np.ndarray:
-        """[T], of every frame of a piece [T, 88]."""
+        """See `FrameModel`."""
         return np.asarray(-np.where(piece, np.log(self._p), np.log1p(-self._p)).sum(1))
 
 
 class FirstOrder:
-    """Every key by a logistic regression on the frame before, p = σ(W x_{t-1} + b), its penalty
-    chosen on validation.
+    """A logistic regression of each key on the previous frame, p = σ(W x_{t-1} + b), with the
+    penalty selected on validation.
     """
 
     def __init__(self, pieces: Sequence[np.ndarray], valid: Sequence[np.ndarray]) -> None:
@@ -38,15 +45,15 @@ class FirstOrder:
         )
 
     def nats(self, piece: np.ndarray) -> np.ndarray:
-        """[T], of every frame of a piece [T, 88]."""
+        """See `FrameModel`."""
         return _nats(piece, self._weight, self._bias)
 
 
 def _pairs(pieces: Sequence[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+    """(previous frames, frames) [N, 88] float32 of all pieces; silence before the first."""
     past = np.concatenate([np.concatenate([np.zeros_like(p[:1]), p[:-1]]) for p in pieces])
-    return torch.from_numpy(past.astype(np.float32)), torch.from_numpy(
-        np.concatenate(pieces).astype(np.float32)
-    )
+    now = np.concatenate(pieces)
+    return torch.from_numpy(past.astype(np.float32)), torch.from_numpy(now.astype(np.float32))
 
 
 def _fit(past: torch.Tensor, now: torch.Tensor, penalty: float) -> tuple[np.ndarray, np.ndarray]:
@@ -69,7 +76,6 @@ def _fit(past: torch.Tensor, now: torch.Tensor, penalty: float) -> tuple[np.ndar
 
 def _nats(piece: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndarray:
     past, now = _pairs([piece])
-    scores = F.linear(past, torch.from_numpy(weight), torch.from_numpy(bias))
-    return np.asarray(
-        F.binary_cross_entropy_with_logits(scores, now, reduction="none").sum(1).numpy()
-    )
+    logits = F.linear(past, torch.from_numpy(weight), torch.from_numpy(bias))
+    nats = F.binary_cross_entropy_with_logits(logits, now, reduction="none")
+    return np.asarray(nats.sum(1).numpy())

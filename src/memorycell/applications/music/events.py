@@ -1,23 +1,25 @@
-"""Music as events: bars, positions, pitches and durations one after another (REMI, Huang & Yang
-2020, by miditok).
-"""
+"""Music as events: bars, positions, pitches and durations (REMI; Huang & Yang 2020), by miditok."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
-from memorycell.applications.music import codec as music
+from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
+from memorycell.applications.music.pitches import LOWEST_PITCH, NUM_KEYS
 from memorycell.errors import DataError
+from memorycell.language.codec import END, UNKNOWN, UNKNOWN_ID
 
-LONGEST_BEATS = 16
-MARKS = 2
-"""Tokens that are no events: what is unknown, and where a piece ends."""
+MAX_BEATS = 16
+"""Longest duration of a note."""
+SPECIAL_TOKENS = (UNKNOWN, END)
+"""The first token ids."""
+BAR_EVENT = "Bar_None"
+PITCH_PREFIX = "Pitch_"
 
 
 @lru_cache(maxsize=4)
@@ -33,9 +35,9 @@ def _tokenizer(frames: int) -> Any:
             use_time_signatures=False,
             use_rests=False,
             use_pitchdrum_tokens=False,
-            beat_res={(0, LONGEST_BEATS): frames},
+            beat_res={(0, MAX_BEATS): frames},
             special_tokens=["PAD"],
-            pitch_range=(music.LOWEST, music.LOWEST + music.KEYS),
+            pitch_range=(LOWEST_PITCH, LOWEST_PITCH + NUM_KEYS),
             num_velocities=1,
         )
     )
@@ -43,10 +45,10 @@ def _tokenizer(frames: int) -> Any:
 
 @dataclass(frozen=True)
 class EventCodec:
-    """A score in, events out.
+    """Converts scores to event ids and back.
 
-    frames   into which a quarter note is cut
-    names    of the events, in the order of their numbers after the two marks
+    frames   positions per quarter note
+    names    the events, by token id after `SPECIAL_TOKENS`
     """
 
     kind: ClassVar[str] = "events"
@@ -54,46 +56,45 @@ class EventCodec:
     names: tuple[str, ...]
 
     def __len__(self) -> int:
-        return MARKS + len(self.names)
+        return len(self.surfaces)
 
     @cached_property
     def surfaces(self) -> tuple[str, ...]:
-        """Token number -> what it is called."""
-        return ("<unk>", "<end>", *self.names)
+        """Token id -> name."""
+        return (*SPECIAL_TOKENS, *self.names)
 
     @cached_property
-    def numbers(self) -> dict[str, int]:
-        """Name -> token number."""
-        return {name: MARKS + k for k, name in enumerate(self.names)}
+    def token_ids(self) -> dict[str, int]:
+        """Name -> token id, of events."""
+        return {name: k for k, name in enumerate(self.names, len(SPECIAL_TOKENS))}
 
     def encode(self, score: Any) -> list[int]:
-        """The events of a `symusic.Score`, its tracks as one."""
-        return [self.numbers.get(name, 0) for name in events_of(score, self.frames)]
+        """The token ids of a `symusic.Score`, its tracks merged."""
+        return [self.token_ids.get(name, UNKNOWN_ID) for name in event_names(score, self.frames)]
 
     def decode(self, tokens: Iterable[int]) -> Any:
-        """A `symusic.Score` of events; what makes no sense where it stands is left out."""
+        """A `symusic.Score` of token ids; events that make no sense in their place are dropped."""
         from miditok import TokSequence
 
         tokenizer = _tokenizer(self.frames)
-        named = [self.surfaces[token] for token in tokens if token >= MARKS]
-        return tokenizer.decode(
-            [TokSequence(tokens=named, ids=[tokenizer[name] for name in named])]
-        )
+        names = [self.surfaces[token] for token in tokens if token >= len(SPECIAL_TOKENS)]
+        ids = [tokenizer[name] for name in names]
+        return tokenizer.decode([TokSequence(tokens=names, ids=ids)])
 
     def model_sizes(self) -> dict[str, object]:
         """See `Codec`."""
         return {"vocabulary": len(self)}
 
     def to_json(self) -> dict[str, Any]:
-        """What a model file keeps."""
+        """See `Codec`."""
         return {"frames": self.frames, "names": list(self.names)}
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EventCodec:
-        """Raises KeyError, TypeError or ValueError where the JSON is not a codec's."""
+        """See `Codec`."""
         codec = cls(int(data["frames"]), tuple(data["names"]))
         if (
-            codec.frames not in music.FRAMES
+            codec.frames not in FRAMES_PER_QUARTER
             or not codec.names
             or set(codec.names) - set(_tokenizer(codec.frames).vocab)
         ):
@@ -102,56 +103,45 @@ class EventCodec:
 
 
 def fit_events(scores: Iterable[Any], frames: int) -> EventCodec:
-    """The events that occur in training scores."""
-    seen = {name for score in scores for name in events_of(score, frames)}
-    known = _tokenizer(frames).vocab
-    return EventCodec(frames, tuple(sorted(seen, key=lambda name: known[name])))
+    """A codec of the events in training scores."""
+    names = {name for score in scores for name in event_names(score, frames)}
+    ids = _tokenizer(frames).vocab
+    return EventCodec(frames, tuple(sorted(names, key=lambda name: ids[name])))
 
 
-def events_of(score: Any, frames: int) -> list[str]:
-    """The names of a score's events."""
+def event_names(score: Any, frames: int) -> list[str]:
+    """The events of a `symusic.Score`, without drums, its tracks merged."""
     import symusic
 
     merged: Any = symusic.Score(score.tpq)
-    track: Any = symusic.Track("", 0, False)
-    for one in score.tracks:
-        if not one.is_drum:
-            track.notes.extend(one.notes)
-    track.notes.sort()
-    merged.tracks.append(track)
-    found = _tokenizer(frames)(merged)
-    return [
-        name
-        for sequence in (found if isinstance(found, list) else [found])
-        for name in sequence.tokens
-    ]
+    notes: Any = symusic.Track("", 0, False)
+    for track in score.tracks:
+        if not track.is_drum:
+            notes.notes.extend(track.notes)
+    notes.notes.sort()
+    merged.tracks.append(notes)
+    sequences = _tokenizer(frames)(merged)
+    if not isinstance(sequences, list):
+        sequences = [sequences]
+    return [name for sequence in sequences for name in sequence.tokens]
 
 
-def score_from(path: Path, frames: int) -> Any:
-    """A score of a file: MIDI as it is; other files by their frames. Raises `DataError`."""
-    piece = music.read_piece(path, frames)
-    return (
-        music.midi_score(path)
-        if path.suffix.lower() in music.MIDI
-        else music.score_of(piece, frames, 100)
-    )
-
-
-def transposed(tokens: np.ndarray, codec: EventCodec, shift: int) -> np.ndarray:
-    """Events with every pitch so many semitones higher; as they are where one would leave what the
-    codec knows.
-    """
+def transpose_events(tokens: np.ndarray, codec: EventCodec, semitones: int) -> np.ndarray:
+    """Token ids [N] with all pitches moved; unchanged if the codec lacks one of the new pitches."""
     moved = []
     for token in tokens.tolist():
         name = codec.surfaces[token]
-        if name.startswith("Pitch_"):
-            token = codec.numbers.get(f"Pitch_{int(name[6:]) + shift}", -1)
+        if name.startswith(PITCH_PREFIX):
+            pitch = int(name.removeprefix(PITCH_PREFIX)) + semitones
+            if f"{PITCH_PREFIX}{pitch}" not in codec.token_ids:
+                return tokens
+            token = codec.token_ids[f"{PITCH_PREFIX}{pitch}"]
         moved.append(token)
-    return tokens if -1 in moved else np.array(moved, np.int64)
+    return np.array(moved, np.int64)
 
 
-def checked_score(score: Any) -> Any:
-    """A score with notes. Raises `DataError` for one without."""
+def check_has_notes(score: Any) -> Any:
+    """The score. Raises `DataError` if it has no notes."""
     if not any(track.notes for track in score.tracks):
-        raise DataError("the events make no note; try another seed, or a lower temperature")
+        raise DataError("the events contain no note; try another seed, or a lower temperature")
     return score

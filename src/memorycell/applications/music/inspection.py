@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import numpy as np
 import torch
 
 from memorycell.application.inspecting import Called, inspect_steps
-from memorycell.application.modelfile import ModelFile
-from memorycell.applications.music.codec import MusicCodec
 from memorycell.applications.music.dataset import reopen
-from memorycell.applications.music.events import EventCodec
-from memorycell.applications.music.live import features_of
-from memorycell.applications.music.model import Composer
+from memorycell.applications.music.model_files import MusicFile, event_file, frame_file, is_events
+from memorycell.applications.music.reading import read_piece, read_score
 from memorycell.inspection.inspect import Inspection
-from memorycell.language.model import LanguageModel
-
-MusicFile = ModelFile[Composer, MusicCodec] | ModelFile[LanguageModel, EventCodec]
 
 
 def inspect(file: MusicFile, source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a MIDI or MusicXML file."""
-    inputs = reopen(None, file).inspection_input() if source is None else features_of(file, source)
-    codec = file.codec
+    """See `Application`; the source is a MIDI, MusicXML or JSON file."""
+    inputs = reopen(None, file).inspection_input() if source is None else _encode(file, source)
+    labels = [event_file(file).codec.surfaces[event] for event in inputs] if is_events(file) else []
     return inspect_steps(
         file,
         Called(file.model),
         torch.from_numpy(inputs),
-        labels=[codec.surfaces[event] for event in inputs] if isinstance(codec, EventCodec) else [],
+        labels=labels,
         where=source or file.data,
     )
+
+
+def _encode(file: MusicFile, source: str) -> np.ndarray:
+    """The frames [T, 88] float32 of a file, or its events [T] int64."""
+    if is_events(file):
+        codec = event_file(file).codec
+        return np.array(codec.encode(read_score(Path(source), codec.frames)), np.int64)
+    return read_piece(Path(source), frame_file(file).codec.frames).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Composer = frames of keys -> recurrent stack -> the distribution of the next frame."""
+"""Composer = frames -> recurrent stack -> the distribution of the next frame."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.applications.music.codec import KEYS
 from memorycell.applications.music.head import Keys, Voices
+from memorycell.applications.music.pitches import NUM_KEYS
 from memorycell.models.batches import PaddedBatch
 from memorycell.models.model import ModelConfig, SteppedModel, carried
 from memorycell.nn.attention import padding
@@ -18,17 +18,17 @@ from memorycell.nn.regularise import variational_dropout
 from memorycell.state import State
 from memorycell.streaming.stepping import LayerStepper, Stepper
 
-VIEWS = ("voices", "keys")
+HEADS: dict[str, type[Voices | Keys]] = {"voices": Voices, "keys": Keys}
+VIEWS = tuple(HEADS)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComposerConfig(ModelConfig):
-    """The sizes of a composer.
+    """The configuration of a composer; see `ModelConfig`.
 
-    view     how a frame is told: "voices" (one after another, from the highest down) or "keys"
-             (each for itself)
-    voices   keys that sound together at most
-    noise    probability that a key of the past is heard wrong in training: sounding ones silent
+    view     the head: "voices" (`Voices`) or "keys" (`Keys`)
+    voices   maximum number of keys that sound together
+    noise    probability that a sounding key of the past is silenced in training
     """
 
     view: str = "voices"
@@ -42,24 +42,23 @@ class ComposerConfig(ModelConfig):
         super().__post_init__()
         if self.view not in VIEWS:
             raise ValueError(f"view: expected {', '.join(VIEWS)}, got {self.view!r}")
-        if self.voices > KEYS:
-            raise ValueError(f"voices: {KEYS} at most, got {self.voices}")
+        if self.voices > NUM_KEYS:
+            raise ValueError(f"voices: expected at most {NUM_KEYS}, got {self.voices}")
 
 
 class Composer(SteppedModel[PaddedBatch]):
-    """Frames so far in, what the head reads of the next one out."""
+    """Predicts the distribution of the next frame from the frames so far."""
 
     kind = "composer"
     config_class = ComposerConfig
     config: ComposerConfig
+    head: Voices | Keys
 
     def __init__(self, config: ComposerConfig) -> None:
         super().__init__()
         self.config = config
-        self.recurrent = config.stack(KEYS)
-        self.head = (Voices if config.view == "voices" else Keys)(
-            config.hidden_size, KEYS, config.voices
-        )
+        self.recurrent = config.stack(NUM_KEYS)
+        self.head = HEADS[config.view](config.hidden_size, NUM_KEYS, config.voices)
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros."""
@@ -68,36 +67,35 @@ class Composer(SteppedModel[PaddedBatch]):
     def forward(
         self, x: Tensor, state: State | None = None, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
-        """Frames [B, T, 88] so far (silence before the first) -> (what the head reads [B, T, H],
-        state).
-        """
+        """Frames [B, T, 88], the first one silent -> (hidden [B, T, H] for the head, state)."""
         state = self.initial_state(len(x)) if state is None else state
-        hidden, kept = carried(self.recurrent, x, state, backend=backend)
-        return hidden, State(**kept)
+        hidden, final = carried(self.recurrent, x, state, backend=backend)
+        return hidden, State(**final)
 
     def nats(self, batch: PaddedBatch) -> Tensor:
-        """Nats of every frame of x [B, T, 88] given those before it, [B, T]; zero in the padding."""
+        """Negative log-likelihoods [B, T] of the frames x [B, T, 88], each given those before it; 0
+        in the padding.
+        """
         frames = batch.x.float()
         past = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, :-1]], 1)
         if self.training and self.config.noise:
             past = past * (torch.rand(past.shape) >= self.config.noise)
         hidden, _ = self(past)
-        nats = self.head.nats(
-            variational_dropout(hidden, self.config.dropout, self.training), frames
-        )
+        hidden = variational_dropout(hidden, self.config.dropout, self.training)
+        nats = self.head.nats(hidden, frames)
         return nats.masked_fill(padding(batch.lengths, frames.shape[1]), 0)
 
     def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
-        """Nats a frame."""
+        """Nats per frame."""
         return self.nats(batch).sum() / batch.lengths.sum(), None
 
     @property
     def step_size(self) -> int:
         """See `SteppedModel`."""
-        return KEYS
+        return NUM_KEYS
 
     def native_stepper(self, precision: str) -> Stepper:
-        """See `SteppedModel`: x is a frame [88], y what the head reads [H]."""
+        """See `SteppedModel`: x is a frame [88], y the hidden state [H] for the head."""
         return LayerStepper(self.recurrent, precision)
 
     @torch.inference_mode()
@@ -108,32 +106,34 @@ class Composer(SteppedModel[PaddedBatch]):
         *,
         temperature: float,
         allowed: np.ndarray,
-        begin: np.ndarray | None = None,
-        fixed: np.ndarray | None = None,
+        prompt: np.ndarray | None = None,
+        melody: np.ndarray | None = None,
     ) -> np.ndarray:
-        """A piece [T, 88] bool: `begin` [B, 88], then `count` frames more; or, with `fixed` [count,
-        88], frames in which those keys sound and no higher ones do.
+        """Sample a piece [T, 88] bool of `count` frames.
+
+        allowed   [88] bool: the keys to sample from
+        prompt    [B, 88] bool: frames that the piece begins with, in addition
+        melody    [count, 88] bool: keys that sound, above all others
         """
-        ready = self.stepper()
-        ring = np.zeros((1, ready.layout.width), np.float32)
-        piece = [] if begin is None else list(begin)
-        hidden, _ = ready.step_one(ring, 0, np.zeros(KEYS, np.float32))
+        stepper = self.stepper()
+        state = np.zeros((1, stepper.layout.width), np.float32)
+        piece = [] if prompt is None else list(prompt)
+        hidden, _ = stepper.step_one(state, 0, np.zeros(NUM_KEYS, np.float32))
         for frame in piece:
-            hidden, _ = ready.step_one(ring, 0, frame.astype(np.float32))
-        keys = torch.from_numpy(allowed)
-        none = torch.zeros(KEYS, dtype=torch.bool)
+            hidden, _ = stepper.step_one(state, 0, frame.astype(np.float32))
+        silent = np.zeros(NUM_KEYS, bool)
         for t in range(count):
-            given = none if fixed is None else torch.from_numpy(fixed[t])
-            may = keys
-            if bool(given.any()):  # what is given is the melody: nothing sounds above it
-                may = keys & (torch.arange(KEYS) < int(given.nonzero().max()))
+            fixed = silent if melody is None else melody[t]
+            candidates = allowed
+            if fixed.any():
+                candidates = allowed & (np.arange(NUM_KEYS) < np.flatnonzero(fixed).max())
             frame = self.head.sample(
                 torch.from_numpy(hidden),
                 generator,
                 temperature=temperature,
-                allowed=may,
-                fixed=given,
-            )
-            piece.append(frame.numpy())
-            hidden, _ = ready.step_one(ring, 0, piece[-1].astype(np.float32))
-        return np.array(piece, bool).reshape(-1, KEYS)
+                allowed=torch.from_numpy(candidates),
+                fixed=torch.from_numpy(fixed),
+            ).numpy()
+            piece.append(frame)
+            hidden, _ = stepper.step_one(state, 0, frame.astype(np.float32))
+        return np.array(piece, bool).reshape(-1, NUM_KEYS)

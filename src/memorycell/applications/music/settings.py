@@ -1,0 +1,84 @@
+"""The settings of music models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memorycell.applications.music.model import VIEWS, ComposerConfig
+from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
+from memorycell.language.model import LanguageConfig
+from memorycell.settings import check_choices, check_counts
+
+EVENTS = "events"
+MAX_TRANSPOSE = 11
+MAX_EVENT_EMBEDDING = 96
+
+
+@dataclass(frozen=True)
+class MusicSettings:
+    """Settings for --set.
+
+    view       representation of music: voices (frames, each key conditioned on the keys above it),
+               keys (frames, keys independent of each other) or events (bars, positions, pitches and
+               durations)
+    frames     frames per quarter note; for a JSON file, as in the file
+    voices     maximum number of keys that sound together; by default as in training, at most 10
+    transpose  maximum transposition in training, in semitones
+    cell, hidden, layers   the recurrent part
+    dropout, zoneout, weight_drop, noise   probabilities; see `ComposerConfig`
+    budget     frames per batch, with padding
+    lanes, bptt   for events: sequences per batch, and events of each
+    """
+
+    view: str = "voices"
+    frames: int = 1
+    voices: int | None = None
+    transpose: int = 5
+    cell: str = "lstm"
+    hidden: int = 256
+    layers: int = 1
+    dropout: float = 0.4
+    zoneout: float = 0.0
+    weight_drop: float = 0.2
+    noise: float = 0.1
+    budget: int = 600
+    lanes: int = 16
+    bptt: int = 64
+
+    def __post_init__(self) -> None:
+        check_choices(self, view=(*VIEWS, EVENTS))
+        check_counts(self, "frames", "voices", "hidden", "layers", "budget", "lanes", "bptt")
+        if self.frames not in FRAMES_PER_QUARTER:
+            expected = ", ".join(map(str, FRAMES_PER_QUARTER))
+            raise ValueError(f"frames={self.frames}: expected {expected}")
+        if not 0 <= self.transpose <= MAX_TRANSPOSE:
+            raise ValueError(f"transpose={self.transpose}: expected 0 to {MAX_TRANSPOSE}")
+        self.composer_config(4)  # checks the others
+
+    def composer_config(self, voices: int) -> ComposerConfig:
+        """The configuration of a model of frames; see `ComposerConfig`."""
+        return ComposerConfig(
+            view=self.view if self.view in VIEWS else VIEWS[0],
+            voices=voices,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+            noise=self.noise,
+        )
+
+    def language_config(self, vocabulary: int) -> LanguageConfig:
+        """The configuration of a model of events; see `LanguageConfig`."""
+        return LanguageConfig(
+            vocabulary=vocabulary,
+            embedding_size=min(self.hidden, MAX_EVENT_EMBEDDING),
+            tied=False,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+        )

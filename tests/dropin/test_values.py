@@ -262,8 +262,10 @@ def test_autocast(family, kind, dtype):
     half = (x.to(dtype), map_tensors(hx, lambda tensor: tensor.to(dtype)))
     for given in ((x,), (x, hx), (half[0],), half):
         with torch.autocast("cpu", dtype):
-            if dtype == torch.float16 and raised_error(lambda given=given: theirs(*given)):
-                continue  # torch's LSTM in float16 is not available on every processor
+            if raised_error(lambda given=given: theirs(*given)):
+                # torch's LSTM in half precision is not available on every processor
+                assert raised_error(lambda given=given: ours(*given))
+                continue
             mine, other = tensors_in(ours(*given)), tensors_in(theirs(*given))
         assert [out.dtype for out in mine] == [out.dtype for out in other]
         assert_same(mine, other, 0.03)
@@ -275,7 +277,8 @@ def test_autocast(family, kind, dtype):
     with torch.autocast("cpu", dtype), torch.autocast("cpu", enabled=False):
         assert_same(tensors_in(ours(x, hx)), tensors_in(theirs(x, hx)))
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-        assert [out.dtype for out in tensors_in(ours(x))] == [
-            out.dtype for out in tensors_in(theirs(x))
-        ]
+        if not raised_error(lambda: theirs(x)):
+            assert [out.dtype for out in tensors_in(ours(x))] == [
+                out.dtype for out in tensors_in(theirs(x))
+            ]
     assert_same(results(ours, x, hx), results(theirs, x, hx))  # autocast has no lasting effect

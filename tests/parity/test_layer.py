@@ -468,7 +468,13 @@ def test_autocast_is_respected():
     layer = memorycell.LSTM(8, 8, batch_first=True)
     x = torch.randn(2, 5, 8)
     exact = layer(x)[0].detach()
-    for backend in (None, "reference", "torch"):
+    try:
+        with torch.autocast("cpu", torch.bfloat16):
+            torch.nn.LSTM(8, 8)(x)
+        backends = (None, "reference", "torch")
+    except RuntimeError:  # torch's LSTM in bfloat16 is not available on every processor
+        backends = ("reference",)
+    for backend in backends:
         with torch.autocast("cpu", torch.bfloat16):
             output = layer(x, backend=backend)[0].detach()
         difference = float((output.float() - exact).abs().max())

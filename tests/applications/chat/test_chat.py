@@ -1,6 +1,4 @@
-"""The chat task: reading dialogues, what counts as an answer, conversations whose state can be
-saved.
-"""
+"""Chat: reading dialogues, the tokens of replies, sessions and their states."""
 
 import json
 import math
@@ -12,21 +10,29 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
+from memorycell.applications.chat import APPLICATION
 from memorycell.applications.chat.dataset import (
-    CHAT,
-    ChatSettings,
-    marked,
-    of_answers,
+    dialogue_tokens,
     prepare,
-    split,
+    reopen,
+    reply_mask,
+    split_dialogues,
 )
-from memorycell.applications.chat.dialogues import ME, YOU, read_dialogues
-from memorycell.applications.chat.live import Conversation, Replying
+from memorycell.applications.chat.dialogues import (
+    REPLY_ID,
+    REPLY_TOKEN,
+    USER_ID,
+    USER_TOKEN,
+    read_dialogues,
+)
+from memorycell.applications.chat.replies import PredictOptions
+from memorycell.applications.chat.session import ChatSession
+from memorycell.applications.chat.settings import ChatSettings
 from memorycell.errors import DataError, StateError
 from memorycell.language.codec import fit_text_codec
 from memorycell.training import loop as training
 
-HOW = TrainSettings(epochs=30, lr=0.02, average=0.9)
+TRAIN_SETTINGS = TrainSettings(epochs=30, lr=0.02, average=0.9)
 SMALL = ChatSettings(
     unit="word",
     vocabulary=200,
@@ -43,12 +49,12 @@ COLOURS = ("red", "green", "blue", "black", "white")
 
 
 def talks(count: int, seed: int = 0) -> list[list[str]]:
-    """The second answer needs what was said in the first turn."""
+    """The second reply depends on the first turn."""
     draw = random.Random(seed)
-    found = []
+    dialogues = []
     for k in range(count):
         colour = draw.choice(COLOURS)
-        found.append(
+        dialogues.append(
             [
                 f"I like {colour} number {k}",
                 f"{colour} is nice",
@@ -56,7 +62,7 @@ def talks(count: int, seed: int = 0) -> list[list[str]]:
                 f"you like {colour}",
             ]
         )
-    return found
+    return dialogues
 
 
 @pytest.fixture(scope="module")
@@ -64,88 +70,106 @@ def trained(tmp_path_factory):
     folder = tmp_path_factory.mktemp("chat")
     (folder / "talks.tsv").write_text("\n".join("\t".join(turns) for turns in talks(600)))
     out = folder / "c.safetensors"
-    return training.train(CHAT, str(folder / "talks.tsv"), SMALL, HOW, out), out
+    return training.train(APPLICATION, str(folder / "talks.tsv"), SMALL, TRAIN_SETTINGS, out), out
 
 
-def test_it_answers_and_remembers(trained):
+def test_replies_depend_on_earlier_turns(trained):
     result, out = trained
     assert result["metrics"]["perplexity"] < 1.2
     assert result["skill"] > 0
     assert len(result["examples"]) == 6
-    talk = Conversation(modelfile.load(out))
-    assert talk.say("I like black number 7")["reply"] == "black is nice"
-    reply = talk.say("What do I like?")
+    session = ChatSession(modelfile.load(out))
+    assert session.say("I like black number 7")["reply"] == "black is nice"
+    reply = session.say("What do I like?")
     assert reply["reply"] == "you like black"
     assert not reply["unsure"]
-    assert talk.say("xylophone quux zebra")["unsure"]
+    assert session.say("xylophone quux zebra")["unsure"]
 
 
-def test_a_conversation_is_saved_and_taken_up(trained, tmp_path):
+def test_snapshot_and_restore(trained):
     file = modelfile.load(trained[1])
-    one, two = Conversation(file), Conversation(file)
+    one, two = ChatSession(file), ChatSession(file)
     one.say("I like green number 7")
-    one.save(tmp_path / "s.bin")
-    two.load(tmp_path / "s.bin")
+    two.restore(one.snapshot())
     assert two.say("what do I like?") == one.say("what do I like?")
-    assert one.line("", 3) is None
-    assert one.line("I like red number 7", 4)["reply"] == "red is nice"
-    (tmp_path / "bad.bin").write_bytes(b"xx")
-    with pytest.raises(StateError):
-        two.load(tmp_path / "bad.bin")
-    with pytest.raises(DataError, match="nothing was said"):
+    assert one.feed("") == []
+    assert one.feed("I like red number 7")[0]["reply"] == "red is nice"
+    before = two.snapshot()
+    for bad in (b"xx", two._stream.snapshot(log_p=[0.0], turns=1)):
+        with pytest.raises(StateError):
+            two.restore(bad)
+    with pytest.raises(DataError, match="the message is empty"):
         two.say("  ")
+    with pytest.raises(DataError, match="line 1: expected a line of text"):
+        two.feed({"said": "hello"})
+    assert two.snapshot() == before
+    assert two.close() == []
 
 
-def test_sampled_replies_are_seeded_and_a_beam_is_likelier(trained):
+def test_sampled_replies_are_seeded_and_beam_search_finds_likelier_ones(trained):
     file = modelfile.load(trained[1])
     replies = {
-        Conversation(file, how=Replying(beam=0, temperature=2.0, top_p=1.0, seed=k)).say(
-            "I like blue number 7"
+        ChatSession(file).say(
+            "I like blue number 7",
+            PredictOptions(beam=0, temperature=2.0, top_p=1.0, seed=k),
         )["reply"]
         for k in range(8)
     }
     assert len(replies) > 1
     a, b = (
-        Conversation(file, how=Replying(beam=0, seed=1)).say("I like blue number 7")
+        ChatSession(file).say("I like blue number 7", PredictOptions(beam=0, seed=1))
         for _ in range(2)
     )
     assert a == b
-    greedy = Conversation(file, how=Replying(beam=0, temperature=0.0)).say("I like blue number 7")
-    assert (
-        Conversation(file, how=Replying(beam=8)).say("I like blue number 7")["p"]
-        >= greedy["p"] - 1e-4
+    greedy = ChatSession(file).say("I like blue number 7", PredictOptions(beam=0, temperature=0.0))
+    likely = ChatSession(file).say("I like blue number 7", PredictOptions(beam=8))
+    assert likely["p"] >= greedy["p"] - 1e-4
+
+
+def test_the_reply_mask():
+    codec = fit_text_codec(
+        ["a b c d"] * 2, "word", vocabulary=20, special_tokens=(USER_TOKEN, REPLY_TOKEN)
     )
+    assert (codec.token_ids[USER_TOKEN], codec.token_ids[REPLY_TOKEN]) == (USER_ID, REPLY_ID)
+    tokens = dialogue_tokens(codec, ["a b", "c", "d", "a"])
+    surfaces = [codec.surfaces[t] for t in tokens]
+    assert surfaces == [
+        "<end>",
+        "<you>",
+        " a",
+        " b",
+        "<me>",
+        " c",
+        "<you>",
+        " d",
+        "<me>",
+        " a",
+        "<end>",
+    ]
+    in_reply = [s for s, mask in zip(surfaces, reply_mask(tokens), strict=True) if mask]
+    assert in_reply == [" c", "<you>", " a", "<end>"]
 
 
-def test_only_answers_count():
-    codec = fit_text_codec(["a b c d"] * 2, "word", vocabulary=20, special_tokens=(YOU, ME))
-    tokens = marked(codec, ["a b", "c", "d", "a"])
-    shown = [codec.surfaces[t] for t in tokens]
-    assert shown == ["<end>", YOU, " a", " b", ME, " c", YOU, " d", ME, " a", "<end>"]
-    counted = [s for s, mine in zip(shown, of_answers(tokens), strict=True) if mine]
-    assert counted == [" c", YOU, " a", "<end>"]
-
-
-def test_the_score_is_the_cross_entropy_of_the_answers(trained):
+def test_the_metric_is_the_cross_entropy_of_the_replies(trained):
     result, out = trained
     file = modelfile.load(out)
-    dataset = CHAT.reopen(None, file)
+    dataset = reopen(None, file)
     total = count = 0.0
     for tokens in dataset.tokens["test"]:
         log_p = file.model(torch.from_numpy(tokens)[None, :-1])[0][0].detach()
-        for k, mine in enumerate(of_answers(tokens)[1:]):
-            if mine:
+        for k, in_reply in enumerate(reply_mask(tokens)[1:]):
+            if in_reply:
                 total -= float(log_p[k, tokens[k + 1]])
                 count += 1
     assert result["metrics"]["nats"] == pytest.approx(total / count, rel=1e-4)
     assert result["metrics"]["perplexity"] == pytest.approx(math.exp(total / count), rel=1e-4)
     nats = -np.log(dataset.ngram.probabilities(np.concatenate(dataset.tokens["test"])))
-    mine = np.concatenate([of_answers(t) for t in dataset.tokens["test"]])
+    in_reply = np.concatenate([reply_mask(t) for t in dataset.tokens["test"]])
     ours = dataset.baselines("test")[f"{dataset.ngram.order}-gram"]["nats"]
-    assert ours == pytest.approx(float(nats[mine].mean()))
+    assert ours == pytest.approx(float(nats[in_reply].mean()))
 
 
-def test_every_way_to_bring_dialogues(tmp_path):
+def test_every_file_format(tmp_path):
     talk = [["Hello", "Hi there", "How are you?", "Fine"], ["Bye", "See you"]]
     (tmp_path / "a.tsv").write_text("Hello\tHi there\tHow are you?\tFine\nBye\tSee you\n")
     (tmp_path / "a.yml").write_text(
@@ -173,7 +197,7 @@ def test_every_way_to_bring_dialogues(tmp_path):
         assert read_dialogues(tmp_path / name, name)[0] == talk, name
     dialogues, notes = read_dialogues(tmp_path, "all")
     assert dialogues == talk
-    assert notes == ["6 dialogues left out that stand there again"]
+    assert notes == ["left out: 6 duplicate dialogues"]
 
 
 @pytest.mark.parametrize(
@@ -182,27 +206,27 @@ def test_every_way_to_bring_dialogues(tmp_path):
         ("a.tsv", "no tab\n", "line 1: no tab"),
         ("a.jsonl", '["a", "b"]\n{"x": 1}\n', "line 2: expected a list of turns"),
         ("a.jsonl", "{broken\n", "line 1"),
-        ("a.yml", "conversations: 5\n", "not chatterbot's YAML"),
-        ("a.yml", "a: [", "not chatterbot's YAML"),
-        ("a.yml", "!!python/object/apply:os.system ['true']\n", "not chatterbot's YAML"),
+        ("a.yml", "conversations: 5\n", "not a chatterbot YAML file"),
+        ("a.yml", "a: [", "not a chatterbot YAML file"),
+        ("a.yml", "!!python/object/apply:os.system ['true']\n", "not a chatterbot YAML file"),
         ("a.wav", "x", "dialogues are read from"),
         ("a.tsv", "a\tb\n" * 9, "too few dialogues"),
     ],
 )
-def test_mistakes(tmp_path, name, text, message):
+def test_user_errors(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         prepare(str(tmp_path / name), SMALL)
 
 
-def test_the_same_question_falls_into_one_part():
-    parts = split(
+def test_equal_questions_are_in_the_same_split():
+    splits = split_dialogues(
         [["Who are you", f"answer {k}"] for k in range(9)] + [[" who ARE  you ", "x"]] + talks(100)
     )
     assert (
         sum(
             any(t[0].lower().split() == ["who", "are", "you"] for t in part)
-            for part in parts.values()
+            for part in splits.values()
         )
         == 1
     )

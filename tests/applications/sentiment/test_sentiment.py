@@ -229,7 +229,8 @@ def test_rare_labels_count_when_asked(tmp_path):
 
 
 def test_it_starts_from_a_language_model(tmp_path, table):
-    from memorycell.applications.text.dataset import TEXT, TextSettings
+    from memorycell.applications.text import APPLICATION as TEXT
+    from memorycell.applications.text.settings import TextSettings
 
     text = tmp_path / "text.txt"
     text.write_text("\n".join(t for t, _ in reviews(900, seed=3)))

@@ -1,4 +1,4 @@
-"""Dialogues: who says what, turn by turn; from tables, JSON lines, or the YAML files of chatterbot."""
+"""Read dialogues from tab-separated text, JSON lines, or chatterbot YAML files."""
 
 from __future__ import annotations
 
@@ -7,26 +7,29 @@ from pathlib import Path
 from typing import Any
 
 from memorycell.errors import DataError
-from memorycell.language.codec import normalise, read_text
+from memorycell.language.codec import END_ID, normalise, read_text
 
-YOU, ME = "<you>", "<me>"
-"""The marks before a turn: of the person, and of the one who answers."""
-LONGEST = 300
-"""Characters of a turn that are read."""
+USER_TOKEN, REPLY_TOKEN = "<you>", "<me>"
+"""The special tokens before the turns of the user and before the replies."""
+USER_ID, REPLY_ID = END_ID + 1, END_ID + 2
+"""Their token ids."""
+MAX_TURN_CHARS = 300
 
 Dialogue = list[str]
-"""Turns, the person's first; the two alternate."""
+"""Alternating turns, the user's first."""
 
 
 def read_dialogues(path: Path, where: str) -> tuple[list[Dialogue], list[str]]:
-    """The dialogues of a file or of a folder's files, each once, and notes.
+    """(distinct dialogues, notes) of a file or of the files in a folder.
 
-    .tsv, .txt     a dialogue a line, its turns between tabs
-    .jsonl         a line a dialogue: a list of turns, or {"turns": […]}, or {"prompt": …, "reply":
+    .tsv, .txt     one dialogue per line, tabs between the turns
+    .jsonl         one dialogue per line: a list of turns, {"turns": […]}, {"prompt": …, "reply":
                    …}, or {"messages": [{"role": "user" | "assistant", "content": …}, …]}
-    .yml, .yaml    chatterbot's: {"conversations": [[turn, turn, …], …]}
+    .yml, .yaml    of chatterbot: {"conversations": [[turn, turn, …], …]}
 
-    Raises `DataError` with the line and the mend.
+    where   names the data in messages
+
+    Raises `DataError` with the line.
     """
     readers = {
         ".tsv": _tsv,
@@ -36,51 +39,49 @@ def read_dialogues(path: Path, where: str) -> tuple[list[Dialogue], list[str]]:
         ".yml": _yaml,
         ".yaml": _yaml,
     }
-    files = sorted(p for p in path.rglob("*") if p.suffix in readers) if path.is_dir() else [path]
-    if not files or files[0].suffix not in readers:
+    paths = sorted(p for p in path.rglob("*") if p.suffix in readers) if path.is_dir() else [path]
+    if not paths or paths[0].suffix not in readers:
         raise DataError(f"{where}: dialogues are read from {', '.join(readers)} files")
     dialogues: list[Dialogue] = []
-    short = long = 0
-    for file in files:
+    incomplete = truncated = 0
+    for file in paths:
         for turns in readers[file.suffix](file):
             clean = [normalise(str(turn)).strip() for turn in turns]
             clean = clean[: clean.index("")] if "" in clean else clean
             if len(clean) < 2:
-                short += 1
+                incomplete += 1
                 continue
-            long += sum(len(turn) > LONGEST for turn in clean)
-            dialogues.append([turn[:LONGEST] for turn in clean])
-    each_once = [list(turns) for turns in dict.fromkeys(map(tuple, dialogues))]
-    notes = [f"{short:,} dialogues without an answer left out"] if short else []
-    if len(each_once) < len(dialogues):
-        notes.append(
-            f"{len(dialogues) - len(each_once):,} dialogues left out that stand there again"
-        )
-    if long:
-        notes.append(f"of {long:,} turns only the first {LONGEST} characters are read")
-    return each_once, notes
+            truncated += sum(len(turn) > MAX_TURN_CHARS for turn in clean)
+            dialogues.append([turn[:MAX_TURN_CHARS] for turn in clean])
+    distinct = [list(turns) for turns in dict.fromkeys(map(tuple, dialogues))]
+    notes = [f"left out: {incomplete:,} dialogues without a reply"] if incomplete else []
+    if len(distinct) < len(dialogues):
+        notes.append(f"left out: {len(dialogues) - len(distinct):,} duplicate dialogues")
+    if truncated:
+        notes.append(f"{truncated:,} turns truncated to {MAX_TURN_CHARS} characters")
+    return distinct, notes
 
 
 def _tsv(path: Path) -> list[list[Any]]:
     rows = [line.split("\t") for line in read_text(path).split("\n") if line.strip()]
     if all(len(row) < 2 for row in rows):
-        raise DataError(f"{path}: line 1: no tab; what is said TAB the answer was expected")
+        raise DataError(f"{path}: line 1: no tab; expected MESSAGE TAB REPLY")
     return list(rows)
 
 
 def _jsonl(path: Path) -> list[list[Any]]:
-    found = []
+    dialogues = []
     for number, line in enumerate(read_text(path).split("\n"), 1):
         if not line.strip():
             continue
         try:
-            found.append(_turns(json.loads(line)))
+            dialogues.append(_turns(json.loads(line)))
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DataError(
                 f'{path}: line {number}: expected a list of turns, {{"prompt": …, "reply": …}} or'
                 ' {"messages": […]}'
             ) from None
-    return found
+    return dialogues
 
 
 def _turns(value: Any) -> list[Any]:
@@ -88,14 +89,12 @@ def _turns(value: Any) -> list[Any]:
         return value
     if "messages" in value:
         turns: list[Any] = []
-        roles = [m["role"] for m in value["messages"] if m["role"] != "system"]
-        for role, message in zip(
-            roles, [m for m in value["messages"] if m["role"] != "system"], strict=True
-        ):
-            if turns and (len(turns) % 2 == 1) == (
-                role == "user"
-            ):  # two in a row by the same: one turn
-                turns[-1] = f"{turns[-1]} {message['content']}"
+        for message in value["messages"]:
+            if message["role"] == "system":
+                continue
+            last_is_user = len(turns) % 2 == 1
+            if turns and last_is_user == (message["role"] == "user"):
+                turns[-1] = f"{turns[-1]} {message['content']}"  # the same speaker: one turn
             else:
                 turns.append(message["content"])
         return turns
@@ -114,5 +113,5 @@ def _yaml(path: Path) -> list[list[Any]]:
     except (yaml.YAMLError, KeyError, TypeError) as error:
         first = str(error).splitlines()[0]
         raise DataError(
-            f"{path}: not chatterbot's YAML with its `conversations` ({first})"
+            f"{path}: not a chatterbot YAML file with `conversations` ({first})"
         ) from None

@@ -1,4 +1,4 @@
-"""Inspect a language model while it reads a dialogue."""
+"""Inspect the gates of a language model on a dialogue."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memorycell.language.model import LanguageModel
 
 
 def inspect(file: ModelFile[LanguageModel, TextCodec], source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a dialogue's text."""
+    """See `Application`; the source is the text of a dialogue."""
     text = reopen(None, file).inspection_input() if source is None else source
     tokens = file.codec.encode(text)[-MAX_STEPS:]
     return inspect_steps(

@@ -1,0 +1,106 @@
+"""A live conversation: messages in, replies out."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from memorycell.application.contract import Item, NoOptions, Record
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID
+from memorycell.applications.chat.replies import PredictOptions, find_reply
+from memorycell.errors import DataError, StateError
+from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec, normalise
+from memorycell.language.lines import LineReader
+from memorycell.language.model import LanguageModel
+from memorycell.state import State
+from memorycell.streaming.stream import Stream
+
+UNSURE_BELOW = 0.12
+"""A reply is marked as unsure below this geometric mean of its tokens' probabilities."""
+
+
+class ChatSession:
+    """One conversation. Its only memory is the `State` of the recurrent layers."""
+
+    def __init__(
+        self,
+        file: ModelFile[LanguageModel, TextCodec],
+        precision: str = "float32",
+        options: NoOptions | None = None,
+    ) -> None:
+        self.codec = file.codec
+        self._stream = Stream(file.model, precision, history=0)
+        self._lines = LineReader()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._log_p = self._stream.step([float(END_ID)])
+        self._turns = 0
+
+    def feed(self, item: Item) -> list[Record]:
+        """The reply to a line, see `say`; an empty line begins a new conversation."""
+        line = self._lines.read(item)
+        if not line.strip():
+            self._stream.reset()
+            self._begin()
+            return []
+        return [self.say(line)]
+
+    def close(self) -> list[Record]:
+        """See `Session`: nothing."""
+        return []
+
+    def say(self, text: str, options: PredictOptions | None = None) -> dict[str, Any]:
+        """`{"said", "reply", "p", "unsure"}`; p is the geometric mean of the probabilities of the
+        reply's tokens.
+
+        Raises `DataError` for an empty message, which changes nothing.
+        """
+        options = options or PredictOptions()
+        tokens = self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])
+        if not tokens:
+            raise DataError("the message is empty")
+        self._read([USER_ID, *tokens, REPLY_ID])
+        reply, mean_log_p = find_reply(
+            self._stream,
+            self._log_p,
+            self.codec.num_special,
+            options,
+            seed=options.seed + self._turns,
+        )
+        self._read(reply)
+        self._turns += 1
+        p = math.exp(mean_log_p)
+        mostly_unknown = 2 * tokens.count(UNKNOWN_ID) > len(tokens)
+        record = {
+            "said": text,
+            "reply": self.codec.decode(reply).strip(),
+            "p": round(p, 4),
+            "unsure": p < UNSURE_BELOW or mostly_unknown,
+        }
+        if len(text) > MAX_TURN_CHARS:
+            record["note"] = f"only the first {MAX_TURN_CHARS} characters were read"
+        return record
+
+    def _read(self, tokens: list[int]) -> None:
+        for token in tokens:
+            self._log_p = self._stream.step([float(token)])
+
+    def snapshot(self) -> bytes:
+        """See `Session`."""
+        return self._stream.snapshot(log_p=self._log_p.tolist(), turns=self._turns)
+
+    def restore(self, data: bytes) -> None:
+        """See `Session`."""
+        state, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
+        try:
+            log_p, turns = np.array(extra["log_p"], np.float32), int(extra["turns"])
+            if log_p.shape != self._log_p.shape:
+                raise ValueError("another vocabulary")
+        except (KeyError, TypeError, ValueError):
+            raise StateError("not the state of a chat session; start without it") from None
+        self._stream.state = state
+        self._log_p, self._turns = log_p, turns

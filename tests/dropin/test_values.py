@@ -263,9 +263,7 @@ def test_autocast(family, kind, dtype):
     for given in ((x,), (x, hx), (half[0],), half):
         with torch.autocast("cpu", dtype):
             if raised_error(lambda given=given: theirs(*given)):
-                # torch's LSTM in half precision is not available on every processor
-                assert raised_error(lambda given=given: ours(*given))
-                continue
+                continue  # torch's LSTM in half precision is not available on every processor
             mine, other = tensors_in(ours(*given)), tensors_in(theirs(*given))
         assert [out.dtype for out in mine] == [out.dtype for out in other]
         assert_same(mine, other, 0.03)

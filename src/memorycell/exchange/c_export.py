@@ -57,16 +57,18 @@ def export(
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
     ready = stepper(module, precision)
-    found = head or c_head(module)
-    if isinstance(found, str):
-        raise ValueError(f"export: {found}")
+    if head is None:
+        default = c_head(module)
+        if isinstance(default, str):
+            raise ValueError(f"export: {default}")
+        head = default
     rng = np.random.default_rng(0)
     x = np.ascontiguousarray(
         rng.normal(size=(32, ready.input_size)) if test is None else test, np.float32
     )
     y, _ = ready.step_one(np.zeros((1, ready.layout.width), np.float32), 0, x)
-    expected = found.outputs(y)
-    source = _Source(found, precision)
+    expected = head.outputs(y)
+    source = _Source(head, precision)
     sizes = {
         "flash_bytes": source.flash_bytes,
         "state_bytes": 4 * ready.layout.width,
@@ -78,7 +80,7 @@ def export(
         "NAME": name.upper(),
         "state_size": ready.layout.width,
         "input_size": ready.input_size,
-        "output_size": found.output_size,
+        "output_size": head.output_size,
     }
     files = {
         f"{name}.h": HEADER.substitute(fields, description=_description(inputs, output)),

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from memorycell.application.contract import TrainSettings
-from memorycell.applications.forecast.dataset import ForecastSettings
 from memorycell.application import catalogue
+from memorycell.application.contract import TrainSettings
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.training import loop as training
 
 ROOT = Path(__file__).parent.parent

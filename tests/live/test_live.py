@@ -5,15 +5,15 @@ import pytest
 import torch
 
 import memorycell
-from memorycell.application import modelfile
+from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.forecast.dataset import ForecastSettings
-from memorycell.applications.forecast.live import LiveForecaster, forecasts
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
+from memorycell.applications.forecast.predict import forecast_table
+from memorycell.applications.forecast.session import ForecastSession
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.cells import CELLS
 from memorycell.errors import DataError, StateError
 from memorycell.tables.table import read_table
-from memorycell.application import catalogue
 from memorycell.training import loop as training
 
 
@@ -104,30 +104,31 @@ def test_streamed_rows_give_the_forecasts_of_the_whole_table(trained):
     for k, row in enumerate(frame.iter_rows(named=True)):
         answer = live.step(row)
         assert np.abs(live.quantiles - whole[k]).max() < 1e-4
-    records, _ = forecasts(file, frame, "rows")
+    records, _ = forecast_table(file, frame, "rows")
     assert (records[0]["time"], records[0]["ahead"]) == (answer["time"], answer["ahead"])
     assert records[0]["forecast"]["y"]["median"] == pytest.approx(
         answer["forecast"]["y"]["median"], abs=1e-3
     )
 
 
-def test_a_stopped_stream_goes_on_exactly(trained, tmp_path):
+def test_a_restored_session_continues_exactly(trained):
     file = modelfile.load(trained / "m.safetensors")
     rows = list(read_table(trained / "rows.csv").iter_rows(named=True))
-    whole = LiveForecaster(file)
+    whole = ForecastSession(file)
     expected = [whole.step(row) for row in rows]
-    first = LiveForecaster(file)
-    got = [first.step(row) for row in rows[:217]]
-    first.save(tmp_path / "s.bin", header=["time"])
-    second = LiveForecaster(file)
-    assert second.load(tmp_path / "s.bin")["header"] == ["time"]
-    assert got + [second.step(row) for row in rows[217:]] == expected
+    header, *lines = (trained / "rows.csv").read_text().splitlines()
+    first = ForecastSession(file)
+    assert first.feed(header) == []
+    got = [answer for line in lines[:217] for answer in first.feed(line)]
+    second = ForecastSession(file)
+    second.restore(first.snapshot())  # the header too
+    assert got + [answer for line in lines[217:] for answer in second.feed(line)] == expected
 
 
 def test_a_bad_row_changes_nothing(trained):
     file = modelfile.load(trained / "m.safetensors")
     rows = list(read_table(trained / "rows.csv").iter_rows(named=True))
-    one, other = LiveForecaster(file), LiveForecaster(file)
+    one, other = ForecastSession(file), ForecastSession(file)
     for row in rows[:50]:
         one.step(row)
         other.step(row)
@@ -160,14 +161,14 @@ def test_series_of_one_stream_keep_apart(trained, tmp_path):
         tmp_path / "m.safetensors",
     )
     file = modelfile.load(tmp_path / "m.safetensors")
-    mixed, alone = LiveForecaster(file), LiveForecaster(file)
+    mixed, alone = ForecastSession(file), ForecastSession(file)
     a, b = ([r for r in both.iter_rows(named=True) if r["g"] == g] for g in "ab")
     for k in range(60):
         answer = mixed.step(a[k])
         mixed.step(b[k])
         if k == 30:
-            mixed.save(tmp_path / "s.bin")
-            mixed = LiveForecaster(file)
-            mixed.load(tmp_path / "s.bin")
+            snapshot = mixed.snapshot()
+            mixed = ForecastSession(file)
+            mixed.restore(snapshot)
         assert answer == alone.step(a[k])
     assert answer["g"] == "a"

@@ -87,7 +87,7 @@ def broken(module=None, **options) -> set[str]:
 
 
 def test_a_broken_pool_is_found(monkeypatch):
-    from memorycell.applications.forecast.model import ForecasterStepper
+    from memorycell.applications.forecast.stepper import ForecasterStepper
 
     step_many = ForecasterStepper.step_many
     monkeypatch.setattr(

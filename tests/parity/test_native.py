@@ -518,7 +518,8 @@ def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_pa
     """CRPS of the glucose forecaster on the test split, with steps in bfloat16 and int8."""
     from memorycell.application import catalogue, modelfile
     from memorycell.application.contract import TrainSettings
-    from memorycell.applications.forecast.dataset import ForecastSettings, reopen
+    from memorycell.applications.forecast.dataset import reopen
+    from memorycell.applications.forecast.settings import ForecastSettings
     from memorycell.training import loop as training
 
     torch.use_deterministic_algorithms(False)
@@ -528,12 +529,12 @@ def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_pa
     )
     file = modelfile.load(path)
     dataset = reopen(None, file)
-    at = dataset.at("test")
+    at = dataset.origins("test")
     model, x = file.model, dataset.inputs[at[0] - 2000 :]
     scores = {}
     for precision in ("float32", "bfloat16", "int8"):
         quantiles = memorycell.stream(model, precision).step(x)
-        scores[precision] = dataset.measure(quantiles[at - at[0] + 2000], at)["crps"]
+        scores[precision] = dataset.score(quantiles[at - at[0] + 2000], at)["crps"]
     assert scores["float32"] == pytest.approx(dataset.evaluate(model, "test")["crps"], rel=1e-3)
     for precision in ("bfloat16", "int8"):
         assert abs(scores[precision] / scores["float32"] - 1) < 0.005, scores

@@ -12,7 +12,7 @@ from memorycell.applications.forecast.baselines import (
     Ridge,
     SeasonalNaive,
     forecast_baselines,
-    restored,
+    load_baselines,
 )
 from memorycell.applications.forecast.head import Forecast
 from memorycell.models.quantiles import interval, quantile_levels
@@ -46,19 +46,22 @@ def test_the_loss_of_the_head_is_the_metric():
     head = Forecast(4, 6, horizon=3, targets=2, quantiles=15)
     for parameter in head.parameters():
         torch.nn.init.normal_(parameter)
-    quantiles = head(torch.randn(2, 5, 4), torch.randn(2, 5, 6), torch.randn(2, 5, 2)).detach()
+    head.requires_grad_(False)
+    params = head(torch.randn(2, 5, 4), torch.randn(2, 5, 6), torch.randn(2, 5, 2))
+    quantiles = head.quantiles(params)
     assert (quantiles.diff(dim=-1) >= 0).all()  # quantiles never cross
     future = torch.randn(2, 5, 3, 2)
     future[0, 1] = torch.nan
     expected = metrics.crps(future.numpy().astype(float), quantiles.numpy().astype(float))
-    assert float(head.loss(quantiles, future)) == pytest.approx(expected, abs=1e-5)
-    assert float(head.loss(quantiles, future * torch.nan)) == 0.0
+    assert float(head.loss(params, future)) == pytest.approx(expected, abs=1e-5)
+    assert float(head.loss(params, future * torch.nan)) == 0.0
 
 
 def test_an_untrained_head_forecasts_persistence():
     head = Forecast(4, 6, horizon=3, targets=2, quantiles=5)
     level = torch.randn(2, 5, 2)
-    median = head(torch.randn(2, 5, 4), torch.randn(2, 5, 6), level)[..., 2]
+    params = head(torch.randn(2, 5, 4), torch.randn(2, 5, 6), level)
+    median = head.quantiles(params)[..., 2]
     torch.testing.assert_close(median, level[:, :, None].expand(2, 5, 3, 2))
 
 
@@ -126,6 +129,6 @@ def test_baselines_are_restored_from_their_arrays():
         for key, value in method.arrays().items()
     }
     at = np.arange(320, 380)
-    for name, method in restored(arrays, 5).items():
+    for name, method in load_baselines(arrays, 5).items():
         assert np.array_equal(method.predict(h, at), methods[name].predict(h, at))
     assert set(forecast_baselines(3, 1, 12)) == {"persistence", "ridge"}

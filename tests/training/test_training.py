@@ -13,7 +13,7 @@ import torch
 
 from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.forecast.dataset import ForecastSettings
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import UserError
 from memorycell.models.batches import lanes
 from memorycell.settings import parse_settings

@@ -9,15 +9,15 @@ import polars as pl
 import pytest
 import torch
 
-from memorycell.application import modelfile
+from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import ForecastSettings, prepare, reopen
-from memorycell.applications.forecast.figures import evaluation_page
+from memorycell.applications.forecast.dataset import prepare, reopen
+from memorycell.applications.forecast.report import evaluation_page
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError
 from memorycell.settings import parse_settings
 from memorycell.tables.table import read_table
-from memorycell.application import catalogue
 from memorycell.training import loop as training
 
 SMALL = ForecastSettings(target="y", hidden=8, horizon=6, context=24, bptt=24)
@@ -67,7 +67,7 @@ def test_other_data_are_scored_only_outside_the_time_learnt_from(trained, tmp_pa
     later = frame.with_columns(pl.col("time") + pl.duration(hours=900))
     pl.concat([frame, later]).write_parquet(tmp_path / "both.parquet")
     dataset = reopen(str(tmp_path / "both.parquet"), file)
-    scored = dataset.series.time[dataset.at("test")]
+    scored = dataset.series.time[dataset.origins("test")]
     assert scored.min() == file.info["split"]["test"][0]
     assert len(scored) == 900 + 135 - 1
     frame[:400].write_parquet(tmp_path / "early.parquet")
@@ -96,7 +96,7 @@ def test_no_forecast_depends_on_the_future(hourly):
     assert not np.array_equal(x[cut + 1], y[cut + 1])
     level = dataset.codec.scale(dataset.codec.fill(changed)[:, :1], changed)
     history = replace(dataset.history, level=level, inputs=y.astype(np.float64))
-    for method in dataset.methods.values():
+    for method in dataset.baseline_models.values():
         assert np.array_equal(method.point(dataset.history, at), method.point(history, at))
 
 
@@ -106,7 +106,7 @@ def test_splits_are_by_time_and_no_target_crosses_them(hourly):
     sizes = np.bincount(dataset.split)
     assert sizes.tolist() == [350, 75, 75]
     for name in ("train", "valid"):
-        last = dataset.at(name).max()
+        last = dataset.origins(name).max()
         known = ~np.isnan(dataset.history.future[last, :, 0])
         targets = last + 1 + np.flatnonzero(known)
         assert (dataset.split[targets] == dataset.split[last]).all()
@@ -128,8 +128,8 @@ def test_running_in_pieces_is_running_whole(hourly, monkeypatch):
     start[130:] = 130
     at = np.arange(len(start))
     whole = model.run(dataset.inputs, start, at)
-    monkeypatch.setattr("memorycell.applications.forecast.model.PIECE", 37)
-    monkeypatch.setattr("memorycell.applications.forecast.model.SIDE_BY_SIDE", 2)
+    monkeypatch.setattr("memorycell.applications.forecast.model.MAX_CHUNK_STEPS", 37)
+    monkeypatch.setattr("memorycell.applications.forecast.model.MAX_SEGMENTS", 2)
     pieces = model.run(dataset.inputs, start, at)
     assert np.abs(whole - pieces).max() < 1e-5
     reset = torch.from_numpy(start == at)[None]
@@ -158,7 +158,11 @@ def test_several_targets_and_groups(hourly, tmp_path):
     both.write_csv(tmp_path / "both.csv")
     settings = replace(SMALL, target="y,x", group="g")
     result = training.train(
-        catalogue.load("forecast"), str(tmp_path / "both.csv"), settings, QUICK, tmp_path / "m.safetensors"
+        catalogue.load("forecast"),
+        str(tmp_path / "both.csv"),
+        settings,
+        QUICK,
+        tmp_path / "m.safetensors",
     )
     assert result["metrics"]["crps"] < result["baselines"]["persistence"]["crps"] * 1.5
     file = modelfile.load(tmp_path / "m.safetensors")
@@ -179,7 +183,7 @@ def test_groups_without_a_clock_are_evaluated_on_their_own_test_parts(tmp_path):
         tmp_path / "m.safetensors",
     )
     dataset = reopen(None, modelfile.load(tmp_path / "m.safetensors"))
-    at = dataset.at("test")
+    at = dataset.origins("test")
     assert (at % 300 >= 255).all()
     assert set(dataset.series.group[at]) == {0, 1}
 
@@ -194,7 +198,7 @@ def test_months_and_rows_without_a_clock(tmp_path):
     assert (dataset.settings.horizon, dataset.settings.season) == (12, 12)
     (tmp_path / "r.csv").write_text("y\n" + "\n".join(line.split(",")[1] for line in lines[1:]))
     dataset = prepare(str(tmp_path / "r.csv"), ForecastSettings(hidden=4))
-    assert set(dataset.methods) == {"persistence", "ridge"}
+    assert set(dataset.baseline_models) == {"persistence", "ridge"}
 
 
 @pytest.mark.data
@@ -204,7 +208,9 @@ def test_glucose_beats_every_baseline_in_one_short_run(glucose, tmp_path):
     """
     how = replace(catalogue.load("forecast").training, epochs=7)
     settings = ForecastSettings(hidden=64)
-    result = training.train(catalogue.load("forecast"), "glucose", settings, how, tmp_path / "g.safetensors")
+    result = training.train(
+        catalogue.load("forecast"), "glucose", settings, how, tmp_path / "g.safetensors"
+    )
     assert result["skill"] > 0.04
     assert result["metrics"]["mae"] < result["baselines"]["ridge"]["mae"]
     assert result["baselines"]["ridge"]["crps"] < result["baselines"]["persistence"]["crps"]
@@ -218,13 +224,13 @@ def test_etth1_reads_from_the_folder_of_public_data(public_data):
     assert dataset.codec.inputs == ()
 
 
-def test_a_step_is_told_the_day_of_the_week_where_that_helps(tmp_path):
-    def codec(sundays: float, **told):
+def test_the_day_of_the_week_is_an_input_if_it_helps(tmp_path):
+    def codec(sundays: float, **settings):
         hours = np.arange(24 * 7 * 20)
         stamps = np.datetime64("2024-01-01T00:00:00", "us") + hours * np.timedelta64(1, "h")
         y = np.random.default_rng(0).normal(size=len(hours)) + sundays * (hours // 24 % 7 == 6)
         pl.DataFrame({"time": stamps, "y": y}).write_parquet(tmp_path / "t.parquet")
-        found = prepare(str(tmp_path / "t.parquet"), replace(SMALL, **told)).codec
+        found = prepare(str(tmp_path / "t.parquet"), replace(SMALL, **settings)).codec
         assert len(found.features) == 3 + 4 * len(found.calendar)
         assert {f"sin of {name}" for name in found.calendar} <= set(found.features)
         return found
@@ -234,20 +240,20 @@ def test_a_step_is_told_the_day_of_the_week_where_that_helps(tmp_path):
     assert list(codec(0.0).calendar) == ["day"]
     assert list(codec(0.0, calendar="day, week").calendar) == ["day", "week"]
     assert not codec(5.0, calendar="none").calendar
-    with pytest.raises(DataError, match=r"calendar=year: with steps of 1 h there is day, week"):
+    with pytest.raises(DataError, match=r"calendar=year: with steps of 1 h, expected day, week"):
         codec(0.0, calendar="year")
     before = {
         k: v for k, v in weekly.to_json().items() if k != "cycles"
-    }  # files of before, which are told by all
+    }  # old files, whose inputs are all cycles
     assert SeriesCodec.from_json(before).features == weekly.features
 
 
-def test_returns_of_every_hour_are_told_day_and_week(hourly):
+def test_day_and_week_are_inputs_of_hourly_returns(hourly):
     dataset = prepare(
         str(hourly), ForecastSettings(returns="y", inputs="none", horizon=1, context=24, hidden=4)
     )
     assert list(dataset.codec.calendar) == ["day", "week"]  # there is no ridge to ask
-    assert set(dataset.methods) == {"constant", "rolling variance", "weighted variance"}
+    assert set(dataset.baseline_models) == {"constant", "rolling variance", "weighted variance"}
 
 
 def test_none_can_be_said_on_the_command_line(hourly):
@@ -260,21 +266,27 @@ def test_none_can_be_said_on_the_command_line(hourly):
 
 def test_a_stride_tests_one_forecast_in_so_many(hourly, tmp_path):
     with pytest.raises(
-        DataError, match="nothing to forecast in the test part; stride=499 may be too long"
+        DataError, match="nothing to forecast in the test split; stride=499 may be too long"
     ):
         prepare(str(hourly), replace(SMALL, stride=499))
     every, daily = (prepare(str(hourly), replace(SMALL, stride=stride)) for stride in (1, 24))
-    np.testing.assert_array_equal(daily.at("test"), every.at("test")[every.at("test") % 24 == 0])
-    assert {int(t) // 3_600_000_000 % 24 for t in daily.series.time[daily.at("test")]} == {
+    np.testing.assert_array_equal(
+        daily.origins("test"), every.origins("test")[every.origins("test") % 24 == 0]
+    )
+    assert {int(t) // 3_600_000_000 % 24 for t in daily.series.time[daily.origins("test")]} == {
         0
     }  # the table begins at midnight
     for split in ("train", "valid"):
-        np.testing.assert_array_equal(daily.at(split), every.at(split))
+        np.testing.assert_array_equal(daily.origins(split), every.origins(split))
     result = training.train(
-        catalogue.load("forecast"), str(hourly), replace(SMALL, stride=24), QUICK, tmp_path / "m.safetensors"
+        catalogue.load("forecast"),
+        str(hourly),
+        replace(SMALL, stride=24),
+        QUICK,
+        tmp_path / "m.safetensors",
     )
     file = modelfile.load(tmp_path / "m.safetensors")
-    at = daily.at("test")
+    at = daily.origins("test")
     truth, ours = daily.history.future[at], daily.quantiles(file.model, at)
     error = daily.codec.unscale(truth[..., None])[..., 0] - np.median(daily.codec.unscale(ours), -1)
     assert result["metrics"]["mae"] == pytest.approx(np.nanmean(np.abs(error)), rel=1e-5)

@@ -10,7 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.applications.forecast.codec import SeriesCodec, detect, fit_scaling
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.infer import infer
+from memorycell.applications.forecast.row_encoder import RowEncoder
+from memorycell.applications.forecast.scaling import fit_codec
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError, UserError
 from memorycell.tables import clock as clocks
 from memorycell.tables.clock import Clock, parse_every
@@ -25,7 +29,9 @@ def table(
     """Rows at the given hours (plus jitter in seconds)."""
     at = np.cumsum(steps)
     seconds = [int(hour) * 3600 + (jitter[k] if jitter else 0) for k, hour in enumerate(at)]
-    stamps = [clocks.iso_time(1_700_000_000_000_000 // HOUR * HOUR + s * 1_000_000) for s in seconds]
+    stamps = [
+        clocks.iso_time(1_700_000_000_000_000 // HOUR * HOUR + s * 1_000_000) for s in seconds
+    ]
     return pl.DataFrame(
         {
             "t": stamps,
@@ -36,10 +42,14 @@ def table(
     )
 
 
+def detect(frame: pl.DataFrame, **settings) -> SeriesCodec:
+    return infer(frame, "t", ForecastSettings(**settings))[0]
+
+
 def scaled(codec: SeriesCodec, frame: pl.DataFrame, max_gap: int) -> SeriesCodec:
     codec = replace(codec, max_gap=max_gap)
     series = codec.read(frame, "t")
-    return fit_scaling(codec, series, np.ones(len(series), bool))
+    return fit_codec(codec, series, np.ones(len(series), bool), ForecastSettings(), "t")
 
 
 @given(
@@ -56,11 +66,11 @@ def test_live_equals_whole(steps, data, max_gap, snap):
         data.draw(st.lists(st.integers(-900, 900), min_size=size, max_size=size)) if snap else None
     )
     frame = table(steps, values, jitter)
-    codec = detect(frame, "t", target=["y"], every="1h" if snap else None)
+    codec = detect(frame, target="y", every="1h" if snap else None)
     codec = scaled(codec if snap else replace(codec, clock=Clock("second", 3600)), frame, max_gap)
     series = codec.read(frame, "t")
     whole = codec.encode(series)
-    live = codec.live()
+    live = RowEncoder(codec)
     parts, fresh = [], []
     for row in frame.iter_rows(named=True):
         inputs, begins = live.encode(row)
@@ -72,7 +82,7 @@ def test_live_equals_whole(steps, data, max_gap, snap):
 
 def test_gaps_are_bridged_or_break_the_series():
     frame = table([0, 1, 1, 3, 1, 9, 1], [1.0, 2.0, None, 4.0, 5.0, 6.0, 8.0])
-    codec = scaled(detect(frame, "t", target=["y"]), frame, max_gap=5)
+    codec = scaled(detect(frame, target="y"), frame, max_gap=5)
     series = codec.read(frame, "t")
     assert series.row.tolist() == [0, 1, 2, -1, -1, 3, 4, 5, 6]
     assert series.reset.tolist() == [True, *[False] * 6, True, False]
@@ -84,7 +94,7 @@ def test_gaps_are_bridged_or_break_the_series():
 def test_groups_are_separate_series():
     one, two = table([0, 1, 1], [1.0, 2.0, 3.0]), table([0, 1, 1], [5.0, 7.0, 9.0])
     frame = pl.concat([one.with_columns(g=pl.lit("a")), two.with_columns(g=pl.lit("b"))])
-    codec = scaled(detect(frame, "t", target=["y"], group="g"), frame, 4)
+    codec = scaled(detect(frame, target="y", group="g"), frame, 4)
     series = codec.read(frame, "t")
     assert series.reset.tolist() == [True, False, False, True, False, False]
     assert series.groups == ["a", "b"]
@@ -117,7 +127,9 @@ def test_months_and_years_are_steps():
     assert inferred("2020-01-01", "2020-01-08", "2020-01-15") == Clock("second", 604_800)
     month = Clock("month", 1)
     assert clocks.iso_time(month.after(parse_time_us("2024-01-31"), 1)) == "2024-02-29 00:00:00"
-    assert clocks.iso_time(month.after(parse_time_us("2023-11-15 06:00"), 3)) == "2024-02-15 06:00:00"
+    assert (
+        clocks.iso_time(month.after(parse_time_us("2023-11-15 06:00"), 3)) == "2024-02-15 06:00:00"
+    )
     assert clocks.iso_time(month.after(parse_time_us("2023-12-01"), 1)) == "2024-01-01 00:00:00"
 
 
@@ -176,7 +188,7 @@ def test_detection_finds_time_target_and_leaves_out_the_rest(tmp_path):
         + "".join(f"2024-01-{d:02d};{d * d};1;ab;\n" for d in range(1, 20))
     )
     frame = read_table(path)
-    codec = detect(frame, "t")
+    codec = detect(frame)
     assert (codec.targets, codec.inputs, codec.time) == (("y",), (), "when")
     assert codec.clock == Clock("second", 86_400)
 
@@ -184,7 +196,7 @@ def test_detection_finds_time_target_and_leaves_out_the_rest(tmp_path):
 def test_several_candidates_are_named():
     frame = table([0, 1, 1], [1.0, 2.0, 3.0])
     with pytest.raises(DataError, match="--set target=NAME; columns of numbers: y, x"):
-        detect(frame, "t")
+        detect(frame)
 
 
 def test_parquet_and_jsonl_read_as_csv(tmp_path):
@@ -198,7 +210,7 @@ def test_parquet_and_jsonl_read_as_csv(tmp_path):
     )
     frame.write_csv(tmp_path / "t.csv")
     frame.write_csv(tmp_path / "t.tsv", separator="\t")
-    codec = replace(detect(read_table(tmp_path / "t.csv"), "t", target=["y"]), max_gap=9)
+    codec = replace(detect(read_table(tmp_path / "t.csv"), target="y"), max_gap=9)
     prints = {
         codec.read(read_table(tmp_path / f"t.{kind}"), "t").fingerprint()
         for kind in ("csv", "tsv", "parquet", "jsonl")

@@ -1,6 +1,4 @@
-"""ETS, ARIMA and theta, chosen and fitted anew at every origin by statsforecast: as those who use
-them do, and as slow.
-"""
+"""ETS, ARIMA and theta by statsforecast, refitted at every origin."""
 
 from __future__ import annotations
 
@@ -10,40 +8,47 @@ from importlib.util import find_spec
 
 import numpy as np
 
+from memorycell.errors import UserError
 from memorycell.models.quantiles import quantile_levels
 
 METHODS = ("ets", "arima", "theta")
-LOOKED_BACK = 500
+MAX_HISTORY = 500
 """Values before an origin that a method is fitted on."""
-LONGEST_SEASON = 24
+MAX_SEASON = 24
+"""Longer seasons are not modelled."""
 INSTALLED = find_spec("statsforecast") is not None
+
+
+def missing_package(methods: str) -> UserError:
+    """The error to raise without statsforecast."""
+    return UserError(f"classic={methods} needs statsforecast: pip install 'memorycell[classic]'")
 
 
 def forecast(
     method: str, values: np.ndarray, *, horizon: int, season: int, quantiles: int
 ) -> np.ndarray:
-    """[horizon, K]: the distribution of what follows values [N], the last of which are used.
+    """[horizon, K]: quantiles of the values after values [N]. Raises `UserError` without
+    statsforecast.
 
     ets      exponential smoothing in state-space form (Hyndman et al. 2002); arima (Hyndman &
-             Khandakar 2008); theta (Assimakopoulos & Nikolopoulos 2000); each with the season where
-             it is 24 steps or shorter
+             Khandakar 2008); theta (Assimakopoulos & Nikolopoulos 2000)
     """
-    from statsforecast.models import AutoARIMA, AutoETS, AutoTheta
+    try:
+        from statsforecast.models import AutoARIMA, AutoETS, AutoTheta
+    except ModuleNotFoundError:
+        raise missing_package(method) from None
 
-    # Approximation chooses the orders by conditional least squares, as R does for series as long;
-    # else one fit may take a minute.
-    made = {"ets": AutoETS, "arima": partial(AutoARIMA, approximation=True), "theta": AutoTheta}[
-        method
-    ]
-    model = made(season_length=season if season <= LONGEST_SEASON else 1)
+    # approximation=True selects the orders by conditional least squares, as R does for long
+    # series; without it one fit may take a minute.
+    classes = {"ets": AutoETS, "arima": partial(AutoARIMA, approximation=True), "theta": AutoTheta}
+    model = classes[method](season_length=season if season <= MAX_SEASON else 1)
     levels = np.array(quantile_levels(quantiles))
     upper = levels[quantiles // 2 + 1 :]
     widths = [round(float(100 * (2 * p - 1)), 6) for p in upper]
+    history = np.asarray(values[-MAX_HISTORY:], np.float64)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of candidates that do not converge and are not chosen
-        found = model.forecast(
-            y=np.asarray(values[-LOOKED_BACK:], np.float64), h=horizon, level=widths
-        )
+        warnings.simplefilter("ignore")  # about candidates that do not converge
+        found = model.forecast(y=history, h=horizon, level=widths)
     result = np.empty((horizon, quantiles))
     result[:, quantiles // 2] = found["mean"]
     for k, width in enumerate(widths, quantiles // 2 + 1):

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.applications.forecast.c_head import ForecastCHead
-from memorycell.applications.forecast.codec import RETURN, SeriesCodec
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.series import RETURN
 from memorycell.errors import UserError
 from memorycell.exchange import c_export
-from memorycell.exchange.exporter import Exported, write_onnx
+from memorycell.exchange.exporter import Exported, Exporter, write_onnx
 from memorycell.state import fingerprint
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class CExporter:
         )
 
 
-EXPORTERS = {"onnx": OnnxExporter(), "c": CExporter()}
+EXPORTERS: dict[str, Exporter] = {"onnx": OnnxExporter(), "c": CExporter()}
 
 
 def input_descriptions(codec: SeriesCodec) -> list[str]:

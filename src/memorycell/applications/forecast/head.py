@@ -1,138 +1,168 @@
-"""The next values of a series, as a distribution: quantiles, Student's t, or counts."""
+"""The forecast heads: quantiles, Student's t, or counts.
+
+Their arithmetic serves PyTorch in training and numpy per step: `A` is a tensor or an array.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Generic, NamedTuple, TypeAlias
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memorycell.applications.forecast.arrays import A, concatenate, reverse_cumsum, softplus
 from memorycell.models.quantiles import quantile_levels
 from memorycell.ops.step import LinearStep
 
 
-class Told(NamedTuple):
-    """What a forecasting head says at every step: the middle [..., horizon, targets], what the
-    spread is made of [..., horizon, targets, P], and the unit of both, the deviation of the step's
-    own window [..., 1, targets], or 1.
+class ForecastParams(NamedTuple, Generic[A]):
+    """The parameters of the forecast distributions.
+
+    location   [..., horizon, targets]
+    scale      [..., horizon, targets, P] before its nonlinearity
+    unit       [..., 1, targets], the standard deviation of the step's window, if windows are
+               normalised
     """
 
-    middle: Any
-    spread: Any
-    unit: Any
+    location: A
+    scale: A
+    unit: A | None
+
+
+Quantiles: TypeAlias = Callable[[ForecastParams[np.ndarray]], np.ndarray]
+"""Parameters -> quantiles [..., horizon, targets, K]."""
 
 
 class Forecast(nn.Module):
     """The distribution of the next `horizon` values of each target, as quantiles that never cross.
 
-    At every step, with y_t the targets' last known level, u_t the inputs of the last W steps, and
-    s_t their deviation where each window is normalised by its own (else 1):
+    With y_t the last known value, u_t the inputs of the last W steps, h_t the hidden state, and s_t
+    the standard deviation of the window where windows are normalised (else 1):
 
         median_k = y_t + s_t ((A u_t)_k + (B h_t)_k)          k = 1..horizon
-        the quantiles around it lie s_t softplus(C h_t) further out, one after another
 
-    The linear path A sees what ridge regression sees; the recurrent part has to explain only the
-    rest.
+    and consecutive quantiles are s_t softplus(C h_t) apart. The linear path A covers ridge
+    regression; the recurrent part models the rest.
     """
 
     def __init__(
         self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int
     ) -> None:
         super().__init__()
-        self.horizon, self.targets, self.quantiles = horizon, targets, quantiles
-        self.recurrent = nn.Linear(hidden_size, horizon * targets * self.parts)
+        self.horizon, self.targets, self.num_quantiles = horizon, targets, quantiles
+        self.recurrent = nn.Linear(hidden_size, horizon * targets * self.params_per_value)
         self.linear = nn.Linear(window_size, horizon * targets)
         self.reset_parameters()
 
     @property
-    def parts(self) -> int:
-        """Numbers that tell the distribution of one value."""
-        return self.quantiles
+    def params_per_value(self) -> int:
+        """Outputs of the recurrent path per lead time and target."""
+        return self.num_quantiles
 
     @property
-    def middle(self) -> int:
-        """Which of them is the middle."""
-        return self.quantiles // 2
+    def location_index(self) -> int:
+        """Which of them is the location."""
+        return self.num_quantiles // 2
 
     def reset_parameters(self) -> None:
-        """Start at persistence with a narrow spread: the first forecast is the last value."""
+        """Start at persistence: the median is the last value, neighbouring quantiles are 0.1
+        standard deviations apart.
+        """
         for parameter in self.parameters():
             nn.init.zeros_(parameter)
-        gap = math.log(
-            math.expm1(0.1)
-        )  # softplus(gap) = 0.1 standard deviations between neighbouring quantiles
         with torch.no_grad():
-            bias = self.recurrent.bias.view(self.horizon, self.targets, self.parts)
-            bias[...] = gap
-            bias[..., self.middle] = 0.0
+            bias = self._bias()
+            bias[...] = math.log(math.expm1(0.1))  # softplus of it is 0.1
+            bias[..., self.location_index] = 0.0
 
-    def told(
+    def _bias(self) -> Tensor:
+        return self.recurrent.bias.view(self.horizon, self.targets, self.params_per_value)
+
+    def forward(
         self, hidden: Tensor, window: Tensor, level: Tensor, unit: Tensor | None = None
-    ) -> Told:
-        """Hidden [B, T, H], window [B, T, W·F], level and unit [B, T, targets] -> what is said of
-        the next values.
+    ) -> ForecastParams[Tensor]:
+        """Hidden [B, T, H], window [B, T, W·F], level and unit [B, T, targets]."""
+        return self.params(self.recurrent(hidden), self.linear(window), level, unit)
+
+    def params(self, recurrent: A, linear: A, level: A, unit: A | None) -> ForecastParams[A]:
+        """The parameters from the outputs of the two paths.
+
+        recurrent [..., horizon · targets · P], linear [..., horizon · targets], level and unit
+        [..., targets]
         """
-        shape = (self.horizon, self.targets)
-        out = self.recurrent(hidden).unflatten(-1, (*shape, self.parts))
-        middle = out[..., self.middle] + self.linear(window).unflatten(-1, shape)
+        shape = (*level.shape[:-1], self.horizon, self.targets)
+        out = recurrent.reshape(*shape, self.params_per_value)
+        location = out[..., self.location_index] + linear.reshape(shape)
         if unit is None:
-            return Told(middle + level[..., None, :], out, 1.0)
+            return ForecastParams(location + level[..., None, :], out, None)
         unit = unit[..., None, :]
-        return Told(middle * unit + level[..., None, :], out, unit)
+        return ForecastParams(location * unit + level[..., None, :], out, unit)
 
-    def forward(self, hidden: Tensor, window: Tensor, level: Tensor) -> Tensor:
-        """The quantiles [B, T, horizon, targets, K] of `told`."""
-        return self.spread(self.told(hidden, window, level))
-
-    def spread(self, told: Told) -> Tensor:
+    def quantiles(self, params: ForecastParams[A]) -> A:
         """Quantiles [..., horizon, targets, K]."""
-        middle, out, unit = told
-        unit = unit if isinstance(unit, float) else unit[..., None]
-        above = F.softplus(out[..., self.middle + 1 :]).cumsum(-1) * unit
-        below = F.softplus(out[..., : self.middle]).flip(-1).cumsum(-1).flip(-1) * unit
-        return torch.cat(
-            [middle[..., None] - below, middle[..., None], middle[..., None] + above], -1
-        )
+        location, out, unit = params
+        at = self.location_index
+        gaps = softplus(out)
+        above, below = gaps[..., at + 1 :].cumsum(-1), reverse_cumsum(gaps[..., :at])
+        if unit is not None:
+            above, below = above * unit[..., None], below * unit[..., None]
+        median = location[..., None]
+        return concatenate([median - below, median, median + above])
 
-    def spread_now(self, told: Told) -> np.ndarray:
-        """The same in numpy."""
-        middle, out, unit = told
-        gap = np.maximum(out, 0) + np.log1p(np.exp(-np.abs(out)))  # softplus
-        gap *= unit if isinstance(unit, float) else unit[..., None]
-        quantiles = np.empty_like(out)
-        at = self.middle
-        quantiles[..., at] = middle
-        quantiles[..., at + 1 :] = middle[..., None] + gap[..., at + 1 :].cumsum(-1)
-        quantiles[..., :at] = middle[..., None] - gap[..., :at][..., ::-1].cumsum(-1)[..., ::-1]
-        return quantiles
+    def quantile_function(self) -> Quantiles:
+        """`quantiles` for arrays, with what depends on the weights alone computed once."""
+        return self.quantiles
 
-    def score(self, told: Told, future: Tensor) -> Tensor:
-        """What training makes small; future [B, T, horizon, targets], NaN where unknown."""
-        return self.loss(self.spread(told), future)
-
-    def loss(self, quantiles: Tensor, future: Tensor) -> Tensor:
-        """Mean CRPS over the known values of future [B, T, horizon, targets] (NaN where unknown);
+    def loss(self, params: ForecastParams[Tensor], future: Tensor) -> Tensor:
+        """Mean CRPS over the known values of future [B, T, horizon, targets], NaN where unknown;
         see `metrics.crps`.
         """
+        quantiles = self.quantiles(params)
         error = future.nan_to_num()[..., None] - quantiles
-        levels = quantiles.new_tensor(quantile_levels(self.quantiles))
+        levels = quantiles.new_tensor(quantile_levels(self.num_quantiles))
         pinball = torch.maximum(levels * error, (levels - 1) * error)
-        return _known_mean(2 * pinball.mean(-1), future)
+        return _mean_of_known(2 * pinball.mean(-1), future)
 
 
-def _known_mean(score: Tensor, future: Tensor) -> Tensor:
-    known = ~future.isnan()
-    return torch.where(known, score, 0).sum() / known.sum().clamp(min=1)
+class ParametricForecast(Forecast):
+    """A distribution with a location and one scale parameter, trained by likelihood. No gradient
+    flows through its quantiles.
+    """
+
+    params_per_value, location_index = 2, 0
+
+    def reset_parameters(self) -> None:
+        """Start at persistence."""
+        for parameter in self.parameters():
+            nn.init.zeros_(parameter)
+        with torch.no_grad():
+            self._bias()[..., 1] = math.log(0.3)
+
+    def quantiles(self, params: ForecastParams[A]) -> A:
+        """See `Forecast`."""
+        location, scale, unit = params
+        quantiles = self.quantile_function()
+        if isinstance(location, np.ndarray):
+            return quantiles(ForecastParams(location, scale, unit))
+        arrays = ForecastParams(
+            location.detach().numpy(),
+            scale.detach().numpy(),
+            None if unit is None else unit.detach().numpy(),
+        )
+        return torch.from_numpy(quantiles(arrays))
+
+    def quantile_function(self) -> Quantiles:
+        """See `Forecast`."""
+        raise NotImplementedError
 
 
-class StudentForecast(Forecast):
-    """The same as Student's t distribution, y ~ t_ν(median, s σ) with log σ = C h_t, and a ν above
-    2 for every lead time and target; its quantiles are those of the distribution (scipy). Trained
-    by likelihood.
+class StudentForecast(ParametricForecast):
+    """Student's t: y ~ t_ν(median, s σ) with log σ = C h_t, and a ν above 2 per lead time and
+    target.
     """
 
     def __init__(
@@ -141,50 +171,43 @@ class StudentForecast(Forecast):
         super().__init__(hidden_size, window_size, horizon, targets, quantiles)
         self.tails = nn.Parameter(torch.full((horizon, targets), 1.5))
 
-    parts, middle = 2, 0
-
-    def reset_parameters(self) -> None:
-        """Start at persistence."""
-        for parameter in self.parameters():
-            nn.init.zeros_(parameter)
-        with torch.no_grad():
-            self.recurrent.bias.view(self.horizon, self.targets, 2)[..., 1] = math.log(0.3)
-
     @property
-    def freedom(self) -> Tensor:
+    def degrees_of_freedom(self) -> Tensor:
         """ν [horizon, targets]."""
         return 2 + F.softplus(self.tails)
 
-    def spread(self, told: Told) -> Tensor:
-        """See `Forecast`; no gradient flows through it."""
-        parts = (part if isinstance(part, float) else part.detach().numpy() for part in told)
-        return torch.from_numpy(self.spread_now(Told(*parts)))
-
-    def spread_now(self, told: Told) -> np.ndarray:
+    def quantile_function(self) -> Quantiles:
         """See `Forecast`."""
         from scipy.stats import t
 
-        levels = t.ppf(
-            quantile_levels(self.quantiles), self.freedom.detach().numpy()[..., None]
-        ).astype(np.float32)
-        return np.asarray(
-            told.middle[..., None] + (np.exp(told.spread[..., 1]) * told.unit)[..., None] * levels
-        )
+        levels = quantile_levels(self.num_quantiles)
+        freedom = self.degrees_of_freedom.detach().numpy()[..., None]
+        standard = t.ppf(levels, freedom).astype(np.float32)
 
-    def score(self, told: Told, future: Tensor) -> Tensor:
+        def quantiles(params: ForecastParams[np.ndarray]) -> np.ndarray:
+            sigma = np.exp(params.scale[..., 1])
+            if params.unit is not None:
+                sigma = sigma * params.unit
+            return np.asarray(params.location[..., None] + sigma[..., None] * standard)
+
+        return quantiles
+
+    def loss(self, params: ForecastParams[Tensor], future: Tensor) -> Tensor:
         """Mean negative log-likelihood in nats."""
-        v = self.freedom
-        width = told.spread[..., 1].clamp(-8, 8)
-        wide = width if isinstance(told.unit, float) else width + told.unit.log()
-        u = (future.nan_to_num() - told.middle) * torch.exp(-wide)
+        v = self.degrees_of_freedom
+        log_scale = params.scale[..., 1].clamp(-8, 8)
+        if params.unit is not None:
+            log_scale = log_scale + params.unit.log()
+        u = (future.nan_to_num() - params.location) * torch.exp(-log_scale)
         constant = torch.lgamma(v / 2) - torch.lgamma((v + 1) / 2) + 0.5 * torch.log(v * math.pi)
-        return _known_mean(0.5 * (v + 1) * torch.log1p(u**2 / v) + wide + constant, future)
+        nats = 0.5 * (v + 1) * torch.log1p(u**2 / v) + log_scale + constant
+        return _mean_of_known(nats, future)
 
 
-class CountForecast(StudentForecast):
-    """The same of counts 0, 1, 2, …, as a negative binomial distribution with mean m = c
-    softplus(median) and variance m + m²/r, log r = C h_t (Salinas et al. 2020, DeepAR,
-    arXiv:1704.04110). Values are counts in units of c, `unit`.
+class CountForecast(ParametricForecast):
+    """Counts 0, 1, 2, …: a negative binomial distribution with mean m = c softplus(median) and
+    variance m + m²/r, log r = C h_t (Salinas et al. 2020, DeepAR, arXiv:1704.04110). Values are
+    counts in units of c.
     """
 
     def __init__(
@@ -198,40 +221,43 @@ class CountForecast(StudentForecast):
     ) -> None:
         super().__init__(hidden_size, window_size, horizon, targets, quantiles)
         self.unit = unit
-        del self.tails
 
-    def spread_now(self, told: Told) -> np.ndarray:
-        """See `Forecast`: whole counts, in units of c."""
+    def quantile_function(self) -> Quantiles:
+        """See `Forecast`; whole counts, in units of c."""
         from scipy.stats import nbinom
 
-        mean = self.unit * np.logaddexp(0, told.middle.astype(np.float64)) + 1e-9
-        r = np.exp(np.clip(told.spread[..., 1], -6, 8).astype(np.float64))
-        counts = nbinom.ppf(
-            quantile_levels(self.quantiles), r[..., None], (r / (r + mean))[..., None]
-        )
-        return np.asarray(counts / self.unit, np.float32)
+        levels = quantile_levels(self.num_quantiles)
 
-    def score(self, told: Told, future: Tensor) -> Tensor:
+        def quantiles(params: ForecastParams[np.ndarray]) -> np.ndarray:
+            mean = self.unit * np.logaddexp(0, params.location.astype(np.float64)) + 1e-9
+            r = np.exp(np.clip(params.scale[..., 1], -6, 8).astype(np.float64))
+            counts = nbinom.ppf(levels, r[..., None], (r / (r + mean))[..., None])
+            return np.asarray(counts / self.unit, np.float32)
+
+        return quantiles
+
+    def loss(self, params: ForecastParams[Tensor], future: Tensor) -> Tensor:
         """Mean negative log-likelihood in nats."""
-        mean = self.unit * F.softplus(told.middle) + 1e-6
-        r = told.spread[..., 1].clamp(-6, 8).exp()
+        mean = self.unit * F.softplus(params.location) + 1e-6
+        r = params.scale[..., 1].clamp(-6, 8).exp()
         y = torch.round(future.nan_to_num() * self.unit)
         nats = torch.lgamma(r) + torch.lgamma(y + 1) - torch.lgamma(y + r)
-        return _known_mean(nats + r * torch.log1p(mean / r) + y * torch.log1p(r / mean), future)
+        nats = nats + r * torch.log1p(mean / r) + y * torch.log1p(r / mean)
+        return _mean_of_known(nats, future)
 
 
-FORECASTS = {"quantiles": Forecast, "student": StudentForecast, "counts": CountForecast}
+HEADS = {"quantiles": Forecast, "student": StudentForecast, "counts": CountForecast}
 
 
 class ForecastStep:
-    """A forecasting head for single steps, in numpy: for a few rows, torch's calls cost more than
+    """A forecast head for single steps, in numpy: for a few rows PyTorch's call overhead exceeds
     the work.
+
+    output   maps the parameters to the output; by default to quantiles
     """
 
-    def __init__(self, head: Forecast, output: Callable[[Told], np.ndarray] | None = None) -> None:
-        self._head = head
-        self._output = output or head.spread_now
-        self._shape = (head.horizon, head.targets)
+    def __init__(self, head: Forecast, output: Quantiles | None = None) -> None:
+        self._params, self._output = head.params, output or head.quantile_function()
         self._recurrent = LinearStep(head.recurrent.weight, head.recurrent.bias)
         self._linear = LinearStep(head.linear.weight, head.linear.bias)
 
@@ -242,12 +268,13 @@ class ForecastStep:
         level: np.ndarray,
         unit: np.ndarray | None = None,
     ) -> np.ndarray:
-        """Hidden [n, H], window [n, W·F], level and unit [n, targets] -> quantiles [n, horizon,
-        targets, K], all float32; or what `output` makes of the parameters.
+        """Hidden [n, H], window [n, W·F], level and unit [n, targets], float32 -> [n, horizon,
+        targets, K].
         """
-        out = self._recurrent(hidden).reshape(len(hidden), *self._shape, -1)
-        middle = out[..., self._head.middle] + self._linear(window).reshape(-1, *self._shape)
-        if unit is None:
-            return self._output(Told(middle + level[:, None, :], out, 1.0))
-        unit = unit[:, None, :]
-        return self._output(Told(middle * unit + level[:, None, :], out, unit))
+        recurrent, linear = self._recurrent(hidden), self._linear(window)
+        return self._output(self._params(recurrent, linear, level, unit))
+
+
+def _mean_of_known(score: Tensor, future: Tensor) -> Tensor:
+    known = ~future.isnan()
+    return torch.where(known, score, 0).sum() / known.sum().clamp(min=1)

@@ -1,4 +1,4 @@
-"""Inspect a forecaster while it reads the end of a table."""
+"""Inspection of a forecaster on the last steps of a table."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ from memorycell.application.datasets import locate
 from memorycell.application.inspecting import MAX_STEPS
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import ForecastSettings
 from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.inspection.inspect import Inspection
 from memorycell.inspection.inspect import inspect as inspect_model
 from memorycell.tables.table import read_table
 
 
 def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a table, whose last steps are inspected."""
+    """See `Application.inspect`; the source is a table."""
     codec = file.codec
     path, dataset = locate(file.data if source is None else source)
     where = dataset.name if dataset else str(source or file.data)
     series = codec.read(read_table(path), where)
     inputs = codec.encode(series)[-MAX_STEPS:]
     values = codec.fill(series)[-MAX_STEPS:, 0]
-    stamps = [str(codec.stamp(int(moment))) for moment in series.time[-MAX_STEPS:]]
-    found = inspect_model(
+    stamps = [str(codec.stamp(int(time))) for time in series.time[-MAX_STEPS:]]
+    inspection = inspect_model(
         file.model,
         torch.from_numpy(inputs)[None],
         labels=[f"{s[11:16] or s} {value:.4g}" for s, value in zip(stamps, values, strict=True)],
         title=f"Inside the forecaster of {', '.join(codec.targets)}",
         trained_on=file.settings(ForecastSettings).bptt,
     )
-    found.history = file.history
-    found.notes.append(
+    inspection.history = file.history
+    inspection.notes.append(
         f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}"
     )
-    return found
+    return inspection

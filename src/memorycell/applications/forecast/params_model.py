@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor
 
-from memorycell.applications.forecast.head import Told
-from memorycell.applications.forecast.model import Forecaster, ForecasterStepper
+from memorycell.applications.forecast.arrays import A, concatenate, expand_like
+from memorycell.applications.forecast.head import ForecastParams
+from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.stepper import ForecasterStepper
 from memorycell.models.model import SteppedModel
 from memorycell.state import State
 from memorycell.streaming.stepping import Stepper
 
 
 class ForecasterParams(SteppedModel[Any]):
-    """The same model and state with the output [..., horizon, targets, P]: the median, the unit of
-    its window and the parameters of the spread.
+    """The same model and state with the output [..., horizon, targets, P]: the location, the scale
+    parameters and the unit.
 
     Counts are rounded, and the outer quantiles of a heavy tail multiply every difference; a
     tolerance for hidden states applies to the parameters.
@@ -37,17 +37,18 @@ class ForecasterParams(SteppedModel[Any]):
         self, x: Tensor, state: State | None = None, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
         """X [B, T, F] -> (parameters [B, T, horizon, targets, P], state)."""
-        params, state = self.model.told(x, state, backend=backend)
-        unit = torch.as_tensor(params.unit).expand_as(params.middle)
-        parts = [params.middle[..., None], unit[..., None], params.spread[..., 1:]]
-        return torch.cat(parts, -1), state
+        params, state = self.model.params(x, state, backend=backend)
+        return stack_params(params), state
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`."""
-        return ForecasterStepper(self.model, precision, output=_stacked)
+        return ForecasterStepper(self.model, precision, output=stack_params)
 
 
-def _stacked(params: Told) -> np.ndarray:
-    unit = np.broadcast_to(np.float32(params.unit), params.middle.shape)
-    parts = [params.middle[..., None], unit[..., None], params.spread[..., 1:]]
-    return np.concatenate(parts, -1)
+def stack_params(params: ForecastParams[A]) -> A:
+    """[..., horizon, targets, P]; without the unit where windows are not normalised."""
+    location, scale, unit = params
+    parts = [location[..., None], scale[..., 1:]]
+    if unit is not None:
+        parts.append(expand_like(unit, location)[..., None])
+    return concatenate(parts)

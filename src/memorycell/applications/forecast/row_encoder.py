@@ -1,0 +1,132 @@
+"""The inputs of live rows, one row at a time, equal to those of the complete table."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.series import RETURN, log_return, require_columns
+from memorycell.errors import DataError
+from memorycell.tables.clock import iso_time, rounded_steps
+from memorycell.tables.table import read_number, read_time
+
+MAX_STEP_ERROR = 1e-3
+"""Tolerated deviation of a time stamp from a whole number of steps."""
+
+
+class RowEncoder:
+    """Encodes the rows of one series.
+
+    memory   JSON values from which another encoder of the series continues: the time, the filled
+             values and the price of the last row
+    """
+
+    def __init__(self, codec: SeriesCodec, name: str = "") -> None:
+        self.codec = codec
+        self._scaling = codec.scaling_of([name])
+        self._mean = self._scaling.mean[0]
+        targets = slice(len(codec.targets))
+        self._target_mean = self._scaling.mean[0, targets, None]
+        self._target_std = self._scaling.std[0, targets, None]
+        self.memory: dict[str, Any] = {"time": None, "filled": self._mean.tolist()}
+
+    def encode(self, row: Mapping[str, Any], where: str = "row") -> tuple[np.ndarray, bool]:
+        """(inputs [n, F] float32, new_segment) of the n steps that the row completes: those of a
+        gap, then its own.
+
+        n is 0 for a row that shares a step with the previous row. The state must be zeroed before a
+        new segment. Raises `DataError`; memory is then unchanged.
+        """
+        codec, clock = self.codec, self.codec.clock
+        row, price = self._with_return(row, where)
+        values = np.array([read_number(row, c, where) for c in codec.columns])
+        last = self.memory["time"]
+        now = 0 if last is None else last + 1
+        if codec.time is not None:
+            now = read_time(row, codec.time, codec.time_format, where)
+        gap = 1 if last is None or clock.unit == "row" else self._elapsed(last, now, where)
+        new_segment = last is None or gap > codec.max_gap
+        if gap == 0:
+            return np.zeros((0, len(codec.features)), np.float32), False
+        previous = np.array(self.memory["filled"])
+        known = ~np.isnan(values)
+        filled = np.where(known, values, self._mean if new_segment else previous)
+        steps = 1 if new_segment else gap
+        level = np.repeat((filled if new_segment else previous)[None], steps, 0)
+        before = level.copy()
+        level[-1] = filled
+        filling = np.arange(steps) < steps - 1
+        inputs = codec.assemble_inputs(
+            level,
+            before,
+            observed=~filling,
+            missing=np.where(filling[:, None], True, ~known),
+            time=np.array([clock.after(last, k) for k in range(1, steps)] + [now], np.int64),
+            scaling=self._scaling,
+            more=self._known_and_static(row, steps, where),
+        )
+        self.memory = {"time": int(now), "filled": filled.tolist()} | self._price_memory(price)
+        return inputs, new_segment
+
+    def unscale(self, quantiles: np.ndarray) -> np.ndarray:
+        """Quantiles [horizon, targets, K] in the table's units; see `SeriesCodec.unscale`."""
+        return np.asarray(quantiles * self._target_std + self._target_mean)
+
+    def _with_return(self, row: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], float]:
+        """(row with the return since the last price, price)"""
+        column = self.codec.returns
+        if column is None:
+            return row, math.nan
+        price = read_number(row, column, where)
+        if price <= 0:
+            raise DataError(
+                f"{where}, column {column!r}: {price:g} is not a price; returns need prices above 0"
+            )
+        last = float(self.memory.get("price") or math.nan)
+        return {**row, RETURN: log_return(last, price)}, price
+
+    def _price_memory(self, price: float) -> dict[str, Any]:
+        if self.codec.returns is None:
+            return {}
+        return {"price": self.memory.get("price") if math.isnan(price) else price}
+
+    def _known_and_static(self, row: Mapping[str, Any], steps: int, where: str) -> list[np.ndarray]:
+        """The inputs known in advance, from `column+1`, `column+2`, … of the row, and the static
+        ones.
+        """
+        codec, (mean, std, _) = self.codec, self._scaling
+        parts = []
+        for c in codec.known:
+            at = codec.columns.index(c)
+            names = [f"{c}+{k}" for k in range(1, codec.reach + 1)]
+            ahead = np.array([read_number(row, name, where) for name in names])
+            if np.isnan(ahead).any():
+                raise DataError(
+                    f"{where}: column {names[int(np.isnan(ahead).argmax())]!r} is missing; it must"
+                    " be known in advance"
+                )
+            parts.append(np.tile((ahead - mean[0, at]) / std[0, at], (steps, 1)))
+        if codec.static:
+            require_columns(row, list(codec.static), where)
+            one_hot = codec.one_hot({c: [str(row[c])] for c in codec.static})
+            parts.append(np.repeat(one_hot, steps, 0))
+        return parts
+
+    def _elapsed(self, last: int, now: int, where: str) -> int:
+        """Steps since the last row."""
+        clock = self.codec.clock
+        if now < last:
+            raise DataError(f"{where}: the time goes back ({iso_time(now)} after {iso_time(last)})")
+        if clock.snap:
+            return rounded_steps(clock, last, now)
+        steps = clock.elapsed(last, now)
+        if round(steps) < 1 or abs(steps - round(steps)) > MAX_STEP_ERROR:
+            raise DataError(
+                f"{where}: {iso_time(now)} is not a whole number of steps ({clock}) after"
+                f" {iso_time(last)}"
+            )
+        return round(steps)

@@ -1,0 +1,103 @@
+"""Fits a codec to the training steps: scaling, columns with missing values, static values."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from memorycell.applications.forecast.codec import Scaling, SeriesCodec
+from memorycell.applications.forecast.series import Series
+from memorycell.applications.forecast.settings import ForecastSettings
+from memorycell.errors import DataError
+from memorycell.tables.table import mean_std
+
+MAX_STATIC_VALUES = 64
+"""Values of a static column that get an input each."""
+MIN_COUNT_MEAN = 1e-3
+"""Smallest unit that counts are scaled by."""
+
+
+def fit_codec(
+    codec: SeriesCodec, series: Series, train: np.ndarray, settings: ForecastSettings, where: str
+) -> SeriesCodec:
+    """The codec with everything that is fitted on the training steps, train [N] bool. Raises
+    `DataError`.
+    """
+    scaling = _fit_scaling(series, train)
+    for column, std in zip(codec.columns, scaling.std, strict=True):
+        if not std > 0:
+            raise DataError(
+                f"{where}: column {column!r} is constant or empty in the training split; choose"
+                " another"
+            )
+    separate = settings.scaling == "series"
+    own = _scaling_per_series(series, train, scaling) if separate else {}
+    if settings.head == "counts":
+        scaling = _count_scaling(codec, series, scaling, separate, where)
+    values = series.values[train & (series.row >= 0)]
+    return replace(
+        codec,
+        mean=tuple(scaling.mean.tolist()),
+        std=tuple(scaling.std.tolist()),
+        change=tuple(scaling.change.tolist()),
+        gappy=tuple(c for k, c in enumerate(codec.columns) if np.isnan(values[:, k]).any()),
+        own=own,
+        static={c: _static_values(series, train, c) for c in codec.static},
+    )
+
+
+def _fit_scaling(series: Series, train: np.ndarray) -> Scaling:
+    """The scaling [C] of all training steps together."""
+    mean, std = mean_std(series.values[train])
+    change = _change_std(series, train)
+    return Scaling(mean, std, np.where(change > 0, change, std))
+
+
+def _scaling_per_series(
+    series: Series, train: np.ndarray, shared: Scaling
+) -> dict[str, tuple[tuple[float, ...], ...]]:
+    """Series -> mean, std and change [C] of its training steps, for series that have any."""
+    own = {}
+    for k, name in enumerate(series.groups):
+        steps = train & (series.group == k)
+        if not steps.any():
+            continue
+        mean, std = mean_std(series.values[steps])
+        std = np.where(std > 0, std, shared.std)
+        change = _change_std(series, steps)
+        change = np.where(change > 0, change, std)
+        own[name] = tuple(tuple(part.tolist()) for part in (mean, std, change))
+    return own
+
+
+def _change_std(series: Series, steps: np.ndarray) -> np.ndarray:
+    """Standard deviation [C] of the changes between consecutive steps of a segment."""
+    inside = steps[1:] & steps[:-1] & ~series.reset[1:]
+    return mean_std(np.diff(series.values, axis=0)[inside])[1]
+
+
+def _count_scaling(
+    codec: SeriesCodec, series: Series, scaling: Scaling, separate: bool, where: str
+) -> Scaling:
+    """The scaling with the target in units of its mean and without an offset."""
+    if len(codec.targets) > 1 or separate:
+        raise DataError(f"{where}: head=counts needs one target and scaling=all")
+    values = series.values[:, 0]
+    wrong = ((values < 0) | (values != np.round(values))) & ~np.isnan(values)
+    if wrong.any():
+        at = int(wrong.argmax())
+        raise DataError(
+            f"{where}: row {int(series.row[at]) + 1}, column {codec.targets[0]!r}: {values[at]:g}"
+            " is not a count; head=counts needs 0, 1, 2, …; otherwise leave head out"
+        )
+    mean, std = scaling.mean.copy(), scaling.std.copy()
+    mean[0], std[0] = 0.0, max(float(scaling.mean[0]), MIN_COUNT_MEAN)
+    return Scaling(mean, std, scaling.change)
+
+
+def _static_values(series: Series, train: np.ndarray, column: str) -> tuple[str, ...]:
+    """The values of a static column in the series that are trained on."""
+    groups = np.unique(series.group[train & (series.row >= 0)])
+    values = dict.fromkeys(series.static[column][k] for k in groups)
+    return tuple(values)[:MAX_STATIC_VALUES]

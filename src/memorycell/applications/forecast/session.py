@@ -1,0 +1,135 @@
+"""A live forecaster: rows of readings in, a forecast after each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from memorycell.application.contract import Item, NoOptions, Record
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.paths import path_quantiles
+from memorycell.applications.forecast.predict import decoding, forecast_record
+from memorycell.applications.forecast.row_encoder import RowEncoder
+from memorycell.applications.forecast.series import SERIES, VALUE, require_columns
+from memorycell.errors import StateError
+from memorycell.state import State
+from memorycell.streaming.stream import Stream
+from memorycell.tables.rows import RowReader
+from memorycell.tables.table import read_number
+
+
+class ForecastSession:
+    """See `Session`. Each series of the stream (a `group` column) has its own state.
+
+    precision   of the recurrent part: "float32", "bfloat16" or "int8"
+    quantiles   the last forecast, unrounded: [horizon, targets, K] in the table's units
+    """
+
+    def __init__(
+        self,
+        file: ModelFile[Forecaster, SeriesCodec],
+        precision: str = "float32",
+        options: NoOptions | None = None,
+    ) -> None:
+        self.codec = file.codec
+        self.quantiles = np.zeros(0)
+        self._initial = Stream(file.model, precision, history=0)
+        self._series: dict[str, tuple[RowEncoder, Stream]] = {}
+        self._last: dict[str, Record] = {}
+        self._rows = RowReader(self.codec.row_columns)
+        self._horizon, self._paths = decoding(file)
+
+    def feed(self, item: Item) -> list[Record]:
+        """See `Session`: a row, or a line of JSON, or of CSV under a header line."""
+        row = self._rows.read(item)
+        return [] if row is None else [self.step(*row)]
+
+    def close(self) -> list[Record]:
+        """See `Session`."""
+        return []
+
+    def step(self, row: Mapping[str, Any], where: str = "row") -> dict[str, Any]:
+        """The forecast after a row: `{"time", "ahead": times, "forecast": {target: {"median",
+        "low80", "high80"}}}`.
+
+        A row that shares a step with the previous one changes nothing and repeats its forecast with
+        `"repeat"`. Raises `DataError`; the state is then unchanged.
+        """
+        return self._step_each(row, where) if self.codec.each else self._step_series(row, where)
+
+    def _step_series(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+        codec, name = self.codec, ""
+        if codec.group is not None:
+            require_columns(row, [codec.group], where)
+            name = str(row[codec.group])
+        encoder, stream = self._series.get(name) or self._new_series(name)
+        inputs, new_segment = encoder.encode(row, where)
+        if len(inputs) == 0:
+            return {**self._last[name], "repeat": True}
+        if new_segment:
+            stream.reset()
+        quantiles = stream.step(inputs)[-1:].astype(np.float64)
+        now = int(encoder.memory["time"])
+        if self._paths:
+            quantiles = path_quantiles(
+                stream.stepper,
+                codec,
+                stream.row,
+                inputs[-1:],
+                quantiles,
+                np.array([now]),
+                [name],
+                horizon=self._horizon,
+                paths=self._paths,
+            )
+        self.quantiles = encoder.unscale(quantiles[0])
+        self._series[name] = encoder, stream
+        self._last[name] = forecast_record(codec, name, now, self.quantiles)
+        return self._last[name]
+
+    def _new_series(self, name: str) -> tuple[RowEncoder, Stream]:
+        return RowEncoder(self.codec, name), self._initial.fork()
+
+    def _step_each(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+        """The forecasts of all columns that are series of their own."""
+        # All values are read first, so that an error leaves every state unchanged.
+        values = {c: read_number(row, c, where) for c in self.codec.each}
+        result: dict[str, Any] = {}
+        for c, value in values.items():
+            one = self._step_series({**row, SERIES: c, VALUE: value}, where)
+            result = result or {k: v for k, v in one.items() if k != SERIES} | {"forecast": {}}
+            result["forecast"][c] = one["forecast"][VALUE]
+        return result
+
+    def snapshot(self) -> bytes:
+        """See `Session`; the states and encoders of all series."""
+        names = list(self._series)
+        states = [stream.state for _, stream in self._series.values()]
+        extra = {
+            "names": names,
+            "memory": [encoder.memory for encoder, _ in self._series.values()],
+            "last": [self._last[name] for name in names],
+            "lines": self._rows.snapshot(),
+        }
+        state = State.stack(states) if states else self._initial.state
+        return state.to_bytes(fingerprint=self._initial.fingerprint, extra=extra)
+
+    def restore(self, data: bytes) -> None:
+        """See `Session`."""
+        state, extra = State.from_bytes(data, fingerprint=self._initial.fingerprint)
+        series: dict[str, tuple[RowEncoder, Stream]] = {}
+        try:
+            for k, (name, memory) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
+                encoder, stream = self._new_series(name)
+                encoder.memory = {**memory, "filled": [float(v) for v in memory["filled"]]}
+                stream.state = state.select([k])
+                series[name] = encoder, stream
+            last = dict(zip(extra["names"], extra["last"], strict=True))
+        except (KeyError, TypeError, ValueError, IndexError, StateError):
+            raise StateError("not the state of a forecaster; start without it") from None
+        self._series, self._last = series, last
+        self._rows.restore(extra.get("lines"))

@@ -1,6 +1,4 @@
-"""The sentiment task: tables and trees, splits that leak nothing, live scoring, the words that
-mattered.
-"""
+"""Text classification: tables and trees, splits without leaks, sessions, word weights."""
 
 import json
 import random
@@ -12,28 +10,32 @@ import torch
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.sentiment.codec import LabelledCodec, as_written, read_examples
-from memorycell.applications.sentiment.dataset import SENTIMENT, SentimentSettings, prepare
-from memorycell.applications.sentiment.live import (
-    LiveSentiment,
+from memorycell.applications.sentiment import APPLICATION
+from memorycell.applications.sentiment.codec import LabelledCodec
+from memorycell.applications.sentiment.dataset import prepare
+from memorycell.applications.sentiment.predict import (
+    PredictOptions,
     classify,
     predict,
-    words_that_mattered,
+    word_weights,
 )
-from memorycell.applications.sentiment.live import Options as Explaining
-from memorycell.errors import DataError, UserError
+from memorycell.applications.sentiment.reading import read_examples
+from memorycell.applications.sentiment.session import SentimentSession
+from memorycell.applications.sentiment.settings import SentimentSettings
+from memorycell.applications.sentiment.trees import detokenise
+from memorycell.errors import DataError, StateError, UserError
 from memorycell.streaming.stream import Stream
 from memorycell.training import loop as training
 from memorycell.training import metrics
 
-HOW = TrainSettings(epochs=14, lr=0.01, average=0.9)
+TRAIN_SETTINGS = TrainSettings(epochs=14, lr=0.01, average=0.9)
 SMALL = SentimentSettings(hidden=24, embedding=16, dropout=0.1, word_dropout=0.0, budget=250)
 GOOD, BAD = ("good", "lovely", "fine"), ("bad", "awful", "dull")
 
 
 def reviews(count: int, seed: int = 0, labels=("pos", "neg")) -> list[tuple[str, str]]:
-    """A "not" two words before the adjective turns the label, so that counting words and pairs of
-    words does not do.
+    """A "not" two words before the adjective changes the label, so that counts of words and word
+    pairs are not sufficient.
     """
     draw = random.Random(seed)
     rows = []
@@ -59,64 +61,72 @@ def table(tmp_path_factory):
 @pytest.fixture(scope="module")
 def trained(table, tmp_path_factory):
     folder = tmp_path_factory.mktemp("models")
-    made = {}
+    models = {}
     for direction in ("both", "forward"):
         settings = SentimentSettings(**{**vars(SMALL), "direction": direction, "pooling": "max"})
         out = folder / f"{direction}.safetensors"
-        made[direction] = training.train(SENTIMENT, str(table), settings, HOW, out), out
-    return made
+        models[direction] = (
+            training.train(APPLICATION, str(table), settings, TRAIN_SETTINGS, out),
+            out,
+        )
+    return models
 
 
 @pytest.mark.parametrize("direction", ["both", "forward"])
-def test_it_learns_what_counting_words_cannot(trained, direction):
+def test_it_is_better_than_counts_of_words(trained, direction):
     result, out = trained[direction]
     assert result["metrics"]["accuracy"] > 0.97
     assert result["skill"] > 0
     assert sum(sum(row.values()) for row in result["confusion"].values()) > 50
-    again = training.evaluate(SENTIMENT, modelfile.load(out), out, None, lambda line: None)
+    again = training.evaluate(APPLICATION, modelfile.load(out), out, None, lambda line: None)
     assert again["metrics"] == pytest.approx(result["metrics"])
 
 
-def test_the_words_that_mattered_are_those_that_turn_it(trained):
+def test_word_weights(trained):
     file = modelfile.load(trained["both"][1])
-    words = words_that_mattered(file, "My day was not so awful, I think.")
+    words = word_weights(file, "My day was not so awful, I think.")
     assert [w["word"] for w in words][:4] == ["my", "day", "was", "not"]
     strongest = sorted(words, key=lambda w: -abs(w["weight"]))[:2]
     assert {w["word"] for w in strongest} == {"not", "awful"}
-    assert (
-        next(w["weight"] for w in words if w["word"] == "not") > 0.3
-    )  # without it the answer would be the other
+    # Without it the label would be the other one.
+    assert next(w["weight"] for w in words if w["word"] == "not") > 0.3
     record = predict(
         file,
         "My day was just so lovely, I think.\n\nMy day was not so fine, I think.\n",
-        Explaining(),
+        PredictOptions(),
     )
-    assert [one["label"] for one in record["texts"]] == ["pos", "neg"]
+    assert [text["label"] for text in record["texts"]] == ["pos", "neg"]
     p = classify(file, ["My day was just so lovely, I think."])[0]
     assert record["texts"][0]["probabilities"] == pytest.approx(
         dict(zip(file.codec.labels, p, strict=True)), abs=1e-3
     )
 
 
-def test_live_word_by_word(trained, tmp_path):
+def test_a_session_word_by_word(trained):
     file = modelfile.load(trained["forward"][1])
-    live = LiveSentiment(file)
-    first = live.line("This book 7 was not so", 1)
-    live.save(tmp_path / "s.bin")
-    later = LiveSentiment(file)
-    later.load(tmp_path / "s.bin")
-    end = [one.line("dull, I think.", 2) for one in (live, later)]
-    assert end[0] == end[1]
-    assert end[0]["text"] == "This book 7 was not so dull, I think."
-    whole = classify(file, [end[0]["text"]])[0]
-    assert end[0]["probabilities"]["pos"] == pytest.approx(
-        float(whole[file.codec.labels.index("pos")]), abs=1e-3
+    session, restored = SentimentSession(file), SentimentSession(file)
+    (first,) = session.feed("This book 7 was not so")
+    restored.restore(session.snapshot())
+    (end,) = session.feed("dull, I think.")
+    assert restored.feed("dull, I think.") == [end]
+    assert end["text"] == "This book 7 was not so dull, I think."
+    full = classify(file, [end["text"]])[0]
+    assert end["probabilities"]["pos"] == pytest.approx(
+        float(full[file.codec.labels.index("pos")]), abs=1e-3
     )
     assert [w["word"] for w in first["words"]] == ["this", "book", "7", "was", "not", "so"]
-    assert live.line("", 3) is None
-    assert live.line("My day was just so bad, I think.", 4)["label"] == "neg"
+    assert session.feed("") == []
+    assert session.feed("My day was just so bad, I think.")[0]["label"] == "neg"
+    before = session.snapshot()
+    for bad in (b"xx", session._stream.snapshot()):
+        with pytest.raises(StateError):
+            session.restore(bad)
+    with pytest.raises(DataError, match="line 5: expected a line of text"):
+        session.feed({"text": "bad"})
+    assert session.snapshot() == before
+    assert session.close() == []
     with pytest.raises(UserError, match="--set direction=forward"):
-        LiveSentiment(modelfile.load(trained["both"][1]))
+        SentimentSession(modelfile.load(trained["both"][1]))
 
 
 def test_metrics_against_scikit_learn():
@@ -133,42 +143,43 @@ def test_metrics_against_scikit_learn():
     np.testing.assert_array_equal(
         metrics.confusion_matrix(truth, answer, 4), confusion_matrix(truth, answer)
     )
-    # Always 80% sure and right 80% of the time: calibrated. Always sure and right half of the time:
-    # off by a half.
-    sure = np.log(np.tile([0.8, 0.2], (100, 1)))
-    assert metrics.calibration_error(np.array([0] * 80 + [1] * 20), sure) == pytest.approx(
+    # Confidence 80% and accuracy 80%: calibrated. Confidence 1 and accuracy one half: off by 0.5.
+    confident = np.log(np.tile([0.8, 0.2], (100, 1)))
+    assert metrics.calibration_error(np.array([0] * 80 + [1] * 20), confident) == pytest.approx(
         0.0, abs=1e-9
     )
     certain = np.log(np.tile([1 - 1e-9, 1e-9], (100, 1)))
     assert metrics.calibration_error(np.array([0, 1] * 50), certain) == pytest.approx(0.5, abs=1e-6)
 
 
-def test_equal_texts_fall_into_one_part(tmp_path):
+def test_equal_texts_are_in_the_same_split(tmp_path):
     rows = reviews(200) + [(" The SAME text ", "pos")] * 40
     path = tmp_path / "r.jsonl"
     path.write_text("\n".join(json.dumps({"text": text, "label": label}) for text, label in rows))
-    parts, _ = read_examples(path, "r")
-    where = [
+    splits, _ = read_examples(path, "r")
+    found = [
         split
-        for split, examples in parts.items()
+        for split, examples in splits.items()
         if any("same text" in e.text.lower() for e in examples)
     ]
-    assert len(where) == 1
-    assert sum(map(len, parts.values())) == 240
+    assert len(found) == 1
+    assert sum(map(len, splits.values())) == 240
 
 
-def test_what_is_tested_is_not_learnt_from_whatever_the_folder_holds(tmp_path):
-    held = reviews(30, seed=5)
-    pl.DataFrame(reviews(300) + held, schema=["text", "label"], orient="row").write_csv(
+def test_texts_of_later_splits_are_removed_from_training(tmp_path):
+    held_out = reviews(30, seed=5)
+    pl.DataFrame(reviews(300) + held_out, schema=["text", "label"], orient="row").write_csv(
         tmp_path / "train.csv"
     )
-    pl.DataFrame(held[:15], schema=["text", "label"], orient="row").write_parquet(
+    pl.DataFrame(held_out[:15], schema=["text", "label"], orient="row").write_parquet(
         tmp_path / "dev.parquet"
     )
-    pl.DataFrame(held[15:], schema=["text", "label"], orient="row").write_csv(tmp_path / "test.csv")
-    parts, notes = read_examples(tmp_path, "folder")
-    assert not {e.text for e in parts["train"]} & {t for t, _ in held}
-    assert any("that also stand in a later part left out" in note for note in notes)
+    pl.DataFrame(held_out[15:], schema=["text", "label"], orient="row").write_csv(
+        tmp_path / "test.csv"
+    )
+    splits, notes = read_examples(tmp_path, "folder")
+    assert not {e.text for e in splits["train"]} & {t for t, _ in held_out}
+    assert any("texts that are also in a later split" in note for note in notes)
 
 
 def test_trees(tmp_path):
@@ -178,24 +189,22 @@ def test_trees(tmp_path):
     )
     (tmp_path / "dev.txt").write_text("(2 (2 So) (2 so))\n(4 (4 Fine) (2 .))\n")
     (tmp_path / "test.txt").write_text("(0 (2 Dull) (2 .))\n(3 (3 Good) (2 .))\n")
-    parts, _ = read_examples(tmp_path, "trees")
-    train = {(e.text, e.label, e.sure) for e in parts["train"]}
+    splits, _ = read_examples(tmp_path, "trees")
+    train = {(e.text, e.label, e.confidence) for e in splits["train"]}
     assert ("It'sn't bad", "positive", 0.75) in train
     assert ("bad", "negative", 0.75) in train
     assert ("It", "negative", 0.5) in train
-    assert not {"Dull", "Dull.", "So", "So so"} & {
-        t for t, *_ in train
-    }  # also where it is no example of the test
-    assert [(e.text, e.label) for e in parts["valid"]] == [("Fine.", "positive")]
+    # Also neutral sentences, which are no examples of a later split.
+    assert not {"Dull", "Dull.", "So", "So so"} & {t for t, *_ in train}
+    assert [(e.text, e.label) for e in splits["valid"]] == [("Fine.", "positive")]
     five, _ = read_examples(tmp_path, "trees", trees="five")
     assert {e.label for e in five["valid"]} == {"neutral", "very positive"}
-    numbers = [f"n{k}" for k in range(60)]
-    (tmp_path / "one.txt").write_text("".join(f"(3 (2 {n}) (3 {n}x))\n" for n in numbers))
-    parts, _ = read_examples(
-        tmp_path / "one.txt", "trees"
-    )  # a file is split by sentences, with all their phrases
-    assert sum(len(parts[split]) for split in ("valid", "test")) == 60 - len(parts["train"]) / 3
-    assert not {e.text.split()[0] for e in parts["test"]} & {e.text for e in parts["train"]}
+    names = [f"n{k}" for k in range(60)]
+    (tmp_path / "one.txt").write_text("".join(f"(3 (2 {n}) (3 {n}x))\n" for n in names))
+    # A file is split by sentences, with all their phrases.
+    splits, _ = read_examples(tmp_path / "one.txt", "trees")
+    assert sum(len(splits[split]) for split in ("valid", "test")) == 60 - len(splits["train"]) / 3
+    assert not {e.text.split()[0] for e in splits["test"]} & {e.text for e in splits["train"]}
     (tmp_path / "dev.txt").write_text("(2 (2 So) (2 so)\n")
     with pytest.raises(DataError, match=r"dev.txt: line 1: not a tree"):
         read_examples(tmp_path, "trees")
@@ -208,11 +217,11 @@ def test_trees(tmp_path):
         ("-LRB- a \\/ b -RRB- costs $ 5 !", "(a / b) costs $5!"),
     ],
 )
-def test_as_people_write(treebank, plain):
-    assert as_written(treebank) == plain
+def test_detokenise(treebank, plain):
+    assert detokenise(treebank) == plain
 
 
-def test_rare_labels_count_when_asked(tmp_path):
+def test_rare_labels_are_weighted(tmp_path):
     rows = [row for row in reviews(1500) if row[1] == "pos"] + [
         row for row in reviews(1500) if row[1] == "neg"
     ][:60]
@@ -228,7 +237,7 @@ def test_rare_labels_count_when_asked(tmp_path):
     assert weights["auto"][neg] ** 2 == pytest.approx(float(weights["yes"][neg]), rel=1e-4)
 
 
-def test_it_starts_from_a_language_model(tmp_path, table):
+def test_the_layers_of_a_language_model_are_the_initial_ones(tmp_path, table):
     from memorycell.applications.text import APPLICATION as TEXT
     from memorycell.applications.text.settings import TextSettings
 
@@ -253,7 +262,7 @@ def test_it_starts_from_a_language_model(tmp_path, table):
     assert dataset.frozen_parameters(0) == ("embedding", "recurrent")
     assert dataset.frozen_parameters(1) == ()
     result = training.train(
-        SENTIMENT,
+        APPLICATION,
         str(table),
         settings,
         TrainSettings(epochs=16, lr=0.01, average=0.9),
@@ -261,7 +270,7 @@ def test_it_starts_from_a_language_model(tmp_path, table):
     )
     assert result["metrics"]["accuracy"] > 0.9
     assert Stream(modelfile.load(tmp_path / "s.safetensors").model).step([3.0]).shape == (2,)
-    with pytest.raises(UserError, match="a model of the task text was expected"):
+    with pytest.raises(UserError, match="expected a model of the task text"):
         prepare(str(table), SentimentSettings(start=str(tmp_path / "s.safetensors")))
 
 
@@ -273,7 +282,7 @@ def test_it_starts_from_a_language_model(tmp_path, table):
         ("text,label\na,x\nb,y\n", "too few texts"),
     ],
 )
-def test_mistakes(tmp_path, rows, message):
+def test_user_errors(tmp_path, rows, message):
     path = tmp_path / "r.csv"
     path.write_text(rows)
     with pytest.raises(DataError, match=message):
@@ -285,8 +294,8 @@ def test_empty_and_long_rows_are_counted(tmp_path):
     path = tmp_path / "r.csv"
     pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
     notes = "\n".join(prepare(str(path), SMALL).notes)
-    assert "1 rows without text or label left out" in notes
-    assert "of 1 texts only the first 2,000 characters are read" in notes
+    assert "left out: 1 rows without text or label" in notes
+    assert "1 texts truncated to 2,000 characters" in notes
 
 
 def test_the_codec_of_a_file_is_checked():

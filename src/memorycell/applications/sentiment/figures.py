@@ -1,4 +1,4 @@
-"""The words behind a label, as a page."""
+"""The page of a prediction: the words behind each label."""
 
 from __future__ import annotations
 
@@ -8,21 +8,22 @@ from memorycell.application.contract import AnyModelFile
 from memorycell.inspection.page import Section, page
 
 MAX_TEXTS = 12
+MIN_FULL_COLOUR = 0.05
+"""The smallest weight that is drawn in full colour."""
 
 
 def words_page(file: AnyModelFile, record: dict[str, Any]) -> str:
-    """Every text with the words that changed its label's probability."""
-    found = record["texts"]
+    """The texts with their words coloured by weight, as an HTML page."""
     sections = []
-    for one in found[:MAX_TEXTS]:
-        weights = [w["weight"] for w in one.get("words", [])]
-        most = max([0.05, *map(abs, weights)])
-        shares = ", ".join(f"{label} {p:.1%}" for label, p in one["probabilities"].items())
-        words = [(w["word"], w["weight"] / most) for w in one.get("words", [])]
-        sections.append(Section(f"{one['label']}, {one['p']:.1%} sure", shares, words=words))
+    for text in record["texts"][:MAX_TEXTS]:
+        words = text.get("words", [])
+        scale = max([MIN_FULL_COLOUR, *(abs(w["weight"]) for w in words)])
+        probabilities = ", ".join(f"{label} {p:.1%}" for label, p in text["probabilities"].items())
+        coloured = [(w["word"], w["weight"] / scale) for w in words]
+        sections.append(Section(f"{text['label']}, {text['p']:.1%}", probabilities, words=coloured))
     return page(
-        "Which words mattered",
-        "Blue words spoke for the answer, orange ones against it: by how much its probability falls"
-        " when the word is left out.",
+        "Words behind each label",
+        "Blue words support the predicted label, orange words oppose it: by how much its"
+        " probability falls without the word.",
         sections,
     )

@@ -1,4 +1,4 @@
-"""Inspect a classifier while it reads a text."""
+"""Inspect the gates of a classifier on a text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from memorycell.models.classifier import Classifier
 
 
 def inspect(file: ModelFile[Classifier, LabelledCodec], source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a text."""
+    """See `Application`; the source is a text."""
     text = reopen(None, file).inspection_input() if source is None else source
     codec = file.codec.text
     tokens = codec.encode(text)[-MAX_STEPS:]

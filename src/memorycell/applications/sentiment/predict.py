@@ -1,0 +1,114 @@
+"""Classify texts, and weigh their words."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from memorycell.application.contract import Record
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.sentiment.codec import LabelledCodec
+from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
+from memorycell.errors import DataError, UserError
+from memorycell.language.codec import UNKNOWN_ID, normalise
+from memorycell.models.batches import padded
+from memorycell.models.classifier import Classifier
+
+BATCH_SIZE = 64
+NUM_RENDERED_WORDS = 6
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict`.
+
+    words   also give the weights of the words: yes or no
+    """
+
+    words: bool = True
+
+
+def predict(
+    file: ModelFile[Classifier, LabelledCodec], source: str | None, options: PredictOptions
+) -> Record:
+    """`{"texts": [{"text", "label", "p", "probabilities", "words"}]}`, one per line."""
+    if not (isinstance(file.codec, LabelledCodec) and isinstance(file.model, Classifier)):
+        raise UserError("predict: not a text classifier")
+    texts = [line for line in normalise(source or "").split("\n") if line.strip()]
+    if not texts:
+        raise DataError("predict: no text; give one, or a file of lines")
+    records = []
+    for text, p in zip(texts, classify(file, texts), strict=True):
+        record = label_record(file.codec, text, p)
+        if len(text) > MAX_TEXT_CHARS:
+            record["note"] = f"only the first {MAX_TEXT_CHARS:,} characters were read"
+        if options.words:
+            record["words"] = word_weights(file, text)
+        records.append(record)
+    return {"texts": records}
+
+
+@torch.inference_mode()
+def classify(file: ModelFile[Classifier, LabelledCodec], texts: list[str]) -> np.ndarray:
+    """Probabilities [N, classes] float32 of texts. Raises `DataError` for an empty one."""
+    tokens = []
+    for k, text in enumerate(texts):
+        ids = file.codec.text.encode(text[:MAX_TEXT_CHARS])
+        if not ids:
+            raise DataError(f"predict: text {k + 1} is empty")
+        tokens.append(np.array(ids, np.int64))
+    p = np.empty((len(tokens), len(file.codec.labels)), np.float32)
+    for begin in range(0, len(tokens), BATCH_SIZE):
+        batch = slice(begin, begin + BATCH_SIZE)
+        p[batch] = file.model.classify(*padded(tokens[batch])).exp().numpy()
+    return p
+
+
+@torch.inference_mode()
+def word_weights(file: ModelFile[Classifier, LabelledCodec], text: str) -> list[dict[str, Any]]:
+    """`{"word", "weight"}` of every word: the probability of the predicted label minus that without
+    the word (leave-one-out; Li, Monroe & Jurafsky 2016, arXiv:1612.08220).
+    """
+    codec = file.codec.text
+    spans = codec.spans(text[:MAX_TEXT_CHARS])
+    tokens = [np.array(codec.encode_span(span), np.int64) for span in spans]
+    without = [
+        np.concatenate([*tokens[:k], *tokens[k + 1 :]])
+        if len(spans) > 1
+        else np.array([UNKNOWN_ID], np.int64)
+        for k in range(len(spans))
+    ]
+    p = file.model.classify(*padded([np.concatenate(tokens), *without])).exp().numpy()
+    label = int(p[0].argmax())
+    return [
+        {"word": span.strip(), "weight": round(float(p[0, label] - p[k + 1, label]), 4)}
+        for k, span in enumerate(spans)
+    ]
+
+
+def label_record(codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, Any]:
+    """`{"text", "label", "p", "probabilities"}` of probabilities [classes]."""
+    k = int(p.argmax())
+    return {
+        "text": text,
+        "label": codec.labels[k],
+        "p": round(float(p[k]), 4),
+        "probabilities": {
+            label: round(float(v), 4) for label, v in zip(codec.labels, p, strict=True)
+        },
+    }
+
+
+def render(record: dict[str, Any]) -> str:
+    """See `Application`."""
+    lines = []
+    for text in record["texts"]:
+        note = f"   [{text['note']}]" if "note" in text else ""
+        lines.append(f"{text['label']} ({text['p']:.1%})  {text['text']}{note}")
+        words = sorted(text.get("words", []), key=lambda w: -abs(w["weight"]))[:NUM_RENDERED_WORDS]
+        if words:
+            lines.append("    " + "  ".join(f"{w['word']} {w['weight']:+.2f}" for w in words))
+    return "\n".join(lines)

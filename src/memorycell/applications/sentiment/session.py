@@ -1,0 +1,74 @@
+"""A live text classifier: words in, the label of the text so far out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from memorycell.application.contract import Item, NoOptions, Record
+from memorycell.application.modelfile import ModelFile
+from memorycell.applications.sentiment.codec import LabelledCodec
+from memorycell.applications.sentiment.predict import label_record
+from memorycell.errors import DataError, StateError, UserError
+from memorycell.language.lines import LineReader
+from memorycell.models.classifier import Classifier
+from memorycell.state import State
+from memorycell.streaming.stream import Stream
+
+
+class SentimentSession:
+    """Classifies a text as it is read. Raises `UserError` for a bidirectional model."""
+
+    def __init__(
+        self,
+        file: ModelFile[Classifier, LabelledCodec],
+        precision: str = "float32",
+        options: NoOptions | None = None,
+    ) -> None:
+        if file.model.config.bidirectional:
+            raise UserError(
+                "stream: this model is bidirectional and needs the full text; train with --set"
+                " direction=forward"
+            )
+        self.codec = file.codec
+        self._stream = Stream(file.model, precision, history=0)
+        self._lines = LineReader()
+        self.text = ""
+        """The text so far."""
+
+    def feed(self, item: Item) -> list[Record]:
+        """The label after the next line of the text and after each of its words: `{"text", "label",
+        "p", "probabilities", "words"}`; an empty line begins a new text.
+        """
+        line = self._lines.read(item)
+        if not line.strip():
+            self._stream.reset()
+            self.text = ""
+            return []
+        words = []
+        p = np.zeros(0)
+        for span in self.codec.text.spans(line):
+            for token in self.codec.text.encode_span(span):
+                p = np.exp(self._stream.step([float(token)]))
+            label = self.codec.labels[int(p.argmax())]
+            words.append({"word": span.strip(), "label": label, "p": round(float(p.max()), 4)})
+        if not words:
+            raise DataError(f"{self._lines.place}: contains no word")
+        self.text = f"{self.text} {line.strip()}".strip()
+        return [{**label_record(self.codec, self.text, p), "words": words}]
+
+    def close(self) -> list[Record]:
+        """See `Session`: nothing."""
+        return []
+
+    def snapshot(self) -> bytes:
+        """See `Session`."""
+        return self._stream.snapshot(text=self.text)
+
+    def restore(self, data: bytes) -> None:
+        """See `Session`."""
+        state, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
+        text = extra.get("text")
+        if not isinstance(text, str):
+            raise StateError("not the state of a sentiment session; start without it")
+        self._stream.state = state
+        self.text = text

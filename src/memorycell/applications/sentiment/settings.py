@@ -1,0 +1,83 @@
+"""The settings of a text classifier."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memorycell.models.classifier import POOLINGS, ClassifierConfig
+from memorycell.settings import check_choices, check_counts
+
+
+@dataclass(frozen=True)
+class SentimentSettings:
+    """Settings of a text classifier.
+
+    text, label  columns of the table; by default recognised by name
+    trees        of the Stanford treebank: binary (without neutral sentences; neutral phrases are
+                 half of each class) or five classes
+    unit         word, piece (subwords, sentencepiece) or char
+    vocabulary   maximum number of tokens
+    direction    both (bidirectional), or forward, which can also run live
+    pooling      over time: attention, max or last
+    pairs        add a linear model of words and pairs of words: yes or no
+    balance      weight rare classes higher: yes, no, or auto: where one class is more than 1.5
+                 times as frequent as another
+    start        a model file of the task text; its codec, embedding and layers are the initial
+                 ones, and the direction is forward
+    cell, hidden, layers, embedding   of the recurrent layers, and the embedding size
+    dropout, embedding_dropout, word_dropout, weight_drop, smoothing   probabilities, see
+                 `ClassifierConfig` and `ModelConfig`
+    budget       steps per batch, including padding
+    """
+
+    text: str | None = None
+    label: str | None = None
+    trees: str = "binary"
+    unit: str = "word"
+    vocabulary: int = 20_000
+    direction: str = "both"
+    pooling: str = "attention"
+    pairs: bool = True
+    balance: str = "auto"
+    start: str | None = None
+    cell: str = "lstm"
+    hidden: int = 128
+    layers: int = 1
+    embedding: int = 128
+    dropout: float = 0.5
+    embedding_dropout: float = 0.0
+    word_dropout: float = 0.1
+    weight_drop: float = 0.0
+    smoothing: float = 0.0
+    budget: int = 4000
+
+    def __post_init__(self) -> None:
+        check_choices(
+            self,
+            direction=("both", "forward"),
+            pooling=POOLINGS,
+            balance=("auto", "yes", "no"),
+            trees=("binary", "five"),
+            unit=("word", "piece", "char"),
+        )
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
+        self.model_config(10, 2)  # checks the other settings
+
+    def model_config(self, vocabulary: int, classes: int) -> ClassifierConfig:
+        """The configuration of a model with these settings."""
+        return ClassifierConfig(
+            vocabulary=vocabulary,
+            input_size=self.embedding,
+            classes=classes,
+            pooling=self.pooling,
+            pairs=self.pairs,
+            bidirectional=self.direction == "both",
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            embedding_dropout=self.embedding_dropout,
+            word_dropout=self.word_dropout,
+            weight_drop=self.weight_drop,
+            smoothing=self.smoothing,
+        )

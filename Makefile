@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test bench sanitize no-compiler lint docs format clean
+.PHONY: help install demo test bench bench-command bench-scripts sanitize no-compiler lint docs format clean
 
 help:
 	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes)"
@@ -34,16 +34,29 @@ demo: $(INSTALLED)
 test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2
 
+# With SMOKE=1 every benchmark runs on small sizes, two at a time, to check that it works. Without it
+# quality is left out, which takes hours: see benchmarks/README.md.
+small := $(if $(SMOKE),--hidden 16 --batch 2 --steps 5 --sessions 4)
+smoke := $(if $(SMOKE),--smoke)
 bench: $(INSTALLED)
-	$(BIN)/memorycell bench step --hidden 64 --hidden 128 --hidden 256 --hidden 512 --peers torch,onnxruntime
-	$(BIN)/memorycell bench step --hidden 256 --hidden 512 --hidden 1024 --precision int8 --peers onnxruntime
-	$(BIN)/memorycell bench stream --peers torch,onnxruntime
-	$(BIN)/memorycell bench sessions --hidden 256 --precision float32 --precision bfloat16 --precision int8 --peers torch,onnxruntime
-	$(BIN)/memorycell bench train --hidden 64 --hidden 128 --hidden 256 --hidden 512 --precision float32 --precision bfloat16
-	$(BIN)/memorycell bench train --hidden 256 --cell peephole --cell coupled --cell layernorm --peers reference
-	$(BIN)/memorycell bench train --hidden 256 --zoneout 0.1 --peers reference
-	$(BIN)/python benchmarks/scaling.py --threads 1 --threads 2
-	$(BIN)/python benchmarks/forecast_step.py
+	$(MAKE) $(if $(SMOKE),-j2 --output-sync,-j1) bench-command bench-scripts
+
+bench-command:
+	$(BIN)/memorycell bench step $(or $(small),--hidden 64 --hidden 128 --hidden 256 --hidden 512) --peers torch,onnxruntime
+	$(BIN)/memorycell bench step $(or $(small),--hidden 256 --hidden 512 --hidden 1024) --precision int8 --peers onnxruntime
+	$(BIN)/memorycell bench stream $(small) --peers torch,onnxruntime
+	$(BIN)/memorycell bench sessions $(or $(small),--hidden 256) --precision float32 --precision bfloat16 --precision int8 --peers torch,onnxruntime
+	$(BIN)/memorycell bench train $(or $(small),--hidden 64 --hidden 128 --hidden 256 --hidden 512) --precision float32 --precision bfloat16
+	$(BIN)/memorycell bench train $(or $(small),--hidden 256) --cell peephole --cell coupled --cell layernorm --peers reference
+	$(BIN)/memorycell bench train $(or $(small),--hidden 256) --zoneout 0.1 --peers reference
+
+bench-scripts: export OPENBLAS_NUM_THREADS := $(if $(SMOKE),1,$(OPENBLAS_NUM_THREADS))
+bench-scripts:
+	$(BIN)/python benchmarks/scaling.py --threads 1 --threads 2 $(smoke)
+	$(BIN)/python benchmarks/forecast_step.py $(smoke)
+	$(BIN)/python benchmarks/anomaly_live.py $(smoke)
+	$(BIN)/python benchmarks/speech_live.py $(smoke)
+	$(if $(SMOKE),$(BIN)/python benchmarks/quality.py --smoke > /dev/null)
 
 # A second environment, build/$(1), with the packages of .venv, for other builds of memorycell.
 define other_environment

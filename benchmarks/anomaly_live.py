@@ -1,10 +1,10 @@
-"""Time per row of live anomaly detection: eight columns, a layer of 64 units, one core.
+"""Duration of a live row of an anomaly detector: eight columns, hidden size 64, one core.
 
-    python benchmarks/anomaly_live.py [--rows 20000]
+    python benchmarks/anomaly_live.py [--rows 20000] [--smoke]
 
-The rows are random and the model is untrained, which does not change the amount of work. The scores
-are first compared with those of the complete recording. Then rows are timed as arrays
-(`RowScorer.step`) and as the dicts of text that `stream` reads, alternating.
+The rows are random and the model is untrained, which does not change the work. The live scores are
+first compared with those of the full recording. Then rows are timed alternately as arrays
+(`RowScorer.step`), and as the dicts of text that `stream` reads, including time stamps.
 """
 
 import argparse
@@ -13,17 +13,18 @@ import time
 import numpy as np
 import torch
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
+from memorycell.application.live import open_session
 from memorycell.applications.anomaly.codec import fit_codec
 from memorycell.applications.anomaly.columns import Columns, Recording
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.anomaly.row_scorer import RowScorer
 from memorycell.applications.anomaly.scoring import score_recording
-from memorycell.applications.anomaly.session import AnomalySession
 from memorycell.streaming.stream import Stream
 from memorycell.tables.clock import iso_time
 
-COLUMNS, BLOCK_ROWS = 8, 500
+COLUMNS = tuple(f"sensor {k}" for k in range(8))
+BLOCK, TOLERANCE = 500, 1e-3
 
 
 def main() -> None:
@@ -31,48 +32,63 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=20_000)
-    rows = parser.parse_args().rows
+    parser.add_argument("--smoke", action="store_true", help=f"only {2 * BLOCK} rows")
+    options = parser.parse_args()
     torch.set_num_threads(1)
+    recording = random_recording(2 * BLOCK if options.smoke else options.rows)
+    file = untrained_detector(recording)
+    full = score_recording(file.model, file.codec, recording).scores
+    scorer = RowScorer(file.model, file.codec, Stream(file.model, history=0))
+    session = open_session(file)
+    rows = rows_of_text(recording)
+
+    array_us, text_us, difference = [], [], 0.0
+    for begin in range(0, len(rows) - BLOCK + 1, BLOCK):
+        block = range(begin, begin + BLOCK)
+        choices = np.zeros(0, np.int64)
+        began = time.perf_counter()
+        scored = [scorer.step(recording.values[k], choices, int(recording.time[k])) for k in block]
+        array_us.append((time.perf_counter() - began) / BLOCK * 1e6)
+        began = time.perf_counter()
+        records = [record for k in block for record in session.feed(rows[k])]
+        text_us.append((time.perf_counter() - began) / BLOCK * 1e6)
+        for row, record, expected in zip(scored, records, full[block], strict=True):
+            live = np.array([row.score, record["score"]])
+            difference = max(difference, float(np.abs(live - expected).max()))
+    if not difference <= TOLERANCE:
+        raise SystemExit(f"live and full-recording scores differ by {difference:.2g}: not timed")
+    print(f"largest difference between live and full-recording scores: {difference:.1e}")
+    for name, micros in (("arrays", array_us), ("dicts of text with times", text_us)):
+        print(f"{name}: {np.median(micros):.1f} µs per row (fastest block {min(micros):.1f})")
+
+
+def random_recording(rows: int) -> Recording:
+    values = np.random.default_rng(0).normal(size=(rows, len(COLUMNS)))
+    time_us = np.arange(rows) * 1_000_000
+    return Recording("", time_us, values, np.empty((rows, 0), object), None, np.arange(rows))
+
+
+def untrained_detector(recording: Recording) -> ModelFile:
     torch.manual_seed(0)
-    values = np.random.default_rng(0).normal(size=(rows, COLUMNS))
-    times = np.arange(rows) * 1_000_000
-    words, choices = np.empty((rows, 0), object), np.zeros(0, np.int64)
-    recording = Recording("", times, values, words, None, np.arange(rows))
-    columns = Columns(tuple(f"sensor {k}" for k in range(COLUMNS)), time="time")
-    codec = fit_codec(columns, 0, [recording], [recording])
-    model = Detector(
-        DetectorConfig(input_size=codec.input_size, columns=COLUMNS, hidden_size=64, smooth=10)
-    ).eval()
+    columns = Columns(COLUMNS, time="time")
+    codec = fit_codec(columns, settle=0, train=[recording], normal=[recording])
+    config = DetectorConfig(
+        input_size=codec.input_size, columns=len(COLUMNS), hidden_size=64, smooth=10
+    )
+    model = Detector(config).eval()
     torch.nn.init.normal_(model.head.recurrent.weight, std=0.1)
     model.threshold.fill_(1e9)
+    return ModelFile(model, codec, {"task": "anomaly"})
 
-    expected = score_recording(model, codec, recording).scores
-    scorer = RowScorer(model, codec, Stream(model, history=0))
-    session = AnomalySession(ModelFile(model, codec, {"task": "anomaly"}))
-    dicts = [
+
+def rows_of_text(recording: Recording) -> list[dict[str, str]]:
+    return [
         {
-            "time": iso_time(int(time_us)),
-            **{c: f"{v:.6g}" for c, v in zip(codec.columns, row, strict=True)},
+            "time": iso_time(int(moment)),
+            **{column: f"{value:.6g}" for column, value in zip(COLUMNS, values, strict=True)},
         }
-        for time_us, row in zip(times, values, strict=True)
+        for moment, values in zip(recording.time, recording.values, strict=True)
     ]
-    array_us, dict_us, difference = [], [], 0.0
-    for begin in range(0, rows - BLOCK_ROWS + 1, BLOCK_ROWS):
-        block = range(begin, begin + BLOCK_ROWS)
-        started = time.perf_counter()
-        scored = [scorer.step(values[k], choices, int(times[k])) for k in block]
-        array_us.append((time.perf_counter() - started) / BLOCK_ROWS * 1e6)
-        started = time.perf_counter()
-        for k in block:
-            session.step(dicts[k])
-        dict_us.append((time.perf_counter() - started) / BLOCK_ROWS * 1e6)
-        scores = np.array([s.score for s in scored])
-        difference = max(difference, np.abs(scores - expected[block.start : block.stop]).max())
-    if difference > 1e-3:
-        raise SystemExit(f"row by row differs from the complete recording by {difference:.2g}")
-    print(f"row by row equals the complete recording within {difference:.1e}")
-    for name, us in (("as arrays", array_us), ("as dicts of text with times", dict_us)):
-        print(f"{name}: {np.median(us):.1f} us per row (fastest block {min(us):.1f})")
 
 
 if __name__ == "__main__":

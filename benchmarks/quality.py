@@ -1,13 +1,18 @@
-"""Train each task on its public data and score it once on the test part, beside the simple methods.
+"""Train every application on its public data and evaluate it once on the test split, compared with
+the baselines.
 
     python benchmarks/quality.py forecast [--seeds 3]
     python benchmarks/quality.py text sentiment translation chat
     python benchmarks/quality.py speech handwriting drawing music anomaly
+    python benchmarks/quality.py --smoke
 
-Writes a JSON line a run to stdout; a line for people to stderr. The times are for two cores.
+Writes one JSON line per run to stdout and a summary to stderr. Durations are for two cores.
+--smoke trains small models on small generated data: it checks in seconds that every run works, and
+its metrics have no meaning.
 """
 
 import argparse
+import dataclasses
 import json
 import sys
 import tempfile
@@ -15,17 +20,25 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from memorycell.application import modelfile
+import small_data
+import torch
+
+from memorycell.application import catalogue, modelfile
 from memorycell.errors import DataError
 from memorycell.settings import parse_settings
-from memorycell.tasks import TASKS
 from memorycell.training import loop as training
+
+SMOKE_SETTINGS = {"epochs": "1", "hidden": "8", "embedding": "8", "vocabulary": "60"}
+"""Where an application has them."""
 
 
 @dataclass(frozen=True)
 class Plan:
-    """One training run; `minutes` None is the plan in epochs that `train` makes. `also` are sets to
-    score it on; `name` is what it is told as, where the data's name does not do.
+    """One training run.
+
+    minutes   duration; None: by epochs
+    also      further datasets to evaluate the model on
+    name      in the results; by default that of the data
     """
 
     data: str
@@ -143,49 +156,64 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("tasks", nargs="*", default=list(PLANS), choices=list(PLANS))
+    parser.add_argument("tasks", nargs="*", help=f"by default all: {', '.join(PLANS)}")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--data", help="only this set")
+    parser.add_argument("--data", help="only this dataset")
+    parser.add_argument("--smoke", action="store_true", help="small models on generated data")
     options = parser.parse_args()
-    for name in options.tasks:
-        for plan in PLANS[name]:
-            for seed in range(options.seeds if options.data in (None, plan.data) else 0):
-                try:
-                    run(name, plan, seed)
-                except DataError as error:
-                    print(f"left out: {error}", file=sys.stderr)
-                    break
+    if unknown := set(options.tasks) - set(PLANS):
+        parser.error(f"{', '.join(unknown)}: expected {', '.join(PLANS)}")
+    if options.smoke:
+        torch.set_num_threads(1)
+    for task in options.tasks or PLANS:
+        for plan in PLANS[task]:
+            if options.data not in (None, plan.data):
+                continue
+            try:
+                for seed in range(options.seeds):
+                    run(task, plan, seed, smoke=options.smoke)
+            except DataError as error:
+                if options.smoke:
+                    raise
+                print_to_stderr(f"skipped: {error}")
 
 
-def run(name: str, plan: Plan, seed: int) -> None:
-    task = TASKS[name]
-    settings, how = parse_settings((task.settings(), task.training), plan.settings)
+def run(task: str, plan: Plan, seed: int, *, smoke: bool) -> None:
+    application = catalogue.load(task)
+    settings, values, minutes = application.settings(), plan.settings, plan.minutes
+    datasets = {name: name for name in (plan.data, *plan.also)}
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "m.safetensors")
+        if smoke:
+            settings, minutes = small_data.settings(application, plan.data), None
+            known = {"epochs", *(field.name for field in dataclasses.fields(settings))}
+            values = {**values, **{k: v for k, v in SMOKE_SETTINGS.items() if k in known}}
+            datasets = {name: str(small_data.write(name, Path(folder))) for name in datasets}
+        settings, train_settings = parse_settings((settings, application.training), values)
+        train_settings = replace(train_settings, seed=seed)
+        path = Path(folder, "model.safetensors")
         result = training.train(
-            task, plan.data, settings, replace(how, seed=seed), path, minutes=plan.minutes
+            application, datasets[plan.data], settings, train_settings, path, minutes=minutes
         )
-        tell(result, plan.name or plan.data, seed)
-        for other in plan.also:
-            tell(
-                training.evaluate(task, modelfile.load(path), path, other, print_note), other, seed
-            )
+        report(result, plan.name or plan.data, seed)
+        for name in plan.also:
+            file = modelfile.load(path)
+            result = training.evaluate(application, file, path, datasets[name], print_to_stderr)
+            report(result, name, seed)
 
 
-def tell(result: dict, data: str, seed: int) -> None:
+def report(result: dict, data: str, seed: int) -> None:
     print(json.dumps({**result, "data": data, "seed": seed}), flush=True)
-    figures = ", ".join(f"{k} {v:.4g}" for k, v in result["metrics"].items())
-    beside = "; ".join(
-        f"{method} {result['primary']} {v[result['primary']]:.4g}"
-        for method, v in result["baselines"].items()
+    metric = result["primary"]
+    metrics = ", ".join(f"{name} {value:.4g}" for name, value in result["metrics"].items())
+    baselines = "; ".join(
+        f"{name} {metric} {values[metric]:.4g}" for name, values in result["baselines"].items()
     )
-    print(
-        f"{result['task']} {data} seed {seed}: {figures}; {beside}; {result['seconds']:.0f} s",
-        file=sys.stderr,
+    print_to_stderr(
+        f"{result['task']} {data} seed {seed}: {metrics}; {baselines}; {result['seconds']:.0f} s"
     )
 
 
-def print_note(line: str) -> None:
+def print_to_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 

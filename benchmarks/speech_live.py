@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from memorycell.application import catalogue
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.speech.audio import Sound
 from memorycell.applications.speech.codec import AudioCodec
 from memorycell.language.codec import fit_text_codec

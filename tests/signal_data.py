@@ -1,6 +1,4 @@
-"""Tones that stand for words and letters, and shapes drawn by several hands: small data that train
-in seconds.
-"""
+"""Small synthetic data that train in seconds: chirps, tones for letters, and drawn shapes."""
 
 import json
 from pathlib import Path
@@ -15,12 +13,23 @@ pytest.importorskip("PIL", reason="pip install 'memorycell[handwriting]'")
 RATE = 8000
 LETTERS = {"a": 400.0, "b": 800.0, "c": 1400.0, "d": 2200.0}
 WORDS = ("ab", "cab", "bad", "dab", "add", "cad")
+SMALL_SPEECH = {
+    "hidden": 24,
+    "layers": 1,
+    "dropout": 0.0,
+    "budget": 400,
+    "bins": 23,
+    "noise": 0.0,
+    "share": 0.0,
+    "bands": 2,
+}
+"""Settings of speech models that train in seconds."""
 
 
 def chirp(
     kind: str, rng: np.random.Generator, rate: int = RATE, seconds: float | None = None
 ) -> np.ndarray:
-    """A tone that goes up, down or neither, with silence around it and noise."""
+    """A tone with rising, falling or constant frequency, between silences, with noise."""
     length = int((seconds or rng.uniform(0.25, 0.4)) * rate)
     low, high = rng.uniform(300, 500), rng.uniform(1200, 1600)
     ends = {"up": (low, high), "down": (high, low), "flat": (700, 700)}[kind]
@@ -31,8 +40,8 @@ def chirp(
     return (sound + 0.003 * rng.standard_normal(len(sound))).astype(np.float32)
 
 
-def spelled(text: str, rng: np.random.Generator, rate: int = RATE) -> np.ndarray:
-    """A tone a letter, 0.1 s each, with gaps; between words a longer one."""
+def letter_tones(text: str, rng: np.random.Generator, rate: int = RATE) -> np.ndarray:
+    """One 0.1 s tone per letter, with gaps, and longer gaps between words."""
     parts = [np.zeros(int(0.06 * rate))]
     for letter in text:
         if letter == " ":
@@ -46,7 +55,7 @@ def spelled(text: str, rng: np.random.Generator, rate: int = RATE) -> np.ndarray
 
 @pytest.fixture(scope="session")
 def chirps(tmp_path_factory) -> Path:
-    """A folder for every class, 30 recordings each."""
+    """One folder per class with 30 recordings each."""
     folder, rng = tmp_path_factory.mktemp("chirps"), np.random.default_rng(0)
     for kind in ("up", "down", "flat"):
         (folder / kind).mkdir()
@@ -60,18 +69,18 @@ def spellings(tmp_path_factory) -> Path:
     """Recordings of one to three words, and transcripts.csv."""
     folder, rng = tmp_path_factory.mktemp("spellings"), np.random.default_rng(1)
     rows = ["file,text"]
-    said = set()
-    while len(said) < 110:
-        said.add(" ".join(rng.choice(WORDS, rng.integers(1, 4))))
-    for k, text in enumerate(sorted(said)):
-        sf.write(folder / f"s{k}.wav", spelled(text, rng), RATE)
+    transcripts = set()
+    while len(transcripts) < 110:
+        transcripts.add(" ".join(rng.choice(WORDS, rng.integers(1, 4))))
+    for k, text in enumerate(sorted(transcripts)):
+        sf.write(folder / f"s{k}.wav", letter_tones(text, rng), RATE)
         rows.append(f"s{k}.wav,{text.title()}!")
     (folder / "transcripts.csv").write_text("\n".join(rows) + "\n")
     return folder
 
 
 def shape(kind: str, rng: np.random.Generator, size: float = 100.0) -> list[list[list[float]]]:
-    """A circle, a cross, a square or a bar, drawn with a shaky hand somewhere on the page."""
+    """A circle, a cross, a square or a bar with random position, size, rotation and noise."""
     t = np.linspace(0, 1, 30)[:, None]
     corners = np.array([[0, 0], [1, 0], [1, 1], [0, 1], [0, 0]])
     strokes = {
@@ -91,7 +100,7 @@ def shape(kind: str, rng: np.random.Generator, size: float = 100.0) -> list[list
 
 @pytest.fixture(scope="session")
 def shapes(tmp_path_factory) -> Path:
-    """JSON lines: four shapes by six writers, five times each."""
+    """JSON lines: four shapes, six writers, five drawings each."""
     rng = np.random.default_rng(2)
     path = tmp_path_factory.mktemp("shapes") / "shapes.jsonl"
     rows = [

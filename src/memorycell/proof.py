@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from memorycell.application import modelfile
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.errors import UserError
 from memorycell.exchange.files import write
 from memorycell.models.model import Model

@@ -9,25 +9,32 @@ depends on which application it is: `application.catalogue` finds it by name.
 
 from __future__ import annotations
 
+import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+import safetensors.torch
 from torch import Tensor
 
+from memorycell.application.named_dataset import NamedDataset
+from memorycell.errors import ModelFileError
+from memorycell.exchange.files import Exported
+from memorycell.files import write_atomically
 from memorycell.models.batches import Batch
 from memorycell.models.model import Model
-from memorycell.settings import check_choices
+from memorycell.settings import check_choices, settings_from_json
 
 if TYPE_CHECKING:
     from typing import Self
 
-    from memorycell.application.datasets import NamedDataset
-    from memorycell.application.modelfile import ModelFile
-    from memorycell.exchange.exporter import Exporter
     from memorycell.inspection.inspect import Inspection
+
+MODEL_FORMAT_VERSION = 1
 
 JSON: TypeAlias = "str | int | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 Record: TypeAlias = dict[str, JSON]
@@ -38,6 +45,8 @@ Item: TypeAlias = str | bytes | Mapping[str, JSON]
 """What a session reads: a line of text, bytes of sound, or the cells of a row by column."""
 
 M = TypeVar("M", bound=Model[Any])
+M_co = TypeVar("M_co", bound=Model[Any], covariant=True)
+C_co = TypeVar("C_co", bound="Codec", covariant=True)
 B = TypeVar("B", bound=Batch)
 S = TypeVar("S")
 P = TypeVar("P")
@@ -118,6 +127,78 @@ class Codec(Protocol):
         """Raises KeyError, TypeError or ValueError for JSON that is not one."""
 
 
+@dataclass
+class ModelFile(Generic[M_co, C_co]):
+    """What a model file holds; see docs/modelfile.md. `application.modelfile.load` reads it.
+
+    model    a `Model` of one of its application's kinds
+    codec    converts what people have to its inputs, and its outputs to what people want
+    info     JSON values: task, settings, data (name, fingerprint), split, metrics, baselines, seed,
+             library version
+    arrays   further tensors by name: the fitted baselines
+    """
+
+    model: M_co
+    codec: C_co
+    info: dict[str, Any]
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def task(self) -> str:
+        """The name of its application."""
+        return str(self.info.get("task"))
+
+    @property
+    def data(self) -> str:
+        """The path or name of the data it was trained on."""
+        return str(self.info["data"])
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the data it was trained on."""
+        return str(self.info["fingerprint"])
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """One entry per epoch of its training."""
+        return self.info.get("history") or []
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found in its data when it was trained."""
+        return self.info.get("notes") or []
+
+    def settings(self, kind: type[S]) -> S:
+        """The settings it was trained with. Raises `ModelFileError` where they are incomplete."""
+        try:
+            str(self.info["data"]), str(self.info["fingerprint"])
+            return settings_from_json(kind, self.info["settings"])
+        except (KeyError, TypeError, ValueError) as error:
+            raise ModelFileError(
+                f"the model file's description of its training is incomplete ({error!r}); train a"
+                " new model"
+            ) from None
+
+    def save(self, path: str | Path) -> None:
+        """Write to a temporary file and rename.
+
+        Raises `UserError` where the disk is full or the folder is missing.
+        """
+        note = {
+            "format": "memorycell-model",
+            "version": MODEL_FORMAT_VERSION,
+            "library": version("memorycell"),
+            "config": {"kind": self.model.kind, **self.model.config.to_json()},
+            "codec": {"kind": self.codec.kind, **self.codec.to_json()},
+            "info": self.info,
+        }
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"array.{name}": value for name, value in self.arrays.items()}
+        tensors = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
+        metadata = {"memorycell": json.dumps(note, allow_nan=False)}
+        write_atomically(Path(path), safetensors.torch.save(tensors, metadata))
+
+
 class Dataset(ABC, Generic[M, B]):
     """Data that are read, split and encoded, with fitted baselines."""
 
@@ -189,6 +270,25 @@ class Session(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Continue from a snapshot. Raises `StateError` and is then unchanged."""
+
+
+class Exporter(Protocol):
+    """Writes the models of one application in one format."""
+
+    def check(self, file: AnyModelFile) -> None:
+        """Raises `UserError` where this model cannot be exported."""
+
+    def write(
+        self, file: AnyModelFile, name: str, *, precision: str, test: np.ndarray | None
+    ) -> Exported:
+        """The files of a model.
+
+        name        of the files, without suffix: an ASCII identifier
+        precision   of the recurrent layers' products
+        test        [T, I] float32 inputs for a test vector, where the format has one
+
+        Raises `UserError` for a precision that the format does not have, or a missing package.
+        """
 
 
 class WalkForward(Protocol[S]):

@@ -8,8 +8,7 @@ from typing import overload
 from torch import nn
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import AnyModelFile, Session
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import AnyModelFile, ModelFile, Session
 from memorycell.errors import UserError
 from memorycell.streaming.stream import Stream
 

@@ -1,15 +1,11 @@
-"""A model is one .safetensors file with its JSON inside; never pickle. Specified in
-docs/modelfile.md.
-"""
+"""Reading model files: .safetensors with JSON inside, never pickle. Specified in docs/modelfile.md."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any
 
 import safetensors
 import safetensors.torch
@@ -17,88 +13,9 @@ import torch
 from torch import Tensor
 
 from memorycell.application import catalogue
-from memorycell.application.contract import AnyModelFile, Codec
+from memorycell.application.contract import MODEL_FORMAT_VERSION, AnyModelFile, ModelFile
 from memorycell.errors import ModelFileError
-from memorycell.files import write_atomically
 from memorycell.models.model import Model, ModelConfig
-from memorycell.settings import settings_from_json
-
-FORMAT_VERSION = 1
-M = TypeVar("M", bound=Model[Any])
-C = TypeVar("C", bound=Codec)
-S = TypeVar("S")
-
-
-@dataclass
-class ModelFile(Generic[M, C]):
-    """What a model file holds.
-
-    model    a `Model` of one of its application's kinds
-    codec    converts what people have to its inputs, and its outputs to what people want
-    info     JSON values: task, settings, data (name, fingerprint), split, metrics, baselines, seed,
-             library version
-    arrays   further tensors by name: the fitted baselines
-    """
-
-    model: M
-    codec: C
-    info: dict[str, Any]
-    arrays: dict[str, Tensor] = field(default_factory=dict)
-
-    @property
-    def task(self) -> str:
-        """The name of its application."""
-        return str(self.info.get("task"))
-
-    @property
-    def data(self) -> str:
-        """The path or name of the data it was trained on."""
-        return str(self.info["data"])
-
-    @property
-    def fingerprint(self) -> str:
-        """Of the data it was trained on."""
-        return str(self.info["fingerprint"])
-
-    @property
-    def history(self) -> list[dict[str, float]]:
-        """One entry per epoch of its training."""
-        return self.info.get("history") or []
-
-    @property
-    def notes(self) -> list[str]:
-        """What was found in its data when it was trained."""
-        return self.info.get("notes") or []
-
-    def settings(self, kind: type[S]) -> S:
-        """The settings it was trained with. Raises `ModelFileError` where they are incomplete."""
-        try:
-            str(self.info["data"]), str(self.info["fingerprint"])
-            return settings_from_json(kind, self.info["settings"])
-        except (KeyError, TypeError, ValueError) as error:
-            raise ModelFileError(
-                f"the model file's description of its training is incomplete ({error!r}); train a"
-                " new model"
-            ) from None
-
-    def save(self, path: str | Path) -> None:
-        """Write to a temporary file and rename.
-
-        Raises `UserError` where the disk is full or the folder is missing.
-        """
-        note = {
-            "format": "memorycell-model",
-            "version": FORMAT_VERSION,
-            "library": version("memorycell"),
-            "config": {"kind": self.model.kind, **self.model.config.to_json()},
-            "codec": {"kind": self.codec.kind, **self.codec.to_json()},
-            "info": self.info,
-        }
-        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        tensors |= {f"array.{name}": value for name, value in self.arrays.items()}
-        tensors = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
-        metadata = {"memorycell": json.dumps(note, allow_nan=False)}
-        write_atomically(Path(path), safetensors.torch.save(tensors, metadata))
 
 
 def load(path: str | Path) -> AnyModelFile:
@@ -156,10 +73,10 @@ def _task(path: Path, info: Mapping[str, Any]) -> str:
 def _check_version(path: Path, note: Any) -> None:
     if not isinstance(note, Mapping) or note.get("format") != "memorycell-model":
         raise ModelFileError(f"{path}: a safetensors file, but not a model written by memorycell")
-    if note.get("version") != FORMAT_VERSION:
+    if note.get("version") != MODEL_FORMAT_VERSION:
         raise ModelFileError(
             f"{path}: written in format {note.get('version')} by memorycell {note.get('library')};"
-            f" this version reads format {FORMAT_VERSION}: pip install --upgrade memorycell"
+            f" this version reads format {MODEL_FORMAT_VERSION}: pip install --upgrade memorycell"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -114,19 +115,18 @@ def proved(
     dataset = dataset or own_dataset(application, model)
     inputs = None if dataset is None else dataset.sample(proof.STEPS)
     try:
-        found = proof.prove(model, inputs, precisions=precisions, exports=exports, say=log)
+        found = proof.prove(model, inputs, precisions=precisions, exports=exports, log=log)
     except ValueError as error:  # a model that cannot run step by step
         raise UserError(f"prove: {str(error).removeprefix('stream: ')}") from None
     for name, why in found.skipped.items():
         log(f"not checked: {name}: {why}")
-    costs = []
+    costs, metric = [], application.metric.name
     checked = {check.precision for check in found.checks}
     for precision in precisions:
         if dataset is None or precision == "float32" or precision not in checked:
             continue
-        own, metric = dataset, application.metric.name
         cost = proof.precision_cost(
-            lambda p: own.evaluate(model.model, "test", p), metric, precision
+            partial(dataset.evaluate, model.model, "test"), metric, precision
         )
         log(
             f"{precision}: {metric} on the test split {cost['float32']:.4g} ->"

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 MAX_PATH_CHARS = 1000
 SAVE_EVERY_S = 10.0
+CHUNK_BYTES = 1 << 16
 
 
 @app.command()
@@ -125,7 +126,7 @@ def _run(session: Session, application: AnyApplication, state: Path | None) -> N
 
 def _answers(session: Session, application: AnyApplication) -> Iterator[Record]:
     if application.stream_reads == "bytes":
-        while data := sys.stdin.buffer.read1(1 << 16):  # type: ignore[attr-defined]
+        while data := sys.stdin.buffer.read1(CHUNK_BYTES):  # type: ignore[union-attr]
             yield from session.feed(data)
     else:
         for line in sys.stdin:

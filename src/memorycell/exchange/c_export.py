@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from memorycell.cells import CELLS
 from memorycell.exchange.c_cells import CELLS_IN_C, STORE_H, STORE_PROJECTED_H
 from memorycell.exchange.c_templates import FUNCTIONS, HEADER, LAYER_HEAD, SOURCE, TEST
-from memorycell.exchange.exporter import Exported
+from memorycell.exchange.files import Exported
 from memorycell.models.exporting import CHead, CWriter
 from memorycell.models.model import Model
 from memorycell.nn.layers import Recurrent

@@ -4,9 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from memorycell.files import make_folder, write_atomically
+
+
+@dataclass(frozen=True)
+class Exported:
+    """The files by name, and sizes in bytes by name (of C: flash_bytes of constants, state_bytes,
+    stack_bytes of a step's local arrays).
+    """
+
+    files: Mapping[str, str | bytes]
+    sizes: Mapping[str, int] = field(default_factory=dict)
 
 
 def identifier(name: str) -> str:

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from memorycell.exchange.exporter import Exported, write_onnx
+from memorycell.application.exporting import write_onnx
+from memorycell.exchange.files import Exported
 from memorycell.language.codec import TextCodec
 from memorycell.state import fingerprint
 
 if TYPE_CHECKING:
-    from memorycell.application.modelfile import ModelFile
+    from memorycell.application.contract import ModelFile
     from memorycell.language.model import LanguageModel
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import Called, CalledWithLengths, inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.inspection.inspect import Inspection
 from memorycell.signals import ctc
 from memorycell.signals.codec import SignalCodec

@@ -1,6 +1,6 @@
 """Omniglot, which handwriting and drawing both use."""
 
-from memorycell.application.datasets import NamedDataset
+from memorycell.application.named_dataset import NamedDataset
 
 OMNIGLOT = NamedDataset(
     "omniglot",

@@ -8,7 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.errors import UserError
 from memorycell.models.classifier import Classifier
 from memorycell.signals.codec import SignalCodec

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.errors import DataError, UserError
 from memorycell.signals.codec import SignalCodec, describe_outputs
 from memorycell.signals.dataset import SignalDataset

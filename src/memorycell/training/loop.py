@@ -13,9 +13,9 @@ from memorycell.application.contract import (
     AnyModelFile,
     Metric,
     Metrics,
+    ModelFile,
     TrainSettings,
 )
-from memorycell.application.modelfile import ModelFile
 from memorycell.errors import UserError
 from memorycell.models.model import Model
 from memorycell.ops import binding

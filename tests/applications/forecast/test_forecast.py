@@ -1,6 +1,4 @@
-"""The forecaster: real data, no look into the future, splits that do not overlap, evaluation as it
-runs live.
-"""
+"""Forecasting: public data, no use of future values, disjoint splits, evaluation as in a stream."""
 
 from dataclasses import replace
 
@@ -26,7 +24,7 @@ QUICK = TrainSettings(epochs=3)
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """A model of a daily wave, and its file."""
+    """A model of a daily wave: its folder and result."""
     folder = tmp_path_factory.mktemp("trained")
     rng = np.random.default_rng(3)
     hours = np.arange(900)
@@ -43,7 +41,7 @@ def trained(tmp_path_factory):
     return folder, result
 
 
-def test_a_seasonal_wave_is_learnt(trained):
+def test_a_seasonal_wave_is_learned(trained):
     _, result = trained
     assert result["metrics"]["crps"] < 0.7 * result["baselines"]["persistence"]["crps"]
     assert 0.6 < result["metrics"]["coverage_80"] < 0.95
@@ -60,7 +58,7 @@ def test_evaluate_repeats_what_training_reported(trained):
         assert again["baselines"][name] == pytest.approx(values)
 
 
-def test_other_data_are_scored_only_outside_the_time_learnt_from(trained, tmp_path):
+def test_other_data_are_scored_only_outside_the_training_period(trained, tmp_path):
     folder, _ = trained
     file = modelfile.load(folder / "m.safetensors")
     frame = pl.read_parquet(folder / "wave.parquet")
@@ -82,7 +80,7 @@ def test_no_forecast_depends_on_the_future(hourly):
     dataset = prepare(str(hourly), SMALL)
     model = dataset.build()
     torch.nn.init.normal_(model.head.recurrent.weight)
-    cut = 420  # in the test part
+    cut = 420  # in the test split
     series = dataset.series
     changed = replace(
         series,
@@ -112,14 +110,14 @@ def test_splits_are_by_time_and_no_target_crosses_them(hourly):
         assert (dataset.split[targets] == dataset.split[last]).all()
 
 
-def test_scaling_is_of_the_training_part_alone(hourly):
+def test_scaling_is_fitted_on_the_training_split(hourly):
     dataset = prepare(str(hourly), SMALL)
     values = dataset.series.values[dataset.split == 0, 0]
     assert dataset.codec.mean[0] == pytest.approx(values.mean())
     assert dataset.codec.std[0] == pytest.approx(values.std())
 
 
-def test_running_in_pieces_is_running_whole(hourly, monkeypatch):
+def test_running_in_chunks_equals_the_full_sequence(hourly, monkeypatch):
     dataset = prepare(str(hourly), SMALL)
     model = dataset.build()
     torch.nn.init.normal_(model.head.recurrent.weight)
@@ -170,7 +168,7 @@ def test_several_targets_and_groups(hourly, tmp_path):
     assert file.model.config.targets == 2
 
 
-def test_groups_without_a_clock_are_evaluated_on_their_own_test_parts(tmp_path):
+def test_groups_without_a_clock_are_evaluated_on_their_own_test_splits(tmp_path):
     rng = np.random.default_rng(0)
     rows = [f"{g},{np.sin(k / 3) + rng.normal() / 9:.4f}" for g in "ab" for k in range(300)]
     (tmp_path / "g.csv").write_text("g,y\n" + "\n".join(rows))
@@ -203,9 +201,7 @@ def test_months_and_rows_without_a_clock(tmp_path):
 
 @pytest.mark.data
 def test_glucose_beats_every_baseline_in_one_short_run(glucose, tmp_path):
-    """Real readings, a tenth of the demo's training: already better than ridge on weeks it never
-    saw.
-    """
+    """A tenth of the demo's training beats ridge on the held-out weeks."""
     how = replace(catalogue.load("forecast").training, epochs=7)
     settings = ForecastSettings(hidden=64)
     result = training.train(
@@ -252,11 +248,11 @@ def test_day_and_week_are_inputs_of_hourly_returns(hourly):
     dataset = prepare(
         str(hourly), ForecastSettings(returns="y", inputs="none", horizon=1, context=24, hidden=4)
     )
-    assert list(dataset.codec.calendar) == ["day", "week"]  # there is no ridge to ask
+    assert list(dataset.codec.calendar) == ["day", "week"]  # returns have no ridge baseline
     assert set(dataset.baseline_models) == {"constant", "rolling variance", "weighted variance"}
 
 
-def test_none_can_be_said_on_the_command_line(hourly):
+def test_none_on_the_command_line(hourly):
     settings, _ = parse_settings(
         (SMALL, QUICK), {"inputs": "none", "calendar": "none", "window": "none"}
     )
@@ -264,7 +260,7 @@ def test_none_can_be_said_on_the_command_line(hourly):
     assert prepare(str(hourly), settings).codec.columns == ("y",)
 
 
-def test_a_stride_tests_one_forecast_in_so_many(hourly, tmp_path):
+def test_the_stride_of_tested_forecasts(hourly, tmp_path):
     with pytest.raises(
         DataError, match="nothing to forecast in the test split; stride=499 may be too long"
     ):

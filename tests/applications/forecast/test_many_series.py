@@ -1,8 +1,9 @@
-"""The forecaster of many series: every way to build it, live as whole, without a look ahead,
-against other libraries.
+"""Forecasts of many series: every setting, live against the full sequence, no use of future values,
+heads and baselines against other libraries.
 """
 
 import json
+import sys
 from dataclasses import replace
 from statistics import NormalDist
 
@@ -28,7 +29,7 @@ from memorycell.applications.forecast.series import SERIES, VALUE, Series
 from memorycell.applications.forecast.session import ForecastSession
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.windows import MIN_WINDOW_STD, RETURN_DECAY, window_statistics
-from memorycell.errors import DataError
+from memorycell.errors import DataError, StateError, UserError
 from memorycell.settings import parse_settings
 from memorycell.tables.clock import Clock
 from memorycell.training import loop as training
@@ -39,9 +40,7 @@ SMALL = {"hidden": "8", "horizon": "5", "context": "24", "bptt": "24", "epochs":
 
 
 def shops(hours: int = 260, seed: int = 0) -> pl.DataFrame:
-    """Two shops of different size and kind; visitors are counted, and a promotion, known
-    beforehand, triples them.
-    """
+    """Two shops of different size and kind; a promotion, known in advance, triples the visitors."""
     rng = np.random.default_rng(seed)
     rows = []
     moments = np.datetime64("2026-01-01T00:00:00", "s") + np.arange(hours) * np.timedelta64(1, "h")
@@ -63,7 +62,7 @@ def shops(hours: int = 260, seed: int = 0) -> pl.DataFrame:
 
 
 def prices(days: int = 600, seed: int = 0) -> pl.DataFrame:
-    """Two shares whose returns come in calm and in wild times."""
+    """Two shares with periods of low and high volatility."""
     rng = np.random.default_rng(seed)
     rows = []
     for name in ("A", "B"):
@@ -140,7 +139,7 @@ def trained(tmp_path_factory):
 
 
 def rows_of(frame, codec):
-    """Rows as a person streams them, with what is known beforehand."""
+    """Rows of a stream, with the inputs known in advance."""
     rows = frame.to_dicts()
     for c in codec.known:
         for shop in set(frame["shop"]):
@@ -154,7 +153,7 @@ def rows_of(frame, codec):
 
 
 @pytest.mark.parametrize("name", VARIANTS)
-def test_streamed_is_the_whole(trained, name):
+def test_live_equals_the_full_sequence(trained, name):
     folder, result = trained(name)
     file = modelfile.load(folder / "m.safetensors")
     codec, frame = file.codec, table(name)
@@ -188,9 +187,7 @@ def test_streamed_is_the_whole(trained, name):
 
 @pytest.mark.parametrize("name", VARIANTS)
 def test_no_forecast_depends_on_the_future(tmp_path, name):
-    """Everything after a row is changed: no forecast up to it changes, the model's or a simple
-    method's.
-    """
+    """Changing everything after a row changes no forecast up to it, of the model or a baseline."""
     frame = table(name)
     frame.write_csv(tmp_path / "t.csv")
     settings, _ = parse_settings(
@@ -205,7 +202,7 @@ def test_no_forecast_depends_on_the_future(tmp_path, name):
     later = np.arange(len(series)) > cut
     known = [dataset.codec.columns.index(c) for c in dataset.codec.known]
     values = np.where(later[:, None], series.values * 1.7 + 3, series.values)
-    values[:, known] = series.values[:, known]  # what is known beforehand is allowed to be known
+    values[:, known] = series.values[:, known]  # inputs known in advance
     changed = replace(series, values=values)
     x, y = dataset.codec.encode(series), dataset.codec.encode(changed)
     at = np.arange(cut + 1)
@@ -231,7 +228,7 @@ def test_no_forecast_depends_on_the_future(tmp_path, name):
         assert np.array_equal(method.predict(dataset.history, at), method.predict(other, at))
 
 
-def test_a_promotion_known_beforehand_helps(tmp_path):
+def test_a_promotion_known_in_advance_helps(tmp_path):
     shops(900).write_csv(tmp_path / "t.csv")
     scores = {}
     for name, columns in (("blind", {"inputs": "promotion"}), ("known", {"known": "promotion"})):
@@ -261,7 +258,7 @@ def test_a_promotion_known_beforehand_helps(tmp_path):
     record = predict(file, str(tmp_path / "ahead.csv"), PredictOptions())
     assert {f["time"] for f in record["forecasts"]} == {
         "2026-02-07 10:00:00"
-    }  # the last that has visitors
+    }  # the last row with visitors
     with pytest.raises(DataError, match=r"no column 'promotion\+1'"):
         ForecastSession(file).step(
             {"time": "2026-01-01", "shop": "east", "visitors": 3, "promotion": 1}
@@ -322,7 +319,7 @@ def test_negative_binomial():
     assert (below <= levels + 1e-6).all()
 
 
-def test_windows_are_normalised_by_what_was_seen():
+def test_windows_are_normalised_by_the_observed_steps():
     rng = np.random.default_rng(0)
     window, seen = rng.normal(3, 2, (4, 9, 2)), (rng.random((4, 9, 1)) < 0.7).astype(float)
     mean, unit = window_statistics(window, seen, None)
@@ -338,7 +335,7 @@ def test_windows_are_normalised_by_what_was_seen():
     )
 
 
-def test_paths_of_a_process_that_is_known():
+def test_paths_of_a_known_process():
     """y' = 0.8 y + 0.3 e: after k steps mean 0.8^k y, variance 0.09 (1 - 0.64^k) / 0.36."""
     codec = SeriesCodec(("y",), (), Clock("row"), 1, mean=(0.0,), std=(1.0,), change=(0.5,))
     size = len(codec.features)
@@ -350,7 +347,7 @@ def test_paths_of_a_process_that_is_known():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.zero_()
-        model.head.linear.weight[0, 0] = -0.2  # on top of the last value
+        model.head.linear.weight[0, 0] = -0.2  # added to the last value
         model.head.recurrent.bias[1] = np.log(0.3)
         model.head.tails.fill_(1000.0)  # nearly normal
     series = Series(
@@ -377,7 +374,7 @@ def test_paths_of_a_process_that_is_known():
             np.testing.assert_allclose(found[row, k - 1, 0], law.ppf(levels), atol=0.08)
 
 
-def test_draws_have_the_distribution_they_are_drawn_from():
+def test_samples_have_their_distribution():
     rng = np.random.default_rng(0)
     levels = (np.arange(15) + 0.5) / 15
     quantiles = np.tile(stats.uniform.ppf(levels), (40_000, 1, 1))
@@ -386,7 +383,7 @@ def test_draws_have_the_distribution_they_are_drawn_from():
     )
 
 
-def test_classic_methods_stand_beside(memorycell, tmp_path, monkeypatch):
+def test_classic_methods_are_compared(memorycell, tmp_path, monkeypatch):
     shops().filter(pl.col("shop") == "east").write_csv(tmp_path / "t.csv")
     words = [
         w
@@ -409,26 +406,24 @@ def test_classic_methods_stand_beside(memorycell, tmp_path, monkeypatch):
     assert all(
         np.isfinite(list(scores[name].values())).all() for name in ("memorycell", "ets", "theta")
     )
-    monkeypatch.setattr(classic, "INSTALLED", False)  # the model goes to a machine without them
+    monkeypatch.setattr(classic, "INSTALLED", False)  # evaluated on a machine without them
     status, stdout, stderr = memorycell("evaluate", tmp_path / "o.st", "--json")
     assert status == 0, stderr
     assert "ets,theta left out: pip install" in stderr
     assert "classic" not in json.loads(stdout.splitlines()[-1])
 
 
-def test_a_classic_method_knows_a_random_walk():
+def test_a_classic_method_on_a_random_walk():
     y = np.random.default_rng(0).normal(size=400).cumsum()
     found = classic.forecast("ets", y, horizon=3, season=1, quantiles=15)
-    np.testing.assert_allclose(
-        found[:, 7], y[-1], atol=0.6
-    )  # of a random walk the last value is expected
+    np.testing.assert_allclose(found[:, 7], y[-1], atol=0.6)  # the expected value is the last one
     width = (found[:, 14] - found[:, 0]) / 2 / stats.norm.ppf(29 / 30)
     np.testing.assert_allclose(
         width, np.sqrt([1, 2, 3]), rtol=0.25
-    )  # and the deviation grows as the root
+    )  # the standard deviation grows as the square root
 
 
-def test_classic_methods_say_what_they_need(memorycell, tmp_path):
+def test_an_unknown_classic_method(memorycell, tmp_path):
     status, _, stderr = memorycell(
         "train", "forecast", tmp_path / "t.csv", "--set", "classic=magic"
     )
@@ -436,7 +431,7 @@ def test_classic_methods_say_what_they_need(memorycell, tmp_path):
     assert "classic=magic: expected ets, arima, theta" in stderr
 
 
-def test_a_package_that_is_missing_is_missed_before_the_training(memorycell, tmp_path, monkeypatch):
+def test_a_missing_package_is_reported_before_training(memorycell, tmp_path, monkeypatch):
     shops().write_csv(tmp_path / "t.csv")
     monkeypatch.setattr(classic, "INSTALLED", False)
     status, _, stderr = memorycell(
@@ -445,6 +440,12 @@ def test_a_package_that_is_missing_is_missed_before_the_training(memorycell, tmp
     assert status == 2
     assert "pip install 'memorycell[classic]'" in stderr
     assert not (tmp_path / "o").exists()
+
+
+def test_a_missing_package_is_reported_where_it_is_imported(monkeypatch):
+    monkeypatch.setitem(sys.modules, "statsforecast.models", None)
+    with pytest.raises(UserError, match="classic=ets needs statsforecast: pip install"):
+        classic.forecast("ets", np.arange(40.0), horizon=3, season=1, quantiles=15)
 
 
 # ---- markets -------------------------------------------------------------------------------------
@@ -465,7 +466,7 @@ def test_returns_are_scored_against_variances(trained):
 
 
 @pytest.mark.parametrize("method", [RollingVariance(), WeightedVariance()])
-def test_variances_of_a_known_series(method):
+def test_variances_by_their_definition(method):
     r = np.random.default_rng(0).normal(size=(40, 1))
     history = History(r, r, np.where(np.arange(40) < 25, 0, 25), np.zeros((40, 1, 1)))
     if isinstance(method, WeightedVariance):
@@ -476,7 +477,7 @@ def test_variances_of_a_known_series(method):
         assert method.sigma(history, 10)[27, 0] == pytest.approx(np.sqrt((r[25:28] ** 2).mean()))
 
 
-def test_a_directions_interval_is_wilsons():
+def test_the_interval_of_the_direction_is_wilsons():
     truth = np.array([1.0] * 60 + [-1.0] * 40 + [0.0, np.nan])
     found = metrics.directional_accuracy(truth, np.ones(102))
     assert (found["accuracy"], found["count"]) == (0.6, 100)
@@ -485,7 +486,7 @@ def test_a_directions_interval_is_wilsons():
         assert abs(0.6 - p) / np.sqrt(p * (1 - p) / 100) == pytest.approx(z, rel=1e-3)
 
 
-def test_the_verdict_is_in_words(memorycell, tmp_path):
+def test_the_direction_is_printed(memorycell, tmp_path):
     prices(400).write_csv(tmp_path / "t.csv")
     words = [w for k, v in {**SMALL, **VARIANTS["returns"]}.items() for w in ("--set", f"{k}={v}")]
     status, stdout, stderr = memorycell(
@@ -550,7 +551,7 @@ def test_prices_are_not_inputs_of_their_returns(trained):
         ({"target": "visitors", "horizon": "400", "group": "shop"}, "too short"),
     ],
 )
-def test_what_does_not_go(memorycell, tmp_path, settings, message):
+def test_invalid_settings(memorycell, tmp_path, settings, message):
     frame = shops().with_columns(level=pl.col("visitors") + 0.5, change=pl.col("visitors") - 10)
     frame.write_csv(tmp_path / "t.csv")
     words = [w for k, v in {**SMALL, **settings}.items() for w in ("--set", f"{k}={v}")]
@@ -562,7 +563,7 @@ def test_what_does_not_go(memorycell, tmp_path, settings, message):
     assert not (tmp_path / "o.safetensors").exists()
 
 
-def test_what_cannot_be_exported_says_so(trained, memorycell, tmp_path):
+def test_the_reason_against_an_export(trained, memorycell, tmp_path):
     folder, _ = trained("student")
     status, _, stderr = memorycell(
         "export", folder / "m.safetensors", "--to", "c", "--out", tmp_path
@@ -571,7 +572,7 @@ def test_what_cannot_be_exported_says_so(trained, memorycell, tmp_path):
     assert "head=quantiles" in stderr
 
 
-def test_each_column_has_its_own_name(trained):
+def test_each_column_is_a_series(trained):
     folder, _ = trained("each")
     codec = modelfile.load(folder / "m.safetensors").codec
     assert (codec.targets, codec.group, set(codec.own)) == (
@@ -587,8 +588,29 @@ def test_each_column_has_its_own_name(trained):
     live.step({**row, "time": "2026-01-01 01:00:00"})
 
 
+def test_files_with_yes_and_no(trained):
+    """Earlier versions stored bool settings as text."""
+    folder, _ = trained("each")
+    file = modelfile.load(folder / "m.safetensors")
+    assert file.info["settings"]["each"] is True
+    file.info["settings"]["each"] = "yes"
+    assert FORECAST.reopen(None, file).settings.each is True
+
+
+def test_a_session_rejects_other_states(trained):
+    row = {"time": "2026-01-01 00:00:00", "visitors": 3, "promotion": 0}
+    sessions = [memorycell.stream(trained(name)[0] / "m.safetensors") for name in ("each", "level")]
+    sessions[0].step(row)
+    before = sessions[0].snapshot()
+    for data in (sessions[1].snapshot(), before[:-1], b""):
+        with pytest.raises(StateError):
+            sessions[0].restore(data)
+    assert sessions[0].snapshot() == before
+    sessions[0].restore(before)
+
+
 @pytest.mark.data
-def test_ETTh1_is_split_as_others_split_it(public_data):
+def test_ETTh1_has_the_usual_split(public_data):
     dataset = prepare("ETTh1", ForecastSettings())
     assert [len(dataset.series.groups), dataset.settings.horizon] == [7, 96]
     assert np.bincount(dataset.split[dataset.split >= 0]).tolist() == [7 * 8640, 7 * 2880, 7 * 2880]

@@ -1,5 +1,5 @@
-"""The series codec: rows read one by one give the inputs of the whole table, whatever the gaps;
-clocks; detection.
+"""The series codec: live rows give the inputs of the full table, whatever the gaps; clocks;
+inferred columns.
 """
 
 from dataclasses import replace
@@ -58,10 +58,10 @@ def scaled(codec: SeriesCodec, frame: pl.DataFrame, max_gap: int) -> SeriesCodec
     max_gap=st.integers(1, 8),
     snap=st.booleans(),
 )
-def test_live_equals_whole(steps, data, max_gap, snap):
+def test_live_inputs_equal_those_of_the_table(steps, data, max_gap, snap):
     size = len(steps)
     values = data.draw(st.lists(st.none() | st.floats(-9, 9), min_size=size, max_size=size))
-    values[0], values[1] = 1.0, 2.0  # something to scale by
+    values[0], values[1] = 1.0, 2.0  # a scale
     jitter = (
         data.draw(st.lists(st.integers(-900, 900), min_size=size, max_size=size)) if snap else None
     )
@@ -80,7 +80,7 @@ def test_live_equals_whole(steps, data, max_gap, snap):
     assert fresh == series.reset.tolist()
 
 
-def test_gaps_are_bridged_or_break_the_series():
+def test_short_gaps_are_filled_and_long_ones_start_a_segment():
     frame = table([0, 1, 1, 3, 1, 9, 1], [1.0, 2.0, None, 4.0, 5.0, 6.0, 8.0])
     codec = scaled(detect(frame, target="y"), frame, max_gap=5)
     series = codec.read(frame, "t")
@@ -148,7 +148,7 @@ def test_months_elapsed_undo_months_after(months, start):
     ("size", "horizon", "season"),
     [(60, 60, 1440), (300, 12, 288), (3600, 24, 24), (86_400, 7, 7), (604_800, 8, 52)],
 )
-def test_what_a_clock_suggests(size, horizon, season):
+def test_defaults_of_a_clock(size, horizon, season):
     assert (Clock("second", size).horizon, Clock("second", size).season) == (horizon, season)
 
 
@@ -163,7 +163,7 @@ def test_what_a_clock_suggests(size, horizon, season):
         "1269424260",
     ],
 )
-def test_times_people_write(text):
+def test_time_formats(text):
     assert clocks.iso_time(parse_time_us(text)) == "2010-03-24 09:51:00"
 
 
@@ -175,13 +175,13 @@ def test_numbers_and_times():
             parse_number(wrong)
     assert parse_time_us("03/04/2010", "%d/%m/%Y") == parse_time_us("2010-04-03")
     with pytest.raises(ValueError):
-        parse_time_us("03/04/2010")  # the third of April or the fourth of March?
+        parse_time_us("03/04/2010")  # 3 April or 4 March
     assert are_dates(["2010-01-01", "2010-01-02"])
     assert not are_dates(["20100101", "3.5"])
     assert not are_dates([])
 
 
-def test_detection_finds_time_target_and_leaves_out_the_rest(tmp_path):
+def test_time_and_target_are_inferred_and_other_columns_left_out(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text(
         "when;y;same;word;empty\n"

@@ -1,3 +1,3 @@
-"""The fixtures that several applications of signals use."""
+"""Small drawings to train on."""
 
 from signal_data import *  # noqa: F403

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from memorycell.application.contract import Dataset, Metrics, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.errors import DataError
 from memorycell.models.batches import LaneBatch, lanes
 from memorycell.settings import check_counts

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.application.exporter import Exported, write_onnx
+from memorycell.application.contract import Item, ModelFile, NoOptions, Record
+from memorycell.application.exporting import write_onnx
 from memorycell.application.inspecting import Called, inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.errors import DataError
+from memorycell.exchange.files import Exported
 from memorycell.inspection.inspect import Inspection
 from memorycell.streaming.stream import Stream
 from tides.codec import TideCodec, read_level, read_levels

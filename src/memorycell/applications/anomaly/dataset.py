@@ -9,9 +9,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from memorycell.application.contract import Dataset, Metric, Metrics, Record
+from memorycell.application.contract import Dataset, Metric, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.anomaly.baselines import BASELINES, Mahalanobis, OutlierDetector
 from memorycell.applications.anomaly.batches import SegmentBatches
 from memorycell.applications.anomaly.codec import ReadingsCodec, fit_codec

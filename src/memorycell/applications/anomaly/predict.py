@@ -9,9 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.application.contract import Record
+from memorycell.application.contract import ModelFile, Record
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.anomaly.codec import ReadingsCodec
 from memorycell.applications.anomaly.columns import Recording, read_tables
 from memorycell.applications.anomaly.model import Detector

@@ -1,6 +1,6 @@
 """The public dataset of anomaly detection."""
 
-from memorycell.application.datasets import NamedDataset
+from memorycell.application.named_dataset import NamedDataset
 
 SKAB_COLUMNS = (
     "Accelerometer1RMS",

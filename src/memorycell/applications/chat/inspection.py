@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import MAX_STEPS, inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.chat.dataset import reopen
 from memorycell.inspection.inspect import Inspection
 from memorycell.language.codec import TextCodec

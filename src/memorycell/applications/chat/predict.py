@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from memorycell.application.contract import Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.chat.replies import PredictOptions
 from memorycell.applications.chat.session import ChatSession
 from memorycell.errors import DataError

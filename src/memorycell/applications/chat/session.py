@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID
 from memorycell.applications.chat.replies import PredictOptions, find_reply
 from memorycell.errors import DataError, StateError

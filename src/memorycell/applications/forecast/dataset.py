@@ -9,9 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.application.contract import Dataset, Metrics, Record
+from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.baselines import (
     Baseline,

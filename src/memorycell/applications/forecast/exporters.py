@@ -6,16 +6,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memorycell.application.contract import Exporter
+from memorycell.application.exporting import write_onnx
 from memorycell.applications.forecast.c_head import ForecastCHead
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.series import RETURN
 from memorycell.errors import UserError
 from memorycell.exchange import c_export
-from memorycell.exchange.exporter import Exported, Exporter, write_onnx
+from memorycell.exchange.files import Exported
 from memorycell.state import fingerprint
 
 if TYPE_CHECKING:
-    from memorycell.application.modelfile import ModelFile
+    from memorycell.application.contract import ModelFile
     from memorycell.applications.forecast.model import Forecaster
 
 

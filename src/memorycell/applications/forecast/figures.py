@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.inspection.page import BAND, BLUE, GREY, Section, figure, page

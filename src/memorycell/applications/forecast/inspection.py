@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.datasets import locate
 from memorycell.application.inspecting import MAX_STEPS
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.settings import ForecastSettings

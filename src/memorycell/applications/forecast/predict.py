@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.application.contract import Record
+from memorycell.application.contract import ModelFile, Record
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.application.rendering import table_text
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.application.contract import Metrics
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Metrics, ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.dataset import ForecastDataset, reopen
 from memorycell.applications.forecast.model import Forecaster

@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.paths import path_quantiles

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.dataset import ForecastDataset, reopen
 from memorycell.applications.forecast.model import Forecaster

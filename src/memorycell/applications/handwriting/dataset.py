@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.handwriting.augmentation import augment_line, splice_letters
 from memorycell.applications.handwriting.codec import Line, LineCodec
 from memorycell.applications.handwriting.reading import (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.handwriting.codec import Line, LineCodec, resize_ink
 from memorycell.applications.handwriting.predict import read_inputs
 from memorycell.inspection.page import BLUE, GREY, Section, figure, page

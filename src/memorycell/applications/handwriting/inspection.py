@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.handwriting.codec import LineCodec
 from memorycell.applications.handwriting.dataset import reopen
 from memorycell.applications.handwriting.predict import read_inputs

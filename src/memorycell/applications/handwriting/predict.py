@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.application.contract import Record
+from memorycell.application.contract import ModelFile, Record
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.handwriting.codec import Line, LineCodec
 from memorycell.applications.handwriting.images import IMAGE_SUFFIXES, read_line
 from memorycell.errors import DataError

@@ -6,8 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.handwriting.codec import LineCodec
 from memorycell.applications.handwriting.predict import answer
 from memorycell.errors import DataError, StateError, UserError

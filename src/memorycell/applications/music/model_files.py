@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.music.codec import MusicCodec
 from memorycell.applications.music.events import EventCodec
 from memorycell.applications.music.model import Composer

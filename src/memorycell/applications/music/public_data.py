@@ -1,6 +1,6 @@
 """The public datasets of music."""
 
-from memorycell.application.datasets import NamedDataset
+from memorycell.application.named_dataset import NamedDataset
 
 DATASETS = (
     NamedDataset(

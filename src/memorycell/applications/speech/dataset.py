@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.speech.audio import (
     AUDIO_SUFFIXES,
     Sound,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.speech.audio import read_audio, resample_sound
 from memorycell.applications.speech.codec import SHIFT_S, AudioCodec
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile
 from memorycell.applications.speech.codec import AudioCodec
 from memorycell.applications.speech.dataset import reopen
 from memorycell.applications.speech.predict import read_features

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.application.contract import Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.speech.audio import AUDIO_SUFFIXES, read_audio
 from memorycell.applications.speech.codec import FRAME_S, SHIFT_S, AudioCodec
 from memorycell.applications.speech.word_model import load_word_model

@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.application.contract import Item, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Item, ModelFile, Record
 from memorycell.applications.speech.codec import AudioCodec, FeatureStream
 from memorycell.applications.speech.pcm import FORMATS, MAX_RATE_HZ, MIN_RATE_HZ, SampleReader
 from memorycell.applications.speech.predict import word_record

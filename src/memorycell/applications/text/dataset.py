@@ -10,9 +10,8 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from memorycell.application.contract import Dataset, Metrics, Record
+from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.text.dynamic_evaluation import dynamic_nats
 from memorycell.applications.text.settings import TextSettings
 from memorycell.errors import DataError, UserError

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import MAX_STEPS, inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.text.dataset import reopen
 from memorycell.applications.text.settings import TextSettings
 from memorycell.inspection.inspect import Inspection

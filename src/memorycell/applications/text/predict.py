@@ -8,8 +8,7 @@ from typing import Any
 
 import torch
 
-from memorycell.application.contract import Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.text.session import TextSession
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec, normalise

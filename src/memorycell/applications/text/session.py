@@ -9,8 +9,7 @@ from functools import cached_property
 
 import numpy as np
 
-from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.text.next_words import NextWordSearch, is_word_char
 from memorycell.errors import DataError, StateError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec

@@ -165,40 +165,40 @@ def main() -> None:
         parser.error(f"{', '.join(unknown)}: expected {', '.join(PLANS)}")
     if options.smoke:
         torch.set_num_threads(1)
-    for task in options.tasks or PLANS:
-        for plan in PLANS[task]:
-            if options.data not in (None, plan.data):
-                continue
-            try:
-                for seed in range(options.seeds):
-                    run(task, plan, seed, smoke=options.smoke)
-            except DataError as error:
-                if options.smoke:
-                    raise
-                print_to_stderr(f"skipped: {error}")
+    with tempfile.TemporaryDirectory() as folder:
+        for task in options.tasks or PLANS:
+            for plan in PLANS[task]:
+                if options.data not in (None, plan.data):
+                    continue
+                try:
+                    for seed in range(options.seeds):
+                        run(task, plan, seed, Path(folder), smoke=options.smoke)
+                except DataError as error:
+                    if options.smoke:
+                        raise
+                    print_to_stderr(f"skipped: {error}")
 
 
-def run(task: str, plan: Plan, seed: int, *, smoke: bool) -> None:
+def run(task: str, plan: Plan, seed: int, folder: Path, *, smoke: bool) -> None:
     application = catalogue.load(task)
     settings, values, minutes = application.settings(), plan.settings, plan.minutes
     datasets = {name: name for name in (plan.data, *plan.also)}
-    with tempfile.TemporaryDirectory() as folder:
-        if smoke:
-            settings, minutes = small_data.settings(application, plan.data), None
-            known = {"epochs", *(field.name for field in dataclasses.fields(settings))}
-            values = {**values, **{k: v for k, v in SMOKE_SETTINGS.items() if k in known}}
-            datasets = {name: str(small_data.write(name, Path(folder))) for name in datasets}
-        settings, train_settings = parse_settings((settings, application.training), values)
-        train_settings = replace(train_settings, seed=seed)
-        path = Path(folder, "model.safetensors")
-        result = training.train(
-            application, datasets[plan.data], settings, train_settings, path, minutes=minutes
-        )
-        report(result, plan.name or plan.data, seed)
-        for name in plan.also:
-            file = modelfile.load(path)
-            result = training.evaluate(application, file, path, datasets[name], print_to_stderr)
-            report(result, name, seed)
+    if smoke:
+        settings, minutes = small_data.settings(application, plan.data), None
+        known = {"epochs", *(field.name for field in dataclasses.fields(settings))}
+        values = {**values, **{k: v for k, v in SMOKE_SETTINGS.items() if k in known}}
+        datasets = {name: str(small_data.write(name, folder)) for name in datasets}
+    settings, train_settings = parse_settings((settings, application.training), values)
+    train_settings = replace(train_settings, seed=seed)
+    path = folder / "model.safetensors"
+    result = training.train(
+        application, datasets[plan.data], settings, train_settings, path, minutes=minutes
+    )
+    report(result, plan.name or plan.data, seed)
+    for name in plan.also:
+        file = modelfile.load(path)
+        result = training.evaluate(application, file, path, datasets[name], print_to_stderr)
+        report(result, name, seed)
 
 
 def report(result: dict, data: str, seed: int) -> None:

@@ -10,6 +10,7 @@ import itertools
 import json
 import zipfile
 from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ SETTINGS = {
 """Settings that the small data need in addition to those of the public dataset."""
 
 
+@cache
 def write(name: str, folder: Path) -> Path:
-    """Write the small form of a public dataset into a folder; return its path there."""
+    """Write the small form of a public dataset into a folder, once; return its path there."""
     return WRITERS[name](folder, np.random.default_rng(0))
 
 
@@ -205,7 +207,7 @@ def spoken_digits(folder: Path, rng: np.random.Generator) -> Path:
     path.mkdir()
     speakers = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")
     for digit, speaker, index in itertools.product(range(2), speakers, range(3, 11)):
-        _wav(path / f"{digit}_{speaker}_{index}.wav", rng, [500 + 600 * digit])
+        _wav(path / f"{digit}_{speaker}_{index}.wav", rng, [500 + 600 * digit] * 3)
     return path
 
 
@@ -222,10 +224,10 @@ def asterisk(folder: Path, rng: np.random.Generator) -> Path:
 
 
 def _wav(path: Path, rng: np.random.Generator, tones_hz: list[int]) -> None:
-    """A file with 0.1 s of every tone."""
+    """A file with 0.05 s of every tone."""
     import soundfile
 
-    time_s = np.arange(SAMPLE_RATE_HZ // 10) / SAMPLE_RATE_HZ
+    time_s = np.arange(SAMPLE_RATE_HZ // 20) / SAMPLE_RATE_HZ
     samples = np.concatenate([0.3 * np.sin(2 * np.pi * tone * time_s) for tone in tones_hz])
     samples = np.pad(samples, SAMPLE_RATE_HZ // 20)
     soundfile.write(path, samples + 0.003 * rng.standard_normal(len(samples)), SAMPLE_RATE_HZ)

@@ -342,10 +342,10 @@ def drop_some(lines: list[str]) -> None:
         (set_cell(17, 0, "soon"), ["row 17", "'time'", "not a time", "time_format"]),
         (set_cell(17, 0, ""), ["row 17", "'time'", "missing"]),
         (set_column(1, "5"), ["'y'", "constant"]),
-        (set_column(1, ""), ["'y'", "no values"]),
+        (set_column(1, ""), ["'y'", "empty"]),
         (swap, ["row 8", "goes back", "sort"]),
-        (repeat, ["row 8", "again", "remove one"]),
-        (drop_some, ["row 9", "no multiple", "--set every"]),
+        (repeat, ["row 8", "repeats the time", "remove one"]),
+        (drop_some, ["row 9", "not a multiple", "--set every"]),
         (shorten, ["too short", "--set horizon"]),
         (lambda lines: lines.__setitem__(3, lines[3] + ",1,2,3"), ["not a readable csv"]),
         (lambda lines: lines.__setitem__(slice(1, None), []), ["no rows"]),
@@ -414,7 +414,7 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
         (["export", "{model}", "--to", "tflite"], ["--to tflite", "onnx or c"]),
         (
             ["export", "{model}", "--to", "onnx", "--precision", "int8", "--out", "{tmp}/o"],
-            ["ONNX file is in float32"],
+            ["ONNX files are in float32"],
         ),
         (
             ["export", "{model}", "--to", "c", "--precision", "bfloat16", "--out", "{tmp}/o"],
@@ -441,7 +441,7 @@ def test_bad_calls(memorycell, hourly, model, tmp_path, words, told):
     [
         ("empty.csv", b"", "is empty"),
         ("picture.csv", bytes(range(256)) * 9, "not a readable csv|no column|which column"),
-        ("table.xlsx", b"PK\x03\x04", "ending .xlsx"),
+        ("table.xlsx", b"PK\x03\x04", ".xlsx is not a table format"),
         ("broken.parquet", b"PAR1 and nothing else", "not a readable parquet"),
         ("broken.jsonl", b'{"a": 1}\n{"a": ', "not a readable jsonl"),
     ],
@@ -579,7 +579,7 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path):
     ran = subprocess.run([sys.executable, "-c", code, "tasks"], capture_output=True, text=True)
     assert ran.returncode == 0
     assert "forecast" in ran.stdout
-    assert "text needs regex" in ran.stderr
+    assert "speech needs regex: pip install 'memorycell[speech]'" in ran.stderr
 
 
 def test_every_task_is_listed_with_what_it_needs(memorycell):

@@ -57,7 +57,7 @@ def test_help_and_lists(memorycell):
     assert memorycell("--help")[0] == 0
     status, out, _ = memorycell("tasks", "--json")
     assert json.loads(out)[0]["name"] == "forecast"
-    assert "must beat" in memorycell("tasks")[1]
+    assert "baselines" in memorycell("tasks")[1]
     status, out, _ = memorycell("data", "list", "--json")
     assert {"glucose", "weather"} <= {row["name"] for row in json.loads(out)}
     assert status == 0

@@ -1,5 +1,5 @@
-"""Language models, classifiers and translators: against torch's layers, alone against in a batch,
-whole against step by step.
+"""Language models, classifiers and translators: compared with torch's layers, single with batched,
+full sequences with steps.
 """
 
 import math
@@ -11,8 +11,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from memorycell.applications.translation.model import PairBatch, Translator, TranslatorConfig
+from memorycell.applications.translation.search import UNKNOWN_PENALTY, beam_search
+from memorycell.language.codec import END_ID, UNKNOWN_ID
 from memorycell.language.model import LanguageConfig, LanguageModel
-from memorycell.language.search import beam_search, sample
+from memorycell.language.search import sample
 from memorycell.models.batches import LaneBatch, PaddedBatch, by_length, padded
 from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.models.heads import IGNORE, Classify, NextStep
@@ -25,18 +27,18 @@ torch.manual_seed(0)
 
 def language(**options) -> LanguageModel:
     torch.manual_seed(1)
-    made = LanguageModel(
+    model = LanguageModel(
         LanguageConfig(
             **{"vocabulary": 11, "embedding_size": 7, "hidden_size": 9, "num_layers": 2, **options}
         )
     )
-    for parameter in made.parameters():
+    for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.4)
-    return made.eval()
+    return model.eval()
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_language_model_is_torchs_parts(tied):
+def test_a_language_model_equals_torch(tied):
     model = language(tied=tied)
     lstm = nn.LSTM(7, 9, 2, batch_first=True)
     lstm.load_state_dict(model.recurrent.state_dict())
@@ -61,17 +63,17 @@ def test_a_language_model_is_torchs_parts(tied):
     torch.testing.assert_close(model.nats(x, y, chunk=5), masked, rtol=1e-4, atol=1e-5)
 
 
-def test_a_language_model_steps_as_it_reads():
+def test_steps_of_a_language_model_equal_the_full_sequence():
     model = language()
     x = torch.randint(0, 11, (1, 20))
-    whole = model(x)[0][0].detach().numpy()
+    full = model(x)[0][0].detach().numpy()
     stream = Stream(model, history=4)
     steps = np.stack([stream.step([float(t)]) for t in x[0]])
-    np.testing.assert_allclose(steps, whole, atol=2e-6)
+    np.testing.assert_allclose(steps, full, atol=2e-6)
     np.testing.assert_allclose(np.exp(steps).sum(1), 1, atol=1e-5)
 
 
-def test_regularisation_adds_what_it_says():
+def test_activation_regularisation():
     model = language(activation=2.0, slowness=1.0).train()
     x, y = torch.randint(0, 11, (2, 6)), torch.randint(0, 11, (2, 6))
     hidden = model.hidden(x, None)[0]
@@ -84,7 +86,7 @@ def test_regularisation_adds_what_it_says():
 
 def classifier(pooling: str, bidirectional: bool, **options) -> Classifier:
     torch.manual_seed(2)
-    made = Classifier(
+    model = Classifier(
         ClassifierConfig(
             vocabulary=12,
             input_size=5,
@@ -95,15 +97,15 @@ def classifier(pooling: str, bidirectional: bool, **options) -> Classifier:
             **options,
         )
     )
-    for parameter in made.parameters():
+    for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
-    return made.eval()
+    return model.eval()
 
 
 @pytest.mark.parametrize("pairs", [True, False])
 @pytest.mark.parametrize("bidirectional", [True, False])
 @pytest.mark.parametrize("pooling", ["attention", "max", "last"])
-def test_a_classifier_reads_alike_alone_and_in_a_batch(pooling, bidirectional, pairs):
+def test_a_classifier_single_batched_and_live(pooling, bidirectional, pairs):
     model = classifier(pooling, bidirectional, pairs=pairs)
     rows = [np.random.default_rng(k).integers(0, 12, n) for k, n in enumerate((1, 7, 4, 17))]
     together = model.classify(*padded(rows))
@@ -116,21 +118,21 @@ def test_a_classifier_reads_alike_alone_and_in_a_batch(pooling, bidirectional, p
         with pytest.raises(ValueError, match="bidirectional"):
             Stream(model)
         return
-    for k, row in enumerate(rows):  # live, in any pieces, the same
+    for k, row in enumerate(rows):  # live, in any chunks
         stream = Stream(model)
         for token in row[:3]:
             last = stream.step([float(token)])
-        for piece in np.split(row[3:], [2]) if len(row) > 3 else []:
-            if len(piece):
-                last = stream.step(piece[:, None].astype(np.float32))[-1]
+        for chunk in np.split(row[3:], [2]) if len(row) > 3 else []:
+            if len(chunk):
+                last = stream.step(chunk[:, None].astype(np.float32))[-1]
         np.testing.assert_allclose(last, together[k].detach().numpy(), atol=1e-5)
         at_once = Stream(model, history=0)
         at_once.step(row[:, None].astype(np.float32))
-        for name, value in stream.state.asdict().items():  # nothing of a piece is lost
+        for name, value in stream.state.asdict().items():
             torch.testing.assert_close(value, getattr(at_once.state, name), rtol=1e-4, atol=1e-5)
 
 
-def test_poolings_are_what_they_say():
+def test_poolings_equal_their_definitions():
     row = torch.randint(0, 12, (1, 8))
     for pooling in ("max", "last", "attention"):
         model = classifier(pooling, False)
@@ -159,7 +161,7 @@ def test_weighted_and_soft_targets():
     torch.testing.assert_close(model.loss(PaddedBatch(x, lengths, soft), None)[0], expected)
 
 
-def test_calibration_finds_the_temperature_that_was_applied():
+def test_calibration_recovers_a_temperature():
     torch.manual_seed(0)
     scores = torch.randn(4000, 3) * 2
     target = torch.distributions.Categorical(logits=scores).sample()
@@ -170,7 +172,7 @@ def test_calibration_finds_the_temperature_that_was_applied():
 
 def translator(**options) -> Translator:
     torch.manual_seed(3)
-    made = Translator(
+    model = Translator(
         TranslatorConfig(
             **{
                 "vocabulary": 9,
@@ -182,35 +184,35 @@ def translator(**options) -> Translator:
             }
         )
     )
-    for parameter in made.parameters():
+    for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.5)
-    return made.eval()
+    return model.eval()
 
 
 def test_attention_is_a_weighted_mean():
     layer = Attention(4, 3)
     q, m = torch.randn(2, 5, 4), torch.randn(2, 6, 3)
-    beyond = torch.zeros(2, 6, dtype=torch.bool)
-    beyond[1, 4:] = True
-    context, weights = layer(q, layer.keys(m), m, beyond)
+    is_padding = torch.zeros(2, 6, dtype=torch.bool)
+    is_padding[1, 4:] = True
+    context, weights = layer(q, layer.keys(m), m, is_padding)
     scores = torch.einsum("btq,qm,bsm->bts", q, layer.key.weight, m) / 2
-    expected = torch.where(beyond[:, None], 0, scores.exp())
+    expected = torch.where(is_padding[:, None], 0, scores.exp())
     expected = expected / expected.sum(-1, keepdim=True)
     torch.testing.assert_close(weights, expected)
     torch.testing.assert_close(context, expected @ m)
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_a_translator_writes_alike_whole_and_step_by_step_alone_and_in_a_batch(cell):
+def test_a_translator_by_steps_and_in_a_batch(cell):
     model = translator(cell=cell, num_layers=2)
     sources = [np.random.default_rng(k).integers(2, 8, n) for k, n in enumerate((3, 9, 1))]
     x = torch.randint(0, 9, (3, 7))
-    together, _, attention = model.write(x, *model.read(*padded(sources)))
+    together, _, attention = model.decode(x, *model.encode(*padded(sources)))
     for k, row in enumerate(sources):
-        read, state = model.read(*padded([row]))
+        source, state = model.encode(*padded([row]))
         steps = []
         for t in range(7):
-            scores, state, weights = model.write(x[k : k + 1, t : t + 1], read, state)
+            scores, state, weights = model.decode(x[k : k + 1, t : t + 1], source, state)
             torch.testing.assert_close(
                 weights[0, 0], attention[k, t, : len(row)], rtol=1e-4, atol=1e-5
             )
@@ -218,7 +220,7 @@ def test_a_translator_writes_alike_whole_and_step_by_step_alone_and_in_a_batch(c
         torch.testing.assert_close(torch.stack(steps), together[k], rtol=1e-4, atol=1e-5)
 
 
-def test_padding_teaches_nothing():
+def test_padding_has_no_loss():
     model = translator()
     pairs = [
         (np.array([3, 4]), np.array([1, 5, 1])),
@@ -241,36 +243,35 @@ def test_padding_teaches_nothing():
 
 
 @torch.no_grad()
-def log_p_of(model, read, state, tokens):
-    scores, _, _ = model.write(torch.tensor([[1, *tokens[:-1]]]), read, state)
+def log_p_of(model, source, state, tokens):
+    scores, _, _ = model.decode(torch.tensor([[END_ID, *tokens[:-1]]]), source, state)
     log_p = scores[0].log_softmax(-1)
-    log_p[:, 0] -= 1.0  # as the search counts what is unknown
+    log_p[:, UNKNOWN_ID] -= UNKNOWN_PENALTY
     return float(log_p[torch.arange(len(tokens)), torch.tensor(tokens)].sum())
 
 
-def test_a_wide_beam_finds_the_best_of_all():
+def test_a_wide_beam_finds_the_optimum():
     model = translator(vocabulary=5)
     with torch.no_grad():
-        model.head.bias[1] += 1.5
+        model.head.bias[END_ID] += 1.5
     source, lengths = padded([np.array([3, 4, 5])])
-    read, state = model.read(source, lengths)
+    encoded, state = model.encode(source, lengths)
     best = max(
-        (log_p_of(model, read, state, [*body, 1]) / (len(body) + 1), body)
+        (log_p_of(model, encoded, state, [*body, END_ID]) / (len(body) + 1), body)
         for n in range(5)
         for body in np.ndindex(*([5] * n))
-        if 1 not in body
+        if END_ID not in body
     )
-    found = beam_search(model, source, lengths, width=600, alpha=1.0, longest=-4 / 3)[
-        0
-    ]  # at most four tokens
+    # At most four tokens.
+    (found,) = beam_search(model, source, lengths, width=600, alpha=1.0, max_ratio=-4 / 3)
     assert tuple(found.tokens) == best[1]
     assert found.score == pytest.approx(best[0], abs=1e-5)
     assert found.score == pytest.approx(
-        log_p_of(model, read, state, [*found.tokens, 1]) / (len(found.tokens) + 1), abs=1e-4
+        log_p_of(model, encoded, state, [*found.tokens, END_ID]) / (len(found.tokens) + 1), abs=1e-4
     )
 
 
-def test_a_beam_of_one_is_greedy_and_batches_change_nothing():
+def test_beam_search_greedy_and_batched():
     model = translator()
     sources = [np.array([3, 4, 5]), np.array([2]), np.array([7, 6, 5, 4, 3])]
     together = beam_search(model, *padded(sources), width=3)
@@ -278,37 +279,37 @@ def test_a_beam_of_one_is_greedy_and_batches_change_nothing():
         alone = beam_search(model, *padded([row]), width=3)[0]
         assert alone.tokens.tolist() == found.tokens.tolist()
         assert found.attention.shape == (len(found.tokens), len(row))
-    read, state = model.read(*padded([sources[0]]))
-    greedy, token = [], torch.tensor([[1]])
+    encoded, state = model.encode(*padded([sources[0]]))
+    greedy, token = [], torch.tensor([[END_ID]])
     for _ in range(14):
-        scores, state, _ = model.write(token, read, state)
+        scores, state, _ = model.decode(token, encoded, state)
         log_p = scores[0, 0].log_softmax(-1)
-        log_p[0] -= 1.0
+        log_p[UNKNOWN_ID] -= UNKNOWN_PENALTY
         token = log_p.argmax()[None, None]
-        if int(token) == 1:
+        if int(token) == END_ID:
             break
         greedy.append(int(token))
     assert beam_search(model, *padded([sources[0]]), width=1)[0].tokens.tolist() == greedy
 
 
-@pytest.mark.parametrize("owed", [[2, 1], [0, 0], [1, 0]])
-def test_what_is_owed_comes_exactly_as_often(owed):
+@pytest.mark.parametrize("required", [[2, 1], [0, 0], [1, 0]])
+def test_copied_tokens_have_the_required_counts(required):
     for seed in range(5):
         model = translator()
         torch.manual_seed(seed)
         nn.init.normal_(model.head.bias, std=2.0)
         source, lengths = padded([np.array([3, 4, 5])])
         found = beam_search(
-            model, source, lengths, width=3, once=(7, 8), owed=torch.tensor([owed])
+            model, source, lengths, width=3, copied=(7, 8), required=torch.tensor([required])
         )[0].tokens.tolist()
-        assert [found.count(7), found.count(8)] == owed
+        assert [found.count(7), found.count(8)] == required
 
 
-def test_sampling_keeps_to_what_is_allowed():
+def test_sampling():
     rng = np.random.default_rng(0)
     log_p = np.log(np.array([0.5, 0.3, 0.15, 0.05]))
-    drawn = np.bincount([sample(log_p, rng) for _ in range(4000)], minlength=4) / 4000
-    np.testing.assert_allclose(drawn, np.exp(log_p), atol=0.03)
+    frequencies = np.bincount([sample(log_p, rng) for _ in range(4000)], minlength=4) / 4000
+    np.testing.assert_allclose(frequencies, np.exp(log_p), atol=0.03)
     assert {sample(log_p, rng, top_k=2) for _ in range(200)} == {0, 1}
     assert {sample(log_p, rng, top_p=0.79) for _ in range(200)} == {0, 1}
     assert {sample(log_p, rng, temperature=0) for _ in range(20)} == {0}
@@ -319,7 +320,7 @@ def test_sampling_keeps_to_what_is_allowed():
 
 
 @pytest.mark.parametrize("budget", [1, 30, 10_000])
-def test_batches_by_length_keep_to_the_budget_and_lose_nothing(budget):
+def test_batches_by_length(budget):
     lengths = np.random.default_rng(0).integers(1, 20, 101)
     batches = by_length(lengths, budget, 0)
     assert sorted(np.concatenate(batches).tolist()) == list(range(101))
@@ -342,20 +343,22 @@ def test_next_step_smoothing():
 
 
 @pytest.mark.parametrize("p", [0.3, 0.5, 0.9])
-def test_dropout_is_torchs_in_distribution(p):
+def test_dropout_has_the_distribution_of_torch(p):
     torch.manual_seed(0)
     x = torch.ones(501, 397, requires_grad=True)
     y = dropout(x, p, True)
-    gone = (y == 0).double()
-    assert float(gone.mean()) == pytest.approx(p, abs=0.005)
+    dropped = (y == 0).double()
+    assert float(dropped.mean()) == pytest.approx(p, abs=0.005)
     assert float(y.detach().mean()) == pytest.approx(1.0, abs=0.02)
     assert sorted(y.detach().unique().tolist()) == pytest.approx([0.0, 1 / (1 - p)], rel=1e-4)
-    for axis in (0, 1):  # no column or row stands out, neighbours are independent
-        assert float((gone.mean(axis) - p).abs().max()) < 6 * math.sqrt(p * (1 - p) / 397)
+    for axis in (0, 1):  # columns and rows are alike, neighbours independent
+        assert float((dropped.mean(axis) - p).abs().max()) < 6 * math.sqrt(p * (1 - p) / 397)
     assert (
         abs(
             float(
-                torch.corrcoef(torch.stack([gone[:, :-1].flatten(), gone[:, 1:].flatten()]))[0, 1]
+                torch.corrcoef(torch.stack([dropped[:, :-1].flatten(), dropped[:, 1:].flatten()]))[
+                    0, 1
+                ]
             )
         )
         < 0.01

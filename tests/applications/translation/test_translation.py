@@ -1,6 +1,4 @@
-"""The translation task: reading pairs, what is held as it is, unknown words copied, a language
-learnt in seconds.
-"""
+"""Translation: reading pairs, placeholders, copied unknown words, training in seconds."""
 
 import gzip
 import json
@@ -14,28 +12,20 @@ from hypothesis import strategies as st
 
 from memorycell.application import modelfile
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.translation.codec import (
-    PairCodec,
-    fit_pairs,
-    hold,
-    hold_both,
-    read_pairs,
-    release,
-)
-from memorycell.applications.translation.dataset import (
-    TRANSLATION,
-    TranslationSettings,
-    measure,
-    prepare,
-    split,
-)
-from memorycell.applications.translation.live import Options as Translating
-from memorycell.applications.translation.live import predict, translate
+from memorycell.applications.translation import APPLICATION
+from memorycell.applications.translation.codec import PairCodec, fit_pair_codec
+from memorycell.applications.translation.dataset import prepare
+from memorycell.applications.translation.metrics import translation_metrics
+from memorycell.applications.translation.pairs import read_pairs, split_pairs
+from memorycell.applications.translation.placeholders import mask, mask_pair, unmask
+from memorycell.applications.translation.predict import PredictOptions, predict
+from memorycell.applications.translation.settings import TranslationSettings
+from memorycell.applications.translation.translate import Translation, translate
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import PLACEHOLDERS
+from memorycell.language.codec import PLACEHOLDERS, UNKNOWN_ID
 from memorycell.training import loop as training
 
-HOW = TrainSettings(epochs=16, lr=0.015, average=0.9)
+TRAIN_SETTINGS = TrainSettings(epochs=16, lr=0.015, average=0.9)
 SMALL = TranslationSettings(
     unit="word", vocabulary=200, hidden=32, embedding=24, dropout=0.0, budget=500
 )
@@ -52,7 +42,7 @@ VERBS = {"sees": "voit", "likes": "aime", "takes": "prend"}
 
 
 def phrases(count: int, seed: int = 0) -> list[tuple[str, str]]:
-    """Colours stand before the noun in one language and behind it in the other; some phrases hold a
+    """Colours precede the noun in one language and follow it in the other; some phrases have a
     %s.
     """
     draw = random.Random(seed)
@@ -76,69 +66,69 @@ def table(tmp_path_factory):
     return path
 
 
+def translations(file: modelfile.ModelFile, *texts: str) -> list[Translation]:
+    return translate(file.model, file.codec, list(texts))
+
+
 @pytest.fixture(scope="module")
 def trained(table, tmp_path_factory):
     out = tmp_path_factory.mktemp("models") / "t.safetensors"
-    return training.train(TRANSLATION, str(table), SMALL, HOW, out), out
+    return training.train(APPLICATION, str(table), SMALL, TRAIN_SETTINGS, out), out
 
 
-def test_it_learns_and_reorders(trained, table):
+def test_word_order_is_learned(trained, table):
     result, out = trained
     assert result["metrics"]["bleu"] > 95, result["examples"]
     assert result["metrics"]["chrf"] > 95
     assert result["skill"] > 0.1
     assert "nw:2" in result["signatures"]["chrf"]
     file = modelfile.load(out)
-    again = training.evaluate(TRANSLATION, file, out, None, lambda line: None)
+    again = training.evaluate(APPLICATION, file, out, None, lambda line: None)
     assert again["metrics"] == pytest.approx(result["metrics"])
-    found = translate(file, ["the red cat sees the blue dog."])[0]
+    (found,) = translations(file, "the red cat sees the blue dog.")
     assert found.text == "le chat rouge voit le chien bleu."
-    looked = {
-        t.strip(): found.sources[int(row.argmax())].strip()
+    attended = {
+        t.strip(): found.source_tokens[int(row.argmax())].strip()
         for t, row in zip(found.tokens, found.attention, strict=True)
     }
-    assert looked["chat"] in ("cat", "red")
+    assert attended["chat"] in ("cat", "red")
     assert found.attention.sum(1) == pytest.approx(1.0, abs=1e-4)
 
 
-def test_what_is_held_comes_through(trained):
+def test_placeholders_are_copied(trained):
     file = modelfile.load(trained[1])
-    found = translate(
+    found = translations(
         file,
-        [
-            "the red cat sees the blue %s.",
-            "the red cat sees the {name} %(file)s.",
-            "the red cat <b>likes</b> the dog.",
-        ],
+        "the red cat sees the blue %s.",
+        "the red cat sees the {name} %(file)s.",
+        "the red cat <b>likes</b> the dog.",
     )
     assert found[0].text == "le chat rouge voit le %s bleu."
-    for text, kept in [(found[1].text, ("{name}", "%(file)s")), (found[2].text, ("<b>", "</b>"))]:
-        assert all(text.count(k) == 1 for k in kept), text
+    for text, copied in [(found[1].text, ("{name}", "%(file)s")), (found[2].text, ("<b>", "</b>"))]:
+        assert all(text.count(c) == 1 for c in copied), text
 
 
-def test_all_numbers_of_what_is_held_are_learnt(table):
+def test_all_placeholders_are_in_the_training_data(table):
     dataset = prepare(str(table), SMALL)
-    numbers = {dataset.codec.target.token_ids[c] for c in PLACEHOLDERS}
-    used = {int(t) for _, target in dataset.tokens["train"] for t in target} & numbers
+    ids = {dataset.codec.target.token_ids[c] for c in PLACEHOLDERS}
+    used = {int(t) for _, target in dataset.tokens["train"] for t in target} & ids
     assert len(used) > 5
     for source, target in dataset.tokens["train"]:  # the same in both
-        assert set(source.tolist()) & numbers == set(target.tolist()) & numbers
+        assert set(source.tolist()) & ids == set(target.tolist()) & ids
 
 
-def test_batches_and_empty_lines_change_nothing(trained):
+def test_translations_do_not_depend_on_the_batch(trained):
     file = modelfile.load(trained[1])
     texts = ["the red cat sees the blue dog.", "", "the white tree likes the black bird.", "   "]
-    together = [one.text for one in translate(file, texts)]
-    assert together == [translate(file, [text])[0].text for text in texts]
+    together = [t.text for t in translations(file, *texts)]
+    assert together == [translations(file, text)[0].text for text in texts]
     assert together[1] == together[3] == ""
-    record = predict(file, "\n".join(texts), Translating())
-    assert [one["text"] for one in record["translations"]] == [
-        t for t, s in zip(together, texts, strict=True)
-    ][:3]
+    record = predict(file, "\n".join(texts), PredictOptions())
+    assert [t["text"] for t in record["translations"]] == together[:3]
 
 
 def test_unknown_words_are_copied(tmp_path):
-    """Names that stand on both sides and are too rare for the vocabulary come out as they went in."""
+    """Names in both languages that are too rare for the vocabulary."""
     draw = random.Random(0)
     names = [
         "".join(draw.choice("bdfgklmnprstvz") + draw.choice("aeiou") for _ in range(3)).title()
@@ -152,16 +142,20 @@ def test_unknown_words_are_copied(tmp_path):
             for a in [draw.choice(list(NOUNS))]
         )
     )
-    how = TrainSettings(epochs=14, lr=0.01, average=0.9)
+    train_settings = TrainSettings(epochs=14, lr=0.01, average=0.9)
     training.train(
-        TRANSLATION, str(path), replace(SMALL, budget=120), how, tmp_path / "n.safetensors"
+        APPLICATION,
+        str(path),
+        replace(SMALL, budget=120),
+        train_settings,
+        tmp_path / "n.safetensors",
     )
     file = modelfile.load(tmp_path / "n.safetensors")
     assert " Zyxo" not in file.codec.source.surfaces
-    assert translate(file, ["Zyxo sees the dog"])[0].text == "Zyxo voit le chien"
+    assert translations(file, "Zyxo sees the dog")[0].text == "Zyxo voit le chien"
 
 
-held = st.lists(
+copied_strings = st.lists(
     st.sampled_from(
         [
             "%s",
@@ -182,45 +176,50 @@ held = st.lists(
 )
 
 
-@given(held, st.text(st.sampled_from("ab .,é"), max_size=8))
-def test_holding_and_releasing_gives_the_text_back(kept, between):
-    text = f" {between} ".join(kept)
-    masked, found = hold(text)
-    assert release(masked, found) == text
-    assert not any(k in masked for k in kept)
-    assert set(found) == set(kept)
+@given(copied_strings, st.text(st.sampled_from("ab .,é"), max_size=8))
+def test_mask_and_unmask(copied, between):
+    text = f" {between} ".join(copied)
+    masked, replaced = mask(text)
+    assert unmask(masked, replaced) == text
+    assert not any(c in masked for c in copied)
+    assert set(replaced) == set(copied)
 
 
-def test_the_target_is_held_in_the_sources_numbers():
-    source, target, found = hold_both("%s of %d, 100% sure", "%d में से %s {x}, 100% sure")
-    assert (source, found) == (f"{PLACEHOLDERS[0]} of {PLACEHOLDERS[1]}, 100% sure", ["%s", "%d"])
+def test_the_placeholders_of_the_target_are_those_of_the_source():
+    source, target, replaced = mask_pair("%s of %d, 100% sure", "%d में से %s {x}, 100% sure")
+    assert (source, replaced) == (
+        f"{PLACEHOLDERS[0]} of {PLACEHOLDERS[1]}, 100% sure",
+        ["%s", "%d"],
+    )
     assert target == f"{PLACEHOLDERS[1]} में से {PLACEHOLDERS[0]} {{x}}, 100% sure"
-    assert hold_both("plain", "%s")[1] == "%s"
+    assert mask_pair("plain", "%s")[1] == "%s"
 
 
-def test_hindi_is_read_properly():
+def test_hindi():
     pairs = [("The peacock is a bird.", "मोर एक पक्षी है।"), ("What is this?", "यह क्या है?")] * 60
-    codec = fit_pairs(pairs, "piece", vocabulary=60, joint=False)
+    codec = fit_pair_codec(pairs, "piece", vocabulary=60, joint=False)
     assert not codec.shared
     tokens = codec.target.encode("मोर एक पक्षी है।")
-    assert 0 not in tokens
+    assert UNKNOWN_ID not in tokens
     assert codec.target.decode(tokens) == "मोर एक पक्षी है।"
     assert codec.target.encode("ज\u093cरा") == codec.target.encode("\u095bरा")
     again = PairCodec.from_json(codec.to_json())
     assert again == codec
-    assert PairCodec.from_json(fit_pairs(pairs, "word", vocabulary=60, joint=True).to_json()).shared
+    assert PairCodec.from_json(
+        fit_pair_codec(pairs, "word", vocabulary=60, joint=True).to_json()
+    ).shared
 
 
-def test_scores_are_sacrebleus_own():
+def test_metrics_are_those_of_sacrebleu():
     import sacrebleu
 
     ours, wanted = ["the cat sat on the mat", "a dog"], ["the cat sat on a mat", "the dog"]
-    found = measure(ours, wanted)
+    found = translation_metrics(ours, wanted)
     assert found["bleu"] == pytest.approx(sacrebleu.corpus_bleu(ours, [wanted]).score)
     assert found["chrf"] == pytest.approx(sacrebleu.corpus_chrf(ours, [wanted], word_order=2).score)
 
 
-def test_every_way_to_bring_pairs(tmp_path):
+def test_every_file_format(tmp_path):
     pairs = phrases(30)
     sides = ["\n".join(side) + "\n" for side in zip(*pairs, strict=True)]
     (tmp_path / "a.en").write_text(sides[0])
@@ -241,33 +240,33 @@ def test_every_way_to_bring_pairs(tmp_path):
     for name in ("a", "t.csv", "t.jsonl", "t.tsv.gz", "t.po", "t.mo"):
         found, _ = read_pairs(tmp_path / name, name, ("en", "fr"))
         assert sorted(found["all"]) == sorted(pairs), name
-    turned, _ = read_pairs(tmp_path / "t.csv", "t", ("fr", "en"))
-    assert sorted(turned["all"]) == sorted((b, a) for a, b in pairs)
+    swapped, _ = read_pairs(tmp_path / "t.csv", "t", ("fr", "en"))
+    assert sorted(swapped["all"]) == sorted((b, a) for a, b in pairs)
 
 
-def test_splits_follow_what_is_said():
-    parts = split(
+def test_similar_sources_are_in_the_same_split():
+    splits = split_pairs(
         [(f"Open file {k}", "x") for k in range(50)]
         + [("open FILE!", "y")]
         + [(f"Close it {'a' * k}", "z") for k in range(200)]
     )
-    holding = [
-        name for name, part in parts.items() if any(s.lower().startswith("open") for s, _ in part)
+    found = [
+        name for name, part in splits.items() if any(s.lower().startswith("open") for s, _ in part)
     ]
-    assert len(holding) == 1
-    assert 150 < len([p for p in parts["train"] if p[1] == "z"]) < 198
+    assert len(found) == 1
+    assert 150 < len([p for p in splits["train"] if p[1] == "z"]) < 198
 
 
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
         ("t.tsv", "no tab here\nnor here\n", "line 1: no tab"),
-        ("t.csv", "only\none\n", "two columns are needed"),
+        ("t.csv", "only\none\n", "expected two columns"),
         ("t.tsv", "a\tb\n" * 20, "too few pairs"),
         ("t.po", "this is no catalogue", "not a readable message catalogue"),
     ],
 )
-def test_mistakes(tmp_path, name, text, message):
+def test_user_errors(tmp_path, name, text, message):
     (tmp_path / name).write_text(text)
     with pytest.raises(DataError, match=message):
         prepare(str(tmp_path / name), SMALL)
@@ -285,13 +284,13 @@ def test_files_that_are_not_aligned(tmp_path):
         TranslationSettings(languages="deen")
 
 
-def test_what_is_left_out_is_said(tmp_path):
+def test_notes_on_what_is_left_out(tmp_path):
     lines = [f"{a}\t{b}" for a, b in phrases(400)]
     (tmp_path / "t.tsv").write_text("\n".join([*lines, "empty\t", f"{'x' * 500}\ty", "no tab"]))
     notes = "\n".join(prepare(str(tmp_path / "t.tsv"), SMALL).notes)
-    assert "1 lines without a tab left out (the first is line" in notes
-    assert "1 pairs with an empty side left out" in notes
-    assert "1 pairs longer than 400 characters left out" in notes
+    assert "left out: 1 lines without a tab (the first: line" in notes
+    assert "left out: 1 pairs with an empty side" in notes
+    assert "left out: 1 pairs longer than 400 characters" in notes
 
 
 def test_the_command_line(trained, memorycell, tmp_path):
@@ -317,7 +316,7 @@ def test_the_command_line(trained, memorycell, tmp_path):
         == 0
     )
     for words, message in [
-        (("stream", path), "reads its input whole"),
+        (("stream", path), "needs its whole input"),
         (("prove", path), "has no steps"),
         (("export", path, "--to", "onnx"), "not for a model of the task translation"),
         (("predict", path), "no text"),
@@ -328,16 +327,16 @@ def test_the_command_line(trained, memorycell, tmp_path):
         assert "Traceback" not in err
 
 
-def test_another_set_is_scored_without_what_was_learnt(trained, tmp_path):
+def test_training_pairs_are_left_out_of_other_data(trained, tmp_path):
     file = modelfile.load(trained[1])
     other = tmp_path / "o.tsv"
     other.write_text("\n".join(f"{a}\t{b}" for a, b in phrases(1500, seed=7)))
-    told: list[str] = []
-    result = training.evaluate(TRANSLATION, file, trained[1], str(other), told.append)
-    assert "left out that were learnt from" in told[0]
+    lines: list[str] = []
+    result = training.evaluate(APPLICATION, file, trained[1], str(other), lines.append)
+    assert "that the model was trained on" in lines[0]
     assert result["metrics"]["bleu"] > 90
 
 
-def test_a_language_model_has_no_translations(tmp_path):
+def test_another_model_is_refused():
     with pytest.raises(UserError):
-        predict(modelfile.ModelFile(None, None, {}), "x", Translating())
+        predict(modelfile.ModelFile(None, None, {}), "x", PredictOptions())

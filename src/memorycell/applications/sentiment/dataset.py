@@ -10,9 +10,8 @@ import numpy as np
 import torch
 
 from memorycell.application import modelfile
-from memorycell.application.contract import Dataset, Metrics, Record
+from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.sentiment.baselines import TfIdf, class_frequencies
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.examples import Examples, label_counts

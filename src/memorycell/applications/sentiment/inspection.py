@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import MAX_STEPS, CalledWithLengths, inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.dataset import reopen
 from memorycell.inspection.inspect import Inspection

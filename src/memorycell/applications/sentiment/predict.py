@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
 from memorycell.errors import DataError, UserError

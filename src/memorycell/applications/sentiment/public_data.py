@@ -1,6 +1,6 @@
 """The named public datasets of this application."""
 
-from memorycell.application.datasets import NamedDataset
+from memorycell.application.named_dataset import NamedDataset
 
 DATASETS = (
     NamedDataset(

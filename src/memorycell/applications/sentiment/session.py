@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.application.modelfile import ModelFile
+from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.predict import label_record
 from memorycell.errors import DataError, StateError, UserError

@@ -1,4 +1,4 @@
-"""What a translator must beat: the translation of the most similar sentence it has learnt from."""
+"""The baseline of translators: the translation of the nearest training sentence."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from collections.abc import Sequence
 
 import numpy as np
 
+BATCH_SIZE = 200
 
-class Nearest:
-    """The nearest source by cosine of TF-IDF vectors over parts of words, two to four characters
+
+class NearestSentence:
+    """Nearest by cosine similarity of TF-IDF vectors of character n-grams within words, n = 2 to 4
     (scikit-learn).
     """
 
     def __init__(self, sources: Sequence[str], targets: Sequence[str]) -> None:
         from sklearn.feature_extraction.text import TfidfVectorizer
 
-        self._vectors = TfidfVectorizer(
+        self._vectorizer = TfidfVectorizer(
             analyzer="char_wb", ngram_range=(2, 4), sublinear_tf=True, dtype=np.float32
         )
-        self._known = self._vectors.fit_transform(sources).T.tocsr()
+        self._sources = self._vectorizer.fit_transform(sources).T.tocsr()
         self._targets = list(targets)
 
     def translate(self, sources: Sequence[str]) -> list[str]:
-        """A translation of each, word for word one of those it knows."""
-        found: list[str] = []
-        for begin in range(0, len(sources), 200):
-            likeness = self._vectors.transform(sources[begin : begin + 200]) @ self._known
-            found += [self._targets[k] for k in np.asarray(likeness.argmax(1)).ravel()]
-        return found
+        """The training translation of the nearest training source of each source."""
+        translations: list[str] = []
+        for begin in range(0, len(sources), BATCH_SIZE):
+            batch = self._vectorizer.transform(sources[begin : begin + BATCH_SIZE])
+            nearest = (batch @ self._sources).argmax(1)
+            translations += [self._targets[k] for k in np.asarray(nearest).ravel()]
+        return translations

@@ -1,99 +1,44 @@
-"""translation: a text in one language into the same in another."""
+"""Pairs of texts as tokens: training, evaluation and baselines."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
-from memorycell.application.contract import Dataset, Metrics
-from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
-from memorycell.applications.translation.baselines import Nearest
-from memorycell.applications.translation.codec import (
-    PairCodec,
-    Pairs,
-    fit_pairs,
-    hold_both,
-    read_pairs,
-)
-from memorycell.applications.translation.live import translate
-from memorycell.applications.translation.model import PairBatch, Translator, TranslatorConfig
+from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
+from memorycell.application.datasets import locate, with_dataset_settings
+from memorycell.applications.translation.baselines import NearestSentence
+from memorycell.applications.translation.codec import PairCodec, fit_pair_codec
+from memorycell.applications.translation.metrics import metric_signatures, translation_metrics
+from memorycell.applications.translation.model import PairBatch, Translator
+from memorycell.applications.translation.pairs import Pairs, read_pairs, source_key, split_pairs
+from memorycell.applications.translation.placeholders import mask_pair
+from memorycell.applications.translation.settings import TranslationSettings
+from memorycell.applications.translation.translate import translate
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import fingerprint
+from memorycell.language.codec import END_ID, UNKNOWN_ID, fingerprint
 from memorycell.models.batches import by_length, padded
 from memorycell.models.heads import IGNORE
-from memorycell.settings import check_choices, check_counts
-from memorycell.training.splits import SPLITS, split_of
+
+DEFAULT_DATASET = "multi30k-de-en"
+MIN_PAIRS = {"train": 200, "valid": 5, "test": 5}
+NUM_EXAMPLES = 5
+EVALUATION_BUDGET = 8000
+"""Tokens per batch in evaluation."""
+MIN_SHARED_LETTERS = 0.8
+"""Share of the target's letters that occur in the source, above which joint=auto is yes."""
+LETTER_SAMPLE = 5000
+"""Pairs that are searched for letters."""
 
 
-@dataclass(frozen=True)
-class TranslationSettings:
-    """What --set can say about a translator.
+class TranslationDataset(Dataset[Translator, PairBatch]):
+    """Pairs of texts by split, and their tokens."""
 
-    languages    from-to, as in de-en: the endings of aligned files, or a table's columns
-    unit         piece, word or char; vocabulary: tokens at most (of each language where they have
-                 one each)
-    joint        one vocabulary for both: yes, no, or auto (where they share their letters)
-    budget       tokens in a batch, both languages and padding included
-    beam, alpha  beams, and how much longer translations are favoured
-    """
-
-    languages: str | None = None
-    unit: str = "piece"
-    vocabulary: int = 4000
-    joint: str = "auto"
-    cell: str = "lstm"
-    hidden: int = 256
-    layers: int = 1
-    embedding: int = 256
-    dropout: float = 0.2
-    embedding_dropout: float = 0.0
-    weight_drop: float = 0.0
-    smoothing: float = 0.1
-    budget: int = 1600
-    beam: int = 5
-    alpha: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_choices(self, unit=("piece", "word", "char"), joint=("auto", "yes", "no"))
-        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget", "beam")
-        if self.languages is not None and not re.fullmatch(r"[^-]+-[^-]+", self.languages):
-            raise ValueError(f"languages={self.languages}: expected from-to, as in de-en")
-        self.model_config(10, 0)  # says what is wrong with the rest
-
-    def model_config(self, vocabulary: int, source_vocabulary: int) -> TranslatorConfig:
-        """The sizes of the model these settings ask for."""
-        return TranslatorConfig(
-            vocabulary=vocabulary,
-            source_vocabulary=source_vocabulary,
-            embedding_size=self.embedding,
-            hidden_size=self.hidden,
-            cell=self.cell,
-            num_layers=self.layers,
-            dropout=self.dropout,
-            embedding_dropout=self.embedding_dropout,
-            weight_drop=self.weight_drop,
-            smoothing=self.smoothing,
-        )
-
-    @property
-    def both(self) -> tuple[str, str] | None:
-        """(from, to)"""
-        if self.languages is None:
-            return None
-        source, target = self.languages.split("-")
-        return source, target
-
-
-class TranslationDataset(Dataset):
-    """Pairs, split, as tokens."""
+    codec: PairCodec
 
     def __init__(
         self, name: str, pairs: dict[str, Pairs], codec: PairCodec, settings: TranslationSettings
@@ -104,33 +49,31 @@ class TranslationDataset(Dataset):
         self.tokens = {
             split: [self._tokens(*pair) for pair in part] for split, part in pairs.items()
         }
-        self._translated: dict[tuple[int, str], list[str]] = {}
+        self._translations: dict[tuple[int, str], list[str]] = {}
 
     def _tokens(self, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
-        """Source tokens, and the target's with `END` before and behind."""
-        masked, wanted, _ = hold_both(source, target, len(source) + len(target))
+        """Token ids of the source, and of the target between two `END_ID`."""
+        source, target, _ = mask_pair(source, target, first=len(source) + len(target))
         return (
-            np.array(self.codec.source.encode(masked) or [0], np.int64),
-            np.array([1, *self.codec.target.encode(wanted), 1], np.int64),
+            np.array(self.codec.source.encode(source) or [UNKNOWN_ID], np.int64),
+            np.array([END_ID, *self.codec.target.encode(target), END_ID], np.int64),
         )
 
     @cached_property
-    def nearest(self) -> Nearest | None:
-        """The simple method; None where the pairs it knows are not here."""
+    def nearest(self) -> NearestSentence | None:
+        """A baseline; None without training pairs."""
         if "train" not in self.pairs:
             return None
         sources, targets = zip(*self.pairs["train"], strict=True)
-        return Nearest(sources, targets)
-
-    # ---- what training asks for ------------------------------------------------------------------
+        return NearestSentence(sources, targets)
 
     def build(self) -> Translator:
-        """A translator sized by the settings."""
-        own = 0 if self.codec.shared else len(self.codec.source)
-        return Translator(self.settings.model_config(len(self.codec.target), own))
+        """See `Dataset`."""
+        source_vocabulary = 0 if self.codec.shared else len(self.codec.source)
+        return Translator(self.settings.model_config(len(self.codec.target), source_vocabulary))
 
     def batches(self, seed: int) -> Iterator[PairBatch]:
-        """The training pairs, gathered by length."""
+        """See `Dataset`: pairs of similar length."""
         return self._batches("train", self.settings.budget, seed)
 
     def _batches(self, split: str, budget: int, seed: int) -> Iterator[PairBatch]:
@@ -143,64 +86,62 @@ class TranslationDataset(Dataset):
 
     @torch.inference_mode()
     def nats(self, model: Translator, split: str) -> float:
-        """Mean negative log-likelihood a target token, each given those before it."""
+        """Mean negative log-likelihood per target token, given the tokens before it."""
         model.eval()
         total = count = 0.0
-        for batch in self._batches(split, 8000, 0):
+        for batch in self._batches(split, EVALUATION_BUDGET, 0):
             total += float(model.loss(batch, None)[0]) * batch.steps
             count += batch.steps
         return total / count
 
     def validate(self, model: Translator) -> Metrics:
-        """Nats a token: translating takes longer than an epoch."""
+        """See `Dataset`: the loss only; translating takes longer than an epoch."""
         return {"nats": self.nats(model, "valid")}
 
     def translations(self, model: Translator, split: str) -> list[str]:
-        """What the model makes of the sources of a split."""
+        """The model's translations of the sources of a split; those of the last call are cached."""
         key = (id(model), split)
-        if key not in self._translated:
-            file = ModelFile(model, self.codec, {"settings": dataclasses.asdict(self.settings)})
-            found = translate(file, [source for source, _ in self.pairs[split]])
-            self._translated = {key: [one.text for one in found]}
-        return self._translated[key]
+        if key not in self._translations:
+            sources = [source for source, _ in self.pairs[split]]
+            s = self.settings
+            found = translate(model, self.codec, sources, beam=s.beam, alpha=s.alpha)
+            self._translations = {key: [translation.text for translation in found]}
+        return self._translations[key]
 
     def evaluate(self, model: Translator, split: str, precision: str = "float32") -> Metrics:
-        """The model's metrics on a split."""
-        found = measure(
-            self.translations(model, split), [target for _, target in self.pairs[split]]
-        )
-        return {**found, "nats": self.nats(model, split)}
+        """See `Dataset`: chrf, bleu and nats per target token."""
+        references = [target for _, target in self.pairs[split]]
+        result = translation_metrics(self.translations(model, split), references)
+        return {**result, "nats": self.nats(model, split)}
 
-    def details(self, model: Translator, split: str) -> dict[str, Any]:
-        """Sacrebleu's signatures, and a few translations as they are."""
-        shown = range(0, len(self.pairs[split]), max(1, len(self.pairs[split]) // 5))
-        ours = self.translations(model, split)
+    def details(self, model: Translator, split: str) -> Record:
+        """See `Dataset`: the signatures of the metrics, and some translations."""
+        pairs, translations = self.pairs[split], self.translations(model, split)
         examples = [
-            {"source": self.pairs[split][k][0], "ours": ours[k], "wanted": self.pairs[split][k][1]}
-            for k in shown
+            {"source": pairs[k][0], "ours": translations[k], "wanted": pairs[k][1]}
+            for k in range(0, len(pairs), max(1, len(pairs) // NUM_EXAMPLES))
         ]
-        return {"signatures": signatures(), "examples": examples[:5]}
+        return {"signatures": metric_signatures(), "examples": examples[:NUM_EXAMPLES]}
 
     def sample(self, steps: int) -> np.ndarray:
-        """Nothing: a translator has no steps to be proved."""
-        raise UserError("prove: a translator reads its input whole and has no steps")
+        """Raises `UserError`: a translator has no steps."""
+        raise UserError("prove: a translator needs its whole input and has no steps")
 
     def inspection_input(self) -> str:
-        """See `Dataset`: the longest source."""
+        """The longest test source."""
         return max((source for source, _ in self.pairs["test"]), key=len)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
-        """The simple methods' metrics on a split: the nearest known sentence's translation, and the
-        source unchanged.
-        """
+        """See `Dataset`."""
         sources, targets = [list(side) for side in zip(*self.pairs[split], strict=True)]
-        found = {"source unchanged": measure(sources, targets)}
+        result = {"source unchanged": translation_metrics(sources, targets)}
         if self.nearest is not None:
-            found["nearest sentence"] = measure(self.nearest.translate(sources), targets)
-        return found
+            translations = self.nearest.translate(sources)
+            result["nearest sentence"] = translation_metrics(translations, targets)
+        return result
 
-    def info(self) -> dict[str, Any]:
-        """For the model file."""
+    def info(self) -> Record:
+        """See `Dataset`."""
         return {
             "data": self.name,
             "fingerprint": self.fingerprint,
@@ -209,110 +150,70 @@ class TranslationDataset(Dataset):
         }
 
 
-def measure(ours: Sequence[str], wanted: Sequence[str]) -> Metrics:
-    """chrf: chrF++ (Popović 2017); bleu (Papineni et al. 2002); both 0 to 100, by sacrebleu (Post
-    2018).
-    """
-    chrf, bleu = _scorers()
-    return {
-        "chrf": chrf.corpus_score(ours, [wanted]).score,
-        "bleu": bleu.corpus_score(ours, [wanted]).score,
-    }
-
-
-def signatures() -> dict[str, str]:
-    """What exactly was measured."""
-    chrf, bleu = _scorers()
-    for scorer in (chrf, bleu):
-        scorer.corpus_score(["a"], [["a"]])
-    return {"chrf": str(chrf.get_signature()), "bleu": str(bleu.get_signature())}
-
-
-def _scorers() -> tuple[Any, Any]:
-    from sacrebleu.metrics.bleu import BLEU
-    from sacrebleu.metrics.chrf import CHRF
-
-    return CHRF(word_order=2), BLEU()
-
-
 def prepare(data: str | None, settings: TranslationSettings) -> TranslationDataset:
-    """Read the pairs, split them, and only then make the vocabulary, from the training part."""
-    pairs, where, notes = _read(data or "multi30k-de-en", settings)
+    """See `Application`. The vocabulary is that of the training split."""
+    pairs, name, notes = _read(data or DEFAULT_DATASET, settings)
     for split, part in pairs.items():
-        if len(part) < (200 if split == "train" else 5):
-            raise DataError(f"{where}: too few pairs: {len(part)} in the {split} part; bring more")
-    joint = settings.joint == "yes" or (settings.joint == "auto" and _same_letters(pairs["train"]))
-    codec = fit_pairs(pairs["train"], settings.unit, vocabulary=settings.vocabulary, joint=joint)
-    dataset = TranslationDataset(where, pairs, codec, settings)
-    words = sum(len(b) - 1 for _, b in dataset.tokens["train"])
+        if len(part) < MIN_PAIRS[split]:
+            raise DataError(f"{name}: too few pairs: {len(part)} in the {split} split; add more")
+    joint = settings.joint == "yes" or (settings.joint == "auto" and _share_letters(pairs["train"]))
+    codec = fit_pair_codec(
+        pairs["train"], settings.unit, vocabulary=settings.vocabulary, joint=joint
+    )
+    dataset = TranslationDataset(name, pairs, codec, settings)
+    sizes = ", ".join(f"{len(part):,} {split}" for split, part in pairs.items())
+    count = sum(len(target) - 1 for _, target in dataset.tokens["train"])
+    source_size = " for both languages" if joint else f" and {len(codec.source):,} of the source"
     dataset.notes = [
         *notes,
-        "pairs: "
-        + ", ".join(f"{len(part):,} {split}" for split, part in pairs.items())
-        + f"; {words:,} target tokens",
-        f"vocabulary: {len(codec.target):,} {settings.unit}s"
-        + (" for both languages" if joint else f" and {len(codec.source):,} of the source"),
+        f"pairs: {sizes}; {count:,} target tokens",
+        f"vocabulary: {len(codec.target):,} {settings.unit}s{source_size}",
     ]
     return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> TranslationDataset:
-    """The same for a trained model. Its own data: the held-out test part. Other data: all pairs
-    that it did not learn.
+def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> TranslationDataset:
+    """See `Application`: the test split of the model's own data, or all pairs of other data whose
+    sources are not in its training split.
     """
-    settings: TranslationSettings = file.settings(TranslationSettings)
-    trained, print_ = str(file.info["data"]), str(file.info["fingerprint"])
+    settings = file.settings(TranslationSettings)
     try:
-        pairs = _read(trained, settings)[0]
+        pairs = _read(file.data, settings)[0]
     except UserError:
         if data is None:
             raise
         pairs = {}
-    note = "scored: the held-out test part"
-    if data is not None and data != trained:
+    note = "evaluated on the held-out test split"
+    if data is not None and data != file.data:
         others = [pair for part in _read(data, settings)[0].values() for pair in part]
-        learnt = {_key(source) for source, _ in pairs.get("train", [])}
-        fresh = [pair for pair in others if _key(pair[0]) not in learnt]
-        if not fresh:
-            raise DataError(f"{data}: every sentence of it was learnt from; nothing to evaluate")
+        trained_on = {source_key(source) for source, _ in pairs.get("train", [])}
+        new = [pair for pair in others if source_key(pair[0]) not in trained_on]
+        if not new:
+            raise DataError(f"{data}: the model was trained on all of these sentences")
         note = (
-            f"scored: {len(fresh):,} pairs of another set, {len(others) - len(fresh):,} left out"
-            " that were learnt from"
+            f"evaluated on {len(new):,} pairs of other data; left out: {len(others) - len(new):,}"
+            " that the model was trained on"
         )
-        pairs = {**pairs, "test": fresh}
-    dataset = TranslationDataset(data or trained, pairs, file.codec, settings)
+        pairs = {**pairs, "test": new}
+    dataset = TranslationDataset(data or file.data, pairs, file.codec, settings)
     dataset.notes = [note]
-    if data is None and dataset.fingerprint != print_:
-        dataset.notes.append(f"{trained} has changed since the model was trained")
+    if data is None and dataset.fingerprint != file.fingerprint:
+        dataset.notes.append(f"{file.data} has changed since the model was trained")
     return dataset
 
 
 def _read(data: str, settings: TranslationSettings) -> tuple[dict[str, Pairs], str, list[str]]:
-    path, source = locate(data, stem=True)
-    where = source.name if source else str(data)
-    languages = settings.both or (
-        ("de", "en") if source and source.name == "multi30k-de-en" else None
-    )
-    pairs, notes = read_pairs(path, where, languages)
-    return (split(pairs["all"]) if "all" in pairs else pairs), where, notes
+    """(split -> pairs, name, notes) of a path or a named dataset."""
+    path, named = locate(data, stem=True)
+    name = named.name if named else str(data)
+    languages = with_dataset_settings(settings, named).language_pair
+    pairs, notes = read_pairs(path, name, languages)
+    return (split_pairs(pairs["all"]) if "all" in pairs else pairs), name, notes
 
 
-def split(pairs: Pairs) -> dict[str, Pairs]:
-    """90 / 5 / 5 by a hash of the source without its signs, numbers and capitals: what is said
-    alike falls together.
-    """
-    parts: dict[str, Pairs] = {name: [] for name in SPLITS}
-    for pair in pairs:
-        parts[split_of(_key(pair[0]), 20)].append(pair)
-    return parts
-
-
-def _key(source: str) -> str:
-    return " ".join(re.sub(r"[\W\d_]+", " ", source.lower()).split()) or source
-
-
-def _same_letters(pairs: Pairs) -> bool:
-    """Whether most letters of the target stand in the source too."""
-    letters = {c for source, _ in pairs for c in source}
-    target = [c for _, text in pairs[:5000] for c in text if c.isalpha()]
-    return sum(c in letters for c in target) > 0.8 * max(len(target), 1)
+def _share_letters(pairs: Pairs) -> bool:
+    """Whether most letters of the target occur in the source."""
+    source_letters = {c for source, _ in pairs for c in source}
+    letters = [c for _, target in pairs[:LETTER_SAMPLE] for c in target if c.isalpha()]
+    shared = sum(c in source_letters for c in letters)
+    return shared > MIN_SHARED_LETTERS * max(len(letters), 1)

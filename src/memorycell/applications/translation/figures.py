@@ -1,4 +1,4 @@
-"""Attention of a translation, as a page."""
+"""The page of a prediction: the attention of each translation."""
 
 from __future__ import annotations
 
@@ -11,39 +11,37 @@ MAX_FIGURES = 12
 
 
 def attention_page(file: AnyModelFile, record: dict[str, Any]) -> str:
-    """What each token of every translation attended to."""
-    found = record["translations"]
+    """The attention of every translation, as an HTML page."""
     sections = []
-    for one in [o for o in found if o["tokens"]][:MAX_FIGURES]:
-        fig = figure(140 + 26 * len(one["tokens"]))
+    for translation in [t for t in record["translations"] if t["tokens"]][:MAX_FIGURES]:
+        fig = figure(140 + 26 * len(translation["tokens"]))
         fig.add_heatmap(
-            z=one["attention"],
-            x=_distinct(one["sources"]),
-            y=_distinct(one["tokens"]),
+            z=translation["attention"],
+            x=_distinct(translation["sources"]),
+            y=_distinct(translation["tokens"]),
             colorscale=[[0, "rgba(61,143,209,0)"], [1, BLUE]],
             zmin=0,
             zmax=1,
             showscale=False,
             xgap=2,
             ygap=2,
-            hovertemplate="%{y} looked at %{x}: %{z:.0%}<extra></extra>",
+            hovertemplate="%{y}, attention to %{x}: %{z:.0%}<extra></extra>",
         )
         fig.update_yaxes(autorange="reversed", showgrid=False)
         fig.update_xaxes(side="top", showgrid=False, tickangle=-35)
         fig.update_layout(hovermode="closest", margin={"l": 90, "r": 20, "t": 90, "b": 20})
-        sections.append(
-            Section(one["text"], f"of: {one['source']}  (p = {one['p']:.2f} a token)", fig)
-        )
+        lead = f"source: {translation['source']}  (p = {translation['p']:.2f} per token)"
+        sections.append(Section(translation["text"], lead, fig))
     return page(
-        "What each word of the translation looked at",
-        "Rows are the translation's tokens from top to bottom, columns the "
-        "source's; the darker, the more attention.",
+        "Attention of each translated word",
+        "Rows are the tokens of the translation, columns those of the source; darker means more"
+        " attention.",
         sections,
     )
 
 
 def _distinct(names: list[str]) -> list[str]:
-    """Names that an axis does not take for the same: invisible signs behind those that repeat."""
+    """Distinct category names for an axis: zero-width spaces are appended to repeated ones."""
     seen: dict[str, int] = {}
     result = []
     for name in (n.strip() or "·" for n in names):

@@ -1,40 +1,43 @@
-"""Inspect a translator while it translates a text."""
+"""Inspect the gates of a translator on a text and its translation."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import MAX_STEPS, inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.translation.codec import PairCodec
 from memorycell.applications.translation.dataset import reopen
-from memorycell.applications.translation.live import translate
 from memorycell.applications.translation.model import Translator
+from memorycell.applications.translation.settings import TranslationSettings
+from memorycell.applications.translation.translate import translate
 from memorycell.inspection.inspect import Inspection
+from memorycell.language.codec import END_ID, UNKNOWN_ID
 
 
-class _Translating(nn.Module):
-    """A translator that reads a source and is given its translation [1, T]."""
+class _CalledWithTarget(nn.Module):
+    """A translator behind one call on the source, with a given target [1, T]."""
 
     def __init__(self, model: Translator, target: Tensor) -> None:
         super().__init__()
         self.model, self.target = model, target
 
-    def forward(self, tokens: Tensor) -> None:
-        lengths = torch.tensor([tokens.shape[1]])
-        self.model.write(self.target, *self.model.read(tokens, lengths))
+    def forward(self, source: Tensor) -> None:
+        lengths = torch.tensor([source.shape[1]])
+        self.model.decode(self.target, *self.model.encode(source, lengths))
 
 
 def inspect(file: ModelFile[Translator, PairCodec], source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a text to translate."""
+    """See `Application`; the source is a text to translate."""
     text = reopen(None, file).inspection_input() if source is None else source
-    codec = file.codec
-    tokens = codec.encode(text)[0][-MAX_STEPS:]
-    target = [codec.target.token_ids.get(t, 0) for t in translate(file, [text])[0].tokens]
+    codec, settings = file.codec, file.settings(TranslationSettings)
+    tokens = codec.encode(text).tokens[-MAX_STEPS:]
+    (translation,) = translate(file.model, codec, [text], beam=settings.beam, alpha=settings.alpha)
+    target = [codec.target.token_ids.get(t, UNKNOWN_ID) for t in translation.tokens]
     return inspect_steps(
         file,
-        _Translating(file.model, torch.tensor([[1, *target]])),
+        _CalledWithTarget(file.model, torch.tensor([[END_ID, *target]])),
         torch.tensor(tokens, dtype=torch.int64),
         labels=[codec.source.surfaces[token] for token in tokens],
         where=file.data if source is None else "the input",

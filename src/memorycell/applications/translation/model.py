@@ -1,15 +1,14 @@
-"""Translator = an encoder that reads the source both ways -> a decoder that writes the target,
-looking back by attention.
+"""Translator: a bidirectional encoder of the source and a decoder of the target with attention.
 
-    m_s        = encoder(source)                         [S, H], both directions side by side
+    m_s        = encoder(source)                         [S, H], both directions concatenated
     d_t        = lower decoder layer(target so far)
     a_t, ctx_t = attention(d_t, m)
-    u_t        = upper decoder layers([d_t, ctx_t])
-    p(y_t+1)   = softmax(E · tanh(W [u_t, ctx_t]))       E the target's embedding
+    u_t        = upper decoder layer([d_t, ctx_t])
+    p(y_t+1)   = softmax(E · tanh(W [u_t, ctx_t]))       E: the target embedding
 
-What was attended reaches the recurrence through the upper layers, not through the next input, so
-that a whole target runs through the recurrent kernels at once in training (as in Wu et al. 2016,
-arXiv:1609.08144, whose first layer alone attends).
+The context is an input of the upper layer, not of the next step, so that the recurrent kernels
+process a full target at once in training (as in Wu et al. 2016, arXiv:1609.08144, where only the
+first layer attends).
 """
 
 from __future__ import annotations
@@ -29,12 +28,12 @@ from memorycell.state import State
 
 
 class PairBatch(NamedTuple):
-    """Pairs side by side, padded.
+    """Padded pairs.
 
-    source, source_lengths   [B, S] int64 tokens, [B]
-    x, target                [B, T] int64: the target's tokens, and those that follow them (`IGNORE`
-                             past the end)
-    carry                    False
+    source, source_lengths   [B, S] int64 token ids, [B]
+    x, target                [B, T] int64: the target's token ids, and the next ones (`IGNORE` for
+                             padding)
+    carry                    False: no state is carried
     """
 
     source: Tensor
@@ -45,20 +44,19 @@ class PairBatch(NamedTuple):
 
     @property
     def steps(self) -> int:
-        """Target tokens to learn from."""
+        """Target tokens, padding not counted."""
         return int((self.target >= 0).sum())
 
 
 @dataclass(frozen=True, kw_only=True)
 class TranslatorConfig(ModelConfig):
-    """The sizes of a translator. `num_layers` is the encoder's; the decoder has one layer below the
-    attention and one above.
+    """The sizes of a translator. `num_layers` is that of the encoder; the decoder has one layer
+    below the attention and one above.
 
-    vocabulary          tokens of the target; source_vocabulary of the source, or 0 where the two
-                        share one
-    embedding_size      of a token's vector
-    smoothing           share of the target's probability given to the other tokens (Szegedy et al.
-                        2016)
+    vocabulary          number of target tokens
+    source_vocabulary   number of source tokens; 0: the languages share a vocabulary
+    embedding_size      of a token
+    smoothing           label smoothing (Szegedy et al. 2016)
     """
 
     vocabulary: int
@@ -84,25 +82,23 @@ class TranslatorConfig(ModelConfig):
                 f"source_vocabulary: expected a whole number, got {self.source_vocabulary!r}"
             )
         if self.hidden_size % 2:
-            raise ValueError(
-                f"hidden_size: expected an even number, half a direction, got {self.hidden_size}"
-            )
+            raise ValueError(f"hidden_size: expected an even number, got {self.hidden_size}")
 
 
-class Source(NamedTuple):
-    """A batch of sources, read: memory and keys [B, S, H], beyond [B, S] bool for padding."""
+class EncodedSource(NamedTuple):
+    """A batch of encoded sources: memory and keys [B, S, H], is_padding [B, S] bool."""
 
     memory: Tensor
     keys: Tensor
-    beyond: Tensor
+    is_padding: Tensor
 
-    def select(self, rows: Tensor) -> Source:
-        """Those of the batch rows."""
-        return Source(*(part.index_select(0, rows) for part in self))
+    def select(self, rows: Tensor) -> EncodedSource:
+        """The given batch rows."""
+        return EncodedSource(*(part.index_select(0, rows) for part in self))
 
 
 class Translator(Model[PairBatch]):
-    """A sequence of tokens in, another out."""
+    """Maps a sequence of tokens to another, without a state between calls."""
 
     kind = "translator"
     config_class = TranslatorConfig
@@ -127,21 +123,21 @@ class Translator(Model[PairBatch]):
         self.out = nn.Linear(2 * hidden, size)
         self.head = NextStep(size, config.vocabulary, size)
 
-    def read(self, source: Tensor, lengths: Tensor) -> tuple[Source, State]:
-        """Source [B, S] int64, lengths [B] -> what the decoder looks back at, and the state it
-        starts in: h and c of its two layers [2, B, H].
+    def encode(self, source: Tensor, lengths: Tensor) -> tuple[EncodedSource, State]:
+        """Source [B, S] int64, lengths [B] -> (the encoded source, the decoder's initial state: h
+        and c of its two layers [2, B, H]).
         """
         table = self.embedding if self.source_embedding is None else self.source_embedding
-        x = self._dropped(
+        x = self._dropout(
             F.embedding(
                 source,
                 embedding_dropout(table.weight, self.config.embedding_dropout, self.training),
             )
         )
         memory, _ = self.encoder(x, lengths=lengths)
-        memory = self._dropped(memory)
-        beyond = padding(lengths, memory.shape[1])
-        mean = memory.float().masked_fill(beyond[..., None], 0).sum(1) / lengths[:, None]
+        memory = self._dropout(memory)
+        is_padding = padding(lengths, memory.shape[1])
+        mean = memory.float().masked_fill(is_padding[..., None], 0).sum(1) / lengths[:, None]
         h = torch.tanh(self.start(mean)).unflatten(-1, (2, -1)).transpose(0, 1).contiguous()
         zeros = self.lower.initial_state(len(source)).asdict()
         state = State(
@@ -150,40 +146,42 @@ class Translator(Model[PairBatch]):
                 for name in zeros
             }
         )
-        return Source(memory, self.attention.keys(memory), beyond), state
+        return EncodedSource(memory, self.attention.keys(memory), is_padding), state
 
-    def write(self, x: Tensor, source: Source, state: State) -> tuple[Tensor, State, Tensor]:
-        """Target tokens x [B, T] -> (scores of the tokens that follow [B, T, V], state, attention
-        [B, T, S]).
+    def decode(
+        self, x: Tensor, source: EncodedSource, state: State
+    ) -> tuple[Tensor, State, Tensor]:
+        """Target token ids x [B, T] -> (logits of the next tokens [B, T, V], state, attention [B,
+        T, S]).
         """
         table = embedding_dropout(
             self.embedding.weight, self.config.embedding_dropout, self.training
         )
-        below, above = (
+        lower_state, upper_state = (
             State(**{name: part[k : k + 1] for name, part in state.asdict().items()})
             for k in (0, 1)
         )
-        d, after_below = carried(self.lower, self._dropped(F.embedding(x, table)), below)
+        d, after_lower = carried(self.lower, self._dropout(F.embedding(x, table)), lower_state)
         context, weights = self.attention(
-            self._dropped(d), source.keys, source.memory, source.beyond
+            self._dropout(d), source.keys, source.memory, source.is_padding
         )
-        u, after_above = carried(
-            self.upper, torch.cat([self._dropped(d), context.to(d.dtype)], -1), above
+        u, after_upper = carried(
+            self.upper, torch.cat([self._dropout(d), context.to(d.dtype)], -1), upper_state
         )
-        read = torch.tanh(self.out(torch.cat([self._dropped(u), context.to(u.dtype)], -1)))
-        scores = self.head(self._dropped(read), self.embedding.weight)
+        features = torch.tanh(self.out(torch.cat([self._dropout(u), context.to(u.dtype)], -1)))
+        logits = self.head(self._dropout(features), self.embedding.weight)
         after = State(
-            **{name: torch.cat([after_below[name], after_above[name]]) for name in after_below}
+            **{name: torch.cat([after_lower[name], after_upper[name]]) for name in after_lower}
         )
-        return scores, after, weights
+        return logits, after, weights
 
     def loss(self, batch: PairBatch, state: State | None) -> tuple[Tensor, None]:
-        """Nats a target token, smoothed in training."""
-        scores, _, _ = self.write(batch.x, *self.read(batch.source, batch.source_lengths))
+        """Nats per target token, with label smoothing in training."""
+        logits, _, _ = self.decode(batch.x, *self.encode(batch.source, batch.source_lengths))
         return (
-            self.head.loss(scores, batch.target, self.config.smoothing if self.training else 0.0),
+            self.head.loss(logits, batch.target, self.config.smoothing if self.training else 0.0),
             None,
         )
 
-    def _dropped(self, x: Tensor) -> Tensor:
+    def _dropout(self, x: Tensor) -> Tensor:
         return dropout(x, self.config.dropout, self.training)

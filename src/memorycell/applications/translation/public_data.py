@@ -1,14 +1,15 @@
 """The named public datasets of this application."""
 
-from memorycell.application.datasets import NamedDataset
+from memorycell.application.named_dataset import NamedDataset
 
 DATASETS = (
     NamedDataset(
         "multi30k-de-en",
-        "captions of pictures, German and English: 29,000 pairs to train on",
+        "captions of pictures in German and English: 29,000 training pairs",
         "non-commercial",
         "D. Elliott et al. (2016), Multi30K, arXiv:1605.00459",
         paths=("translation/multi30k", "multi30k"),
+        settings={"languages": "de-en"},
     ),
     NamedDataset(
         "tatoeba-en-hi",

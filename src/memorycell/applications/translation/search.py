@@ -1,38 +1,59 @@
-"""Beam search for the most likely translation."""
+"""Beam search for translations."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from memorycell.applications.translation.model import Translator
+from memorycell.language.codec import END_ID, UNKNOWN_ID
 
-UNKNOWN_COST = 1.0
-"""What an unknown word costs more, in nats: it will be copied from the source, which is often
-wrong.
-"""
-BEGIN_END = 1
-"""The token before the first and after the last; `data.text.END`."""
+UNKNOWN_PENALTY = 1.0
+"""Nats subtracted for the unknown token, which is replaced by a source word, often a wrong one."""
+MIN_LENGTH_LIMIT = 8
 
 
 @dataclass(frozen=True)
 class Hypothesis:
     """A finished translation.
 
-    tokens      [T], without the one that ends it
-    score       log-probability over length^alpha (Wu et al. 2016, arXiv:1609.08144, their equation
-                14, simplified)
-    log_p       mean log-probability of a token
-    attention   [T, S]: what each looked at
+    tokens      [T], without `END_ID`
+    score       log-probability / length^alpha (simplified from equation 14 of Wu et al. 2016,
+                arXiv:1609.08144)
+    log_p       mean log-probability per token
+    attention   [T, S]
     """
 
     tokens: np.ndarray
     score: float
     log_p: float
     attention: np.ndarray
+
+
+class _Step(NamedTuple):
+    """What a step of the search chose for the K beams of each of B sources.
+
+    token       [B, K] token ids
+    parent      [B, K] the beams of the step before that they extend
+    attention   [B, K, S] of the step before
+    """
+
+    token: Tensor
+    parent: Tensor
+    attention: Tensor
+
+
+class _Finished(NamedTuple):
+    """A finished hypothesis: the beam that ended at a step; ordered by score."""
+
+    score: float
+    log_p: float
+    step: int
+    beam: int
 
 
 @torch.inference_mode()
@@ -43,107 +64,94 @@ def beam_search(
     *,
     width: int = 5,
     alpha: float = 1.0,
-    once: tuple[int, ...] = (),
-    owed: Tensor | None = None,
-    longest: float = 2.0,
+    copied: tuple[int, ...] = (),
+    required: Tensor | None = None,
+    max_ratio: float = 2.0,
 ) -> list[Hypothesis]:
-    """The best translation of every source [B, S] int64 with lengths [B].
+    """The best translation of each source [B, S] int64 with lengths [B].
 
-    once      tokens that must be in a translation exactly as often as `owed` [B, len(once)] says:
-              what is held as it is
-    longest   a translation may be this many times as long as its source, and 8 tokens more
+    width       number of beams
+    alpha       length penalty: higher values favour longer translations
+    copied      token ids that a translation has exactly as often as `required` [B, len(copied)]
+    max_ratio   maximum length of a translation relative to its source, plus 8 tokens and the
+                required ones
     """
     model.eval()
     batch = len(source)
-    read, state = model.read(source, lengths)
+    encoded, state = model.encode(source, lengths)
     rows = torch.arange(batch).repeat_interleave(width)
-    read, state = read.select(rows), state.select(rows)
-    held = torch.tensor(once, dtype=torch.int64)
-    owed = torch.zeros(batch, len(once), dtype=torch.int64) if owed is None else owed
-    limit = (longest * lengths).long() + 8 + owed.sum(1)
-    owed = owed[rows].view(batch, width, len(once))
+    encoded, state = encoded.select(rows), state.select(rows)
+    copied_ids = torch.tensor(copied, dtype=torch.int64)
+    if required is None:
+        required = torch.zeros(batch, len(copied), dtype=torch.int64)
+    max_length = (max_ratio * lengths).long() + MIN_LENGTH_LIMIT + required.sum(1)
+    required = required[rows].view(batch, width, len(copied))
     scores = torch.full((batch, width), -torch.inf)
     scores[:, 0] = 0.0
-    tokens = torch.full((batch * width,), BEGIN_END)
-    trail: list[
-        tuple[Tensor, Tensor, Tensor]
-    ] = []  # of every step: tokens, whose successors they are, what they looked at
-    finished: list[list[tuple[float, float, int, int]]] = [
-        [] for _ in range(batch)
-    ]  # (score, log_p, step, hypothesis)
+    tokens = torch.full((batch * width,), END_ID)
+    steps: list[_Step] = []
+    finished: list[list[_Finished]] = [[] for _ in range(batch)]
     done = [False] * batch
-    for step in range(int(limit.max()) + 1):
-        out, state, attention = model.write(tokens[:, None], read, state)
-        log_p = out[:, 0].float().log_softmax(-1).view(batch, width, -1)
-        log_p[..., 0] -= UNKNOWN_COST
-        log_p = _allowed(log_p, owed, held, (limit - step)[:, None])
+    for step in range(int(max_length.max()) + 1):
+        logits, state, attention = model.decode(tokens[:, None], encoded, state)
+        log_p = logits[:, 0].float().log_softmax(-1).view(batch, width, -1)
+        log_p[..., UNKNOWN_ID] -= UNKNOWN_PENALTY
+        log_p = _constrained(log_p, required, copied_ids, (max_length - step)[:, None])
         vocabulary = log_p.shape[-1]
-        best, place = (
-            (scores[..., None] + log_p).flatten(1).topk(min(2 * width, width * vocabulary), dim=1)
-        )
-        parent, token = place // vocabulary, place % vocabulary
-        ends = (token == BEGIN_END) & best.isfinite()
+        count = min(2 * width, width * vocabulary)
+        best, index = (scores[..., None] + log_p).flatten(1).topk(count, dim=1)
+        parent, token = index // vocabulary, index % vocabulary
+        ends = (token == END_ID) & best.isfinite()
         for row, column in ends.nonzero().tolist():
-            if (
-                column < width and not done[row]
-            ):  # of the second half, those that go on are wanted, not those that end
+            if column < width and not done[row]:  # the other half only replaces ended beams
                 total = float(best[row, column])
-                mean = total / (step + 1)
+                beam = int(parent[row, column])
                 finished[row].append(
-                    (total / (step + 1) ** alpha, mean, step, int(parent[row, column]))
+                    _Finished(total / (step + 1) ** alpha, total / (step + 1), step, beam)
                 )
-        done = [len(f) >= width or step >= int(limit[k]) for k, f in enumerate(finished)]
+        done = [len(f) >= width or step >= int(max_length[k]) for k, f in enumerate(finished)]
         if all(done):
             break
-        # The best that go on; those that end are put behind all others.
-        going = torch.where(ends, -torch.inf, best).topk(width, dim=1)
-        parent, token, scores = (
-            parent.gather(1, going.indices),
-            token.gather(1, going.indices),
-            going.values,
-        )
-        trail.append((token, parent, attention[:, 0].view(batch, width, -1)))
-        where = (parent + torch.arange(batch)[:, None] * width).flatten()
-        state, tokens = state.select(where), token.flatten()
-        owed = owed.view(batch * width, len(once))[where].view(batch, width, len(once))
-        owed = owed - (token[..., None] == held).long()
-    return [_traced(trail, *max(finished[row]), row, int(lengths[row])) for row in range(batch)]
+        unfinished = torch.where(ends, -torch.inf, best).topk(width, dim=1)
+        parent, token = parent.gather(1, unfinished.indices), token.gather(1, unfinished.indices)
+        scores = unfinished.values
+        steps.append(_Step(token, parent, attention[:, 0].view(batch, width, -1)))
+        rows = (parent + torch.arange(batch)[:, None] * width).flatten()
+        state, tokens = state.select(rows), token.flatten()
+        required = required.view(batch * width, len(copied))[rows].view(batch, width, len(copied))
+        required = required - (token[..., None] == copied_ids).long()
+    return [_hypothesis(steps, max(finished[row]), row, int(lengths[row])) for row in range(batch)]
 
 
-def _allowed(log_p: Tensor, owed: Tensor, held: Tensor, left: Tensor) -> Tensor:
-    """Log-probabilities [B, K, V] without what must not come: what is not owed, the end while
-    something is; and, when no more than `left` [B, 1] tokens may come, everything but what is owed
-    or, where nothing is, the end.
+def _constrained(log_p: Tensor, required: Tensor, copied: Tensor, left: Tensor) -> Tensor:
+    """Log-probabilities [B, K, V] with -inf for tokens that would violate the required counts
+    [B, K, C] of the copied token ids [C] within the `left` [B, 1] tokens.
+
+    A copied token is allowed while it is required, the end when none is. When only the required
+    tokens still fit, nothing else is allowed; when none is required, only the end.
     """
-    some = (owed > 0).any(-1)
-    must = owed.sum(-1) >= left
-    own = log_p[..., held].masked_fill(owed <= 0, -torch.inf)
-    end = log_p[..., BEGIN_END].masked_fill(some, -torch.inf)
-    log_p = log_p.masked_fill(must[..., None], -torch.inf)
-    log_p[..., held] = own
-    log_p[..., BEGIN_END] = end
+    some_required = (required > 0).any(-1)
+    must_copy = required.sum(-1) >= left
+    copied_log_p = log_p[..., copied].masked_fill(required <= 0, -torch.inf)
+    end_log_p = log_p[..., END_ID].masked_fill(some_required, -torch.inf)
+    log_p = log_p.masked_fill(must_copy[..., None], -torch.inf)
+    log_p[..., copied] = copied_log_p
+    log_p[..., END_ID] = end_log_p
     return log_p
 
 
-def _traced(
-    trail: list[tuple[Tensor, Tensor, Tensor]],
-    score: float,
-    mean: float,
-    step: int,
-    at: int,
-    row: int,
-    length: int,
-) -> Hypothesis:
-    """A hypothesis that ended, walked back to its beginning."""
+def _hypothesis(steps: list[_Step], finished: _Finished, row: int, length: int) -> Hypothesis:
+    """Follow the parents of a finished hypothesis back to the start."""
     tokens, attention = [], []
-    for token, parent, weights in reversed(trail[:step]):
-        tokens.append(int(token[row, at]))
-        at = int(parent[row, at])
-        attention.append(weights[row, at, :length].numpy())
+    beam = finished.beam
+    for step in reversed(steps[: finished.step]):
+        tokens.append(int(step.token[row, beam]))
+        beam = int(step.parent[row, beam])
+        attention.append(step.attention[row, beam, :length].numpy())
     empty = np.zeros((0, length), np.float32)
     return Hypothesis(
         np.array(tokens[::-1], np.int64),
-        score,
-        mean,
+        finished.score,
+        finished.log_p,
         np.array(attention[::-1]) if attention else empty,
     )

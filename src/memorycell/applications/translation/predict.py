@@ -1,0 +1,75 @@
+"""Translate the lines of a text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from memorycell.application.contract import ModelFile, Record
+from memorycell.applications.translation.codec import PairCodec
+from memorycell.applications.translation.model import Translator
+from memorycell.applications.translation.translate import (
+    MAX_SOURCE_TOKENS,
+    Translation,
+    translate,
+)
+from memorycell.errors import DataError, UserError
+from memorycell.language.codec import normalise
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """Options of `predict`.
+
+    beam    beam width
+    alpha   length penalty: higher values favour longer translations
+    """
+
+    beam: int = 5
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.beam <= 100:
+            raise ValueError(f"beam={self.beam}: expected 1 to 100")
+        if not 0 <= self.alpha <= 5:
+            raise ValueError(f"alpha={self.alpha}: expected 0 to 5")
+
+
+def predict(
+    file: ModelFile[Translator, PairCodec], source: str | None, options: PredictOptions
+) -> Record:
+    """`{"translations": [{"source", "text", "p", "tokens", "sources", "attention"}]}`, one per
+    line.
+    """
+    if not (isinstance(file.codec, PairCodec) and isinstance(file.model, Translator)):
+        raise UserError("predict: not a translator")
+    lines = normalise(source or "").split("\n")
+    if not any(line.strip() for line in lines):
+        raise DataError("predict: no text; give one, or a file of lines")
+    while lines and not lines[-1].strip():
+        lines.pop()
+    translations = translate(file.model, file.codec, lines, beam=options.beam, alpha=options.alpha)
+    return {"translations": [_record(translation) for translation in translations]}
+
+
+def _record(translation: Translation) -> dict[str, Any]:
+    record = {
+        "source": translation.source,
+        "text": translation.text,
+        "p": round(translation.p, 4),
+        "tokens": translation.tokens,
+        "sources": translation.source_tokens,
+        "attention": [[round(float(v), 4) for v in row] for row in translation.attention],
+    }
+    if translation.truncated:
+        record["note"] = f"only the first {MAX_SOURCE_TOKENS} tokens were read; give shorter lines"
+    return record
+
+
+def render(record: dict[str, Any]) -> str:
+    """See `Application`: one line per line of the source."""
+    lines = []
+    for translation in record["translations"]:
+        note = f"   [{translation['note']}]" if "note" in translation else ""
+        lines.append(translation["text"] + note)
+    return "\n".join(lines)

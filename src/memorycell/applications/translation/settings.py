@@ -1,0 +1,72 @@
+"""The settings of a translator."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from memorycell.applications.translation.model import TranslatorConfig
+from memorycell.language.codec import UNITS
+from memorycell.settings import check_choices, check_counts
+
+
+@dataclass(frozen=True)
+class TranslationSettings:
+    """Settings of a translator.
+
+    languages    source-target, such as de-en: the suffixes of aligned files, or columns of a table
+    unit         piece (subwords, sentencepiece), word or char
+    vocabulary   maximum number of tokens, per language where the vocabularies are separate
+    joint        one vocabulary for both languages: yes, no, or auto: where they share their letters
+    cell, hidden, layers, embedding   of the recurrent layers, and the embedding size
+    dropout, embedding_dropout, weight_drop, smoothing   probabilities, see `TranslatorConfig` and
+                 `ModelConfig`
+    budget       tokens per batch, of both languages and including padding
+    beam, alpha  beam width and length penalty in evaluation, see `beam_search`
+    """
+
+    languages: str | None = None
+    unit: str = "piece"
+    vocabulary: int = 4000
+    joint: str = "auto"
+    cell: str = "lstm"
+    hidden: int = 256
+    layers: int = 1
+    embedding: int = 256
+    dropout: float = 0.2
+    embedding_dropout: float = 0.0
+    weight_drop: float = 0.0
+    smoothing: float = 0.1
+    budget: int = 1600
+    beam: int = 5
+    alpha: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_choices(self, unit=UNITS, joint=("auto", "yes", "no"))
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget", "beam")
+        if self.languages is not None and not re.fullmatch(r"[^-]+-[^-]+", self.languages):
+            raise ValueError(f"languages={self.languages}: expected source-target, such as de-en")
+        self.model_config(10, 0)  # checks the other settings
+
+    def model_config(self, vocabulary: int, source_vocabulary: int) -> TranslatorConfig:
+        """The configuration of a model with these settings."""
+        return TranslatorConfig(
+            vocabulary=vocabulary,
+            source_vocabulary=source_vocabulary,
+            embedding_size=self.embedding,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            embedding_dropout=self.embedding_dropout,
+            weight_drop=self.weight_drop,
+            smoothing=self.smoothing,
+        )
+
+    @property
+    def language_pair(self) -> tuple[str, str] | None:
+        """(source, target)"""
+        if self.languages is None:
+            return None
+        source, target = self.languages.split("-")
+        return source, target

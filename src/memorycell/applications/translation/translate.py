@@ -1,0 +1,88 @@
+"""Translate texts with a translator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from memorycell.applications.translation.codec import EncodedText, PairCodec
+from memorycell.applications.translation.model import Translator
+from memorycell.applications.translation.placeholders import unmask
+from memorycell.applications.translation.search import Hypothesis, beam_search
+from memorycell.language.codec import PLACEHOLDERS, UNKNOWN_ID
+from memorycell.models.batches import by_length, padded
+
+MAX_SOURCE_TOKENS = 300
+BUDGET = 800
+"""Source tokens per batch."""
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A translation.
+
+    p           geometric mean of the probabilities of its tokens
+    tokens, source_tokens   the surfaces of the tokens of both sides
+    attention   [T, S]
+    truncated   whether the source was longer than `MAX_SOURCE_TOKENS`
+    """
+
+    source: str
+    text: str
+    p: float
+    tokens: list[str]
+    source_tokens: list[str]
+    attention: np.ndarray
+    truncated: bool
+
+
+def translate(
+    model: Translator, codec: PairCodec, texts: list[str], *, beam: int = 5, alpha: float = 1.0
+) -> list[Translation]:
+    """Translate texts independently. An empty text has an empty translation. See `beam_search`."""
+    encoded = [codec.encode(text) for text in texts]
+    sources = [np.array(e.tokens[:MAX_SOURCE_TOKENS] or [UNKNOWN_ID], np.int64) for e in encoded]
+    source_ids, target_ids = codec.source.token_ids, codec.target.token_ids
+    placeholders = [c for c in PLACEHOLDERS if c in source_ids and c in target_ids]
+    copied = tuple(target_ids[c] for c in placeholders)
+    in_source = torch.tensor([source_ids[c] for c in placeholders], dtype=torch.int64)
+    hypotheses: dict[int, Hypothesis] = {}
+    for rows in by_length(np.array([len(s) for s in sources]), BUDGET, 0):
+        source, lengths = padded([sources[k] for k in rows])
+        required = (source[:, :, None] == in_source).sum(1)
+        found = beam_search(
+            model, source, lengths, width=beam, alpha=alpha, copied=copied, required=required
+        )
+        hypotheses |= dict(zip(rows.tolist(), found, strict=True))
+    return [_translation(codec, texts[k], encoded[k], hypotheses[k]) for k in range(len(texts))]
+
+
+def _translation(
+    codec: PairCodec, text: str, encoded: EncodedText, best: Hypothesis
+) -> Translation:
+    """The translation of a hypothesis. Unknown tokens are replaced by the source word with the
+    highest attention (Luong et al. 2015, arXiv:1410.8206).
+    """
+    tokens, words, replaced = encoded
+    surfaces = []
+    for token, attention in zip(best.tokens, best.attention, strict=True):
+        if token == UNKNOWN_ID and words:
+            surfaces.append(" " + words[min(int(attention.argmax()), len(words) - 1)])
+        else:
+            surfaces.append(codec.target.surfaces[token])
+    joined = codec.target.strip_line_starts("".join(surfaces))
+    source_surfaces = [
+        words[k] if token == UNKNOWN_ID else codec.source.surfaces[token]
+        for k, token in enumerate(tokens[:MAX_SOURCE_TOKENS])
+    ]
+    return Translation(
+        source=text,
+        text=unmask(joined, replaced) if tokens else "",
+        p=float(np.exp(best.log_p)),
+        tokens=[unmask(surface, replaced) for surface in surfaces],
+        source_tokens=[unmask(surface, replaced) for surface in source_surfaces],
+        attention=best.attention,
+        truncated=len(tokens) > MAX_SOURCE_TOKENS,
+    )

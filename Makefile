@@ -76,7 +76,7 @@ no-compiler: $(INSTALLED)
 	$(call other_environment,no-compiler)
 	CXX=/bin/false build/no-compiler/bin/python $(install_again) -C build-dir=build/no-compiler-cmake . 2>/dev/null
 	build/no-compiler/bin/python -c "from memorycell.ops import binding; assert binding.engine is None; print(binding.missing)"
-	build/no-compiler/bin/python -m pytest tests/parity tests/live tests/properties/test_state.py -q -p no:cacheprovider -n 2
+	build/no-compiler/bin/python -m pytest tests/parity tests/exchange tests/streaming tests/inspection tests/test_proof.py -q -p no:cacheprovider -n 2
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

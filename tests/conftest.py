@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, drawn examples that repeat, a small series that trains in a
+"""Shared by all tests: one thread, reproducible examples, a small series that trains in a second."""
 second.
 """
 
@@ -20,7 +20,7 @@ settings.load_profile("tests")
 
 @pytest.fixture
 def hourly(tmp_path: Path) -> Path:
-    """500 hours of a daily wave, a trend in a second column, and noise; columns time, y, x, note."""
+    """500 hours with a daily cycle, a covariate and noise; columns time, y, x, note."""
     rng = np.random.default_rng(0)
     lines = ["time,y,x,note"]
     level = 0.0

@@ -1,5 +1,5 @@
-"""The training loop: resumed runs are exact, time limits are kept, the best model survives, failures
-are reported.
+"""Training: resumed runs are exact, time limits hold, the best model survives, failures are
+reported.
 """
 
 import dataclasses

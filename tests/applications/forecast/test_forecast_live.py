@@ -1,4 +1,4 @@
-"""Live: step by step, in chunks, saved and taken up again, gives the numbers of the whole sequence."""
+"""Live forecasts: single steps, chunks and restored states give the numbers of the full sequence."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,4 @@
 """Shared by all tests: one thread, reproducible examples, a small series that trains in a second."""
-second.
-"""
 
 import math
 import os

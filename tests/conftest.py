@@ -1,4 +1,4 @@
-"""Shared by all tests: one thread, reproducible examples, a small series that trains in a second."""
+"""Shared by all tests: one thread, reproducible examples, a small series that trains fast."""
 
 import math
 import os

@@ -1,4 +1,4 @@
-"""The catalogue imports nothing, every application keeps the contract, and the docs know all kinds."""
+"""The catalogue imports nothing, applications keep the contract, the docs know all kinds."""
 
 import dataclasses
 import re

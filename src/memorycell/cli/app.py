@@ -84,7 +84,7 @@ def main_options(
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    """Train an LSTM on your sequences, look inside its gates, and run it live, one step at a time."""
+    """The options of the command itself."""
 
 
 def load_model(path: Path) -> tuple[AnyApplication, AnyModelFile]:

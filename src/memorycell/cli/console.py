@@ -18,7 +18,7 @@ def log(line: str) -> None:
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
-    """The result of `train` or `evaluate`: the metrics and the baselines', as a table or as JSON."""
+    """The metrics of a model and of the baselines, as a table or as JSON."""
     if as_json:
         print(json.dumps(result))
         return

@@ -86,8 +86,8 @@ def stream(
     ] = "float32",
     settings: Settings = None,
 ) -> None:
-    """Run a model live: items from stdin, one JSON object per answer, the state kept. Items are rows
-    (CSV with a header, or JSON lines), lines of text, or sound (a WAV file or raw samples).
+    """Run a model live: items from stdin, one JSON object per answer, the state kept. Items are
+    rows (CSV with a header, or JSON lines), lines of text, or sound (a WAV file or raw samples).
 
     At a lower precision the model is proved first, and the cost in accuracy is printed.
     """
@@ -150,8 +150,8 @@ def _restore(session: Session, path: Path) -> None:
 
 
 def read_input(application: AnyApplication, given: str | None) -> str | None:
-    """INPUT: the name of a file where the application reads files; else a text, or that of a file or
-    of stdin.
+    """INPUT: the name of a file where the application reads files; else a text, or that of a file
+    or of stdin.
     """
     if given is None or application.predict_reads == "file":
         return given

@@ -86,7 +86,7 @@ class ModelConfig:
 
 
 class Model(nn.Module, Generic[B]):
-    """What training, model files and streams ask of a model; B is the kind of batch it learns from."""
+    """What training, model files and streams ask of a model; B is its kind of batch."""
 
     kind: ClassVar[str]
     """Its name in a model file."""

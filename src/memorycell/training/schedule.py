@@ -25,7 +25,7 @@ def planned_epochs(
 def learning_rate(
     peak: float, step: int, *, epoch: int, epochs: int | None, steps_per_epoch: int
 ) -> float:
-    """Linear warm-up over the first epoch (at most 100 steps), cosine decay to zero from the second.
+    """Linear warm-up over the first epoch (at most 100 steps), then cosine decay to zero.
 
     epochs            None before the run is planned
     steps_per_epoch   0 in the first epoch

@@ -1,4 +1,4 @@
-"""Live forecasts: single steps, chunks and restored states give the numbers of the full sequence."""
+"""Live forecasts: steps, chunks and restored states give the numbers of the full sequence."""
 
 import numpy as np
 import pytest

@@ -1,6 +1,6 @@
 """The model: recurrent layers and a linear head that predicts the next change.
 
-    ŷ_{t+1} = x_t + w · h_t + b
+ŷ_{t+1} = x_t + w · h_t + b
 """
 
 from __future__ import annotations

@@ -15,9 +15,9 @@ import torch
 from memorycell.application.contract import (
     Dataset,
     Metrics,
+    ModelFile,
 )
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.baselines import StraightOn
 from memorycell.applications.drawing.codec import PenCodec, side_by_side
 from memorycell.applications.drawing.model import Drawn, Writer, WriterConfig

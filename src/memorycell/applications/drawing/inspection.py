@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import inspect_steps
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.codec import PenCodec
 from memorycell.applications.drawing.dataset import reopen
 from memorycell.applications.drawing.live import features_of

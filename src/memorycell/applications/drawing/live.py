@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from memorycell.application.contract import AnyModelFile
+from memorycell.application.contract import AnyModelFile, ModelFile
 from memorycell.application.datasets import locate
-from memorycell.application.modelfile import ModelFile
 from memorycell.applications.drawing.codec import END, PenCodec, side_by_side, svg
 from memorycell.applications.drawing.model import Writer
 from memorycell.errors import DataError, UserError

@@ -103,18 +103,18 @@ def prepare(data: str | None, settings: HandwritingSettings) -> StrokeDataset | 
 
 
 def _prepare_lines(source: Source) -> LineDataset:
-    found, settings = read_images(source), source.settings
-    splits, outputs, notes = split_and_fit(found, settings, choose_head(settings.head, found))
+    labelled, settings = read_images(source), source.settings
+    splits, outputs, notes = split_and_fit(labelled, settings, choose_head(settings.head, labelled))
     codec = LineCodec(**outputs, height=settings.height, stack=settings.stack)
-    dataset = LineDataset(found.name, splits, codec, settings, notes)
-    dataset.notes.append(f"{len(found.examples):,} images: {dataset.split_sizes()}")
+    dataset = LineDataset(labelled.name, splits, codec, settings, notes)
+    dataset.notes.append(f"{len(labelled.examples):,} images: {dataset.split_sizes()}")
     return dataset
 
 
 def _prepare_strokes(source: Source) -> StrokeDataset:
-    found, settings = read_drawings(source), source.settings
-    head = choose_head(settings.head, found)
-    splits, outputs, notes = split_and_fit(found, settings, head)
+    labelled, settings = read_drawings(source), source.settings
+    head = choose_head(settings.head, labelled)
+    splits, outputs, notes = split_and_fit(labelled, settings, head)
     heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in splits["train"]]
     codec = StrokeCodec(
         **outputs,
@@ -122,8 +122,8 @@ def _prepare_strokes(source: Source) -> StrokeDataset:
         height=max(float(np.median(heights)), 1e-6),
         spacing=settings.spacing,
     )
-    dataset = StrokeDataset(found.name, splits, codec, settings, notes)
-    dataset.notes.append(f"{len(found.examples):,} drawings: {dataset.split_sizes()}")
+    dataset = StrokeDataset(labelled.name, splits, codec, settings, notes)
+    dataset.notes.append(f"{len(labelled.examples):,} drawings: {dataset.split_sizes()}")
     return dataset
 
 
@@ -145,8 +145,8 @@ def reopen(
         line_codec = codec
 
         def lines(name: str) -> tuple[list[Example[Line]], str]:
-            found = read_images(source_for(name))
-            return found.examples, found.name
+            labelled = read_images(source_for(name))
+            return labelled.examples, labelled.name
 
         return reopening.reopen(
             data,
@@ -158,8 +158,8 @@ def reopen(
     stroke_codec = codec
 
     def drawings(name: str) -> tuple[list[Example[Drawing]], str]:
-        found = read_drawings(source_for(name))
-        return found.examples, found.name
+        labelled = read_drawings(source_for(name))
+        return labelled.examples, labelled.name
 
     return reopening.reopen(
         data,

@@ -65,11 +65,11 @@ class SpeechDataset(SignalDataset[Sound, AudioCodec]):
 
 def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
     """See `Application.prepare`: outputs and scaling are fitted on the training split."""
-    found, settings = _read(data or "free-spoken-digits", settings)
-    head = choose_head(settings.head, found)
+    labelled, settings = _read(data or "free-spoken-digits", settings)
+    head = choose_head(settings.head, labelled)
     if head == "text":
-        found = _with_speech(found)
-    splits, outputs, notes = split_and_fit(found, settings, head)
+        labelled = _with_speech(labelled)
+    splits, outputs, notes = split_and_fit(labelled, settings, head)
     rate = splits["train"][0].raw.rate_hz
     codec = AudioCodec(
         **outputs,
@@ -81,10 +81,10 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
         whole=settings.whole,
     )
     codec = codec.fit_scaling([codec.frames(e.raw.samples) for e in splits["train"]])
-    dataset = SpeechDataset(found.name, splits, codec, settings, notes)
-    minutes = sum(len(e.raw.samples) for e in found.examples) / rate / 60
+    dataset = SpeechDataset(labelled.name, splits, codec, settings, notes)
+    minutes = sum(len(e.raw.samples) for e in labelled.examples) / rate / 60
     dataset.notes += [
-        f"{len(found.examples):,} recordings, {minutes:.1f} minutes at {rate:,} Hz:"
+        f"{len(labelled.examples):,} recordings, {minutes:.1f} minutes at {rate:,} Hz:"
         f" {dataset.split_sizes()}",
         describe_outputs(codec),
     ]
@@ -97,9 +97,9 @@ def reopen(data: str | None, file: ModelFile[SignalModel, AudioCodec]) -> Speech
     settings = file.settings(SpeechSettings)
 
     def read(name: str) -> tuple[list[Example[Sound]], str]:
-        found, _ = _read(name, dataclasses.replace(settings, rate=codec.rate_hz))
-        found = found if codec.text is None else _with_speech(found)
-        return found.examples, found.name
+        labelled, _ = _read(name, dataclasses.replace(settings, rate=codec.rate_hz))
+        labelled = labelled if codec.text is None else _with_speech(labelled)
+        return labelled.examples, labelled.name
 
     return reopening.reopen(
         data,

@@ -1,4 +1,4 @@
-"""Reading model files: .safetensors with JSON inside, never pickle. Specified in docs/modelfile.md."""
+"""Reading model files: safetensors with JSON inside, never pickle; see docs/modelfile.md."""
 
 from __future__ import annotations
 

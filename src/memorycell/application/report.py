@@ -9,9 +9,7 @@ from memorycell.inspection.page import BLUE, GREY, Section, figure, page
 
 
 def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
-    """The report of a trained model: its metrics beside the simple methods', examples, the
-    training.
-    """
+    """The report of a trained model: its metrics and the baselines', examples, the training."""
     names = list(result["metrics"])
     rows = [
         [method, *(f"{values[n]:.4g}" if n in values else "" for n in names)]
@@ -19,7 +17,7 @@ def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
     ]
     sections = [
         Section(
-            "Beside simple methods, on what it never saw",
+            "Compared with baselines on the held-out test split",
             table=[["", *names], *rows],
             highlight="memorycell",
         )
@@ -28,19 +26,17 @@ def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
         table = result["confusion"]
         body = [[name, *(f"{n:,}" for n in row.values())] for name, row in table.items()]
         sections.append(
-            Section(
-                "What it was (rows), and what was answered (columns)", table=[["", *table], *body]
-            )
+            Section("True class (rows), prediction (columns)", table=[["", *table], *body])
         )
     if "examples" in result:
         cells = [[e["source"], e["ours"], e["wanted"]] for e in result["examples"]]
-        sections.append(Section("As they are", table=[["given", "answered", "wanted"], *cells]))
-    history = file.info.get("history") or []
-    watched = next((n for n in history[0] if n.startswith("valid_")), "") if history else ""
-    if watched:
+        sections.append(Section("Examples", table=[["input", "prediction", "reference"], *cells]))
+    history = file.history
+    metric = next((n for n in history[0] if n.startswith("valid_")), "") if history else ""
+    if metric:
         fig = figure(300)
         epochs = list(range(1, len(history) + 1))
-        for name, colour in ((watched, BLUE), ("loss", GREY)):
+        for name, colour in ((metric, BLUE), ("loss", GREY)):
             values = [entry[name] for entry in history]
             fig.add_scatter(
                 x=epochs,
@@ -55,7 +51,7 @@ def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
     verdict = (
         ""
         if skill is None
-        else f": {abs(skill):.1%} {'better' if skill >= 0 else 'WORSE'} than the best simple method"
+        else f": {abs(skill):.1%} {'better' if skill >= 0 else 'WORSE'} than the best baseline"
     )
     return page(
         f"{result['task']}, {result['primary']}{verdict}", "", sections, file.info.get("notes", [])

@@ -19,7 +19,7 @@ import torch
 from torch import nn
 
 from memorycell.application import modelfile
-from memorycell.application.contract import ModelFile
+from memorycell.application.contract import AnyModelFile, ModelFile
 from memorycell.errors import UserError
 from memorycell.exchange.files import write
 from memorycell.models.model import Model
@@ -91,7 +91,7 @@ class Proof:
 
 
 def prove(
-    x: Any,
+    x: nn.Module | AnyModelFile | str | Path,
     inputs: np.ndarray | None = None,
     *,
     precisions: Sequence[str] = ("float32", "bfloat16", "int8"),
@@ -181,10 +181,12 @@ def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
     return float(np.where(both, 0.0, relative).max(initial=0.0))
 
 
-def _module(x: Any) -> Runnable:
+def _module(x: nn.Module | AnyModelFile | str | Path) -> Runnable:
     if isinstance(x, (str, Path)):
         x = modelfile.load(x)
-    module = x.model if isinstance(x, ModelFile) else view(x) if isinstance(x, nn.RNNBase) else x
+    module: nn.Module = x.model if isinstance(x, ModelFile) else x
+    if isinstance(module, nn.RNNBase):
+        module = view(module)
     if not isinstance(module, (Model, Recurrent)):
         raise TypeError(
             "prove: expected a recurrent layer, a model or a model file, got"

@@ -10,9 +10,12 @@ from typing import Any
 
 from memorycell.application import modelfile
 from memorycell.application.contract import (
-    AnyApplication,
     AnyModelFile,
+    Application,
     Metrics,
+    O,
+    P,
+    S,
     TrainSettings,
 )
 from memorycell.errors import UserError
@@ -21,9 +24,9 @@ from memorycell.training.loop import compare, skill, train
 
 
 def backtest(
-    application: AnyApplication,
+    application: Application[S, P, O],
     data: str | None,
-    settings: Any,
+    settings: S,
     train_settings: TrainSettings,
     folder: Path,
     *,

@@ -11,9 +11,13 @@ from memorycell.application.contract import (
     AnyApplication,
     AnyDataset,
     AnyModelFile,
+    Application,
     Metric,
     Metrics,
     ModelFile,
+    O,
+    P,
+    S,
     TrainSettings,
 )
 from memorycell.errors import UserError
@@ -25,9 +29,9 @@ from memorycell.training.run import Run
 
 
 def train(
-    application: AnyApplication,
+    application: Application[S, P, O],
     data: str | None,
-    settings: Any,
+    settings: S,
     train_settings: TrainSettings,
     out: Path,
     *,
@@ -39,7 +43,6 @@ def train(
 ) -> dict[str, Any]:
     """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`.
 
-    settings   of the application's `settings` class
     resume     continue from `OUT.resume`, with the losses of a run that was never interrupted
 
     The model file is written at every better validation metric, so that an interrupted run leaves

@@ -43,7 +43,7 @@ def train(
 ) -> dict[str, Any]:
     """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`.
 
-    resume     continue from `OUT.resume`, with the losses of a run that was never interrupted
+    resume   continue from `OUT.resume`, with the losses of a run that was never interrupted
 
     The model file is written at every better validation metric, so that an interrupted run leaves
     the best model; KeyboardInterrupt is passed on after that.

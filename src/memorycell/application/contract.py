@@ -356,6 +356,8 @@ class Application(Generic[S, P, O]):
     """(model file, data, result of the evaluation) -> HTML page; None: the general one."""
     inspect: Callable[[AnyModelFile, str | None], Inspection]
     """(model file, input or None for the model's own data) -> Inspection"""
+    inspect_reads: Literal["file", "text"] | None = None
+    """As `predict_reads`, for `inspect`; None: the same."""
     exporters: Mapping[str, Exporter] = field(default_factory=dict)
     """Format -> Exporter."""
     walk_forward: WalkForward[S] | None = None

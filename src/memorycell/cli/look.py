@@ -67,7 +67,8 @@ def inspect(
     check_writable(out)
     application, model = load_model(file)
     with packages_of(application):
-        found = application.inspect(model, read_input(application, source))
+        reads = application.inspect_reads or application.predict_reads
+        found = application.inspect(model, read_input(reads, source))
         write_atomically(out, found.page())
     log(found.summary)
     for line in found.advice:

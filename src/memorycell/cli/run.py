@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -57,7 +57,8 @@ def predict(
     application, model = load_model(file)
     (options,) = parse_settings([application.predict_options()], key_values(settings))
     with packages_of(application):
-        record = application.predict(model, read_input(application, source), options)
+        given = read_input(application.predict_reads, source)
+        record = application.predict(model, given, options)
         if out is not None:
             from memorycell.files import write_atomically
 
@@ -149,11 +150,11 @@ def _restore(session: Session, path: Path) -> None:
         raise StateError(f"{path}: {error}") from None
 
 
-def read_input(application: AnyApplication, given: str | None) -> str | None:
+def read_input(reads: Literal["file", "text"], given: str | None) -> str | None:
     """INPUT: the name of a file where the application reads files; else a text, or that of a file
     or of stdin.
     """
-    if given is None or application.predict_reads == "file":
+    if given is None or reads == "file":
         return given
     if given == "-":
         return sys.stdin.read()

@@ -1,292 +1,249 @@
-"""drawing: characters and words drawn by hand, as people draw them, in the style of one of them."""
+"""Drawings by split, as moves of a pen, with their baseline."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
-from memorycell.application.contract import (
-    Dataset,
-    Metrics,
-    ModelFile,
-)
+from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.applications.drawing.baselines import StraightOn
-from memorycell.applications.drawing.codec import PenCodec, side_by_side
-from memorycell.applications.drawing.model import Drawn, Writer, WriterConfig
+from memorycell.applications.drawing.baselines import LinearMoves
+from memorycell.applications.drawing.codec import PenCodec, join_in_row
+from memorycell.applications.drawing.model import NO_SIGN, DrawingBatch, Writer
+from memorycell.applications.drawing.settings import DrawingSettings
 from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import by_length, padded
-from memorycell.settings import check_choices, check_counts
 from memorycell.signals.examples import MIN_EXAMPLES_PER_CLASS, Example, Splits
-from memorycell.signals.splitting import SplitSettings, split_examples
+from memorycell.signals.splitting import split_examples
 from memorycell.signals.stroke_augmentation import augment_strokes
 from memorycell.signals.stroke_files import read_strokes
 from memorycell.signals.strokes import Drawing
 from memorycell.training.splits import SPLITS
 
-LONGEST = 1500
-"""Moves of a drawing; longer ones are left out."""
-GRAIN = 0.01
-"""How closely the metrics tell a place, as a share of the height."""
+DEFAULT_DATASET = "omniglot"
+MAX_MOVES = 1500
+"""Longer drawings are left out."""
+RESOLUTION = 0.01
+"""Of a position, as a fraction of the height: the unit of `nats_move`."""
+EVALUATION_BUDGET = 16_000
+"""Moves per batch."""
+MAX_SHOWN_SIGNS = 12
 
 
-@dataclass(frozen=True)
-class DrawingSettings:
-    """What --set can say about a model that draws.
+class DrawingDataset(Dataset[Writer, DrawingBatch]):
+    """See `Dataset`.
 
-    signs        what a drawing's label is: the letters of a text, the name of one character, or
-                 auto
-    held_out, checked, test_share   what is tested and validated on; see `SignalSettings`
-    chain        characters of one writer that training puts side by side, at most, so that their
-                 style is learnt
-    spacing      from one point to the next, as a share of the height
-    warp         how much training drawings are bent (0: not at all)
-    cell, hidden   of both recurrent layers; mixtures: Gaussians of the next move
-    budget       moves in a batch, padding included
+    examples   split -> normalised drawings
+    moves      split -> their moves [T, 3]
     """
 
-    signs: str = "auto"
-    held_out: str | None = None
-    checked: str | None = None
-    test_share: float = 0.1
-    chain: int = 2
-    spacing: float = 0.08
-    warp: float = 0.5
-    cell: str = "lstm"
-    hidden: int = 192
-    mixtures: int = 12
-    dropout: float = 0.2
-    budget: int = 2500
-
-    def __post_init__(self) -> None:
-        check_choices(self, signs=("auto", "letters", "names"))
-        check_counts(self, "chain", "hidden", "mixtures", "budget")
-        if not (0.01 <= self.spacing <= 0.5 and 0 <= self.warp <= 3):
-            raise ValueError("spacing: expected 0.01 to 0.5; warp: 0 to 3")
-        self.rules()
-        self.model_config(3)  # says what is wrong with the rest
-
-    def rules(self) -> SplitSettings:
-        """How examples are split, see `split_examples`."""
-        return SplitSettings(
-            held_out=self.held_out, checked=self.checked, test_share=self.test_share
-        )
-
-    def model_config(self, signs: int) -> WriterConfig:
-        """The sizes of the model these settings ask for."""
-        return WriterConfig(
-            signs=signs,
-            hidden_size=self.hidden,
-            cell=self.cell,
-            mixtures=self.mixtures,
-            dropout=self.dropout,
-        )
-
-
-class DrawingDataset(Dataset):
-    """Framed drawings by split, as moves."""
+    codec: PenCodec
 
     def __init__(
         self,
         name: str,
-        parts: Splits[Drawing],
+        splits: Splits[Drawing],
         codec: PenCodec,
         settings: DrawingSettings,
         notes: list[str],
     ) -> None:
         self.name, self.codec, self.settings, self.notes = name, codec, settings, notes
-        self.parts: Splits[Drawing] = {}
+        self.examples: Splits[Drawing] = {}
         self.moves: dict[str, list[np.ndarray]] = {}
-        long = 0
-        for split, part in parts.items():
-            framed = [dataclasses.replace(e, raw=codec.framed(e.raw)) for e in part]
-            moves = [codec.moves(e.raw) for e in framed]
-            short = [k for k, m in enumerate(moves) if len(m) <= LONGEST]
-            long += len(moves) - len(short)
-            self.parts[split], self.moves[split] = (
-                [framed[k] for k in short],
-                [moves[k] for k in short],
-            )
-        if long:
-            self.notes.append(f"left out: {long:,} drawings of more than {LONGEST:,} moves")
+        dropped = 0
+        for split, examples in splits.items():
+            normalised = [dataclasses.replace(e, raw=codec.normalise(e.raw)) for e in examples]
+            moves = [codec.to_moves(e.raw) for e in normalised]
+            kept = [k for k, m in enumerate(moves) if len(m) <= MAX_MOVES]
+            dropped += len(moves) - len(kept)
+            self.examples[split] = [normalised[k] for k in kept]
+            self.moves[split] = [moves[k] for k in kept]
+        if dropped:
+            self.notes.append(f"left out: {dropped:,} drawings of more than {MAX_MOVES:,} moves")
         self.fingerprint = fingerprint(
-            f"{e.name}\t{e.label}" for part in parts.values() for e in part
+            f"{e.name}\t{e.label}" for examples in splits.values() for e in examples
         )
 
     def build(self) -> Writer:
-        """A writer sized by the settings."""
+        """See `Dataset`."""
         return Writer(self.settings.model_config(len(self.codec.signs)))
 
-    def batches(self, seed: int) -> Iterator[Drawn]:
-        """The training drawings, each bent a little, some with others of the same hand beside them;
-        by length.
+    def batches(self, seed: int) -> Iterator[DrawingBatch]:
+        """See `Dataset`; augmented drawings of similar length, some joined with others by the same
+        writer.
         """
         rng = np.random.default_rng(seed)
-        part = self.parts["train"]
-        chains = [self._chain(k, rng) for k in range(len(part))]
+        examples = self.examples["train"]
+        chains = [self._chain(k, rng) for k in range(len(examples))]
         sizes = np.array([sum(len(self.moves["train"][k]) for k in chain) for chain in chains])
         for rows in by_length(sizes, self.settings.budget, seed):
-            drawings, said = [], []
-            for row in rows:
-                bent = [self._bent(part[k].raw, rng) for k in chains[row]]
-                drawings.append(self.codec.moves(side_by_side(bent) if len(bent) > 1 else bent[0]))
-                said.append([n for k in chains[row] for n in self.codec.read(part[k].label)])
-            yield _batch(drawings, said)
+            moves, signs = [], []
+            for chain in (chains[row] for row in rows):
+                drawings = [self._augment(examples[k].raw, rng) for k in chain]
+                drawing = join_in_row(drawings) if len(chain) > 1 else drawings[0]
+                moves.append(self.codec.to_moves(drawing))
+                signs.append([i for k in chain for i in self.codec.sign_ids(examples[k].label)])
+            yield _pad(moves, signs)
 
-    def _bent(self, drawing: Drawing, rng: np.random.Generator) -> Drawing:
+    def _augment(self, drawing: Drawing, rng: np.random.Generator) -> Drawing:
         if not self.settings.warp:
             return drawing
-        return self.codec.framed(augment_strokes(drawing, rng, warp=self.settings.warp, order=0.0))
+        warped = augment_strokes(drawing, rng, warp=self.settings.warp, order=0.0)
+        return self.codec.normalise(warped)
 
     def _chain(self, first: int, rng: np.random.Generator) -> list[int]:
-        """The numbers of drawings to put side by side: of characters, others of the same writer."""
+        """The indices of training drawings to join: one, and for characters others by the same
+        writer.
+        """
         if self.codec.height:
             return [first]
-        hand = self._hands[self.parts["train"][first].fields.get("writer", "")]
-        more = rng.choice(hand, int(rng.integers(0, self.settings.chain)))
-        return [first, *more.tolist()]
+        own = self._by_writer[self.examples["train"][first].fields.get("writer", "")]
+        others = rng.choice(own, int(rng.integers(0, self.settings.chain)))
+        return [first, *others.tolist()]
 
     @cached_property
-    def _hands(self) -> dict[str, np.ndarray]:
-        """Writer -> the numbers of the training drawings."""
-        found: dict[str, list[int]] = {}
-        for k, e in enumerate(self.parts["train"]):
-            found.setdefault(e.fields.get("writer", ""), []).append(k)
-        return {writer: np.array(numbers) for writer, numbers in found.items()}
+    def _by_writer(self) -> dict[str, np.ndarray]:
+        """Writer -> indices of training drawings."""
+        indices: dict[str, list[int]] = {}
+        for k, example in enumerate(self.examples["train"]):
+            indices.setdefault(example.fields.get("writer", ""), []).append(k)
+        return {writer: np.array(own) for writer, own in indices.items()}
 
     @torch.inference_mode()
     def evaluate(self, model: Writer, split: str, precision: str = "float32") -> Metrics:
-        """Nats a point, of its move and of the pen together; nats_move and nats_pen."""
+        """See `Dataset`: nats per point, `nats_move` of the move and `nats_pen` of the pen."""
         model.eval()
+        moves, examples = self.moves[split], self.examples[split]
         totals = np.zeros(2)
-        moves, part = self.moves[split], self.parts[split]
-        for rows in by_length(np.array([len(m) for m in moves]), 16_000, 0):
-            batch = _batch([moves[k] for k in rows], [self.codec.read(part[k].label) for k in rows])
-            totals += [float(n.double().sum()) for n in model.nats(batch)]
+        for rows in by_length(np.array([len(m) for m in moves]), EVALUATION_BUDGET, 0):
+            signs = [self.codec.sign_ids(examples[k].label) for k in rows]
+            batch = _pad([moves[k] for k in rows], signs)
+            totals += [float(nats.double().sum()) for nats in model.nats(batch)]
         move, pen = (totals / sum(map(len, moves))).tolist()
-        return _told(move, pen, self.codec)
+        return self._metrics(move, pen)
+
+    def _metrics(self, move: float, pen: float) -> Metrics:
+        """From nats per point, of the move as a density in units of the codec's scale, which is
+        converted to positions at `RESOLUTION`, so that it does not depend on the scale.
+        """
+        move += 2 * math.log(self.codec.scale / RESOLUTION)
+        return {"nats": move + pen, "nats_move": move, "nats_pen": pen}
 
     def baselines(self, split: str) -> dict[str, Metrics]:
-        """The straight line's metrics on a split."""
-        if "train" not in self.parts:
+        """See `Dataset`."""
+        if "train" not in self.moves:
             return {}
-        return {
-            "straight on": _told(
-                *StraightOn(self.moves["train"]).nats(self.moves[split]), self.codec
-            )
-        }
+        linear = LinearMoves(self.moves["train"])
+        return {"straight on": self._metrics(*linear.nats(self.moves[split]))}
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Dataset`."""
         return np.concatenate(self.moves["test"])[:steps]
 
     def inspection_input(self) -> tuple[np.ndarray, list[int]]:
-        """See `Dataset`: the longest drawing, and its signs."""
+        """(moves [T, 3], sign ids) of the longest test drawing."""
         k = int(np.argmax([len(m) for m in self.moves["test"]]))
-        return self.moves["test"][k], self.codec.read(self.parts["test"][k].label)
+        return self.moves["test"][k], self.codec.sign_ids(self.examples["test"][k].label)
 
-    def info(self) -> dict[str, Any]:
-        """For the model file."""
+    def info(self) -> Record:
+        """See `Dataset`."""
         return {
             "data": self.name,
             "fingerprint": self.fingerprint,
-            "split": {split: len(part) for split, part in self.parts.items()},
+            "split": {split: len(examples) for split, examples in self.examples.items()},
             "settings": dataclasses.asdict(self.settings),
         }
 
 
-def _told(move: float, pen: float, codec: PenCodec) -> Metrics:
-    """Nats a point: where it is, to a hundredth of the height, and what the pen does; nats_move and
-    nats_pen.
-
-    Given are nats of the moves' density in units of the scale: those depend on the unit and may be
-    below zero.
-    """
-    move += 2 * math.log(codec.scale / GRAIN)
-    return {"nats": move + pen, "nats_move": move, "nats_pen": pen}
-
-
-def _batch(moves: list[np.ndarray], said: list[list[int]]) -> Drawn:
+def _pad(moves: Sequence[np.ndarray], signs: Sequence[Sequence[int]]) -> DrawingBatch:
     x, lengths = padded(moves)
-    return Drawn(x, lengths, padded([np.array(signs, np.int64) for signs in said], -1)[0])
+    padded_signs, _ = padded([np.array(ids, np.int64) for ids in signs], NO_SIGN)
+    return DrawingBatch(x, lengths, padded_signs)
 
 
 def prepare(data: str | None, settings: DrawingSettings) -> DrawingDataset:
-    """Read the drawings, split them, and only then fit signs and scale, to the training part."""
-    examples, where, settings, notes = _read(data or "omniglot", settings)
-    kinds = len({e.label for e in examples})
-    names = settings.signs == "names" or (
-        settings.signs == "auto" and len(examples) >= MIN_EXAMPLES_PER_CLASS * kinds
-    )
-    parts = split_examples(examples, settings.rules(), classes=names, where=where)
-    signs = sorted({sign for e in parts["train"] for sign in ([e.label] if names else e.label)})
-    heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in parts["train"]]
-    codec = PenCodec(
-        tuple(signs), settings.spacing, 0.0 if names else max(float(np.median(heights)), 1e-6)
-    )
-    moves = np.concatenate([codec.moves(codec.framed(e.raw))[:, :2] for e in parts["train"]])
-    codec = dataclasses.replace(codec, scale=max(float(moves.std()), 1e-9))
-    known = set(signs)
-    parts = {
-        split: [e for e in parts[split] if set([e.label] if names else e.label) <= known]
-        for split in SPLITS
+    """See `Application`. Read the drawings, split them, then fit signs and scale to the training
+    split.
+    """
+    data = data or DEFAULT_DATASET
+    settings = with_dataset_settings(settings, locate(data)[1])
+    examples, where, notes = _read(data, settings)
+    names = _are_names(examples, settings)
+    splits = split_examples(examples, settings, classes=names, where=where)
+    codec = _fit_codec(splits["train"], settings, names)
+    known = set(codec.signs)
+    splits = {
+        split: [e for e in splits[split] if set(_signs(e, names)) <= known] for split in SPLITS
     }
-    dataset = DrawingDataset(where, parts, codec, settings, notes)
-    dataset.notes.append(
-        f"{len(examples):,} drawings: "
-        + ", ".join(f"{len(p):,} {split}" for split, p in dataset.parts.items())
-        + f"; {len(signs)} signs: {' '.join(signs[:12])}"
-        + (" …" if len(signs) > 12 else "")
-    )
+    dataset = DrawingDataset(where, splits, codec, settings, notes)
+    sizes = ", ".join(f"{len(part):,} {split}" for split, part in dataset.examples.items())
+    shown = " ".join(codec.signs[:MAX_SHOWN_SIGNS])
+    shown += " …" if len(codec.signs) > MAX_SHOWN_SIGNS else ""
+    dataset.notes.append(f"{len(examples):,} drawings: {sizes}; {len(codec.signs)} signs: {shown}")
     return dataset
 
 
-def reopen(data: str | None, file: ModelFile) -> DrawingDataset:
-    """The same for a trained model. Its own data: the held-out test part. Others: all of them."""
-    settings: DrawingSettings = file.settings(DrawingSettings)
-    trained = str(file.info["data"])
-    codec: PenCodec = file.codec
-    examples, where, _, notes = _read(data or trained, settings)
-    letters = all(len(sign) == 1 for sign in codec.signs)
-    examples = [e for e in examples if set(e.label if letters else [e.label]) <= set(codec.signs)]
+def _are_names(examples: Sequence[Example[Drawing]], settings: DrawingSettings) -> bool:
+    """Whether each label is the name of a character, instead of a text."""
+    if settings.signs != "auto":
+        return settings.signs == "names"
+    labels = {example.label for example in examples}
+    return len(examples) >= MIN_EXAMPLES_PER_CLASS * len(labels)
+
+
+def _signs(example: Example[Drawing], names: bool) -> Sequence[str]:
+    return [example.label] if names else example.label
+
+
+def _fit_codec(
+    train: Sequence[Example[Drawing]], settings: DrawingSettings, names: bool
+) -> PenCodec:
+    signs = sorted({sign for example in train for sign in _signs(example, names)})
+    heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in train]
+    height = 0.0 if names else max(float(np.median(heights)), 1e-6)
+    codec = PenCodec(tuple(signs), settings.spacing, height)
+    moves = np.concatenate([codec.to_moves(codec.normalise(e.raw))[:, :2] for e in train])
+    return dataclasses.replace(codec, scale=max(float(moves.std()), 1e-9))
+
+
+def reopen(data: str | None, file: ModelFile[Writer, PenCodec]) -> DrawingDataset:
+    """See `Application`."""
+    settings, codec = file.settings(DrawingSettings), file.codec
+    examples, where, notes = _read(data or file.data, settings)
+    known = set(codec.signs)
+    examples = [e for e in examples if set(_signs(e, not codec.letters)) <= known]
     if not examples:
-        raise DataError(f"{where}: holds no sign that the model draws")
-    if data is None or data == trained:
-        parts = split_examples(examples, settings.rules(), classes=not codec.height, where=where)
-        notes.append("scored: the held-out test part")
+        raise DataError(f"{where}: contains no sign that the model draws")
+    if data is None or data == file.data:
+        splits = split_examples(examples, settings, classes=not codec.height, where=where)
+        notes.append("evaluated: the test split")
     else:
-        parts = {"test": examples}
-        notes.append(
-            f"scored: all {len(examples):,} drawings of another set; no simple method beside it"
-        )
-    return DrawingDataset(where, parts, codec, settings, notes)
+        splits = {"test": examples}
+        notes.append(f"evaluated: all {len(examples):,} drawings of another dataset; no baselines")
+    return DrawingDataset(where, splits, codec, settings, notes)
 
 
-def _read(
-    data: str, settings: DrawingSettings
-) -> tuple[list[Example[Drawing]], str, DrawingSettings, list[str]]:
-    path, source = locate(data)
-    where = source.name if source else str(data)
-    settings = with_dataset_settings(settings, source)
-    drawn, notes = read_strokes(path, where)
-    said = [
+def _read(data: str, settings: DrawingSettings) -> tuple[list[Example[Drawing]], str, list[str]]:
+    """(labelled drawings, the name of the data, notes)"""
+    path, dataset = locate(data)
+    where = dataset.name if dataset else data
+    drawings, notes = read_strokes(path, where)
+    examples = [
         Example(
             d.drawing,
             "_".join(d.label.split()) if settings.signs == "names" else d.label,
             d.name,
             d.fields,
         )
-        for d in drawn
+        for d in drawings
         if d.label
     ]
-    if not said:
-        raise DataError(f"{where}: no drawing says what it is")
-    return said, where, settings, notes
+    if not examples:
+        raise DataError(f"{where}: no drawing has a label")
+    return examples, where, notes

@@ -1,22 +1,43 @@
-"""The next move of a pen, as a mixture of Gaussians."""
+"""The distribution of the next move of a pen."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+MAX_LOG_STD = 7
+MAX_CORRELATION = 0.98
+
+
+class MoveParams(NamedTuple):
+    """The parameters of the distribution of a move and the pen.
+
+    log_weight    [..., M] log π
+    mean          [..., M, 2] μ
+    log_std       [..., M, 2] log σ
+    correlation   [..., M] ρ
+    log_pen       [..., P] log-probabilities of the pen
+    """
+
+    log_weight: Tensor
+    mean: Tensor
+    log_std: Tensor
+    correlation: Tensor
+    log_pen: Tensor
+
 
 class Mixture(nn.Module):
-    """The distribution of the pen's next move (dx, dy) and of what the pen does then: M Gaussians
-    of two dimensions,
+    """The distribution of a move (dx, dy) and of the pen after it: a mixture of M two-dimensional
+    Gaussians,
 
         p(dx, dy) = Σ_m π_m N(dx, dy; μ_m, σ_m, ρ_m),
 
-    and a softmax over the pen's doings. Graves (2013), Generating sequences with recurrent neural
-    networks, arXiv:1308.0850, sections 4.1 and 5.4.
+    and a softmax over the P states of the pen. Graves (2013), Generating sequences with recurrent
+    neural networks, arXiv:1308.0850, sections 4.1 and 5.4.
     """
 
     def __init__(self, size: int, mixtures: int, pens: int) -> None:
@@ -24,30 +45,36 @@ class Mixture(nn.Module):
         self.mixtures = mixtures
         self.linear = nn.Linear(size, 6 * mixtures + pens)
 
-    def forward(
-        self, hidden: Tensor, bias: float = 0.0
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-        """Hidden [..., H] -> (log π [..., M], μ [..., M, 2], log σ [..., M, 2], ρ [..., M], log p
-        of the pen [..., P]).
+    def forward(self, hidden: Tensor, bias: float = 0.0) -> MoveParams:
+        """The parameters given hidden [..., H].
 
-        bias   above 0, the likelier is taken: deviations times exp(-bias), log π times 1 + bias
-               (Graves, section 5.4)
+        bias   above 0 likely moves become likelier: σ is multiplied by exp(-bias), log π by 1 +
+               bias (Graves, section 5.4)
         """
         out = self.linear(hidden).float()
         m = self.mixtures
-        weight = F.log_softmax(out[..., :m] * (1 + bias), -1)
-        mean = out[..., m : 3 * m].unflatten(-1, (m, 2))
-        spread = out[..., 3 * m : 5 * m].clamp(-7, 7).unflatten(-1, (m, 2)) - bias
-        slope = 0.98 * torch.tanh(out[..., 5 * m : 6 * m])
-        return weight, mean, spread, slope, F.log_softmax(out[..., 6 * m :] * (1 + bias), -1)
+        log_std = out[..., 3 * m : 5 * m].clamp(-MAX_LOG_STD, MAX_LOG_STD).unflatten(-1, (m, 2))
+        return MoveParams(
+            log_weight=F.log_softmax(out[..., :m] * (1 + bias), -1),
+            mean=out[..., m : 3 * m].unflatten(-1, (m, 2)),
+            log_std=log_std - bias,
+            correlation=MAX_CORRELATION * torch.tanh(out[..., 5 * m : 6 * m]),
+            log_pen=F.log_softmax(out[..., 6 * m :] * (1 + bias), -1),
+        )
 
     def log_likelihood(self, hidden: Tensor, move: Tensor, pen: Tensor) -> tuple[Tensor, Tensor]:
-        """Of move [..., 2] and pen [...] int64, given hidden [..., H]: nats of each, [...]."""
-        weight, mean, spread, slope, doing = self(hidden)
-        z = (move[..., None, :] - mean) / spread.exp()
-        room = 1 - slope**2
-        square = (z**2).sum(-1) - 2 * slope * z.prod(-1)
+        """(log-likelihood of the move, of the pen) [...] for move [..., 2] and pen [...] int64,
+        given hidden [..., H].
+        """
+        params = self(hidden)
+        z = (move[..., None, :] - params.mean) / params.log_std.exp()
+        determinant = 1 - params.correlation**2
+        square = (z**2).sum(-1) - 2 * params.correlation * z.prod(-1)
         log_p = (
-            -square / (2 * room) - spread.sum(-1) - 0.5 * torch.log(room) - math.log(2 * math.pi)
+            -square / (2 * determinant)
+            - params.log_std.sum(-1)
+            - 0.5 * torch.log(determinant)
+            - math.log(2 * math.pi)
         )
-        return torch.logsumexp(weight + log_p, -1), doing.gather(-1, pen[..., None])[..., 0]
+        log_move = torch.logsumexp(params.log_weight + log_p, -1)
+        return log_move, params.log_pen.gather(-1, pen[..., None])[..., 0]

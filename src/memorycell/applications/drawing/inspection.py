@@ -1,21 +1,19 @@
-"""Inspect a writer while it draws given moves."""
+"""Inspect a writer while it reads the moves of a drawing."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import inspect_steps
-from memorycell.applications.drawing.codec import PenCodec
 from memorycell.applications.drawing.dataset import reopen
-from memorycell.applications.drawing.live import features_of
 from memorycell.applications.drawing.model import Writer
+from memorycell.applications.drawing.predict import WriterFile, encode_drawing
 from memorycell.inspection.inspect import Inspection
 
 
-class _Drawing(nn.Module):
-    """A writer that draws given signs [1, U]."""
+class _WriterOfSigns(nn.Module):
+    """A writer with fixed signs [U]."""
 
     def __init__(self, model: Writer, signs: list[int]) -> None:
         super().__init__()
@@ -25,11 +23,11 @@ class _Drawing(nn.Module):
         self.model(moves, self.signs)
 
 
-def inspect(file: ModelFile[Writer, PenCodec], source: str | None) -> Inspection:
-    """See `Application.inspect`; the source is a file of drawings."""
+def inspect(file: WriterFile, source: str | None) -> Inspection:
+    """See `Application`; the source is a file of drawings."""
     moves, signs = (
-        reopen(None, file).inspection_input() if source is None else features_of(file, source)
+        reopen(None, file).inspection_input() if source is None else encode_drawing(file, source)
     )
     return inspect_steps(
-        file, _Drawing(file.model, signs), torch.from_numpy(moves), where=source or file.data
+        file, _WriterOfSigns(file.model, signs), torch.from_numpy(moves), where=source or file.data
     )

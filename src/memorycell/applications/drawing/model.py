@@ -1,14 +1,15 @@
-"""Writer = moves of a pen -> lower recurrent layer -> a window over what is to be drawn -> upper
-layer -> the next move.
+"""Writer = moves of a pen -> lower recurrent layer -> window over the signs to draw -> upper
+recurrent layer -> the distribution of the next move.
 
-Graves (2013), Generating sequences with recurrent neural networks, arXiv:1308.0850, section 5.
-There the lower layer also sees the window; here only the upper one does, so that whole drawings run
-through the recurrent kernels at once. What the lower one sees of the signs is their mean; the upper
-one is also told how many are left, so that it knows when to end.
+Graves (2013), Generating sequences with recurrent neural networks, arXiv:1308.0850, section 5. In
+the paper the lower layer also reads the window. Here only the upper layer does, so that complete
+drawings run through the recurrent kernels at once. The lower layer reads the mean embedding of the
+signs; the upper layer also reads how many signs are left, so that it knows when to end.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
@@ -16,24 +17,30 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.applications.drawing.codec import END
+from memorycell.applications.drawing.codec import PEN_END, PEN_UP
 from memorycell.applications.drawing.head import Mixture
 from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout
 from memorycell.state import State
 
-PENS = 3
-FEATURES = 2 + PENS + 2
-"""A move, what the pen did, and where it is."""
+NUM_PENS = 3
+NUM_FEATURES = 2 + NUM_PENS + 2
+"""A move, the pen, and its position."""
+POSITION_SCALE = 0.2
+NO_SIGN = -1
+"""Padding of signs."""
+INITIAL_LOG_STEP = -3.0
+"""The window moves slowly at first."""
+MAX_WINDOW_PARAM = 1e4
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriterConfig(ModelConfig):
-    """The sizes of a writer.
+    """The configuration of a writer; see `ModelConfig`.
 
-    signs            that can be drawn
-    embedding_size   of a sign's vector
+    signs            number of signs
+    embedding_size   of a sign
     windows          Gaussians of the window over the signs
     mixtures         Gaussians of the next move
     """
@@ -52,12 +59,13 @@ class WriterConfig(ModelConfig):
     )
 
 
-class Drawn(NamedTuple):
-    """Drawings side by side, padded.
+class DrawingBatch(NamedTuple):
+    """Padded drawings.
 
-    moves     [B, T, 3] float32: dx, dy, pen; lengths [B]
-    signs     [B, U] int64, what is drawn, filled up with -1
-    carry     False: nothing goes from one batch to the next
+    moves     [B, T, 3] float32: dx, dy, pen
+    lengths   [B] int64
+    signs     [B, U] int64, padded with `NO_SIGN`
+    carry     False: no state is carried
     """
 
     moves: Tensor
@@ -71,8 +79,8 @@ class Drawn(NamedTuple):
         return int(self.lengths.sum())
 
 
-class Writer(Model[Drawn]):
-    """The moves so far and the signs to draw in, the distribution of the next move out."""
+class Writer(Model[DrawingBatch]):
+    """Predicts the distribution of the next move from the moves so far and the signs to draw."""
 
     kind = "writer"
     config_class = WriterConfig
@@ -82,26 +90,23 @@ class Writer(Model[Drawn]):
         super().__init__()
         self.config = config
         self.embedding = nn.Embedding(config.signs, config.embedding_size)
-        self.lower = config.stack(FEATURES + config.embedding_size, num_layers=1)
+        self.lower = config.stack(NUM_FEATURES + config.embedding_size, num_layers=1)
         self.window = nn.Linear(config.hidden_size, 3 * config.windows)
         self.upper = config.stack(
-            config.hidden_size + FEATURES + config.embedding_size + 1, num_layers=1
+            config.hidden_size + NUM_FEATURES + config.embedding_size + 1, num_layers=1
         )
-        self.head = Mixture(2 * config.hidden_size, config.mixtures, PENS)
+        self.head = Mixture(2 * config.hidden_size, config.mixtures, NUM_PENS)
         with torch.no_grad():
-            self.window.bias[2 * config.windows :] = -3.0  # the window goes on slowly at first
+            self.window.bias[2 * config.windows :] = INITIAL_LOG_STEP
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h and c of both layers, how far the window has come, and where the pen is."""
+        """Zeros: h and c of both layers, `at` for the window and `place` for the pen."""
         lower = self.lower.initial_state(batch_size).asdict()
-        upper = {
-            f"upper_{name}": value
-            for name, value in self.upper.initial_state(batch_size).asdict().items()
-        }
+        upper = self.upper.initial_state(batch_size).asdict()
         zeros = lower["h"].new_zeros
         return State(
             **lower,
-            **upper,
+            **{f"upper_{name}": value for name, value in upper.items()},
             at=zeros(1, batch_size, self.config.windows),
             place=zeros(1, batch_size, 2),
         )
@@ -109,49 +114,56 @@ class Writer(Model[Drawn]):
     def forward(
         self, moves: Tensor, signs: Tensor, state: State | None = None
     ) -> tuple[Tensor, State]:
-        """Moves [B, T, 3] so far (zeros before the first), signs [B, U] (-1: none) -> (what the
-        head reads [B, T, 2 H], state).
+        """Moves [B, T, 3] so far, the first one zeros; signs [B, U] -> (hidden [B, T, 2 H] for the
+        head, state).
         """
-        held = (self.initial_state(len(moves)) if state is None else state).asdict()
-        place = held["place"][0][:, None] + moves[..., :2].cumsum(1)
-        pen = F.one_hot(moves[..., 2].long(), PENS).to(moves.dtype)
-        x = torch.cat([moves[..., :2], pen, 0.2 * place], -1)
-        there = (signs >= 0).to(x.dtype)
-        vectors = self.embedding(signs.clamp(min=0)) * there[..., None]
-        mean = (vectors.sum(1) / there.sum(1, keepdim=True))[:, None].expand(-1, x.shape[1], -1)
-        low, kept = carried(self.lower, torch.cat([x, mean], -1), _part(held, ""))
-        weight, width, step = (
-            self.window(low).float().exp().clamp(max=1e4).chunk(3, -1)
-        )  # [B, T, K]
-        at = held["at"][0][:, None] + step.cumsum(1)
-        far = at[..., None] - torch.arange(signs.shape[1], device=at.device) - 0.5  # [B, T, K, U]
-        look = (
-            (weight[..., None] * torch.exp(-width[..., None] * far**2))
-            .sum(2)
-            .masked_fill((signs < 0)[:, None], 0)
+        before = (self.initial_state(len(moves)) if state is None else state).asdict()
+        position = before["place"][0][:, None] + moves[..., :2].cumsum(1)
+        pen = F.one_hot(moves[..., 2].long(), NUM_PENS).to(moves.dtype)
+        x = torch.cat([moves[..., :2], pen, POSITION_SCALE * position], -1)
+        known = (signs != NO_SIGN).to(x.dtype)
+        vectors = self.embedding(signs.clamp(min=0)) * known[..., None]
+        count = known.sum(1, keepdim=True)
+        mean = (vectors.sum(1) / count)[:, None].expand(-1, x.shape[1], -1)
+        low, lower = carried(self.lower, torch.cat([x, mean], -1), _layer_state(before, ""))
+        weights, centres = self._attend(low, before["at"][0], signs)
+        remaining = (count[:, None] - centres.mean(-1, keepdim=True)).clamp(-2, 4)
+        read = torch.cat([low, x, weights @ vectors, remaining], -1).to(low.dtype)
+        high, upper = carried(self.upper, read, _layer_state(before, "upper_"))
+        return torch.cat([low, high], -1), State(
+            **lower,
+            **{f"upper_{name}": value for name, value in upper.items()},
+            at=centres[None, :, -1],
+            place=position[None, :, -1],
         )
-        look = look / (look.sum(-1, keepdim=True) + 1e-6)
-        left = (there.sum(1)[:, None, None] - at.mean(-1, keepdim=True)).clamp(-2, 4)
-        beside = torch.cat([x, look @ vectors, left], -1).to(low.dtype)
-        high, above = carried(self.upper, torch.cat([low, beside], -1), _part(held, "upper_"))
-        after = {**kept, **{f"upper_{name}": value for name, value in above.items()}}
-        out = torch.cat([low, high], -1)
-        return out, State(**after, at=at[None, :, -1], place=place[None, :, -1])
 
-    def nats(self, batch: Drawn) -> tuple[Tensor, Tensor]:
-        """Nats of every move and of what the pen does then, each [B, T], zero in the padding."""
-        begin = torch.zeros_like(batch.moves[:, :1])
-        begin[..., 2] = 1  # the pen is up
-        hidden, _ = self(torch.cat([begin, batch.moves[:, :-1]], 1), batch.signs)
+    def _attend(self, low: Tensor, centres: Tensor, signs: Tensor) -> tuple[Tensor, Tensor]:
+        """(weights [B, T, U] of the signs, which sum to 1; centres [B, T, K] of the window), given
+        the lower layer's output [B, T, H] and the centres [B, K] before it.
+        """
+        params = self.window(low).float().exp().clamp(max=MAX_WINDOW_PARAM)
+        height, width, step = params.chunk(3, -1)
+        centres = centres[:, None] + step.cumsum(1)
+        places = torch.arange(signs.shape[1], device=low.device)
+        distance = centres[..., None] - places - 0.5  # [B, T, K, U]
+        weights = (height[..., None] * torch.exp(-width[..., None] * distance**2)).sum(2)
+        weights = weights.masked_fill((signs == NO_SIGN)[:, None], 0)
+        return weights / (weights.sum(-1, keepdim=True) + 1e-6), centres
+
+    def nats(self, batch: DrawingBatch) -> tuple[Tensor, Tensor]:
+        """Negative log-likelihoods of the moves and of the pen, each [B, T]; 0 in the padding."""
+        start = torch.zeros_like(batch.moves[:, :1])
+        start[..., 2] = PEN_UP
+        hidden, _ = self(torch.cat([start, batch.moves[:, :-1]], 1), batch.signs)
         hidden = variational_dropout(hidden, self.config.dropout, self.training)
         move, pen = self.head.log_likelihood(
             hidden, batch.moves[..., :2], batch.moves[..., 2].long()
         )
-        beyond = padding(batch.lengths, batch.moves.shape[1])
-        return -move.masked_fill(beyond, 0), -pen.masked_fill(beyond, 0)
+        padded = padding(batch.lengths, batch.moves.shape[1])
+        return -move.masked_fill(padded, 0), -pen.masked_fill(padded, 0)
 
-    def loss(self, batch: Drawn, state: State | None) -> tuple[Tensor, None]:
-        """Nats a point."""
+    def loss(self, batch: DrawingBatch, state: State | None) -> tuple[Tensor, None]:
+        """Nats per point."""
         move, pen = self.nats(batch)
         return (move.sum() + pen.sum()) / batch.lengths.sum(), None
 
@@ -161,36 +173,37 @@ class Writer(Model[Drawn]):
         signs: Tensor,
         *,
         bias: float,
-        most: int,
+        max_moves: int,
         generator: torch.Generator,
-        before: Tensor | None = None,
+        prompt: Tensor | None = None,
     ) -> Tensor:
-        """Signs [U] -> moves [T, 3] of a drawing of them; `before` [T, 3] are moves of another hand
-        that it goes on from, whose signs stand first; they are not given back. It ends where the
-        pen ends, or after `most` moves.
+        """Sample the moves [T, 3] of a drawing of signs [U], until the pen ends it or `max_moves`.
+
+        bias     see `Mixture`
+        prompt   moves [T, 3] in the style to draw in, whose signs precede the others in `signs`;
+                 not part of the result
         """
         self.eval()
         state = self.initial_state()
-        moves = [torch.tensor([[0.0, 0.0, 1.0]])]
-        if before is not None:
-            primed = before.clone()
-            primed[-1, 2] = 1  # it does not end there
-            moves = [torch.cat([moves[0], primed])]
-        last, drawn = moves[0][None], []
-        for _ in range(most):
-            hidden, state = self(last, signs[None], state)
-            weight, mean, spread, slope, pen = self.head(hidden[0, -1], bias)
-            m = int(torch.multinomial(weight.exp(), 1, generator=generator))
-            z = torch.randn(2, generator=generator)
-            second = slope[m] * z[0] + torch.sqrt(1 - slope[m] ** 2) * z[1]
-            move = mean[m] + spread[m].exp() * torch.stack([z[0], second])
-            doing = int(torch.multinomial(pen.exp(), 1, generator=generator))
-            last = torch.cat([move, torch.tensor([float(doing)])])[None, None]
-            drawn.append(last[0, 0])
-            if doing == END:
+        read = torch.tensor([[0.0, 0.0, float(PEN_UP)]])
+        if prompt is not None:
+            read = torch.cat([read, prompt])
+            read[-1, 2] = PEN_UP  # the drawing does not end there
+        moves: list[Tensor] = []
+        for _ in range(max_moves):
+            hidden, state = self(read[None], signs[None], state)
+            params = self.head(hidden[0, -1], bias)
+            m = int(torch.multinomial(params.log_weight.exp(), 1, generator=generator))
+            z, rho = torch.randn(2, generator=generator), params.correlation[m]
+            correlated = torch.stack([z[0], rho * z[0] + torch.sqrt(1 - rho**2) * z[1]])
+            move = params.mean[m] + params.log_std[m].exp() * correlated
+            pen = int(torch.multinomial(params.log_pen.exp(), 1, generator=generator))
+            read = torch.cat([move, torch.tensor([float(pen)])])[None]
+            moves.append(read[0])
+            if pen == PEN_END:
                 break
-        return torch.stack(drawn)
+        return torch.stack(moves)
 
 
-def _part(held: dict[str, Tensor], prefix: str) -> State:
-    return State(**{name: held[prefix + name] for name in ("h", "c") if prefix + name in held})
+def _layer_state(state: Mapping[str, Tensor], prefix: str) -> State:
+    return State(**{name: state[prefix + name] for name in ("h", "c") if prefix + name in state})

@@ -1,4 +1,4 @@
-"""The named public datasets of this application."""
+"""The public dataset of drawing."""
 
 from memorycell.signals.omniglot import OMNIGLOT
 

@@ -1,0 +1,57 @@
+"""The settings of drawing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memorycell.applications.drawing.model import WriterConfig
+from memorycell.settings import check_choices, check_counts
+from memorycell.signals.splitting import SplitSettings
+
+MIN_SPACING, MAX_SPACING, MAX_WARP = 0.01, 0.5, 3
+
+
+@dataclass(frozen=True)
+class DrawingSettings(SplitSettings):
+    """Settings for --set.
+
+    signs        what a label names: letters (a text), names (one character), or auto
+    held_out, checked, test_share   the test and validation splits; see `SplitSettings`
+    chain        maximum number of characters by one writer that training joins in a row, so that
+                 their style is learned
+    spacing      distance between points, as a fraction of the height
+    warp         strength of the augmentation; 0: none
+    cell, hidden   of both recurrent layers
+    mixtures     Gaussians of the next move
+    budget       moves per batch, padding included
+    """
+
+    signs: str = "auto"
+    chain: int = 2
+    spacing: float = 0.08
+    warp: float = 0.5
+    cell: str = "lstm"
+    hidden: int = 192
+    mixtures: int = 12
+    dropout: float = 0.2
+    budget: int = 2500
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_choices(self, signs=("auto", "letters", "names"))
+        check_counts(self, "chain", "hidden", "mixtures", "budget")
+        if not MIN_SPACING <= self.spacing <= MAX_SPACING:
+            raise ValueError(f"spacing={self.spacing}: expected {MIN_SPACING} to {MAX_SPACING}")
+        if not 0 <= self.warp <= MAX_WARP:
+            raise ValueError(f"warp={self.warp}: expected 0 to {MAX_WARP}")
+        self.model_config(3)  # checks the others
+
+    def model_config(self, signs: int) -> WriterConfig:
+        """The configuration of the model; see `WriterConfig`."""
+        return WriterConfig(
+            signs=signs,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            mixtures=self.mixtures,
+            dropout=self.dropout,
+        )

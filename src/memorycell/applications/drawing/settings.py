@@ -23,6 +23,7 @@ class DrawingSettings(SplitSettings):
     warp         strength of the augmentation; 0: none
     cell, hidden   of both recurrent layers
     mixtures     Gaussians of the next move
+    dropout      probability, of the states that the head reads
     budget       moves per batch, padding included
     """
 

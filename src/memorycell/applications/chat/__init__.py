@@ -14,7 +14,7 @@ from memorycell.language.model import LanguageModel
 
 APPLICATION = Application(
     name="chat",
-    summary="replies turn by turn, learns from your dialogues, and marks replies it is unsure of",
+    summary="Replies turn by turn, learns from your dialogues, and marks replies it is unsure of",
     reads="dialogues: one per line with tabs between turns, JSON lines, or chatterbot YAML files",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,

@@ -16,7 +16,7 @@ from memorycell.signals.transcriber import Transcriber
 
 APPLICATION = Application(
     name="handwriting",
-    summary="recognises characters from pen strokes as they are drawn, and text from strokes or"
+    summary="Recognises characters from pen strokes as they are drawn, and text from strokes or"
     " images of lines",
     reads="strokes (JSON lines, InkML, Omniglot's text files; a file, a folder or a .zip), or a"
     " folder of images with a list of transcripts",

@@ -14,7 +14,7 @@ from memorycell.models.classifier import Classifier
 
 APPLICATION = Application(
     name="sentiment",
-    summary="classifies text by sentiment or your own labels and highlights the words behind each"
+    summary="Classifies text by sentiment or your own labels and highlights the words behind each"
     " prediction",
     reads="a table with a column of texts and one of labels, or a folder with train, dev and test"
     " tables or trees",

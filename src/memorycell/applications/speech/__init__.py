@@ -15,7 +15,7 @@ from memorycell.signals.transcriber import Transcriber
 
 APPLICATION = Application(
     name="speech",
-    summary="recognises spoken words or transcribes speech, offline or streaming, with word"
+    summary="Recognises spoken words or transcribes speech, offline or streaming, with word"
     " timings",
     reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with one folder per"
     " class, or with names that match --set names={label}_{group}_{index}",

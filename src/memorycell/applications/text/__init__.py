@@ -14,7 +14,7 @@ from memorycell.language.model import LanguageModel
 
 APPLICATION = Application(
     name="text",
-    summary="models text: generates, completes, scores, and predicts the next word as you type",
+    summary="Models text: generates, completes, scores, and predicts the next word as you type",
     reads="text files (UTF-8, or --set encoding=…), or a folder of .txt and .md files",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,

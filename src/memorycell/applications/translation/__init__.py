@@ -12,7 +12,7 @@ from memorycell.applications.translation.settings import TranslationSettings
 
 APPLICATION = Application(
     name="translation",
-    summary="translates between two languages, learns from pairs of sentences, and shows the"
+    summary="Translates between two languages, learns from pairs of sentences, and shows the"
     " attention of each word",
     reads="two columns (.tsv, .csv, .jsonl, .parquet), two aligned files, or a message catalogue"
     " (.po, .mo)",

@@ -12,7 +12,7 @@ ANIMALS, PLACES = ("cat", "dog", "peacock", "panda", "crane"), ("mat", "hill", "
 
 
 def tale(sentences: int, seed: int = 0) -> str:
-    """Sentences of a small grammar, several a line."""
+    """Sentences of a small grammar, four per line."""
     draw = random.Random(seed)
     lines = []
     for _ in range(sentences // 4):

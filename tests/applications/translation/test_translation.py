@@ -257,6 +257,24 @@ def test_similar_sources_are_in_the_same_split():
     assert 150 < len([p for p in splits["train"] if p[1] == "z"]) < 198
 
 
+def test_a_named_dataset_has_a_direction(tmp_path, monkeypatch):
+    folder = tmp_path / "translation" / "multi30k"
+    folder.mkdir(parents=True)
+    pairs = phrases(400)
+    end = len(pairs) - 40
+    for split, part in {"train": pairs[:end], "val": pairs[end:-20], "test": pairs[-20:]}.items():
+        for language, side in zip(("de", "en", "fr"), (*zip(*part, strict=True), ""), strict=True):
+            (folder / f"{split}.{language}").write_text("\n".join(side) or "x")
+    monkeypatch.setenv("MEMORYCELL_DATA", str(tmp_path))
+    dataset = prepare("multi30k-de-en", SMALL)
+    assert dataset.pairs["train"] == pairs[:end]
+    reverse = prepare("multi30k-de-en", replace(SMALL, languages="en-de"))
+    assert reverse.pairs["train"] == [(b, a) for a, b in pairs[:end]]
+    assert dataset.info()["settings"]["languages"] is None  # other data have their own direction
+    with pytest.raises(DataError, match="--set languages="):
+        prepare(str(folder), SMALL)
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [

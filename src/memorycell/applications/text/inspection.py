@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-import torch
-
 from memorycell.application.contract import ModelFile
-from memorycell.application.inspecting import MAX_STEPS, inspect_steps
 from memorycell.applications.text.dataset import reopen
 from memorycell.applications.text.settings import TextSettings
 from memorycell.inspection.inspect import Inspection
 from memorycell.language.codec import TextCodec
+from memorycell.language.inspection import inspect_text
 from memorycell.language.model import LanguageModel
 
 
 def inspect(file: ModelFile[LanguageModel, TextCodec], source: str | None) -> Inspection:
     """See `Application`; the source is a text."""
-    text = reopen(None, file).inspection_input() if source is None else source
-    tokens = file.codec.encode(text)[-MAX_STEPS:]
-    return inspect_steps(
-        file,
-        file.model,
-        torch.tensor(tokens, dtype=torch.int64),
-        labels=[file.codec.surfaces[token] for token in tokens],
-        where=file.data if source is None else "the input",
-        unit="tokens",
-        trained_on=file.settings(TextSettings).bptt,
-    )
+    bptt = file.settings(TextSettings).bptt
+    if source is None:
+        text = reopen(None, file).inspection_input()
+        return inspect_text(file, text, where=file.data, trained_on=bptt)
+    return inspect_text(file, source, where="the input", trained_on=bptt)

@@ -6,7 +6,7 @@ INSTALLED := .venv/.installed
 .PHONY: help install demo test bench bench-command bench-scripts sanitize no-compiler lint docs format clean
 
 help:
-	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes)"
+	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes; SMOKE=1: seconds)"
 	@echo "make test     run the tests"
 	@echo "make bench    measure live steps, sessions and training steps against PyTorch and ONNX Runtime (SMOKE=1: small sizes)"
 	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer"
@@ -24,7 +24,7 @@ $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 
 demo: $(INSTALLED)
 	@mkdir -p demo
-	$(BIN)/memorycell train forecast glucose --out demo/glucose.safetensors --report demo/report.html
+	$(BIN)/memorycell train forecast glucose $(if $(SMOKE),--set epochs=1 --set hidden=8) --out demo/glucose.safetensors --report demo/report.html
 	$(BIN)/python docs/examples/live_day.py demo/glucose.safetensors
 	@echo
 	@echo "Next: open demo/report.html, then"

@@ -263,8 +263,9 @@ def test_a_named_dataset_has_a_direction(tmp_path, monkeypatch):
     pairs = phrases(400)
     end = len(pairs) - 40
     for split, part in {"train": pairs[:end], "val": pairs[end:-20], "test": pairs[-20:]}.items():
-        for language, side in zip(("de", "en", "fr"), (*zip(*part, strict=True), ""), strict=True):
-            (folder / f"{split}.{language}").write_text("\n".join(side) or "x")
+        sources, targets = zip(*part, strict=True)
+        for language, side in (("de", sources), ("en", targets), ("fr", ("x",))):
+            (folder / f"{split}.{language}").write_text("\n".join(side))
     monkeypatch.setenv("MEMORYCELL_DATA", str(tmp_path))
     dataset = prepare("multi30k-de-en", SMALL)
     assert dataset.pairs["train"] == pairs[:end]

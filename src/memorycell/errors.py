@@ -4,6 +4,8 @@ The command line prints them without a traceback and exits with status 2; progra
 ordinary exceptions. The message names the place (file, row, column) and the fix.
 """
 
+MAX_QUOTED_CHARS = 80
+
 
 class UserError(Exception):
     """An error the user can fix; the message names the place and the fix."""
@@ -19,3 +21,13 @@ class ModelFileError(UserError):
 
 class StateError(UserError):
     """A saved state is damaged or belongs to other weights."""
+
+
+def quote(value: object) -> str:
+    """Text from a file or a user for a message: its `repr`, which escapes newlines and control
+    characters, cut to `MAX_QUOTED_CHARS`.
+    """
+    text = repr(value[: MAX_QUOTED_CHARS + 1] if isinstance(value, str) else value)
+    if len(text) <= MAX_QUOTED_CHARS:
+        return text
+    return text[: MAX_QUOTED_CHARS - 1] + "…"

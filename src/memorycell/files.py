@@ -1,4 +1,4 @@
-"""Atomic writes and output folders."""
+"""Atomic writes, output folders, and tensors in safetensors files."""
 
 from __future__ import annotations
 
@@ -6,8 +6,16 @@ import contextlib
 import os
 import secrets
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from memorycell.errors import UserError
+from memorycell.settings import parse_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+METADATA_KEY = "memorycell"
+"""Of the JSON text in a safetensors file's metadata."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
@@ -43,3 +51,19 @@ def make_folder(folder: Path) -> Path:
             f"{folder}: cannot be created ({error.strerror or error}); nothing was changed"
         ) from None
     return folder
+
+
+def read_tensors(data: bytes) -> tuple[Any, dict[str, Tensor]]:
+    """(JSON values under `METADATA_KEY` or None, tensors) from the bytes of a safetensors file.
+
+    The tensors are copies: a file that is overwritten later changes nothing. Raises ValueError.
+    """
+    import safetensors.torch
+
+    try:
+        tensors = safetensors.torch.load(data)
+        header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        note = (header.get("__metadata__") or {}).get(METADATA_KEY)
+    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    return None if note is None else parse_json(note), tensors

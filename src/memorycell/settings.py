@@ -1,4 +1,6 @@
-"""Settings: dataclasses whose fields the user sets with --set key=value."""
+"""Settings: dataclasses whose fields the user sets with --set key=value, or that a file stores as
+JSON. Values are checked against the types of the fields.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
-from memorycell.errors import UserError
+import msgspec
+
+from memorycell.errors import UserError, quote
 
 S = TypeVar("S")
 YES_NO = {"yes": True, "true": True, "no": False, "false": False}
@@ -55,19 +59,55 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
     return result
 
 
+def parse_json(text: str | bytes, max_bytes: int = 64 << 20) -> Any:
+    """JSON as plain values. Raises ValueError for text that is not JSON, larger than `max_bytes`,
+    nested too deeply, or that holds NaN, infinity or a number beyond float64.
+    """
+    if len(text) > max_bytes:
+        raise ValueError(f"{len(text):,} bytes of JSON, more than {max_bytes:,}")
+    try:
+        return msgspec.json.decode(text)
+    except RecursionError:
+        raise ValueError("JSON is nested too deeply") from None
+    except (msgspec.MsgspecError, UnicodeError) as error:
+        raise ValueError(str(error)) from None
+
+
+def from_json(kind: type[S], values: Any) -> S:
+    """A dataclass value from `parse_json`'s values: each field has the type that the class gives
+    it, strictly (an int is also a float, a list a tuple), and its own checks run. Ranges are part
+    of a type: `Annotated[int, msgspec.Meta(ge=1)]`.
+
+    Raises ValueError, which names the field, also for unknown and missing fields.
+    """
+    if not isinstance(values, Mapping):
+        raise ValueError(f"expected an object, got {quote(values)}")
+    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    for name in values:
+        if name not in names:
+            raise ValueError(f"unknown field {quote(name)}")
+    try:
+        return msgspec.convert(dict(values), kind)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error).replace("`", "").replace("$.", "")) from None
+
+
 def settings_from_json(kind: type[S], values: Mapping[str, Any]) -> S:
     """Settings as a model file stores them; bool settings were "yes" and "no" in earlier versions.
 
-    Raises TypeError for an unknown name and ValueError for a value that is not allowed.
+    Raises ValueError; see `from_json`.
     """
     hints = get_type_hints(kind)
-    return kind(
-        **{
+    return from_json(
+        kind,
+        {
             key: YES_NO.get(value, value)
             if isinstance(value, str) and bool in _options(hints.get(key))
             else value
             for key, value in values.items()
-        }
+        },
     )
 
 

@@ -93,7 +93,7 @@ def test_spoilt_bytes_never_raise_anything_else(whole, at, value, tmp_path_facto
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda n: n.update(version=2, library="9.9"), "format 2 by memorycell 9.9.*upgrade"),
+        (lambda n: n.update(version=2, library="9.9"), "format 2 by memorycell '9.9'.*upgrade"),
         (lambda n: n.update(format="other"), "not a model"),
         (lambda n: n["config"].update(hidden_size=10**6), "expected"),
         (lambda n: n["config"].update(hidden_size=10**30), "hidden_size"),

@@ -1,4 +1,4 @@
-"""An application in a package of its own, installed beside memorycell: every verb works on it."""
+"""An application in a package of its own, installed with memorycell: every verb works on it."""
 
 import json
 import os

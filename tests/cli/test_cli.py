@@ -365,7 +365,7 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         (["train", "forecast", "none.csv"], ["none.csv", "no such file"]),
         (["train", "forecast", "{tmp}"], ["is a folder"]),
@@ -423,21 +423,21 @@ def test_bad_rows(memorycell, hourly, tmp_path, change, words):
         (["export", "{model}", "--to", "c", "--out", "{hourly}/o"], ["cannot be created"]),
     ],
 )
-def test_bad_calls(memorycell, hourly, model, tmp_path, words, told):
+def test_bad_calls(memorycell, hourly, model, tmp_path, words, message):
     other = tmp_path / "other.csv"
     other.write_text("time,z\n2024-01-01,3\n")
     before = sorted(p.name for p in tmp_path.iterdir())
     places = {"tmp": tmp_path, "hourly": hourly, "model": model, "other": other}
     status, _, stderr = memorycell(*(word.format(**places) for word in words))
-    assert status == (2 if told else 0), stderr
-    assert all(word in stderr for word in told), stderr
-    if told:
+    assert status == (2 if message else 0), stderr
+    assert all(word in stderr for word in message), stderr
+    if message:
         assert stderr.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("empty.csv", b"", "is empty"),
         ("picture.csv", bytes(range(256)) * 9, "not a readable csv|no column|which column"),
@@ -446,7 +446,7 @@ def test_bad_calls(memorycell, hourly, model, tmp_path, words, told):
         ("broken.jsonl", b'{"a": 1}\n{"a": ', "not a readable jsonl"),
     ],
 )
-def test_not_a_table(memorycell, tmp_path, name, content, told):
+def test_not_a_table(memorycell, tmp_path, name, content, message):
     import re
 
     (tmp_path / name).write_bytes(content)
@@ -455,7 +455,7 @@ def test_not_a_table(memorycell, tmp_path, name, content, told):
     )
     assert status == 2
     assert stderr.count("\n") == 1, stderr
-    assert re.search(told, stderr), stderr
+    assert re.search(message, stderr), stderr
 
 
 def test_a_state_of_another_model_is_refused(memorycell, model, tmp_path):
@@ -559,13 +559,13 @@ def test_inspect_tells_how_far_back_a_model_remembers(memorycell, model, tmp_pat
     assert any(
         "the last 59 of 59 steps" in note for note in json.loads(out.splitlines()[-1])["notes"]
     )
-    for words, told in (
+    for words, message in (
         (["--out", tmp_path / "no" / "p.html"], "no folder"),
         ([tmp_path / "none.csv"], "no such file"),
     ):
         status, _, err = memorycell("inspect", model, *words)
         assert status == 2
-        assert told in err
+        assert message in err
         assert err.count("\n") == 1
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from text_data import tale
 
 from memorycell.errors import DataError
-from memorycell.language.codec import UNKNOWN_ID, TextCodec, fit_text_codec, normalise, read_text
+from memorycell.language.codec import UNKNOWN_ID, TextCodec, fit_text_codec
+from memorycell.reading import normalise, read_text
 
 HINDI = "मोर भारत का राष्ट्रीय पक्षी है।\nक्या हाल है? नमस्ते!\n"
 MIXED = "שלום עולם, hello мир 👩‍👩‍👧‍👦🇮🇳 e\u0301 ﷺ\n"

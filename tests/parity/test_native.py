@@ -492,10 +492,10 @@ def explain_in_subprocess(**environment: str) -> str:
 def test_the_instruction_set_can_be_selected_and_is_reported():
     for name in SETS:
         assert f"({name})" in explain_in_subprocess(MEMORYCELL_ISA=name)
-    told = explain_in_subprocess(MEMORYCELL_ISA="sparc")
-    assert told.startswith("torch:")
-    assert "sparc" in told
-    assert "this processor has" in told
+    explanation = explain_in_subprocess(MEMORYCELL_ISA="sparc")
+    assert explanation.startswith("torch:")
+    assert "sparc" in explanation
+    assert "this processor has" in explanation
 
 
 def test_without_the_engine_everything_still_runs(monkeypatch):

@@ -2,20 +2,45 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Required, TypedDict
 
-import safetensors
-import safetensors.torch
+import msgspec
 import torch
 from torch import Tensor
 
 from memorycell.application import catalogue
-from memorycell.application.contract import MODEL_FORMAT_VERSION, AnyModelFile, ModelFile
-from memorycell.errors import ModelFileError
+from memorycell.application.contract import (
+    MODEL_FORMAT_VERSION,
+    AnyApplication,
+    AnyModelFile,
+    ModelFile,
+)
+from memorycell.errors import ModelFileError, quote
+from memorycell.files import read_tensors
 from memorycell.models.model import Model, ModelConfig
+from memorycell.settings import from_json, settings_from_json
+
+MAX_WEIGHT = 1e6
+"""Trained weights are far smaller; larger ones overflow within a step."""
+MAX_REASON_CHARS = 160
+MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
+"""What reading a damaged description raises."""
+
+
+class _Info(TypedDict, total=False):
+    """The types of the fields of `ModelFile.info` that are common to all applications."""
+
+    task: Required[str]
+    data: str
+    fingerprint: str
+    settings: dict[str, Any]
+    metrics: dict[str, float | None]
+    baselines: dict[str, dict[str, float | None]]
+    skill: float | None
+    history: list[dict[str, float | None]]
+    notes: list[str]
 
 
 def load(path: str | Path) -> AnyModelFile:
@@ -24,46 +49,66 @@ def load(path: str | Path) -> AnyModelFile:
 
     Nothing in the file is executed, and nothing larger than the file's own tensors is allocated:
     the model is built without memory first, and every shape is compared before a tensor is used.
-    Its classes are those that the application named in the file has; no import path is read.
+    Its classes are those that the application named in the file has; no import path is read. The
+    weights are copies: the file can be replaced while the model runs.
     """
     path = Path(path)
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            note = json.loads((file.metadata() or {}).get("memorycell", "null"))
-            _check_version(path, note)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (safetensors.SafetensorError, OSError, ValueError) as error:
+        note, tensors = read_tensors(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ModelFileError(
-            f"{path}: truncated, damaged or not a model file ({error}); copy it again, or train a"
-            " new model"
+            f"{path}: truncated, damaged or not a model file ({_reason(error)}); copy it again, or"
+            " train a new model"
         ) from None
+    _check_version(path, note)
     weights = {n.removeprefix("model."): t for n, t in tensors.items() if n.startswith("model.")}
     arrays = {n.removeprefix("array."): t for n, t in tensors.items() if n.startswith("array.")}
     try:
         info = dict(note["info"])
         application = catalogue.load(_task(path, info))
+        _check_info(application, info)
         codec = application.codecs[note["codec"].pop("kind")].from_json(note["codec"])
         # Files of the first version that had one kind of model do not name it.
         model_class = application.models[note["config"].pop("kind", "forecaster")]
-        config = model_class.config_class(**note["config"])
+        config = from_json(model_class.config_class, note["config"])
         if config.num_layers > len(weights):
             raise ValueError("more layers than tensors")
         _check_sizes(config, codec.model_sizes())
         model = _built(model_class, config, weights)
-    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+        for name, array in arrays.items():
+            if array.is_floating_point() and not bool(array.isfinite().all()):
+                raise ValueError(f"array {quote(name)}: holds NaN or infinite values")
+    except (
+        LookupError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        ArithmeticError,
+        RuntimeError,
+    ) as error:
         raise ModelFileError(
-            f"{path}: its description is not a model's ({_first_line(error)}); train a new model"
+            f"{path}: its description is not a model's ({_reason(error)}); train a new model"
         ) from None
     return ModelFile(model.eval(), codec, info, arrays)
+
+
+def _check_info(application: AnyApplication, info: dict[str, Any]) -> None:
+    """Raises ValueError."""
+    try:
+        msgspec.convert(info, _Info)
+    except msgspec.ValidationError as error:
+        raise ValueError(str(error).replace("`", "")) from None
+    if "settings" in info:
+        settings_from_json(application.settings, info["settings"])
 
 
 def _task(path: Path, info: Mapping[str, Any]) -> str:
     task = str(info["task"])
     if task not in catalogue.names():
         raise ModelFileError(
-            f"{path}: a model of the task {task!r}: this installation has"
+            f"{path}: a model of the task {quote(task)}: this installation has"
             f" {', '.join(catalogue.names())}; upgrade memorycell, or install the package that adds"
             " the task"
         )
@@ -75,8 +120,9 @@ def _check_version(path: Path, note: Any) -> None:
         raise ModelFileError(f"{path}: a safetensors file, but not a model written by memorycell")
     if note.get("version") != MODEL_FORMAT_VERSION:
         raise ModelFileError(
-            f"{path}: written in format {note.get('version')} by memorycell {note.get('library')};"
-            f" this version reads format {MODEL_FORMAT_VERSION}: pip install --upgrade memorycell"
+            f"{path}: written in format {quote(note.get('version'))} by memorycell"
+            f" {quote(note.get('library'))}; this version reads format {MODEL_FORMAT_VERSION}: pip"
+            " install --upgrade memorycell"
         )
 
 
@@ -97,11 +143,13 @@ def _built(
         given = weights.get(name)
         if given is None or given.shape != expected.shape or given.dtype != torch.float32:
             raise ValueError(f"tensor {name}: expected {list(expected.shape)} float32")
-        if not bool(given.isfinite().all()):
-            raise ValueError(f"tensor {name}: holds NaN or infinite values")
+        if not bool((given.abs() <= MAX_WEIGHT).all()):
+            raise ValueError(f"tensor {name}: holds NaN, infinite or absurdly large values")
     model.load_state_dict(weights, assign=True)
     return model
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error) or type(error).__name__).strip().splitlines()[0]
+def _reason(error: Exception) -> str:
+    """The first line of a message, cut to what fits a line."""
+    text = (str(error) or type(error).__name__).strip().splitlines()[0]
+    return text if text.isprintable() and len(text) <= MAX_REASON_CHARS else quote(text)

@@ -163,7 +163,7 @@ def read_input(reads: Literal["file", "text"], given: str | None) -> str | None:
     except (OSError, ValueError):  # a text with a NUL or with too long a word
         is_file = False
     if is_file:
-        from memorycell.language.codec import read_text
+        from memorycell.reading import read_text
 
         return read_text(Path(given))
     return given

@@ -1,4 +1,4 @@
-"""Text codec: text to token ids and back; reading text files.
+"""Text codec: text to token ids and back.
 
 The surface of a token is the text it stands for; a text is the surfaces of its tokens joined. The
 units are
@@ -18,15 +18,14 @@ from __future__ import annotations
 import base64
 import hashlib
 import io
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any, ClassVar
 
 from memorycell.errors import DataError
+from memorycell.reading import normalise
 
 UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"
@@ -273,51 +272,6 @@ def _train_sentencepiece(texts: Sequence[str], size: int, separate: str) -> tupl
         processor.id_to_piece(k).replace("▁", " ") for k in range(1, processor.get_piece_size())
     ]
     return base64.b64encode(proto).decode(), ["\n", *(s for s in surfaces if s != "\n")]
-
-
-def normalise(text: str) -> str:
-    """Unicode NFC with LF as newline, without byte order marks and NUL characters."""
-    text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "").replace("\0", "")
-    return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-
-def read_text(path: Path, encoding: str | None = None) -> str:
-    """The normalised text of a file. By default its encoding is UTF-8, or UTF-16 or UTF-32 with a
-    byte order mark.
-
-    Raises `DataError`, with the line and the byte where the encoding is wrong.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if encoding is None:
-        byte_order_marks = {
-            b"\xff\xfe\x00\x00": "utf-32",
-            b"\x00\x00\xfe\xff": "utf-32",
-            b"\xff\xfe": "utf-16",
-            b"\xfe\xff": "utf-16",
-        }
-        encoding = next(
-            (name for mark, name in byte_order_marks.items() if data.startswith(mark)), "utf-8-sig"
-        )
-    try:
-        text = data.decode(encoding)
-    except LookupError:
-        raise DataError(
-            f"{path}: unknown encoding {encoding!r}; try utf-8, cp1252, latin-1, shift-jis"
-        ) from None
-    except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
-        raise DataError(
-            f"{path}: line {line}: byte {error.start} (0x{data[error.start]:02x}) is not"
-            f" {encoding.removesuffix('-sig')}; set the encoding: --set encoding=cp1252"
-        ) from None
-    if not text.strip():
-        raise DataError(f"{path}: contains no text")
-    if "\0" in text[:10_000] and encoding == "utf-8-sig":
-        raise DataError(f"{path}: contains NUL bytes, not a text file")
-    return normalise(text)
 
 
 def fingerprint(texts: Iterable[str]) -> str:

@@ -48,10 +48,10 @@ class LaneBatch(NamedTuple):
 def lanes(
     x: np.ndarray, target: np.ndarray, reset: np.ndarray, *, count: int, bptt: int, shift: int
 ) -> Iterator[LaneBatch]:
-    """One pass over a sequence of N steps as `count` lanes side by side, `bptt` steps a batch.
+    """One epoch over a sequence of N steps as `count` parallel lanes, `bptt` steps per batch.
 
-    Lane k starts at step shift + k·N/count and runs to the start of the next lane, round the end of
-    the sequence. Williams & Peng (1990): gradients flow back within a batch, the state flows on.
+    Lane k starts at step shift + k·N/count and ends where the next lane starts, modulo N. Truncated
+    back-propagation (Williams & Peng 1990): gradients flow within a batch, the state is carried on.
     """
     steps = len(x)
     count = min(count, steps)
@@ -88,9 +88,10 @@ class PaddedBatch(NamedTuple):
 
 
 def by_length(lengths: np.ndarray, budget: int, seed: int) -> list[np.ndarray]:
-    """Sequences [N] gathered so that those of a batch are about as long, and a batch with its
-    padding holds at most `budget` steps (one sequence at least). The batches' order, and which of
-    the equally long go together, are random.
+    """Batches of sequences of similar length, as indices into lengths [N].
+
+    A batch holds at most `budget` steps with its padding (at least one sequence). The order of the
+    batches, and of sequences of equal length, is random.
     """
     rng = np.random.default_rng(seed)
     order = np.argsort(lengths * rng.uniform(0.9, 1.1, len(lengths)), kind="stable")
@@ -106,7 +107,7 @@ def by_length(lengths: np.ndarray, budget: int, seed: int) -> list[np.ndarray]:
 
 
 def padded(rows: Sequence[np.ndarray], fill: int | float = 0) -> tuple[Tensor, Tensor]:
-    """Rows [T_k, …] as one tensor [B, T, …] filled up at the end, and their lengths [B]."""
+    """Rows [T_k, …] as one tensor [B, T, …], padded at the end, and their lengths [B]."""
     lengths = np.array([len(row) for row in rows], np.int64)
     out = np.full(
         (len(rows), max(1, int(lengths.max(initial=0))), *rows[0].shape[1:]), fill, rows[0].dtype

@@ -1,6 +1,4 @@
-"""What every model has in common: its sizes as a value, its stack of recurrent layers, its way to
-be trained and stepped.
-"""
+"""What every model has in common: configuration, recurrent layers, loss and steps."""
 
 from __future__ import annotations
 
@@ -25,10 +23,10 @@ B = TypeVar("B", bound=Batch)
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """The sizes of a model: enough to build it empty. Here those of its recurrent stack; see
+    """The configuration of a model, from which it is built; here that of its recurrent layers, see
     `Recurrent`.
 
-    dropout   of what the head reads, and between the layers of the stack
+    dropout   of the head's input, and between the recurrent layers
     """
 
     hidden_size: int
@@ -42,7 +40,7 @@ class ModelConfig:
     variational_dropout: float = 0.0
 
     counts: ClassVar[tuple[str, ...]] = ("hidden_size", "num_layers")
-    """The fields that are whole numbers of 1 or more."""
+    """The fields that are positive integers."""
     probabilities: ClassVar[tuple[str, ...]] = (
         "dropout",
         "zoneout",
@@ -63,7 +61,7 @@ class ModelConfig:
             raise ValueError(f"cell: expected one of {', '.join(CELLS)}, got {self.cell!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """What a model file keeps."""
+        """The values that a model file stores."""
         return asdict(self)
 
     def stack(self, input_size: int, **options: Any) -> Recurrent:
@@ -99,19 +97,20 @@ class Model(nn.Module, Generic[B]):
         raise NotImplementedError
 
     def unsupported_reason(self) -> str | None:
-        """Why the native engine cannot step it, and no precision but float32 is to be had; None
-        where it can.
+        """Why the native engine cannot step it, so that only float32 is available; None where it
+        can.
         """
         return f"a {self.kind} model runs in float32 through PyTorch"
 
     def stepper(self, precision: str = "float32") -> Stepper:
-        """The model made ready for single steps; see `memorycell.streaming.stepping`. Raises
-        ValueError where it has no steps.
+        """Runs the model step by step; see `memorycell.streaming.stepping`.
+
+        Raises ValueError where the model has no steps, or not in this precision.
         """
-        raise ValueError(f"stream: a {self.kind} model reads its input whole and has no steps")
+        raise ValueError(f"stream: a {self.kind} model needs its whole input and has no steps")
 
     def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Inputs of steps for `prove`, float32: standard normal, or what else the model reads."""
+        """Inputs for `prove`, float32: standard normal, or such as the model reads."""
         return rng.normal(size=shape).astype(np.float32)
 
     def comparison_model(self) -> Model[Any]:
@@ -131,15 +130,15 @@ class Model(nn.Module, Generic[B]):
 
 
 class SteppedModel(Model[B]):
-    """A model with a recurrent part that the native engine can step, and a head on it that is in
-    float32 at every precision.
+    """A model whose recurrent layers the native engine can step; its head is in float32 at every
+    precision.
     """
 
     recurrent: Recurrent
 
     @property
     def step_size(self) -> int:
-        """How many numbers a step's input has."""
+        """Size of the input of a step."""
         return int(self.config.input_size)  # type: ignore[attr-defined]
 
     def unsupported_reason(self) -> str | None:
@@ -147,8 +146,8 @@ class SteppedModel(Model[B]):
         return unsupported_reason(self.config.cell, layer_params(self.recurrent))
 
     def stepper(self, precision: str = "float32") -> Stepper:
-        """See `Model`: on the native engine, or where that cannot step it through the model's own
-        forward.
+        """See `Model`: on the native engine, or through the model's own forward where the engine
+        does not support it.
         """
         reason = self.unsupported_reason()
         if reason is None:
@@ -158,12 +157,12 @@ class SteppedModel(Model[B]):
         return ForwardStepper(self, self.step_size)
 
     def native_stepper(self, precision: str) -> Stepper:
-        """The model made ready for the native engine."""
+        """Steps the model on the native engine."""
         raise NotImplementedError
 
 
 class ScoredStepper:
-    """A stack on the native engine with a head on it: y = log softmax(score(h)) a step."""
+    """Recurrent layers on the native engine with a head: y = log softmax(score(h)) per step."""
 
     def __init__(
         self, recurrent: Recurrent, precision: str, score: Callable[[np.ndarray], np.ndarray]
@@ -183,7 +182,7 @@ class ScoredStepper:
         return self._head(self._layers.step_many(block, rows, self.inputs(x)))
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
-        """What a person's x [..., I] is to the stack."""
+        """The input of the recurrent layers for x [..., I]."""
         return x
 
     def _head(self, hidden: np.ndarray) -> np.ndarray:
@@ -193,7 +192,7 @@ class ScoredStepper:
 
 
 def log_softmax(scores: np.ndarray) -> np.ndarray:
-    """Of scores [..., V], in their place."""
+    """Log-probabilities of scores [..., V], computed in place."""
     scores -= scores.max(-1, keepdims=True)
     scores -= np.log(np.exp(scores).sum(-1, keepdims=True))
     return scores
@@ -202,8 +201,9 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 def carried(
     recurrent: Recurrent, x: Tensor, state: State, **options: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """A stack run from a `State` that may hold more than h and c: (output, the names and tensors of
-    h and c after it).
+    """Run recurrent layers from a `State` that may hold more than h and c.
+
+    Returns the output, and h and c afterwards by name.
     """
     names = [name for name in ("h", "c") if name in state.asdict()]
     output, final = recurrent(x, State(**{name: getattr(state, name) for name in names}), **options)
@@ -211,18 +211,18 @@ def carried(
 
 
 def windows(x: Tensor, past: Tensor, reset: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The last W steps' x at every step, and what is kept of them for the steps that follow.
+    """At every step, x of the last W steps; and the past for the steps that follow.
 
-    x [B, T, K], past [W - 1, B, K], reset [B, T] bool -> ([B, T, W, K], oldest first and zero
-    before a reset; past)
+    x [B, T, K], past [W - 1, B, K], reset [B, T] bool -> (windows [B, T, W, K], oldest first and
+    zero before a reset; past)
     """
     before = len(past)
-    whole = torch.cat([past.transpose(0, 1), x], 1)
-    found = whole.unfold(1, before + 1, 1).transpose(-1, -2)
-    kept = whole[:, whole.shape[1] - before :]
+    sequence = torch.cat([past.transpose(0, 1), x], 1)
+    windowed = sequence.unfold(1, before + 1, 1).transpose(-1, -2)
+    last = sequence[:, sequence.shape[1] - before :]
     if reset is not None and bool(reset.any()):
         segment = reset.cumsum(1)
         segments = torch.cat([segment.new_zeros(x.shape[0], before), segment], 1)
-        found = found * (segments.unfold(1, before + 1, 1) == segment[..., None])[..., None]
-        kept = kept * (segments[:, segments.shape[1] - before :] == segment[:, -1:])[..., None]
-    return found, kept.transpose(0, 1)
+        windowed = windowed * (segments.unfold(1, before + 1, 1) == segment[..., None])[..., None]
+        last = last * (segments[:, segments.shape[1] - before :] == segment[:, -1:])[..., None]
+    return windowed, last.transpose(0, 1)

@@ -1,4 +1,4 @@
-"""Quantiles: the levels that forecasts are given at, and one far out in a tail."""
+"""Quantiles: the levels of forecasts, and extreme quantiles of a sample."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 
 
 def quantile_levels(count: int) -> list[float]:
-    """(k - 1/2) / K for k = 1..K: the levels at which K quantiles stand for K equally likely
+    """(k - 1/2) / K for k = 1..K: the levels at which K quantiles represent K equally likely
     outcomes.
     """
     return [(k + 0.5) / count for k in range(count)]
@@ -22,15 +22,14 @@ def interval(quantiles: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 def tail_quantile(values: np.ndarray, share: float) -> float:
-    """The value that a share of what is drawn like `values` [N] exceeds, even where N is too small
-    to have seen it.
+    """The value that a share of the distribution of `values` [N] exceeds, also beyond the largest.
 
-    Where ten values or more lie beyond it, the empirical quantile; else the tail above the 90%
-    quantile u is taken for a generalised Pareto distribution (Balkema & de Haan 1974; Pickands
+    The empirical quantile if at least ten values exceed it. Otherwise the tail above the 90%
+    quantile u is modelled as a generalised Pareto distribution (Balkema & de Haan 1974; Pickands
     1975), fitted by probability-weighted moments (Hosking & Wallis 1987), and the value is u + σ/ξ
-    ((share/0.1)^-ξ - 1). Values of a smoothed score follow one another closely: their tail is
-    learnt from fewer than N. Raises ValueError for fewer than 20 values, or a share that is not in
-    (0, 1).
+    ((share/0.1)^-ξ - 1). Values of a smoothed score are autocorrelated, so that their tail is
+    estimated from fewer than N independent ones. Raises ValueError for fewer than 20 values, or a
+    share outside (0, 1).
     """
     values = np.sort(np.asarray(values, np.float64))
     if len(values) < 20 or not 0 < share < 1:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import regex
 
 from memorycell.errors import DataError
-from memorycell.language.codec import TextCodec, fit_text_codec, normalise
+from memorycell.language.codec import TextCodec, fit_text_codec
+from memorycell.reading import normalise
 
 if TYPE_CHECKING:
     from typing import Self

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from memorycell.errors import DataError
-from memorycell.language.codec import read_text
+from memorycell.reading import read_text
 from memorycell.tables.table import read_table
 
 FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "audio", "wav", "image", "id")

@@ -6,13 +6,12 @@ import dataclasses
 import json
 from pathlib import Path
 
-import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from memorycell.application.contract import B, M, Record
 from memorycell.errors import UserError
-from memorycell.files import write_atomically
+from memorycell.files import read_tensors, write_atomically
 from memorycell.training.run import Progress, Run, copy_weights
 
 FORMAT = "memorycell-resume-2"
@@ -46,13 +45,11 @@ def save_checkpoint(run: Run[M, B], path: Path) -> None:
 def load_checkpoint(run: Run[M, B], path: Path) -> None:
     """Continue a run. Raises `UserError` for a damaged checkpoint, or one of another run."""
     try:
-        with safetensors.safe_open(path, framework="pt") as file:
-            note = json.loads(file.metadata()["memorycell"])
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        note, tensors = read_tensors(path.read_bytes())
         if note["format"] != FORMAT:
             raise ValueError("of another version")
         progress = Progress(**note["progress"])
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: damaged ({error}); start without --resume") from None
     identity = _identity(run)
     if note["identity"] != identity:

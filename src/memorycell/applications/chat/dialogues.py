@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from memorycell.errors import DataError
-from memorycell.language.codec import END_ID, normalise, read_text
+from memorycell.language.codec import END_ID
+from memorycell.reading import normalise, read_text
 
 USER_TOKEN, REPLY_TOKEN = "<you>", "<me>"
 """The special tokens before the turns of the user and before the replies."""

@@ -8,8 +8,9 @@ from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.chat.replies import PredictOptions
 from memorycell.applications.chat.session import ChatSession
 from memorycell.errors import DataError
-from memorycell.language.codec import TextCodec, normalise
+from memorycell.language.codec import TextCodec
 from memorycell.language.model import LanguageModel
+from memorycell.reading import normalise
 
 
 def predict(

@@ -11,9 +11,10 @@ from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID
 from memorycell.applications.chat.replies import PredictOptions, find_reply
 from memorycell.errors import DataError, StateError
-from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec, normalise
+from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
 from memorycell.language.model import LanguageModel
+from memorycell.reading import normalise
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from memorycell.language.codec import normalise
+from memorycell.reading import normalise
 
 
 class Example(NamedTuple):

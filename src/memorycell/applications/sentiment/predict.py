@@ -12,9 +12,10 @@ from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import UNKNOWN_ID, normalise
+from memorycell.language.codec import UNKNOWN_ID
 from memorycell.models.batches import padded
 from memorycell.models.classifier import Classifier
+from memorycell.reading import normalise
 
 BATCH_SIZE = 64
 NUM_RENDERED_WORDS = 6

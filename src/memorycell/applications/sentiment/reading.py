@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from memorycell.applications.sentiment.examples import Entry, Example, Examples, text_key
 from memorycell.applications.sentiment.trees import is_treebank, read_trees
 from memorycell.errors import DataError
-from memorycell.language.codec import normalise
+from memorycell.reading import normalise
 from memorycell.tables.table import read_table
 from memorycell.training.splits import SPLITS, split_of
 

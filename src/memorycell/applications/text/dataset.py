@@ -21,12 +21,12 @@ from memorycell.language.codec import (
     TextCodec,
     fingerprint,
     fit_text_codec,
-    read_text,
 )
 from memorycell.language.evaluation import stepped_nats
 from memorycell.language.model import LanguageModel
 from memorycell.language.ngram import KneserNey, fit_kneser_ney
 from memorycell.models.batches import LaneBatch, lanes
+from memorycell.reading import read_text
 from memorycell.training.splits import SPLITS
 
 DEFAULT_DATASET = "tinyshakespeare"

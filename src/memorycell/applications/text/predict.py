@@ -11,8 +11,9 @@ import torch
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.text.session import TextSession
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec, normalise
+from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.model import LanguageModel
+from memorycell.reading import normalise
 
 MAX_PROMPT_CHARS = 100_000
 

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from memorycell.errors import DataError
-from memorycell.language.codec import normalise, read_text
+from memorycell.reading import normalise, read_text
 from memorycell.tables.table import read_table
 from memorycell.training.splits import SPLITS, split_of
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import re
 
-from memorycell.language.codec import PLACEHOLDERS, normalise
+from memorycell.language.codec import PLACEHOLDERS
+from memorycell.reading import normalise
 
 COPIED = re.compile(
     # formats of printf and Python's %

@@ -14,7 +14,7 @@ from memorycell.applications.translation.translate import (
     translate,
 )
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import normalise
+from memorycell.reading import normalise
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,10 @@ import numpy as np
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
+from memorycell.errors import quote
 from memorycell.exchange.c_cells import CELLS_IN_C, STORE_H, STORE_PROJECTED_H
 from memorycell.exchange.c_templates import FUNCTIONS, HEADER, LAYER_HEAD, SOURCE, TEST
-from memorycell.exchange.files import Exported
+from memorycell.exchange.files import MAX_NAME_CHARS, Exported
 from memorycell.models.exporting import CHead, CWriter
 from memorycell.models.model import Model
 from memorycell.nn.layers import Recurrent
@@ -47,12 +48,13 @@ def export(
     inputs      descriptions of x[0], x[1], … for the header, and `output` of y
     test        [T, I] float32, the inputs of the test vector; 32 random steps by default
 
-    Raises ValueError for a bidirectional layer, a model that cannot be exported and a name that is
-    not a C identifier.
+    Raises ValueError for a bidirectional layer, a model that cannot be exported, weights that are
+    not finite and a name that is not a C identifier.
     """
-    if not name.isidentifier() or not name.isascii():
+    if not name.isidentifier() or not name.isascii() or len(name) > MAX_NAME_CHARS:
         raise ValueError(
-            f"name: {name!r} cannot name a C function; use letters, digits and underscores"
+            f"name: {quote(name)} cannot name a C function; use up to {MAX_NAME_CHARS} letters,"
+            " digits and underscores"
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
@@ -172,6 +174,8 @@ class _Source:
     def constant(self, name: str, values: Any, *, int8: bool = False) -> str:
         """See `CWriter`; in int8 an array of signed char."""
         array = np.asarray(values.detach() if isinstance(values, Tensor) else values).ravel()
+        if not np.isfinite(array).all():
+            raise ValueError(f"export: {name} holds NaN or infinite values")
         numbers = [str(int(v)) if int8 else _float(v) for v in array]
         lines = ",\n    ".join(_lines(numbers))
         kind = "signed char" if int8 else "float"

@@ -9,6 +9,11 @@ from pathlib import Path
 
 from memorycell.files import make_folder, write_atomically
 
+MAX_NAME_CHARS = 100
+"""Of a name of files and of what they define."""
+STANDARD_HEADERS = ("math", "stddef", "stdio")
+"""Of C, without suffix: no exported header may take the place of one that it includes."""
+
 
 @dataclass(frozen=True)
 class Exported:
@@ -22,8 +27,10 @@ class Exported:
 
 def identifier(name: str) -> str:
     """A name as an ASCII identifier, for files and what they define."""
-    name = re.sub(r"\W", "_", name, flags=re.ASCII)
-    return name if name.isidentifier() else f"m_{name}"
+    name = re.sub(r"\W", "_", name[:MAX_NAME_CHARS], flags=re.ASCII)
+    if name.isidentifier() and name.lower() not in STANDARD_HEADERS:
+        return name
+    return f"m_{name}"[:MAX_NAME_CHARS]
 
 
 def write(contents: Mapping[str, str | bytes], folder: Path) -> list[str]:

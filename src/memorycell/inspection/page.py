@@ -5,6 +5,8 @@ follows the reader's light or dark mode.
 from __future__ import annotations
 
 import html
+import json
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -63,6 +65,16 @@ matchMedia('(prefers-color-scheme: dark)').addEventListener('change', draw);
 """
 
 
+NOT_IN_XML = re.compile(
+    r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufdcf\ufdf0-\ufffd\U00010000-\U0010ffff]"
+)
+"""The characters that XML 1.0 excludes or discourages, among them control characters and lone
+surrogates.
+"""
+TEMPLATES = ("hovertemplate", "texttemplate")
+"""The strings of a figure that are templates of ours: plotly reads tags in them."""
+
+
 @dataclass
 class Section:
     """One section of a page.
@@ -84,31 +96,57 @@ class Section:
 
 def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str] = ()) -> str:
     """The HTML of a page. Raises `UserError` without plotly."""
-    parts = [f"<h1>{html.escape(title)}</h1>", f"<p>{html.escape(lead)}</p>"]
+    parts = [f"<h1>{markup_text(title)}</h1>", f"<p>{markup_text(lead)}</p>"]
     for number, section in enumerate(sections):
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        parts.append(f"<h2>{markup_text(section.title)}</h2>")
         if section.text:
-            parts.append(f"<p>{html.escape(section.text)}</p>")
+            parts.append(f"<p>{markup_text(section.text)}</p>")
         if section.words:
             parts.append(_coloured_words(section.words))
         if section.table:
             parts.append(_table(section))
         if section.figure is not None:
-            data = section.figure.to_json().replace("</", "<\\/")
+            data = figure_json(section.figure)
             parts.append(f'<div class="figure" id="figure-{number}"></div>')
             parts.append(
                 f'<script type="application/json" id="figure-{number}-data">{data}</script>'
             )
     if notes:
-        items = "".join(f"<li>{html.escape(note)}</li>" for note in notes)
+        items = "".join(f"<li>{markup_text(note)}</li>" for note in notes)
         parts.append(f"<h2>Notes</h2><ul>{items}</ul>")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style>"
+        f"<title>{markup_text(title)}</title><style>{STYLE}</style>"
         f"<script>{_plotly_script()}</script></head>\n"
         f"<body>{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
     )
+
+
+def markup_text(text: str) -> str:
+    """Foreign text as content or an attribute's value of HTML and XML: markup is replaced by
+    entities, and what XML excludes by �.
+    """
+    return html.escape(NOT_IN_XML.sub("\ufffd", text))
+
+
+def figure_json(shown: go.Figure) -> str:
+    """A figure as JSON for a script element, with nothing that HTML or plotly takes for markup:
+    plotly reads <b> and <a href=…> in every label.
+    """
+    text = json.dumps(_without_markup(json.loads(shown.to_json())))  # ASCII: no U+2028 either
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _without_markup(value: Any, key: str = "") -> Any:
+    if isinstance(value, str):
+        # Plotly knows the entities of &, < and >, not that of a quotation mark.
+        return value if key in TEMPLATES else html.escape(value, quote=False)
+    if isinstance(value, list):
+        return [_without_markup(item, key) for item in value]
+    if isinstance(value, dict):
+        return {name: _without_markup(item, name) for name, item in value.items()}
+    return value
 
 
 def figure(height: int = 360) -> go.Figure:
@@ -136,17 +174,17 @@ def _coloured_words(words: Sequence[tuple[str, float]]) -> str:
         style = f"background: rgba({colour}, {min(1.0, abs(value)):.2f})"
         if abs(value) > 0.5:  # dark text on a strong colour, in dark mode too
             style += "; color: #14181f"
-        spans.append(f'<span style="{style}" title="{value:+.2f}">{html.escape(text)}</span>')
+        spans.append(f'<span style="{style}" title="{value:+.2f}">{markup_text(text)}</span>')
     return f'<p class="words">{" ".join(spans)}</p>'
 
 
 def _table(section: Section) -> str:
     head, *rows = section.table
-    header = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
+    header = "".join(f"<th>{markup_text(cell)}</th>" for cell in head)
     body = ""
     for row in rows:
         name = "highlight" if row[0] == section.highlight else ""
-        cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in row)
+        cells = "".join(f"<td>{markup_text(cell)}</td>" for cell in row)
         body += f'<tr class="{name}">{cells}</tr>'
     return f"<table><tr>{header}</tr>{body}</table>"
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from xml.sax.saxutils import escape
 
 import numpy as np
 
 from memorycell.application.contract import AnyModelFile, Record
+from memorycell.inspection.page import markup_text
 from memorycell.signals.strokes import Drawing
 
 HEIGHT, MARGIN, GAP, CAPTION = 110, 10.0, 30, 20
@@ -43,7 +43,7 @@ def rows_svg(rows: Mapping[str, Sequence[Drawing]]) -> str:
             left += float((high - low)[0]) * scale + GAP
         width = max(width, left)
         elements.append(
-            f'<text x="{MARGIN:.0f}" y="{top + HEIGHT + CAPTION:.0f}">{escape(name)}</text>'
+            f'<text x="{MARGIN:.0f}" y="{top + HEIGHT + CAPTION:.0f}">{markup_text(name)}</text>'
         )
         top += HEIGHT + 2 * CAPTION
     size = f'viewBox="0 0 {width:.0f} {top:.0f}" width="{width:.0f}" height="{top:.0f}"'

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from memorycell.applications.forecast.model import Forecaster
 
 
+MAX_SHOWN_CHARS = 80
+"""Of the name of a column in a description."""
+
+
 class OnnxExporter:
     """The model in scaled units, with its scaling in the file's metadata."""
 
@@ -72,7 +76,8 @@ class CExporter:
         targets = len(codec.targets)
         output = (
             f"[{config.horizon}][{config.targets}][{config.quantiles}]: quantiles of"
-            f" {', '.join(codec.targets)} for the next {config.horizon} steps, in the table's units"
+            f" {', '.join(map(_shown, codec.targets))} for the next {config.horizon} steps, in the"
+            " table's units"
         )
         return c_export.export(
             file.model,
@@ -89,21 +94,25 @@ EXPORTERS: dict[str, Exporter] = {"onnx": OnnxExporter(), "c": CExporter()}
 
 
 def input_descriptions(codec: SeriesCodec) -> list[str]:
-    """How each input of a step is computed from the readings, in the order of `codec.features`."""
+    """How each input of a step is computed from the readings, in the order of `codec.features`.
+    Long names of columns are cut.
+    """
     scaling = dict(zip(codec.columns, zip(codec.mean, codec.std, strict=True), strict=True))
     scaled = {c: f"(value - {mean:.9g}) / {std:.9g}" for c, (mean, std) in scaling.items()}
-    lines = [f"{c}: {formula}" for c, formula in scaled.items()]
+    lines = [f"{_shown(c)}: {formula}" for c, formula in scaled.items()]
     if codec.returns is not None:
-        price = codec.returns
+        price = _shown(codec.returns)
         at = codec.columns.index(RETURN)
         lines[at] += f", where value = 100 log({price} / {price} one step before)"
     lines += [
-        f"change of {c}: (value - the value one step before, or itself at the beginning) / {s:.9g}"
+        f"change of {_shown(c)}: (value - the value one step before, or itself at the beginning) /"
+        f" {s:.9g}"
         for c, s in zip(codec.columns, codec.change, strict=True)
     ]
     lines.append("observed: 1; 0 for a step that fills a gap, which repeats the values before it")
     lines += [
-        f"{c} missing: 1 if the value is missing, else 0; the value is then the last one known"
+        f"{_shown(c)} missing: 1 if the value is missing, else 0; the value is then the last one"
+        " known"
         for c in codec.gappy
     ]
     for name, period in codec.calendar.items():
@@ -114,12 +123,16 @@ def input_descriptions(codec: SeriesCodec) -> list[str]:
             for wave in ("sin", "cos")
         ]
     lines += [
-        f"{c} in {k} steps: {scaled[c]}, known in advance"
+        f"{_shown(c)} in {k} steps: {scaled[c]}, known in advance"
         for c in codec.known
         for k in range(1, codec.reach + 1)
     ]
     assert len(lines) == len(codec.features)
     return lines
+
+
+def _shown(column: str) -> str:
+    return column if len(column) <= MAX_SHOWN_CHARS else column[: MAX_SHOWN_CHARS - 1] + "…"
 
 
 def _check(file: ModelFile[Forecaster, SeriesCodec], to: str) -> None:

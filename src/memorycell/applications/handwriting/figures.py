@@ -116,7 +116,8 @@ def _line_figure(
             fig.add_annotation(
                 x=(letter.begin + letter.end) / 2 * codec.stack,
                 y=-2.5,
-                text=f"<b>{codec.text.surfaces[letter.token]}</b>",
+                text=codec.text.surfaces[letter.token],
+                font={"weight": "bold"},
                 showarrow=False,
             )
     fig.update_yaxes(

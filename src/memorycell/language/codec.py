@@ -22,10 +22,13 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
+
+from msgspec import Meta
 
 from memorycell.errors import DataError
 from memorycell.reading import normalise
+from memorycell.settings import from_json
 
 UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"
@@ -35,6 +38,7 @@ UNKNOWN_ID, END_ID = 0, 1
 PLACEHOLDERS = "".join(chr(0xE000 + k) for k in range(10))
 """Characters of Unicode's private use area that replace text which a translation must copy."""
 MAX_CACHED_SPANS = 200_000
+MAX_SURFACES = 1_000_000
 MAX_LINE_CHARS = 4000
 """Longer lines are split for sentencepiece, which skips them otherwise."""
 SPANS = {
@@ -79,9 +83,7 @@ class TextCodec:
 
     @cached_property
     def _processor(self) -> Any:
-        import sentencepiece
-
-        return sentencepiece.SentencePieceProcessor(model_proto=base64.b64decode(self.pieces))
+        return _load_sentencepiece(base64.b64decode(self.pieces, validate=True))
 
     @cached_property
     def _span_cache(self) -> dict[str, list[int]]:
@@ -168,27 +170,32 @@ class TextCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> TextCodec:
         """See `Codec`."""
-        codec = cls(
-            str(data["unit"]),
-            tuple(data["surfaces"]),
-            int(data["marks"]),
-            str(data["pieces"]),
-            data["lower"] is True,
-        )
-        if codec.unit not in UNITS or not all(isinstance(s, str) for s in codec.surfaces):
-            raise ValueError("not a text codec")
+        stored = from_json(_Description, data)
+        codec = cls(stored.unit, stored.surfaces, stored.marks, stored.pieces, stored.lower)
         if (
             len(codec.token_ids) != len(codec)
             or codec.surfaces[:2] != (UNKNOWN, END)
-            or not 2 <= codec.num_special < len(codec)
+            or not codec.num_special < len(codec)
         ):
             raise ValueError("the vocabulary is incomplete or has duplicates")
-        if codec.unit == "piece":
-            try:
-                codec._processor.get_piece_size()
-            except Exception as error:  # sentencepiece documents no exception types
-                raise ValueError(f"the sentencepiece model is damaged ({error})") from None
+        if (codec.unit == "piece") != bool(codec.pieces):
+            raise ValueError(f"a sentencepiece model does not go with the unit {codec.unit}")
+        if codec.pieces and codec.surfaces[codec.num_special :] != _surfaces(codec._processor):
+            raise ValueError("the vocabulary is not that of the sentencepiece model")
         return codec
+
+
+@dataclass(frozen=True)
+class _Description:
+    """`TextCodec.to_json`."""
+
+    unit: Literal["char", "word", "piece"]
+    surfaces: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...], Meta(max_length=MAX_SURFACES)
+    ]
+    marks: Annotated[int, Meta(ge=2)]
+    pieces: str
+    lower: bool
 
 
 def fit_text_codec(
@@ -267,11 +274,28 @@ def _train_sentencepiece(texts: Sequence[str], size: int, separate: str) -> tupl
             " unit=char"
         ) from None
     proto = model.getvalue()
-    processor = sentencepiece.SentencePieceProcessor(model_proto=proto)
-    surfaces = [
-        processor.id_to_piece(k).replace("▁", " ") for k in range(1, processor.get_piece_size())
-    ]
-    return base64.b64encode(proto).decode(), ["\n", *(s for s in surfaces if s != "\n")]
+    return base64.b64encode(proto).decode(), list(_surfaces(_load_sentencepiece(proto)))
+
+
+def _load_sentencepiece(proto: bytes) -> Any:
+    """Raises ValueError for bytes that are not a model."""
+    import sentencepiece
+
+    processor = sentencepiece.SentencePieceProcessor()
+    try:
+        if proto and processor.LoadFromSerializedProto(proto) and processor.get_piece_size() > 1:
+            return processor
+    except Exception as error:  # sentencepiece documents no exception types
+        raise ValueError(f"the sentencepiece model is damaged ({error})") from None
+    raise ValueError("the sentencepiece model is damaged")
+
+
+def _surfaces(processor: Any) -> tuple[str, ...]:
+    """The surfaces of a sentencepiece model after the special tokens: a newline, then its pieces
+    but the unknown one.
+    """
+    pieces = (processor.id_to_piece(k) for k in range(1, processor.get_piece_size()))
+    return ("\n", *(s for s in (piece.replace("▁", " ") for piece in pieces) if s != "\n"))
 
 
 def fingerprint(texts: Iterable[str]) -> str:

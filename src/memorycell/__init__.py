@@ -26,7 +26,9 @@ _HOME = {
     "inspect": "memorycell.inspection.inspect",
     "prove": "memorycell.proof",
     "stream": "memorycell.application.live",
-    "load": "memorycell.application.modelfile",
+    "load": "memorycell.face.trained",
+    "Trained": "memorycell.face.trained",
+    "train": "memorycell.face.train",
 }
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "RNNCell",
     "State",
     "Stream",
+    "Trained",
     "adopt",
     "explain",
     "from_keras",
@@ -48,13 +51,15 @@ __all__ = [
     "prove",
     "release",
     "stream",
+    "train",
 ]
 
 if TYPE_CHECKING:
     from memorycell.application.live import stream
-    from memorycell.application.modelfile import load
     from memorycell.exchange.keras_import import from_keras
     from memorycell.exchange.onnx_import import from_onnx
+    from memorycell.face.train import train
+    from memorycell.face.trained import Trained, load
     from memorycell.inspection.inspect import inspect
     from memorycell.nn.adopt import adopt, release
     from memorycell.nn.explain import explain

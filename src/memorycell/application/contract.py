@@ -27,7 +27,7 @@ from memorycell.exchange.files import Exported
 from memorycell.files import write_atomically
 from memorycell.models.batches import Batch
 from memorycell.models.model import Model
-from memorycell.settings import check_choices, settings_from_json
+from memorycell.settings import check_choices, check_ranges, settings_from_json
 
 if TYPE_CHECKING:
     from typing import Self
@@ -43,6 +43,11 @@ Metrics: TypeAlias = dict[str, float]
 """Metric name -> value."""
 Item: TypeAlias = str | bytes | Mapping[str, JSON]
 """What a session reads: a line of text, bytes of sound, or the cells of a row by column."""
+
+InMemory: TypeAlias = Literal[
+    "table", "texts", "labelled", "pairs", "dialogues", "sounds", "strokes", "pieces"
+]
+"""Kinds of data in memory that an application takes instead of a path; see `face.memory`."""
 
 M = TypeVar("M", bound=Model[Any])
 M_co = TypeVar("M_co", bound=Model[Any], covariant=True)
@@ -103,6 +108,16 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_choices(self, precision=("float32", "bfloat16", "auto"))
+        check_ranges(
+            self,
+            epochs=(1, 100_000),
+            lr=(1e-9, 10),
+            weight_decay=(0, 10),
+            clip=(1e-6, 1e6),
+            average=(0, 0.999999),
+            patience=(1, 100_000),
+            seed=(0, 2**32 - 1),
+        )
 
 
 @dataclass(frozen=True)
@@ -184,6 +199,10 @@ class ModelFile(Generic[M_co, C_co]):
 
         Raises `UserError` where the disk is full or the folder is missing.
         """
+        write_atomically(Path(path), self.to_bytes())
+
+    def to_bytes(self) -> bytes:
+        """The content of the file."""
         note = {
             "format": "memorycell-model",
             "version": MODEL_FORMAT_VERSION,
@@ -196,7 +215,7 @@ class ModelFile(Generic[M_co, C_co]):
         tensors |= {f"array.{name}": value for name, value in self.arrays.items()}
         tensors = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
         metadata = {"memorycell": json.dumps(note, allow_nan=False)}
-        write_atomically(Path(path), safetensors.torch.save(tensors, metadata))
+        return safetensors.torch.save(tensors, metadata)
 
 
 class Dataset(ABC, Generic[M, B]):
@@ -313,6 +332,8 @@ class Application(Generic[S, P, O]):
     summary: str
     reads: str
     """What data look like, in words."""
+    in_memory: InMemory | None = None
+    """The data in memory that Python programs may give instead of a path."""
     default_dataset: str
     datasets: tuple[NamedDataset, ...]
     """Named public datasets made for it."""
@@ -346,6 +367,8 @@ class Application(Generic[S, P, O]):
     session: Callable[[AnyModelFile, str, O], Session] | None
     """(model file, precision, options) -> Session; None: the model needs its whole input."""
     stream_reads: Literal["lines", "bytes"] = "lines"
+    columns: Callable[[AnyModelFile, Record], Mapping[str, Sequence[object]]] | None = None
+    """A prediction as the columns of a data frame; None: it is no table."""
     figures: Mapping[str, Callable[[AnyModelFile, Record], str | bytes]] = field(
         default_factory=dict
     )

@@ -33,12 +33,14 @@ class _Info(TypedDict, total=False):
     """The types of the fields of `ModelFile.info` that are common to all applications."""
 
     task: Required[str]
+    primary: str
     data: str
     fingerprint: str
     settings: dict[str, Any]
     metrics: dict[str, float | None]
     baselines: dict[str, dict[str, float | None]]
     skill: float | None
+    to_beat: float | None
     history: list[dict[str, float | None]]
     notes: list[str]
 
@@ -56,8 +58,17 @@ def load(path: str | Path) -> AnyModelFile:
     if not path.is_file():
         raise ModelFileError(f"{path}: no such file")
     try:
-        note, tensors = read_tensors(path.read_bytes())
-    except (OSError, ValueError) as error:
+        data = path.read_bytes()
+    except OSError as error:
+        raise ModelFileError(f"{path}: cannot be read ({error.strerror})") from None
+    return from_bytes(data, path)
+
+
+def from_bytes(data: bytes, path: Path = Path("model")) -> AnyModelFile:
+    """The model of `ModelFile.to_bytes`; `path` names it in errors. See `load`."""
+    try:
+        note, tensors = read_tensors(data)
+    except ValueError as error:
         raise ModelFileError(
             f"{path}: truncated, damaged or not a model file ({_reason(error)}); copy it again, or"
             " train a new model"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from html import escape
 from typing import Any
 
 
@@ -40,19 +41,35 @@ def printable(text: str) -> str:
 
 def comparison_text(result: Mapping[str, Any]) -> str:
     """The metrics of a model below those of the baselines, best last, and the skill."""
-    primary, higher, skill = result["primary"], result["higher"], result["skill"]
-    arrow = "↑" if higher else "↓"
-    metrics = list(result["metrics"])
+    title, header, rows = _comparison(result)
+    text = table_text(title, header, rows)
+    if result["skill"] is None:
+        return text
+    return f"{text}\n{header[1]}: {skill_text(result['skill'])} ({rows[-2][0]})"
+
+
+def comparison_html(result: Mapping[str, Any]) -> str:
+    """`comparison_text` as an HTML table, for notebooks."""
+    title, header, rows = _comparison(result)
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in rows
+    )
+    skill = "" if result["skill"] is None else f"<p>{escape(skill_text(result['skill']))}</p>"
+    return f"<table><caption>{escape(title)}</caption><tr>{head}</tr>{body}</table>{skill}"
+
+
+def _comparison(result: Mapping[str, Any]) -> tuple[str, list[str], list[list[str]]]:
+    """(title, header with the primary metric first, rows with the model last)"""
+    primary, higher = result["primary"], result["higher"]
+    metrics = [primary, *(name for name in result["metrics"] if name != primary)]
     ranked = sorted(result["baselines"].items(), key=lambda b: b[1][primary], reverse=not higher)
-    rows = (
+    rows = [
         [name, *(f"{values[m]:.4g}" if m in values else "" for m in metrics)]
         for name, values in [*ranked, ("memorycell", result["metrics"])]
-    )
-    header = ["method", *(f"{m} {arrow}" if m == primary else m for m in metrics)]
-    text = table_text(f"{result['task']}: on the held-out test split", header, rows)
-    if skill is None:
-        return text
-    return f"{text}\n{primary} {arrow}: {skill_text(skill)} ({ranked[-1][0]})"
+    ]
+    header = ["method", f"{primary} {'↑' if higher else '↓'}", *metrics[1:]]
+    return f"{result['task']}: on the held-out test split", header, rows
 
 
 def skill_text(skill: float) -> str:

@@ -38,11 +38,13 @@ def train(
     minutes: float | None = None,
     resume: bool = False,
     tensorboard: Path | None = None,
+    name: str | None = None,
     log: Log = ignore,
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
     """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`.
 
+    name     of the data in the model file; by default as the dataset names them
     resume   continue from `OUT.resume`, with the losses of a run that was never interrupted
 
     The model file is written at every better validation metric, so that an interrupted run leaves
@@ -70,7 +72,9 @@ def train(
     info = {
         "task": application.name,
         "primary": metric.name,
+        "higher": metric.higher_is_better,
         **dataset.info(),
+        **({} if name is None else {"data": name}),
         "notes": dataset.notes,
         "training": dataclasses.asdict(train_settings),
         "to_beat": best_baseline,

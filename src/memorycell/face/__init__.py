@@ -1,0 +1,1 @@
+"""The Python face: `memorycell.train`, `memorycell.load` and what they return."""

@@ -9,7 +9,7 @@ help:
 	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes; SMOKE=1: seconds)"
 	@echo "make test     run the tests"
 	@echo "make bench    measure live steps, sessions and training steps against PyTorch and ONNX Runtime (SMOKE=1: small sizes)"
-	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer"
+	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer (SMOKE=1: minutes)"
 	@echo "make no-compiler  install without the native engine and run the tests that do not need it"
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
 	@echo "make docs     build the documentation site in build/site; a broken link fails"
@@ -65,12 +65,14 @@ define other_environment
 endef
 install_again := -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall
 
-# The parity tests with an engine built with AddressSanitizer and UndefinedBehaviorSanitizer.
+# The parity tests with an engine built with AddressSanitizer and UndefinedBehaviorSanitizer. With
+# SMOKE=1 only tests of the engine, on the plain instruction set, built without optimisation.
+sanitized := sanitize$(if $(SMOKE),-small)
 sanitize: $(INSTALLED)
-	$(call other_environment,sanitize)
-	build/sanitize/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=ON -C build-dir=build/sanitize-cmake .
+	$(call other_environment,$(sanitized))
+	build/$(sanitized)/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=ON $(if $(SMOKE),-C cmake.define.MEMORYCELL_PLAIN=ON) -C build-dir=build/$(sanitized)-cmake .
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-	  build/sanitize/bin/python -m pytest tests/parity -q -p no:cacheprovider -m "not data" -k "not forced"
+	  build/$(sanitized)/bin/python -m pytest $(if $(SMOKE),tests/parity/test_native.py,tests/parity) -q -p no:cacheprovider -m "not data" -k "not forced$(if $(SMOKE), and not threads)"
 
 no-compiler: $(INSTALLED)
 	$(call other_environment,no-compiler)

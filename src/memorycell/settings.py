@@ -5,7 +5,10 @@ JSON. Values are checked against the types of the fields.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
@@ -16,23 +19,54 @@ S = TypeVar("S")
 YES_NO = {"yes": True, "true": True, "no": False, "false": False}
 TYPE_NAMES = {bool: "yes or no", int: "a whole number", float: "a number"}
 """The names of types in messages."""
+MAX_COUNT = 10_000_000
+MAX_COUNTS = {"hidden": 16_384, "layers": 64, "embedding": 16_384, "beam": 1_000}
+"""Upper bounds of settings that several applications have; those of the others are MAX_COUNT."""
+MAX_NUMBER = 1e12
+"""Bound of the magnitude of numbers in --set."""
+WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")
+DECIMAL_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
 
 
 def check_counts(settings: Any, *names: str) -> None:
-    """Raises ValueError if a field is below 1; None is allowed."""
-    for name in names:
+    """Raises ValueError if a field is not from 1 to its upper bound; None is allowed."""
+    check_ranges(settings, **{name: (1, MAX_COUNTS.get(name, MAX_COUNT)) for name in names})
+
+
+def check_ranges(settings: Any, **ranges: tuple[float, float]) -> None:
+    """Raises ValueError if a field is not a number from its lower to its upper bound; None is
+    allowed, NaN is not.
+    """
+    for name, (low, high) in ranges.items():
         value = getattr(settings, name)
-        if value is not None and value < 1:
-            raise ValueError(f"{name}={value}: expected 1 or more")
+        if value is None:
+            continue
+        if isinstance(value, (bool, str)) or not low <= value <= high:
+            raise ValueError(f"{name}={quote(value)}: expected {low:,} to {high:,}")
 
 
 def check_choices(settings: Any, **choices: Sequence[str | None]) -> None:
     """Raises ValueError if a field is not one of its choices."""
     for name, allowed in choices.items():
-        if getattr(settings, name) not in allowed:
-            raise ValueError(
-                f"{name}={getattr(settings, name)}: expected {', '.join(c for c in allowed if c)}"
-            )
+        value = getattr(settings, name)
+        if value not in allowed:
+            raise ValueError(f"{name}={value}: expected {', '.join(c for c in allowed if c)}")
+
+
+def parse_number(text: str, kind: type[int] | type[float]) -> int | float:
+    """A number in ASCII digits, without underscores, finite. Raises ValueError."""
+    pattern = WHOLE_NUMBER if kind is int else DECIMAL_NUMBER
+    if pattern.fullmatch(text):
+        number = kind(text)
+        if math.isfinite(number):
+            return number
+    raise ValueError(f"{quote(text)} is not {TYPE_NAMES[kind]}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """A question with the known name nearest to a mistyped one; empty where none is near."""
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {near[0]}? " if near else ""
 
 
 def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[Any]:
@@ -42,7 +76,10 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
     known = {field.name: type(value) for value in defaults for field in dataclasses.fields(value)}
     for key in pairs:
         if key not in known:
-            raise UserError(f"--set {key}: no such setting; there are {', '.join(sorted(known))}")
+            raise UserError(
+                f"--set {key}: no such setting; {suggestion(key, known)}there are"
+                f" {', '.join(sorted(known))}"
+            )
     result = []
     for default in defaults:
         kind = type(default)
@@ -127,9 +164,12 @@ def _convert(key: str, text: str, hint: Any) -> Any:
     for kind in (int, float):
         if kind in options:
             try:
-                return kind(text)
+                number = parse_number(text, kind)
             except ValueError:
                 continue
+            if abs(number) > MAX_NUMBER:
+                raise UserError(f"--set {key}={text}: expected at most {MAX_NUMBER:g}")
+            return number
     if str in options:
         return text
     expected = " or ".join(TYPE_NAMES.get(o, o.__name__) for o in options if o is not type(None))

@@ -118,6 +118,16 @@ class TrainSettings:
             patience=(1, 100_000),
             seed=(0, 2**32 - 1),
         )
+        check_ranges(
+            self,
+            epochs=(1, 100_000),
+            lr=(1e-9, 10),
+            weight_decay=(0, 10),
+            clip=(1e-6, 1e6),
+            average=(0, 0.999999),
+            patience=(1, 100_000),
+            seed=(0, 2**32 - 1),
+        )
 
 
 @dataclass(frozen=True)

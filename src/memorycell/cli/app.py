@@ -5,17 +5,16 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
+from memorycell.cli.console import put
+from memorycell.cli.ending import status_of
 from memorycell.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,23 +22,23 @@ if TYPE_CHECKING:
 
 
 class Verbs(TyperGroup):
-    """A user's error is one line on stderr and status 2; Ctrl-C and SIGTERM end with 130."""
+    """Every error ends with one line on stderr and a status: see `ending.status_of`."""
 
-    def invoke(self, ctx: Any) -> Any:
-        """Run the verb."""
-        with contextlib.suppress(ValueError):  # only the main thread may
-            signal.signal(signal.SIGTERM, _interrupt)
-        try:
-            return super().invoke(ctx)
-        except UserError as error:
-            print(f"memorycell: {error}", file=sys.stderr)
-            raise SystemExit(2) from None
-        except KeyboardInterrupt:
-            print("memorycell: stopped", file=sys.stderr)
-            raise SystemExit(130) from None
-        except BrokenPipeError:  # whoever read our output has enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            raise SystemExit(0) from None
+    def main(
+        self,
+        args: Sequence[str] | None = None,
+        prog_name: str | None = None,
+        *others: Any,
+        **options: Any,
+    ) -> Any:
+        """Run the command line. Raises SystemExit."""
+
+        def verb() -> None:
+            words = list(sys.argv[1:] if args is None else args)
+            with self.make_context(prog_name or "memorycell", words) as context:
+                self.invoke(context)
+
+        raise SystemExit(status_of(verb))
 
 
 app = typer.Typer(
@@ -54,26 +53,12 @@ app = typer.Typer(
     ),
 )
 
-AsJson = Annotated[
-    bool, typer.Option("--json", help="Print one JSON object as the last line of stdout.")
-]
-ModelPath = Annotated[Path, typer.Argument(metavar="FILE", help="A model file (.safetensors).")]
-Data = Annotated[
-    str | None, typer.Argument(metavar="[DATA]", help="A file, or the name of a dataset.")
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting.")
-]
-Minutes = Annotated[
-    float | None, typer.Option("--minutes", min=0.01, help="Approximate training time in minutes.")
-]
-
 
 def _version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        print(f"memorycell {version('memorycell')}")
+        put(f"memorycell {version('memorycell')}")
         raise typer.Exit
 
 
@@ -95,6 +80,19 @@ def load_model(path: Path) -> tuple[AnyApplication, AnyModelFile]:
     return catalogue.load(file.task), file
 
 
+def load_task(name: str) -> AnyApplication:
+    """The application of a task. Raises `UserError`, for an unknown one with the nearest name."""
+    from memorycell.application import catalogue
+    from memorycell.settings import suggestion
+
+    if name not in catalogue.names():
+        raise UserError(
+            f"{name}: no such task; {suggestion(name, catalogue.names())}there are"
+            f" {', '.join(catalogue.names())} (memorycell tasks)"
+        )
+    return catalogue.load(name)
+
+
 @contextlib.contextmanager
 def packages_of(application: AnyApplication) -> Iterator[None]:
     """Raises `UserError` with the extra to install where a package of an application is missing."""
@@ -104,26 +102,6 @@ def packages_of(application: AnyApplication) -> Iterator[None]:
         yield
     except ModuleNotFoundError as error:
         raise catalogue.missing_package(application.name, error) from None
-
-
-def key_values(settings: list[str] | None) -> dict[str, str]:
-    """The pairs of --set. Raises `UserError`."""
-    pairs = {}
-    for text in settings or []:
-        key, equals, value = text.partition("=")
-        if not equals:
-            raise UserError(f"--set {text}: expected key=value")
-        pairs[key.strip()] = value.strip()
-    return pairs
-
-
-def check_writable(*paths: Path | None) -> None:
-    """Before long work. Raises `UserError` where a folder to write into is missing."""
-    for path in paths:
-        if path is not None and not path.parent.is_dir():
-            raise UserError(
-                f"{path}: there is no folder {path.parent}; make it, or name another file"
-            )
 
 
 def check_precision(*names: str) -> None:
@@ -140,7 +118,3 @@ def check_engine(file: AnyModelFile, precision: str) -> None:
     reason = None if precision == "float32" else file.model.unsupported_reason()
     if reason:
         raise UserError(f"--precision {precision}: {reason}")
-
-
-def _interrupt(signum: int, frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from memorycell.cli.app import AsJson, app, check_writable
-from memorycell.cli.console import log
+from memorycell.cli.app import app
+from memorycell.cli.console import log, put_json
+from memorycell.cli.options import AsJson, number, whole
+from memorycell.cli.outputs import PAGE, check_file
 from memorycell.errors import UserError
 
 KINDS = ("step", "stream", "sessions", "train")
@@ -26,7 +27,9 @@ def bench(
     ],
     hidden: Annotated[
         list[int] | None,
-        typer.Option("--hidden", help="Hidden sizes [default: 64 128 256 512]."),
+        typer.Option(
+            "--hidden", help="Hidden sizes [default: 64 128 256 512].", **whole(1, 16_384)
+        ),
     ] = None,
     cell: Annotated[list[str] | None, typer.Option("--cell", help="Cells [default: lstm].")] = None,
     precision: Annotated[
@@ -36,18 +39,18 @@ def bench(
         str, typer.Option("--peers", help="torch, onnxruntime, openvino, reference; with commas.")
     ] = "torch",
     batch: Annotated[
-        int, typer.Option("--batch", min=1, help="Batch size of a training step.")
+        int, typer.Option("--batch", help="Batch size of a training step.", **whole(1, 65_536))
     ] = 64,
     sessions: Annotated[
-        int, typer.Option("--sessions", min=1, help="Live sessions stepped together.")
+        int, typer.Option("--sessions", help="Live sessions stepped together.", **whole(1, 65_536))
     ] = 64,
     steps: Annotated[
-        int, typer.Option("--steps", min=1, help="Sequence length of a training step.")
+        int, typer.Option("--steps", help="Sequence length of a training step.", **whole(1, 65_536))
     ] = 100,
     zoneout: Annotated[
-        float, typer.Option("--zoneout", min=0, max=0.99, help="In a training step.")
+        float, typer.Option("--zoneout", help="In a training step.", **number(0, 0.99))
     ] = 0.0,
-    threads: Annotated[int, typer.Option("--threads", min=1)] = 1,
+    threads: Annotated[int, typer.Option("--threads", **whole(1, 1024))] = 1,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Write a page with the table and a chart.")
     ] = None,
@@ -56,7 +59,7 @@ def bench(
     """Measure speed against peers: outputs compared first, then timed alternately, medians."""
     if work not in KINDS:
         raise UserError(f"bench {work}: expected {', '.join(KINDS)}")
-    check_writable(plot)
+    check_file("--plot", plot, PAGE)
     from memorycell.bench import measure
 
     result = measure.run(
@@ -76,4 +79,4 @@ def bench(
         measure.plot(result, plot)
         log(f"written: {plot}")
     if as_json:
-        print(json.dumps(result))
+        put_json(result)

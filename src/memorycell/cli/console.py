@@ -1,26 +1,95 @@
-"""What the verbs print: the progress of training, and tables of results."""
+"""What the verbs print: results on stdout, lines for people on stderr, the progress of training."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+
+from memorycell.errors import UserError
 
 if TYPE_CHECKING:
     from memorycell.training.events import Epoch, OnEvent, Step
 
 
+MAX_ERROR_CHARS = 299
+"""Length of an error line."""
+MIN_END_CHARS = 120
+"""What a line that is cut keeps of its end, where the fix is."""
+
+
 def log(line: str) -> None:
-    """A line for people; stdout is for results."""
-    print(line, file=sys.stderr)
+    """A line for people; stdout is for results. Never fails: the work matters more."""
+    with contextlib.suppress(OSError):
+        print(one_line(line), file=sys.stderr)
+
+
+def report_error(message: str) -> None:
+    """The one line about an error on stderr."""
+    log(cut(one_line(f"memorycell: {message}")))
+
+
+def one_line(text: str) -> str:
+    """Text whose newlines, escape sequences and other characters that a terminal does not print
+    are escaped as in Python.
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
+def cut(line: str, size: int = MAX_ERROR_CHARS) -> str:
+    """A line of at most `size` characters: what is too long loses its middle."""
+    if len(line) <= size:
+        return line
+    return f"{line[: size - MIN_END_CHARS - 3]} … {line[-MIN_END_CHARS:]}"
+
+
+def put(text: str, *, flushed: bool = True) -> None:
+    """Print a result. Raises `UserError` where stdout cannot be written, and BrokenPipeError."""
+    with _writable_stdout():
+        print(text, flush=flushed)
+
+
+def put_json(value: Any, *, flushed: bool = True) -> None:
+    """Print a JSON object in one line; where stdout is not UTF-8, in ASCII."""
+    unicode = (sys.stdout.encoding or "").lower().replace("-", "") == "utf8"
+    put(json.dumps(value, ensure_ascii=not unicode), flushed=flushed)
+
+
+def flush() -> None:
+    """Write what stdout buffers; raises as `put`."""
+    with _writable_stdout():
+        sys.stdout.flush()
+
+
+@contextlib.contextmanager
+def _writable_stdout() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except UnicodeEncodeError as error:
+        raise UserError(
+            f"stdout: its encoding {error.encoding} lacks characters of the result; set"
+            " PYTHONIOENCODING=utf-8"
+        ) from None
+    except OSError as error:
+        discard_stdout()
+        raise UserError(f"stdout: cannot be written ({error.strerror or error})") from None
+
+
+def discard_stdout() -> None:
+    """Send what stdout still buffers to nowhere, so that the end of the program does not fail."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
     """The metrics of a model and of the baselines, as a table or as JSON."""
     if as_json:
-        print(json.dumps(result))
+        put_json(result)
         return
     from memorycell.application import catalogue
     from memorycell.application.rendering import table_text
@@ -34,20 +103,20 @@ def print_result(result: dict[str, Any], as_json: bool) -> None:
         for name, values in [*ranked, ("memorycell", result["metrics"])]
     )
     header = ["method", *(f"{m} {arrow}" if m == primary else m for m in metrics)]
-    print(table_text(f"{result['task']}: on the held-out test split", header, rows))
+    put(table_text(f"{result['task']}: on the held-out test split", header, rows))
     for block in catalogue.load(result["task"]).render_details(result):
-        print(block)
+        put(block)
     if result["skill"] is not None:
-        print(f"{primary} {arrow}: {skill_text(result['skill'])} ({ranked[-1][0]})")
+        put(f"{primary} {arrow}: {skill_text(result['skill'])} ({ranked[-1][0]})")
         if result["skill"] < 0:
-            print("On these data the baseline is the better method.")
-    print(f"model file: {result['file']}   ({result['seconds']:.0f} s)")
+            put("On these data the baseline is the better method.")
+    put(f"model file: {result['file']}   ({result['seconds']:.0f} s)")
 
 
 def print_backtest(result: dict[str, Any], as_json: bool) -> None:
     """The result of `backtest`: the metric of every fold and method, as a table or as JSON."""
     if as_json:
-        print(json.dumps(result))
+        put_json(result)
         return
     from memorycell.application.rendering import table_text
 
@@ -65,8 +134,8 @@ def print_backtest(result: dict[str, Any], as_json: bool) -> None:
     ours = [*(fold["metrics"][primary] for fold in folds), result["metrics"][primary]]
     rows.append(["memorycell", *(f"{value:.4g}" for value in ours)])
     header = ["method", *(fold["test"] for fold in folds), "mean"]
-    print(table_text(f"{primary} of every fold", header, rows))
-    print(f"{skill_text(result['skill'])}, mean over the folds ({result['seconds']:.0f} s)")
+    put(table_text(f"{primary} of every fold", header, rows))
+    put(f"{skill_text(result['skill'])}, mean over the folds ({result['seconds']:.0f} s)")
 
 
 def skill_text(skill: float) -> str:
@@ -120,7 +189,7 @@ def progress(metric: str) -> Iterator[OnEvent]:
                 )
             if event.warning and event.warning.split(":")[0] not in shown_warnings:
                 shown_warnings.add(event.warning.split(":")[0])
-                console.print(f"warning: {event.warning}")
+                log(f"warning: {event.warning}")
 
         yield on_event
 

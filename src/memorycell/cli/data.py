@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import Annotated
 
 import typer
 
-from memorycell.cli.app import AsJson, app
-from memorycell.cli.console import log
+from memorycell.cli.app import app
+from memorycell.cli.console import log, put, put_json
+from memorycell.cli.options import AsJson
 from memorycell.errors import DataError
 
 data = typer.Typer(no_args_is_help=True, help="Named public datasets.")
@@ -36,12 +36,12 @@ def data_list(as_json: AsJson = False) -> None:
             }
         )
     if as_json:
-        print(json.dumps(rows))
+        put_json(rows)
         return
     for row in rows:
-        print(row["name"])
+        put(row["name"])
         for key in ("about", "licence", "cite", "where"):
-            print(f"  {key:8} {row[key]}")
+            put(f"  {key:8} {row[key]}")
 
 
 @data.command("get")
@@ -53,4 +53,4 @@ def data_get(
 
     dataset = named_dataset(name)
     log(f"{dataset.name}: {dataset.about}. Licence: {dataset.licence}. Cite: {dataset.citation}")
-    print(dataset.find())
+    put(str(dataset.find()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from memorycell.cli.app import (
-    AsJson,
-    ModelPath,
     app,
     check_engine,
     check_precision,
     load_model,
     packages_of,
 )
-from memorycell.cli.console import log
+from memorycell.cli.console import log, put_json
+from memorycell.cli.options import AsJson, ModelPath
+from memorycell.cli.outputs import check_folder
 from memorycell.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,6 +53,7 @@ def export(
     check_precision(precision)
     if to not in FORMATS:
         raise UserError(f"--to {to}: expected {' or '.join(FORMATS)}")
+    check_folder("--out", out)
     application, model = load_model(file)
     check_engine(model, precision)
     if to not in application.exporters:
@@ -77,9 +77,7 @@ def export(
         proof = proved(application, model, (precision,), (to,), dataset)
     if as_json:
         written = {"files": [str(path) for path in paths], **exported.sizes}
-        print(
-            json.dumps({"file": str(file), **written, "proof": proof.result, "costs": proof.costs})
-        )
+        put_json({"file": str(file), **written, "proof": proof.result, "costs": proof.costs})
     if not proof.ok:
         raise SystemExit(1)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from pathlib import Path
 from typing import Annotated
@@ -10,15 +9,14 @@ from typing import Annotated
 import typer
 
 from memorycell.cli.app import (
-    AsJson,
-    ModelPath,
     app,
     check_precision,
-    check_writable,
     load_model,
     packages_of,
 )
-from memorycell.cli.console import log
+from memorycell.cli.console import log, put_json
+from memorycell.cli.options import MINUTES, AsJson, ModelPath, Seed, whole
+from memorycell.cli.outputs import PAGE, check_file
 from memorycell.errors import UserError
 
 
@@ -43,7 +41,7 @@ def prove(
     with packages_of(application):
         proof = proved(application, model, precisions, ("onnx", "c"))
     if as_json:
-        print(json.dumps({"file": str(file), **proof.result, "costs": proof.costs}))
+        put_json({"file": str(file), **proof.result, "costs": proof.costs})
     if not proof.ok:
         raise SystemExit(1)
 
@@ -64,7 +62,7 @@ def inspect(
     from memorycell.cli.run import read_input
     from memorycell.files import write_atomically
 
-    check_writable(out)
+    check_file("--out", out, PAGE, inputs=(file, source))
     application, model = load_model(file)
     with packages_of(application):
         reads = application.inspect_reads or application.predict_reads
@@ -75,7 +73,7 @@ def inspect(
         log(f"suggestion: {line}")
     log(f"written: {out}")
     if as_json:
-        print(json.dumps({"file": str(file), "report": str(out), **found.to_json()}))
+        put_json({"file": str(file), "report": str(out), **found.to_json()})
 
 
 @app.command()
@@ -89,9 +87,11 @@ def lab(
     out: Annotated[Path, typer.Option("--out", help="The page to write.")] = Path("lab.html"),
     minutes: Annotated[
         float | None,
-        typer.Option("--minutes", min=0.01, help="Approximate time [3; the story 0.8]."),
+        typer.Option("--minutes", help="Approximate time [3; the story 0.8].", **MINUTES),
     ] = None,
-    gap: Annotated[int, typer.Option("--gap", help="The longest gap of the recall problem.")] = 200,
+    gap: Annotated[
+        int, typer.Option("--gap", help="The longest gap of recall.", **whole(2, 100_000))
+    ] = 200,
     cell: Annotated[
         list[str] | None, typer.Option("--cell", help="Cells [default: all six].")
     ] = None,
@@ -99,13 +99,13 @@ def lab(
         list[str] | None,
         typer.Option("--problem", help="recall, adding, order, copy [default: all]."),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed")] = 0,
+    seed: Seed = 0,
     as_json: AsJson = False,
 ) -> None:
     """The memory lab: train a plain RNN and gated cells on long-lag problems and compare them."""
     if what not in ("classics", "story"):
         raise UserError(f"lab {what}: expected classics or story")
-    check_writable(out)
+    check_file("--out", out, PAGE)
     from memorycell.files import write_atomically
 
     if what == "story":
@@ -130,4 +130,4 @@ def lab(
         write_atomically(out, classics_page(trials, result["carousel"]["max_change"]))
     log(f"written: {out}")
     if as_json:
-        print(json.dumps({"report": str(out), **result}))
+        put_json({"report": str(out), **result})

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from memorycell.cli import stdin
 from memorycell.cli.app import (
-    AsJson,
-    ModelPath,
-    Settings,
     app,
     check_engine,
     check_precision,
-    check_writable,
-    key_values,
     load_model,
     packages_of,
 )
-from memorycell.cli.console import log
+from memorycell.cli.console import flush, log, put, put_json, report_error
+from memorycell.cli.ending import STOPPED
+from memorycell.cli.interrupt import uninterrupted
+from memorycell.cli.options import AsJson, ModelPath, Settings, key_values
+from memorycell.cli.outputs import check_file
 from memorycell.errors import StateError, UserError
 
 if TYPE_CHECKING:
@@ -31,7 +29,11 @@ if TYPE_CHECKING:
 
 MAX_PATH_CHARS = 1000
 SAVE_EVERY_S = 10.0
-CHUNK_BYTES = 1 << 16
+FILE_SUFFIXES = (
+    *(".txt", ".md", ".csv", ".tsv", ".json", ".jsonl", ".parquet", ".safetensors"),
+    *(".wav", ".flac", ".mp3", ".png", ".jpg", ".mid"),
+)
+"""A word with one of these suffixes is meant as a file, not as a text."""
 
 
 @app.command()
@@ -53,26 +55,31 @@ def predict(
     """
     from memorycell.settings import parse_settings
 
-    check_writable(out)
     application, model = load_model(file)
     (options,) = parse_settings([application.predict_options()], key_values(settings))
+    suffix = "" if out is None else _suffix(application, out)
+    check_file("--out", out, inputs=(file, source))
     with packages_of(application):
         given = read_input(application.predict_reads, source)
         record = application.predict(model, given, options)
         if out is not None:
             from memorycell.files import write_atomically
 
-            suffix = ".html" if out.suffix == ".htm" else out.suffix
-            if suffix not in application.figures:
-                suffixes = ", ".join(application.figures) or "nothing but text"
-                raise UserError(f"--out {out}: {application.name} can write {suffixes}")
             write_atomically(out, application.figures[suffix](model, record))
             log(f"written: {out}")
     if as_json:
-        result = {"task": application.name, "file": str(file), **record}
-        print(json.dumps(result, ensure_ascii=False))
+        put_json({"task": application.name, "file": str(file), **record})
     else:
-        print(application.render(record))
+        put(application.render(record))
+
+
+def _suffix(application: AnyApplication, out: Path) -> str:
+    """The suffix of a file, if the application can write such files. Raises `UserError`."""
+    suffix = ".html" if out.suffix.lower() == ".htm" else out.suffix.lower()
+    if suffix not in application.figures:
+        suffixes = ", ".join(application.figures) or "nothing but text"
+        raise UserError(f"--out {out}: {application.name} can write {suffixes}")
+    return suffix
 
 
 @app.command()
@@ -96,6 +103,7 @@ def stream(
     from memorycell.settings import parse_settings
 
     check_precision(precision)
+    check_file("--state", state, inputs=(file,))
     application, model = load_model(file)
     (options,) = parse_settings([application.stream_options()], key_values(settings))
     with packages_of(application):
@@ -108,37 +116,44 @@ def stream(
         session = open_session(model, precision, options)
         if state is not None and state.exists():
             _restore(session, state)
-        _run(session, application, state)
+        try:
+            _run(session, application, state)
+        except KeyboardInterrupt:
+            report_error("stopped" + ("" if state is None else f"; the state is saved in {state}"))
+            raise SystemExit(STOPPED) from None
 
 
 def _run(session: Session, application: AnyApplication, state: Path | None) -> None:
     """Feed stdin; the state is saved now and then, and whatever ends the run."""
-    last_save = time.monotonic()
+    saved_at = time.monotonic()
+    items: Iterable[str | bytes] = (
+        stdin.chunks() if application.stream_reads == "bytes" else stdin.lines()
+    )
     try:
-        for answer in _answers(session, application):
-            print(json.dumps(answer, ensure_ascii=False), flush=True)
-            if state is not None and time.monotonic() - last_save > SAVE_EVERY_S:
+        for item in items:
+            with uninterrupted:  # else a state could be saved in a step, or before its answers
+                _write(session.feed(item))
+            flush()
+            if state is not None and time.monotonic() - saved_at > SAVE_EVERY_S:
                 _save(session, state)
-                last_save = time.monotonic()
+                saved_at = time.monotonic()
+        _write(session.close())
+        flush()
     finally:
         if state is not None:
             _save(session, state)
 
 
-def _answers(session: Session, application: AnyApplication) -> Iterator[Record]:
-    if application.stream_reads == "bytes":
-        while data := sys.stdin.buffer.read1(CHUNK_BYTES):  # type: ignore[union-attr]
-            yield from session.feed(data)
-    else:
-        for line in sys.stdin:
-            yield from session.feed(line.rstrip("\r\n"))
-    yield from session.close()
+def _write(answers: Iterable[Record]) -> None:
+    for answer in answers:
+        put_json(answer, flushed=False)
 
 
 def _save(session: Session, path: Path) -> None:
     from memorycell.files import write_atomically
 
-    write_atomically(path, session.snapshot())
+    with uninterrupted:
+        write_atomically(path, session.snapshot())
 
 
 def _restore(session: Session, path: Path) -> None:
@@ -152,12 +167,12 @@ def _restore(session: Session, path: Path) -> None:
 
 def read_input(reads: Literal["file", "text"], given: str | None) -> str | None:
     """INPUT: the name of a file where the application reads files; else a text, or that of a file
-    or of stdin.
+    or of stdin. Raises `UserError`.
     """
     if given is None or reads == "file":
         return given
     if given == "-":
-        return sys.stdin.read()
+        return stdin.text()
     try:
         is_file = len(given) < MAX_PATH_CHARS and Path(given).is_file()
     except (OSError, ValueError):  # a text with a NUL or with too long a word
@@ -166,4 +181,6 @@ def read_input(reads: Literal["file", "text"], given: str | None) -> str | None:
         from memorycell.reading import read_text
 
         return read_text(Path(given))
+    if len(given.split()) == 1 and Path(given).suffix.lower() in FILE_SUFFIXES:
+        raise UserError(f"{given}: no such file (a text that looks like a file: through stdin, -)")
     return given

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,17 +11,23 @@ import typer
 
 from memorycell.cli import console
 from memorycell.cli.app import (
+    app,
+    load_model,
+    load_task,
+    packages_of,
+)
+from memorycell.cli.ending import STOPPED
+from memorycell.cli.options import (
     AsJson,
     Data,
     Minutes,
     ModelPath,
     Settings,
-    app,
-    check_writable,
     key_values,
-    load_model,
-    packages_of,
+    number,
+    whole,
 )
+from memorycell.cli.outputs import MODEL, PAGE, check_file, check_folder, output_folder
 from memorycell.errors import UserError
 
 if TYPE_CHECKING:
@@ -43,7 +48,7 @@ def tasks(as_json: AsJson = False) -> None:
         try:
             found.append(catalogue.load(name))
         except UserError as error:  # a package is missing
-            console.log(f"{error}\n")
+            console.log(str(error))
     if as_json:
         rows = [
             {
@@ -56,14 +61,18 @@ def tasks(as_json: AsJson = False) -> None:
             }
             for a in found
         ]
-        print(json.dumps(rows))
+        console.put_json(rows)
         return
     for a in found:
         kinds = (a.settings, TrainSettings)
         names = " ".join(field.name for kind in kinds for field in dataclasses.fields(kind))
-        print(f"{a.name}\n  {a.summary}\n  reads      {a.reads}\n  default    {a.default_dataset}")
-        print(f"  baselines  {', '.join(a.baselines)}\n  settings   {names}\n")
-    print("memorycell train TASK [DATA] --set key=value …; memorycell data list for the datasets")
+        console.put(
+            f"{a.name}\n  {a.summary}\n  reads      {a.reads}\n  default    {a.default_dataset}\n"
+            f"  baselines  {', '.join(a.baselines)}\n  settings   {names}\n"
+        )
+    console.put(
+        "memorycell train TASK [DATA] --set key=value …; memorycell data list for the datasets"
+    )
 
 
 @app.command()
@@ -88,8 +97,13 @@ def train(
     if minutes is None and train_settings.epochs is None:
         minutes = application.minutes
     out = out or Path(f"{task}.safetensors")
-    check_writable(out, report)
+    check_file("--out", out, MODEL, inputs=(data,))
+    check_file("--report", report, PAGE, inputs=(data,))
+    check_folder("--tensorboard", tensorboard)
+    _check_package(tensorboard)
     from memorycell.training import loop
+
+    before = _modified(out)
 
     metric = application.selection_metric or application.metric.name
     try:
@@ -109,11 +123,11 @@ def train(
     except KeyboardInterrupt:
         saved = (
             f"the best model so far is in {out}; --resume continues"
-            if out.exists()
+            if _modified(out) != before
             else "nothing was saved yet"
         )
-        print(f"memorycell: stopped; {saved}", file=sys.stderr)
-        raise SystemExit(130) from None
+        console.report_error(f"stopped; {saved}")
+        raise SystemExit(STOPPED) from None
     if report is not None:
         _write_report(out, data, report, result)
     console.print_result(result, as_json)
@@ -126,12 +140,12 @@ def backtest(
     ],
     data: Data = None,
     folds: Annotated[
-        int, typer.Option("--folds", min=1, help="Number of consecutive test periods.")
+        int, typer.Option("--folds", help="Number of consecutive test periods.", **whole(1, 1000))
     ] = 4,
     start: Annotated[
         float,
         typer.Option(
-            "--start", min=0.1, max=0.99, help="Share of the time range where the first begins."
+            "--start", help="Share of the time range where the first begins.", **number(0.1, 0.99)
         ),
     ] = 0.6,
     refit: Annotated[
@@ -146,14 +160,12 @@ def backtest(
 ) -> None:
     """Walk-forward evaluation: train on the past, test on the next period, move on."""
     application, own, train_settings = _settings(task, settings)
-    import tempfile
-
-    from memorycell.files import make_folder
+    check_folder("--out", out)
     from memorycell.training import backtest as walk
 
     metric = application.selection_metric or application.metric.name
     with (
-        tempfile.TemporaryDirectory() as folder,
+        output_folder(out) as folder,
         packages_of(application),
         console.progress(metric) as on_event,
     ):
@@ -162,7 +174,7 @@ def backtest(
             data,
             own,
             train_settings,
-            make_folder(out or Path(folder)),
+            folder,
             folds=folds,
             start=start,
             refit=refit,
@@ -178,7 +190,7 @@ def evaluate(
     file: ModelPath, data: Data = None, report: Report = None, as_json: AsJson = False
 ) -> None:
     """Evaluate a model on its held-out test split or on other data, compared with baselines."""
-    check_writable(report)
+    check_file("--report", report, PAGE, inputs=(file, data))
     application, model = load_model(file)
     from memorycell.training import loop
 
@@ -191,14 +203,23 @@ def evaluate(
 
 def _settings(task: str, pairs: list[str] | None) -> tuple[AnyApplication, Any, TrainSettings]:
     """The application, its settings and those of training. Raises `UserError`."""
-    from memorycell.application import catalogue
     from memorycell.settings import parse_settings
 
-    application = catalogue.load(task)
+    application = load_task(task)
     own, train_settings = parse_settings(
         (application.settings(), application.training), key_values(pairs)
     )
     return application, own, train_settings
+
+
+def _check_package(tensorboard: Path | None) -> None:
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'")
+
+
+def _modified(path: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
 
 
 def _write_report(file: Path, data: str | None, report: Path, result: dict[str, Any]) -> None:

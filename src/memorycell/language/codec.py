@@ -130,7 +130,8 @@ class TextCodec:
         if cached is None:
             if len(self._span_cache) > MAX_CACHED_SPANS:  # bounds the memory of endless streams
                 self._span_cache.clear()
-            parts = self._processor.encode(span.replace(" ", "▁"), out_type=str)
+            marked = span.replace(" ", "▁").encode(errors="replace").decode()  # no half characters
+            parts = self._processor.encode(marked, out_type=str)
             cached = self._span_cache[span] = [
                 self.token_ids.get(part.replace("▁", " "), UNKNOWN_ID) for part in parts
             ]

@@ -10,6 +10,8 @@ import numpy as np
 from memorycell.streaming.stepping import Stepper
 from memorycell.streaming.stream import Stream
 
+MAX_TEMPERATURE = 1000
+
 
 def sample(
     log_p: np.ndarray,
@@ -28,15 +30,27 @@ def sample(
     """
     if temperature == 0:
         return int(log_p.argmax())
-    scaled = log_p.astype(np.float64) / temperature
-    order = np.argsort(-scaled, kind="stable")
-    p = np.exp(scaled[order] - scaled[order[0]])
+    order = np.argsort(-log_p, kind="stable")
+    below_best = log_p[order].astype(np.float64) - float(log_p[order[0]])
+    p = np.exp(below_best / temperature)
     p /= p.sum()
     count = len(p) if not top_k else min(top_k, len(p))
     if top_p < 1:
         count = min(count, int(np.searchsorted(p.cumsum(), top_p)) + 1)
     p = p[:count] / p[:count].sum()
     return int(order[rng.choice(count, p=p)])
+
+
+def check_sampling(temperature: float, top_k: int, top_p: float, seed: int) -> None:
+    """Raises ValueError for an option of `sample`, or a seed, that is out of its range."""
+    if not 0 <= temperature <= MAX_TEMPERATURE:
+        raise ValueError(f"temperature={temperature}: expected 0 to {MAX_TEMPERATURE}")
+    if top_k < 0:
+        raise ValueError(f"top_k={top_k}: expected 1 or more, or 0 for all tokens")
+    if not 0 < top_p <= 1:
+        raise ValueError(f"top_p={top_p}: expected a probability above 0, at most 1")
+    if seed < 0:
+        raise ValueError(f"seed={seed}: expected 0 or more")
 
 
 class Beam(NamedTuple):

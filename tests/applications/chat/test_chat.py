@@ -197,7 +197,11 @@ def test_every_file_format(tmp_path):
         assert read_dialogues(tmp_path / name, name)[0] == talk, name
     dialogues, notes = read_dialogues(tmp_path, "all")
     assert dialogues == talk
-    assert notes == ["left out: 6 duplicate dialogues"]
+    assert notes == [
+        "6 dialogues: repeated, used once",
+        "1 turns: of the system, not learned",
+        "1 turns: joined with the one before, of the same role",
+    ]
 
 
 @pytest.mark.parametrize(

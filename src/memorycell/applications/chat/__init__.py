@@ -16,6 +16,7 @@ APPLICATION = Application(
     name="chat",
     summary="Replies turn by turn, learns from your dialogues, and marks replies it is unsure of",
     reads="dialogues: one per line with tabs between turns, JSON lines, or chatterbot YAML files",
+    in_memory="dialogues",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("perplexity"),

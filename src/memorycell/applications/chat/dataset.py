@@ -18,6 +18,7 @@ from memorycell.applications.chat.dialogues import (
     USER_ID,
     USER_TOKEN,
     Dialogue,
+    first_message,
     read_dialogues,
 )
 from memorycell.applications.chat.session import ChatSession
@@ -108,13 +109,7 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
         file = ModelFile(model, self.codec, {"task": "chat"})
         dialogues = self.dialogues[split]
         chosen = dialogues[:: max(1, len(dialogues) // NUM_EXAMPLES)][:NUM_EXAMPLES]
-        replies = [ChatSession(file).say(turns[0])["reply"] for turns in chosen]
-        return {
-            "examples": [
-                {"source": turns[0], "ours": reply, "wanted": turns[1]}
-                for turns, reply in zip(chosen, replies, strict=True)
-            ]
-        }
+        return {"examples": [_example(file, turns) for turns in chosen]}
 
     def inspection_input(self) -> str:
         """The longest test dialogue."""
@@ -131,11 +126,24 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
         }
 
 
+def _example(file: ModelFile[LanguageModel, TextCodec], turns: Dialogue) -> Record:
+    """The model's reply to the user's first turn, after the greeting if there is one."""
+    session, k = ChatSession(file), first_message(turns)
+    if k:
+        session.read_reply(turns[1])
+    return {
+        "source": turns[k],
+        "ours": session.say(turns[k])["reply"],
+        "wanted": turns[k + 1],
+    }
+
+
 def dialogue_tokens(codec: TextCodec, turns: Dialogue) -> np.ndarray:
     """[T] int64: `END_ID`, the turns after their special tokens, `END_ID`."""
     tokens = [END_ID]
     for k, turn in enumerate(turns):
-        tokens += [REPLY_ID if k % 2 else USER_ID, *codec.encode(turn)]
+        if turn:
+            tokens += [REPLY_ID if k % 2 else USER_ID, *codec.encode(turn)]
     return np.array([*tokens, END_ID], np.int64)
 
 
@@ -152,7 +160,7 @@ def reply_mask(tokens: np.ndarray) -> np.ndarray:
 
 def prepare(data: str | None, settings: ChatSettings) -> ChatDataset:
     """See `Application`. The vocabulary is that of the training split."""
-    dialogues, name, notes = _read(data or DEFAULT_DATASET)
+    dialogues, name, notes = _read(data or DEFAULT_DATASET, settings)
     splits = split_dialogues(dialogues)
     for split, part in splits.items():
         if len(part) < MIN_DIALOGUES[split]:
@@ -178,13 +186,15 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> ChatD
     """
     settings = file.settings(ChatSettings)
     if data is None or data == file.data:
-        splits = split_dialogues(_read(file.data)[0])
+        splits = split_dialogues(_read(file.data, settings)[0])
         dataset = ChatDataset(file.data, splits, file.codec, settings)
         dataset.notes = ["evaluated on the held-out test split"]
         return dataset
-    dialogues, name, notes = _read(data)
+    dialogues, name, notes = _read(data, settings)
     try:
-        trained_on = {tuple(turns) for turns in split_dialogues(_read(file.data)[0])["train"]}
+        trained_on = {
+            tuple(turns) for turns in split_dialogues(_read(file.data, settings)[0])["train"]
+        }
     except UserError:  # the training data are not available
         trained_on = set()
     new = [turns for turns in dialogues if tuple(turns) not in trained_on]
@@ -199,17 +209,19 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> ChatD
     return dataset
 
 
-def _read(data: str) -> tuple[list[Dialogue], str, list[str]]:
+def _read(data: str, settings: ChatSettings) -> tuple[list[Dialogue], str, list[str]]:
     """(dialogues, name, notes) of a path or a named dataset."""
     path, named = locate(data)
     name = named.name if named else str(data)
-    dialogues, notes = read_dialogues(path, name)
+    dialogues, notes = read_dialogues(path, name, settings.encoding, lossy=settings.lossy)
     return dialogues, name, notes
 
 
 def split_dialogues(dialogues: list[Dialogue]) -> dict[str, list[Dialogue]]:
-    """80 / 10 / 10 by a hash of the first turn, so that equal questions are in the same split."""
+    """80 / 10 / 10 by a hash of the user's first turn, so that equal questions are in the same
+    split.
+    """
     splits: dict[str, list[Dialogue]] = {split: [] for split in SPLITS}
     for turns in dialogues:
-        splits[split_of(" ".join(turns[0].lower().split()), 10)].append(turns)
+        splits[split_of(" ".join(turns[first_message(turns)].lower().split()), 10)].append(turns)
     return splits

@@ -9,15 +9,15 @@ from memorycell.applications.chat.replies import PredictOptions
 from memorycell.applications.chat.session import ChatSession
 from memorycell.errors import DataError
 from memorycell.language.codec import TextCodec
+from memorycell.language.files import input_text
 from memorycell.language.model import LanguageModel
-from memorycell.reading import normalise
 
 
 def predict(
     file: ModelFile[LanguageModel, TextCodec], source: str | None, options: PredictOptions
 ) -> Record:
     """`{"turns": [{"said", "reply", "p", "unsure"}]}`: replies to the lines of one conversation."""
-    lines = [line for line in normalise(source or "").split("\n") if line.strip()]
+    lines = [line for line in input_text(source).split("\n") if line.strip()]
     if not lines:
         raise DataError("predict: no message; give a line, or a file of lines")
     session = ChatSession(file)

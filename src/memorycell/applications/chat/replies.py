@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from memorycell.language.codec import UNKNOWN_ID
-from memorycell.language.search import extend_beams, initial_beam, sample
+from memorycell.language.search import check_sampling, extend_beams, initial_beam, sample
 from memorycell.streaming.stream import Stream
+
+MAX_BEAM, MAX_LENGTH = 100, 10_000
 
 
 @dataclass(frozen=True)
@@ -30,10 +32,11 @@ class PredictOptions:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beam <= 100 or self.length < 1 or self.top_k < 0:
-            raise ValueError("beam: expected 0 to 100; length: 1 or more; top_k: 0 or more")
-        if not (self.temperature >= 0 and 0 < self.top_p <= 1):
-            raise ValueError("temperature: expected 0 or more; top_p: above 0, at most 1")
+        check_sampling(self.temperature, self.top_k, self.top_p, self.seed)
+        if not 0 <= self.beam <= MAX_BEAM:
+            raise ValueError(f"beam={self.beam}: expected 0 to {MAX_BEAM}")
+        if not 1 <= self.length <= MAX_LENGTH:
+            raise ValueError(f"length={self.length}: expected 1 to {MAX_LENGTH:,}")
 
 
 def find_reply(

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID
 from memorycell.applications.chat.replies import PredictOptions, find_reply
-from memorycell.errors import DataError, StateError
+from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
 from memorycell.language.model import LanguageModel
+from memorycell.language.snapshots import read_extra
 from memorycell.reading import normalise
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
@@ -85,6 +88,10 @@ class ChatSession:
             record["note"] = f"only the first {MAX_TURN_CHARS} characters were read"
         return record
 
+    def read_reply(self, text: str) -> None:
+        """Read a reply that the model did not give itself, such as a greeting."""
+        self._read([REPLY_ID, *self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])])
+
     def _read(self, tokens: list[int]) -> None:
         for token in tokens:
             self._log_p = self._stream.step([float(token)])
@@ -96,11 +103,14 @@ class ChatSession:
     def restore(self, data: bytes) -> None:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
-        try:
-            log_p, turns = np.array(extra["log_p"], np.float32), int(extra["turns"])
-            if log_p.shape != self._log_p.shape:
-                raise ValueError("another vocabulary")
-        except (KeyError, TypeError, ValueError):
-            raise StateError("not the state of a chat session; start without it") from None
+        saved = read_extra(_Saved, extra, "chat", len(self.codec))
         self._stream.state = state
-        self._log_p, self._turns = log_p, turns
+        self._log_p, self._turns = np.array(saved.log_p, np.float32), saved.turns
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a snapshot holds beside the state of the layers."""
+
+    log_p: tuple[float, ...]
+    turns: Annotated[int, Meta(ge=0, le=2**53)]

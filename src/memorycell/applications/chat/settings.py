@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.language.codec import UNITS
+from memorycell.language.files import check_encoding
 from memorycell.language.model import LanguageConfig
 from memorycell.settings import check_choices, check_counts
 
@@ -19,6 +20,8 @@ class ChatSettings:
     dropout, variational, weight_drop, embedding_dropout, noise   probabilities, see
                  `LanguageConfig` and `ModelConfig`
     budget       tokens per batch, including padding
+    encoding     of the files; by default UTF-8, or UTF-16 with a byte order mark
+    lossy        accept data of which more than 5% cannot be used: yes or no
     """
 
     unit: str = "piece"
@@ -33,8 +36,11 @@ class ChatSettings:
     embedding_dropout: float = 0.1
     noise: float = 0.15
     budget: int = 1500
+    encoding: str | None = None
+    lossy: bool = False
 
     def __post_init__(self) -> None:
+        check_encoding(self.encoding)
         check_choices(self, unit=UNITS)
         check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
         self.model_config(10)  # checks the other settings

@@ -18,6 +18,7 @@ APPLICATION = Application(
     " prediction",
     reads="a table with a column of texts and one of labels, or a folder with train, dev and test"
     " tables or trees",
+    in_memory="labelled",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("accuracy", higher_is_better=True),

@@ -13,9 +13,9 @@ from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNKNOWN_ID
+from memorycell.language.files import input_text
 from memorycell.models.batches import padded
 from memorycell.models.classifier import Classifier
-from memorycell.reading import normalise
 
 BATCH_SIZE = 64
 NUM_RENDERED_WORDS = 6
@@ -37,7 +37,7 @@ def predict(
     """`{"texts": [{"text", "label", "p", "probabilities", "words"}]}`, one per line."""
     if not (isinstance(file.codec, LabelledCodec) and isinstance(file.model, Classifier)):
         raise UserError("predict: not a text classifier")
-    texts = [line for line in normalise(source or "").split("\n") if line.strip()]
+    texts = [line for line in input_text(source).split("\n") if line.strip()]
     if not texts:
         raise DataError("predict: no text; give one, or a file of lines")
     records = []

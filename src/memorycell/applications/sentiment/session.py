@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.predict import label_record
-from memorycell.errors import DataError, StateError, UserError
+from memorycell.errors import DataError, UserError
 from memorycell.language.lines import LineReader
+from memorycell.language.snapshots import read_extra
 from memorycell.models.classifier import Classifier
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
@@ -66,8 +69,13 @@ class SentimentSession:
     def restore(self, data: bytes) -> None:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
-        text = extra.get("text")
-        if not isinstance(text, str):
-            raise StateError("not the state of a sentiment session; start without it")
+        saved = read_extra(_Saved, extra, "sentiment")
         self._stream.state = state
-        self.text = text
+        self.text = saved.text
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a snapshot holds beside the state of the layers."""
+
+    text: str

@@ -16,6 +16,7 @@ APPLICATION = Application(
     name="text",
     summary="Models text: generates, completes, scores, and predicts the next word as you type",
     reads="text files (UTF-8, or --set encoding=…), or a folder of .txt and .md files",
+    in_memory="texts",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("nats"),

@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -23,10 +24,11 @@ from memorycell.language.codec import (
     fit_text_codec,
 )
 from memorycell.language.evaluation import stepped_nats
+from memorycell.language.files import is_blank, read_file, unpacked_name
 from memorycell.language.model import LanguageModel
 from memorycell.language.ngram import KneserNey, fit_kneser_ney
 from memorycell.models.batches import LaneBatch, lanes
-from memorycell.reading import read_text
+from memorycell.reading import Losses
 from memorycell.training.splits import SPLITS
 
 DEFAULT_DATASET = "tinyshakespeare"
@@ -127,13 +129,14 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
 
 def prepare(data: str | None, settings: TextSettings) -> TextDataset:
     """See `Application`. The vocabulary is that of the training split."""
-    texts, name = read_texts(data or DEFAULT_DATASET, settings)
+    texts, name, notes = read_texts(data or DEFAULT_DATASET, settings)
     splits = split_texts(texts, settings.valid)
     codec = fit_text_codec(splits["train"], settings.unit, vocabulary=settings.vocabulary)
     dataset = TextDataset(name, splits, codec, settings)
     unknown = float((dataset.tokens["valid"] == UNKNOWN_ID).mean())
     sizes = ", ".join(f"{len(tokens) - 1:,} {split}" for split, tokens in dataset.tokens.items())
     dataset.notes = [
+        *notes,
         (
             f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,}"
             f" characters; {settings.unit}s: {sizes}"
@@ -149,7 +152,7 @@ def prepare(data: str | None, settings: TextSettings) -> TextDataset:
 def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> TextDataset:
     """See `Application`: the test split of the model's own text, or all of another text."""
     settings = file.settings(TextSettings)
-    texts, name = read_texts(data or file.data, settings)
+    texts, name, notes = read_texts(data or file.data, settings)
     splits = split_texts(texts, settings.valid)
     if fingerprint([part for parts in splits.values() for part in parts]) == file.fingerprint:
         dataset = TextDataset(name, splits, file.codec, settings)
@@ -164,25 +167,45 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> TextD
         note = f"the n-gram baseline is trained on {file.data}, as the model is"
     dataset = TextDataset(name, {**own, "test": texts}, file.codec, settings)
     count = len(dataset.tokens["test"]) - 1
-    dataset.notes = [f"evaluated on all {count:,} {settings.unit}s of another text", note]
+    dataset.notes = [
+        *notes,
+        f"evaluated on all {count:,} {settings.unit}s of another text",
+        note,
+    ]
     return dataset
 
 
-def read_texts(data: str, settings: TextSettings) -> tuple[list[str], str]:
-    """(texts, name) of a file, of the .txt and .md files of a folder, or of a named dataset."""
+def read_texts(data: str, settings: TextSettings) -> tuple[list[str], str, list[str]]:
+    """(texts, name, notes) of a file, of the .txt and .md files of a folder (also gzipped, .gz), or
+    of a named dataset.
+    """
     path, named = locate(data)
-    paths = [path]
+    name = named.name if named else str(data)
+    notes: list[str] = []
     if path.is_dir():
-        paths = sorted(p for p in path.rglob("*") if p.suffix in TEXT_SUFFIXES)
-    if not paths:
-        raise DataError(f"{path}: no .txt or .md file in this folder")
-    texts = [read_text(p, settings.encoding) for p in paths]
+        texts = _read_folder(path, settings, notes)
+    else:
+        texts = [read_file(path, settings.encoding, notes)]
     size = sum(map(len, texts))
     if size < MIN_CHARS:
         raise DataError(
             f"{path}: {size:,} characters; a language model needs at least {MIN_CHARS:,}"
         )
-    return texts, named.name if named else str(data)
+    return texts, name, notes
+
+
+def _read_folder(folder: Path, settings: TextSettings, notes: list[str]) -> list[str]:
+    files = [p for p in sorted(folder.rglob("*")) if p.is_file()]
+    paths = [p for p in files if unpacked_name(p).endswith(TEXT_SUFFIXES)]
+    if not paths:
+        raise DataError(f"{folder}: no .txt or .md file in this folder")
+    losses = Losses("files")
+    with_text = [p for p in paths if not is_blank(p)]
+    losses.skip("without text", len(paths) - len(with_text))
+    losses.check(len(paths), str(folder), settings.lossy)
+    losses.repair("not .txt or .md, not read", len(files) - len(paths))
+    notes += losses.notes(len(paths))
+    return [read_file(p, settings.encoding, notes) for p in with_text]
 
 
 def split_texts(texts: list[str], valid: float) -> dict[str, list[str]]:

@@ -12,10 +12,13 @@ from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.text.session import TextSession
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
+from memorycell.language.files import input_text
 from memorycell.language.model import LanguageModel
+from memorycell.language.search import check_sampling
 from memorycell.reading import normalise
 
 MAX_PROMPT_CHARS = 100_000
+MAX_LENGTH, MAX_NEXT_WORDS = 1_000_000, 1000
 
 
 @dataclass(frozen=True)
@@ -38,10 +41,10 @@ class PredictOptions:
     top: int = 10
 
     def __post_init__(self) -> None:
-        if self.length < 0 or self.top < 0 or self.top_k < 0:
-            raise ValueError("length, top, top_k: expected 0 or more")
-        if not (self.temperature >= 0 and 0 < self.top_p <= 1):
-            raise ValueError("temperature: expected 0 or more; top_p: above 0, at most 1")
+        check_sampling(self.temperature, self.top_k, self.top_p, self.seed)
+        for name, limit in (("length", MAX_LENGTH), ("top", MAX_NEXT_WORDS)):
+            if not 0 <= getattr(self, name) <= limit:
+                raise ValueError(f"{name}={getattr(self, name)}: expected 0 to {limit:,}")
 
 
 def predict(
@@ -50,7 +53,7 @@ def predict(
     """`{"text", "continuation", "next", "score"}`, and a "note" where the text was truncated."""
     if not isinstance(file.model, LanguageModel):
         raise UserError("predict: not a language model")
-    text = normalise(source or "")
+    text = input_text(source)
     size = len(text)
     text = text[-MAX_PROMPT_CHARS:]
     session = TextSession(file)

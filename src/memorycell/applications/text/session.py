@@ -2,26 +2,32 @@
 
 from __future__ import annotations
 
-import json
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import numpy as np
+from msgspec import Meta
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.text.next_words import NextWordSearch, is_word_char
-from memorycell.errors import DataError, StateError
+from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
 from memorycell.language.model import LanguageModel
 from memorycell.language.search import initial_beam, sample
+from memorycell.language.snapshots import read_extra
+from memorycell.settings import parse_json
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 
 NEXT_WORDS = 5
 """Next words in the answer to a line."""
 MAX_NATS = 100_000
+MAX_SAVED_CHARS = 1_000_000
+"""Of an unfinished word in a snapshot."""
 
 
 class TextSession:
@@ -53,7 +59,7 @@ class TextSession:
         line = self._lines.read(item)
         if line.startswith('"'):
             try:
-                text = str(json.loads(line))
+                text = str(parse_json(line))
             except ValueError:
                 raise DataError(
                     f"{self._lines.place}: is not a JSON string; remove the quotes, or close them"
@@ -144,7 +150,7 @@ class TextSession:
         text, yielded = "", 0
         for _ in range(length):
             log_p = self._without_special(self._log_p)
-            if drop_space:
+            if drop_space and self._starts_with_space.any():
                 log_p = np.where(self._starts_with_space, log_p, -np.inf)
             token = sample(log_p, rng, temperature=temperature, top_k=top_k, top_p=top_p)
             if token == END_ID:
@@ -193,14 +199,17 @@ class TextSession:
     def restore(self, data: bytes) -> None:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
-        try:
-            log_p = np.array(extra["log_p"], np.float32)
-            if log_p.shape != self._log_p.shape:
-                raise ValueError("another vocabulary")
-            tail, word_start = str(extra["tail"]), str(extra["word"])
-            line_start = bool(extra["begins"])
-        except (KeyError, TypeError, ValueError):
-            raise StateError("not the state of a text session; start without it") from None
+        saved = read_extra(_Saved, extra, "text", len(self.codec))
         self._stream.state = state
-        self._tail, self._line_start, self._word_start = tail, line_start, word_start
-        self._log_p = log_p
+        self._tail, self._line_start, self._word_start = saved.tail, saved.begins, saved.word
+        self._log_p = np.array(saved.log_p, np.float32)
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a snapshot holds beside the state of the layers."""
+
+    tail: Annotated[str, Meta(max_length=MAX_SAVED_CHARS)]
+    begins: bool
+    word: Annotated[str, Meta(max_length=MAX_SAVED_CHARS)]
+    log_p: tuple[float, ...]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.language.codec import UNITS
+from memorycell.language.files import check_encoding
 from memorycell.language.model import LanguageConfig
 from memorycell.settings import check_choices, check_counts
 
@@ -18,7 +19,8 @@ class TextSettings:
 
     unit         char, word or piece (subwords, sentencepiece)
     vocabulary   maximum number of tokens
-    encoding     of the files; by default UTF-8
+    encoding     of the files; by default UTF-8, or UTF-16 with a byte order mark
+    lossy        accept data of which more than 5% cannot be used: yes or no
     valid        fraction of every text for validation, before the last 10%, which is for the test
     cell, hidden, layers   of the recurrent layers
     embedding    embedding size; by default `hidden`, for the unit char at most 64
@@ -33,6 +35,7 @@ class TextSettings:
     unit: str = "char"
     vocabulary: int = 8000
     encoding: str | None = None
+    lossy: bool = False
     valid: float = 0.05
     cell: str = "lstm"
     hidden: int = 256
@@ -51,6 +54,7 @@ class TextSettings:
     dynamic: float = 0.0
 
     def __post_init__(self) -> None:
+        check_encoding(self.encoding)
         check_choices(self, unit=UNITS)
         check_counts(self, "vocabulary", "hidden", "layers", "embedding", "lanes", "bptt")
         if not 0.001 <= self.valid <= 0.4:

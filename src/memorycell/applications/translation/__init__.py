@@ -16,6 +16,7 @@ APPLICATION = Application(
     " attention of each word",
     reads="two columns (.tsv, .csv, .jsonl, .parquet), two aligned files, or a message catalogue"
     " (.po, .mo)",
+    in_memory="pairs",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("chrf", higher_is_better=True),

@@ -14,7 +14,7 @@ from memorycell.applications.translation.translate import (
     translate,
 )
 from memorycell.errors import DataError, UserError
-from memorycell.reading import normalise
+from memorycell.language.files import input_text
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def predict(
     """
     if not (isinstance(file.codec, PairCodec) and isinstance(file.model, Translator)):
         raise UserError("predict: not a translator")
-    lines = normalise(source or "").split("\n")
+    lines = input_text(source).split("\n")
     if not any(line.strip() for line in lines):
         raise DataError("predict: no text; give one, or a file of lines")
     while lines and not lines[-1].strip():

@@ -18,6 +18,8 @@ from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.errors import ModelFileError
 from memorycell.tables.clock import Clock
 
+INFO = {"task": "forecast", "data": "readings.csv", "fingerprint": "0", "settings": {}}
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
@@ -37,9 +39,7 @@ def whole(tmp_path_factory):
         ForecasterConfig(input_size=len(codec.features), hidden_size=5, horizon=3, window=4)
     )
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
-    ModelFile(model, codec, {"task": "forecast"}, {"baseline.ridge.weights": torch.ones(2)}).save(
-        path
-    )
+    ModelFile(model, codec, INFO, {"baseline.ridge.weights": torch.ones(2)}).save(path)
     return path
 
 
@@ -60,7 +60,7 @@ def test_everything_comes_back(whole):
     file = modelfile.load(whole)
     assert file.codec.mean == (1.0, 2.0)
     assert file.codec.clock == Clock("second", 3600)
-    assert file.info == {"task": "forecast"}
+    assert file.info == INFO
     assert torch.equal(file.arrays["baseline.ridge.weights"], torch.ones(2))
     torch.manual_seed(0)
     again = Forecaster(file.model.config)

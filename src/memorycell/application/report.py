@@ -37,7 +37,7 @@ def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
         fig = figure(300)
         epochs = list(range(1, len(history) + 1))
         for name, colour in ((metric, BLUE), ("loss", GREY)):
-            values = [entry[name] for entry in history]
+            values = [entry.get(name) for entry in history]
             fig.add_scatter(
                 x=epochs,
                 y=values,

@@ -74,8 +74,9 @@ def evaluation_page(file: ModelFile[Forecaster, SeriesCodec], dataset: ForecastD
         _lead_times(dataset, truth, first, best),
         _calibration(truth, first, best),
     ]
-    if file.history:
-        sections.append(_training(file))
+    crps = [entry["valid_crps"] for entry in file.history if "valid_crps" in entry]
+    if crps:
+        sections.append(_training(crps, file.info.get("to_beat")))
     stride = dataset.settings.stride
     often = "at every step" if stride == 1 else f"every {stride} steps"
     verdict = f"{abs(skill):.1%} {'better' if skill >= 0 else 'worse'} than the best baseline"
@@ -198,17 +199,16 @@ def _calibration(truth: np.ndarray, first: Mapping[str, np.ndarray], best: str) 
     return Section(f"The quantiles are calibrated to within {error:.1%}", "", fig)
 
 
-def _training(file: ModelFile[Forecaster, SeriesCodec]) -> Section:
+def _training(values: Sequence[float], to_beat: float | None) -> Section:
     fig = figure(300)
-    values = [entry["valid_crps"] for entry in file.history]
     epochs = list(range(1, len(values) + 1))
     fig.add_scatter(
         x=epochs, y=values, name="validation CRPS", mode="lines+markers", line={"color": BLUE}
     )
-    if "to_beat" in file.info:
+    if to_beat is not None:
         fig.add_scatter(
             x=[epochs[0], epochs[-1]],
-            y=[file.info["to_beat"]] * 2,
+            y=[to_beat] * 2,
             name="best baseline",
             mode="lines",
             line={"color": GREY, "dash": "dash", "width": 1.5},

@@ -1,0 +1,35 @@
+"""Safetensors files taken apart and put together again without the library, so that they can be
+wrong.
+"""
+
+import json
+import struct
+from typing import Any
+
+KEY = "memorycell"
+
+
+def split(raw: bytes) -> tuple[dict[str, Any], bytes]:
+    """(header, bytes of the tensors)"""
+    (size,) = struct.unpack("<Q", raw[:8])
+    return json.loads(raw[8 : 8 + size]), raw[8 + size :]
+
+
+def join(header: Any, body: bytes) -> bytes:
+    """A file from a header and the bytes of the tensors."""
+    packed = header if isinstance(header, bytes) else json.dumps(header).encode()
+    packed += b" " * (-len(packed) % 8)
+    return struct.pack("<Q", len(packed)) + packed + body
+
+
+def note_of(raw: bytes) -> Any:
+    """The JSON values in the metadata."""
+    return json.loads(split(raw)[0]["__metadata__"][KEY])
+
+
+def with_note(raw: bytes, note: Any) -> bytes:
+    """The file with other JSON values in the metadata; text is stored as it is."""
+    header, body = split(raw)
+    text = note if isinstance(note, str) else json.dumps(note)
+    header["__metadata__"] = {**header["__metadata__"], KEY: text}
+    return join(header, body)

@@ -34,9 +34,9 @@ class _Info(TypedDict, total=False):
 
     task: Required[str]
     primary: str
-    data: str
-    fingerprint: str
-    settings: dict[str, Any]
+    data: Required[str]
+    fingerprint: Required[str]
+    settings: Required[dict[str, Any]]
     metrics: dict[str, float | None]
     baselines: dict[str, dict[str, float | None]]
     skill: float | None
@@ -111,8 +111,7 @@ def _check_info(application: AnyApplication, info: dict[str, Any]) -> None:
         msgspec.convert(info, _Info)
     except msgspec.ValidationError as error:
         raise ValueError(str(error).replace("`", "")) from None
-    if "settings" in info:
-        settings_from_json(application.settings, info["settings"])
+    settings_from_json(application.settings, info["settings"])
 
 
 def _task(path: Path, info: Mapping[str, Any]) -> str:

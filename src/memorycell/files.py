@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+try:
+    import fcntl
+except ImportError:  # no file locks on this system
+    fcntl = None  # type: ignore[assignment]  # the module is optional
 
 from memorycell.errors import UserError
 from memorycell.settings import parse_json
@@ -16,30 +24,46 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "memorycell"
 """Of the JSON text in a safetensors file's metadata."""
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
+"""The name of a temporary file: that of the file it replaces, and random digits."""
 
 
 def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write a temporary file in the same folder, flush it to disk, then rename it: readers see the
-    old file or the new one, never a partial one.
+    """Write a temporary file in the same folder, flush it to disk, rename it, and flush the folder:
+    readers see the old file or the new one, never a partial one, also after a crash.
 
-    Raises `UserError` if the folder is missing or not writable or the disk is full; the old file is
-    then unchanged.
+    A process that is killed may leave its temporary file, `.NAME.….part`; the next write of the
+    same file deletes it. Raises `UserError` if the folder is missing or not writable or the disk is
+    full; the old file is then unchanged.
     """
     data = content.encode() if isinstance(content, str) else content
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with _temporary_file(path) as (descriptor, temporary):
+            with open(descriptor, "wb", closefd=False) as file:
+                file.write(data)
+            os.fsync(descriptor)
+            os.replace(temporary, path)
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); nothing was changed"
         ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
+    remove_orphans(path.parent, re.escape(path.name))
+    _sync_folder(path)
+
+
+def remove_orphans(folder: Path, names: str) -> None:
+    """Delete the temporary files of writers that were killed; `names` is a regular expression for
+    the names of the files that they wrote.
+
+    A temporary file is locked while its writer lives; without locks nothing is deleted.
+    """
+    if fcntl is None:
+        return
+    with contextlib.suppress(OSError):
+        for found in os.listdir(folder):
+            match = TEMPORARY.fullmatch(found)
+            if match and re.fullmatch(names, match["name"]):
+                _remove_unlocked(folder / found)
 
 
 def make_folder(folder: Path) -> Path:
@@ -64,6 +88,74 @@ def read_tensors(data: bytes) -> tuple[Any, dict[str, Tensor]]:
         tensors = safetensors.torch.load(data)
         header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
         note = (header.get("__metadata__") or {}).get(METADATA_KEY)
-    except (safetensors.SafetensorError, AttributeError, KeyError, TypeError) as error:
+    except (
+        safetensors.SafetensorError,
+        AttributeError,
+        LookupError,
+        TypeError,
+        RuntimeError,
+        OverflowError,
+    ) as error:
         raise ValueError(str(error)) from None
     return None if note is None else parse_json(note), tensors
+
+
+@contextlib.contextmanager
+def _temporary_file(path: Path) -> Iterator[tuple[int, Path]]:
+    """(descriptor, path) of a new, locked file beside `path`; deleted at the end if it still has
+    its name.
+    """
+    while True:
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+        descriptor = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | _BINARY, 0o666)
+        try:
+            # Another process may have locked and deleted it before this one locked it.
+            if _lock(descriptor) and os.fstat(descriptor).st_nlink:
+                yield descriptor, temporary
+                return
+        finally:
+            os.close(descriptor)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+
+
+_BINARY = getattr(os, "O_BINARY", 0)  # of Windows
+
+
+def _lock(descriptor: int) -> bool:
+    """Lock a file for as long as it is open; False if another process has locked it."""
+    if fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:  # a file system without locks
+            pass
+    return True
+
+
+def _remove_unlocked(temporary: Path) -> None:
+    with contextlib.suppress(OSError):
+        descriptor = os.open(temporary, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.unlink(temporary)
+        finally:
+            os.close(descriptor)
+
+
+def _sync_folder(path: Path) -> None:
+    """Flush the folder of a file that was written, so that its name survives a power failure."""
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except OSError:  # not on this system, or the folder is not readable
+        return
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EBADF):  # not on this file system
+            raise UserError(
+                f"{path}: written, but its folder cannot be flushed to disk ({error.strerror})"
+            ) from None
+    finally:
+        os.close(descriptor)

@@ -2,7 +2,7 @@
 selected.
 
     state = State(h=h, c=c)         named tensors; `h, c = state` unpacks them like torch's tuple
-    state.save(path)                safetensors with a fingerprint of the weights
+    state.save(path)                safetensors with a fingerprint of the weights and a checksum
 
 The second axis of every tensor is the batch: h and c are [L·directions, B, H], a window of past
 inputs is [W, B, C].
@@ -10,24 +10,33 @@ inputs is [W, B, C].
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import itertools
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
+import msgspec
 import numpy as np
-import safetensors
 import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from memorycell.errors import StateError
-from memorycell.files import write_atomically
+from memorycell.errors import StateError, quote
+from memorycell.files import METADATA_KEY, read_tensors, write_atomically
+from memorycell.settings import from_json, parse_json
 
-FORMAT = "memorycell-state-1"
+FORMAT = "memorycell-state-2"
+FORMAT_WITHOUT_CHECKSUM = "memorycell-state-1"
+NO_CHECKSUM = "0" * 64
+"""Stands for the checksum while it is computed: SHA-256 of all bytes, in hexadecimal digits."""
+MAX_TENSORS = 64
+"""Of a saved state."""
+
+E = TypeVar("E")
 
 
 class State(tuple[Tensor, ...]):
@@ -104,11 +113,14 @@ class State(tuple[Tensor, ...]):
         write_atomically(Path(path), self.to_bytes(fingerprint=fingerprint, extra=extra))
 
     def to_bytes(self, *, fingerprint: str = "", extra: Mapping[str, Any] | None = None) -> bytes:
-        """Safetensors bytes whose metadata is a JSON object with the format, the fingerprint and
-        `extra`.
+        """Safetensors bytes whose metadata is a JSON object with the format, a checksum of all
+        bytes, the fingerprint and `extra`. Raises `StateError` for values that could not be loaded
+        again: NaN and infinity, also in `extra`.
         """
+        _check_values(self.asdict())
         note = {
             "format": FORMAT,
+            "checksum": NO_CHECKSUM,  # before the values of others, which may contain the same text
             "names": self._names,
             "fingerprint": fingerprint,
             "extra": dict(extra or {}),
@@ -116,7 +128,14 @@ class State(tuple[Tensor, ...]):
         tensors = {
             name: tensor.detach().contiguous().clone() for name, tensor in self.asdict().items()
         }
-        return safetensors.torch.save(tensors, {"memorycell": json.dumps(note)})
+        text = json.dumps(note)
+        try:
+            parse_json(text)
+        except ValueError as error:
+            raise StateError(f"state: its extra values cannot be stored ({error})") from None
+        data = safetensors.torch.save(tensors, {METADATA_KEY: text})
+        start, end = _checksum_position(data, NO_CHECKSUM)
+        return b"".join([data[:start], _checksum(data, start, end).encode(), data[end:]])
 
     @classmethod
     def load(
@@ -135,25 +154,98 @@ class State(tuple[Tensor, ...]):
         """(state, extra) from the bytes of `to_bytes`. Raises `StateError` for damaged bytes and,
         if `fingerprint` is given, for a state of other weights.
         """
-        try:
-            tensors = safetensors.torch.load(data)
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            note = json.loads(header.get("__metadata__", {}).get("memorycell", "null"))
-            if not isinstance(note, dict) or note.get("format") != FORMAT:
-                raise StateError(
-                    "not a state written by memorycell, or written by a later version of it"
-                )
-            state = cls(**{str(name): tensors[str(name)] for name in note["names"]})
-        except (safetensors.SafetensorError, ValueError, LookupError, TypeError) as error:
-            raise StateError(f"damaged or not a saved state ({error}); start a new state") from None
-        if fingerprint is not None and note.get("fingerprint") != fingerprint:
+        note, tensors = _read_checked(data)
+        if fingerprint is not None and note.fingerprint != fingerprint:
             raise StateError(
                 "this state belongs to other weights or another precision"
-                f" ({note.get('fingerprint') or 'unnamed'}, not {fingerprint}); use the model it"
+                f" ({quote(note.fingerprint or 'unnamed')}, not {fingerprint}); use the model it"
                 " was saved with, or start a new state"
             )
-        extra = note.get("extra")
-        return state, extra if isinstance(extra, dict) else {}
+        return cls(**{name: tensors[name] for name in note.names}), dict(note.extra)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Note:
+    """The JSON object in a saved state's metadata."""
+
+    format: str
+    names: Annotated[list[str], msgspec.Meta(min_length=1, max_length=MAX_TENSORS)]
+    fingerprint: str
+    extra: dict[str, Any]
+    checksum: str | None = None  # absent from format 1
+
+
+def _read_checked(data: bytes) -> tuple[_Note, dict[str, Tensor]]:
+    """The note and the tensors of a saved state, once its checksum and its parts are checked."""
+    try:
+        values, tensors = read_tensors(data)
+        kind = values.get("format") if isinstance(values, dict) else None
+        if kind not in (FORMAT, FORMAT_WITHOUT_CHECKSUM):
+            raise StateError(
+                "not a state written by memorycell, or written by a later version of it"
+            )
+        note = from_json(_Note, values)
+        if (note.checksum is None) != (kind == FORMAT_WITHOUT_CHECKSUM):
+            raise ValueError("a checksum is missing or unexpected")
+        if note.checksum is not None:
+            start, end = _checksum_position(data, note.checksum)
+            if _checksum(data, start, end) != note.checksum:
+                raise ValueError("its checksum does not match")
+        if sorted(note.names) != sorted(tensors):
+            raise ValueError("other tensors than those listed")
+    except ValueError as error:
+        raise StateError(
+            f"damaged or not a saved state ({quote(str(error))}); start a new state"
+        ) from None
+    _check_values(tensors)
+    return note, tensors
+
+
+def _checksum(data: bytes, start: int, end: int) -> str:
+    """SHA-256 of a saved state, with `NO_CHECKSUM` in the place of the checksum."""
+    view = memoryview(data)
+    digest = hashlib.sha256(view[:start])
+    digest.update(NO_CHECKSUM.encode())
+    digest.update(view[end:])
+    return digest.hexdigest()
+
+
+def _checksum_position(data: bytes, checksum: str) -> tuple[int, int]:
+    """Where a checksum begins and ends: its first occurrence is in the metadata. Raises
+    ValueError.
+    """
+    if len(checksum) != len(NO_CHECKSUM) or not checksum.isascii():
+        raise ValueError("not a checksum")
+    start = data.index(checksum.encode())
+    return start, start + len(checksum)
+
+
+def _check_values(tensors: Mapping[str, Tensor]) -> None:
+    """Raises `StateError` for tensors that cannot be a state's: each is [R, B, …], finite, of
+    floats.
+    """
+    sizes = {tensor.shape[1] for tensor in tensors.values() if tensor.ndim > 1}
+    if len(sizes) != 1 or any(tensor.ndim < 2 for tensor in tensors.values()):
+        raise StateError("state: expected tensors of one batch size on the second axis")
+    for name, tensor in tensors.items():
+        if not tensor.is_floating_point() or tensor.element_size() < 2:
+            raise StateError(f"state: {quote(name)} has the type {tensor.dtype}, not a float's")
+        if not bool(tensor.detach().isfinite().all()):
+            raise StateError(f"state: {quote(name)} has NaN or infinity; start a new state")
+
+
+def typed_extra(kind: type[E], extra: Mapping[str, Any], owner: str) -> E:
+    """The values stored with a state as a dataclass, each checked against its type and range; see
+    `memorycell.settings.from_json`. `owner` is what wrote them, for messages: "forecaster".
+
+    Raises `StateError`.
+    """
+    try:
+        return from_json(kind, extra)
+    except ValueError as error:
+        raise StateError(
+            f"not the state of a {owner} ({quote(str(error))}); start without it"
+        ) from None
 
 
 def read_state_file(path: str | Path) -> bytes:

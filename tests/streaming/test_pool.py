@@ -396,7 +396,7 @@ def test_an_unusable_folder_is_reported(tmp_path):
     gc.collect()
     (tmp_path / "lock").rmdir()
     (tmp_path / "spill-x.safetensors").touch()
-    with pytest.raises(StateError, match="cannot be used to spill to"):
+    with pytest.raises(StateError, match="spill-x.safetensors: not a name of a spill file"):
         Pool(layer(), 4, spill=tmp_path)
     (tmp_path / "spill-x.safetensors").unlink()
     assert len(Pool(layer(), 4, spill=tmp_path)) == 0

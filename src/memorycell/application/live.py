@@ -10,6 +10,7 @@ from torch import nn
 from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import AnyModelFile, ModelFile, Session
 from memorycell.errors import UserError
+from memorycell.streaming.finite import OnNonfinite
 from memorycell.streaming.stream import Stream
 
 
@@ -28,7 +29,13 @@ def open_session(file: AnyModelFile, precision: str = "float32", options: object
 
 
 @overload
-def stream(x: nn.Module, precision: str = "float32", *, history: int = 16) -> Stream: ...
+def stream(
+    x: nn.Module,
+    precision: str = "float32",
+    *,
+    history: int = 16,
+    on_nonfinite: OnNonfinite = "raise",
+) -> Stream: ...
 
 
 @overload
@@ -36,18 +43,23 @@ def stream(x: AnyModelFile | str | Path, precision: str = "float32") -> Session:
 
 
 def stream(
-    x: nn.Module | AnyModelFile | str | Path, precision: str = "float32", *, history: int = 16
+    x: nn.Module | AnyModelFile | str | Path,
+    precision: str = "float32",
+    *,
+    history: int = 16,
+    on_nonfinite: OnNonfinite = "raise",
 ) -> Stream | Session:
     """Run something live: a layer of ours or torch's, a `Model`, a model file or its path.
 
     A layer or a model reads arrays or tensors (`Stream`); a model file reads what people have: rows
     of readings, text, sound (the `Session` of its application).
 
-    precision   of the recurrent part's products: "float32", "bfloat16" or "int8"
-    history     number of steps that `Stream.rewind` can undo
+    precision      of the recurrent part's products: "float32", "bfloat16" or "int8"
+    history        number of steps that `Stream.rewind` can undo
+    on_nonfinite   what happens at NaN, infinity and overflow; see `Stream`
     """
     if isinstance(x, (str, Path)):
         x = modelfile.load(x)
     if isinstance(x, ModelFile):
         return open_session(x, precision)
-    return Stream(x, precision, history=history)
+    return Stream(x, precision, history=history, on_nonfinite=on_nonfinite)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NoReturn, Self
 
 import numpy as np
 import torch
@@ -23,24 +23,36 @@ from torch import Tensor, nn
 
 from memorycell.errors import StateError
 from memorycell.state import State, fingerprint
-from memorycell.streaming import spill as spilling
+from memorycell.streaming.arguments import FLOAT32, as_count, as_inputs, as_slots, distinct
+from memorycell.streaming.finite import (
+    ADVICE,
+    NonFiniteError,
+    OnNonfinite,
+    all_finite,
+    check_policy,
+    describe,
+    safe_limit,
+)
+from memorycell.streaming.sessions import Sessions
+from memorycell.streaming.spill import SpillFolder
 from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
-
-CLOSED, SPILLED = -2, -1
 
 
 class Pool:
     """Live sequences of a layer or a model: `slot = pool.open()`, `y = pool.step(slots, x)`,
     `pool.close(slot)`.
 
-    module      a memorycell layer or a `Model`; its weights are packed once: changes take effect
-                after `refresh()`, and steps are refused while it trains
-    capacity    initial number of sessions the block has room for
-    precision   of the products: "float32", "bfloat16" or "int8"
-    spill       a folder for the states of idle sessions. The sessions it already contains are open
-                under their old slots
-    resident    largest number of sessions in memory, with a folder: the sessions idle longest are
-                spilled automatically
+    module          a memorycell layer or a `Model`; its weights are packed once: changes take
+                    effect after `refresh()`, and steps are refused while it trains
+    capacity        initial number of sessions the block has room for
+    precision       of the products: "float32", "bfloat16" or "int8"
+    spill           a folder for the states of idle sessions. The sessions it already contains are
+                    open under their old slots
+    resident        largest number of sessions in memory, with a folder: the sessions idle longest
+                    are spilled automatically
+    on_nonfinite    for a session whose input has NaN or infinity, or whose state overflows: "raise"
+                    refuses the call, "skip" leaves the session out, "reset" leaves it out and
+                    zeroes its state. A session left out gives NaN; `nonfinite_steps` counts them
 
     On the native engine, stepping a session is bitwise equal to a `Stream` of the same precision,
     for any set of sessions in the call. As a context manager, a pool with a folder is shut down at
@@ -55,73 +67,57 @@ class Pool:
         *,
         spill: str | Path | None = None,
         resident: int | None = None,
+        on_nonfinite: OnNonfinite = "raise",
     ) -> None:
-        if capacity < 1:
-            raise ValueError(f"capacity: expected 1 or more, got {capacity}")
-        if resident is not None and (resident < 1 or spill is None):
-            raise ValueError(
-                f"resident: expected 1 or more, and a folder to spill to, got {resident}"
-            )
+        check_policy(on_nonfinite)
+        as_count("capacity", capacity, 1)
+        if resident is not None and (as_count("resident", resident, 1) and spill is None):
+            raise ValueError(f"resident: expected a folder to spill to, got resident={resident}")
+        self.on_nonfinite, self.nonfinite_steps = on_nonfinite, 0
         self.module = module
         self.stepper: Stepper = stepper(module, precision)
-        self._guard = WeightGuard(module)
+        self._guard, self._limit = WeightGuard(module), safe_limit(self.stepper)
         self.width = self.stepper.layout.width
-        self.resident = resident
-        self._block = np.zeros((0, self.width), np.float32)
-        self._slot_of = np.zeros(0, np.int64)  # by row: its slot, or -1
-        self._row_of = np.zeros(0, np.int64)  # by slot: its row, or CLOSED or SPILLED
-        self._last_used = np.zeros(0, np.int64)  # by slot: the clock at its last step
-        self._next_row = self._next_slot = 0  # the first that was never used
-        self._free_rows: list[int] = []  # used before and free
-        self._free_slots: list[int] = []
-        self._clock = 0
-        self._grow_rows(capacity if resident is None else min(capacity, resident))
-        self._grow_slots(capacity)
-        self._folder: spilling.SpillFolder | None = None
+        self._calls = 0
+        self._folder: SpillFolder | None = None
         if spill is not None:
-            self._folder = spilling.SpillFolder(Path(spill), self.fingerprint, self.width)
-            stored = self._folder.slots
-            if len(stored):
-                self._next_slot = int(stored[-1]) + 1
-                self._grow_slots(self._next_slot)
-                self._row_of[stored] = SPILLED
-                self._free_slots = np.setdiff1d(np.arange(self._next_slot), stored).tolist()
+            self._folder = SpillFolder(Path(spill), self.fingerprint, self.width)
+        self._sessions = Sessions(self.width, capacity, resident, self._folder)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exception: object) -> None:
         """Shut the pool down if it has a folder; the sessions of a pool without one end."""
-        if self._folder is not None:
+        if self._folder is not None and self._folder.held:
             self.shutdown()
 
     def refresh(self) -> None:
         """Pack the module's current weights, in evaluation mode; the states are kept."""
+        self._check_usable()
         self.stepper = stepper(self.module, self.stepper.precision)
-        self._guard = WeightGuard(self.module)
+        self._guard, self._limit = WeightGuard(self.module), safe_limit(self.stepper)
 
     def __len__(self) -> int:
-        return int((self._row_of != CLOSED).sum())
+        return len(self.slots)
 
-    def __contains__(self, slot: int) -> bool:
-        return 0 <= slot < len(self._row_of) and int(self._row_of[slot]) != CLOSED
+    def __contains__(self, slot: object) -> bool:
+        self._check_usable()
+        if not isinstance(slot, (int, np.integer)) or isinstance(slot, bool):
+            return False
+        return int(slot) in self._sessions
 
     @property
     def slots(self) -> np.ndarray:
         """The open sessions, [n] int64."""
-        return np.flatnonzero(self._row_of != CLOSED)
+        self._check_usable()
+        return self._sessions.slots
 
     @property
     def nbytes(self) -> int:
         """Bytes of memory of the states and their bookkeeping."""
-        extra = 0 if self._folder is None else spilling.BYTES_PER_SLOT * len(self._row_of)
-        return (
-            self._block.nbytes
-            + self._slot_of.nbytes
-            + self._row_of.nbytes
-            + self._last_used.nbytes
-            + extra
-        )
+        self._check_usable()
+        return self._sessions.nbytes
 
     @property
     def fingerprint(self) -> str:
@@ -132,32 +128,20 @@ class Pool:
 
     def open(self, state: State | None = None) -> int:
         """Open a session with a zero state or the given state of one sequence; returns its slot."""
+        self._check_usable()
         if state is None:
-            return int(self._open(1)[0])
+            return int(self._sessions.open(1)[0])
         rows = self.stepper.layout.rows(state)
         if len(rows) != 1:
             raise StateError(
                 f"state: expected one sequence, got {len(rows)}; use state.select([k])"
             )
-        return int(self._open(1, rows)[0])
+        return int(self._sessions.open(1, rows)[0])
 
     def open_many(self, count: int) -> np.ndarray:
         """Open `count` sessions with zero states; returns their slots [count] int64."""
-        return self._open(count)
-
-    def _open(self, count: int, states: np.ndarray | None = None) -> np.ndarray:
-        reused = [self._free_slots.pop() for _ in range(min(count, len(self._free_slots)))]
-        new = np.arange(self._next_slot, self._next_slot + count - len(reused))
-        slots = np.concatenate([np.array(reused, np.int64), new])
-        self._next_slot += len(new)
-        self._grow_slots(self._next_slot)
-        # With a limit on sessions in memory, the first are spilled before the last are opened.
-        limit = self.resident or max(1, count)
-        for k in range(0, count, limit):
-            chunk = slots[k : k + limit]
-            rows = self._take_rows(len(chunk), chunk)
-            self._place(chunk, rows, 0.0 if states is None else states[k : k + limit])
-        return slots
+        self._check_usable()
+        return self._sessions.open(as_count("count", count, 0))
 
     def fork(self, slot: int) -> int:
         """Open a session with a copy of another's state."""
@@ -165,67 +149,117 @@ class Pool:
 
     def close(self, slot: int) -> None:
         """End a session; its slot may be reused."""
-        self._check(np.array([slot]))
-        row = int(self._row_of[slot])
-        if row >= 0:
-            self._slot_of[row] = -1
-            self._free_rows.append(row)
-        if self._folder is not None:
-            self._folder.mark_closed([slot])
-        self._row_of[slot] = CLOSED
-        self._free_slots.append(int(slot))
+        self._check_usable()
+        slots = as_slots([slot])
+        self._sessions.check(slots)
+        self._sessions.close(int(slots[0]))
 
     def step(self, slots: Sequence[int] | np.ndarray, x: Any) -> Any:
         """One step of the given sessions, each at most once: x [n, I] -> y [n, ...]; a tensor gives
         a tensor.
 
-        Raises ValueError for a closed or repeated slot and for another shape of x, and RuntimeError
-        if the module was in training mode after its weights were packed (see `refresh`); the
+        Raises ValueError for a closed or repeated slot and for another shape or type of x,
+        `NonFiniteError` (a ValueError) for NaN and infinity, see `on_nonfinite`, and RuntimeError
+        if the module was in training mode after its weights were packed, see `refresh`; the
         sessions are then unchanged.
         """
+        self._check_usable()
         self._guard.check()
         if isinstance(x, Tensor):
-            return torch.from_numpy(self.step(slots, x.detach().to("cpu", torch.float32).numpy()))
-        slots = np.ascontiguousarray(slots, np.int64)
-        x = np.ascontiguousarray(x, np.float32)
-        if x.shape != (*slots.shape, self.stepper.input_size) or slots.ndim != 1:
+            return torch.from_numpy(self.step(slots, as_inputs(x)))
+        slots = as_slots(slots)
+        if type(x) is np.ndarray and x.dtype is FLOAT32:
+            x = np.ascontiguousarray(x)
+        else:
+            x = as_inputs(x)
+        if x.shape != (len(slots), self.stepper.input_size):
             raise ValueError(
                 f"x: expected [{len(slots)}, {self.stepper.input_size}], got {list(x.shape)}"
             )
-        if self._folder is not None:
-            self._check(slots)
-            self._load_spilled(slots)
-            self._clock += 1
-            self._last_used[slots] = self._clock
+        sessions = self._sessions
         try:
-            if (slots < 0).any():
-                raise IndexError
-            return self.stepper.step_many(self._block, self._row_of[slots], x)
-        except (IndexError, ValueError):
-            self._check(slots)  # an error in terms of slots, not rows
-            if len(np.unique(slots)) < len(slots):
-                raise ValueError("slots: expected each slot at most once") from None
+            rows = sessions.rows(slots)
+            if np.vdot(x, x) < self._limit and not sessions.large:
+                y = self.stepper.step_many(sessions.block, rows, x)
+            else:
+                y = self._step_checked(slots, rows, x)
+        except (IndexError, ValueError) as error:
+            if not isinstance(error, NonFiniteError):
+                sessions.check(slots)  # an error in terms of slots, not rows
+                if not distinct(slots):
+                    raise ValueError("slots: expected each slot at most once") from None
             raise
+        self._calls += 1
+        return y
+
+    def _step_checked(self, slots: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """`step` for inputs that may not be finite and states that may overflow."""
+        block = self._sessions.block
+        before = block[rows]
+        left_out = ~np.isfinite(x).all(1)
+        if left_out.any():
+            self._sessions.check(slots)
+            if not distinct(slots):
+                raise ValueError("slots: expected each slot at most once")
+            if self.on_nonfinite == "raise":
+                self._refuse(slots, x, left_out)
+            stepped = np.flatnonzero(~left_out)
+            y = self._step_rows(rows[stepped], x[stepped])
+        else:
+            stepped, y = np.arange(len(rows)), self.stepper.step_many(block, rows, x)
+            if all_finite(block[rows]):
+                return y
+        left_out[stepped] |= ~np.isfinite(block[rows[stepped]]).all(1)
+        if not left_out.any():
+            return y
+        if self.on_nonfinite == "raise":
+            block[rows] = before
+            self._refuse(slots, x, left_out)
+        block[rows[left_out]] = 0 if self.on_nonfinite == "reset" else before[left_out]
+        self.nonfinite_steps += int(left_out.sum())
+        result = np.full((len(rows), *y.shape[1:]), np.nan, np.float32)
+        result[stepped] = y
+        result[left_out] = np.nan
+        return result
+
+    def _step_rows(self, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """`Stepper.step_many` for any number of rows, also none."""
+        if len(rows):
+            return self.stepper.step_many(self._sessions.block, rows, x)
+        nobody = np.zeros((1, self.width), np.float32)
+        zeros = np.zeros((1, self.stepper.input_size), np.float32)
+        return self.stepper.step_many(nobody, np.zeros(1, np.int64), zeros)[:0]
+
+    def _refuse(self, slots: np.ndarray, x: np.ndarray, wrong: np.ndarray) -> NoReturn:
+        k = int(wrong.argmax())
+        raise NonFiniteError(
+            f"x: step {self._calls + 1} of the pool, session {slots[k]}: {describe(x[k])}; {ADVICE}"
+        )
 
     def state(self, slots: Sequence[int] | np.ndarray) -> State:
         """A copy of the states of sessions, batched in that order."""
-        return self.stepper.layout.state(self._rows(np.asarray(slots, np.int64)))
+        self._check_usable()
+        return self.stepper.layout.state(self._sessions.states(as_slots(slots)))
 
     def set_state(self, slots: Sequence[int] | np.ndarray, state: State) -> None:
-        """Set the states of sessions from a batch. Raises `StateError` for another shape."""
-        slots = np.asarray(slots, np.int64)
+        """Set the states of sessions from a batch. Raises `StateError` for another shape, and for
+        NaN and infinity; the sessions are then unchanged.
+        """
+        self._check_usable()
+        slots = as_slots(slots)
         rows = self.stepper.layout.rows(state)
-        self._check(slots)
+        self._sessions.check(slots)
         if len(rows) != len(slots):
             raise StateError(f"state: expected {len(slots)} sequences, got {len(rows)}")
-        self._load_spilled(slots)
-        self._block[self._row_of[slots]] = rows
+        if not distinct(slots):
+            raise ValueError("slots: expected each slot at most once")
+        self._sessions.set_states(slots, rows)
 
     # ---- files -----------------------------------------------------------------------------------
 
     def save(self, path: str | Path, slots: Sequence[int] | None = None) -> None:
         """Write the states of the given sessions, or of all, to one file."""
-        chosen = self.slots if slots is None else np.asarray(slots, np.int64)
+        chosen = self.slots if slots is None else as_slots(slots)
         if not len(chosen):
             raise StateError(f"{path}: no session to save")
         self.state(chosen).save(
@@ -239,9 +273,10 @@ class Pool:
         Raises `StateError` for a damaged file and for other weights or another precision; the pool
         is then unchanged.
         """
+        self._check_usable()
         state, _ = State.load(path, fingerprint=self.fingerprint)
         rows = self.stepper.layout.rows(state)
-        return self._open(len(rows), rows).tolist()
+        return self._sessions.open(len(rows), rows).tolist()
 
     def spill(self, slots: Sequence[int] | np.ndarray) -> None:
         """Write sessions to the folder and free their memory. They are safe from a crash when this
@@ -249,102 +284,20 @@ class Pool:
         """
         if self._folder is None:
             raise ValueError("spill: the pool has no folder; Pool(…, spill=FOLDER)")
-        chosen = np.unique(np.asarray(slots, np.int64))
-        self._check(chosen)
-        for chunk in self._chunks(chosen[self._row_of[chosen] >= 0]):
-            rows = self._row_of[chunk]
-            self._folder.write(chunk, self._block[rows])
-            self._row_of[chunk] = SPILLED
-            self._slot_of[rows] = -1
-            self._free_rows += rows.tolist()
-        self._folder.flush()
+        self._check_usable()
+        chosen = np.unique(as_slots(slots))
+        self._sessions.check(chosen)
+        self._sessions.spill(chosen)
 
     def shutdown(self) -> None:
         """Spill all sessions and unlock the folder; the next pool with this folder continues them.
-        The pool must not be used afterwards.
+        Every method raises `StateError` afterwards. If the sessions cannot be written, the pool
+        keeps them and the folder.
         """
-        try:
-            self.spill(self.slots)
-        finally:
-            if self._folder is not None:
-                self._folder.release()
+        self.spill(self.slots)
+        if self._folder is not None:
+            self._folder.release()
 
-    # ---- rows and slots --------------------------------------------------------------------------
-
-    def _check(self, slots: np.ndarray) -> None:
-        inside = (slots >= 0) & (slots < len(self._row_of))
-        wrong = np.flatnonzero(~inside)
-        if not len(wrong):
-            wrong = np.flatnonzero(self._row_of[slots] == CLOSED)
-        if len(wrong):
-            raise ValueError(f"slots: {slots[wrong[0]]} is not open")
-
-    def _rows(self, slots: np.ndarray) -> np.ndarray:
-        """The states [n, width] of sessions in memory or on disk; does not move them."""
-        self._check(slots)
-        rows = self._row_of[slots]
-        result = self._block[np.maximum(rows, 0)]
-        spilled = np.flatnonzero(rows == SPILLED)
-        if len(spilled):
-            assert self._folder is not None
-            result[spilled] = self._folder.read(slots[spilled])
-        return result
-
-    def _load_spilled(self, slots: np.ndarray) -> None:
-        spilled = np.unique(slots[self._row_of[slots] == SPILLED])
-        if self.resident is not None and len(slots) > self.resident:
-            raise ValueError(
-                f"slots: {len(slots)} at once, but at most {self.resident} are kept in memory"
-                " (resident)"
-            )
-        if not len(spilled):
-            return
-        assert self._folder is not None
-        for chunk in self._chunks(spilled):
-            states = self._folder.read(chunk)  # first, so that a damaged file changes nothing
-            self._place(chunk, self._take_rows(len(chunk), slots), states)
-
-    def _chunks(self, slots: np.ndarray) -> list[np.ndarray]:
-        """Slots in chunks of at most `MAX_FILE_BYTES` of states."""
-        size = max(1, spilling.MAX_FILE_BYTES // (4 * self.width))
-        return [slots[k : k + size] for k in range(0, len(slots), size)]
-
-    def _place(self, slots: np.ndarray, rows: np.ndarray, states: np.ndarray | float) -> None:
-        self._block[rows] = states
-        self._row_of[slots] = rows
-        self._slot_of[rows] = slots
-        self._clock += 1
-        self._last_used[slots] = self._clock
-
-    def _take_rows(self, count: int, needed: np.ndarray) -> np.ndarray:
-        """`count` free rows; if necessary, spill the sessions idle longest except those needed."""
-        short = count - len(self._free_rows) - (len(self._block) - self._next_row)
-        if short > 0:
-            self._grow_rows(len(self._block) + short)
-            short = count - len(self._free_rows) - (len(self._block) - self._next_row)
-        if short > 0:  # at the limit `resident`
-            idle = np.setdiff1d(self._slot_of[self._slot_of >= 0], needed)
-            # More than necessary, so that not every step writes a file.
-            number = min(len(idle), max(short, len(self._block) // 8))
-            self.spill(idle[np.argsort(self._last_used[idle], kind="stable")[:number]])
-        reused = [self._free_rows.pop() for _ in range(min(count, len(self._free_rows)))]
-        new = np.arange(self._next_row, self._next_row + count - len(reused))
-        self._next_row += len(new)
-        return np.concatenate([np.array(reused, np.int64), new])
-
-    def _grow_rows(self, required: int) -> None:
-        size = len(self._block)
-        new = max(required, 2 * size)
-        if self.resident is not None:
-            new = min(new, self.resident)
-        if new > size:
-            # In place if the system can move pages: there are never two blocks.
-            self._block.resize((new, self.width), refcheck=False)
-            self._slot_of = np.append(self._slot_of, np.full(new - size, -1))
-
-    def _grow_slots(self, required: int) -> None:
-        size = len(self._row_of)
-        if required > size:
-            new = max(required, 2 * size)
-            self._row_of = np.append(self._row_of, np.full(new - size, CLOSED))
-            self._last_used = np.append(self._last_used, np.zeros(new - size, np.int64))
+    def _check_usable(self) -> None:
+        if self._folder is not None:
+            self._folder.check_held()

@@ -1,8 +1,7 @@
 """The sessions of a pool on disk: a crash loses none that were written.
 
-    FOLDER/spill-000007.safetensors    slots [n], states [n, width], a checksum [n] of each state;
-                                       in the metadata, the closed sessions of which older files
-                                       still contain a copy
+    FOLDER/spill-000007.safetensors    see `spill_file`
+    FOLDER/lock                        locked by the pool that uses the folder
 
 A file is written atomically and never changed. Of several copies of a slot the newest is current. A
 file is deleted when it has no current copy; when most copies are outdated, the oldest files are
@@ -11,20 +10,20 @@ rewritten. A session closed after the last file was written reappears if the pro
 
 from __future__ import annotations
 
-import json
-import os
-import zlib
+import contextlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 
-from memorycell.errors import StateError
-from memorycell.files import write_atomically
+from memorycell.errors import StateError, quote
+from memorycell.files import remove_orphans, write_atomically
+from memorycell.streaming.arguments import MAX_SLOTS, as_slots, distinct
+from memorycell.streaming.lock import FolderLock
+from memorycell.streaming.spill_file import FORMAT, encode, read_index, read_states
 
-FORMAT = "memorycell-spill-1"
+FILE_NAME = re.compile(r"spill-(?P<number>[0-9]{6,9})\.safetensors")
 MAX_FILE_BYTES = 4 << 20
 """Bytes of states per file; writing it takes twice this memory."""
 BYTES_PER_SLOT = 16
@@ -33,7 +32,7 @@ BYTES_PER_SLOT = 16
 
 class SpillFolder:
     """The sessions of one pool on disk. Raises `StateError` for a folder of other weights, or one
-    that another pool uses.
+    that another pool uses; after `release`, and in a forked child, every method raises it.
     """
 
     def __init__(self, folder: Path, fingerprint: str, width: int) -> None:
@@ -44,13 +43,15 @@ class SpillFolder:
         self._closed = np.zeros(0, np.int32)  # by slot: 1 if closed while copies of it exist
         self._rows: dict[int, int] = {}  # file -> number of copies
         self._current: dict[int, int] = {}  # file -> number of current copies
+        self._formats: dict[int, str] = {}  # file -> its format
         self._recorded: set[int] = set()  # closed sessions listed in the last file
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            self._lock = _Lock(folder)
+            self._lock = FolderLock(folder)
         except OSError as error:
             raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
         try:
+            remove_orphans(folder, FILE_NAME.pattern)
             numbers = _file_numbers(folder)
             self._last = numbers[-1] if numbers else 0
             for number in numbers:
@@ -63,20 +64,44 @@ class SpillFolder:
     @property
     def slots(self) -> np.ndarray:
         """The sessions on disk, [n] int64."""
+        self.check_held()
         return np.flatnonzero(self._file)
 
+    @property
+    def held(self) -> bool:
+        """Whether the folder is this process's."""
+        return self._lock.held
+
+    def check_held(self) -> None:
+        """Raises `StateError` if the folder is not, or no longer, this process's."""
+        if not self.held:
+            raise StateError(
+                f"{self._folder}: this pool was shut down, or belongs to the process that opened"
+                " it; open another"
+            )
+
     def write(self, slots: np.ndarray, states: np.ndarray) -> None:
-        """Write the states [n, width] of sessions; they are on disk when this returns."""
+        """Write the states [n, width] float32 of different sessions; they are on disk when this
+        returns. Raises ValueError for other arrays.
+        """
+        self.check_held()
+        slots = as_slots(slots)
+        if not ((slots >= 0) & (slots < MAX_SLOTS)).all() or not distinct(slots):
+            raise ValueError(f"slots: expected different numbers in 0..{MAX_SLOTS - 1}")
+        if states.dtype != np.float32 or states.shape != (len(slots), self._width):
+            raise ValueError(
+                f"states: expected float32 [{len(slots)}, {self._width}], got"
+                f" {states.dtype} {list(states.shape)}"
+            )
         self._grow(slots)
-        self._closed[slots] = 0
-        closed = np.flatnonzero(self._closed)
-        note = {"format": FORMAT, "fingerprint": self._fingerprint, "closed": closed.tolist()}
-        tensors = {"slots": slots.astype(np.int64), "states": states, "checks": _checksums(states)}
+        closed = self._closed.copy()
+        closed[slots] = 0
+        listed = np.flatnonzero(closed).tolist()
         number = self._last + 1
-        write_atomically(
-            self._path(number), safetensors.numpy.save(tensors, {"memorycell": json.dumps(note)})
-        )
-        self._last, self._recorded = number, set(closed.tolist())
+        content = encode(number, self._fingerprint, listed, slots, np.ascontiguousarray(states))
+        write_atomically(self._path(number), content)
+        self._closed[slots] = 0
+        self._last, self._recorded, self._formats[number] = number, set(listed), FORMAT
         self._register(number, slots)
         self._delete_outdated()
         # While most copies are outdated, rewrite the oldest file.
@@ -86,34 +111,25 @@ class SpillFolder:
 
     def flush(self) -> None:
         """Record the closed sessions on disk if they are not recorded yet."""
+        self.check_held()
         if set(np.flatnonzero(self._closed).tolist()) - self._recorded:
             self.write(np.zeros(0, np.int64), np.zeros((0, self._width), np.float32))
 
     def read(self, slots: np.ndarray) -> np.ndarray:
         """The states [n, width] of sessions. Raises `StateError` with a damaged file's path."""
+        self.check_held()
         result = np.empty((len(slots), self._width), np.float32)
-        file_numbers, file_rows = self._file[slots], self._row[slots]
-        for number in np.unique(file_numbers):
-            index = np.flatnonzero(file_numbers == number)
-            path, rows = self._path(int(number)), file_rows[index]
-            try:
-                with safetensors.safe_open(path, framework="np") as file:
-                    lowest, highest = int(rows.min()), int(rows.max()) + 1
-                    result[index] = file.get_slice("states")[lowest:highest][rows - lowest]
-                    checksums = file.get_tensor("checks")[rows]
-            except (safetensors.SafetensorError, OSError, ValueError) as error:
-                raise StateError(
-                    f"{path}: damaged ({error}); close its sessions: {slots[index].tolist()[:9]}"
-                ) from None
-            damaged = np.flatnonzero(_checksums(result[index]) != checksums)
-            if len(damaged):
-                raise StateError(
-                    f"{path}: the state of session {slots[index[damaged[0]]]} is damaged; close it"
-                )
+        numbers, rows = self._file[slots], self._row[slots]
+        for number in np.unique(numbers).tolist():
+            index = np.flatnonzero(numbers == number)
+            result[index] = read_states(
+                self._path(number), slots[index], rows[index], self._formats[number]
+            )
         return result
 
     def mark_closed(self, slots: Sequence[int]) -> None:
         """Mark sessions as closed: their copies are outdated."""
+        self.check_held()
         self._grow(np.asarray(slots))
         for slot in slots:
             if self._copies[slot]:
@@ -129,29 +145,15 @@ class SpillFolder:
 
     def _read_index(self, number: int) -> None:
         path = self._path(number)
-        try:
-            with safetensors.safe_open(path, framework="np") as file:
-                note = json.loads((file.metadata() or {}).get("memorycell", "null"))
-                slots = file.get_tensor("slots")
-                shape = file.get_slice("states").get_shape()
-            closed = np.array(note["closed"], np.int64)
-            if (
-                note["format"] != FORMAT
-                or shape != [len(slots), self._width]
-                or (np.append(slots, closed) < 0).any()
-            ):
-                raise ValueError("not sessions of this model")
-        except (safetensors.SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        note, slots = read_index(path, number, self._width)
+        if note.fingerprint != self._fingerprint:
             raise StateError(
-                f"{path}: damaged, or not sessions of this model ({error}); move it away"
-            ) from None
-        if note["fingerprint"] != self._fingerprint:
-            raise StateError(
-                f"{path}: sessions of other weights or another precision ({note['fingerprint']},"
-                f" not {self._fingerprint}); spill to another folder"
+                f"{path}: sessions of other weights or another precision"
+                f" ({quote(note.fingerprint)}, not {self._fingerprint}); spill to another folder"
             )
-        self.mark_closed(closed.tolist())
-        self._recorded = set(note["closed"])
+        self._formats[number] = note.format
+        self.mark_closed(note.closed)
+        self._recorded = set(note.closed)
         self._grow(slots)
         self._closed[slots] = 0
         self._register(number, slots)
@@ -171,13 +173,11 @@ class SpillFolder:
         """
         for number in [n for n, count in self._current.items() if not count and n != self._last]:
             path = self._path(number)
-            try:
-                with safetensors.safe_open(path, framework="np") as file:
-                    self._copies[file.get_tensor("slots")] -= 1
-            except (safetensors.SafetensorError, OSError, ValueError, IndexError):
-                pass  # damaged: its sessions remain listed as closed, which is harmless
+            # Of a damaged file, the sessions remain listed as closed, which is harmless.
+            with contextlib.suppress(StateError):
+                self._copies[read_index(path, number, self._width)[1]] -= 1
             path.unlink(missing_ok=True)
-            del self._current[number], self._rows[number]
+            del self._current[number], self._rows[number], self._formats[number]
         self._closed[self._copies <= 0] = 0
 
     def _grow(self, slots: np.ndarray) -> None:
@@ -194,39 +194,13 @@ class SpillFolder:
 
 def _file_numbers(folder: Path) -> list[int]:
     """The numbers of the spill files in a folder, ascending."""
+    numbers = []
     try:
-        return sorted(
-            int(path.stem.removeprefix("spill-")) for path in folder.glob("spill-*.safetensors")
-        )
-    except (OSError, ValueError) as error:
+        for path in folder.glob("spill-*.safetensors"):
+            match = FILE_NAME.fullmatch(path.name)
+            if match is None or int(match["number"]) == 0:
+                raise StateError(f"{path}: not a name of a spill file; move it away")
+            numbers.append(int(match["number"]))
+    except OSError as error:
         raise StateError(f"{folder}: cannot be used to spill to ({error})") from None
-
-
-def _checksums(states: np.ndarray) -> np.ndarray:
-    return np.array([zlib.crc32(row.tobytes()) for row in states], np.uint32)
-
-
-class _Lock:
-    """Locks a folder for this process; the system unlocks it when the process ends."""
-
-    _handle = -1
-
-    def __init__(self, folder: Path) -> None:
-        self._handle = os.open(folder / "lock", os.O_CREAT | os.O_RDWR)
-        try:
-            import fcntl
-
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # no locks on this system
-            pass
-        except OSError:
-            self.release()
-            raise StateError(f"{folder}: another pool uses this folder; spill to another") from None
-
-    def release(self) -> None:
-        """Unlock the folder."""
-        if self._handle >= 0:
-            os.close(self._handle)
-            self._handle = -1
-
-    __del__ = release
+    return sorted(numbers)

@@ -18,6 +18,10 @@ from memorycell.nn.layers import Recurrent
 from memorycell.ops.step import StackStep, unsupported_reason
 from memorycell.state import Layout, State
 
+BOUNDED_CELLS = {"rnn", "lstm", "peephole", "coupled", "layernorm", "gru"}
+"""Cells whose state grows by at most 1 per step, whatever the input."""
+MAX_BOUNDED_WEIGHT = 1e6
+
 
 class Stepper(Protocol):
     """Steps sessions whose states are rows [width] of float32; see `Layout`. It has no state of its
@@ -106,7 +110,10 @@ def layer_params(module: Recurrent) -> list[Params]:
 
 
 class LayerStepper:
-    """Recurrent layers on the native engine: a step costs about as much as reading the weights."""
+    """Recurrent layers on the native engine: a step costs about as much as reading the weights.
+
+    bounded   no step overflows unless an input or a state is huge; see `finite.safe_limit`
+    """
 
     def __init__(self, module: Recurrent, precision: str, extra_width: int = 0) -> None:
         self.stack = StackStep(
@@ -118,6 +125,11 @@ class LayerStepper:
         )
         self.layout, self.precision = self.stack.layout, precision
         self.input_size, self.output_size = self.stack.input_size, self.stack.hidden_size
+        self.bounded = module.cell in BOUNDED_CELLS and all(
+            bool(p.detach().abs().max() <= MAX_BOUNDED_WEIGHT)
+            for params in layer_params(module)
+            for p in params.values()
+        )
         self.step_many = self.stack.step_many
         self._step_one = self.stack.step_one
 

@@ -13,23 +13,52 @@ from torch import Tensor, nn
 from memorycell.errors import StateError
 from memorycell.files import write_atomically
 from memorycell.state import State, fingerprint, read_state_file
+from memorycell.streaming.arguments import FLOAT32, as_count, as_inputs
+from memorycell.streaming.finite import (
+    ADVICE,
+    NonFiniteError,
+    OnNonfinite,
+    all_finite,
+    check_policy,
+    check_states,
+    describe,
+    safe_limit,
+)
 from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
+
+MAX_HISTORY = 1 << 24
 
 
 class Stream:
     """Runs a layer or a model live: `y = stream.step(x)`, with a state that can be read, set, saved
     and forked.
 
-    module      a memorycell layer or a `Model`, put into evaluation mode. Its weights are packed
-                once: changes take effect after `refresh()`, and steps are refused while it trains
-    precision   of the products: "float32", "bfloat16" or "int8"; states, sums and gates are float32
-    history     number of steps that `rewind` can undo
+    module          a memorycell layer or a `Model`, put into evaluation mode. Its weights are
+                    packed once: changes take effect after `refresh()`, and steps are refused while
+                    it trains
+    precision       of the products: "float32", "bfloat16" or "int8"; states, sums and gates are
+                    float32
+    history         number of steps that `rewind` can undo
+    on_nonfinite    for a step whose input has NaN or infinity, or whose state overflows: "raise"
+                    refuses it, "skip" leaves it out, "reset" leaves it out and begins a new
+                    sequence. The state is never NaN or infinite; a step left out gives NaN
 
-    Steps give the same outputs as the full sequence. Raises ValueError for a bidirectional layer.
+    nonfinite_steps counts the steps left out. Steps give the same outputs as the full sequence.
+    Raises ValueError for a bidirectional layer.
     """
 
-    def __init__(self, module: nn.Module, precision: str = "float32", *, history: int = 16) -> None:
+    def __init__(
+        self,
+        module: nn.Module,
+        precision: str = "float32",
+        *,
+        history: int = 16,
+        on_nonfinite: OnNonfinite = "raise",
+    ) -> None:
+        check_policy(on_nonfinite)
+        as_count("history", history, 0, MAX_HISTORY)
         self.module = module
+        self.on_nonfinite = on_nonfinite
         self.stepper: Stepper = stepper(module, precision)
         self._guard = WeightGuard(module)
         self._start(history)
@@ -39,13 +68,17 @@ class Stream:
         self.stepper = stepper(self.module, self.stepper.precision)
         self._guard = WeightGuard(self.module)
         self._step_one = self.stepper.step_one
+        self._limit = safe_limit(self.stepper) if check_states(self.row) else 0.0
 
     def _start(self, history: int) -> None:
         self._ring = np.zeros((history + 1, self.stepper.layout.width), np.float32)
         self._row = 0
-        self._steps = 0
+        self._steps = 0  # since the state was set
+        self._oldest = 0  # the number of steps after which the history begins
+        self.nonfinite_steps = 0
         self._step_one = self.stepper.step_one
         self._width = self.stepper.input_size
+        self._limit = safe_limit(self.stepper)
 
     @overload
     def step(self, x: Tensor) -> Tensor: ...
@@ -57,23 +90,84 @@ class Stream:
         """One step, x [I] -> y [H], or several at once, x [T, I] -> y [T, H], with equal outputs.
 
         A tensor gives a tensor, an array or a list an array; float32. For a model, y is the output
-        of its forward at each step. Raises ValueError for another shape, and RuntimeError if the
-        module was in training mode after its weights were packed; see `refresh`.
+        of its forward at each step. Raises ValueError for another shape or type, `NonFiniteError`
+        (a ValueError) for NaN and infinity, see `on_nonfinite`, and RuntimeError if the module was
+        in training mode after its weights were packed, see `refresh`. The state is then unchanged.
         """
         self._guard.check()
         if isinstance(x, Tensor):
-            if x.requires_grad or x.dtype is not torch.float32 or not x.is_cpu:
-                x = x.detach().to("cpu", torch.float32)
-            return torch.from_numpy(self.step(x.numpy()))
-        x = np.ascontiguousarray(x, np.float32)
+            plain = x.dtype is torch.float32 and x.is_cpu and not x.requires_grad
+            return torch.from_numpy(self.step(x.numpy() if plain else as_inputs(x)))
+        if type(x) is np.ndarray and x.dtype is FLOAT32:
+            x = np.ascontiguousarray(x)
+        else:
+            x = as_inputs(x)
         shape = x.shape
         if len(shape) > 2 or shape[-1] != self._width or shape[0] == 0:
             raise ValueError(
                 f"x: expected [{self._width}] or [T, {self._width}], got {list(shape)}"
             )
+        if not np.vdot(x, x) < self._limit:
+            return self._step_checked(x)
         y, self._row = self._step_one(self._ring, self._row, x)
         self._steps += 1 if len(shape) == 1 else shape[0]
         return y
+
+    def _step_checked(self, x: np.ndarray) -> np.ndarray:
+        """`step` for inputs that may not be finite and states that may overflow."""
+        if all_finite(x):
+            y = self._try(x)
+            if y is not None:
+                return y
+        steps = x.reshape(-1, self._width)
+        if self.on_nonfinite == "raise":
+            k = self._first_refused(steps)
+            raise NonFiniteError(f"x: step {self._steps + k + 1}: {describe(steps[k])}; {ADVICE}")
+        outputs: list[np.ndarray | None] = []
+        for step in steps:
+            y = self._try(step) if all_finite(step) else None
+            if y is None:
+                self.nonfinite_steps += 1
+                if self.on_nonfinite == "reset":
+                    self.reset()
+            outputs.append(y)
+        missing = self._missing_output()
+        y = np.stack([missing if y is None else y for y in outputs])
+        return y if x.ndim == 2 else y[0]
+
+    def _try(self, x: np.ndarray) -> np.ndarray | None:
+        """`step` for finite inputs; None, with the state unchanged, if the state overflows."""
+        row, before = self._row, self._ring[self._row].copy()
+        y, self._row = self._step_one(self._ring, row, x)
+        count = 1 if x.ndim == 1 else len(x)
+        # In several steps the state may overflow and recover.
+        if all_finite(self._ring[self._row]) and (count == 1 or all_finite(y)):
+            self._steps += count
+            return y
+        self._undo(row, before, count)
+        return None
+
+    def _undo(self, row: int, before: np.ndarray, count: int) -> None:
+        """Return to a state after `count` steps that overwrote as much of the history."""
+        self._row, self._ring[row] = row, before
+        kept = max(0, len(self._ring) - 1 - count)
+        self._oldest = max(self._oldest, self._steps - kept)
+
+    def _first_refused(self, steps: np.ndarray) -> int:
+        """The first of several steps that is not finite or overflows; the state is unchanged."""
+        start, row, before = self._steps, self._row, self._ring[self._row].copy()
+        refused = next(
+            (k for k, x in enumerate(steps) if not all_finite(x) or self._try(x) is None), 0
+        )
+        self._steps = start
+        self._undo(row, before, len(steps))
+        return refused
+
+    def _missing_output(self) -> np.ndarray:
+        """The output of a step that was left out: NaN."""
+        ring = np.zeros((1, self.stepper.layout.width), np.float32)
+        y, _ = self._step_one(ring, 0, np.zeros(self._width, np.float32))
+        return np.full_like(y, np.nan)
 
     @property
     def row(self) -> np.ndarray:
@@ -84,7 +178,9 @@ class Stream:
 
     @property
     def state(self) -> State:
-        """A copy of the current state. Setting it raises `StateError` for another shape."""
+        """A copy of the current state. Setting it raises `StateError` for another shape, and for
+        NaN and infinity.
+        """
         return self.stepper.layout.state(self.row)
 
     @state.setter
@@ -94,29 +190,35 @@ class Stream:
             raise StateError(
                 f"state: expected one sequence, got {len(rows)}; use state.select([k])"
             )
-        self._ring[self._row], self._steps = rows[0], 0
+        self._limit = safe_limit(self.stepper) if check_states(rows) else 0.0
+        self._ring[self._row], self._steps, self._oldest = rows[0], 0, 0
 
     def reset(self) -> None:
         """Begin a new sequence: zero the state and clear the history."""
-        self._ring[self._row], self._steps = 0, 0
+        self._ring[self._row], self._steps, self._oldest = 0, 0, 0
+        self._limit = safe_limit(self.stepper)
 
     def rewind(self, n: int = 1) -> None:
         """Undo the last n steps. Raises ValueError beyond the history, which setting the state
         clears.
         """
-        available = min(self._steps, len(self._ring) - 1)
-        if not 0 <= n <= available:
+        available = min(self._steps - self._oldest, len(self._ring) - 1)
+        n = as_count("rewind", n, 0, MAX_HISTORY)
+        if n > available:
             raise ValueError(
                 f"rewind: expected 0..{available} steps, got {n}; keep more with history={n}"
             )
-        self._row, self._steps = (self._row - n) % len(self._ring), available - n
+        self._row, self._steps = (self._row - n) % len(self._ring), self._steps - n
+        self._oldest = self._steps - (available - n)
 
     def fork(self) -> Stream:
         """An independent stream with the same state and history; the packed weights are shared."""
         other = object.__new__(type(self))
         other.module, other.stepper, other._guard = self.module, self.stepper, self._guard
+        other.on_nonfinite = self.on_nonfinite
         other._start(len(self._ring) - 1)
-        other._ring[...], other._row, other._steps = self._ring, self._row, self._steps
+        other._ring[...], other._row = self._ring, self._row
+        other._steps, other._oldest, other._limit = self._steps, self._oldest, self._limit
         return other
 
     def snapshot(self, **extra: Any) -> bytes:

@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import safetensors.torch
+import torch
 from torch import Tensor
 
 from memorycell.application.contract import B, M, Record
 from memorycell.errors import UserError
 from memorycell.files import read_tensors, write_atomically
+from memorycell.settings import from_json
 from memorycell.training.run import Progress, Run, copy_weights
 
-FORMAT = "memorycell-resume-2"
+FORMAT = "memorycell-resume-3"
+ADAM = {"step", "exp_avg", "exp_avg_sq"}
+"""What AdamW keeps of each parameter."""
 
 
 def checkpoint_path(out: Path) -> Path:
@@ -36,38 +43,85 @@ def save_checkpoint(run: Run[M, B], path: Path) -> None:
     note = {
         "format": FORMAT,
         "identity": _identity(run),
-        "progress": dataclasses.asdict(run.progress),
-        "gradients": list(run.gradients.norms),
+        "progress": dataclasses.asdict(dataclasses.replace(run.progress, history=[])),
+        "history": [{k: _finite(v) for k, v in entry.items()} for entry in run.progress.history],
+        "gradients": [_finite(norm) for norm in run.gradients.norms],
     }
-    write_atomically(path, safetensors.torch.save(tensors, {"memorycell": json.dumps(note)}))
+    metadata = {"memorycell": json.dumps(note, allow_nan=False)}
+    write_atomically(path, safetensors.torch.save(tensors, metadata))
 
 
 def load_checkpoint(run: Run[M, B], path: Path) -> None:
     """Continue a run. Raises `UserError` for a damaged checkpoint, or one of another run."""
     try:
         note, tensors = read_tensors(path.read_bytes())
-        if note["format"] != FORMAT:
-            raise ValueError("of another version")
-        progress = Progress(**note["progress"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        saved = from_json(_Note, note)
+        _check_tensors(run, tensors)
+        optimizer = _optimizer_state(run, tensors)
+    except (OSError, ValueError) as error:
         raise UserError(f"{path}: damaged ({error}); start without --resume") from None
     identity = _identity(run)
-    if note["identity"] != identity:
-        differing = [k for k, v in identity.items() if note["identity"].get(k) != v]
+    if saved.identity != identity:
+        differing = [k for k, v in identity.items() if saved.identity.get(k) != v]
         raise UserError(
-            f"{path}: belongs to a run with other {' and '.join(differing)}; use the same, or start"
-            " without --resume"
+            f"{path}: belongs to a run with other {' and '.join(differing) or 'data'}; use the"
+            " same, or start without --resume"
         )
     run.model.load_state_dict(_with_prefix(tensors, "model"))
     run.average.load_state_dict(_with_prefix(tensors, "average"))
     run.best_weights = _with_prefix(tensors, "best")
-    saved = run.optimizer.state_dict()
+    run.optimizer.load_state_dict(optimizer)
+    run.progress = saved.progress
+    run.progress.history = [
+        {k: math.nan if v is None else v for k, v in entry.items()} for entry in saved.history
+    ]
+    run.gradients.norms.extend(math.inf if norm is None else norm for norm in saved.gradients)
+
+
+@dataclass(frozen=True)
+class _Note:
+    """What the JSON of a checkpoint holds; None is a number that is not finite.
+
+    progress    without its history
+    gradients   the last norms
+    """
+
+    format: Literal["memorycell-resume-3"]
+    identity: dict[str, Any]
+    progress: Progress
+    history: list[dict[str, float | None]]
+    gradients: list[float | None]
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _check_tensors(run: Run[M, B], tensors: dict[str, Tensor]) -> None:
+    """Raises ValueError unless there is every weight, three times, in the model's shape, finite."""
+    for prefix in ("model", "average", "best"):
+        for name, expected in run.model.state_dict().items():
+            given = tensors.get(f"{prefix}.{name}")
+            if given is None or given.shape != expected.shape or given.dtype != expected.dtype:
+                raise ValueError(f"tensor {prefix}.{name}: expected {list(expected.shape)}")
+            if given.is_floating_point() and not bool(given.isfinite().all()):
+                raise ValueError(f"tensor {prefix}.{name}: holds NaN or infinite values")
+
+
+def _optimizer_state(run: Run[M, B], tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Raises ValueError for moments of another shape."""
+    parameters = [p for group in run.optimizer.param_groups for p in group["params"]]
+    result = run.optimizer.state_dict()
     for name, value in _with_prefix(tensors, "adam").items():
-        index, key = name.split(".")
-        saved["state"].setdefault(int(index), {})[key] = value
-    run.optimizer.load_state_dict(saved)
-    run.progress = progress
-    run.gradients.norms.extend(note["gradients"])
+        index, _, key = name.partition(".")
+        if not index.isdecimal() or int(index) >= len(parameters):
+            raise ValueError(f"tensor adam.{name}: of no parameter")
+        if value.shape not in (parameters[int(index)].shape, torch.Size()):
+            raise ValueError(f"tensor adam.{name}: of another shape")
+        result["state"].setdefault(int(index), {})[key] = value
+    if any(set(state) != ADAM for state in result["state"].values()):
+        raise ValueError("moments are missing")
+    return result
 
 
 def _identity(run: Run[M, B]) -> Record:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import math
 
+from memorycell.errors import DataError
+
 MIN_EPOCHS, MIN_STEPS, MAX_EPOCHS = 24, 400, 200
 """A plan by epochs has at least the first, more until the second, at most the third."""
+MAX_EPOCHS_IN_TIME = 1_000_000
+"""The same where the plan is a time."""
 MAX_WARM_UP_STEPS = 100
 
 
@@ -15,10 +19,13 @@ def planned_epochs(
     """The epochs of a run, from the length of those done.
 
     With a budget in seconds the plan follows the measured speed, so that the learning rate reaches
-    zero when the time is over.
+    zero when the time is over. Raises `DataError` for a training split without batches.
     """
+    if steps_per_epoch < 1:
+        raise DataError("the training split is empty: more data are needed")
     if budget_s is not None:
-        return max(2, epochs_done, int(budget_s * epochs_done / seconds))
+        planned = int(min(budget_s * epochs_done / max(seconds, 1e-6), MAX_EPOCHS_IN_TIME))
+        return max(2, epochs_done, planned)
     return min(max(MIN_EPOCHS, -(-MIN_STEPS // steps_per_epoch)), MAX_EPOCHS)
 
 

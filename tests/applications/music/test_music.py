@@ -25,6 +25,7 @@ from memorycell.applications.music.events import (  # noqa: E402
 )
 from memorycell.applications.music.head import Keys, Voices  # noqa: E402
 from memorycell.applications.music.model import Composer, ComposerConfig  # noqa: E402
+from memorycell.applications.music.notes import Notes  # noqa: E402
 from memorycell.applications.music.pieces import (  # noqa: E402
     piece_from_pitches,
     piece_notes,
@@ -280,7 +281,7 @@ def test_unreadable_files(tmp_path):
         (tmp_path / "cut.mid").write_bytes(good[:length])
         with pytest.raises(DataError):
             read_piece(tmp_path / "cut.mid", 1)
-    for name, what in {"low": "not a piano key", "no": "expected a list"}.items():
+    for name, what in {"low": "not a piano key", "no": "is not JSON"}.items():
         with pytest.raises(DataError, match=what):
             read_piece(tmp_path / f"{name}.json", 1)
     crowd = symusic.Score(480)
@@ -298,7 +299,7 @@ def test_folder_is_split_by_content_and_bad_files_are_counted(tmp_path):
     (tmp_path / "bad.mid").write_text("no")
     (tmp_path / "same.mid").write_bytes((tmp_path / "3.mid").read_bytes())
     dataset = prepare(str(tmp_path), MusicSettings(**SMALL, voices=3))
-    assert "left out: 1 files" in dataset.notes[0]
+    assert "1 of 42 files left out: the first: " in dataset.notes[0]
     assert "the highest 3 are used" in dataset.notes[1]
     parts = {split: {p.tobytes() for p in part} for split, part in dataset.pieces.items()}
     assert not parts["train"] & parts["test"]
@@ -380,6 +381,16 @@ def test_continuation_and_harmonisation(composed, tmp_path):
     )
     assert [max(f) for f in record["frames"]] == melody
     assert np.mean([len(f) > 2 for f in record["frames"]]) > 0.7
+    full = piece_from_pitches([[*c[:-1], 80, 84, 88][:6] for c in CHORDS], "t")
+    (tmp_path / "f.mid").write_bytes(midi.to_midi(full, 1, 90))
+    voices = file.codec.voices
+    with pytest.raises(DataError, match=f"{voices} keys at once everywhere.*--set top=1"):
+        predict(file, str(tmp_path / "f.mid"), PredictOptions(how="harmonise", lossy=True))
+    record = predict(file, str(tmp_path / "f.mid"), PredictOptions(how="harmonise", top=1))
+    assert [max(f) for f in record["frames"]] == [88] * 4
+    assert "20 of 24 keys left out: below the highest" in record["notes"]
+    with pytest.raises(DataError, match="of 24 notes would be left out .more than 4 keys"):
+        predict(file, str(tmp_path / "f.mid"), PredictOptions())
     kept = predict(file, None, PredictOptions(bars=8, temperature=5.0, key="E minor"))
     allowed = pitches.scale_mask((4, "minor"))
     assert all(allowed[p - LOWEST_PITCH] for f in kept["frames"] for p in f)
@@ -387,6 +398,32 @@ def test_continuation_and_harmonisation(composed, tmp_path):
         predict(file, None, PredictOptions(how="harmonise"))
     with pytest.raises(ValueError, match="expected keep, any, or a key"):
         PredictOptions(key="H dur")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"bars": 0},
+        {"bars": 10**9},
+        {"temperature": 0.0},
+        {"temperature": float("nan")},
+        {"temperature": float("inf")},
+        {"temperature": 1e-320},
+        {"tempo": float("nan")},
+        {"tempo": 5.0},
+        {"seed": -1},
+        {"seed": 2**64},
+        {"begin": 0},
+        {"top": 0},
+        {"how": "sing"},
+        {"key": "H dur"},
+        {"key": "\x1b[2J major"},
+    ],
+)
+def test_options_are_range_checked(wrong):
+    with pytest.raises(ValueError, match=f"^{next(iter(wrong))}|is not a note") as caught:
+        PredictOptions(**wrong)
+    assert str(caught.value).isprintable()
 
 
 def test_session_equals_full_sequence_and_restores(composed, tmp_path):
@@ -414,11 +451,22 @@ def test_session_equals_full_sequence_and_restores(composed, tmp_path):
             session.feed(wrong)
     with pytest.raises(StateError):
         session.restore(composed[1].read_bytes())
+    state, size = session._stream, len(session._hidden)
+    before = session.next_keys()
+    for hidden in (None, [], "x", [0.0] * (size - 1), ["0"] * size, [True] * size, [1e300] * size):
+        with pytest.raises(StateError, match="not the state of a music session"):
+            session.restore(state.snapshot(hidden=hidden))
+    for extra in ({}, {"hidden": [0.0] * size, "more": 1}):
+        with pytest.raises(StateError, match="not the state of a music session"):
+            session.restore(state.snapshot(**extra))
+    assert session.next_keys() == before
     assert session.close() == []
 
 
 def test_the_command_line(composed, tunes, memorycell, tmp_path):
     path = composed[1]
+    status, out, _ = memorycell("predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid")
+    assert (status, "to save" in out) == (0, False)
     status, out, _ = memorycell(
         "predict", path, "--set", "bars=2", "--out", tmp_path / "t.mid", "--json"
     )
@@ -470,8 +518,17 @@ def test_baselines():
 
 def test_invalid_codecs_and_configs():
     assert MusicCodec.from_json(MusicCodec(4, 5).to_json()) == MusicCodec(4, 5)
-    for wrong in ({"frames": 3, "voices": 4}, {"frames": 1, "voices": 0}):
-        with pytest.raises(ValueError, match="not a codec of music"):
+    for wrong, message in (
+        ({"frames": 5, "voices": 4}, "not a codec of music"),
+        ({"frames": 1, "voices": 0}, "not a codec of music"),
+        ({"frames": True, "voices": 4}, "int"),
+        ({"frames": "1", "voices": 4}, "int"),
+        ({"frames": 1.5, "voices": 4}, "int"),
+        ({"frames": 1}, "voices"),
+        ({"frames": 1, "voices": 4, "more": 1}, "more"),
+        ([1, 4], "expected an object"),
+    ):
+        with pytest.raises(ValueError, match=message):
             MusicCodec.from_json(wrong)
     with pytest.raises(ValueError, match="view"):
         ComposerConfig(hidden_size=4, view="both")
@@ -503,18 +560,28 @@ def test_events_round_trip(tunes):
         codec = fit_events([score], frames)
         tokens = codec.encode(score)
         assert min(tokens) >= 2
-        np.testing.assert_array_equal(midi.score_to_piece(codec.decode(tokens), frames), piece)
+        np.testing.assert_array_equal(Notes.of_score(codec.decode(tokens)).piece(frames), piece)
         assert EventCodec.from_json(codec.to_json()) == codec
     both = fit_events([midi.piece_to_score(np.roll(piece, k, 1), 4, 100) for k in (0, 2)], 4)
     moved = transpose_events(np.array(both.encode(score)), both, 2)
     np.testing.assert_array_equal(
-        midi.score_to_piece(both.decode(moved.tolist()), 4), np.roll(piece, 2, 1)
+        Notes.of_score(both.decode(moved.tolist())).piece(4), np.roll(piece, 2, 1)
     )
     np.testing.assert_array_equal(
         transpose_events(moved, both, 40), moved
     )  # such pitches were never seen
-    for wrong in ({"frames": 3}, {"names": ["Pitch_9000"]}, {"names": []}):
+    names = both.to_json()["names"]
+    for wrong in (
+        {"frames": 5},
+        {"names": [*names, "Pitch_9000"]},
+        {"names": []},
+        {"names": [*names, names[-1]]},
+        {"names": [name for name in names if name != "Bar_None"]},
+    ):
         with pytest.raises(ValueError, match="not a codec of events"):
+            EventCodec.from_json({**both.to_json(), **wrong})
+    for wrong in ({"frames": "4"}, {"names": "Bar_None"}, {"names": [*names, 5]}, {"more": 1}):
+        with pytest.raises(ValueError, match="Expected|unknown field"):
             EventCodec.from_json({**both.to_json(), **wrong})
 
 

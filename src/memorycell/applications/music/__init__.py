@@ -26,6 +26,7 @@ APPLICATION = Application(
     " MIDI, sound and scores",
     reads="a folder of MIDI files (also MusicXML), or JSON: train, valid and test, each a list of"
     " pieces, each a list of frames, each a list of MIDI pitches",
+    in_memory="pieces",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("nats"),

@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
 from memorycell.applications.music.pitches import NUM_KEYS
+from memorycell.settings import from_json
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class MusicCodec:
     """
 
     kind: ClassVar[str] = "music"
-    frames: int = 1
-    voices: int = 4
+    frames: int
+    voices: int
 
     def model_sizes(self) -> dict[str, object]:
         """See `Codec`."""
@@ -33,7 +34,7 @@ class MusicCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> MusicCodec:
         """See `Codec`."""
-        codec = cls(int(data["frames"]), int(data["voices"]))
+        codec = from_json(cls, data)
         if codec.frames not in FRAMES_PER_QUARTER or not 1 <= codec.voices <= NUM_KEYS:
             raise ValueError("not a codec of music")
         return codec

@@ -27,6 +27,7 @@ from memorycell.applications.music.settings import EVENTS, MusicSettings
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import PaddedBatch, by_length, padded
+from memorycell.reading import Losses
 
 DEFAULT_DATASET = "jsb"
 MAX_DEFAULT_VOICES = 10
@@ -147,6 +148,29 @@ def limit_voices(pieces: Pieces, voices: int) -> tuple[Pieces, int]:
     return limited, changed
 
 
+def _limit_voices(
+    pieces: Pieces, voices: int, settings: MusicSettings, where: str
+) -> tuple[Pieces, list[str]]:
+    """See `limit_voices`, with notes. Raises `DataError` where a limit that was not set by the user
+    leaves out too many keys.
+    """
+    limited, frames = limit_voices(pieces, voices)
+    if not frames:
+        return limited, []
+    before, after = (
+        sum(int(piece.sum()) for part in parts.values() for piece in part)
+        for parts in (pieces, limited)
+    )
+    if settings.voices is None:
+        lost = Losses("sounding keys")
+        lost.skip(f"at most {voices} at once; set --set voices=N", before - after)
+        lost.check(before, where, settings.lossy)
+    return limited, [
+        f"{frames:,} frames have more than {voices} keys; the highest {voices} are used,"
+        f" {before - after:,} of {before:,} sounding keys are left out"
+    ]
+
+
 def prepare(data: str | None, settings: MusicSettings) -> MusicDataset | EventDataset:
     """See `Application`. Read the pieces, split them by a hash of their content, then count voices
     or collect events of the training split.
@@ -155,15 +179,12 @@ def prepare(data: str | None, settings: MusicSettings) -> MusicDataset | EventDa
     settings = with_dataset_settings(settings, locate(data)[1])
     if settings.view == EVENTS:
         return prepare_events(data, settings)
-    pieces, where, notes = read_pieces(data, settings.frames)
+    pieces, where, notes = read_pieces(data, settings.frames, settings.lossy)
     check_sizes(pieces, where)
     most = max(int(piece.sum(1).max()) for piece in pieces["train"])
     voices = settings.voices or min(most, MAX_DEFAULT_VOICES)
-    pieces, limited = limit_voices(pieces, voices)
-    if limited:
-        notes.append(
-            f"{limited:,} frames have more than {voices} keys; the highest {voices} are used"
-        )
+    pieces, limited = _limit_voices(pieces, voices, settings, where)
+    notes += limited
     sounding = np.flatnonzero(np.concatenate(pieces["train"]).any(0)) + LOWEST_PITCH
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in pieces.items())
     frames = sum(len(piece) for part in pieces.values() for piece in part)
@@ -183,16 +204,16 @@ def reopen(data: str | None, file: MusicFile) -> MusicDataset | EventDataset:
         return reopen_events(data, event_file(file), settings)
     codec = frame_file(file).codec
     if data is None or data == file.data:
-        own = read_pieces(file.data, settings.frames)
+        own = read_pieces(file.data, settings.frames, settings.lossy)
         pieces, _ = limit_voices(own.splits, codec.voices)
         dataset = MusicDataset(file.data, pieces, codec, settings, ["evaluated: the test split"])
         if dataset.fingerprint != file.fingerprint:
             dataset.notes.append(f"{file.data} has changed since the model was trained")
         return dataset
-    other = read_pieces(data, settings.frames)
+    other = read_pieces(data, settings.frames, settings.lossy)
     notes = other.notes
     try:
-        trained = read_pieces(file.data, settings.frames).splits
+        trained = read_pieces(file.data, settings.frames, settings.lossy).splits
     except UserError as error:
         trained = {}
         notes.append(f"no baselines, since the training data are not available ({error})")

@@ -109,7 +109,7 @@ def _metrics(nats: np.ndarray) -> Metrics:
 
 def prepare_events(data: str, settings: MusicSettings) -> EventDataset:
     """See `Application`, for view=events."""
-    scores, where, notes = read_scores(data, settings.frames)
+    scores, where, notes = read_scores(data, settings.frames, settings.lossy)
     check_sizes(scores, where)
     codec = fit_events(scores["train"], settings.frames)
     dataset = EventDataset(where, scores, codec, settings)
@@ -123,13 +123,13 @@ def prepare_events(data: str, settings: MusicSettings) -> EventDataset:
 def reopen_events(data: str | None, file: EventFile, settings: MusicSettings) -> EventDataset:
     """See `Application`, for view=events."""
     codec = file.codec
-    scores, where, notes = read_scores(data or file.data, settings.frames)
+    scores, where, notes = read_scores(data or file.data, settings.frames, settings.lossy)
     if data is None or data == file.data:
         notes.append("evaluated: the test split")
     else:
         trained: Scores = {}
         try:
-            trained = read_scores(file.data, settings.frames).splits
+            trained = read_scores(file.data, settings.frames, settings.lossy).splits
         except UserError as error:
             notes.append(f"no baselines, since the training data are not available ({error})")
         seen = {tuple(codec.encode(score)) for score in trained.get("train", [])}

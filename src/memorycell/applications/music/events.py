@@ -13,6 +13,7 @@ from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
 from memorycell.applications.music.pitches import LOWEST_PITCH, NUM_KEYS
 from memorycell.errors import DataError
 from memorycell.language.codec import END, UNKNOWN, UNKNOWN_ID
+from memorycell.settings import from_json
 
 MAX_BEATS = 16
 """Longest duration of a note."""
@@ -92,11 +93,13 @@ class EventCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> EventCodec:
         """See `Codec`."""
-        codec = cls(int(data["frames"]), tuple(data["names"]))
+        codec = from_json(cls, data)
+        names = set(codec.names)
         if (
             codec.frames not in FRAMES_PER_QUARTER
-            or not codec.names
-            or set(codec.names) - set(_tokenizer(codec.frames).vocab)
+            or BAR_EVENT not in names
+            or len(names) != len(codec.names)
+            or names - set(_tokenizer(codec.frames).vocab)
         ):
             raise ValueError("not a codec of events")
         return codec

@@ -1,98 +1,96 @@
-"""MIDI files and sound, by symusic."""
+"""MIDI files and sound."""
 
 from __future__ import annotations
 
 import io
-import math
 import wave
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from memorycell.applications.music.pieces import MAX_FRAMES, piece_notes, trim_silence
-from memorycell.applications.music.pitches import LOWEST_PITCH, NUM_KEYS
+from memorycell.applications.music.notes import Notes
+from memorycell.applications.music.pieces import piece_notes
+from memorycell.applications.music.reading_log import ReadingLog
+from memorycell.applications.music.smf import (
+    DRUM_CHANNEL,
+    INDEPENDENT_TRACKS,
+    MidiFile,
+    Note,
+    parse_midi,
+)
 from memorycell.errors import DataError, UserError
 
 MIDI_SUFFIXES = (".mid", ".midi", ".kar")
+RIFF_SUFFIX = ".rmi"
+"""MIDI in a RIFF container, which is only read."""
 TICKS_PER_QUARTER = 480
-"""Of the scores that are written."""
-VELOCITY = 72
+"""Of the scores that are written; a multiple of all `FRAMES_PER_QUARTER`."""
 
 
-def read_midi(path: Path, frames: int) -> np.ndarray:
-    """A MIDI file as a piece [T, 88], without drums. Raises `DataError` for a damaged file and for
-    one without notes.
+def read_midi(path: Path, frames: int) -> tuple[list[Notes], ReadingLog]:
+    """(the pieces in a MIDI file, without drums; what was left out). The tracks of a file are one
+    piece, but in format 2 each track is a piece of its own.
+
+    Raises `DataError` for a file that is damaged, one without notes, and one that is too long for
+    `frames` frames per quarter note.
     """
-    score = load_midi(path)
-    if not any(track.notes for track in score.tracks if not track.is_drum):
-        drums = any(track.notes for track in score.tracks)
-        raise DataError(f"{path}: contains {'only drums' if drums else 'no notes'}")
     try:
-        piece = score_to_piece(score, frames)
-    except ValueError as error:
-        raise DataError(f"{path}: {error}") from None
-    if not len(piece):
-        raise DataError(f"{path}: contains no notes of the piano")
-    return piece
-
-
-def load_midi(path: Path) -> Any:
-    """The `symusic.Score` of a MIDI file. Raises `DataError` for a damaged file.
-
-    The lengths of its chunks are checked first, since the parser reads past the end of a truncated
-    file.
-    """
-    import symusic
-
-    try:
-        data = path.read_bytes()
+        file = parse_midi(path.read_bytes())
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror})") from None
-    if data[:4] != b"MThd":
-        raise DataError(f"{path}: not a MIDI file")
-    at = 0
-    while at + 8 <= len(data) and data[at : at + 2] == b"MT":
-        at += 8 + int.from_bytes(data[at + 4 : at + 8], "big")
-    if at > len(data) or data[at : at + 2] == b"MT" or b"MTrk" not in data:
-        raise DataError(f"{path}: a truncated MIDI file")
-    try:
-        return symusic.Score.from_midi(data)
-    except (RuntimeError, ValueError) as error:
-        reason = str(error).split(":")[0][:80]
-        raise DataError(f"{path}: not a readable MIDI file ({reason})") from None
+    except ValueError as error:
+        raise DataError(f"{path}: {error}") from None
+    independent = file.format == INDEPENDENT_TRACKS and len(file.tracks) > 1
+    parts = file.tracks if independent else [[note for track in file.tracks for note in track]]
+    log = _log(file, independent)
+    pieces = [_melodic(file.ticks, part) for part in parts]
+    log.num_notes = sum(map(len, pieces))
+    if not log.num_notes:
+        drums = any(file.tracks)
+        raise DataError(f"{path}: contains {'only drums' if drums else 'no notes'}")
+    played = [piece.on_piano for piece in pieces if len(piece.on_piano)]
+    if not played:
+        raise DataError(f"{path}: contains no notes of the piano")
+    log.notes.skip("outside the piano, A0 to C8", log.num_notes - sum(map(len, played)))
+    for piece in played:
+        log.moved.update(piece.moved())
+        try:
+            piece.check_length(frames)
+        except ValueError as error:
+            raise DataError(f"{path}: {error}") from None
+    return played, log
 
 
-def score_to_piece(score: Any, frames: int) -> np.ndarray:
-    """A `symusic.Score` as a piece [T, 88], without drums. Raises ValueError if it has more than
-    `MAX_FRAMES`.
-    """
-    notes = [note for track in score.tracks if not track.is_drum for note in track.notes]
-    step = score.tpq / frames
-    count = math.ceil(max(note.time + note.duration for note in notes) / step)
-    if count > MAX_FRAMES:
-        raise ValueError(f"{count:,} frames are too many; at most {MAX_FRAMES:,}")
-    piece = np.zeros((max(1, count), NUM_KEYS), bool)
-    for note in notes:
-        if LOWEST_PITCH <= note.pitch < LOWEST_PITCH + NUM_KEYS:
-            begin = round(note.time / step)
-            end = max(begin + 1, round((note.time + note.duration) / step))
-            piece[begin:end, note.pitch - LOWEST_PITCH] = True
-    return trim_silence(piece)
+def _melodic(ticks: int, notes: Sequence[Note]) -> Notes:
+    """Those that are not drums."""
+    return Notes.of(ticks, [(n.begin, n.end, n.pitch) for n in notes if n.channel != DRUM_CHANNEL])
+
+
+def _log(file: MidiFile, independent: bool) -> ReadingLog:
+    log = ReadingLog(num_files=1)
+    log.notes.repaired.update(file.repaired)
+    drums = sum(note.channel == DRUM_CHANNEL for track in file.tracks for note in track)
+    log.notes.repair("drums, which are not read", drums)
+    for irregularity in file.irregularities:
+        log.files.repair(irregularity)
+    if len(file.tempos) > 1:
+        log.files.repair("tempo changes are not read; positions are in quarter notes")
+    if independent:
+        log.files.repair("independent tracks (MIDI format 2), each of them a piece")
+    return log
 
 
 def piece_to_score(piece: np.ndarray, frames: int, tempo: float) -> Any:
     """A `symusic.Score` of a piece; `tempo` in quarter notes per minute."""
     import symusic
 
-    score: Any = symusic.Score(TICKS_PER_QUARTER)
-    score.tempos.append(symusic.Tempo(0, tempo))
-    track: Any = symusic.Track("memorycell", 0, False)
     step = TICKS_PER_QUARTER // frames
-    for begin, length, pitch in piece_notes(piece):
-        track.notes.append(symusic.Note(begin * step, length * step, pitch, VELOCITY))
-    score.tracks.append(track)
+    notes = [(begin * step, (begin + n) * step, pitch) for begin, n, pitch in piece_notes(piece)]
+    score = Notes.of(TICKS_PER_QUARTER, notes).score()
+    score.tempos.append(symusic.Tempo(0, tempo))
     return score
 
 

@@ -6,32 +6,36 @@ sampled at its middle.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from memorycell.applications.music.pitches import LOWEST_PITCH, NUM_KEYS
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 
-FRAMES_PER_QUARTER = (1, 2, 4, 8)
-"""The supported resolutions."""
+PIANO = range(LOWEST_PITCH, LOWEST_PITCH + NUM_KEYS)
+"""The MIDI pitches of the keys."""
+FRAMES_PER_QUARTER = (1, 2, 3, 4, 6, 8, 12, 24)
+"""The supported resolutions; multiples of 3 represent triplets."""
 MAX_FRAMES = 20_000
-"""Of a piece from a MIDI file."""
+"""Of a piece from a file."""
 
 
-def piece_from_pitches(pitches: Sequence[Sequence[int]], where: str) -> np.ndarray:
-    """A piece from a list of MIDI pitches per frame. Raises `DataError` for pitches outside the
-    piano.
+def piece_from_pitches(pitches: object, where: str) -> np.ndarray:
+    """A piece from a list of frames, each a list of MIDI pitches.
+
+    Raises `DataError` for other values, pitches outside the piano, and more than `MAX_FRAMES`.
     """
+    if not isinstance(pitches, list):
+        raise DataError(f"{where}: expected a list of frames, each a list of MIDI pitches")
+    if len(pitches) > MAX_FRAMES:
+        raise DataError(f"{where}: {len(pitches):,} frames are too many; at most {MAX_FRAMES:,}")
     piece = np.zeros((len(pitches), NUM_KEYS), bool)
     for t, frame in enumerate(pitches):
+        if not isinstance(frame, list):
+            raise DataError(f"{where}: frame {t + 1}: {quote(frame)} is not a list of MIDI pitches")
         for pitch in frame:
-            if (
-                not isinstance(pitch, (int, float))
-                or not LOWEST_PITCH <= pitch < LOWEST_PITCH + NUM_KEYS
-            ):
+            if type(pitch) not in (int, float) or pitch not in PIANO:
                 raise DataError(
-                    f"{where}: frame {t + 1}: {pitch!r} is not a piano key (MIDI 21 to 108)"
+                    f"{where}: frame {t + 1}: {quote(pitch)} is not a piano key (MIDI 21 to 108)"
                 )
             piece[t, int(pitch) - LOWEST_PITCH] = True
     return piece

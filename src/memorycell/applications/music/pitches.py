@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
+from memorycell.errors import quote
+
 LOWEST_PITCH, NUM_KEYS = 21, 88
 """The piano: MIDI pitches 21 (A0) to 108 (C8)."""
+MAX_PITCH_CHARS = 8
+"""Of the name of a pitch."""
 PITCH_CLASSES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "G#", "A", "Bb", "B")
 ACCIDENTALS = {"#": 1, "♯": 1, "b": -1, "♭": -1}
 """Sign -> semitones."""
@@ -31,18 +35,18 @@ def parse_pitch(text: str) -> int:
     """The MIDI pitch of a name or a number: "C4", "F#3", "Bb5" or "60". Raises ValueError for other
     text and for pitches outside the piano.
     """
-    text = text.strip()
-    if text.lstrip("-").isdigit():
+    text = text.strip()[: MAX_PITCH_CHARS + 1]
+    if text.removeprefix("-").isdecimal() and len(text) <= MAX_PITCH_CHARS:
         pitch = int(text)
     else:
         letter, rest = text[:1].upper(), text[1:]
         shift = ACCIDENTALS.get(rest[:1], 0)
         octave = rest[1:] if shift else rest
-        if letter not in PITCH_CLASSES or not octave.lstrip("-").isdigit():
-            raise ValueError(f"{text!r} is not a note, such as C4, F#3 or 60")
+        if letter not in PITCH_CLASSES or not octave.removeprefix("-").isdecimal():
+            raise ValueError(f"{quote(text)} is not a note, such as C4, F#3 or 60")
         pitch = PITCH_CLASSES.index(letter) + shift + 12 * (int(octave) + 1)
     if not LOWEST_PITCH <= pitch < LOWEST_PITCH + NUM_KEYS:
-        raise ValueError(f"{text!r} is outside the piano, A0 to C8")
+        raise ValueError(f"{quote(text)} is outside the piano, A0 to C8")
     return pitch
 
 
@@ -50,7 +54,9 @@ def parse_key(text: str) -> Key:
     """The key of "G major" or "e minor". Raises ValueError."""
     tonic, _, mode = text.strip().partition(" ")
     if mode.lower() not in SCALES:
-        raise ValueError(f"key={text}: expected keep, any, or a key such as G major or e minor")
+        raise ValueError(
+            f"key={quote(text)}: expected keep, any, or a key such as G major or e minor"
+        )
     return parse_pitch(f"{tonic}4") % 12, mode.lower()
 
 

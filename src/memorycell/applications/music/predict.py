@@ -11,8 +11,9 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import AnyModelFile, Record
+from memorycell.applications.music.codec import MusicCodec
 from memorycell.applications.music.events import BAR_EVENT, check_has_notes
-from memorycell.applications.music.midi import MIDI_SUFFIXES, score_to_piece, to_midi, to_wav
+from memorycell.applications.music.midi import MIDI_SUFFIXES, to_midi, to_wav
 from memorycell.applications.music.model_files import (
     EventFile,
     FrameFile,
@@ -21,7 +22,13 @@ from memorycell.applications.music.model_files import (
     frame_file,
     is_events,
 )
-from memorycell.applications.music.musicxml import QUARTERS_PER_BAR, to_musicxml, to_svg
+from memorycell.applications.music.musicxml import (
+    NOTE_TYPES,
+    QUARTERS_PER_BAR,
+    to_musicxml,
+    to_svg,
+)
+from memorycell.applications.music.notes import Notes
 from memorycell.applications.music.pieces import frame_pitches, keep_highest, piece_from_pitches
 from memorycell.applications.music.pitches import (
     NUM_KEYS,
@@ -32,13 +39,18 @@ from memorycell.applications.music.pitches import (
     scale_mask,
 )
 from memorycell.applications.music.reading import read_piece, read_score
-from memorycell.errors import DataError, UserError
+from memorycell.applications.music.reading_log import ReadingLog
+from memorycell.errors import DataError, UserError, quote
 from memorycell.language.codec import END_ID, UNKNOWN_ID
 from memorycell.language.search import sample
+from memorycell.settings import check_choices, check_counts, check_ranges
 from memorycell.streaming.stream import Stream
 
 MAX_EVENTS = 20_000
-MAX_TEMPERATURE, MIN_TEMPO, MAX_TEMPO = 10, 10, 400
+MAX_BARS = 400
+MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10
+MIN_TEMPO, MAX_TEMPO = 10, 400
+MAX_SEED = 2**63 - 1
 OUTPUT_SUFFIXES = (*MIDI_SUFFIXES, ".wav", ".svg", ".musicxml", ".json")
 
 
@@ -54,6 +66,9 @@ class PredictOptions:
                  minor"
     tempo        quarter notes per minute
     begin        quarter notes of the input to use as the prompt; by default all
+    top          keys of each frame of the input to use, from the highest; by default as many as the
+                 model has voices. top=1 is the melody
+    lossy        accept an input of which more than 5% cannot be used
     """
 
     bars: int = 8
@@ -63,27 +78,26 @@ class PredictOptions:
     key: str = "any"
     tempo: float = 80.0
     begin: int | None = None
+    top: int | None = None
+    lossy: bool = False
 
     def __post_init__(self) -> None:
-        if self.how not in ("go_on", "harmonise"):
-            raise ValueError(f"how={self.how}: expected go_on or harmonise")
-        if self.bars < 1:
-            raise ValueError(f"bars={self.bars}: expected 1 or more")
-        if not 0 < self.temperature <= MAX_TEMPERATURE:
-            raise ValueError(
-                f"temperature={self.temperature}: expected above 0, at most {MAX_TEMPERATURE}"
-            )
-        if not MIN_TEMPO <= self.tempo <= MAX_TEMPO:
-            raise ValueError(f"tempo={self.tempo}: expected {MIN_TEMPO} to {MAX_TEMPO}")
-        if self.begin is not None and self.begin < 1:
-            raise ValueError(f"begin={self.begin}: expected 1 or more")
+        check_choices(self, how=("go_on", "harmonise"))
+        check_counts(self, "begin", "top")
+        check_ranges(
+            self,
+            bars=(1, MAX_BARS),
+            temperature=(MIN_TEMPERATURE, MAX_TEMPERATURE),
+            seed=(0, MAX_SEED),
+            tempo=(MIN_TEMPO, MAX_TEMPO),
+        )
         if self.key not in ("keep", "any"):
             parse_key(self.key)
 
 
 def predict(file: MusicFile, source: str | None, options: PredictOptions) -> Record:
-    """`{"frames": [[pitch, …], …], "frames_a_quarter", "key", "tempo", "given"}`; pitches are MIDI
-    numbers. A model of events adds `"events"`.
+    """`{"frames": [[pitch, …], …], "frames_a_quarter", "key", "tempo", "given", "notes"}`; pitches
+    are MIDI numbers. A model of events adds `"events"`.
     """
     if is_events(file):
         return _compose_events(event_file(file), source, options)
@@ -92,12 +106,10 @@ def predict(file: MusicFile, source: str | None, options: PredictOptions) -> Rec
 
 def _compose_frames(file: FrameFile, source: str | None, options: PredictOptions) -> Record:
     codec = file.codec
-    given = None
+    given: np.ndarray | None = None
+    notes: list[str] = []
     if source is not None:
-        given = read_piece(_existing_file(source), codec.frames)
-        if options.begin is not None:
-            given = given[: options.begin * codec.frames]
-        given = keep_highest(given, codec.voices)
+        given, notes = _read_prompt(codec, source, options)
     harmonise = options.how == "harmonise"
     if harmonise and given is None:
         raise DataError("predict: no melody given; name a MIDI file")
@@ -110,7 +122,36 @@ def _compose_frames(file: FrameFile, source: str | None, options: PredictOptions
         prompt=None if harmonise else given,
         melody=given if harmonise else None,
     )
-    return _record(piece, codec.frames, source, options)
+    return _record(piece, codec.frames, source, options, notes)
+
+
+def _read_prompt(
+    codec: MusicCodec, source: str, options: PredictOptions
+) -> tuple[np.ndarray, list[str]]:
+    """(the frames [T, 88] to continue or to harmonise, notes on what was left out)."""
+    log = ReadingLog()
+    piece = read_piece(_existing_file(source), codec.frames, log)
+    log.check(source, options.lossy)
+    notes = log.lines(codec.frames)
+    if options.begin is not None:
+        piece = piece[: options.begin * codec.frames]
+    given = keep_highest(piece, min(options.top or codec.voices, codec.voices))
+    dropped = int((piece & ~given).sum())
+    if dropped:
+        notes.append(f"{dropped:,} of {int(piece.sum()):,} keys left out: below the highest")
+        if options.top is None:
+            log.notes.skip(f"more than {codec.voices} keys at once", dropped)
+            log.notes.check(int(piece.sum()), source, options.lossy)
+    if options.how == "harmonise":
+        full = given.sum(1) >= codec.voices
+        if full.all():
+            raise DataError(
+                f"{source}: nothing to add: it has {codec.voices} keys at once everywhere, as many"
+                " as the model; to harmonise its melody alone: --set top=1"
+            )
+        if full.any():
+            notes.append(f"{int(full.sum()):,} of {len(full):,} frames have no room for a voice")
+    return given, notes
 
 
 def _allowed_keys(given: np.ndarray | None, key: str) -> np.ndarray:
@@ -133,9 +174,11 @@ def _compose_events(file: EventFile, source: str | None, options: PredictOptions
     stream = Stream(file.model, history=0)
     rng = np.random.default_rng(options.seed)
     tokens: list[int] = []
+    log = ReadingLog()
     log_p = stream.step([float(END_ID)])
     if source is not None:
-        tokens = codec.encode(read_score(_existing_file(source), codec.frames))
+        tokens = codec.encode(read_score(_existing_file(source), codec.frames, log))
+        log.check(source, options.lossy)
         log_p = stream.step(np.array(tokens, np.float32)[:, None])[-1]
     bar, bars = codec.token_ids[BAR_EVENT], 0
     for _ in range(MAX_EVENTS):
@@ -146,13 +189,25 @@ def _compose_events(file: EventFile, source: str | None, options: PredictOptions
             break
         tokens.append(token)
         log_p = stream.step([float(token)])
-    piece = score_to_piece(check_has_notes(codec.decode(tokens)), codec.frames)
-    record = _record(piece, codec.frames, source, options)
+    notes = log.lines(codec.frames)
+    if unknown := tokens.count(UNKNOWN_ID):
+        notes.append(f"{unknown:,} events of the input were not in training")
+    try:
+        piece = Notes.of_score(check_has_notes(codec.decode(tokens))).piece(codec.frames)
+    except ValueError as error:
+        raise DataError(f"predict: {error}; use a lower number of bars") from None
+    record = _record(piece, codec.frames, source, options, notes)
     record["events"] = [codec.surfaces[token] for token in tokens]
     return record
 
 
-def _record(piece: np.ndarray, frames: int, source: str | None, options: PredictOptions) -> Record:
+def _record(
+    piece: np.ndarray,
+    frames: int,
+    source: str | None,
+    options: PredictOptions,
+    notes: list[str],
+) -> Record:
     tonic, mode = estimate_key(piece)
     return {
         "given": source,
@@ -160,6 +215,7 @@ def _record(piece: np.ndarray, frames: int, source: str | None, options: Predict
         "tempo": options.tempo,
         "key": f"{PITCH_CLASSES[tonic]} {mode}",
         "frames": [frame_pitches(frame) for frame in piece],
+        "notes": notes,
     }
 
 
@@ -170,6 +226,10 @@ def write_as(suffix: str, file: AnyModelFile, record: Record) -> str | bytes:
     frames, tempo = values["frames_a_quarter"], values["tempo"]
     if suffix == ".wav":
         return to_wav(piece, frames, tempo)
+    if suffix in (".svg", ".musicxml") and 1 / frames not in NOTE_TYPES:
+        raise UserError(
+            f"--out: {suffix} has no note of 1/{frames} of a quarter note; write .mid or .json"
+        )
     if suffix == ".svg":
         return to_svg(piece, frames)
     if suffix == ".musicxml":
@@ -186,7 +246,8 @@ def render(record: Record) -> str:
     chords = [" ".join(pitch_name(p) for p in reversed(frame)) or "-" for frame in frames]
     return "\n".join(
         [
-            f"{values['key']}, {len(frames)} frames; to save: --out tune.mid (.wav, .svg)",
+            *values["notes"],
+            f"{values['key']}, {len(frames)} frames",
             *("  ".join(chords[k : k + bar]) for k in range(0, len(chords), bar)),
         ]
     )
@@ -195,6 +256,7 @@ def render(record: Record) -> str:
 def _existing_file(source: str) -> Path:
     if not Path(source).is_file():
         raise DataError(
-            f"predict: {source}: no such file; name a MIDI file, or omit it to compose from nothing"
+            f"predict: {quote(source)}: no such file; name a MIDI file, or omit it to compose from"
+            " nothing"
         )
     return Path(source)

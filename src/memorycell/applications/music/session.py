@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,12 +18,22 @@ from memorycell.applications.music.pitches import (
     pitch_name,
 )
 from memorycell.errors import DataError, StateError
+from memorycell.settings import from_json
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 
 NUM_SAMPLES = 400
 """Frames sampled to estimate the probabilities of the next keys."""
 MAX_SHOWN_KEYS = 8
+MAX_HIDDEN = 1e6
+"""Of the values of a saved hidden state; those of every cell are far smaller."""
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a snapshot holds apart from the state: the hidden state [H] after the last frame."""
+
+    hidden: tuple[float, ...]
 
 
 class MusicSession:
@@ -106,10 +117,10 @@ class MusicSession:
         """See `Session`."""
         _, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
         try:
-            hidden = np.array(extra.get("hidden"), np.float32)
-        except (TypeError, ValueError):
-            hidden = np.zeros(0, np.float32)
-        if hidden.shape != self._hidden.shape:
+            hidden = np.array(from_json(_Saved, extra).hidden)
+        except ValueError:
+            hidden = np.zeros(0)
+        if hidden.shape != self._hidden.shape or not (np.abs(hidden) <= MAX_HIDDEN).all():
             raise StateError("not the state of a music session; start without it")
         self._stream.restore(data)
-        self._hidden = hidden
+        self._hidden = hidden.astype(np.float32)

@@ -21,13 +21,15 @@ class MusicSettings:
     view       representation of music: voices (frames, each key conditioned on the keys above it),
                keys (frames, keys independent of each other) or events (bars, positions, pitches and
                durations)
-    frames     frames per quarter note; for a JSON file, as in the file
+    frames     frames per quarter note; for a JSON file, as in the file; 12 represents 16th notes
+               and triplets
     voices     maximum number of keys that sound together; by default as in training, at most 10
     transpose  maximum transposition in training, in semitones
     cell, hidden, layers   the recurrent part
     dropout, zoneout, weight_drop, noise   probabilities; see `ComposerConfig`
     budget     frames per batch, with padding
     lanes, bptt   for events: sequences per batch, and events of each
+    lossy      accept data of which more than 5% cannot be used
     """
 
     view: str = "voices"
@@ -44,6 +46,7 @@ class MusicSettings:
     budget: int = 600
     lanes: int = 16
     bptt: int = 64
+    lossy: bool = False
 
     def __post_init__(self) -> None:
         check_choices(self, view=(*VIEWS, EVENTS))

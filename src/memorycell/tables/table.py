@@ -1,46 +1,88 @@
-"""Tables in files: CSV, TSV, Parquet, JSON lines. Errors name the file, the row and the fix.
+"""Tables in files: CSV, TSV, Parquet, Arrow, JSON, Excel.
 
-Rows are counted from 1, without the header. `read_*` raise `DataError` with the place, `parse_*`
-raise ValueError.
+Errors name the file, the row and the fix. Rows are counted from 1, without the header.
 """
 
 from __future__ import annotations
 
 import gzip
-import math
-from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+import zlib
+from collections.abc import Iterable
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.errors import DataError, UserError
+from memorycell.errors import DataError, UserError, quote
+from memorycell.tables.cells import MISSING_WORDS, is_missing
+from memorycell.tables.delimited import SEPARATORS, read_delimited
+from memorycell.tables.json_tables import flattened, read_json_array, read_json_lines
+from memorycell.tables.numbers import parse_number, read_number, read_numbers
+from memorycell.tables.times import TimeColumns, parse_time_us
 
 if TYPE_CHECKING:
     import polars as pl
 
-MISSING_WORDS = {"", "na", "n/a", "nan", "null", "nil", "none", "-", "--", "?"}
-"""Text that marks a missing value, in lower case."""
-SEPARATORS = ",;\t|"
-DATE_FORMATS = (
-    "%Y/%m/%d %H:%M:%S",
-    "%Y/%m/%d %H:%M",
-    "%Y/%m/%d",
-    "%d.%m.%Y %H:%M:%S",
-    "%d.%m.%Y %H:%M",
-    "%d.%m.%Y",
-    "%Y-%m",
-    "%Y/%m",
+__all__ = [
+    "MISSING_WORDS",
+    "SEPARATORS",
+    "TABLE_SUFFIXES",
+    "are_dates",
+    "is_missing",
+    "mean_std",
+    "parse_number",
+    "parse_time_us",
+    "read_number",
+    "read_numbers",
+    "read_table",
+    "read_time",
+    "read_times",
+]
+
+TEXT_KINDS = ("csv", "tsv", "txt", "tab", "jsonl", "ndjson", "json")
+TYPED_KINDS = ("parquet", "feather", "arrow", "ipc", "xlsx")
+TABLE_SUFFIXES = (
+    *(f".{kind}" for kind in (*TEXT_KINDS, *TYPED_KINDS) if kind not in ("txt", "json", "ipc")),
+    ".csv.gz",
+    ".tsv.gz",
+    ".jsonl.gz",
 )
-"""Tried after ISO 8601. Formats in which day and month are ambiguous need `time_format`."""
-MIN_MILLISECONDS = 1e11
-"""Numeric times from here on are milliseconds since 1970, below it seconds."""
+"""How the names of tables in a folder end."""
+OTHER_KINDS = {
+    "xls": "save it as .xlsx or .csv",
+    "xlsb": "save it as .xlsx or .csv",
+    "xlsm": "save it as .xlsx or .csv",
+    "ods": "save it as .xlsx or .csv",
+    "zip": "unpack it",
+    "7z": "unpack it",
+    "bz2": "unpack it",
+    "xz": "unpack it",
+    "zst": "unpack it",
+    "h5": "save it as .parquet",
+    "hdf5": "save it as .parquet",
+    "pkl": "save it as .parquet",
+    "pickle": "save it as .parquet",
+}
+"""Kinds that are not read -> what to do."""
+MAX_UNPACKED_BYTES = 4 << 30
 
 
-def read_table(path: str | Path) -> pl.DataFrame:
-    """The table in a .csv, .tsv, .txt, .parquet, .jsonl or .ndjson file; text files may be gzipped
-    (.gz). CSV values are read as text. Raises `DataError`.
+def read_table(
+    path: str | Path,
+    *,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    notes: list[str] | None = None,
+) -> pl.DataFrame:
+    """The table in a file: .csv, .tsv, .txt, .jsonl, .ndjson or .json, also gzipped (.gz),
+    .parquet, .feather, .arrow or .xlsx. Cells of CSV and TSV are text.
+
+    encoding   of text; by default UTF-8, or UTF-16 with a byte order mark
+    sheet      of a workbook; by default the first
+    notes      what was left out is added, a line each
+
+    Raises `DataError`.
     """
     try:
         import polars as pl
@@ -54,151 +96,84 @@ def read_table(path: str | Path) -> pl.DataFrame:
     if path.stat().st_size == 0:
         raise DataError(f"{path}: is empty; expected a table with a header line")
     kind = path.name.lower().removesuffix(".gz").rsplit(".", 1)[-1]
+    notes = [] if notes is None else notes
     try:
-        if kind == "parquet":
-            frame = pl.read_parquet(path)
-        elif kind in ("jsonl", "ndjson"):
-            frame = pl.read_ndjson(path, infer_schema_length=None)
-        elif kind in ("csv", "tsv", "txt"):
-            frame = pl.read_csv(path, separator=_separator(path, kind), infer_schema=False)
+        if kind in TEXT_KINDS:
+            frame = _read_text(path, kind, encoding, notes)
+        elif kind in TYPED_KINDS:
+            frame = _read_typed(path, kind, sheet, notes)
         else:
-            raise DataError(
-                f"{path}: .{kind} is not a table format; use .csv, .tsv, .parquet or .jsonl"
-            )
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).strip().splitlines()[0].rstrip(":")
-        raise DataError(f"{path}: is not a readable {kind} table ({reason})") from None
+            fix = OTHER_KINDS.get(kind, "use .csv, .tsv, .parquet, .jsonl or .xlsx")
+            raise DataError(f"{path}: .{kind[:20]} is not a table format that is read; {fix}")
+    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
+        reason = str(error).strip().splitlines() or [type(error).__name__]
+        raise DataError(
+            f"{path}: is not a readable {kind} table ({quote(reason[0].rstrip(':'))[1:-1]})"
+        ) from None
+    frame = _without_empty_end(flattened(frame, str(path)), notes)
     if frame.height == 0:
         raise DataError(f"{path}: has a header but no rows")
     return frame
 
 
-def is_missing(value: Any) -> bool:
-    """True for None, NaN and `MISSING_WORDS`."""
-    if isinstance(value, str):
-        return value.strip().lower() in MISSING_WORDS
-    return value is None or (isinstance(value, float) and math.isnan(value))
+def _read_text(path: Path, kind: str, encoding: str | None, notes: list[str]) -> pl.DataFrame:
+    data, where = _bytes(path), str(path)
+    if kind == "json":
+        return read_json_array(data, where, encoding)
+    if kind in ("jsonl", "ndjson"):
+        return read_json_lines(data, where, encoding)
+    return read_delimited(data, where, tabs=kind in ("tsv", "tab"), encoding=encoding, notes=notes)
 
 
-def parse_number(value: Any) -> float:
-    """A cell as float64; NaN if missing. Raises ValueError for other text and for infinity."""
-    if is_missing(value):
-        return math.nan
-    result = float(value)
-    if math.isinf(result):
-        raise ValueError("is infinite")
-    return result
+def _bytes(path: Path) -> bytes:
+    if not path.name.lower().endswith(".gz"):
+        return path.read_bytes()
+    with gzip.open(path, "rb") as file:
+        data = file.read(MAX_UNPACKED_BYTES + 1)
+    if len(data) > MAX_UNPACKED_BYTES:
+        raise DataError(f"{path}: unpacks to more than {MAX_UNPACKED_BYTES >> 30} GiB")
+    return data
 
 
-def parse_time_us(value: Any, time_format: str | None = None) -> int:
-    """A time in microseconds since 1970. Raises ValueError.
-
-    Text is ISO 8601, a year, one of `DATE_FORMATS`, or `time_format`; numbers are seconds, or
-    milliseconds from `MIN_MILLISECONDS`.
-    """
-    if isinstance(value, datetime):
-        return _epoch_us(value)
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return round(float(value) * (1e3 if abs(value) >= MIN_MILLISECONDS else 1e6))
-    if not isinstance(value, str):
-        raise ValueError("not a time")
-    text = value.strip()
-    if time_format:
-        return _epoch_us(datetime.strptime(text, time_format))
-    if text.isdigit() and len(text) not in (4, 8):  # neither a year nor 20260131: a number
-        return parse_time_us(float(text))
-    if text.isdigit() and len(text) == 4:
-        return _epoch_us(datetime(int(text), 1, 1))
-    try:
-        return _epoch_us(datetime.fromisoformat(text))
-    except ValueError:
-        pass
-    for date_format in DATE_FORMATS:
-        try:
-            return _epoch_us(datetime.strptime(text, date_format))
-        except ValueError:
-            continue
-    return parse_time_us(float(text))
-
-
-def read_numbers(column: pl.Series, where: str) -> np.ndarray:
-    """A column as [N] float64, NaN where it is missing. `where` names the file in errors."""
+def _read_typed(path: Path, kind: str, sheet: str | None, notes: list[str]) -> pl.DataFrame:
     import polars as pl
 
-    if column.dtype == pl.String:
-        text = column.str.strip_chars()
-        missing = text.is_null() | text.str.to_lowercase().is_in(list(MISSING_WORDS))
-        values = text.cast(pl.Float64, strict=False)
-        wrong = (values.is_null() & ~missing).arg_true()
-        values = values.set(missing, None)
-    elif column.dtype.is_numeric() or column.dtype == pl.Boolean:
-        values = column.cast(pl.Float64)
-        wrong = pl.Series([], dtype=pl.UInt32)
-    else:
-        raise DataError(f"{where}: column {column.name!r} holds {column.dtype}, expected numbers")
-    if len(wrong):
-        row = int(wrong[0])
-        raise DataError(
-            f"{where}: row {row + 1}, column {column.name!r}: {column[row]!r} is not a number;"
-            " correct it, or leave it empty if it is missing"
-        )
-    array = values.fill_null(math.nan).to_numpy().astype(np.float64)
-    if np.isinf(array).any():
-        row = int(np.isinf(array).argmax())
-        raise DataError(
-            f"{where}: row {row + 1}, column {column.name!r} is infinite; leave it empty if the"
-            " value is missing"
-        )
-    return array
+    if path.name.lower().endswith(".gz"):
+        raise DataError(f"{path}: a gzipped .{kind} is not read; unpack it")
+    if kind == "parquet":
+        return pl.read_parquet(path)
+    if kind == "xlsx":
+        from memorycell.tables.workbook import read_workbook
+
+        return read_workbook(path, sheet, notes)
+    try:
+        return pl.read_ipc(path)
+    except pl.exceptions.PolarsError:
+        return pl.read_ipc_stream(path)
+
+
+def _without_empty_end(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
+    """The frame without rows at its end in which all cells are empty."""
+    import polars as pl
+
+    if frame.height == 0 or frame.width < 2 or any(v is not None for v in frame.row(-1)):
+        return frame
+    filled = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
+    height = int(np.flatnonzero(filled.to_numpy())[-1]) + 1 if filled.any() else 0
+    notes.append(f"{frame.height - height:,} empty rows at the end left out")
+    return frame.head(height)
 
 
 def read_times(column: pl.Series, where: str, time_format: str | None = None) -> np.ndarray:
     """A column as [N] int64, microseconds since 1970 (UTC if it has a time zone)."""
-    import polars as pl
-
-    if column.dtype.is_temporal():
-        column = column.cast(pl.Datetime("us"))
-        if column.null_count():
-            row = int(column.is_null().arg_true()[0])
-            raise DataError(f"{where}: row {row + 1}, column {column.name!r}: the time is missing")
-        return column.dt.epoch("us").to_numpy().astype(np.int64)
-    result = np.empty(len(column), np.int64)
-    for row, value in enumerate(column):
-        try:
-            result[row] = parse_time_us(value, time_format)
-        except ValueError:
-            problem = "the time is missing" if is_missing(value) else f"{value!r} is not a time"
-            raise DataError(
-                f"{where}: row {row + 1}, column {column.name!r}: {problem}; write 2026-01-31"
-                " 13:45:00, or give the format, as in --set time_format=%d/%m/%Y"
-            ) from None
-    return result
+    return TimeColumns((column.name,), time_format).read(column.to_frame(), where)
 
 
-def read_number(row: Mapping[str, Any], column: str, where: str) -> float:
-    """The number in a column of a row; NaN if it is missing. Raises `DataError` for other text and
-    for a missing column.
-    """
-    if column not in row:
-        raise DataError(f"{where}: no column {column!r}; it has {', '.join(map(repr, row))}")
-    try:
-        return parse_number(row[column])
-    except (TypeError, ValueError):
-        raise DataError(
-            f"{where}, column {column!r}: {row[column]!r} is not a finite number; leave it empty if"
-            " it is missing"
-        ) from None
-
-
-def read_time(row: Mapping[str, Any], column: str, time_format: str | None, where: str) -> int:
+def read_time(row: Any, column: str, time_format: str | None, where: str) -> int:
     """The time in a column of a row, in microseconds since 1970. Raises `DataError`."""
-    value = row.get(column)
-    if is_missing(value):
-        raise DataError(f"{where}: the time (column {column!r}) is missing")
-    try:
-        return parse_time_us(value, time_format)
-    except (TypeError, ValueError):
-        raise DataError(f"{where}, column {column!r}: {value!r} is not a time") from None
+    if column not in row:
+        raise DataError(f"{where}: the time (column {quote(column)}) is missing")
+    return TimeColumns((column,), time_format).read_row(row, where)
 
 
 def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -231,18 +206,3 @@ def are_dates(values: Iterable[Any]) -> bool:
             return False
         any_value = True
     return any_value
-
-
-def _epoch_us(time: datetime) -> int:
-    time = time.replace(tzinfo=UTC) if time.tzinfo is None else time
-    delta = time - datetime(1970, 1, 1, tzinfo=UTC)
-    return (delta.days * 86_400 + delta.seconds) * 1_000_000 + delta.microseconds
-
-
-def _separator(path: Path, kind: str) -> str:
-    """The most frequent separator of the header line; a comma for a single column."""
-    if kind == "tsv":
-        return "\t"
-    with (gzip.open if path.name.endswith(".gz") else open)(path, "rb") as file:
-        header = file.readline(1 << 20).decode("utf-8", "replace")
-    return max(SEPARATORS, key=header.count) if any(s in header for s in SEPARATORS) else ","

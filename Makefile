@@ -46,6 +46,7 @@ bench-command:
 	$(BIN)/memorycell bench step $(or $(small),--hidden 256 --hidden 512 --hidden 1024) --precision int8 --peers onnxruntime
 	$(BIN)/memorycell bench stream $(small) --peers torch,onnxruntime
 	$(BIN)/memorycell bench sessions $(or $(small),--hidden 256) --precision float32 --precision bfloat16 --precision int8 --peers torch,onnxruntime
+	$(BIN)/memorycell bench forward $(or $(small),--hidden 64 --hidden 256) --threads 1 --threads 2 --peers torch,onnxruntime
 	$(BIN)/memorycell bench train $(or $(small),--hidden 64 --hidden 128 --hidden 256 --hidden 512) --precision float32 --precision bfloat16
 	$(BIN)/memorycell bench train $(or $(small),--hidden 256) --cell peephole --cell coupled --cell layernorm --peers reference
 	$(BIN)/memorycell bench train $(or $(small),--hidden 256) --zoneout 0.1 --peers reference

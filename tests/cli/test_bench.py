@@ -49,6 +49,20 @@ def test_step_rows(bench, cell, tmp_path):
     assert "times faster" in page.read_text()
 
 
+def test_forward_rows(bench):
+    pytest.importorskip("onnxruntime")
+    result, err = bench(
+        "forward --hidden 12 --batch 3 --steps 7 --threads 1 --threads 2"
+        " --peers torch,onnxruntime,reference"
+    )
+    assert [row["threads"] for row in result["rows"]] == [1, 2]
+    for row in result["rows"]:
+        assert (row["work"], row["batch"], row["steps"]) == ("forward", 3, 7)
+        assert set(row["peers"]) == {"torch", "onnxruntime", "reference"}
+        assert all(peer["ratio"] > 0 for peer in row["peers"].values())
+    assert "threads=2" in err
+
+
 def test_stream_rows(bench):
     pytest.importorskip("onnxruntime")
     result, _ = bench("stream --hidden 12 --cell lstm --cell peephole --peers torch,onnxruntime")

@@ -7,6 +7,7 @@ outputs differ by more than the tolerance is not timed.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,12 @@ import torch
 
 from memorycell.bench.peers import PEERS
 from memorycell.bench.timing import cpu_name
-from memorycell.bench.workloads import measure_sessions, measure_step, measure_train
+from memorycell.bench.workloads import (
+    measure_forward,
+    measure_sessions,
+    measure_step,
+    measure_train,
+)
 from memorycell.errors import UserError
 from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE
@@ -30,35 +36,34 @@ def run(
     batch: int = 64,
     sessions: int = 64,
     steps: int = 100,
-    threads: int = 1,
+    threads: Sequence[int] = (1,),
     zoneout: float = 0.0,
     log: Callable[[str], None] = lambda line: None,
 ) -> dict[str, Any]:
-    """The JSON object of `memorycell bench step|stream|sessions|train`: one row per combination of
-    hidden size, cell and precision.
+    """The JSON object of `memorycell bench step|stream|sessions|forward|train`: one row per
+    combination of hidden size, cell, precision and number of threads.
     """
     _check(work, hidden, cells, peers, precisions, zoneout)
     threads_before = torch.get_num_threads()
-    torch.set_num_threads(threads)
+    rows = []
     try:
-        rows = []
-        for size in hidden:
-            for cell in cells:
-                for precision in precisions:
-                    if work in ("step", "stream"):
-                        row = measure_step(work, cell, size, precision, peers)
-                    elif work == "sessions":
-                        row = measure_sessions(cell, size, precision, peers, sessions)
-                    else:
-                        row = measure_train(cell, size, precision, peers, batch, steps, zoneout)
-                    rows.append(row)
-                    log(describe(row))
+        for size, cell, precision, count in product(hidden, cells, precisions, threads):
+            torch.set_num_threads(count)
+            if work in ("step", "stream"):
+                row = measure_step(work, cell, size, precision, peers)
+            elif work == "sessions":
+                row = measure_sessions(cell, size, precision, peers, sessions)
+            elif work == "forward":
+                row = measure_forward(cell, size, precision, peers, batch, steps)
+            else:
+                row = measure_train(cell, size, precision, peers, batch, steps, zoneout)
+            rows.append({**row, "threads": count})
+            log(describe(rows[-1]))
     finally:
         torch.set_num_threads(threads_before)
     return {
         "cpu": cpu_name(),
         "isa": binding.engine.instruction_set(),
-        "threads": threads,
         "rows": rows,
     }
 
@@ -90,7 +95,8 @@ def _check(
 def describe(row: dict[str, Any]) -> str:
     """A row as one line of text."""
     text = (
-        f"{row['work']} {row['cell']} H={row['hidden']} B={row['batch']} {row['precision']}:"
+        f"{row['work']} {row['cell']} H={row['hidden']} B={row['batch']} {row['precision']}"
+        f" threads={row['threads']}:"
         f" {row['ours_us']:.1f} µs"
     )
     text += f" (floor {row['floor_us']:.1f})"
@@ -117,7 +123,10 @@ def plot(result: dict[str, Any], path: Path) -> None:
 
     names = sorted({name for row in result["rows"] for name in row["peers"]})
     fig = figure(420)
-    labels = [f"{row['cell']} {row['hidden']} {row['precision']}" for row in result["rows"]]
+    labels = [
+        f"{row['cell']} {row['hidden']} {row['precision']}, {row['threads']} thread(s)"
+        for row in result["rows"]
+    ]
     for name, colour in zip(names, (BLUE, ORANGE, GREEN, PURPLE), strict=False):
         fig.add_bar(
             x=labels,
@@ -135,8 +144,8 @@ def plot(result: dict[str, Any], path: Path) -> None:
             [f"{row['work']} {label}", *("–" if us is None else f"{us:.1f}" for us in times)]
         )
     lead = (
-        f"{result['cpu']}, {result['isa']}, {result['threads']} thread(s). Outputs compared first,"
-        " calls timed alternately, medians."
+        f"{result['cpu']}, {result['isa']}. Outputs compared first, calls timed alternately,"
+        " medians."
     )
     sections = [
         Section("Time per call", table=table),

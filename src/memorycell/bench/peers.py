@@ -31,12 +31,9 @@ def stateful_peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> 
     slots   the sessions to step; by default all, in order
     """
     state_names = CELLS[cell].state
-    if name != "reference" and cell not in TORCH_CELLS:
-        return "cell not supported"
-    try:
-        run = _run_function(name, cell, layer)
-    except ModuleNotFoundError as error:
-        return f"not installed: pip install {error.name}"
+    run = _supported_function(name, cell, layer)
+    if isinstance(run, str):
+        return run
     states = {n: np.zeros((1, sessions, layer.hidden_size), np.float32) for n in state_names}
 
     def step(x: np.ndarray, slots: np.ndarray | None = None) -> np.ndarray:
@@ -53,12 +50,31 @@ def stateful_peer(name: str, cell: str, layer: Recurrent, sessions: int = 1) -> 
     return step
 
 
+def sequence_peer(name: str, cell: str, layer: Recurrent, batch: int) -> Peer | str:
+    """A function x [T, B, I] -> y [T, B, H] from zero states, or the reason as `stateful_peer`."""
+    run = _supported_function(name, cell, layer)
+    if isinstance(run, str):
+        return run
+    zeros = np.zeros((1, batch, layer.hidden_size), np.float32)
+    states = dict.fromkeys(CELLS[cell].state, zeros)
+    return lambda x: run({"x": x, **states})[0]
+
+
 def torch_layer(layer: Recurrent) -> torch.nn.Module:
     """PyTorch's own layer with the same weights."""
     kind = {"lstm": torch.nn.LSTM, "gru": torch.nn.GRU, "rnn": torch.nn.RNN}[layer.cell]
     theirs = kind(layer.input_size, layer.hidden_size, batch_first=True)
     theirs.load_state_dict(layer.state_dict())
     return theirs
+
+
+def _supported_function(name: str, cell: str, layer: Recurrent) -> Run | str:
+    if name != "reference" and cell not in TORCH_CELLS:
+        return "cell not supported"
+    try:
+        return _run_function(name, cell, layer)
+    except ModuleNotFoundError as error:
+        return f"not installed: pip install {error.name}"
 
 
 def _run_function(name: str, cell: str, layer: Recurrent) -> Run:
@@ -118,11 +134,11 @@ def _onnx_model(cell: str, layer: Recurrent) -> bytes:
     for name in names:
         graph.output(after[name], f"{name}_n")
 
-    def info(name: str, width: int) -> Any:
-        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, "B", width])
+    def info(name: str, width: int, first: int | str = 1) -> Any:
+        return helper.make_tensor_value_info(name, TensorProto.FLOAT, [first, "B", width])
 
-    inputs = [info("x", layer.input_size), *(info(name, size) for name in names)]
-    outputs = [info(name, size) for name in ("y", *(f"{name}_n" for name in names))]
+    inputs = [info("x", layer.input_size, "T"), *(info(name, size) for name in names)]
+    outputs = [info("y", size, "T"), *(info(f"{name}_n", size) for name in names)]
     model = helper.make_model(
         helper.make_graph(graph.nodes, cell, inputs, outputs, graph.constants),
         opset_imports=[helper.make_opsetid("", OPSET)],

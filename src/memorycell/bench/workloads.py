@@ -1,4 +1,4 @@
-"""What is timed: one live step, one step of many sessions, one training step.
+"""What is timed: one live step, one step of many sessions, a whole forward, one training step.
 
 Every function compares the outputs of the peers with ours first and returns one row of the result,
 as JSON values. A floor is the least time that the hardware allows: the bytes of the weights over
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.bench.peers import TORCH_CELLS, stateful_peer, torch_layer
+from memorycell.bench.peers import TORCH_CELLS, sequence_peer, stateful_peer, torch_layer
 from memorycell.bench.timing import (
     compare,
     median_seconds,
@@ -105,6 +105,45 @@ def measure_sessions(cell: str, size: int, precision: str, peers: Sequence[str],
         **row,
         "steps_per_s": count / seconds["ours"],
         "bytes_per_session": pool.nbytes // count,
+    }
+
+
+def measure_forward(
+    cell: str, size: int, precision: str, peers: Sequence[str], batch: int, steps: int
+) -> Row:
+    """Forward pass over [T, B, H] without gradients, on the backend that is chosen by default."""
+    if precision == "int8":
+        raise UserError("bench forward: int8 is for single steps; expected float32 or bfloat16")
+    torch.manual_seed(0)
+    layer = _new_layer(cell, size).eval()
+    layer.batch_first = False
+    x = torch.randn(steps, batch, size)
+
+    def forward() -> np.ndarray:
+        with (
+            torch.inference_mode(),
+            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+        ):
+            y: Tensor = layer(x)[0]
+        return y.float().numpy()
+
+    calls: dict[str, Callable[[], Any]] = {"ours": forward}
+    ours, results = forward(), {}
+    for name in peers:
+        peer = sequence_peer(name, cell, layer, batch)
+        if isinstance(peer, str):
+            results[name] = {"refused": peer}
+            continue
+        call = partial(peer, x.numpy())
+        results[name] = compare(ours, call(), precision)
+        if "refused" not in results[name]:
+            calls[name] = call
+    seconds = median_seconds(calls, 0.0)
+    operations = 2 * 2 * batch * steps * len(CELLS[cell].blocks) * size * size
+    floor = operations / peak_operations(precision)
+    return {
+        **_row("forward", cell, size, batch, precision, seconds, floor, results),
+        "steps": steps,
     }
 
 

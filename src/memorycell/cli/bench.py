@@ -13,7 +13,7 @@ from memorycell.cli.options import AsJson, number, whole
 from memorycell.cli.outputs import PAGE, check_file
 from memorycell.errors import UserError
 
-KINDS = ("step", "stream", "sessions", "train")
+KINDS = ("step", "stream", "sessions", "forward", "train")
 
 
 @app.command()
@@ -22,7 +22,7 @@ def bench(
         str,
         typer.Argument(
             metavar="|".join(KINDS),
-            help="One live step, raw or through Stream; many sessions; or one training step.",
+            help="A live step, raw or by Stream; many sessions; a whole forward; a training step.",
         ),
     ],
     hidden: Annotated[
@@ -39,18 +39,22 @@ def bench(
         str, typer.Option("--peers", help="torch, onnxruntime, openvino, reference; with commas.")
     ] = "torch",
     batch: Annotated[
-        int, typer.Option("--batch", help="Batch size of a training step.", **whole(1, 65_536))
+        int, typer.Option("--batch", help="Batch size of forward and train.", **whole(1, 65_536))
     ] = 64,
     sessions: Annotated[
         int, typer.Option("--sessions", help="Live sessions stepped together.", **whole(1, 65_536))
     ] = 64,
     steps: Annotated[
-        int, typer.Option("--steps", help="Sequence length of a training step.", **whole(1, 65_536))
+        int,
+        typer.Option("--steps", help="Sequence length of forward and train.", **whole(1, 65_536)),
     ] = 100,
     zoneout: Annotated[
         float, typer.Option("--zoneout", help="In a training step.", **number(0, 0.99))
     ] = 0.0,
-    threads: Annotated[int, typer.Option("--threads", **whole(1, 1024))] = 1,
+    threads: Annotated[
+        list[int] | None,
+        typer.Option("--threads", help="PyTorch's threads [default: 1].", **whole(1, 1024)),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option("--plot", help="Write a page with the table and a chart.")
     ] = None,
@@ -71,7 +75,7 @@ def bench(
         batch=batch,
         sessions=sessions,
         steps=steps,
-        threads=threads,
+        threads=threads or [1],
         zoneout=zoneout,
         log=log,
     )

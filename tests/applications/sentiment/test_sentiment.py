@@ -19,7 +19,7 @@ from memorycell.applications.sentiment.predict import (
     predict,
     word_weights,
 )
-from memorycell.applications.sentiment.reading import read_examples
+from memorycell.applications.sentiment.reading import ReadOptions, read_examples
 from memorycell.applications.sentiment.session import SentimentSession
 from memorycell.applications.sentiment.settings import SentimentSettings
 from memorycell.applications.sentiment.trees import detokenise
@@ -197,7 +197,7 @@ def test_trees(tmp_path):
     # Also neutral sentences, which are no examples of a later split.
     assert not {"Dull", "Dull.", "So", "So so"} & {t for t, *_ in train}
     assert [(e.text, e.label) for e in splits["valid"]] == [("Fine.", "positive")]
-    five, _ = read_examples(tmp_path, "trees", trees="five")
+    five, _ = read_examples(tmp_path, "trees", ReadOptions(trees="five"))
     assert {e.label for e in five["valid"]} == {"neutral", "very positive"}
     names = [f"n{k}" for k in range(60)]
     (tmp_path / "one.txt").write_text("".join(f"(3 (2 {n}) (3 {n}x))\n" for n in names))
@@ -294,8 +294,8 @@ def test_empty_and_long_rows_are_counted(tmp_path):
     path = tmp_path / "r.csv"
     pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
     notes = "\n".join(prepare(str(path), SMALL).notes)
-    assert "left out: 1 rows without text or label" in notes
-    assert "1 texts truncated to 2,000 characters" in notes
+    assert "1 of 302 rows left out: without text" in notes
+    assert "1 rows: text cut to 2,000 characters" in notes
 
 
 def test_the_codec_of_a_file_is_checked():

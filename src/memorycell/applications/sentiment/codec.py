@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
+
+from msgspec import Meta
 
 from memorycell.language.codec import TextCodec
+from memorycell.settings import from_json
+
+MAX_LABELS = 10_000
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,17 @@ class LabelledCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LabelledCodec:
         """See `Codec`."""
-        labels = tuple(data["labels"])
-        if len(labels) < 2 or not all(isinstance(label, str) for label in labels):
-            raise ValueError("not the labels of a classifier")
-        return cls(TextCodec.from_json(data["text"]), labels)
+        stored = from_json(_Description, data)
+        if len(set(stored.labels)) != len(stored.labels):
+            raise ValueError("labels: a label is repeated")
+        return cls(TextCodec.from_json(stored.text), stored.labels)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """`LabelledCodec.to_json`."""
+
+    text: dict[str, Any]
+    labels: Annotated[
+        tuple[Annotated[str, Meta(min_length=1)], ...], Meta(min_length=2, max_length=MAX_LABELS)
+    ]

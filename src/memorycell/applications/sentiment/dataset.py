@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -15,19 +16,23 @@ from memorycell.application.datasets import locate
 from memorycell.applications.sentiment.baselines import TfIdf, class_frequencies
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.examples import Examples, label_counts
-from memorycell.applications.sentiment.reading import read_examples
+from memorycell.applications.sentiment.labels import unify_labels
+from memorycell.applications.sentiment.reading import ReadOptions, read_examples
 from memorycell.applications.sentiment.settings import SentimentSettings
-from memorycell.errors import DataError, UserError
+from memorycell.errors import DataError, UserError, quote
 from memorycell.language.codec import UNKNOWN_ID, TextCodec, fingerprint, fit_text_codec
 from memorycell.language.model import LanguageModel
 from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.models.classifier import Classifier
+from memorycell.reading import Losses
 from memorycell.training import metrics
 
 DEFAULT_DATASET = "sst"
 HEAD_ONLY_EPOCHS = 1
 """Epochs in which only the head of a model with initial language model layers is trained."""
 MAX_CLASSES = 200
+MAX_LISTED = 12
+"""Labels in a note."""
 MIN_TEXTS = 5
 UNBALANCED = 1.5
 """Ratio of class frequencies above which balance=auto weights the classes."""
@@ -168,22 +173,22 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
 def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     """See `Application`. The labels and the vocabulary are those of the training split."""
     examples, name, notes = _read(data or DEFAULT_DATASET, settings)
+    examples, spellings = unify_labels(examples)
+    notes += spellings
     counts = label_counts(examples["train"])
     if len(counts) < 2:
         raise DataError(
-            f"{name}: every text has the label {next(iter(counts), 'none')!r}; at least two labels"
-            " are needed"
+            f"{name}: every text has the label {quote(next(iter(counts), 'none'))}; at least two"
+            " labels are needed"
         )
     if len(counts) > MAX_CLASSES:
         raise DataError(
             f"{name}: {len(counts)} different labels; is this the right column? --set label=COLUMN"
         )
-    unseen = {e.label for split in ("valid", "test") for e in examples[split]} - set(counts)
-    if unseen:
-        notes.append(
-            f"left out: labels that are not in the training split: {', '.join(sorted(unseen))}"
-        )
-        examples = _with_labels(examples, set(counts))
+    total = sum(map(len, examples.values()))
+    examples, unseen = _with_labels(examples, set(counts))
+    unseen.check(total, name, settings.lossy)
+    notes += unseen.notes(total)
     for split, part in examples.items():
         if len(part) < MIN_TEXTS:
             raise DataError(
@@ -203,7 +208,7 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in examples.items())
     dataset.notes = [
         *notes,
-        f"texts: {sizes}; labels: " + ", ".join(f"{label} {n:,}" for label, n in counts.items()),
+        f"texts: {sizes}; labels: {_label_list(counts)}",
         (
             f"vocabulary: {len(codec) - codec.num_special:,} {settings.unit}s; unknown in the"
             f" validation split: {unknown:.2%}"
@@ -217,12 +222,11 @@ def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> Sent
     are not in its training split. Texts with unknown labels are left out.
     """
     settings = file.settings(SentimentSettings)
-    labels = set(file.codec.labels)
-    examples = _with_labels(_read(data or file.data, settings)[0], labels)
+    examples, notes = _read_known(data or file.data, settings, file.codec.labels)
     note = "evaluated on the held-out test split"
     if data is not None:
         try:
-            own = _with_labels(_read(file.data, settings)[0], labels)
+            own = _read_known(file.data, settings, file.codec.labels)[0]
         except UserError as error:
             own = {}
             note = f"evaluated on all texts; the training data are not available ({error})"
@@ -236,26 +240,53 @@ def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> Sent
             examples = {**own, "test": new}
     if not examples["test"]:
         raise DataError(
-            f"{data}: no text with one of the model's labels ({', '.join(file.codec.labels)})"
+            f"{data}: no text with one of the model's labels"
+            f" ({quote(', '.join(file.codec.labels))})"
         )
     dataset = SentimentDataset(data or file.data, examples, file.codec, settings)
-    dataset.notes = [note]
+    dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
         dataset.notes.append(f"{file.data} has changed since the model was trained")
     return dataset
 
 
-def _with_labels(examples: dict[str, Examples], labels: set[str]) -> dict[str, Examples]:
-    return {split: [e for e in part if e.label in labels] for split, part in examples.items()}
+def _read_known(
+    data: str, settings: SentimentSettings, labels: Sequence[str]
+) -> tuple[dict[str, Examples], list[str]]:
+    """(split -> examples with a model's labels, notes on the others)"""
+    examples, spellings = unify_labels(_read(data, settings)[0], labels)
+    examples, losses = _with_labels(examples, set(labels))
+    total = sum(map(len, examples.values())) + sum(losses.skipped.values())
+    return examples, [*spellings, *losses.notes(total)]
+
+
+def _with_labels(
+    examples: dict[str, Examples], labels: set[str]
+) -> tuple[dict[str, Examples], Losses]:
+    """(the examples with one of the labels, a count of the others)"""
+    losses = Losses("texts")
+    kept = {split: [e for e in part if e.label in labels] for split, part in examples.items()}
+    others = Counter(e.label for part in examples.values() for e in part if e.label not in labels)
+    if others:
+        some = ", ".join(quote(label) for label, _ in others.most_common(3))
+        losses.skip(f"labels without a training text: {some}", others.total())
+    return kept, losses
+
+
+def _label_list(counts: dict[str, int]) -> str:
+    """The most frequent labels with their counts."""
+    listed = [f"{quote(label)[1:-1]} {n:,}" for label, n in list(counts.items())[:MAX_LISTED]]
+    more = len(counts) - len(listed)
+    return ", ".join(listed) + (f" and {more:,} more" if more else "")
 
 
 def _read(data: str, settings: SentimentSettings) -> tuple[dict[str, Examples], str, list[str]]:
     """(split -> examples, name, notes) of a path or a named dataset."""
     path, named = locate(data)
     name = named.name if named else str(data)
-    examples, notes = read_examples(
-        path, name, text=settings.text, label=settings.label, trees=settings.trees
-    )
+    fields = {field.name for field in dataclasses.fields(ReadOptions)}
+    options = ReadOptions(**{k: v for k, v in vars(settings).items() if k in fields})
+    examples, notes = read_examples(path, name, options)
     return examples, name, notes
 
 

@@ -60,6 +60,13 @@ def classify(file: ModelFile[Classifier, LabelledCodec], texts: list[str]) -> np
         if not ids:
             raise DataError(f"predict: text {k + 1} is empty")
         tokens.append(np.array(ids, np.int64))
+    return _probabilities(file, tokens)
+
+
+def _probabilities(
+    file: ModelFile[Classifier, LabelledCodec], tokens: list[np.ndarray]
+) -> np.ndarray:
+    """[N, classes] float32."""
     p = np.empty((len(tokens), len(file.codec.labels)), np.float32)
     for begin in range(0, len(tokens), BATCH_SIZE):
         batch = slice(begin, begin + BATCH_SIZE)
@@ -81,7 +88,7 @@ def word_weights(file: ModelFile[Classifier, LabelledCodec], text: str) -> list[
         else np.array([UNKNOWN_ID], np.int64)
         for k in range(len(spans))
     ]
-    p = file.model.classify(*padded([np.concatenate(tokens), *without])).exp().numpy()
+    p = _probabilities(file, [np.concatenate(tokens), *without])
     label = int(p[0].argmax())
     return [
         {"word": span.strip(), "weight": round(float(p[0, label] - p[k + 1, label]), 4)}

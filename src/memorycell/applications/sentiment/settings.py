@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memorycell.language.files import check_encoding
 from memorycell.models.classifier import POOLINGS, ClassifierConfig
 from memorycell.settings import check_choices, check_counts
 
@@ -12,7 +13,10 @@ from memorycell.settings import check_choices, check_counts
 class SentimentSettings:
     """Settings of a text classifier.
 
-    text, label  columns of the table; by default recognised by name
+    text, label  columns of the table; by default recognised by name, or by their contents
+    encoding     of text files; by default UTF-8, or UTF-16 with a byte order mark
+    sheet        of a workbook; by default the first
+    lossy        accept data of which more than 5% cannot be used: yes or no
     trees        of the Stanford treebank: binary (without neutral sentences; neutral phrases are
                  half of each class) or five classes
     unit         word, piece (subwords, sentencepiece) or char
@@ -32,6 +36,9 @@ class SentimentSettings:
 
     text: str | None = None
     label: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    lossy: bool = False
     trees: str = "binary"
     unit: str = "word"
     vocabulary: int = 20_000
@@ -52,6 +59,7 @@ class SentimentSettings:
     budget: int = 4000
 
     def __post_init__(self) -> None:
+        check_encoding(self.encoding)
         check_choices(
             self,
             direction=("both", "forward"),

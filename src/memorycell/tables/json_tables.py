@@ -35,6 +35,8 @@ def read_json_lines(data: bytes, where: str, encoding: str | None = None) -> pl.
             )
     if not text.strip():
         raise DataError(f"{where}: is empty; expected an object a line")
+    if text.lstrip().startswith(b"["):
+        return read_json_array(text, where)
     reason = ""
     for candidate in (text, NAN.sub(b"null", text)):
         try:

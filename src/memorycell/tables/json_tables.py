@@ -45,7 +45,11 @@ def read_json_lines(data: bytes, where: str, encoding: str | None = None) -> pl.
             reason = reason or str(error).splitlines()[0]
     for number, line in enumerate(text.split(b"\n"), 1):
         if line.strip():
-            parse_object(line, f"{where}: line {number}")
+            try:
+                parse_row(line)
+            except ValueError as error:
+                problem = quote(str(error))[1:-1]
+                raise DataError(f"{where}: line {number}: is not JSON ({problem})") from None
     raise DataError(f"{where}: is not a readable table ({quote(reason)[1:-1]})")
 
 
@@ -79,29 +83,34 @@ def read_json_array(data: bytes, where: str, encoding: str | None = None) -> pl.
     raise DataError(f"{where}: expected an array of objects, as in [{{...}}, {{...}}]")
 
 
-def parse_object(text: str | bytes, where: str) -> dict[str, Any]:
-    """The object of a line, with those within it flattened. Raises `DataError`."""
+def parse_row(text: str | bytes) -> dict[str, Any]:
+    """The object of a line, as columns. NaN, which Python writes for a missing number, is None.
+
+    Raises ValueError.
+    """
     try:
         values = parse_json(text)
     except ValueError as error:
         try:
             values = parse_json(NAN.sub(b"null", text.encode() if isinstance(text, str) else text))
         except ValueError:
-            raise DataError(f"{where}: is not JSON ({quote(str(error))[1:-1]})") from None
+            raise error from None
     if not isinstance(values, dict):
-        raise DataError(f"{where}: expected a JSON object with a value for each column")
-    return flattened_row(values)
+        raise ValueError("expected an object with a value for each column")
+    return dict(flattened_row(values))
 
 
-def flattened_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row in which objects have become columns "outer.inner"."""
+def flattened_row(row: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A row in which objects have become columns "outer.inner", as in `flattened`."""
+    if not any(isinstance(value, dict) for value in row.values()):
+        return row
     result: dict[str, Any] = {}
     for name, value in row.items():
-        if isinstance(value, dict):
+        if not isinstance(value, dict):
+            result[name] = value
+        else:
             inner = flattened_row(value)
             result |= {f"{name}.{key}": v for key, v in inner.items() if f"{name}.{key}" not in row}
-        else:
-            result[name] = value
     return result
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from memorycell.application.contract import Item
 from memorycell.errors import DataError, quote
-from memorycell.settings import parse_json
-from memorycell.tables.table import SEPARATORS
+from memorycell.tables.delimited import SEPARATORS
+from memorycell.tables.json_tables import flattened_row, parse_row
 
 
 class RowReader:
@@ -31,7 +31,7 @@ class RowReader:
         `DataError`.
         """
         if isinstance(item, Mapping):
-            return item, "row"
+            return flattened_row(item), "row"
         self._line += 1
         where = f"stdin, line {self._line}"
         try:
@@ -61,7 +61,7 @@ class RowReader:
 
     def _json(self, text: str, where: str) -> dict[str, Any]:
         try:
-            return dict(parse_json(text))
+            return parse_row(text)
         except ValueError as error:
             raise DataError(
                 f"{where}: {error} (one object a line; a missing value: null)"
@@ -101,6 +101,8 @@ def _cells(text: str, separator: str) -> tuple[list[str], str]:
     try:
         return next(csv.reader([text], delimiter=separator, strict=True)), ""
     except csv.Error as error:
+        if separator == "\t":  # in which quotation marks need not mean anything
+            return text.split(separator), ""
         return [], f"not a line of CSV ({_REASONS.get(str(error), error)})"
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 MAX_LINE_BYTES = 10_000_000
 MAX_ARRAY_BYTES = 1 << 30
 NAN = re.compile(rb"(?<=[:,\[])\s*NaN\s*(?=[,}\]])")
-"""What Python writes for a missing number; it is not JSON."""
+"""What Python writes into files for a missing number; it is not JSON."""
 MAX_DEPTH = 8
 """Of objects within objects that become columns."""
 
@@ -46,7 +46,7 @@ def read_json_lines(data: bytes, where: str, encoding: str | None = None) -> pl.
     for number, line in enumerate(text.split(b"\n"), 1):
         if line.strip():
             try:
-                parse_row(line)
+                parse_row(NAN.sub(b"null", line))
             except ValueError as error:
                 problem = quote(str(error))[1:-1]
                 raise DataError(f"{where}: line {number}: is not JSON ({problem})") from None
@@ -84,17 +84,8 @@ def read_json_array(data: bytes, where: str, encoding: str | None = None) -> pl.
 
 
 def parse_row(text: str | bytes) -> dict[str, Any]:
-    """The object of a line, as columns. NaN, which Python writes for a missing number, is None.
-
-    Raises ValueError.
-    """
-    try:
-        values = parse_json(text)
-    except ValueError as error:
-        try:
-            values = parse_json(NAN.sub(b"null", text.encode() if isinstance(text, str) else text))
-        except ValueError:
-            raise error from None
+    """The object of a line, as columns. Raises ValueError."""
+    values = parse_json(text)
     if not isinstance(values, dict):
         raise ValueError("expected an object with a value for each column")
     return dict(flattened_row(values))

@@ -3,13 +3,14 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test bench bench-command bench-scripts sanitize no-compiler lint docs format clean
+.PHONY: help install demo test bench bench-command bench-scripts sanitize sanitize-threads no-compiler lint docs format clean
 
 help:
 	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes; SMOKE=1: seconds)"
 	@echo "make test     run the tests"
 	@echo "make bench    measure live steps, sessions and training steps against PyTorch and ONNX Runtime (SMOKE=1: small sizes)"
-	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer (SMOKE=1: minutes)"
+	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer (SMOKE=1: the engine's, in minutes)"
+	@echo "make sanitize-threads  run the engine's threads under ThreadSanitizer (MEMORYCELL_STRESS_ROUNDS=N: longer)"
 	@echo "make no-compiler  install without the native engine and run the tests that do not need it"
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
 	@echo "make docs     build the documentation site in build/site; a broken link fails"
@@ -66,14 +67,23 @@ define other_environment
 endef
 install_again := -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall
 
-# The parity tests with an engine built with AddressSanitizer and UndefinedBehaviorSanitizer. With
-# SMOKE=1 only tests of the engine, on the plain instruction set, built without optimisation.
-sanitized := sanitize$(if $(SMOKE),-small)
+# The parity tests with an engine built with sanitizers. With SMOKE=1 only tests of the engine, on the
+# plain instruction set, built without optimisation. ThreadSanitizer does not know the threads of
+# PyTorch's OpenMP: it runs the tests with threads that the engine starts.
+small_build := $(if $(SMOKE),-small)
+plain_build := $(if $(SMOKE),-C cmake.define.MEMORYCELL_PLAIN=ON)
+run_sanitized := -m pytest -q -p no:cacheprovider -m "not data"
 sanitize: $(INSTALLED)
-	$(call other_environment,$(sanitized))
-	build/$(sanitized)/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=ON $(if $(SMOKE),-C cmake.define.MEMORYCELL_PLAIN=ON) -C build-dir=build/$(sanitized)-cmake .
+	$(call other_environment,sanitize$(small_build))
+	build/sanitize$(small_build)/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=address,undefined $(plain_build) -C build-dir=build/sanitize$(small_build)-cmake .
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-	  build/$(sanitized)/bin/python -m pytest $(if $(SMOKE),tests/parity/test_native.py,tests/parity) -q -p no:cacheprovider -m "not data" -k "not forced$(if $(SMOKE), and not threads)"
+	  build/sanitize$(small_build)/bin/python $(run_sanitized) $(if $(SMOKE),tests/parity/test_native.py tests/parity/test_threads.py,tests/parity) -k "not forced$(if $(SMOKE), and not threads-)"
+
+sanitize-threads: $(INSTALLED)
+	$(call other_environment,sanitize-threads$(small_build))
+	build/sanitize-threads$(small_build)/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=thread $(plain_build) -C build-dir=build/sanitize-threads$(small_build)-cmake .
+	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)" TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
+	  build/sanitize-threads$(small_build)/bin/python $(run_sanitized) tests/parity/test_threads.py -k own
 
 no-compiler: $(INSTALLED)
 	$(call other_environment,no-compiler)

@@ -27,8 +27,11 @@ except ImportError as error:
     )
 
 
-def _share_threads() -> None:
-    """Run the engine on PyTorch's threads if PyTorch uses GNU OpenMP; see csrc/threads.hpp."""
+def _share_threads() -> bool:
+    """Run the engine on PyTorch's threads if PyTorch uses GNU OpenMP; see csrc/threads.hpp.
+
+    Returns whether it does.
+    """
     home = Path(torch.__file__).parent
     paths = [*home.glob("lib/libgomp*.so*"), *home.parent.glob("torch.libs/libgomp*.so*")]
     for path in [*map(str, paths), "libgomp.so.1"]:
@@ -41,11 +44,12 @@ def _share_threads() -> None:
             )
         except (OSError, AttributeError):
             continue
-        return
+        return True
+    return False
 
 
-if engine is not None and sys.platform == "linux":
-    _share_threads()
+OPENMP = engine is not None and sys.platform == "linux" and _share_threads()
+"""Whether the engine runs on PyTorch's threads."""
 
 CELL_NUMBERS = {
     name: k

@@ -19,6 +19,9 @@ from memorycell.ops.step import LinearStep
 from memorycell.state import State
 from memorycell.streaming.stepping import Stepper
 
+MAX_PENALTY = 1e3
+"""Weight of AR and of TAR."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageConfig(ModelConfig):
@@ -52,8 +55,10 @@ class LanguageConfig(ModelConfig):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("activation", "slowness"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name}: expected 0 or more, got {getattr(self, name)!r}")
+            if not 0 <= getattr(self, name) <= MAX_PENALTY:
+                raise ValueError(
+                    f"{name}: expected 0 to {MAX_PENALTY:g}, got {getattr(self, name)!r}"
+                )
 
 
 class LanguageModel(SteppedModel[LaneBatch]):

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
-from memorycell.applications.translation.pairs import Pairs
+from memorycell.applications.translation.cleaning import Pairs
 from memorycell.applications.translation.placeholders import mask, mask_pair
 from memorycell.language.codec import PLACEHOLDERS, TextCodec, fit_text_codec
+from memorycell.settings import from_json
 
 
 class EncodedText(NamedTuple):
@@ -66,9 +67,20 @@ class PairCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PairCodec:
         """See `Codec`."""
-        target = TextCodec.from_json(data["target"])
-        source = target if data["source"] is None else TextCodec.from_json(data["source"])
+        stored = from_json(_Description, data)
+        target = TextCodec.from_json(stored.target)
+        source = target if stored.source is None else TextCodec.from_json(stored.source)
+        if source.unit != target.unit:
+            raise ValueError(f"units {source.unit} and {target.unit}: expected one for both sides")
         return cls(source, target)
+
+
+@dataclass(frozen=True)
+class _Description:
+    """`PairCodec.to_json`; source is None where the languages share a vocabulary."""
+
+    source: dict[str, Any] | None
+    target: dict[str, Any]
 
 
 def fit_pair_codec(pairs: Pairs, unit: str, *, vocabulary: int, joint: bool) -> PairCodec:

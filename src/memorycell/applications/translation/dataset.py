@@ -12,10 +12,11 @@ import torch
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.translation.baselines import NearestSentence
+from memorycell.applications.translation.cleaning import Pairs, ReadOptions
 from memorycell.applications.translation.codec import PairCodec, fit_pair_codec
 from memorycell.applications.translation.metrics import metric_signatures, translation_metrics
 from memorycell.applications.translation.model import PairBatch, Translator
-from memorycell.applications.translation.pairs import Pairs, read_pairs, source_key, split_pairs
+from memorycell.applications.translation.pairs import read_pairs, source_key, split_pairs
 from memorycell.applications.translation.placeholders import mask_pair
 from memorycell.applications.translation.settings import TranslationSettings
 from memorycell.applications.translation.translate import translate
@@ -184,8 +185,10 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
             raise
         pairs = {}
     note = "evaluated on the held-out test split"
+    notes: list[str] = []
     if data is not None and data != file.data:
-        others = [pair for part in _read(data, settings)[0].values() for pair in part]
+        splits, _, notes = _read_other(data, settings)
+        others = [pair for part in splits.values() for pair in part]
         trained_on = {source_key(source) for source, _ in pairs.get("train", [])}
         new = [pair for pair in others if source_key(pair[0]) not in trained_on]
         if not new:
@@ -196,7 +199,7 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
         )
         pairs = {**pairs, "test": new}
     dataset = TranslationDataset(data or file.data, pairs, file.codec, settings)
-    dataset.notes = [note]
+    dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
         dataset.notes.append(f"{file.data} has changed since the model was trained")
     return dataset
@@ -206,9 +209,22 @@ def _read(data: str, settings: TranslationSettings) -> tuple[dict[str, Pairs], s
     """(split -> pairs, name, notes) of a path or a named dataset."""
     path, named = locate(data, stem=True)
     name = named.name if named else str(data)
-    languages = with_dataset_settings(settings, named).language_pair
-    pairs, notes = read_pairs(path, name, languages)
+    settings = with_dataset_settings(settings, named)
+    options = ReadOptions(settings.language_pair, settings.encoding, settings.sheet, settings.lossy)
+    pairs, notes = read_pairs(path, name, options)
     return (split_pairs(pairs["all"]) if "all" in pairs else pairs), name, notes
+
+
+def _read_other(
+    data: str, settings: TranslationSettings
+) -> tuple[dict[str, Pairs], str, list[str]]:
+    """As `_read`, of data that may not have the column names or suffixes of the training data."""
+    try:
+        return _read(data, settings)
+    except DataError:
+        if settings.languages is None:
+            raise
+        return _read(data, dataclasses.replace(settings, languages=None))
 
 
 def _share_letters(pairs: Pairs) -> bool:

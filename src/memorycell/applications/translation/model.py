@@ -74,10 +74,7 @@ class TranslatorConfig(ModelConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if (
-            not isinstance(self.source_vocabulary, int)
-            or not 0 <= self.source_vocabulary <= 1_000_000
-        ):
+        if type(self.source_vocabulary) is not int or not 0 <= self.source_vocabulary <= 1_000_000:
             raise ValueError(
                 f"source_vocabulary: expected a whole number, got {self.source_vocabulary!r}"
             )

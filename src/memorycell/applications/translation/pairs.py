@@ -2,50 +2,51 @@
 
 from __future__ import annotations
 
-import gzip
+import glob
 import re
 from pathlib import Path
 
-from memorycell.errors import DataError
-from memorycell.reading import normalise, read_text
-from memorycell.tables.table import read_table
+from memorycell.applications.translation.cleaning import Pairs, ReadOptions, clean_pairs
+from memorycell.applications.translation.languages import (
+    language_code,
+    named_direction,
+    same_language,
+)
+from memorycell.applications.translation.tables import (
+    read_catalogue,
+    read_lines_of_cells,
+    read_table_pairs,
+)
+from memorycell.errors import DataError, quote
+from memorycell.language.files import read_lines, unpacked_name
 from memorycell.training.splits import SPLITS, split_of
 
-MAX_PAIR_CHARS = 400
-"""Pairs with a longer text are left out."""
-MAX_BAD_LINES = 0.01
-"""Fraction of the lines of a .tsv file that may have no tab."""
 FILE_PREFIXES = {"train": ("train",), "valid": ("val", "valid", "dev"), "test": ("test",)}
 """Split -> how the names of its files begin, in a folder."""
-
-Pairs = list[tuple[str, str]]
-"""(source, target)"""
+LINE_SUFFIXES, CATALOGUE_SUFFIXES = (".tsv", ".txt", ".tab"), (".po", ".mo")
+TABLE_SUFFIXES = (
+    *(".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".feather", ".arrow", ".xlsx"),
+)
 
 
 def read_pairs(
-    path: Path, where: str, languages: tuple[str, str] | None
+    path: Path, where: str, options: ReadOptions | None = None
 ) -> tuple[dict[str, Pairs], list[str]]:
     """(split -> pairs, notes) of a folder with train, val and test files, or ("all" -> pairs,
     notes) of anything else.
 
-    A .tsv or .txt file of two columns, also gzipped; a .csv, .jsonl or .parquet table, its columns
-    named after the languages or the first two; a .po or .mo catalogue; two aligned files, given by
-    their common stem (FILE for FILE.de and FILE.en), or a folder of such.
+    A .tsv or .txt file of lines with tabs; a .csv, .jsonl, .parquet or .xlsx table with a header
+    (see `find_pair` for their columns); a .po or .mo catalogue; two aligned files, given by their
+    common stem (FILE for FILE.de and FILE.en) or by that of the source, or a folder of such. Text
+    may be gzipped (.gz).
 
     where   names the data in messages
     """
-    if path.is_dir():
-        return _read_folder(path, where, languages)
-    name = path.name.lower().removesuffix(".gz")
+    options = options or ReadOptions()
     notes: list[str] = []
-    if not path.exists():
-        files = _aligned_files(path.parent, path.name, languages)
-        return {"all": _read_aligned(*files, notes)}, notes
-    if name.endswith((".tsv", ".txt")):
-        return {"all": _read_tsv(path, notes)}, notes
-    if name.endswith((".po", ".mo")):
-        return {"all": _read_catalogue(path, notes)}, notes
-    return {"all": _read_table(path, languages, notes)}, notes
+    if path.is_dir():
+        return _read_folder(path, where, options, notes), notes
+    return {"all": _read_file(path, options, notes)}, notes
 
 
 def split_pairs(pairs: Pairs) -> dict[str, Pairs]:
@@ -64,118 +65,125 @@ def source_key(source: str) -> str:
 
 
 def _read_folder(
-    path: Path, where: str, languages: tuple[str, str] | None
-) -> tuple[dict[str, Pairs], list[str]]:
-    notes: list[str] = []
+    path: Path, where: str, options: ReadOptions, notes: list[str]
+) -> dict[str, Pairs]:
     splits: dict[str, Pairs] = {}
     for split, prefixes in FILE_PREFIXES.items():
-        stems = sorted(
-            p.name.removesuffix(".gz").rsplit(".", 1)[0]
-            for p in path.iterdir()
-            if p.name.startswith(prefixes)
-        )
-        if not stems:
+        files = [p for p in sorted(path.iterdir()) if p.name.startswith(prefixes)]
+        if not files:
             raise DataError(
                 f"{where}: a folder needs aligned files named train, val and test, such as train.de"
                 " and train.en"
             )
-        splits[split] = _read_aligned(*_aligned_files(path, stems[0], languages), notes)
-    return splits, notes
+        stems = sorted({_stem(p) for p in files})
+        tables = [p for p in files if _is_table(p) and _stem(p) == stems[0]]
+        splits[split] = _read_file(tables[0] if tables else path / stems[0], options, notes)
+        if len(stems) > 1:
+            notes.append(
+                f"not read: {', '.join(quote(stem) for stem in stems[1:4])} of {path.name}"
+            )
+    return splits
 
 
-def _aligned_files(folder: Path, stem: str, languages: tuple[str, str] | None) -> tuple[Path, Path]:
-    """The files of the two languages with a common stem."""
-    paths = sorted(folder.glob(f"{stem}.*"))
-    by_language = {p.name.removesuffix(".gz").rsplit(".", 1)[-1]: p for p in paths}
-    wanted = languages or tuple(by_language)
-    if len(wanted) != 2 or not set(wanted) <= set(by_language):
+def _read_file(path: Path, options: ReadOptions, notes: list[str]) -> Pairs:
+    """The clean pairs of a table, a catalogue or two aligned files."""
+    name = unpacked_name(path)
+    if not path.exists():
+        pairs = _read_aligned(*_aligned_files(path, options, notes), options, notes)
+    elif name.endswith(LINE_SUFFIXES):
+        pairs = read_lines_of_cells(path, options, notes)
+    elif path.suffix.lower() in CATALOGUE_SUFFIXES:
+        pairs = read_catalogue(path, options, notes)
+    elif not _is_table(path) and len(_by_suffix(path.with_name(_stem(path)))) > 1:
+        pairs = _read_aligned(path, _other_side(path, options, notes), options, notes)
+    else:
+        pairs = read_table_pairs(path, options, notes)
+    return clean_pairs(pairs, path, options, notes)
+
+
+def _is_table(path: Path) -> bool:
+    return unpacked_name(path).endswith((*LINE_SUFFIXES, *CATALOGUE_SUFFIXES, *TABLE_SUFFIXES))
+
+
+def _stem(path: Path) -> str:
+    """The name without .gz and the suffix before it."""
+    return re.sub(r"\.gz$", "", path.name, flags=re.IGNORECASE).rsplit(".", 1)[0]
+
+
+def _by_suffix(stem: Path) -> dict[str, Path]:
+    """Suffix -> file, of the files with a common stem."""
+    found = sorted(stem.parent.glob(f"{glob.escape(stem.name)}.*"))
+    return {
+        p.name.removesuffix(".gz").rsplit(".", 1)[-1]: p for p in found if _stem(p) == stem.name
+    }
+
+
+def _aligned_files(stem: Path, options: ReadOptions, notes: list[str]) -> tuple[Path, Path]:
+    """The files of the two languages with a common stem: in the direction of the setting, of the
+    stem, or of the alphabet.
+    """
+    files = _by_suffix(stem)
+    names = list(files)
+    if len(names) > 2:
+        names = [name for name in names if language_code(name)]
+    pair = (names[0], names[1]) if len(names) == 2 else None
+    how = " (by the alphabet)"
+    if options.languages is not None:
+        pair, how = _wanted(files, options.languages), ""
+    elif pair is not None and (named := named_direction(stem.name, names)):
+        pair, how = named, " (by their names)"
+    if pair is None:
         raise DataError(
-            f"{folder / stem}: expected two aligned files, such as {stem}.de and {stem}.en, found"
-            f" {', '.join(sorted(by_language)) or 'none'}; set the direction with --set"
-            " languages=de-en"
+            f"{stem}: expected two aligned files, such as {stem.name}.de and {stem.name}.en, found"
+            f" {quote(', '.join(sorted(files)) or 'none')}; set the direction: --set"
+            " languages=de,en"
         )
-    return by_language[wanted[0]], by_language[wanted[1]]
+    source, target = pair
+    notes.append(
+        f"from {files[source].name} to {files[target].name}{how}"
+        + (f"; the other direction: --set languages={target},{source}" if how else "")
+    )
+    return files[source], files[target]
 
 
-def _read_aligned(source: Path, target: Path, notes: list[str]) -> Pairs:
-    left, right = _lines(source), _lines(target)
+def _wanted(files: dict[str, Path], languages: tuple[str, str]) -> tuple[str, str] | None:
+    """The suffixes of two languages, which may be written in another way."""
+    found = []
+    for language in languages:
+        same = [name for name in files if same_language(name, language)]
+        found += [language] if language in files else same if len(same) == 1 else []
+    return (found[0], found[1]) if len(set(found)) == 2 else None
+
+
+def _other_side(source: Path, options: ReadOptions, notes: list[str]) -> Path:
+    """The file aligned with a source file."""
+    files = {k: p for k, p in _by_suffix(source.with_name(_stem(source))).items() if p != source}
+    names = [name for name in files if language_code(name)] if len(files) > 1 else list(files)
+    if options.languages is not None:
+        names = [name for name in files if same_language(name, options.languages[1])]
+    if len(names) != 1:
+        raise DataError(
+            f"{source}: which file is its translation? Found {quote(', '.join(files))}; set the"
+            " direction: --set languages=en,de"
+        )
+    notes.append(f"from {source.name} to {files[names[0]].name}")
+    return files[names[0]]
+
+
+def _read_aligned(source: Path, target: Path, options: ReadOptions, notes: list[str]) -> Pairs:
+    left, right = (read_lines(path, options.encoding, notes) for path in (source, target))
+    if len(left) != len(right):
+        left, right = _without_empty_end(left), _without_empty_end(right)
     if len(left) != len(right):
         raise DataError(
             f"{source.name} has {len(left):,} lines and {target.name} {len(right):,}: they are not"
             " aligned"
         )
-    return _clean(list(zip(left, right, strict=True)), source, notes)
+    return list(zip(left, right, strict=True))
 
 
-def _read_tsv(path: Path, notes: list[str]) -> Pairs:
-    rows = [line.split("\t") for line in _lines(path)]
-    bad = [k for k, row in enumerate(rows, 1) if len(row) < 2 and row != [""]]
-    if len(bad) > MAX_BAD_LINES * len(rows) or len(bad) == len(rows):
-        raise DataError(f"{path}: line {bad[0]}: no tab; expected SOURCE TAB TARGET")
-    if bad:
-        notes.append(
-            f"{path.name}: left out: {len(bad):,} lines without a tab (the first: line {bad[0]})"
-        )
-    return _clean([(row[0], row[1]) for row in rows if len(row) >= 2], path, notes)
-
-
-def _read_catalogue(path: Path, notes: list[str]) -> Pairs:
-    """The translated messages of a gettext catalogue, without fuzzy and obsolete ones."""
-    import polib
-
-    try:
-        catalogue = polib.mofile(str(path)) if path.suffix == ".mo" else polib.pofile(str(path))
-    except (OSError, ValueError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a readable message catalogue ({error})") from None
-    entries = [
-        e
-        for e in catalogue
-        if not getattr(e, "obsolete", False) and "fuzzy" not in getattr(e, "flags", [])
-    ]
-    pairs = [
-        (normalise(e.msgid), normalise(e.msgstr or next(iter(e.msgstr_plural.values()), "")))
-        for e in entries
-    ]
-    if not pairs:
-        raise DataError(f"{path}: not a readable message catalogue, or without translated messages")
-    return _clean(pairs, path, notes)
-
-
-def _read_table(path: Path, languages: tuple[str, str] | None, notes: list[str]) -> Pairs:
-    frame = read_table(path)
-    columns = list(frame.columns[:2])
-    if languages and set(languages) <= set(frame.columns):
-        columns = list(languages)
-    if len(columns) < 2:
-        raise DataError(f"{path}: expected two columns, the source and its translation")
-    notes.append(f"{path.name}: from {columns[0]!r} to {columns[1]!r}")
-    rows = zip(frame[columns[0]], frame[columns[1]], strict=True)
-    return _clean([(str(a or ""), str(b or "")) for a, b in rows], path, notes)
-
-
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file, also a gzipped one."""
-    if path.suffix == ".gz":
-        try:
-            text = normalise(gzip.decompress(path.read_bytes()).decode("utf-8"))
-        except (OSError, EOFError, UnicodeDecodeError) as error:
-            raise DataError(f"{path}: not a gzipped text in UTF-8 ({error})") from None
-    else:
-        text = read_text(path)
-    return text.rstrip("\n").split("\n")
-
-
-def _clean(pairs: Pairs, path: Path, notes: list[str]) -> Pairs:
-    """The distinct pairs with both sides, neither longer than `MAX_PAIR_CHARS`."""
-    stripped = [(normalise(a).strip(), normalise(b).strip()) for a, b in pairs]
-    complete = [(a, b) for a, b in stripped if a and b]
-    short = [(a, b) for a, b in complete if max(len(a), len(b)) <= MAX_PAIR_CHARS]
-    if len(complete) < len(stripped):
-        count = len(stripped) - len(complete)
-        notes.append(f"{path.name}: left out: {count:,} pairs with an empty side")
-    if len(short) < len(complete):
-        count = len(complete) - len(short)
-        notes.append(
-            f"{path.name}: left out: {count:,} pairs longer than {MAX_PAIR_CHARS} characters"
-        )
-    return list(dict.fromkeys(short))
+def _without_empty_end(lines: list[str]) -> list[str]:
+    end = len(lines)
+    while end and not lines[end - 1].strip():
+        end -= 1
+    return lines[:end]

@@ -8,6 +8,7 @@ from typing import Any
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.translation.codec import PairCodec
 from memorycell.applications.translation.model import Translator
+from memorycell.applications.translation.search import check_search
 from memorycell.applications.translation.translate import (
     MAX_SOURCE_TOKENS,
     Translation,
@@ -29,10 +30,7 @@ class PredictOptions:
     alpha: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 1 <= self.beam <= 100:
-            raise ValueError(f"beam={self.beam}: expected 1 to 100")
-        if not 0 <= self.alpha <= 5:
-            raise ValueError(f"alpha={self.alpha}: expected 0 to 5")
+        check_search(self.beam, self.alpha)
 
 
 def predict(

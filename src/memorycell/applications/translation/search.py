@@ -10,11 +10,21 @@ import torch
 from torch import Tensor
 
 from memorycell.applications.translation.model import Translator
+from memorycell.errors import UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID
 
+MAX_BEAM, MAX_ALPHA = 100, 5.0
 UNKNOWN_PENALTY = 1.0
 """Nats subtracted for the unknown token, which is replaced by a source word, often a wrong one."""
 MIN_LENGTH_LIMIT = 8
+
+
+def check_search(beam: int, alpha: float) -> None:
+    """Raises ValueError for an option of `beam_search` that is out of its range."""
+    if not 1 <= beam <= MAX_BEAM:
+        raise ValueError(f"beam={beam}: expected 1 to {MAX_BEAM}")
+    if not 0 <= alpha <= MAX_ALPHA:
+        raise ValueError(f"alpha={alpha}: expected 0 to {MAX_ALPHA}")
 
 
 @dataclass(frozen=True)
@@ -120,6 +130,8 @@ def beam_search(
         state, tokens = state.select(rows), token.flatten()
         required = required.view(batch * width, len(copied))[rows].view(batch, width, len(copied))
         required = required - (token[..., None] == copied_ids).long()
+    if not all(finished):
+        raise UserError("the translator's outputs are not finite; train it again")
     return [_hypothesis(steps, max(finished[row]), row, int(lengths[row])) for row in range(batch)]
 
 

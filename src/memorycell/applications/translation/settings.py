@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 
 from memorycell.applications.translation.model import TranslatorConfig
+from memorycell.applications.translation.search import check_search
+from memorycell.errors import quote
 from memorycell.language.codec import UNITS
+from memorycell.language.files import check_encoding
 from memorycell.settings import check_choices, check_counts
 
 
@@ -14,7 +16,11 @@ from memorycell.settings import check_choices, check_counts
 class TranslationSettings:
     """Settings of a translator.
 
-    languages    source-target, such as de-en: the suffixes of aligned files, or columns of a table
+    languages    source,target, such as de,en (or de-en): the suffixes of aligned files, or columns
+                 of a table by name, language or number
+    encoding     of text files; by default UTF-8, or UTF-16 with a byte order mark
+    sheet        of a workbook; by default the first
+    lossy        accept data of which more than 5% cannot be used: yes or no
     unit         piece (subwords, sentencepiece), word or char
     vocabulary   maximum number of tokens, per language where the vocabularies are separate
     joint        one vocabulary for both languages: yes, no, or auto: where they share their letters
@@ -26,6 +32,9 @@ class TranslationSettings:
     """
 
     languages: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    lossy: bool = False
     unit: str = "piece"
     vocabulary: int = 4000
     joint: str = "auto"
@@ -43,9 +52,13 @@ class TranslationSettings:
 
     def __post_init__(self) -> None:
         check_choices(self, unit=UNITS, joint=("auto", "yes", "no"))
-        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget", "beam")
-        if self.languages is not None and not re.fullmatch(r"[^-]+-[^-]+", self.languages):
-            raise ValueError(f"languages={self.languages}: expected source-target, such as de-en")
+        check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
+        check_encoding(self.encoding)
+        check_search(self.beam, self.alpha)
+        if self.languages is not None and self.language_pair is None:
+            raise ValueError(
+                f"languages={quote(self.languages)}: expected source,target, such as de,en"
+            )
         self.model_config(10, 0)  # checks the other settings
 
     def model_config(self, vocabulary: int, source_vocabulary: int) -> TranslatorConfig:
@@ -65,8 +78,9 @@ class TranslationSettings:
 
     @property
     def language_pair(self) -> tuple[str, str] | None:
-        """(source, target)"""
-        if self.languages is None:
+        """(source, target); None if `languages` is not set, or is not a pair."""
+        languages = self.languages or ""
+        parts = [part.strip() for part in languages.split("," if "," in languages else "-")]
+        if len(parts) != 2 or not all(parts) or parts[0] == parts[1]:
             return None
-        source, target = self.languages.split("-")
-        return source, target
+        return parts[0], parts[1]

@@ -63,6 +63,8 @@ def find_number_formats(
 
     Raises `DataError` for a column that can be read in two ways.
     """
+    import polars as pl
+
     found = {c: f for c in columns if (f := _find(frame[c], min_share)) is not None}
     if decimal is None and thousands in (".", ","):
         decimal = "," if thousands == "." else "."
@@ -77,7 +79,7 @@ def find_number_formats(
                 f"{where}: column {quote(name)}: {quote(point)} can be read in two ways; say which:"
                 " --set decimal=. or --set decimal=,"
             )
-        if note or formats[name] != PLAIN:
+        if note or (formats[name] != PLAIN and frame[name].dtype != pl.Boolean):
             notes.append(f"column {quote(name)}: {note or formats[name]}")
     return formats, notes
 
@@ -142,8 +144,11 @@ def _find(column: pl.Series, min_share: float) -> _Found | None:
     if column.dtype in (pl.Categorical, pl.Enum):
         column = column.cast(pl.String)
     if column.dtype != pl.String:
-        numeric = column.dtype.is_numeric() or column.dtype == pl.Boolean
-        return _Found((PLAIN,)) if numeric and column.null_count() < len(column) else None
+        if column.null_count() == len(column):
+            return None
+        if column.dtype == pl.Boolean:
+            return _Found((NumberFormat(words=True),))
+        return _Found((PLAIN,)) if column.dtype.is_numeric() else None
     text = column.str.strip_chars()
     text = text.filter(~text.str.to_lowercase().is_in(list(MISSING_WORDS))).drop_nulls()
     if len(text) == 0:

@@ -109,10 +109,15 @@ PLAIN = NumberFormat()
 
 
 def parse_number(value: Any, number_format: NumberFormat | None = None) -> float:
-    """A cell as float64; NaN if missing. Raises ValueError for other text and for infinity."""
+    """A cell as float64; NaN if missing. Raises ValueError for other text, for infinity, and for
+    true and false in a column of numbers.
+    """
     if is_missing(value):
         return math.nan
-    parsed = (number_format or PLAIN).parse(value) if isinstance(value, str) else float(value)
+    number_format = number_format or PLAIN
+    if isinstance(value, (bool, np.bool_)) and not number_format.words:
+        raise ValueError("is true or false, not a number")
+    parsed = number_format.parse(value) if isinstance(value, str) else float(value)
     if math.isinf(parsed):
         raise ValueError("is infinite")
     return parsed

@@ -22,6 +22,9 @@ ADVICE = "on_nonfinite='skip' leaves such steps out"
 SAFE_NORM = 1e9
 """A bounded layer with inputs up to this norm, and states up to this magnitude, cannot overflow."""
 
+UNKNOWN = np.float32(0)
+"""A limit that no input is below."""
+
 
 class NonFiniteError(DataError, ValueError):
     """A step was refused: its input has NaN or infinity, or its state overflows."""
@@ -36,11 +39,12 @@ def check_policy(on_nonfinite: str) -> None:
         )
 
 
-def safe_limit(stepper: Stepper) -> float:
-    """The x·x up to which a step of finite states up to `SAFE_NORM` cannot overflow; 0 where that
-    is not known.
+def safe_limit(stepper: Stepper) -> np.float32:
+    """The x·x below which a step of finite states up to `SAFE_NORM` cannot overflow; 0 where that
+    is not known. Float32, since numpy compares equal types fastest.
     """
-    return SAFE_NORM**2 if isinstance(stepper, LayerStepper) and stepper.bounded else 0.0
+    bounded = isinstance(stepper, LayerStepper) and stepper.bounded
+    return np.float32(SAFE_NORM**2) if bounded else UNKNOWN
 
 
 def all_finite(values: np.ndarray) -> bool:

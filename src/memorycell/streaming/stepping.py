@@ -17,6 +17,7 @@ from memorycell.nn.adopt import view
 from memorycell.nn.layers import Recurrent
 from memorycell.ops.step import StackStep, unsupported_reason
 from memorycell.state import Layout, State
+from memorycell.streaming.arguments import FLOAT32
 
 BOUNDED_CELLS = {"rnn", "lstm", "peephole", "coupled", "layernorm", "gru"}
 """Cells whose state grows by at most 1 per step, whatever the input."""
@@ -135,7 +136,8 @@ class LayerStepper:
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
-        y = np.empty((*x.shape[:-1], self.output_size), np.float32)
+        size = self.output_size
+        y = np.empty(size if x.ndim == 1 else (len(x), size), FLOAT32)
         return y, self._step_one(ring, row, x, y)
 
 

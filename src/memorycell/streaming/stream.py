@@ -8,6 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
+from numpy import ascontiguousarray, ndarray, vdot
 from torch import Tensor, nn
 
 from memorycell.errors import StateError
@@ -16,6 +17,7 @@ from memorycell.state import State, fingerprint, read_state_file
 from memorycell.streaming.arguments import FLOAT32, as_count, as_inputs
 from memorycell.streaming.finite import (
     ADVICE,
+    UNKNOWN,
     NonFiniteError,
     OnNonfinite,
     all_finite,
@@ -68,7 +70,7 @@ class Stream:
         self.stepper = stepper(self.module, self.stepper.precision)
         self._guard = WeightGuard(self.module)
         self._step_one = self.stepper.step_one
-        self._limit = safe_limit(self.stepper) if check_states(self.row) else 0.0
+        self._limit = safe_limit(self.stepper) if check_states(self.row) else UNKNOWN
 
     def _start(self, history: int) -> None:
         self._ring = np.zeros((history + 1, self.stepper.layout.width), np.float32)
@@ -77,7 +79,7 @@ class Stream:
         self._oldest = 0  # the number of steps after which the history begins
         self.nonfinite_steps = 0
         self._step_one = self.stepper.step_one
-        self._width = self.stepper.input_size
+        self._shape = (self.stepper.input_size,)
         self._limit = safe_limit(self.stepper)
 
     @overload
@@ -95,22 +97,26 @@ class Stream:
         in training mode after its weights were packed, see `refresh`. The state is then unchanged.
         """
         self._guard.check()
-        if isinstance(x, Tensor):
+        if type(x) is ndarray and x.dtype is FLOAT32:
+            x = ascontiguousarray(x)
+        elif isinstance(x, Tensor):
             plain = x.dtype is torch.float32 and x.is_cpu and not x.requires_grad
             return torch.from_numpy(self.step(x.numpy() if plain else as_inputs(x)))
-        if type(x) is np.ndarray and x.dtype is FLOAT32:
-            x = np.ascontiguousarray(x)
         else:
             x = as_inputs(x)
         shape = x.shape
-        if len(shape) > 2 or shape[-1] != self._width or shape[0] == 0:
+        if shape == self._shape:
+            count = 1
+        elif len(shape) == 2 and shape[1] == self._shape[0] and shape[0]:
+            count = shape[0]
+        else:
             raise ValueError(
-                f"x: expected [{self._width}] or [T, {self._width}], got {list(shape)}"
+                f"x: expected [{self._shape[0]}] or [T, {self._shape[0]}], got {list(shape)}"
             )
-        if not np.vdot(x, x) < self._limit:
+        if not vdot(x, x) < self._limit:
             return self._step_checked(x)
         y, self._row = self._step_one(self._ring, self._row, x)
-        self._steps += 1 if len(shape) == 1 else shape[0]
+        self._steps += count
         return y
 
     def _step_checked(self, x: np.ndarray) -> np.ndarray:
@@ -119,19 +125,19 @@ class Stream:
             y = self._try(x)
             if y is not None:
                 return y
-        steps = x.reshape(-1, self._width)
-        if self.on_nonfinite == "raise":
-            k = self._first_refused(steps)
-            raise NonFiniteError(f"x: step {self._steps + k + 1}: {describe(steps[k])}; {ADVICE}")
+        start, row, before = self._steps, self._row, self._ring[self._row].copy()
+        steps = x.reshape(-1, *self._shape)
         outputs: list[np.ndarray | None] = []
         for step in steps:
-            y = self._try(step) if all_finite(step) else None
-            if y is None:
-                self.nonfinite_steps += 1
-                if self.on_nonfinite == "reset":
-                    self.reset()
-            outputs.append(y)
+            outputs.append(self._try(step) if all_finite(step) else None)
+            if outputs[-1] is None and self.on_nonfinite == "raise":
+                number, self._steps = self._steps + 1, start
+                self._undo(row, before, len(steps))
+                raise NonFiniteError(f"x: step {number}: {describe(step)}; {ADVICE}")
+            if outputs[-1] is None and self.on_nonfinite == "reset":
+                self.reset()
         missing = self._missing_output()
+        self.nonfinite_steps += sum(y is None for y in outputs)
         y = np.stack([missing if y is None else y for y in outputs])
         return y if x.ndim == 2 else y[0]
 
@@ -153,20 +159,10 @@ class Stream:
         kept = max(0, len(self._ring) - 1 - count)
         self._oldest = max(self._oldest, self._steps - kept)
 
-    def _first_refused(self, steps: np.ndarray) -> int:
-        """The first of several steps that is not finite or overflows; the state is unchanged."""
-        start, row, before = self._steps, self._row, self._ring[self._row].copy()
-        refused = next(
-            (k for k, x in enumerate(steps) if not all_finite(x) or self._try(x) is None), 0
-        )
-        self._steps = start
-        self._undo(row, before, len(steps))
-        return refused
-
     def _missing_output(self) -> np.ndarray:
         """The output of a step that was left out: NaN."""
         ring = np.zeros((1, self.stepper.layout.width), np.float32)
-        y, _ = self._step_one(ring, 0, np.zeros(self._width, np.float32))
+        y, _ = self._step_one(ring, 0, np.zeros(self._shape, np.float32))
         return np.full_like(y, np.nan)
 
     @property
@@ -190,7 +186,7 @@ class Stream:
             raise StateError(
                 f"state: expected one sequence, got {len(rows)}; use state.select([k])"
             )
-        self._limit = safe_limit(self.stepper) if check_states(rows) else 0.0
+        self._limit = safe_limit(self.stepper) if check_states(rows) else UNKNOWN
         self._ring[self._row], self._steps, self._oldest = rows[0], 0, 0
 
     def reset(self) -> None:

@@ -6,15 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.applications.forecast.baselines import (
-    History,
-    Persistence,
-    Ridge,
-    SeasonalNaive,
-    forecast_baselines,
-    load_baselines,
-)
+from memorycell.applications.forecast.baseline_sets import forecast_baselines, load_baselines
+from memorycell.applications.forecast.baselines import Persistence, SeasonalNaive
 from memorycell.applications.forecast.head import Forecast
+from memorycell.applications.forecast.history import History
+from memorycell.applications.forecast.ridge import Ridge
 from memorycell.models.quantiles import interval, quantile_levels
 from memorycell.training import metrics
 

@@ -105,7 +105,7 @@ def test_splits_are_by_time_and_no_target_crosses_them(hourly):
     assert sizes.tolist() == [350, 75, 75]
     for name in ("train", "valid"):
         last = dataset.origins(name).max()
-        known = ~np.isnan(dataset.history.future[last, :, 0])
+        known = ~np.isnan(dataset.history.future[np.array([last])][0, :, 0])
         targets = last + 1 + np.flatnonzero(known)
         assert (dataset.split[targets] == dataset.split[last]).all()
 

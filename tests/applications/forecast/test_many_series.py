@@ -18,10 +18,11 @@ import memorycell
 from memorycell import proof
 from memorycell.application import catalogue, modelfile
 from memorycell.applications.forecast import classic
-from memorycell.applications.forecast.baselines import History, RollingVariance, WeightedVariance
+from memorycell.applications.forecast.baselines import RollingVariance, WeightedVariance
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.dataset import prepare
 from memorycell.applications.forecast.head import CountForecast, StudentForecast
+from memorycell.applications.forecast.history import History
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.paths import inverse_cdf, run_paths
 from memorycell.applications.forecast.predict import PredictOptions, predict
@@ -397,7 +398,13 @@ def test_classic_methods_are_compared(memorycell, tmp_path, monkeypatch):
         for w in ("--set", f"{k}={v}")
     ]
     status, stdout, stderr = memorycell(
-        "train", "forecast", tmp_path / "t.csv", *words, "--json", "--out", tmp_path / "o.st"
+        "train",
+        "forecast",
+        tmp_path / "t.csv",
+        *words,
+        "--json",
+        "--out",
+        tmp_path / "o.safetensors",
     )
     assert status == 0, stderr
     scores = json.loads(stdout.splitlines()[-1])["classic"]
@@ -407,7 +414,7 @@ def test_classic_methods_are_compared(memorycell, tmp_path, monkeypatch):
         np.isfinite(list(scores[name].values())).all() for name in ("memorycell", "ets", "theta")
     )
     monkeypatch.setattr(classic, "INSTALLED", False)  # evaluated on a machine without them
-    status, stdout, stderr = memorycell("evaluate", tmp_path / "o.st", "--json")
+    status, stdout, stderr = memorycell("evaluate", tmp_path / "o.safetensors", "--json")
     assert status == 0, stderr
     assert "ets,theta left out: pip install" in stderr
     assert "classic" not in json.loads(stdout.splitlines()[-1])

@@ -8,34 +8,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from memorycell.applications.forecast.history import History, spaced
 from memorycell.models.quantiles import quantile_levels
 from memorycell.training import metrics
 
-RIDGE_PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
-MAX_RIDGE_COLUMNS = 1500
-"""Columns of the widest window that ridge tries."""
+MAX_ERRORS = 50_000
+"""Steps whose errors give the quantiles of a baseline; of more, evenly spaced ones."""
 MIN_VARIANCE = 1e-4
 """Lower bound of a return's variance, in scaled units."""
-
-
-@dataclass
-class History:
-    """What is known at every step, and what follows.
-
-    level    [N, C] the last known values of the targets
-    inputs   [N, F] the inputs of the step
-    start    [N] int64, the first step of the step's segment: earlier steps are unknown
-    future   [N, horizon, C] the next values of the targets, NaN where unknown
-    """
-
-    level: np.ndarray
-    inputs: np.ndarray
-    start: np.ndarray
-    future: np.ndarray
 
 
 class Baseline(ABC):
@@ -51,7 +34,7 @@ class Baseline(ABC):
 
     def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
         """Fit on the steps `train`, choose on `valid`, both [N] bool."""
-        at = np.flatnonzero(train)
+        at = spaced(np.flatnonzero(train), MAX_ERRORS)
         self.spread = _quantiles_of(history.future[at] - self.point(history, at), quantiles)
 
     def predict(self, history: History, at: np.ndarray) -> np.ndarray:
@@ -63,7 +46,12 @@ class Baseline(ABC):
         return {"spread": self.spread}
 
     def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Set what was fitted. Raises KeyError."""
+        """Set what was fitted. Raises KeyError or ValueError."""
+        for name, array in arrays.items():
+            if not np.isfinite(array).all():
+                raise ValueError(f"{name} of a baseline is not finite")
+        if arrays["spread"].ndim != 3:
+            raise ValueError("the errors of a baseline have a wrong shape")
         self.spread = arrays["spread"]
 
 
@@ -88,64 +76,6 @@ class SeasonalNaive(Baseline):
         source = at[:, None] + lead - self.season * -(-lead // self.season)
         source = np.where(source >= history.start[at, None], source, at[:, None])
         return np.asarray(history.level[source])
-
-
-class Ridge(Baseline):
-    """Linear regression from a window of inputs to every lead time, with an L2 penalty (Hoerl &
-    Kennard 1970).
-
-    ŷ_{t+k} - y_t = w_k · (inputs of the last W steps). Window and penalty minimise the absolute
-    error on the validation steps.
-    """
-
-    def __init__(self, windows: tuple[int, ...] = ()) -> None:
-        super().__init__()
-        self.windows = windows
-        self.weights = np.zeros((0, 0, 0))
-        """[W·F + 1, horizon, C]"""
-
-    def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
-        """See `Baseline`."""
-        features = history.inputs.shape[1]
-        best_error, best_weights = np.inf, self.weights
-        usable = np.flatnonzero(train & ~np.isnan(history.future).any((1, 2)))
-        held_out = np.flatnonzero(valid)
-        gain = history.future - history.level[:, None]
-        for width in self.windows:
-            if width != min(self.windows) and width * features > MAX_RIDGE_COLUMNS:
-                continue
-            x = _windows(history, usable, width)
-            y = gain[usable].reshape(len(usable), -1)
-            gram, cross = x.T @ x, x.T @ y
-            x_valid = _windows(history, held_out, width)
-            y_valid = gain[held_out].reshape(len(held_out), -1)
-            for penalty in RIDGE_PENALTIES:
-                diagonal = np.full(len(gram), penalty)
-                diagonal[-1] = 1e-9  # no penalty on the intercept
-                weights = np.linalg.solve(gram + np.diag(diagonal), cross)
-                error = float(np.nanmean(np.abs(y_valid - x_valid @ weights)))
-                if error < best_error:
-                    best_error = error
-                    best_weights = weights.reshape(-1, *history.future.shape[1:])
-        self.weights = best_weights
-        super().fit(history, train, valid, quantiles)
-
-    def point(self, history: History, at: np.ndarray) -> np.ndarray:
-        """See `Baseline`."""
-        flat = self.weights.reshape(len(self.weights), -1)
-        width = (len(flat) - 1) // history.inputs.shape[1]
-        parts = np.array_split(at, len(at) // 8192 + 1)
-        gain = np.concatenate([_windows(history, part, width) @ flat for part in parts])
-        return np.asarray(history.level[at, None] + gain.reshape(len(at), *self.weights.shape[1:]))
-
-    def arrays(self) -> dict[str, np.ndarray]:
-        """See `Baseline`."""
-        return {"weights": self.weights, **super().arrays()}
-
-    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """See `Baseline`."""
-        super().load(arrays)
-        self.weights = arrays["weights"]
 
 
 class Constant(Baseline):
@@ -178,7 +108,8 @@ class RollingVariance(Constant):
 
     def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
         """See `Baseline`."""
-        at, held_out = np.flatnonzero(train), np.flatnonzero(valid)
+        at = spaced(np.flatnonzero(train), MAX_ERRORS)
+        held_out = spaced(np.flatnonzero(valid), MAX_ERRORS)
         best_score, best = np.inf, (self.chosen, self.spread)
         for choice in self.choices:
             self.chosen = float(choice)
@@ -222,47 +153,18 @@ class WeightedVariance(RollingVariance):
         return np.sqrt(np.maximum(result, MIN_VARIANCE))
 
 
-def forecast_baselines(horizon: int, season: int, context: int) -> dict[str, Baseline]:
-    """The baselines of a series of values; the seasonal one only if there is a season."""
-    windows = {max(horizon // 2, 1), horizon, 2 * horizon, 4 * horizon, season}
-    baselines: dict[str, Baseline] = {"persistence": Persistence()}
-    if season > 1:
-        baselines["seasonal naive"] = SeasonalNaive(season)
-    baselines["ridge"] = Ridge(tuple(sorted(w for w in windows if w <= context)))
-    return baselines
-
-
-def return_baselines() -> dict[str, Baseline]:
-    """The baselines of a series of returns."""
-    return {
-        "constant": Constant(),
-        "rolling variance": RollingVariance(),
-        "weighted variance": WeightedVariance(),
-    }
-
-
-def load_baselines(
-    arrays: Mapping[str, np.ndarray], season: int, *, returns: bool = False
-) -> dict[str, Baseline]:
-    """The baselines in a model file, from arrays named "baseline.array". Raises KeyError."""
-    baselines = return_baselines() if returns else forecast_baselines(1, season, 1)
-    for name, baseline in baselines.items():
-        prefix = f"{name}."
-        own = {k.removeprefix(prefix): v for k, v in arrays.items() if k.startswith(prefix)}
-        baseline.load(own)
-    return baselines
-
-
 def _quantiles_of(values: np.ndarray, count: int) -> np.ndarray:
-    """[horizon, C, K] of values [M, horizon, C], NaN excluded."""
-    return np.moveaxis(np.nanquantile(values, quantile_levels(count), axis=0), 0, -1)
-
-
-def _windows(history: History, at: np.ndarray, width: int) -> np.ndarray:
-    """[M, W·F + 1]: the inputs of the last `width` steps, newest first, zero before the segment,
-    and a one.
+    """[horizon, C, K] of values [M, horizon, C], NaN excluded; where a lead time has none, those of
+    the nearest one before it (or after it), or zeros.
     """
-    index = at[:, None] - np.arange(width)
-    known = index >= history.start[at, None]
-    values = history.inputs[np.maximum(index, 0)] * known[..., None]
-    return np.concatenate([values.reshape(len(at), -1), np.ones((len(at), 1))], 1)
+    found = np.zeros((*values.shape[1:], count))
+    for k in range(values.shape[2]):
+        known = ~np.isnan(values[:, :, k])
+        leads = np.flatnonzero(known.any(0))
+        for lead in leads:
+            own = values[known[:, lead], lead, k]
+            found[lead, k] = np.quantile(own, quantile_levels(count))
+        for lead in np.setdiff1d(np.arange(values.shape[1]), leads):
+            if len(leads):
+                found[lead, k] = found[leads[max(np.searchsorted(leads, lead) - 1, 0)], k]
+    return found

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -12,15 +13,15 @@ from torch import Tensor
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.forecast import classic
-from memorycell.applications.forecast.baselines import (
-    Baseline,
-    History,
+from memorycell.applications.forecast.baseline_sets import (
     forecast_baselines,
     load_baselines,
     return_baselines,
 )
+from memorycell.applications.forecast.baselines import Baseline
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.details import evaluation_details
+from memorycell.applications.forecast.history import FutureValues, History, spaced
 from memorycell.applications.forecast.infer import check_targets, infer
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.notes import table_notes
@@ -41,6 +42,10 @@ MIN_WEEK_GAIN = 0.005
 """Share of ridge's CRPS that the day of the week must save to become an input."""
 MAX_LANES = 32
 """Sequences per batch by default."""
+MAX_VALID_ORIGINS, MAX_TEST_ORIGINS = 8192, 25_000
+"""Forecasts that are scored after each epoch, and at the end with the default stride."""
+MAX_SCORED_NUMBERS = 4_000_000
+"""Numbers of the forecasts that are scored at once."""
 
 
 class ForecastDataset(Dataset[Forecaster, LaneBatch]):
@@ -69,28 +74,28 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         self.notes: list[str] = []
         self.baseline_models: dict[str, Baseline] = {}
         self.naive_error = 1.0
+        self._baseline_scores: dict[str, dict[str, Metrics]] = {}
+        self._last: tuple[Forecaster, tuple[object, ...], np.ndarray] | None = None
         self.inputs = codec.encode(series)
         filled = codec.fill(series)[:, : len(codec.targets)]
+        self._future = self._future_values()
         self.history = History(
             codec.scale(filled, series),
             self.inputs[:, : codec.dynamic_size].astype(np.float64),
             series.start,
-            self._future(),
+            self._future,
         )
+        if settings.stride is None:
+            stride = max(-(-len(self.origins("test")) // MAX_TEST_ORIGINS), 1)
+            self.settings = replace(settings, stride=stride)
 
-    def _future(self) -> np.ndarray:
-        """[N, horizon, targets]: the next values in scaled units; NaN where missing, past the
-        segment, or in another split.
+    def _future_values(self) -> FutureValues:
+        """The next values in scaled units; NaN where missing, past the segment, or in another
+        split.
         """
-        horizon = self.settings.horizon or 1
         values = self.codec.scale(self.series.values[:, : len(self.codec.targets)], self.series)
-        size = len(values)
-        future = np.full((size, horizon, values.shape[1]), np.nan)
-        for k in range(1, min(horizon, size - 1) + 1):
-            same_segment = self.series.start[k:] == self.series.start[:-k]
-            same = same_segment & (self.split[k:] == self.split[:-k])
-            future[:-k, k - 1] = np.where(same[:, None], values[k:], np.nan)
-        return future
+        begins = self.series.reset | (np.diff(self.split, prepend=self.split[0]) != 0)
+        return FutureValues(values, np.cumsum(begins), self.settings.horizon or 1)
 
     @property
     def scaled(self) -> bool:
@@ -104,10 +109,11 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         known.
         """
         usable = (self.split == SPLITS.index(split)) & (self.series.row >= 0)
-        if split == "test" and self.settings.stride > 1:
+        usable &= self._future.any_known()
+        if split == "test" and (self.settings.stride or 1) > 1:
             step = np.arange(len(self.series)) - self.series.first
             usable &= step % self.settings.stride == 0
-        return np.flatnonzero(usable & ~np.isnan(self.history.future).all((1, 2)))
+        return np.flatnonzero(usable)
 
     def origin_mask(self, split: str) -> np.ndarray:
         """[N] bool: whether a step is among the `origins`."""
@@ -142,14 +148,21 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         settings = self.settings
         steps = np.flatnonzero(self.split == 0)
         reset = self.series.reset[steps] | (np.diff(steps, prepend=steps[0] - 1) != 1)
-        usable = self.origin_mask("train")[steps]
-        future = self.history.future[steps][:, : 1 if settings.decode == "paths" else None]
-        target = np.where(usable[:, None, None], future, np.nan).astype(np.float32)
+        usable = self.origin_mask("train")
         count = settings.lanes or min(max(len(steps) // (4 * settings.bptt), 1), MAX_LANES)
         shift = int(np.random.default_rng(seed).integers(len(steps)))
-        return lanes(
-            self.inputs[steps], target, reset, count=count, bptt=settings.bptt, shift=shift
-        )
+        for batch in lanes(steps, steps, reset, count=count, bptt=settings.bptt, shift=shift):
+            at = batch.x.numpy()
+            target = self.history.future[at.ravel()].reshape(
+                *at.shape, *self.history.future.shape[1:]
+            )
+            target = np.where(usable[at][..., None, None], target, np.nan).astype(np.float32)
+            if settings.decode == "paths":
+                target = target[:, :, :1]
+            yield batch._replace(
+                x=torch.from_numpy(self.inputs[at]),
+                target=torch.from_numpy(target.astype(np.float32)),
+            )
 
     def fit_baselines(self) -> None:
         """Fit the baselines on the training split."""
@@ -180,7 +193,17 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
     def quantiles(
         self, model: Forecaster, at: np.ndarray, precision: str = "float32"
     ) -> np.ndarray:
-        """The forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units."""
+        """The forecasts at the steps `at` [M]: [M, horizon, targets, K] in scaled units. The last
+        ones are kept, for those who score the same model again.
+        """
+        key = (precision, at.tobytes(), *(p._version for p in model.parameters()))
+        if self._last is not None and self._last[0] is model and self._last[1] == key:
+            return self._last[2]
+        quantiles = self._run(model, at, precision)
+        self._last = model, key, quantiles
+        return quantiles
+
+    def _run(self, model: Forecaster, at: np.ndarray, precision: str) -> np.ndarray:
         if self.settings.decode == "direct":
             return model.run(self.inputs, self.series.start, at, precision=precision)
         return run_paths(
@@ -193,15 +216,35 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
             paths=self.settings.paths,
         )
 
+    def baseline_quantiles(self, name: str, at: np.ndarray) -> np.ndarray:
+        """The forecasts of a baseline at the steps `at` [M]: [M, horizon, targets, K] in scaled
+        units.
+        """
+        return self.baseline_models[name].predict(self.history, at)
+
     def score(self, quantiles: np.ndarray, at: np.ndarray) -> Metrics:
         """crps, mae, mse, mase and coverage_80 of forecasts at the steps `at`, in the table's unit
         for one target, in standard deviations for several.
         """
-        truth = self.history.future[at]
-        if not self.scaled:
-            names = self.series_names(at)
-            quantiles = self.codec.unscale(quantiles, names)
-            truth = self.codec.unscale(truth[..., None], names)[..., 0]
+        return self._mean_score([(quantiles[part], at[part]) for part in self.chunks(at)])
+
+    def _mean_score(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Metrics:
+        """The metrics of forecasts, given as (quantiles, steps), over all known values."""
+        total: dict[str, float] = defaultdict(float)
+        count = 0
+        for quantiles, at in parts:
+            truth = self.history.future[at]
+            if not self.scaled:
+                names = self.series_names(at)
+                quantiles = self.codec.unscale(quantiles, names)
+                truth = self.codec.unscale(truth[..., None], names)[..., 0]
+            if known := int((~np.isnan(truth)).sum()):
+                count += known
+                for name, value in self._score_of(truth, quantiles).items():
+                    total[name] += known * value
+        return {name: value / count for name, value in total.items()}
+
+    def _score_of(self, truth: np.ndarray, quantiles: np.ndarray) -> Metrics:
         low, median, high = interval(quantiles)
         return {
             "crps": metrics.crps(truth, quantiles),
@@ -211,20 +254,34 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
             "coverage_80": metrics.coverage(truth, low, high),
         }
 
+    def chunks(self, at: np.ndarray) -> list[slice]:
+        """Slices of the steps `at` whose forecasts fit in memory together."""
+        _, horizon, targets = self.history.future.shape
+        size = max(MAX_SCORED_NUMBERS // (horizon * targets * ForecasterConfig.quantiles), 1)
+        return [slice(begin, begin + size) for begin in range(0, len(at), size)]
+
+    def scored_origins(self, split: str) -> np.ndarray:
+        """[M]: the `origins` whose forecasts are scored; on "valid", after every epoch, a part."""
+        at = self.origins(split)
+        return at if split == "test" else spaced(at, MAX_VALID_ORIGINS)
+
     def evaluate(self, model: Forecaster, split: str, precision: str = "float32") -> Metrics:
         """See `Dataset`."""
-        at = self.origins(split)
+        at = self.scored_origins(split)
         if self.settings.decode == "paths" and split == "valid":
             at = at[:: self.settings.horizon or 1]  # sampling is slow
         return self.score(self.quantiles(model, at, precision), at)
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """See `Dataset`."""
-        at = self.origins(split)
-        return {
-            name: self.score(model.predict(self.history, at), at)
-            for name, model in self.baseline_models.items()
-        }
+        if split not in self._baseline_scores:
+            at = self.scored_origins(split)
+            parts = [at[part] for part in self.chunks(at)]
+            self._baseline_scores[split] = {
+                name: self._mean_score((self.baseline_quantiles(name, p), p) for p in parts)
+                for name in self.baseline_models
+            }
+        return self._baseline_scores[split]
 
     def details(self, model: Forecaster, split: str) -> Record:
         """See `Dataset`; `evaluation_details`."""
@@ -291,7 +348,7 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
         if len(dataset.origins(name)) == 0:
             cause = (
                 "the gaps are too long or too many"
-                if settings.stride == 1
+                if dataset.settings.stride == 1
                 else f"stride={settings.stride} may be too long"
             )
             raise DataError(f"{where}: nothing to forecast in the {name} split; {cause}")

@@ -26,40 +26,46 @@ def evaluation_details(dataset: ForecastDataset, model: Forecaster, split: str) 
     """`by_lead`: lead time -> CRPS of the model and of the best baseline; with the setting
     `classic`, `classic`: method -> metrics; for returns, `direction`.
     """
-    at, codec = dataset.origins(split), dataset.codec
-    ours, truth = dataset.quantiles(model, at), dataset.history.future[at]
-    details: dict[str, Any] = {"by_lead": _by_lead(dataset, ours, at)}
+    at, codec = dataset.scored_origins(split), dataset.codec
+    ours = dataset.quantiles(model, at)
+    details: dict[str, Any] = {"by_lead": _by_lead(dataset, ours, at, split)}
     if dataset.settings.classic:
         details["classic"] = _classic(dataset, model, at)
     if codec.returns is not None:
         names = dataset.series_names(at)
         details["direction"] = metrics.directional_accuracy(
-            codec.unscale(truth[..., None], names)[:, 0, 0, 0],
+            codec.unscale(dataset.history.future[at][..., None], names)[:, 0, 0, 0],
             interval(codec.unscale(ours, names))[1][:, 0, 0],
         )
     return details
 
 
 def _by_lead(
-    dataset: ForecastDataset, ours: np.ndarray, at: np.ndarray
+    dataset: ForecastDataset, ours: np.ndarray, at: np.ndarray, split: str
 ) -> dict[str, dict[str, float]]:
-    truth, horizon = dataset.history.future[at], ours.shape[1]
-    compared = {"memorycell": ours}
-    if dataset.baseline_models:
-        forecasts = {
-            name: model.predict(dataset.history, at)
-            for name, model in dataset.baseline_models.items()
-        }
-        best = min(forecasts, key=lambda name: dataset.score(forecasts[name], at)["crps"])
-        compared[best] = forecasts[best]
-    spaced = np.linspace(1, horizon, min(horizon, MAX_LEAD_TIMES)).round().astype(int)
+    horizon = ours.shape[1]
+    leads = np.unique(np.linspace(1, horizon, min(horizon, MAX_LEAD_TIMES)).round().astype(int))
+    methods = ["memorycell"]
+    if scores := dataset.baselines(split):
+        methods.append(min(scores, key=lambda name: scores[name]["crps"]))
+    total, count = np.zeros((len(leads), len(methods))), np.zeros((len(leads), 1))
+    for part in dataset.chunks(at):
+        truth = dataset.history.future[at[part]][:, leads - 1]
+        known = ~np.isnan(truth)
+        count[:, 0] += known.sum((0, 2))
+        for j, name in enumerate(methods):
+            quantiles = (
+                ours[part] if j == 0 else dataset.baseline_quantiles(name, at[part])
+            ).astype(np.float64)[:, leads - 1]
+            for i in np.flatnonzero(known.any((0, 2))):
+                score = metrics.crps(truth[:, i], quantiles[:, i])
+                total[i, j] += score * known[:, i].sum()
     unit = 1.0 if dataset.scaled or dataset.codec.own else float(dataset.codec.std[0])
+    means = unit * total / np.maximum(count, 1)
     return {
-        str(k): {
-            name: unit * metrics.crps(truth[:, k - 1], q[:, k - 1].astype(np.float64))
-            for name, q in compared.items()
-        }
-        for k in np.unique(spaced).tolist()
+        str(lead): dict(zip(methods, row.tolist(), strict=True))
+        for lead, row, known in zip(leads.tolist(), means, count[:, 0], strict=True)
+        if known
     }
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from memorycell.applications.forecast.head import HEADS, CountForecast, Forecast, ForecastParams
 from memorycell.applications.forecast.stepper import ForecasterStepper
-from memorycell.applications.forecast.windows import RETURN_DECAY, step_inputs
+from memorycell.applications.forecast.windows import RETURN_DECAY, StepInputs, step_inputs
 from memorycell.models.batches import LaneBatch
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.models.model import Model, ModelConfig, SteppedModel, carried, windows
@@ -23,6 +23,10 @@ from memorycell.streaming.stepping import Stepper
 
 MAX_SEGMENTS, MAX_CHUNK_STEPS = 64, 2048
 """Segments, and steps of each, that `Forecaster.run` reads at once."""
+MAX_CHUNK_NUMBERS = 8_000_000
+"""Numbers of the windows, or of the forecasts, that `Forecaster.run` has in memory at once."""
+MAX_WARM_UP_STEPS = 8192
+"""Steps before the first forecast of a segment from which the state starts at zero."""
 NOT_EXPORTED = "only for forecasters with head=quantiles, normal=no and no static columns yet"
 
 
@@ -143,6 +147,14 @@ class Forecaster(SteppedModel[LaneBatch]):
         backend: str | None = None,
     ) -> tuple[ForecastParams[Tensor], State]:
         """As `forward`, with the parameters of the distributions."""
+        hidden, inputs, state = self._features(x, state, reset, backend)
+        hidden = F.dropout(hidden, self.config.dropout, self.training)
+        return self._head_params(hidden, inputs), state
+
+    def _features(
+        self, x: Tensor, state: State | None, reset: Tensor | None, backend: str | None = None
+    ) -> tuple[Tensor, StepInputs[Tensor], State]:
+        """(hidden states [B, T, H], inputs of the head, state)"""
         config = self.config
         state = self.initial_state(x.shape[0]) if state is None else state
         last_inputs, past = windows(x, state.window, reset)
@@ -158,9 +170,10 @@ class Forecaster(SteppedModel[LaneBatch]):
         hidden, final = carried(
             self.recurrent, inputs.recurrent, state, reset=reset, backend=backend
         )
-        hidden = F.dropout(hidden, config.dropout, self.training)
-        params = self.head(hidden, inputs.window.flatten(2), inputs.level, inputs.unit)
-        return params, State(**final, window=past)
+        return hidden, inputs, State(**final, window=past)
+
+    def _head_params(self, hidden: Tensor, inputs: StepInputs[Tensor]) -> ForecastParams[Tensor]:
+        return self.head(hidden, inputs.window.flatten(-2), inputs.level, inputs.unit)
 
     def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, State]:
         """See `Model`: the loss of the head."""
@@ -196,12 +209,12 @@ class Forecaster(SteppedModel[LaneBatch]):
         [M, horizon, targets, K] float32 in scaled units.
 
         x [N, F] float32; start [N], the first step of each step's segment, where the state is zero.
-        Segments run in batches; below float32 one after another.
+        The state is also zero `MAX_WARM_UP_STEPS` before the first forecast of a segment. Segments
+        run in batches; below float32 one after another.
         """
-        begins = np.flatnonzero(start == np.arange(len(x)))
-        ends = np.append(begins[1:], len(x))
         place = np.full(len(x), -1)
         place[at] = np.arange(len(at))
+        begins, ends = _wanted_segments(start, at)
         config = self.config
         result = np.empty((len(at), config.horizon, config.targets, config.quantiles), np.float32)
         self.eval()
@@ -224,16 +237,36 @@ class Forecaster(SteppedModel[LaneBatch]):
         inputs = torch.from_numpy(x)
         longest_first = np.argsort(begins - ends, kind="stable")
         for part in np.array_split(longest_first, -(-len(begins) // MAX_SEGMENTS)):
-            state = self.initial_state(len(part))
-            for t in range(0, int((ends - begins)[part[0]]), MAX_CHUNK_STEPS):
-                part = part[ends[part] - begins[part] > t]
-                length = min(MAX_CHUNK_STEPS, int(ends[part[0]] - begins[part[0]]) - t)
+            state, t = self.initial_state(len(part)), 0
+            while len(part := part[ends[part] - begins[part] > t]):
+                longest = int(ends[part[0]] - begins[part[0]]) - t
+                length = min(longest, MAX_CHUNK_STEPS, self._chunk_steps(len(part)))
                 index = begins[part, None] + np.arange(t, t + length)
                 inside = index < ends[part, None]
                 index = np.minimum(index, len(x) - 1)
-                forecast, state = self(inputs[index], state.select(range(len(part))))
                 target = np.where(inside, place[index], -1)
-                result[target[target >= 0]] = forecast.numpy()[target >= 0]
+                hidden, features, state = self._features(
+                    inputs[index], state.select(range(len(part))), None
+                )
+                self._forecast_at(target, hidden, features, result)
+                t += length
+
+    def _chunk_steps(self, segments: int) -> int:
+        """Steps of each of several segments whose windows fit in memory."""
+        config = self.config
+        return max(MAX_CHUNK_NUMBERS // (segments * config.window * config.input_size), 1)
+
+    def _forecast_at(
+        self, target: np.ndarray, hidden: Tensor, inputs: StepInputs[Tensor], result: np.ndarray
+    ) -> None:
+        """Fill result at target [B, T] (-1: no forecast) from the outputs of `_features`."""
+        size = max(MAX_CHUNK_NUMBERS // int(np.prod(result.shape[1:])), 1)
+        rows, steps = (torch.from_numpy(k) for k in np.nonzero(target >= 0))
+        for r, s in zip(rows.split(size), steps.split(size), strict=True):
+            unit = None if inputs.unit is None else inputs.unit[r, s]
+            own = StepInputs(inputs.window[r, s], inputs.recurrent[r, s], inputs.level[r, s], unit)
+            forecast = self.head.quantiles(self._head_params(hidden[r, s], own))
+            result[target[r.numpy(), s.numpy()]] = forecast.numpy()
 
     def _run_segments(
         self,
@@ -246,10 +279,20 @@ class Forecaster(SteppedModel[LaneBatch]):
     ) -> None:
         """As `_run_batched`, through the stepper."""
         stepper = self.stepper(precision)
+        chunk = min(MAX_CHUNK_STEPS, max(MAX_CHUNK_NUMBERS // int(np.prod(result.shape[1:])), 1))
         for begin, end in zip(begins, ends, strict=True):
             ring = np.zeros((1, stepper.layout.width), np.float32)
-            for t in range(begin, end, MAX_CHUNK_STEPS):
-                steps = slice(t, min(t + MAX_CHUNK_STEPS, end))
+            for t in range(begin, end, chunk):
+                steps = slice(t, min(t + chunk, end))
                 forecasts, _ = stepper.step_one(ring, 0, np.ascontiguousarray(x[steps]))
                 target = place[steps]
                 result[target[target >= 0]] = forecasts[target >= 0]
+
+
+def _wanted_segments(start: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(begins, ends) of the steps to run for forecasts at the steps `at`, a pair per segment."""
+    at = np.sort(at)
+    first = np.flatnonzero(np.diff(start[at], prepend=-1))
+    begins = np.maximum(start[at[first]], at[first] - MAX_WARM_UP_STEPS)
+    last = np.append(first[1:], len(at)) - 1
+    return begins, at[last] + 1

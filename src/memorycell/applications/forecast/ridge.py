@@ -1,0 +1,185 @@
+"""Ridge regression from a window of inputs to every lead time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from memorycell.applications.forecast.baselines import Baseline
+from memorycell.applications.forecast.history import History, spaced
+
+PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
+MAX_COLUMNS = 1500
+"""Columns of the widest window that is tried."""
+MAX_WORK, MIN_ROWS = 5e10, 1000
+"""Rows times columns² of a window, and the fewest rows: of longer tables, evenly spaced rows are
+used.
+"""
+MAX_SOLVE_WORK = 1e9
+"""Outputs times columns³ of a window where each lead time is fitted by itself."""
+MAX_PRODUCTS = 3e7
+"""Numbers of XᵀX in memory at once where each lead time has its own."""
+MIN_WHOLE_SHARE = 0.5
+"""Share of the rows with any known future that must have all of it known, for one regression of all
+lead times; otherwise each lead time is fitted on the rows where it is known.
+"""
+CHUNK_ROWS = 8192
+"""Rows whose windows are in memory at once."""
+
+
+class Ridge(Baseline):
+    """Linear regression from a window of inputs to every lead time, with an L2 penalty (Hoerl &
+    Kennard 1970).
+
+    ŷ_{t+k} - y_t = w_k · (inputs of the last W steps). Window and penalty minimise the absolute
+    error on the validation steps. A lead time whose value is never known in training has no change.
+    """
+
+    def __init__(self, windows: tuple[int, ...] = ()) -> None:
+        super().__init__()
+        self.windows = windows
+        self.weights = np.zeros((0, 0, 0))
+        """[W·F + 1, horizon, C]"""
+
+    def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
+        """See `Baseline`."""
+        best_error = np.inf
+        held_out = np.flatnonzero(valid)
+        for width in self.windows:
+            columns = width * history.inputs.shape[1] + 1
+            rows = spaced(np.flatnonzero(train), _max_rows(columns**2))
+            whole = _are_whole(history, rows)
+            together = whole.mean() >= MIN_WHOLE_SHARE
+            if width != min(self.windows) and not _affordable(history, columns, together):
+                continue
+            solutions = (
+                _solutions(history, rows[whole], width)
+                if together
+                else _solutions_per_output(history, rows, width)
+            )
+            for weights in solutions:
+                error = _absolute_error(history, held_out, weights, width)
+                if error < best_error or self.weights.size == 0:
+                    best_error = error
+                    self.weights = weights.reshape(-1, *history.future.shape[1:])
+        super().fit(history, train, valid, quantiles)
+
+    def point(self, history: History, at: np.ndarray) -> np.ndarray:
+        """See `Baseline`."""
+        flat = self.weights.reshape(len(self.weights), -1)
+        width = (len(flat) - 1) // history.inputs.shape[1]
+        result = np.empty((len(at), *self.weights.shape[1:]))
+        for part in _chunks(len(at)):
+            gain = _windows(history, at[part], width) @ flat
+            result[part] = history.level[at[part], None] + gain.reshape(-1, *result.shape[1:])
+        return result
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """See `Baseline`."""
+        return {"weights": self.weights, **super().arrays()}
+
+    def load(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """See `Baseline`."""
+        super().load(arrays)
+        if arrays["weights"].ndim != 3 or arrays["weights"].shape[1:] != self.spread.shape[:2]:
+            raise ValueError("the weights of ridge do not fit its errors")
+        self.weights = arrays["weights"]
+
+
+def _are_whole(history: History, rows: np.ndarray) -> np.ndarray:
+    """[M] bool: all of the future is known."""
+    return np.concatenate(
+        [~np.isnan(history.future[rows[part]]).any((1, 2)) for part in _chunks(len(rows))]
+    )
+
+
+def _affordable(history: History, columns: int, together: bool) -> bool:
+    """Whether a window is narrow enough to be tried."""
+    outputs = int(np.prod(history.future.shape[1:]))
+    return columns <= MAX_COLUMNS and (together or outputs * columns**3 <= MAX_SOLVE_WORK)
+
+
+def _solutions(history: History, rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """The weights [W·F + 1, horizon · C] for every penalty; all futures of the rows are known."""
+    gram, cross = _products(history, rows, width)
+    for penalty in PENALTIES:
+        yield np.linalg.solve(gram + _diagonal(len(gram), penalty), cross)
+
+
+def _solutions_per_output(history: History, rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+    """As `_solutions`, each lead time on the rows where it is known."""
+    outputs = int(np.prod(history.future.shape[1:]))
+    columns = width * history.inputs.shape[1] + 1
+    rows = spaced(rows, _max_rows(outputs * columns**2))
+    solutions = np.zeros((len(PENALTIES), columns, outputs))
+    size = max(int(MAX_PRODUCTS / columns**2), 1)
+    for begin in range(0, outputs, size):
+        group = range(begin, min(begin + size, outputs))
+        grams, crosses = _products_of_outputs(history, rows, width, group)
+        for k, (gram, cross) in zip(group, zip(grams, crosses, strict=True), strict=True):
+            for j, penalty in enumerate(PENALTIES):
+                solutions[j, :, k] = np.linalg.solve(gram + _diagonal(columns, penalty), cross)
+    yield from solutions
+
+
+def _max_rows(work_per_row: float) -> int:
+    return max(int(MAX_WORK / work_per_row), MIN_ROWS)
+
+
+def _products(history: History, rows: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """(XᵀX, XᵀY) of the rows, whose futures are known."""
+    gram: np.ndarray | float = 0.0
+    cross: np.ndarray | float = 0.0
+    for part in _chunks(len(rows)):
+        x, y = _windows(history, rows[part], width), _gain(history, rows[part])
+        gram, cross = gram + x.T @ x, cross + x.T @ y
+    return np.asarray(gram), np.asarray(cross)
+
+
+def _products_of_outputs(
+    history: History, rows: np.ndarray, width: int, outputs: range
+) -> tuple[np.ndarray, np.ndarray]:
+    """(XᵀX [outputs, P, P], XᵀY [outputs, P]) of the rows where each output is known."""
+    columns = width * history.inputs.shape[1] + 1
+    grams, crosses = np.zeros((len(outputs), columns, columns)), np.zeros((len(outputs), columns))
+    for part in _chunks(len(rows)):
+        x, y = _windows(history, rows[part], width), _gain(history, rows[part])
+        for j, k in enumerate(outputs):
+            known = ~np.isnan(y[:, k])
+            grams[j] += x[known].T @ x[known]
+            crosses[j] += y[known, k] @ x[known]
+    return grams, crosses
+
+
+def _absolute_error(history: History, at: np.ndarray, weights: np.ndarray, width: int) -> float:
+    """The mean over the known values of the steps `at`; infinity without any."""
+    total, count = 0.0, 0
+    for part in _chunks(len(at)):
+        error = np.abs(_gain(history, at[part]) - _windows(history, at[part], width) @ weights)
+        total, count = total + float(np.nansum(error)), count + int((~np.isnan(error)).sum())
+    return total / count if count else np.inf
+
+
+def _gain(history: History, at: np.ndarray) -> np.ndarray:
+    """[M, horizon · C]: the changes from the last known values."""
+    return (history.future[at] - history.level[at, None]).reshape(len(at), -1)
+
+
+def _windows(history: History, at: np.ndarray, width: int) -> np.ndarray:
+    """[M, W·F + 1]: the inputs of the last `width` steps, newest first, zero before the segment,
+    and a one.
+    """
+    index = at[:, None] - np.arange(width)
+    known = index >= history.start[at, None]
+    values = history.inputs[np.maximum(index, 0)] * known[..., None]
+    return np.concatenate([values.reshape(len(at), -1), np.ones((len(at), 1))], 1)
+
+
+def _diagonal(size: int, penalty: float) -> np.ndarray:
+    """The penalties; none on the intercept."""
+    return np.diag([*[penalty] * (size - 1), 1e-9])
+
+
+def _chunks(size: int) -> Iterator[slice]:
+    return (slice(begin, begin + CHUNK_ROWS) for begin in range(0, size, CHUNK_ROWS))

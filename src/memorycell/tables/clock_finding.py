@@ -14,7 +14,7 @@ MIN_DAYS = 14
 """From the first to the last, to recognise weekends and nights."""
 MIN_DAYS_WITH_ROWS = 5
 MAX_OPEN_SHARE = 0.75
-"""Of a day, between its first and its last reading."""
+"""Of a day, the steps from its first to its last reading."""
 MIN_FULL_DAYS = 0.8
 """Share of the days with readings that have the first and the last one."""
 
@@ -68,7 +68,7 @@ def _hours(clock: Clock, local_us: np.ndarray) -> tuple[int, int] | None:
     days = np.unique(day)
     aligned = not ((second - first) % clock.size).any()
     long = len(days) >= MIN_DAYS_WITH_ROWS and days[-1] - days[0] + 1 >= MIN_DAYS_WITH_ROWS
-    if not aligned or not long or first == last or last - first > MAX_OPEN_SHARE * DAY:
+    if not aligned or not long or first == last or last - first + clock.size > MAX_OPEN_SHARE * DAY:
         return None
     full = np.isin(days, day[second == first]) & np.isin(days, day[second == last])
     return (first, last) if full.mean() >= MIN_FULL_DAYS else None

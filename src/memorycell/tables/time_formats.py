@@ -11,6 +11,7 @@ from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
 from memorycell.tables.times import (
     EPOCH_UNITS,
+    MIXED_OFFSETS,
     ZONE_SUFFIX,
     TimeColumns,
     bare_pattern,
@@ -120,7 +121,7 @@ def _named(
     columns.require(frame.columns, where)
     column = columns.joined(frame)
     if column.dtype in (pl.Date, pl.Datetime):
-        return columns
+        return (_with_clock(frame, columns) if column.dtype == pl.Date else None) or columns
     pattern = _checked_format(time_format) or _pattern(column, where, named=True, any_number=True)
     if len(names) == 1 and pattern is not None and _is_day(pattern) and time_format is None:
         return _with_clock(frame, TimeColumns(names, pattern)) or TimeColumns(names, pattern)
@@ -365,6 +366,8 @@ def _zone(frame: pl.DataFrame, found: TimeColumns, where: str) -> str | None:
     if not known:
         return None
     times, aware = found.read_column(column, where)
+    if not aware.all():
+        raise found.problem(where, int(aware.argmin()), MIXED_OFFSETS, "zone=Europe/Berlin (yours)")
     minutes = suffixes.drop_nulls().replace_strict(known, return_dtype=pl.Int64).to_numpy()
     return zone_of_offsets(times[aware], minutes)
 

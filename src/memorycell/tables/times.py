@@ -44,6 +44,7 @@ ZONE_SUFFIX = (
     rf"([+-][0-9]{{2}}(?::?[0-9]{{2}})?|{'|'.join(ABBREVIATIONS)})$"
 )
 """The offset or zone after a time of day."""
+MIXED_OFFSETS = "the time has no offset, unlike others"
 MAX_PATTERN_CHARS = 60
 
 
@@ -96,14 +97,14 @@ class TimeColumns:
         if self.zone is None or aware.all():
             if aware.any() and not aware.all():
                 row = int(np.flatnonzero(~aware)[0])
-                raise self._problem(where, row, "has no offset, unlike other rows", "zone=…")
+                raise self.problem(where, row, MIXED_OFFSETS, "zone=Europe/Berlin (yours)")
             return times
         groups = None if group is None else frame[group].to_list()
         utc, exists = from_local(times, self.zone, groups)
         if not (exists | aware).all():
             row = int(np.flatnonzero(~(exists | aware))[0])
             problem = f"{iso_time(int(times[row]))} does not exist in {self.zone}"
-            raise self._problem(where, row, problem, "zone=UTC (or the zone of the file)")
+            raise self.problem(where, row, problem, "zone=UTC (or the zone of the file)")
         return np.where(aware, times, utc)
 
     def read_row(self, row: Mapping[str, Any], where: str, after: int | None = None) -> int:
@@ -206,14 +207,15 @@ class TimeColumns:
                 f"{where}: row {row + 1}, column {quote(self.label)}: the time is missing; remove"
                 " the row or give it a time"
             )
-        return self._problem(
+        return self.problem(
             where,
             row,
             f"{quote(value)} is not a time{_expected(self)}",
             "time_format=%d/%m/%Y (yours), or write 2026-01-31 13:45:00",
         )
 
-    def _problem(self, where: str, row: int, problem: str, fix: str) -> DataError:
+    def problem(self, where: str, row: int, problem: str, fix: str) -> DataError:
+        """The error of a row, from 0."""
         return DataError(
             f"{where}: row {row + 1}, column {quote(self.label)}: {problem}; --set {fix}"
         )

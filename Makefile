@@ -12,6 +12,7 @@ help:
 	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer (SMOKE=1: the engine's, in minutes)"
 	@echo "make sanitize-threads  run the engine's threads under ThreadSanitizer (MEMORYCELL_STRESS_ROUNDS=N: longer)"
 	@echo "make no-compiler  install without the native engine and run the tests that do not need it"
+	@echo "make fuzz     damaged models, states and inputs for MINUTES=10, on all cores; SEED= repeats a run"
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
 	@echo "make docs     build the documentation site in build/site; a broken link fails"
 	@echo "make install  install everything into .venv"
@@ -90,6 +91,11 @@ no-compiler: $(INSTALLED)
 	CXX=/bin/false build/no-compiler/bin/python $(install_again) -C build-dir=build/no-compiler-cmake . 2>/dev/null
 	build/no-compiler/bin/python -c "from memorycell.ops import binding; assert binding.engine is None; print(binding.missing)"
 	build/no-compiler/bin/python -m pytest tests/parity tests/exchange tests/streaming tests/inspection tests/test_proof.py -q -p no:cacheprovider -n 2
+
+# Damaged models, states, spill folders and inputs, on all cores; failing inputs go to build/fuzz/.
+MINUTES ?= 10
+fuzz: $(INSTALLED)
+	$(BIN)/python tests/fuzz/fuzz.py --minutes $(MINUTES) $(if $(SEED),--seed $(SEED))
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

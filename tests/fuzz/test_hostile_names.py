@@ -178,7 +178,7 @@ def written(tiny, folder: Path) -> dict[str, str | bytes]:
     report = application.report or (lambda file, data, result: evaluation_page(file, result))
     outputs["report.html"] = report(file, str(tiny.data), result)
     outputs["details"] = "\n".join(application.render_details(result))
-    for name, exporter in application.exporters.items():
+    for exporter in application.exporters.values():
         try:
             exporter.check(file)
         except UserError:

@@ -1,10 +1,14 @@
-"""An untrained model of every kind, built in well under a second each from data written here, with an
-input that it reads. `names` replaces words of the data, for hostile names.
+"""An untrained model of every kind, built in well under a second each from data written here, with
+an input that it reads. `names` replaces words of the data, for hostile names.
 """
 
+import atexit
 import csv
+import functools
 import json
 import random
+import shutil
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,6 +66,19 @@ def build(kind: str, folder: Path, names: Names | None = None) -> Tiny:
     info |= {"history": [{"loss": 2.0, "valid_x": 1.0}, {"loss": 1.0, "valid_x": 0.5}]}
     file = ModelFile(model, dataset.codec, info, dataset.arrays())
     return Tiny(application, file, given.data, given.source, given.items, given.options)
+
+
+@functools.cache
+def built(kind: str) -> Tiny:
+    """The tiny model of a kind, built once a process in a temporary folder."""
+    return build(kind, temporary_folder())
+
+
+def temporary_folder() -> Path:
+    """A new folder with a short name, removed at the end of the process."""
+    folder = tempfile.mkdtemp(prefix="fz")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
 
 
 # ---- tables --------------------------------------------------------------------------------------
@@ -236,8 +253,8 @@ def speech(head: str) -> Callable[[Path, Names], Data]:
             rows.append([f"s{k}.wav", spoken])
         write_table(folder / "transcripts.csv", rows, {} if head == "text" else names)
         settings = {"hidden": 5, "layers": 1, "budget": 200, "bins": 12, "bands": 2, "head": head}
-        samples = (sound(0.4, 500) * 32767).astype("<i2").tobytes()
-        return Data(folder, settings, str(folder / "s0.wav"), [samples[:3000], samples[3000:]])
+        wav = (folder / "s0.wav").read_bytes()
+        return Data(folder, settings, str(folder / "s0.wav"), [wav[:3000], wav[3000:]])
 
     return data
 

@@ -118,8 +118,11 @@ class TextCodec:
         return [span for span, _ in self.split_spans(self.normalise(text))]
 
     def normalise(self, text: str) -> str:
-        """The text in the form that is encoded: see the function `normalise`, and `lower`."""
+        """The text in the form that is encoded: see the function `normalise`, and `lower`; halves of
+        surrogate pairs become question marks.
+        """
         text = normalise(text)
+        text = text if text.isascii() else text.encode(errors="replace").decode()
         return text.lower() if self.lower else text
 
     def encode_span(self, span: str) -> list[int]:
@@ -130,8 +133,7 @@ class TextCodec:
         if cached is None:
             if len(self._span_cache) > MAX_CACHED_SPANS:  # bounds the memory of endless streams
                 self._span_cache.clear()
-            marked = span.replace(" ", "▁").encode(errors="replace").decode()  # no half characters
-            parts = self._processor.encode(marked, out_type=str)
+            parts = self._processor.encode(span.replace(" ", "▁"), out_type=str)
             cached = self._span_cache[span] = [
                 self.token_ids.get(part.replace("▁", " "), UNKNOWN_ID) for part in parts
             ]

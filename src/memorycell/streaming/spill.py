@@ -116,8 +116,14 @@ class SpillFolder:
             self.write(np.zeros(0, np.int64), np.zeros((0, self._width), np.float32))
 
     def read(self, slots: np.ndarray) -> np.ndarray:
-        """The states [n, width] of sessions. Raises `StateError` with a damaged file's path."""
+        """The states [n, width] of sessions. Raises `StateError` with a damaged file's path, and
+        ValueError for a session that is not on disk.
+        """
         self.check_held()
+        slots = as_slots(slots)
+        unknown = np.setdiff1d(slots, self.slots)
+        if len(unknown):
+            raise ValueError(f"slots: {unknown[0]} is not in the folder")
         result = np.empty((len(slots), self._width), np.float32)
         numbers, rows = self._file[slots], self._row[slots]
         for number in np.unique(numbers).tolist():
@@ -130,8 +136,9 @@ class SpillFolder:
     def mark_closed(self, slots: Sequence[int]) -> None:
         """Mark sessions as closed: their copies are outdated."""
         self.check_held()
-        self._grow(np.asarray(slots))
         for slot in slots:
+            if slot >= len(self._copies):
+                continue
             if self._copies[slot]:
                 self._closed[slot] = 1
             if self._file[slot]:

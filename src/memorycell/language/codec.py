@@ -118,8 +118,8 @@ class TextCodec:
         return [span for span, _ in self.split_spans(self.normalise(text))]
 
     def normalise(self, text: str) -> str:
-        """The text in the form that is encoded: see the function `normalise`, and `lower`; halves of
-        surrogate pairs become question marks.
+        """The text in the form that is encoded: see the function `normalise`, and `lower`. Halves
+        of surrogate pairs become question marks.
         """
         text = normalise(text)
         text = text if text.isascii() else text.encode(errors="replace").decode()

@@ -148,6 +148,13 @@ def test_columns_are_found_by_name_or_content(tmp_path):
         read(tmp_path, lines(table, header=header), text="what", label="what")
 
 
+def test_a_table_without_a_header_line_loses_no_row(tmp_path):
+    table = [(text.replace(",", ""), label) for text, label in rows(60)]
+    found, notes = read(tmp_path, lines(table[1:], ",", header=table[0]), "r.csv")
+    assert found == dict(table)
+    assert "r.csv: line 1 is not a header, but a row" in notes
+
+
 def test_ambiguous_columns_are_refused(tmp_path):
     table = [(text, label, label) for text, label in rows(60)]
     with pytest.raises(DataError, match="which column is the label"):

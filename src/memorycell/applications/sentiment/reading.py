@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from memorycell.applications.sentiment.columns import find_columns
+from memorycell.applications.sentiment.columns import Columns, find_columns
 from memorycell.applications.sentiment.examples import Entry, Example, Examples, text_key
 from memorycell.applications.sentiment.trees import is_treebank, read_trees
 from memorycell.errors import DataError, quote
@@ -25,6 +25,7 @@ SPLIT_OF_STEM = {
 }
 """File name without suffix -> split, in a folder."""
 MAX_TEXT_CHARS = 2000
+MIN_SENTENCE_WORDS = 3
 
 
 @dataclass(frozen=True)
@@ -113,10 +114,16 @@ def _read_table(path: Path, options: ReadOptions) -> tuple[Examples, list[str]]:
     table_notes: list[str] = []
     frame = read_table(path, encoding=options.encoding, sheet=options.sheet, notes=table_notes)
     columns = find_columns(frame, str(path), options.text, options.label)
+    cells = [
+        (_cell(text), _cell(label).strip())
+        for text, label in zip(frame[columns.text], frame[columns.label], strict=True)
+    ]
+    if columns.guessed and _is_row(columns, {label for _, label in cells}):
+        cells.insert(0, (columns.text, columns.label))
+        table_notes.append("line 1 is not a header, but a row")
     losses = Losses("rows")
     examples: Examples = []
-    for raw_text, raw_label in zip(frame[columns.text], frame[columns.label], strict=True):
-        text, label = _cell(raw_text), _cell(raw_label).strip()
+    for text, label in cells:
         if not text.strip():
             losses.skip("without text")
         elif not label:
@@ -125,14 +132,19 @@ def _read_table(path: Path, options: ReadOptions) -> tuple[Examples, list[str]]:
             if len(text) > MAX_TEXT_CHARS:
                 losses.repair(f"text cut to {MAX_TEXT_CHARS:,} characters")
             examples.append(Example(normalise(text)[:MAX_TEXT_CHARS], label))
-    losses.check(frame.height, str(path), options.lossy)
+    losses.check(len(cells), str(path), options.lossy)
     bare = sum(re.search(r"[^\W\d_]", e.text) is None for e in examples)
     if bare > MAX_SKIPPED * len(examples):
         losses.repair("text without a letter (another column: --set text=NAME)", bare)
     how = " (found by their contents; others: --set text=NAME label=NAME)" * columns.guessed
     found = f"text in {quote(columns.text)}, label in {quote(columns.label)}{how}"
-    notes = [found, *table_notes, *losses.notes(frame.height)]
+    notes = [found, *table_notes, *losses.notes(len(cells))]
     return examples, [f"{path.name}: {note}" for note in notes]
+
+
+def _is_row(columns: Columns, labels: set[str]) -> bool:
+    """Whether the names of the columns are a text and a label: the table has no header line."""
+    return columns.label in labels and len(columns.text.split()) >= MIN_SENTENCE_WORDS
 
 
 def _cell(value: object) -> str:

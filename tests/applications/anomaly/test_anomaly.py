@@ -16,9 +16,10 @@ from typer.testing import CliRunner
 from memorycell import proof
 from memorycell.application import catalogue, modelfile
 from memorycell.applications.anomaly.batches import slow_variation
-from memorycell.applications.anomaly.codec import fit_codec, longest_run, run_lengths
-from memorycell.applications.anomaly.columns import Columns, Recording, infer_columns
+from memorycell.applications.anomaly.codec import longest_run, run_lengths
+from memorycell.applications.anomaly.columns import Columns, Recording
 from memorycell.applications.anomaly.dataset import prepare
+from memorycell.applications.anomaly.fitting import fit_codec
 from memorycell.applications.anomaly.head import NextRow
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.anomaly.predict import PredictOptions, predict, read_recordings
@@ -27,12 +28,14 @@ from memorycell.applications.anomaly.score import exponential_average, normal_de
 from memorycell.applications.anomaly.scoring import flagged_ranges, score_recording
 from memorycell.applications.anomaly.session import AnomalySession, StreamOptions
 from memorycell.applications.anomaly.settings import AnomalySettings
+from memorycell.applications.anomaly.source import infer_columns
 from memorycell.applications.anomaly.splits import split_recordings
 from memorycell.cli.verbs import app
 from memorycell.errors import DataError, StateError
 from memorycell.models.quantiles import tail_quantile
 from memorycell.settings import parse_settings, settings_from_json
 from memorycell.streaming.stream import Stream
+from memorycell.tables.times import TimeColumns
 from memorycell.training import loop as training
 from memorycell.training import metrics
 
@@ -229,7 +232,9 @@ def test_row_by_row_equals_full_sequence_for_any_model(categories, settle, smoot
     time = np.arange(rows) * 1_000_000
     recording = Recording("", time, values, words, None, np.arange(rows))
     names = tuple(f"k{j}" for j in range(categories))
-    codec = fit_codec(Columns(("a", "b", "c"), names, "t"), settle, [recording], [recording])
+    codec = fit_codec(
+        Columns(("a", "b", "c"), names, TimeColumns(("t",))), settle, [recording], [recording]
+    )
     assert codec.gappy
     assert codec.sizes == (4,) * categories
     model = Detector(
@@ -407,12 +412,14 @@ def test_each_card_has_its_own_state(fraud):
 
 
 def test_columns_are_inferred():
-    frame = cards(200).with_columns(note=pl.int_range(200).cast(pl.String) + " x", same=pl.lit(3))
+    frame = cards(200).with_columns(
+        note="n" + pl.int_range(200).cast(pl.String) + "x", same=pl.lit(3)
+    )
     columns, notes = infer_columns(frame, "t.csv", group="card", label="fraud")
-    assert (columns.numbers, columns.categories, columns.time) == (
+    assert (columns.numbers, columns.categories, columns.times.columns) == (
         ("price", "(gap)"),
         ("what",),
-        "when",
+        ("when",),
     )
     assert [n.split(" left out")[0] for n in notes] == ["column 'note'", "column 'same'"]
     columns, _ = infer_columns(sensors(100), "t.csv", label="fault")
@@ -588,7 +595,7 @@ def test_a_folder_of_recordings_with_their_own_levels(tmp_path):
     )
     out = tmp_path / "o.safetensors"
     result = training.train(ANOMALY, str(tmp_path), chosen, how, out, log=log.append)
-    assert any("left out: 2.csv, without the column 'fault'" in line for line in log)
+    assert any("1 of 3 tables, without the column 'fault': 2.csv" in line for line in log)
     assert result["baselines"]["flag everything"]["f1"] == pytest.approx(2 * 50 / (2 * 50 + 250))
     live = AnomalySession(modelfile.load(out))
     answers = [live.step(row) for row in sensors(220, seed=5).to_dicts()]

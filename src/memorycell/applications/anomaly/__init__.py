@@ -9,6 +9,7 @@ from memorycell.applications.anomaly.inspection import inspect
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.predict import PredictOptions, predict, render
 from memorycell.applications.anomaly.public_data import DATASETS
+from memorycell.applications.anomaly.rows import to_csv, to_parquet
 from memorycell.applications.anomaly.session import AnomalySession, StreamOptions
 from memorycell.applications.anomaly.settings import AnomalySettings
 
@@ -16,8 +17,9 @@ APPLICATION = Application(
     name="anomaly",
     summary="Detects anomalies in rows of sensor readings or transactions, live, and names the"
     " columns responsible",
-    reads="a table of readings (CSV, Parquet, JSON lines) with one or more recordings; a folder of"
-    " such tables; or a table of events, with --set group=COLUMN for the account or card",
+    reads="a table of readings (CSV, Excel, Parquet, JSON lines) with one or more recordings; a"
+    " folder of such tables; or a table of events, with --set group=COLUMN for the account or card",
+    in_memory="table",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("f1", higher_is_better=True),
@@ -36,6 +38,6 @@ APPLICATION = Application(
     predict_reads="file",
     render=render,
     session=AnomalySession,
-    figures={".html": anomaly_page},
+    figures={".html": anomaly_page, ".csv": to_csv, ".parquet": to_parquet},
     inspect=inspect,
 )

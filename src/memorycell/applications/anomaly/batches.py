@@ -107,15 +107,17 @@ class SegmentBatches:
 
 
 def slow_variation(recordings: Sequence[SplitRecording], bptt: int) -> np.ndarray:
-    """[K]: the fraction of each column's variance within segments of `bptt` rows that is between
-    the means of their quarters, without what independent noise would cause.
+    """[K]: the fraction of each column's variance within segments of `bptt` training rows, or of as
+    many as there are, that is between the means of their quarters, without what independent noise
+    would cause.
     """
-    size = max(bptt // SEGMENT_QUARTERS, 10)
+    rows = min(bptt, max(r.train_rows for r in recordings))
+    size = max(rows // SEGMENT_QUARTERS, 10)
     length = SEGMENT_QUARTERS * size
     columns = recordings[0].encoded.z.shape[1]
     slow, total = np.zeros(columns), np.zeros(columns)
     for recording in recordings:
-        z = recording.encoded.filled[recording.normal]
+        z = recording.encoded.filled[: recording.train_rows]
         for begin in range(0, len(z) - length + 1, length):
             quarters = z[begin : begin + length].reshape(SEGMENT_QUARTERS, size, -1)
             noise = np.diff(quarters, axis=1).var((0, 1)) / 2 / size

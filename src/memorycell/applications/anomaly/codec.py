@@ -2,32 +2,42 @@
 
 from __future__ import annotations
 
-import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
-from memorycell.applications.anomaly.columns import GAP, MAX_CATEGORIES, Columns, Recording
-from memorycell.errors import DataError
-from memorycell.tables.clock import iso_time
-from memorycell.tables.table import mean_std
+from memorycell.applications.anomaly.columns import GAP, MAX_READING, Columns, Recording
+from memorycell.applications.anomaly.source import MAX_CATEGORIES
+from memorycell.settings import from_json
+from memorycell.tables.numbers import NumberFormat
+from memorycell.tables.times import TimeColumns
 
 if TYPE_CHECKING:
     import polars as pl
 
-CYCLES = {"day": 86_400.0, "week": 604_800.0}
+CYCLES: dict[Literal["day", "week"], float] = {"day": 86_400.0, "week": 604_800.0}
 """Name -> period in seconds."""
 MAX_Z = 1e4
 """Z-scores are clipped to ± this value."""
+MAX_INPUT_Z = 1e3
+"""Larger z-scores are scored, but not read by the model, which sees the value before them: one
+absurd reading has no effect on the rows that follow.
+"""
+MIN_STD = 1e-150
+"""Lower bound of `ReadingsCodec.std`; a column that varies less is constant."""
+MIN_CHANGE = 1e-9
+"""Lower bound of `ReadingsCodec.change`, so that inputs are finite."""
 MIN_STD_SHARE = 0.01
 """Lower bound of a recording's own standard deviation, relative to that of training."""
-MIN_TRAIN_ROWS = 10
 UNKNOWN_CATEGORY = 0
 """The id of categories that are missing, rare or not in the training rows."""
+MAX_SETTLE_ROWS = 1_000_000
+Mean = Annotated[float, msgspec.Meta(ge=-MAX_READING, le=MAX_READING)]
+Scale = Annotated[float, msgspec.Meta(ge=MIN_STD, le=2 * MAX_READING)]
 
 
 class Encoded(NamedTuple):
@@ -65,11 +75,14 @@ class ReadingsCodec:
 
     columns     the K numbers; `GAP` may be the last
     categories  column -> known categories, the most frequent first
+    times       the columns of times; None: there are none
+    formats     of the numbers that are not written plainly
+    encoding, sheet   see `read_table`
     settle      rows at the start of a recording that set its own level; 0: the level of training
     mean, std   [K] of training rows; with `settle` the typical standard deviation within a
                 recording
     change      [K] standard deviation of the changes between rows, in z-scores
-    longest     [K] longest run of equal values in training, in rows
+    longest     [K] longest run of equal values in training and validation, in rows
     gappy       numbers with missing values in training
     cycles      names of the `CYCLES` that encode the time of a row
     """
@@ -77,17 +90,45 @@ class ReadingsCodec:
     kind: ClassVar[str] = "readings"
     columns: tuple[str, ...]
     categories: Mapping[str, tuple[str, ...]]
-    time: str | None = None
-    time_format: str | None = None
-    group: str | None = None
-    label: str | None = None
-    settle: int = 0
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    change: tuple[float, ...] = ()
-    longest: tuple[int, ...] = ()
-    gappy: tuple[str, ...] = ()
-    cycles: tuple[str, ...] = ()
+    times: TimeColumns | None
+    group: str | None
+    label: str | None
+    settle: Annotated[int, msgspec.Meta(ge=0, le=MAX_SETTLE_ROWS)]
+    mean: tuple[Mean, ...]
+    std: tuple[Scale, ...]
+    change: tuple[Scale, ...]
+    longest: tuple[Annotated[int, msgspec.Meta(ge=0, le=2**53)], ...]
+    gappy: tuple[str, ...]
+    cycles: tuple[Literal["day", "week"], ...]
+    formats: Mapping[str, NumberFormat] = field(default_factory=dict)
+    encoding: str | None = None
+    sheet: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raises ValueError where the fields do not fit each other."""
+        numbers, names = self.table_columns.table_numbers, [*self.columns, *self.categories]
+        roles = [*(self.times.columns if self.times else ()), self.group, self.label]
+        if len({*names, *roles} - {None}) != len(names) + len([r for r in roles if r]):
+            raise ValueError("columns: one column has two roles")
+        if not self.columns or (self.table_columns.gap and self.columns[-1] != GAP):
+            raise ValueError("columns: expected one or more numbers, the gap last")
+        if self.table_columns.gap and self.times is None:
+            raise ValueError("columns: a gap without times")
+        if any(len(x) != len(self.columns) for x in (self.mean, self.std, self.change)):
+            raise ValueError("the scaling does not fit the columns")
+        if len(self.longest) != len(self.columns):
+            raise ValueError("longest: does not fit the columns")
+        if any(scale < MIN_CHANGE for scale in self.change):
+            raise ValueError(f"change: expected {MIN_CHANGE} or more")
+        for known in self.categories.values():
+            if len(set(known)) != len(known) or "" in known or len(known) > MAX_CATEGORIES:
+                raise ValueError("categories: expected different ones")
+        if len(set(self.gappy)) != len(self.gappy) or not set(self.gappy) <= set(numbers):
+            raise ValueError("gappy: expected numbers of the table")
+        if len(set(self.cycles)) != len(self.cycles) or (self.cycles and self.times is None):
+            raise ValueError("cycles: expected different ones, of a table with times")
+        if not set(self.formats) <= set(numbers):
+            raise ValueError("formats: expected numbers of the table")
 
     @cached_property
     def table_columns(self) -> Columns:
@@ -95,10 +136,10 @@ class ReadingsCodec:
         return Columns(
             self.columns,
             tuple(self.categories),
-            self.time,
-            self.time_format,
+            self.times,
             self.group,
             self.label,
+            self.formats,
         )
 
     @property
@@ -136,8 +177,8 @@ class ReadingsCodec:
         return self.table_columns.read(frame, where, name)
 
     def format_time(self, time: int) -> str | int:
-        """A time as text; the row number without a time column."""
-        return iso_time(time) if self.time is not None else int(time)
+        """See `Columns.format_time`."""
+        return self.table_columns.format_time(time)
 
     def level(self, values: np.ndarray) -> Level:
         """The level of a recording, from its first rows [n, K]; without `settle`, of training."""
@@ -174,7 +215,7 @@ class ReadingsCodec:
     def encode_arrays(self, values: np.ndarray, choices: np.ndarray, time: np.ndarray) -> Encoded:
         """See `encode`, for values [N, K], choices [N, C] and time [N]."""
         z = self.level(values[: self.settle]).standardize(values)
-        filled = forward_fill(z)
+        filled = bounded(z)
         previous = np.concatenate([filled[:1], filled[:-1]])
         return Encoded(self.inputs(filled, previous, np.isnan(z), choices, time), z, choices)
 
@@ -223,7 +264,8 @@ class ReadingsCodec:
         for k, size in enumerate(self.sizes):
             parts.append(np.arange(size) == choices[:, k, None])
         for name in self.cycles:
-            angle = 2 * np.pi * np.remainder(time / 1e6, CYCLES[name]) / CYCLES[name]
+            local = time if self.times is None else self.times.local(time)
+            angle = 2 * np.pi * np.remainder(local / 1e6, CYCLES[name]) / CYCLES[name]
             parts.append(
                 np.stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)], 1)
             )
@@ -247,91 +289,14 @@ class ReadingsCodec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> ReadingsCodec:
-        """See `Codec`."""
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
-        }
-        values["categories"] = {str(k): tuple(map(str, v)) for k, v in data["categories"].items()}
-        codec = cls(**values)
-        scaling = (codec.mean, codec.std, codec.change, codec.longest)
-        if not codec.columns or not all(len(x) == len(codec.columns) for x in scaling):
-            raise ValueError("the scaling does not fit the columns")
-        if not all(math.isfinite(v) and v > 0 for v in (*codec.std, *codec.change)):
-            raise ValueError("the scaling is not positive and finite")
-        if codec.settle < 0:
-            raise ValueError("settle is negative")
-        if not set(codec.cycles) <= set(CYCLES) or not set(codec.gappy) <= set(codec.columns):
-            raise ValueError("not a codec of readings")
-        return codec
-
-
-def fit_codec(
-    columns: Columns, settle: int, train: Sequence[Recording], normal: Sequence[Recording]
-) -> ReadingsCodec:
-    """A codec with the categories of training rows and the scaling of normal rows.
-
-    train    the training rows of each recording
-    normal   its training and validation rows
-
-    Raises `DataError` for too few rows, and for a column that is constant in them.
-    """
-    values = np.concatenate([r.values for r in normal])
-    if len(values) < MIN_TRAIN_ROWS:
-        raise DataError(
-            f"only {len(values)} training rows; at least {MIN_TRAIN_ROWS} are needed, and hundreds"
-            " are sensible"
-        )
-    level = _typical_level(values, [r.values for r in normal] if settle else [])
-    for name, std in zip(columns.numbers, level.std, strict=True):
-        if not std > 0:
-            raise DataError(
-                f"column {name!r} is constant or empty in the training rows; leave it out: --set"
-                " columns=…"
-            )
-    levels = [own_level(r.values, level) if settle else level for r in normal]
-    z = [forward_fill(own.standardize(r.values)) for own, r in zip(levels, normal, strict=True)]
-    _, change = mean_std(np.concatenate([np.diff(own, axis=0) for own in z]))
-    runs = [[longest_run(column) for column in r.values.T] for r in normal]
-    seconds = max(float(r.time[-1] - r.time[0]) for r in normal) / 1e6 if columns.time else 0.0
-    missing = np.isnan(values).any(0)
-    return ReadingsCodec(
-        columns=columns.numbers,
-        categories=_known_categories(columns.categories, train),
-        time=columns.time,
-        time_format=columns.time_format,
-        group=columns.group,
-        label=columns.label,
-        settle=settle,
-        mean=tuple(level.mean.tolist()),
-        std=tuple(level.std.tolist()),
-        change=tuple(np.where(change > 0, change, 1.0).tolist()),
-        longest=tuple(np.max(runs, 0).tolist()),
-        gappy=tuple(c for c, gap in zip(columns.numbers, missing, strict=True) if gap and c != GAP),
-        cycles=tuple(name for name, period in CYCLES.items() if seconds > 2 * period),
-    )
-
-
-def _typical_level(values: np.ndarray, recordings: Sequence[np.ndarray]) -> Level:
-    """The level of all rows [N, K]. Given recordings with their own levels, the standard deviation
-    is the median of theirs.
-    """
-    with np.errstate(all="ignore"):
-        mean, std = mean_std(values)
-        if recordings:
-            own = np.stack([mean_std(r)[1] for r in recordings])
-            std = np.where((own > 0).any(0), np.nanmedian(np.where(own > 0, own, np.nan), 0), std)
-    return Level(mean, std)
-
-
-def _known_categories(
-    columns: Sequence[str], recordings: Sequence[Recording]
-) -> dict[str, tuple[str, ...]]:
-    """Column -> its most frequent categories."""
-    known = {}
-    for k, column in enumerate(columns):
-        counts = Counter(word for r in recordings for word in r.words[:, k] if word)
-        known[column] = tuple(word for word, _ in counts.most_common(MAX_CATEGORIES))
-    return known
+        """See `Codec`. Files of earlier versions have `time` and `time_format` instead of
+        `times`.
+        """
+        values = dict(data)
+        if "times" not in values:
+            time, time_format = values.pop("time"), values.pop("time_format")
+            values["times"] = time and {"columns": [time], "pattern": time_format}
+        return from_json(cls, values)
 
 
 def own_level(values: np.ndarray, typical: Level) -> Level:
@@ -352,6 +317,11 @@ def forward_fill(z: np.ndarray) -> np.ndarray:
     known = ~np.isnan(z)
     index = np.maximum.accumulate(np.where(known, np.arange(len(z))[:, None], -1), 0)
     return np.where(index >= 0, np.take_along_axis(z, np.maximum(index, 0), 0), 0.0)
+
+
+def bounded(z: np.ndarray) -> np.ndarray:
+    """What the model reads of z-scores [N, K]; see `forward_fill` and `MAX_INPUT_Z`."""
+    return forward_fill(np.where(np.abs(z) <= MAX_INPUT_Z, z, np.nan))
 
 
 def longest_run(values: np.ndarray) -> int:

@@ -1,4 +1,4 @@
-"""The columns of a table of readings, how they are inferred, and the recordings in a table.
+"""The columns of a table of readings, and the recordings in a table.
 
 A row is one time step. Rows of the same recording (a file, or a value of the `group` column) are
 consecutive steps, at any time intervals.
@@ -7,30 +7,26 @@ consecutive steps, at any time intervals.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import pairwise
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.errors import DataError
-from memorycell.tables.clock import iso_time
-from memorycell.tables.table import are_dates, is_missing, read_numbers, read_table, read_times
+from memorycell.applications.anomaly.labels import read_labels
+from memorycell.errors import DataError, quote
+from memorycell.tables.cells import is_missing
+from memorycell.tables.numbers import NumberFormat, read_numbers
+from memorycell.tables.times import TimeColumns
 
 if TYPE_CHECKING:
     import polars as pl
 
 GAP = "(gap)"
 """The name of the time since the previous row, log(1 + seconds), as a numeric column."""
-MAX_CATEGORIES = 64
-"""Categories of a column; rarer ones share one id."""
-TABLE_SUFFIXES = (".csv", ".tsv", ".parquet", ".jsonl", ".ndjson")
 MAX_READING = 1e150
 """Readings are clipped to ± this value, so that their squares are finite."""
-MAX_TEXT_SHARE = 0.1
-"""Of the values of a numeric column; such values are reported as errors with their row."""
 
 
 @dataclass
@@ -65,6 +61,11 @@ class Recording:
             self.rows[mask],
         )
 
+    def select_columns(self, numbers: np.ndarray, categories: np.ndarray) -> Recording:
+        """The columns of masks [K] and [C] bool."""
+        values, words = self.values[:, numbers], self.words[:, categories]
+        return Recording(self.name, self.time, values, words, self.labels, self.rows)
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -72,14 +73,15 @@ class Columns:
 
     numbers      K columns; `GAP` may be the last
     categories   C columns
+    formats      of the numbers that are not written plainly
     """
 
     numbers: tuple[str, ...]
     categories: tuple[str, ...] = ()
-    time: str | None = None
-    time_format: str | None = None
+    times: TimeColumns | None = None
     group: str | None = None
     label: str | None = None
+    formats: Mapping[str, NumberFormat] = field(default_factory=dict)
 
     @property
     def gap(self) -> bool:
@@ -91,26 +93,32 @@ class Columns:
         """The numbers that are columns of the table."""
         return tuple(c for c in self.numbers if c != GAP)
 
+    def format_time(self, time: int) -> str | int:
+        """A time as text, in the zone of the table; the row number without a time column."""
+        return self.times.text(time) if self.times is not None else int(time)
+
     def read(self, frame: pl.DataFrame, where: str, name: str = "") -> list[Recording]:
         """The recordings in a table; `name` is that of its only one without a group column.
 
         Raises `DataError` for a missing column, a value that cannot be read, and rows that are not
         in order of time.
         """
-        needed = (self.time, self.group)
-        for column in (*self.table_numbers, *self.categories, *filter(None, needed)):
+        for column in (*self.table_numbers, *self.categories, *filter(None, (self.group,))):
             if column not in frame.columns:
                 raise DataError(
-                    f"{where}: no column {column!r}, which the model reads; the table has"
-                    f" {', '.join(map(repr, frame.columns))}"
+                    f"{where}: no column {quote(column)}, which the model reads; the table has"
+                    f" {names_of(frame.columns)}"
                 )
-        values = np.stack([clip(read_numbers(frame[c], where)) for c in self.table_numbers], 1)
+        parts = [read_numbers(frame[c], where, self.formats.get(c)) for c in self.table_numbers]
+        values = clip(np.stack(parts, 1)) if parts else np.zeros((frame.height, 0))
         time = (
-            read_times(frame[self.time], where, self.time_format)
-            if self.time
-            else np.arange(len(values))
+            np.arange(frame.height)
+            if self.times is None
+            else self.times.read(frame, where, self.group)
         )
-        labels = self._labels(frame, where)
+        labels = None
+        if self.label is not None and self.label in frame.columns:
+            labels = read_labels(frame[self.label], where)
         words = np.empty((len(values), len(self.categories)), object)
         for k, column in enumerate(self.categories):
             words[:, k] = [word(v) for v in frame[column].to_list()]
@@ -125,27 +133,13 @@ class Columns:
             recordings.append(Recording(own_name, time[rows], own, words[rows], own_labels, rows))
         return recordings
 
-    def _labels(self, frame: pl.DataFrame, where: str) -> np.ndarray | None:
-        if self.label is None or self.label not in frame.columns:
-            return None
-        values = read_numbers(frame[self.label], where)
-        wrong = ~np.isin(values, (0, 1))
-        if wrong.any():
-            row = int(wrong.argmax())
-            raise DataError(
-                f"{where}: row {row + 1}, column {self.label!r}: {frame[self.label][row]!r} is not"
-                " a label; write 0 for normal and 1 for an anomaly"
-            )
-        labels: np.ndarray = values == 1
-        return labels
-
     def _groups(self, frame: pl.DataFrame, name: str) -> dict[str, np.ndarray]:
         """Recording -> its rows."""
         if self.group is None:
             return {name: np.arange(frame.height)}
         rows: dict[str, list[int]] = {}
-        for row, value in enumerate(frame[self.group]):
-            rows.setdefault("" if value is None else str(value), []).append(row)
+        for row, value in enumerate(frame[self.group].to_list()):
+            rows.setdefault(group_name(value), []).append(row)
         return {name: np.array(own) for name, own in rows.items()}
 
     def _check_order(self, time: np.ndarray, rows: np.ndarray, where: str) -> None:
@@ -158,8 +152,8 @@ class Columns:
                 else ", or name the column that identifies recordings: --set group=COLUMN"
             )
             raise DataError(
-                f"{where}: row {b + 1}: the time goes back ({iso_time(time[b])} after"
-                f" {iso_time(time[a])}); sort the rows by time{fix}"
+                f"{where}: row {b + 1}: the time goes back ({self.format_time(time[b])} after"
+                f" {self.format_time(time[a])}); sort the rows by time{fix}"
             )
 
 
@@ -178,116 +172,11 @@ def word(value: Any) -> str:
     return "" if is_missing(value) else str(value).strip()
 
 
-class Table(NamedTuple):
-    """A table and its names.
-
-    name    in its folder; "" for a single file
-    where   for error messages
-    """
-
-    name: str
-    where: str
-    frame: pl.DataFrame
+def group_name(value: Any) -> str:
+    """The name of a recording from its cell in the group column."""
+    return "" if is_missing(value) and not isinstance(value, str) else str(value)
 
 
-def read_tables(path: Path, where: str, label: str | None) -> tuple[list[Table], list[str]]:
-    """(the table in a file, or those in a folder and its subfolders; notes).
-
-    label   tables of a folder without this column are left out
-
-    Raises `DataError` where no table is left.
-    """
-    if not path.is_dir():
-        return [Table("", where, read_table(path))], []
-    files = sorted(
-        f
-        for f in path.rglob("*")
-        if f.suffix.lower() in TABLE_SUFFIXES and not f.name.startswith(".")
-    )
-    if not files:
-        raise DataError(f"{where}: a folder without tables ({', '.join(TABLE_SUFFIXES)})")
-    names = [file.relative_to(path).as_posix() for file in files]
-    tables = [
-        Table(name, f"{where}/{name}", read_table(file))
-        for name, file in zip(names, files, strict=True)
-    ]
-    if label is None:
-        return tables, []
-    labelled = [table for table in tables if label in table.frame.columns]
-    if not labelled:
-        raise DataError(f"{where}: no table in it has the column {label!r}")
-    skipped = [table.name for table in tables if label not in table.frame.columns]
-    notes = [f"left out: {', '.join(skipped)}, without the column {label!r}"] if skipped else []
-    return labelled, notes
-
-
-def infer_columns(
-    frame: pl.DataFrame,
-    where: str,
-    *,
-    columns: Sequence[str] | None = None,
-    time: str | None = None,
-    time_format: str | None = None,
-    group: str | None = None,
-    label: str | None = None,
-    gap: bool | None = None,
-) -> tuple[Columns, list[str]]:
-    """(the columns of a table as named or inferred, notes). Raises `DataError`.
-
-    gap   add `GAP` to the numbers; by default if there are categories
-    """
-    for name in (*(columns or ()), time, group, label):
-        if name is not None and name not in frame.columns:
-            raise DataError(
-                f"{where}: no column {name!r}; it has {', '.join(map(repr, frame.columns))}"
-            )
-    if time is None:
-        time = next((c for c in frame.columns if _is_time(frame[c])), None)
-    candidates = (
-        [c for c in frame.columns if c not in (time, group, label)] if columns is None else columns
-    )
-    notes: list[str] = []
-    numbers: list[str] = []
-    categories: list[str] = []
-    for name in candidates:
-        known = [v for v in frame[name].to_list() if not is_missing(v)]
-        distinct = len({str(v) for v in known})
-        if distinct <= 1:
-            problem = "is always the same" if known else "has no values"
-            if columns is not None:
-                raise DataError(f"{where}: column {name!r} {problem}; choose another")
-            notes.append(f"column {name!r} left out: it {problem}")
-        elif _is_numeric(known):
-            numbers.append(name)
-        elif columns is None and distinct > max(MAX_CATEGORIES, len(known) // 20):
-            notes.append(
-                f"column {name!r} left out: {distinct:,} different texts are names, not categories"
-            )
-        else:
-            categories.append(name)
-    if not numbers and not categories:
-        raise DataError(
-            f"{where}: no numeric or categorical column is left; name some with --set columns=A,B"
-        )
-    if time is not None and (bool(categories) if gap is None else gap):
-        numbers.append(GAP)
-    if not numbers:
-        raise DataError(f"{where}: only categories; a column of numbers or of times is needed too")
-    return Columns(tuple(numbers), tuple(categories), time, time_format, group, label), notes
-
-
-def _is_time(column: pl.Series) -> bool:
-    if column.dtype.is_temporal():
-        return True
-    return are_dates([v for v in column.head(20) if not is_missing(v)][:5])
-
-
-def _is_numeric(known: Sequence[Any]) -> bool:
-    sample = known[:2000]
-    wrong = 0
-    for value in sample:
-        try:
-            float(value)
-        except (TypeError, ValueError):
-            wrong += 1
-    return wrong <= MAX_TEXT_SHARE * len(sample)
+def names_of(columns: Any) -> str:
+    """The names of columns for a message, cut to fit a line."""
+    return quote(", ".join(map(str, columns)))

@@ -13,8 +13,9 @@ from memorycell.application.contract import Dataset, Metric, Metrics, ModelFile,
 from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.anomaly.baselines import BASELINES, Mahalanobis, OutlierDetector
 from memorycell.applications.anomaly.batches import SegmentBatches
-from memorycell.applications.anomaly.codec import ReadingsCodec, fit_codec
-from memorycell.applications.anomaly.columns import Recording, infer_columns, read_tables
+from memorycell.applications.anomaly.codec import ReadingsCodec
+from memorycell.applications.anomaly.columns import Recording
+from memorycell.applications.anomaly.fitting import fit_codec, without_constant
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.predict import read_recordings
 from memorycell.applications.anomaly.score import (
@@ -25,6 +26,7 @@ from memorycell.applications.anomaly.score import (
 )
 from memorycell.applications.anomaly.scoring import score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
+from memorycell.applications.anomaly.source import infer_columns, joined, read_tables
 from memorycell.applications.anomaly.splits import (
     TEST,
     TRAIN,
@@ -254,16 +256,21 @@ def prepare(data: str | None, settings: AnomalySettings) -> AnomalyDataset:
     path, source = locate(data or DEFAULT_DATASET)
     where = source.name if source else str(data)
     settings = with_dataset_settings(settings, source)
-    tables, notes = read_tables(path, where, settings.label)
+    tables, notes = read_tables(
+        path, where, settings.label, encoding=settings.encoding, sheet=settings.sheet
+    )
     columns, column_notes = infer_columns(
-        tables[0].frame,
+        joined(tables),
         tables[0].where,
         columns=settings.column_names,
         time=settings.time,
         time_format=settings.time_format,
+        zone=settings.zone,
         group=settings.group,
         label=settings.label,
         gap=settings.gap,
+        decimal=settings.decimal,
+        thousands=settings.thousands,
     )
     if columns.categories and len(tables) > 1:
         raise DataError(
@@ -273,14 +280,23 @@ def prepare(data: str | None, settings: AnomalySettings) -> AnomalyDataset:
     splits, split_notes = split_recordings(recordings, settings, where)
     notes += [*column_notes, *split_notes]
     pairs = [(r, split) for r, split in zip(recordings, splits, strict=True) if len(r) > 1]
-    normal = [r.select(split <= VALID) for r, split in pairs]
-    normal = [r for r in normal if len(r) > 1]
-    if not normal:
+    train = [r.select(split == TRAIN) for r, split in pairs]
+    if not any(len(r) > 1 for r in train):
         raise DataError(f"{where}: no recording has rows to train on; {'; '.join(notes)}")
-    train = [r.select(split == TRAIN) for r, split in zip(recordings, splits, strict=True)]
-    codec = fit_codec(columns, settings.settle, train, normal)
-    dataset = AnomalyDataset(where, [r for r, _ in pairs], [s for _, s in pairs], codec, settings)
-    dataset.notes = [*notes, *_summary(dataset)]
+    columns, kept, constant_notes = without_constant(
+        columns, [r for r, _ in pairs], train, where, settings.column_names or ()
+    )
+    splits = [split for _, split in pairs]
+    codec = fit_codec(
+        columns,
+        settings.settle,
+        [r.select(split == TRAIN) for r, split in zip(kept, splits, strict=True)],
+        [r.select(split <= VALID) for r, split in zip(kept, splits, strict=True)],
+        encoding=settings.encoding,
+        sheet=settings.sheet,
+    )
+    dataset = AnomalyDataset(where, kept, splits, codec, settings)
+    dataset.notes = [*notes, *constant_notes, *_summary(dataset)]
     return dataset
 
 
@@ -299,13 +315,17 @@ def _summary(dataset: AnomalyDataset) -> list[str]:
         notes.append(
             f"{share:.1%} of the test rows are labelled anomalies; labels are not used in training"
         )
+        if share in (0, 1):
+            word = "an anomaly" if share else "normal"
+            notes.append(f"every test row is labelled {word}: detection cannot be measured")
     return notes
 
 
 def reopen(data: str | None, file: ModelFile[Detector, ReadingsCodec]) -> AnomalyDataset:
     """See `Application`. On other data, all rows after the settling rows are tested."""
     settings, codec = file.settings(AnomalySettings), file.codec
-    recordings, where = read_recordings(codec, data or file.data)
+    notes: list[str] = []
+    recordings, where = read_recordings(codec, data or file.data, notes=notes)
     if data is None or data == file.data:
         splits, _ = split_recordings(recordings, settings, where)
     else:
@@ -317,4 +337,6 @@ def reopen(data: str | None, file: ModelFile[Detector, ReadingsCodec]) -> Anomal
     ]
     if not pairs:
         raise DataError(f"{where}: no recording is longer than its {codec.settle} settling rows")
-    return AnomalyDataset(where, [r for r, _ in pairs], [s for _, s in pairs], codec, settings)
+    dataset = AnomalyDataset(where, [r for r, _ in pairs], [s for _, s in pairs], codec, settings)
+    dataset.notes = notes
+    return dataset

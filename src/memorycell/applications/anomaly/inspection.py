@@ -15,7 +15,7 @@ def inspect(file: DetectorFile, source: str | None) -> Inspection:
     if source is None:
         inputs = reopen(None, file).inspection_input()
     else:
-        recordings, _ = read_recordings(file.codec, source)
+        recordings = read_recordings(file.codec, source)[0]
         inputs = file.codec.encode(max(recordings, key=len)).x
     return inspect_steps(
         file, Called(file.model), torch.from_numpy(inputs), where=source or file.data

@@ -54,11 +54,13 @@ class DetectorConfig(ModelConfig):
         object.__setattr__(self, "sizes", tuple(self.sizes))
         if any(not isinstance(size, int) or not 1 <= size <= 100_000 for size in self.sizes):
             raise ValueError(f"sizes: expected whole numbers of 1 or more, got {self.sizes!r}")
-        if self.input_size < 2 * self.columns:
+        if self.input_size < 2 * self.columns + sum(self.sizes):
             raise ValueError(
-                f"input_size: {self.input_size} is too few for {self.columns} columns and their"
-                " changes"
+                f"input_size: {self.input_size} is too few for {self.columns} columns, their"
+                " changes and the categories"
             )
+        if not self.budget:
+            raise ValueError("budget: expected a fraction above 0")
 
 
 class Detector(SteppedModel[LaneBatch]):

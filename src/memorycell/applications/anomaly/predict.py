@@ -12,13 +12,14 @@ import numpy as np
 from memorycell.application.contract import ModelFile, Record
 from memorycell.application.datasets import locate
 from memorycell.applications.anomaly.codec import ReadingsCodec
-from memorycell.applications.anomaly.columns import Recording, read_tables
+from memorycell.applications.anomaly.columns import Recording
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.score import blame
 from memorycell.applications.anomaly.scoring import Scored, flagged_ranges, score_recording
-from memorycell.applications.anomaly.settings import AnomalySettings
-from memorycell.errors import DataError
-from memorycell.settings import check_counts
+from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS, AnomalySettings
+from memorycell.applications.anomaly.source import read_tables
+from memorycell.errors import DataError, quote
+from memorycell.settings import check_ranges
 
 MAX_SHOWN_RANGES = 12
 """Per recording."""
@@ -32,12 +33,15 @@ class PredictOptions:
 
     adapt   time constant in rows at which a recording's level follows its normal rows, for sensors
             that drift; 0: fixed; by default as in training
+    encoding, sheet   of the table, as in training by default: cp1252, the name of a sheet
     """
 
     adapt: int | None = None
+    encoding: str | None = None
+    sheet: str | None = None
 
     def __post_init__(self) -> None:
-        check_counts(self, *(["adapt"] if self.adapt else []))
+        check_ranges(self, adapt=(0, MAX_ADAPT_ROWS))
 
 
 def trained_adapt(file: DetectorFile) -> int:
@@ -45,32 +49,63 @@ def trained_adapt(file: DetectorFile) -> int:
     return int(file.info.get("settings", {}).get("adapt", AnomalySettings.adapt))
 
 
-def read_recordings(codec: ReadingsCodec, source: str) -> tuple[list[Recording], str]:
-    """(the recordings in a table, a folder of tables or a named dataset; its name)."""
+def read_recordings(
+    codec: ReadingsCodec,
+    source: str,
+    *,
+    encoding: str | None = None,
+    sheet: str | None = None,
+    notes: list[str] | None = None,
+) -> tuple[list[Recording], str]:
+    """(the recordings in a table, a folder of tables or a named dataset; its name).
+
+    encoding, sheet   see `read_table`; by default as in training
+    notes             what was left out is added, a line each
+
+    Raises `DataError`.
+    """
     path, dataset = locate(source)
     where = dataset.name if dataset else source
-    tables, _ = read_tables(path, where, codec.label)
+    tables, own_notes = read_tables(
+        path,
+        where,
+        codec.label,
+        encoding=encoding or codec.encoding,
+        sheet=sheet or codec.sheet,
+    )
+    if notes is not None:
+        notes += own_notes
     return [r for t in tables for r in codec.read(t.frame, t.where, t.name)], where
 
 
 def predict(file: DetectorFile, source: str | None, options: PredictOptions) -> Record:
     """`{"recordings": [{"name", "rows", "flagged", "threshold", "anomalies": [{"row", "from", "to",
-    "rows", "peak", "blame"}]}]}` of a table.
+    "rows", "peak", "blame"}]}], "notes"}` of a table.
     """
     if source is None:
         raise DataError("predict: anomaly detection needs a table, or a folder of tables")
-    recordings, where = read_recordings(file.codec, source)
+    notes: list[str] = []
+    recordings, where = read_recordings(
+        file.codec, source, encoding=options.encoding, sheet=options.sheet, notes=notes
+    )
     adapt = trained_adapt(file) if options.adapt is None else options.adapt
     records: list[Record] = []
     for recording in recordings:
         if len(recording) <= file.codec.settle:
             raise DataError(
-                f"{where}: recording {recording.name!r} has {len(recording)} rows; its first"
+                f"{where}: recording {quote(recording.name)} has {len(recording)} rows; its first"
                 f" {file.codec.settle} only set its level"
             )
         scored = score_recording(file.model, file.codec, recording, adapt=adapt)
         records.append(_recording_record(file.codec, recording, scored))
-    return {"data": source, "adapt": adapt, "recordings": records}
+    return {
+        "data": source,
+        "adapt": adapt,
+        "encoding": options.encoding,
+        "sheet": options.sheet,
+        "recordings": records,
+        "notes": notes,
+    }
 
 
 def _recording_record(codec: ReadingsCodec, recording: Recording, scored: Scored) -> Record:
@@ -78,7 +113,7 @@ def _recording_record(codec: ReadingsCodec, recording: Recording, scored: Scored
         "name": recording.name,
         "rows": len(recording),
         "flagged": int(scored.flagged.sum()),
-        "threshold": rounded(scored.threshold),
+        "threshold": finite(scored.threshold),
         "anomalies": [
             _range_record(codec, recording, scored, first, last)
             for first, last in flagged_ranges(scored.flagged)
@@ -96,14 +131,14 @@ def _range_record(
         "from": codec.format_time(int(recording.time[first])),
         "to": codec.format_time(int(recording.time[last])),
         "rows": last - first + 1,
-        "peak": rounded(float(scored.scores[rows].max())),
+        "peak": finite(float(scored.scores[rows].max())),
         "blame": blame(codec, contributions, np.asarray(scored.stuck[rows].any(0))),
     }
 
 
-def rounded(value: float) -> float | None:
-    """Five significant digits; None for infinity and NaN."""
-    return float(f"{value:.5g}") if math.isfinite(value) else None
+def finite(value: float) -> float | None:
+    """The value; None for infinity and NaN, which JSON does not have."""
+    return float(value) if math.isfinite(value) else None
 
 
 def count_ranges(recording: Mapping[str, Any]) -> str:
@@ -115,11 +150,12 @@ def count_ranges(recording: Mapping[str, Any]) -> str:
 def render(record: Record) -> str:
     """The anomalies with the highest scores of each recording."""
     recordings: Any = record["recordings"]
-    return "\n".join(line for one in recordings for line in _lines(one))
+    notes: Any = record["notes"]
+    return "\n".join([*notes, *(line for one in recordings for line in _lines(one))])
 
 
 def _lines(recording: Mapping[str, Any]) -> list[str]:
-    name = f"{recording['name']}: " if recording["name"] else ""
+    name = f"{quote(recording['name'])[1:-1]}: " if recording["name"] else ""
     ranges = recording["anomalies"]
     lines = [
         f"{name}{recording['flagged']:,} of {recording['rows']:,} rows flagged, in"

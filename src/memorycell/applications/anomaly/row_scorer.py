@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Annotated, Literal, NamedTuple
 
+import msgspec
 import numpy as np
 
-from memorycell.applications.anomaly.codec import MAX_Z, ReadingsCodec, forward_fill
+from memorycell.applications.anomaly.codec import (
+    MAX_INPUT_Z,
+    MAX_Z,
+    MIN_STD,
+    MIN_STD_SHARE,
+    ReadingsCodec,
+    bounded,
+)
+from memorycell.applications.anomaly.columns import MAX_READING
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.score import (
     ScoreFunction,
@@ -35,6 +44,31 @@ class RowScore(NamedTuple):
     score: float
     contributions: np.ndarray
     stuck: np.ndarray
+
+
+NotFinite = Literal["nan", "inf", "-inf"]
+Numbers = tuple[float | NotFinite, ...]
+Time = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
+Choice = Annotated[int, msgspec.Meta(ge=0, le=2**31)]
+
+
+@dataclass(frozen=True)
+class SavedScorer:
+    """The state of a `RowScorer` as JSON values; see `SAVED_ARRAYS` for the arrays.
+
+    begun   the settling rows so far: time, values and category ids
+    """
+
+    mean: Numbers
+    std: Numbers
+    _smoothed: Numbers
+    _filled: Numbers
+    _last: Numbers
+    _runs: Numbers
+    rows: Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+    threshold: Numbers
+    y: tuple[float, ...] | None
+    begun: tuple[tuple[Time, Numbers, tuple[Choice, ...]], ...]
 
 
 class RowScorer:
@@ -86,10 +120,10 @@ class RowScorer:
         z = values - self.mean
         z /= self.std
         filled, missing = z, self._none
-        if not z.dot(z) < MAX_Z**2:  # a value is missing or out of range
+        if not z.dot(z) < MAX_INPUT_Z**2:  # a value is missing or out of range
             missing = np.isnan(z)
             np.clip(z, -MAX_Z, MAX_Z, out=z)
-            filled = np.where(missing, self._filled, z)
+            filled = np.where(np.abs(z) <= MAX_INPUT_Z, z, self._filled)
         if self.y is not None:
             self._averaged = self._average(self.y, z, missing, choices)
         contributions = self._score.contributions(self._averaged)
@@ -145,40 +179,81 @@ class RowScorer:
         y = self.stream.step(x)
         contributions, self._averaged = self._score.of_rows(y, z, choices)
         self.threshold = recording_threshold(self.model, self.codec, contributions @ self._ones)
-        self.y, self._filled = y[-1], forward_fill(z)[-1]
+        self.y, self._filled = y[-1], bounded(z)[-1]
 
-    def snapshot(self) -> dict[str, Any]:
-        """The state as JSON values, without that of the stream."""
-        saved: dict[str, Any] = {
-            key: _to_json(getattr(self, name)) for key, name in SAVED_ARRAYS.items()
-        }
-        saved["rows"] = self.rows
-        saved["threshold"] = _to_json(np.array([self.threshold]))
-        saved["y"] = None if self.y is None else self.y.tolist()
-        saved["begun"] = [
-            [int(time), _to_json(values), choices.tolist()]
-            for time, values, choices in self._settling_rows
-        ]
-        return saved
+    def snapshot(self) -> SavedScorer:
+        """The state without that of the stream."""
+        return SavedScorer(
+            rows=self.rows,
+            threshold=_to_json(np.array([self.threshold])),
+            y=None if self.y is None else tuple(self.y.tolist()),
+            begun=tuple(
+                (int(time), _to_json(values), tuple(choices.tolist()))
+                for time, values, choices in self._settling_rows
+            ),
+            **{key: _to_json(getattr(self, name)) for key, name in SAVED_ARRAYS.items()},
+        )
 
-    def restore(self, saved: Mapping[str, Any]) -> None:
-        """Continue from a snapshot. Raises KeyError, TypeError or ValueError for other values."""
+    def restore(self, saved: SavedScorer) -> None:
+        """Continue from a snapshot. Raises ValueError for the state of another detector, and is
+        then unchanged.
+        """
+        arrays = {key: _from_json(getattr(saved, key)) for key in SAVED_ARRAYS}
+        threshold = _from_json(saved.threshold)
+        y = None if saved.y is None else np.array(saved.y)
+        self._check(saved, arrays, threshold, y)
         for key, name in SAVED_ARRAYS.items():
-            value = _from_json(saved[key])
-            if value.shape != getattr(self, name).shape:
-                raise ValueError(f"{key} has another shape")
-            setattr(self, name, value)
-        self.rows, self.threshold = int(saved["rows"]), float(_from_json(saved["threshold"])[0])
-        self.y = None if saved["y"] is None else np.array(saved["y"], np.float32)
+            setattr(self, name, arrays[key])
+        self.rows, self.threshold, self.y = saved.rows, float(threshold[0]), y
         self._settling_rows = [
-            (int(time), _from_json(values), np.array(choices, np.int64))
-            for time, values, choices in saved["begun"]
+            (time, _from_json(values), np.array(choices, np.int64))
+            for time, values, choices in saved.begun
         ]
 
+    def _check(
+        self,
+        saved: SavedScorer,
+        arrays: dict[str, np.ndarray],
+        threshold: np.ndarray,
+        y: np.ndarray | None,
+    ) -> None:
+        """Raises ValueError where a snapshot does not fit the detector or itself."""
+        codec, settling = self.codec, saved.rows < self.codec.settle
+        for key, name in SAVED_ARRAYS.items():
+            if arrays[key].shape != getattr(self, name).shape:
+                raise ValueError(f"{key} has another shape")
+            if key != "_last" and not (np.abs(arrays[key]) <= 2 * MAX_READING).all():
+                raise ValueError(f"{key} is not finite")
+        if not (arrays["std"] >= MIN_STD * MIN_STD_SHARE).all() or (arrays["_runs"] < 0).any():
+            raise ValueError("the level is not one")
+        if threshold.shape != (1,) or np.isnan(threshold[0]):
+            raise ValueError("the threshold is not a number")
+        if (y is None) != (settling or saved.rows == 0):
+            raise ValueError("a prediction is missing, or one too many")
+        size = 2 * len(codec.columns) + sum(codec.sizes)
+        if y is not None and (y.shape != (size,) or not (np.abs(y) <= MAX_READING).all()):
+            raise ValueError("the prediction does not fit the columns")
+        if len(saved.begun) != (saved.rows if settling else 0):
+            raise ValueError("the settling rows are not complete")
+        for _, values, choices in saved.begun:
+            known = _from_json(values)
+            if len(known) != len(codec.columns) or np.isinf(known).any():
+                raise ValueError("a settling row does not fit the columns")
+            if len(choices) != len(codec.sizes) or any(
+                not choice < size for choice, size in zip(choices, codec.sizes, strict=True)
+            ):
+                raise ValueError("a settling row has an unknown category")
 
-def _to_json(values: np.ndarray) -> list[float | str]:
-    return [float(v) if math.isfinite(v) else str(v) for v in values.tolist()]
+
+def _to_json(values: np.ndarray) -> tuple[float | NotFinite, ...]:
+    return tuple(float(v) if math.isfinite(v) else _word(v) for v in values.tolist())
 
 
-def _from_json(values: Any) -> np.ndarray:
+def _word(value: float) -> NotFinite:
+    if math.isnan(value):
+        return "nan"
+    return "inf" if value > 0 else "-inf"
+
+
+def _from_json(values: tuple[float | NotFinite, ...]) -> np.ndarray:
     return np.array([float(v) for v in values])

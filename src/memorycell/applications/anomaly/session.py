@@ -4,33 +4,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field
+from typing import Annotated, Any
 
+import msgspec
 import numpy as np
 
 from memorycell.application.contract import Item, Record
 from memorycell.applications.anomaly.codec import UNKNOWN_CATEGORY, ReadingsCodec
-from memorycell.applications.anomaly.columns import MAX_READING, log_gap, word
-from memorycell.applications.anomaly.predict import (
-    DetectorFile,
-    PredictOptions,
-    rounded,
-    trained_adapt,
+from memorycell.applications.anomaly.columns import (
+    MAX_READING,
+    group_name,
+    log_gap,
+    names_of,
+    word,
 )
-from memorycell.applications.anomaly.row_scorer import RowScorer
+from memorycell.applications.anomaly.predict import DetectorFile, finite, trained_adapt
+from memorycell.applications.anomaly.row_scorer import RowScorer, SavedScorer, Time
 from memorycell.applications.anomaly.score import blame
-from memorycell.errors import DataError, StateError
+from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS
+from memorycell.errors import DataError, StateError, quote
+from memorycell.settings import check_ranges, from_json
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
-from memorycell.tables.clock import iso_time
+from memorycell.tables.numbers import read_number
 from memorycell.tables.rows import RowReader
-from memorycell.tables.table import read_number, read_time
 
 
 @dataclass(frozen=True)
-class StreamOptions(PredictOptions):
-    """Settings for --set; see `PredictOptions`."""
+class StreamOptions:
+    """Settings for --set.
+
+    adapt   see `PredictOptions`
+    """
+
+    adapt: int | None = None
+
+    def __post_init__(self) -> None:
+        check_ranges(self, adapt=(0, MAX_ADAPT_ROWS))
 
 
 @dataclass
@@ -49,6 +60,23 @@ class _LiveRecording:
 
     scorer: RowScorer
     time: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class _SavedRecording(SavedScorer):
+    """A recording of a snapshot, and the time of its last row."""
+
+    time: Time | None
+
+
+@dataclass(frozen=True)
+class _Saved:
+    """What a snapshot holds apart from the states of the recordings."""
+
+    names: tuple[str, ...]
+    memory: tuple[_SavedRecording, ...]
+    unknown: Mapping[str, Annotated[int, msgspec.Meta(ge=0)]]
+    lines: Mapping[str, Any] = field(default_factory=dict)
 
 
 class AnomalySession:
@@ -102,8 +130,8 @@ class AnomalySession:
         if scored is None:
             return {**record, "settling": codec.settle - scorer.rows}
         anomaly = scorer.is_anomaly(scored)
-        record["score"] = rounded(scored.score)
-        record["threshold"] = rounded(scorer.threshold)
+        record["score"] = finite(scored.score)
+        record["threshold"] = finite(scorer.threshold)
         record["anomaly"] = anomaly
         if not anomaly:
             scorer.adapt_level(parsed.values)
@@ -127,9 +155,7 @@ class AnomalySession:
         )
         extra = {
             "names": list(self._recordings),
-            "memory": [
-                {"time": r.time, "rows": r.scorer.rows, **r.scorer.snapshot()} for r in recordings
-            ],
+            "memory": [{"time": r.time, **asdict(r.scorer.snapshot())} for r in recordings],
             "lines": self._rows.snapshot(),
             "unknown": self.unknown,
         }
@@ -139,18 +165,32 @@ class AnomalySession:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._initial.fingerprint)
         try:
-            recordings: dict[str, _LiveRecording] = {}
-            for k, (name, saved) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
-                scorer = self._new_scorer()
-                scorer.restore(saved)
-                scorer.stream.state = state.select([k])
-                time = None if saved["time"] is None else int(saved["time"])
-                recordings[str(name)] = _LiveRecording(scorer, time)
-            unknown = {str(c): int(n) for c, n in extra["unknown"].items()}
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, StateError):
-            raise StateError("not the state of an anomaly session; start without it") from None
-        self._recordings, self.unknown = recordings, unknown
-        self._rows.restore(extra.get("lines"))
+            saved = from_json(_Saved, extra)
+            recordings = self._restored(state, saved)
+        except (ValueError, StateError) as error:
+            raise StateError(
+                f"not the state of an anomaly session ({quote(str(error))[1:-1]}); start without it"
+            ) from None
+        self._recordings, self.unknown = recordings, dict(saved.unknown)
+        self._rows.restore(dict(saved.lines))
+
+    def _restored(self, state: State, saved: _Saved) -> dict[str, _LiveRecording]:
+        """The recordings of a snapshot. Raises ValueError or `StateError`."""
+        if len(set(saved.names)) != len(saved.names) or len(saved.names) != len(saved.memory):
+            raise ValueError("names: expected a different one for each recording")
+        if state.batch_size != max(1, len(saved.names)):
+            raise ValueError("names: expected one for each state")
+        if not set(saved.unknown) <= set(self.codec.categories):
+            raise ValueError("unknown: expected columns of categories")
+        recordings = {}
+        for k, (name, memory) in enumerate(zip(saved.names, saved.memory, strict=True)):
+            if (memory.time is None) != (memory.rows == 0):
+                raise ValueError("a time is missing, or one too many")
+            scorer = self._new_scorer()
+            scorer.restore(memory)
+            scorer.stream.state = state.select([k])
+            recordings[name] = _LiveRecording(scorer, memory.time)
+        return recordings
 
     def _new_scorer(self) -> RowScorer:
         return RowScorer(self.model, self.codec, self._initial.fork(), self.adapt)
@@ -160,8 +200,8 @@ class AnomalySession:
         if group is None:
             return ""
         if group not in row:
-            raise DataError(f"{where}: no column {group!r}; it has {', '.join(map(repr, row))}")
-        return str(row[group])
+            raise DataError(f"{where}: no column {quote(group)}; it has {names_of(row)}")
+        return group_name(row[group])
 
 
 def _parse_row(
@@ -170,17 +210,18 @@ def _parse_row(
     """The next row of a recording. Raises `DataError` for a row that cannot be read."""
     columns = codec.table_columns
     values = [
-        min(max(read_number(row, c, where), -MAX_READING), MAX_READING)
+        min(max(read_number(row, c, where, columns.formats.get(c)), -MAX_READING), MAX_READING)
         for c in columns.table_numbers
     ]
     for name in columns.categories:
         if name not in row:
-            raise DataError(f"{where}: no column {name!r}; it has {', '.join(map(repr, row))}")
+            raise DataError(f"{where}: no column {quote(name)}; it has {names_of(row)}")
     time, last = recording.scorer.rows, recording.time
-    if codec.time is not None:
-        time = read_time(row, codec.time, codec.time_format, where)
+    if codec.times is not None:
+        time = codec.times.read_row(row, where, last)
     if last is not None and time < last:
-        raise DataError(f"{where}: the time goes back ({iso_time(time)} after {iso_time(last)})")
+        now, before = codec.format_time(time), codec.format_time(last)
+        raise DataError(f"{where}: the time goes back ({now} after {before})")
     if columns.gap:
         values.append(math.nan if last is None else log_gap(last, time))
     words = [word(row[c]) for c in columns.categories]

@@ -4,20 +4,30 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memorycell.applications.anomaly.codec import MAX_SETTLE_ROWS
 from memorycell.applications.anomaly.model import DetectorConfig
-from memorycell.settings import check_counts
+from memorycell.settings import check_counts, check_ranges
+from memorycell.tables.number_formats import check_separators
 
 MIN_SETTLE_ROWS = 60
+MAX_ADAPT_ROWS = 10_000_000
+MAX_DRIFT, MAX_CORRUPT = 100, 0.99
 
 
 @dataclass(frozen=True)
 class AnomalySettings:
     """Settings for --set. Columns that are not named are inferred from the table.
 
-    columns     numeric and categorical columns to monitor, separated by commas; by default all
-    time        column of time stamps; time_format as in %d/%m/%Y
+    columns     numeric and categorical columns to monitor, separated by commas; by default all that
+                vary, without counters and indexes
+    time        column of time stamps, or two, as in Date,Time; time_format as in %d/%m/%Y
+    zone        in which times are written, such as Europe/Berlin; by default that of their offsets
+    encoding    of text files, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
+    sheet       of a workbook; by default the first
+    decimal, thousands   how numbers are written (. or ,); by default found in the columns
     group       column that identifies the recording, account or card
-    label       column of 0 (normal) and 1 (anomaly), used for evaluation only, never for training
+    label       column of 0 (normal) and 1 (anomaly), or such words, used for evaluation only, never
+                for training
     gap         monitor the time since the previous row as well; by default if there are categories
     settle      number of rows at the start of each recording that are assumed normal: they set its
                 level and threshold, and are the only training rows; 0: train on the first 60%, with
@@ -39,6 +49,11 @@ class AnomalySettings:
     columns: str | None = None
     time: str | None = None
     time_format: str | None = None
+    zone: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
     group: str | None = None
     label: str | None = None
     gap: bool | None = None
@@ -60,16 +75,16 @@ class AnomalySettings:
 
     def __post_init__(self) -> None:
         check_counts(self, "smooth", "hidden", "layers", "window", "lanes", "bptt")
-        if self.settle < 0 or 0 < self.settle < MIN_SETTLE_ROWS:
-            raise ValueError(f"settle={self.settle}: expected 0, or {MIN_SETTLE_ROWS} rows or more")
-        if self.adapt < 0:
-            raise ValueError(f"adapt={self.adapt}: expected 0 or more rows")
+        check_separators(self.decimal, self.thousands)
+        if not (self.settle == 0 or MIN_SETTLE_ROWS <= self.settle <= MAX_SETTLE_ROWS):
+            raise ValueError(
+                f"settle={self.settle}: expected 0, or {MIN_SETTLE_ROWS} to {MAX_SETTLE_ROWS:,}"
+            )
         if not 0 < self.budget < 0.5:
             raise ValueError(f"budget={self.budget}: expected a fraction between 0 and 0.5")
-        if (self.drift or 0) < 0:
-            raise ValueError(f"drift={self.drift}: expected 0 or more")
-        if not 0 <= (self.corrupt or 0) < 1:
-            raise ValueError(f"corrupt={self.corrupt}: expected a probability below 1")
+        check_ranges(
+            self, adapt=(0, MAX_ADAPT_ROWS), drift=(0, MAX_DRIFT), corrupt=(0, MAX_CORRUPT)
+        )
         self.model_config(2, 1, ())  # checks the others
 
     @property

@@ -107,3 +107,15 @@ def test_typed_columns_are_read_or_refused_by_name(tmp_path):
     for name in ("duration", "list"):
         with pytest.raises(DataError, match=f"column '{name}' holds"):
             read_numbers(read[name], "t")
+
+
+def test_a_panic_of_the_reader_is_one_line(tmp_path, monkeypatch):
+    """polars panics on some damaged files."""
+
+    def panic(path):
+        raise pl.exceptions.PanicException("offset + length <= self.length")
+
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    with pytest.raises(DataError, match="not a readable parquet table .offset"):
+        read_table(tmp_path / "t.parquet")

@@ -124,6 +124,22 @@ def test_the_hour_as_a_number():
     assert read(data)[0] == [f"2024-01-31 {h}:00:00" for h in ("00", "01", "23")]
 
 
+def test_year_month_day_and_hour_in_columns_of_their_own():
+    data = {"No": [1, 2], "year": [2024, 2024], "month": [1, 1], "day": [9, 9], "hour": [3, 23]}
+    texts, found, notes = read(data)
+    assert texts == ["2024-01-09 03:00:00", "2024-01-09 23:00:00"]
+    assert found.columns == ("year", "month", "day", "hour")
+    assert notes == ["times from columns 'year', 'month', 'day' and 'hour'"]
+    assert read(data, time="year,month,day,hour")[0] == texts
+    as_text = {name: list(map(str, cells)) for name, cells in data.items()}
+    assert read(as_text)[0] == texts
+    as_floats = {name: list(map(float, cells)) for name, cells in data.items()}
+    assert read(as_floats)[0] == texts
+    assert read({"year": [2023, 2024], "x": [1, 2]})[0][1] == "2024-01-01 00:00:00"
+    named = {"time": ["2024-01-31", "2024-02-01"], **data}
+    assert read(named)[1].columns == ("time",)
+
+
 def test_columns_that_are_no_times():
     frame = pl.DataFrame({"a": ["1", "2"], "b": ["1.5", "x"], "month": [1, 2], "id": [10**9, 1]})
     assert find_times(frame, "t.csv") == (None, [])
@@ -215,6 +231,8 @@ def test_wrong_cells_are_named_with_their_row():
         read([*cells, "x"])
     with pytest.raises(DataError, match="row 2, column 'time': .* has no offset"):
         read(["2024-01-31 00:00Z", "2024-01-31 01:00"])
+    with pytest.raises(DataError, match="row 21, column 'time': '2024-01-31 00:00-61' is not a"):
+        read([*(f"{cell} 00:00" for cell in cells), "2024-01-31 00:00-61"])
     with pytest.raises(DataError, match="column 'time' holds"):
         TimeColumns(("time",)).read(pl.DataFrame({"time": [[1], [2]]}), "t.csv")
 
@@ -253,7 +271,7 @@ def test_columns_from_a_file_are_checked():
     assert from_json(TimeColumns, stored) == TimeColumns(("a", "b"), "%Y", "Europe/Berlin")
     for change in (
         {"columns": []},
-        {"columns": ["a", "b", "c"]},
+        {"columns": list("abcdefg")},
         {"columns": "a"},
         {"pattern": "x"},
         {"pattern": "%" * 100},

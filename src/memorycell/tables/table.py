@@ -105,7 +105,13 @@ def read_table(
         else:
             fix = OTHER_KINDS.get(kind, "use .csv, .tsv, .parquet, .jsonl or .xlsx")
             raise DataError(f"{path}: .{kind[:20]} is not a table format that is read; {fix}")
-    except (pl.exceptions.PolarsError, OSError, EOFError, zlib.error) as error:
+    except (
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,  # of polars, for some damaged files
+        OSError,
+        EOFError,
+        zlib.error,
+    ) as error:
         reason = str(error).strip().splitlines() or [type(error).__name__]
         raise DataError(
             f"{path}: is not a readable {kind} table ({quote(reason[0].rstrip(':'))[1:-1]})"

@@ -41,18 +41,19 @@ DATE_PATTERNS = ("%Y-%m-%d", "%Y/%m/%d", "%d.%m.%Y", "%Y%m%d", "%Y-%m", "%Y/%m")
 TIME_PATTERNS = ("%H:%M:%S", "%H:%M", "%H:%M:%S.%f", "%I:%M %p", "%I:%M:%S %p")
 ZONE_SUFFIX = (
     r"[:T][0-9]{2,6}(?:[.,][0-9]+)?(?: ?[AaPp][Mm])?\s*"
-    rf"([+-][0-9]{{2}}(?::?[0-9]{{2}})?|{'|'.join(ABBREVIATIONS)})$"
+    rf"([+-](?:0[0-9]|1[0-8])(?::?[0-5][0-9])?|{'|'.join(ABBREVIATIONS)})$"
 )
 """The offset or zone after a time of day."""
 MIXED_OFFSETS = "the time has no offset, unlike others"
 MAX_PATTERN_CHARS = 60
+MAX_COLUMNS = 6
 
 
 @dataclass(frozen=True)
 class TimeColumns:
     """The columns with the times of a table, and how they are written.
 
-    columns   one column, or a column of dates and one of times of day
+    columns   one column; a column of dates and one of times of day; or year, month, day, hour, …
     pattern   as for `datetime.strptime`, or "s", "ms", "us", "ns" for numbers since 1970; None:
               ISO 8601, or one of `DATE_PATTERNS`
     zone      in which times are written: an IANA name, or an offset such as +01:00; None: unknown
@@ -63,8 +64,8 @@ class TimeColumns:
     zone: str | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= len(self.columns) <= 2:
-            raise ValueError("times are in one or two columns")
+        if not 1 <= len(self.columns) <= MAX_COLUMNS:
+            raise ValueError(f"times are in up to {MAX_COLUMNS} columns")
         if self.pattern is not None:
             known = self.pattern in EPOCH_UNITS or "%" in self.pattern
             if not known or len(self.pattern) > MAX_PATTERN_CHARS or "\0" in self.pattern:
@@ -139,17 +140,13 @@ class TimeColumns:
         return to_local(time_us, self.zone)
 
     def joined(self, frame: pl.DataFrame) -> pl.Series:
-        """The column, or the texts of both."""
+        """The column, or the texts of all, with spaces between them."""
         import polars as pl
 
         if len(self.columns) == 1:
             return frame[self.columns[0]]
-        day, clock = (frame[name] for name in self.columns)
-        if day.dtype == pl.Datetime:
-            day = day.cast(pl.Date)
-        clock = clock.dt.to_string("%H:%M:%S") if clock.dtype == pl.Time else clock.cast(pl.String)
-        texts = day.cast(pl.String).str.strip_chars() + " " + clock.str.strip_chars()
-        return texts.alias(self.label)
+        texts = [_column_text(frame[name]) for name in self.columns]
+        return pl.select(pl.concat_str(texts, separator=" ").alias(self.label)).to_series()
 
     def read_column(self, column: pl.Series, where: str) -> tuple[np.ndarray, np.ndarray]:
         """(times, whether they have an offset) [N]; those without one are wall-clock times."""
@@ -362,8 +359,23 @@ def _microseconds(moment: datetime) -> int:
     return delta // timedelta(microseconds=1)
 
 
+def _column_text(column: pl.Series) -> pl.Series:
+    """A column of several that are joined, as text."""
+    import polars as pl
+
+    if column.dtype == pl.Datetime:
+        column = column.cast(pl.Date)
+    if column.dtype.is_float():
+        column = column.cast(pl.Int64, strict=False)
+    if column.dtype == pl.Time:
+        return column.dt.to_string("%H:%M:%S")
+    return column.cast(pl.String, strict=False).str.strip_chars()
+
+
 def _cell_text(value: Any) -> str:
-    """A cell of two that are joined: the day of a moment, or its text."""
+    """A cell of several that are joined; see `_column_text`."""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return str(value.date() if isinstance(value, datetime) else value).strip()
 
 

@@ -12,7 +12,7 @@ def examples(count: int) -> list[Example[None]]:
 
 
 def test_equal_transcripts_are_in_one_split():
-    splits = split_examples(examples(400), SplitSettings(), classes=False, where="set")
+    splits, _ = split_examples(examples(400), SplitSettings(), classes=False, where="set")
     labels = [{e.label for e in members} for members in splits.values()]
     assert not labels[0] & labels[1]
     assert not labels[0] & labels[2]
@@ -22,7 +22,7 @@ def test_equal_transcripts_are_in_one_split():
 
 def test_rules_replace_the_hash():
     settings = SplitSettings(held_out="index<30", checked="index>350")
-    splits = split_examples(examples(400), settings, classes=True, where="set")
+    splits, _ = split_examples(examples(400), settings, classes=True, where="set")
     assert [int(e.fields["index"]) for e in splits["test"]] == list(range(30))
     assert [int(e.fields["index"]) for e in splits["valid"]] == list(range(351, 400))
     assert len(splits["train"]) == 400 - 30 - 49

@@ -85,16 +85,18 @@ def test_json_lines(tmp_path):
         '{"strokes": [[[0,0],[1,1]]], "label": "a", "writer": 7}\nno\n{"strokes":'
         ' [[[0,"x"]]]}\n\n{"strokes": [[[1,2]]]}\n'
     )
-    found, notes = read_strokes(path, "d")
+    with pytest.raises(DataError, match="d: 2 of 4 drawings would be left out .*lossy=true"):
+        read_strokes(path, "d")
+    found, notes = read_strokes(path, "d", lossy=True)
     assert [(d.label, dict(d.fields)) for d in found] == [("a", {"writer": "7"}), ("", {})]
     assert notes == [
-        "left out: 2 damaged drawings (the first: d.jsonl: line 2: expected JSON like "
+        "2 of 4 drawings left out: damaged (the first: d.jsonl: line 2: expected JSON like "
         '{"strokes": [[[x, y], …], …], "label": "a"})'
     ]
     path.write_text("no\n")
     with pytest.raises(DataError, match="line 1: expected JSON"):
         read_strokes(path, "d")
-    with pytest.raises(DataError, match="unknown file type .doc"):
+    with pytest.raises(DataError, match="unknown file type '.doc'"):
         read_strokes(tmp_path / "d.doc", "d")
 
 
@@ -111,12 +113,14 @@ def test_inkml_and_malicious_xml(tmp_path):
     (tmp_path / "a.inkml").write_text(INKML)
     (tmp_path / "b.inkml").write_text(BOMB)
     (tmp_path / "c.inkml").write_text("<ink>")
-    found, notes = read_strokes(tmp_path, "ink")
+    found, notes = read_strokes(tmp_path, "ink", lossy=True)
     assert len(found) == 1
     assert (found[0].label, found[0].fields["writer"]) == ("hi", "3")
     np.testing.assert_array_equal(found[0].drawing[0], [[0, 0], [1, 1], [2, 0]])
-    assert "left out: 2 damaged drawings" in notes[0]
-    assert "InkML that is unsafe or incomplete" in notes[0]
+    assert notes == [
+        "2 of 3 drawings left out: damaged (the first: b.inkml: XML with entities is not read"
+        " (EntitiesForbidden))"
+    ]
 
 
 def test_omniglot_files(tmp_path):
@@ -127,7 +131,7 @@ def test_omniglot_files(tmp_path):
         )
         archive.writestr("set/Latin/character05/0001_14.txt", "START\n0,zero,1\nBREAK\n")
         archive.writestr("__MACOSX/set/Latin/character05/._0001_13.txt", "\0\1")
-    found, notes = read_strokes(tmp_path / "o.zip", "o")
+    found, notes = read_strokes(tmp_path / "o.zip", "o", lossy=True)
     assert [(d.label, d.fields["writer"], len(d.drawing)) for d in found] == [("Latin/05", "13", 2)]
     np.testing.assert_array_equal(found[0].drawing[0], [[0, 0], [1, 2]])
     assert "0001_14.txt: line 2: expected x,y,t" in notes[0]

@@ -17,9 +17,11 @@ from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.models.classifier import Classifier, ClassifierConfig
+from memorycell.reading import Losses
 from memorycell.signals import ctc
 from memorycell.signals.baselines import constant_text, frequent_words, majority_class
 from memorycell.signals.codec import SignalCodec, min_ctc_steps
+from memorycell.signals.drawings import shown_name
 from memorycell.signals.examples import Example, R, Splits
 from memorycell.signals.lexicon import lexicon_search
 from memorycell.signals.recognise import SignalModel
@@ -69,11 +71,13 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
             pairs = [(e, x) for e, x in pairs if self._long_enough(x, e)]
             self.splits[split] = [e for e, _ in pairs]
             self.features[split] = [x for _, x in pairs]
+        total = sum(map(len, splits.values()))
         if too_short:
-            self.notes.append(
-                f"left out: {len(too_short):,} examples that are too short for their label (the"
-                f" first: {too_short[0]})"
-            )
+            losses = Losses("examples")
+            first = f"too short for their label (the first: {shown_name(too_short[0])})"
+            losses.skip(first, len(too_short))
+            losses.check(total, shown_name(name), settings.lossy)
+            self.notes += losses.notes(total)
         for split, examples in self.splits.items():
             if not examples:
                 raise DataError(f"{name}: no example is left in the {split} split; see the notes")

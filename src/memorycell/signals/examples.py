@@ -6,10 +6,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeAlias, TypeVar
 
+from memorycell.errors import quote
+
 MAX_CLASSES = 200
 """With more distinct labels, labels are transcripts."""
 MIN_EXAMPLES_PER_CLASS = 3
 """On average; with fewer, labels are transcripts."""
+
+MAX_SHOWN_CLASSES = 5
 
 R = TypeVar("R")
 
@@ -66,4 +70,9 @@ def drop_unknown_classes(splits: Splits[R], labels: Sequence[str]) -> tuple[Spli
     kept = {split: [e for e in members if e.label in known] for split, members in splits.items()}
     if not unknown:
         return kept, []
-    return kept, [f"left out: classes that are not in the training split: {', '.join(unknown)}"]
+    count = sum(map(len, splits.values())) - sum(map(len, kept.values()))
+    shown = ", ".join(map(quote, unknown[:MAX_SHOWN_CLASSES]))
+    more = ", …" if len(unknown) > MAX_SHOWN_CLASSES else ""
+    return kept, [
+        f"left out: {count:,} examples of classes that are not in the training split: {shown}{more}"
+    ]

@@ -18,10 +18,11 @@ def split_and_fit(
     head   "classes" or "text"
     """
     classes = head == "classes"
-    splits = split_examples(data.examples, settings, classes=classes, where=data.name)
+    splits, split_notes = split_examples(data.examples, settings, classes=classes, where=data.name)
+    notes = [*data.notes, *split_notes]
     labels = [example.label for example in splits["train"]]
     outputs = fit_outputs(labels, head, settings.unit, settings.vocabulary, data.name)
     if not classes:
-        return splits, outputs, data.notes
-    splits, notes = drop_unknown_classes(splits, outputs["labels"])
-    return splits, outputs, data.notes + notes
+        return splits, outputs, notes
+    splits, unknown = drop_unknown_classes(splits, outputs["labels"])
+    return splits, outputs, notes + unknown

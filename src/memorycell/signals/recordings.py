@@ -1,185 +1,230 @@
 """Find files that are one labelled example each, such as recordings or images of lines.
 
-The labels come from a table or list of transcripts, from the file names, or from the folder names.
+The labels come from a list of transcripts, from the file names, or from the folder names.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memorycell.errors import DataError
-from memorycell.reading import read_text
-from memorycell.tables.table import read_table
-
-FILE_COLUMNS = ("file", "path", "filename", "file_name", "name", "audio", "wav", "image", "id")
-LABEL_COLUMNS = (
-    "text",
-    "transcript",
-    "transcription",
-    "sentence",
-    "label",
-    "class",
-    "said",
-    "word",
-    "words",
+from memorycell.errors import DataError, quote
+from memorycell.reading import Losses
+from memorycell.signals.transcripts import (
+    LIST_NAMES,
+    Transcripts,
+    find_transcripts,
+    read_transcripts,
 )
-LIST_NAMES = ("transcripts", "transcript", "transcription", "metadata", "labels", "index")
-"""Names, without suffix, of a table or list of transcripts in a folder."""
-TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson", ".parquet")
+
+MAX_PATH_CHARS = 1000
+MAX_LISTED_SUFFIXES = 5
 
 
 @dataclass(frozen=True)
 class Recording:
-    """A file and its label. `fields` are the parts of its name, where a pattern is given."""
+    """A file and its label. `fields` are the parts of its name, where a pattern is given, or
+    further values of the list.
+    """
 
     path: Path
     label: str
-    fields: dict[str, str] = field(default_factory=dict)
+    fields: Mapping[str, str] = field(default_factory=dict)
 
 
 def find_recordings(
-    path: Path, where: str, suffixes: Sequence[str], *, names: str | None = None
+    path: Path,
+    where: str,
+    suffixes: Sequence[str],
+    *,
+    names: str | None = None,
+    encoding: str | None = None,
+    lossy: bool = False,
 ) -> tuple[list[Recording], bool, list[str]]:
     """(recordings in the order of their names, whether they are transcribed in a list, notes).
 
-    path    a table or list of transcripts, or a folder. In a folder the labels come from `names`,
-            else from a list in it, else from its subfolders
+    path    a list of transcripts, or a folder. In a folder the labels come from `names`, else from
+            a list in it (also as in LJSpeech, Common Voice, LibriSpeech and Kaldi), else from its
+            subfolders
     names   a pattern of the file names without suffix, such as "{label}_{group}_{index}"
+    encoding, lossy   see `ReadSettings`
 
-    Raises `DataError` where none is found.
+    Raises `DataError` where none is found, or too many are left out.
     """
+    transcripts = None
     if path.is_file():
-        recordings, notes = _from_list(path, path.parent, suffixes)
+        transcripts = read_transcripts(path, encoding)
+    elif names is None:
+        transcripts = find_transcripts(path, where, encoding)
+    if transcripts is not None:
+        folder = path if path.is_dir() else path.parent
+        recordings, notes = _from_transcripts(transcripts, folder, where, suffixes, lossy)
         return recordings, True, notes
-    if names is not None:
-        recordings, notes = _from_names(path, names, suffixes)
-        return recordings, False, notes
-    lists = [
-        p
-        for p in sorted(path.iterdir())
-        if p.stem.lower() in LIST_NAMES and p.suffix in (*TABLE_SUFFIXES, ".txt")
-    ]
-    if len(lists) > 1:
-        raise DataError(
-            f"{where}: contains several lists of transcripts, {lists[0].name} and {lists[1].name};"
-            " give the path of one"
-        )
-    if lists:
-        recordings, notes = _from_list(lists[0], path, suffixes)
-        return recordings, True, notes
-    recordings = [
-        Recording(p, p.parent.name)
-        for p in sorted(path.glob("*/*"))
-        if p.suffix.lower() in suffixes and p.is_file()
-    ]
+    files = _files_in(path, suffixes)
+    recordings, left_out = _from_names(files, names) if names else _from_folders(files, path)
+    if not recordings and names:
+        raise DataError(f"{path}: no file name matches {quote(names)} ({_listed(suffixes)})")
     if not recordings:
         raise DataError(
             f"{where}: needs a list of transcripts ({LIST_NAMES[0]}.csv with the columns file and"
             f" text, or {LIST_NAMES[0]}.txt with lines name: text), one folder per class, or --set"
             " names=PATTERN such as {label}_{group}_{index}"
         )
-    classes = sorted({r.label for r in recordings})
-    return recordings, False, [f"classes by folder: {', '.join(classes)}"]
+    losses = Losses("files")
+    if left_out:
+        reason = f"name does not match {quote(names)}" if names else "not in a folder of a class"
+        losses.skip(f"{reason} (the first: {_shown(left_out[0], path)})", len(left_out))
+    losses.check(len(files), where, lossy)
+    notes = losses.notes(len(files))
+    if not names:
+        classes = sorted({r.label for r in recordings})
+        notes.insert(0, f"classes by folder: {_listed([quote(c)[1:-1] for c in classes], 12)}")
+    return recordings, False, notes
 
 
-def _from_list(
-    path: Path, folder: Path, suffixes: Sequence[str]
-) -> tuple[list[Recording], list[str]]:
-    rows = _read_lines(path) if path.suffix == ".txt" else _read_rows(path)
-    files = {
-        p.relative_to(folder).as_posix(): p
-        for p in sorted(folder.rglob("*"))
-        if p.suffix.lower() in suffixes
-    }
-    without_suffix = {name.rsplit(".", 1)[0]: p for name, p in files.items()}
-    recordings, missing = [], []
-    for name, label in rows:
-        file = files.get(name) or without_suffix.get(name)
-        if file is None:
-            missing.append(name)
-        else:
-            recordings.append(Recording(file, label))
-    if not recordings:
-        example = missing[0] if missing else "none"
-        raise DataError(
-            f"{path}: none of its {len(rows)} files is in its folder (the first is {example!r});"
-            f" expected {', '.join(suffixes)}"
-        )
-    notes = []
-    if missing:
-        notes.append(
-            f"{path.name}: left out {len(missing):,} transcripts without a file (the first:"
-            f" {missing[0]})"
-        )
-    unlabelled = set(files.values()) - {r.path for r in recordings}
-    if unlabelled:
-        first = sorted(unlabelled)[0].relative_to(folder).as_posix()
-        notes.append(
-            f"left out {len(unlabelled):,} files without a transcript (the first: {first})"
-        )
-    return sorted(recordings, key=lambda r: r.path.as_posix()), notes
-
-
-def _read_lines(path: Path) -> list[tuple[str, str]]:
-    """Lines `name: text` or `name TAB text`; empty lines and comments (; or #) are skipped."""
-    rows = []
-    for number, line in enumerate(read_text(path).split("\n"), 1):
-        if not line.strip() or line.lstrip()[0] in ";#":
-            continue
-        match = re.match(r"\s*(\S[^:\t]*?)\s*[:\t]\s*(.*)", line)
-        if match is None:
-            raise DataError(f"{path}: line {number}: expected name: text")
-        rows.append((match[1], match[2]))
-    return rows
-
-
-def _read_rows(path: Path) -> list[tuple[str, str]]:
-    frame = read_table(path)
-    columns = {column.lower(): column for column in frame.columns}
-    file, label = (
-        next((columns[name] for name in names if name in columns), None)
-        for names in (FILE_COLUMNS, LABEL_COLUMNS)
-    )
-    if file is None or label is None:
-        raise DataError(
-            f"{path}: needs a column of file names ({FILE_COLUMNS[0]}) and one of transcripts or"
-            f" classes ({LABEL_COLUMNS[0]}); it has {', '.join(map(repr, frame.columns))}"
-        )
+def _files_in(folder: Path, suffixes: Sequence[str]) -> list[Path]:
+    """The files with these suffixes in a folder and its subfolders, but for hidden ones."""
     return [
-        (str(name or ""), str(text or ""))
-        for name, text in zip(frame[file], frame[label], strict=True)
+        p
+        for p in sorted(folder.rglob("*"))
+        if p.suffix.lower() in suffixes and not p.name.startswith(".") and p.is_file()
     ]
 
 
-def _from_names(
-    path: Path, names: str, suffixes: Sequence[str]
+def _listed(values: Sequence[str], limit: int = MAX_LISTED_SUFFIXES) -> str:
+    return ", ".join(values[:limit]) + (", …" if len(values) > limit else "")
+
+
+def _shown(path: Path, folder: Path) -> str:
+    name = path.relative_to(folder).as_posix() if path.is_relative_to(folder) else str(path)
+    return quote(name)
+
+
+# ---- lists of transcripts ------------------------------------------------------------------------
+
+
+def _from_transcripts(
+    found: Transcripts, folder: Path, where: str, suffixes: Sequence[str], lossy: bool
 ) -> tuple[list[Recording], list[str]]:
+    """(recordings, notes)"""
+    files = _FileNames(folder, suffixes)
+    losses, total = found.losses, len(found.rows) + sum(found.losses.skipped.values())
+    recordings: dict[Path, Recording] = {}
+    missing: list[str] = []
+    for row in found.rows:
+        file = files.find(row.name)
+        if file is None:
+            missing.append(row.name)
+        elif file in recordings:
+            losses.skip("its file was listed before")
+        else:
+            recordings[file] = Recording(file, row.label, row.fields)
+    if not recordings:
+        example = f"none of its {len(missing):,} files is there (the first: {quote(missing[0])})"
+        problem = example if missing else f"no transcript ({', '.join(losses.skipped) or 'empty'})"
+        raise DataError(f"{where}: {found.layout}: {problem}; expected {_listed(suffixes)}")
+    if missing:
+        losses.skip(f"no file (the first: {quote(missing[0])})", len(missing))
+    if files.other_suffix:
+        losses.repair("the file has another suffix than the list says", files.other_suffix)
+    losses.check(total, where, lossy)
+    notes = [f"layout: {found.layout}", *losses.notes(total)]
+    unlabelled = [file for file in files.paths if file not in recordings]
+    if unlabelled:
+        notes.append(
+            f"{len(unlabelled):,} files without a transcript are not used (the first:"
+            f" {_shown(unlabelled[0], folder)})"
+        )
+    return sorted(recordings.values(), key=lambda r: r.path.as_posix()), notes
+
+
+class _FileNames:
+    """The files of a folder by the names that lists give them.
+
+    other_suffix   how often a file was found only with another suffix
+    """
+
+    def __init__(self, folder: Path, suffixes: Sequence[str]) -> None:
+        self._folder, self._suffixes = folder, suffixes
+        self.paths = _files_in(folder, suffixes)
+        self.other_suffix = 0
+        self._by_name: dict[str, Path] = {}
+        self._by_stem: dict[str, Path] = {}
+        self._by_last: dict[str, set[Path]] = {}
+        for path in self.paths:
+            name = path.relative_to(folder).as_posix()
+            self._by_name[name] = self._by_name[name.casefold()] = path
+            self._by_stem.setdefault(_stem(name), path)
+            for last in {path.name.casefold(), path.stem.casefold()}:
+                self._by_last.setdefault(last, set()).add(path)
+
+    def find(self, name: str) -> Path | None:
+        """A path, absolute or relative to the folder, in any notation; or a name, with or without
+        suffix, that only one file of the folder has. None: no such file.
+        """
+        if name in self._by_name:
+            return self._by_name[name]
+        for given in (name, name.replace("\\", "/")):
+            path = self._folder / given
+            if len(given) < MAX_PATH_CHARS and path.suffix.lower() in self._suffixes:
+                try:
+                    if path.is_file():
+                        return path
+                except OSError:
+                    continue
+        parts = name.replace("\\", "/").casefold().removeprefix("./").split("/")
+        tails = ["/".join(parts[k:]) for k in range(len(parts))]
+        for tail in tails:
+            found = self._by_name.get(tail) or self._by_stem.get(tail)
+            if found is not None:
+                return found
+        same = self._by_last.get(parts[-1], set())
+        if len(same) == 1:
+            return next(iter(same))
+        for tail in tails:
+            found = self._by_stem.get(_stem(tail))
+            if found is not None:
+                self.other_suffix += 1
+                return found
+        return None
+
+
+def _stem(name: str) -> str:
+    """A name in lower case without its suffix."""
+    folder, slash, last = name.casefold().rpartition("/")
+    return folder + slash + last.rsplit(".", 1)[0]
+
+
+# ---- names and folders ---------------------------------------------------------------------------
+
+
+def _from_folders(files: Sequence[Path], folder: Path) -> tuple[list[Recording], list[Path]]:
+    """(recordings in subfolders, which name their classes; other files)"""
+    inside = [p for p in files if p.parent.parent == folder]
+    return [Recording(p, p.parent.name) for p in inside], [p for p in files if p not in set(inside)]
+
+
+def _from_names(files: Sequence[Path], names: str) -> tuple[list[Recording], list[Path]]:
+    """(recordings whose names match the pattern, other files)"""
     pattern = _name_pattern(names)
     recordings, others = [], []
-    for file in sorted(path.rglob("*")):
-        if file.suffix.lower() in suffixes and file.is_file():
-            match = pattern.fullmatch(file.stem)
-            if match:
-                recordings.append(Recording(file, match["label"], match.groupdict()))
-            else:
-                others.append(file.name)
-    if not recordings:
-        raise DataError(f"{path}: no file name matches {names} ({', '.join(suffixes)})")
-    if not others:
-        return recordings, []
-    return recordings, [
-        f"left out {len(others):,} files whose names do not match {names} (the first: {others[0]})"
-    ]
+    for file in files:
+        match = pattern.fullmatch(file.stem)
+        if match:
+            recordings.append(Recording(file, match["label"], match.groupdict()))
+        else:
+            others.append(file)
+    return recordings, others
 
 
 def _name_pattern(names: str) -> re.Pattern[str]:
     parts = re.split(r"\{(\w+)\}", names)
-    if "label" not in parts[1::2] or len(set(parts[1::2])) < len(parts[1::2]):
+    keys = parts[1::2]
+    if "label" not in keys or len(set(keys)) < len(keys) or not all(k.isidentifier() for k in keys):
         raise DataError(
-            f"--set names={names}: expected a pattern that contains {{label}}, such as"
+            f"--set names={quote(names)}: expected a pattern that contains {{label}}, such as"
             " {label}_{group}_{index}"
         )
     return re.compile(

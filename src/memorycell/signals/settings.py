@@ -7,13 +7,13 @@ from typing import Any
 
 from memorycell.models.classifier import POOLINGS, ClassifierConfig
 from memorycell.settings import check_choices, check_counts
-from memorycell.signals.splitting import SplitSettings
+from memorycell.signals.splitting import ReadSettings, SplitSettings
 from memorycell.signals.transcriber import TranscriberConfig
 
 
 @dataclass(frozen=True)
-class SignalSettings(SplitSettings):
-    """Settings of a model of signals, besides `SplitSettings`.
+class SignalSettings(ReadSettings, SplitSettings):
+    """Settings of a model of signals, besides `ReadSettings` and `SplitSettings`.
 
     head         classes (one per example), text (CTC), or auto: classes where there are few
                  distinct labels, each with several examples

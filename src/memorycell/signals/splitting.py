@@ -7,10 +7,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from memorycell.errors import DataError
+from memorycell.language.codec import fingerprint
 from memorycell.signals.examples import Example, R, Splits
 from memorycell.training.splits import SPLITS, split_of
 
 MIN_SPLIT_EXAMPLES = 5
+MIN_SPEAKERS = 5
+"""With fewer, examples by one speaker may be in several splits."""
+SPEAKER_FIELD = "speaker"
+
+
+@dataclass(frozen=True)
+class ReadSettings:
+    """How files are read.
+
+    encoding   of text files, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
+    lossy      accept that more than 5% of the examples cannot be read; they are left out
+    """
+
+    encoding: str | None = None
+    lossy: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,11 +86,16 @@ class SplitRule:
 
 def split_examples(
     examples: Sequence[Example[R]], settings: SplitSettings, *, classes: bool, where: str
-) -> Splits[R]:
-    """The examples of every split. Raises `DataError` for a split with too few.
+) -> tuple[Splits[R], list[str]]:
+    """(the examples of every split, notes). Raises `DataError` for a split with too few.
 
     classes   labels are class names: hash the example's name, not its label
+
+    By default the splits have different speakers, where at least `MIN_SPEAKERS` are known.
     """
+    by_speaker = _split_by_speaker(examples, settings)
+    if by_speaker:
+        return by_speaker, [_speaker_note(by_speaker, classes)]
     test, valid = (
         None if rule is None else SplitRule.parse(rule)
         for rule in (settings.held_out, settings.checked)
@@ -90,6 +111,10 @@ def split_examples(
         elif valid is not None and valid.matches(example):
             split = "valid"
         splits[split].append(example)
+    return _checked(splits, where), []
+
+
+def _checked(splits: Splits[R], where: str) -> Splits[R]:
     for split, members in splits.items():
         if len(members) < MIN_SPLIT_EXAMPLES:
             raise DataError(
@@ -97,3 +122,37 @@ def split_examples(
                 f" {MIN_SPLIT_EXAMPLES} are needed; add data or change held_out"
             )
     return splits
+
+
+def _split_by_speaker(examples: Sequence[Example[R]], settings: SplitSettings) -> Splits[R]:
+    """Splits of different speakers, test and valid of about `test_share` each; empty where a rule
+    is given, or too few speakers are known.
+    """
+    by_speaker: dict[str, list[Example[R]]] = {}
+    for example in examples:
+        by_speaker.setdefault(example.fields.get(SPEAKER_FIELD, ""), []).append(example)
+    rules = settings.held_out or settings.checked
+    if rules or "" in by_speaker or len(by_speaker) < MIN_SPEAKERS:
+        return {}
+    wanted = max(MIN_SPLIT_EXAMPLES, round(settings.test_share * len(examples)))
+    splits: Splits[R] = {split: [] for split in SPLITS}
+    for speaker in sorted(by_speaker, key=lambda name: fingerprint([name])):
+        own = by_speaker[speaker]
+        free = (s for s in ("test", "valid") if len(splits[s]) < wanted and len(own) <= 2 * wanted)
+        splits[next(free, "train")] += own
+    return splits if min(map(len, splits.values())) >= MIN_SPLIT_EXAMPLES else {}
+
+
+def _speaker_note(splits: Splits[R], classes: bool) -> str:
+    counts = ", ".join(
+        f"{len({e.fields[SPEAKER_FIELD] for e in members})} {split}"
+        for split, members in splits.items()
+    )
+    if classes:
+        return f"split by speaker: {counts}"
+    known = {e.label for e in splits["train"]}
+    repeated = sum(e.label in known for e in splits["test"])
+    return (
+        f"split by speaker: {counts}; {repeated:,} of {len(splits['test']):,} test transcripts also"
+        " occur in training"
+    )

@@ -117,10 +117,8 @@ def check_strokes(strokes: Sequence[Any], where: str) -> Drawing:
     drawing = []
     for number, stroke in enumerate(strokes, 1):
         try:
-            points = np.array(
-                [(float(point[0]), float(point[1])) for point in stroke], np.float64
-            ).reshape(-1, 2)
-        except (TypeError, ValueError, IndexError, KeyError):
+            points = np.array([_point(point) for point in stroke], np.float64).reshape(-1, 2)
+        except (TypeError, ValueError, LookupError, OverflowError):
             raise DataError(f"{where}: stroke {number}: expected points [x, y]") from None
         invalid = ~(np.abs(points) <= MAX_COORDINATE).all(1)
         if invalid.any():
@@ -139,3 +137,12 @@ def check_strokes(strokes: Sequence[Any], where: str) -> Drawing:
     if count > MAX_POINTS:
         raise DataError(f"{where}: {count:,} points; the maximum is {MAX_POINTS:,}")
     return drawing
+
+
+def _point(point: Any) -> tuple[float, float]:
+    """The first two values. Raises TypeError for other values than numbers."""
+    x, y = point[0], point[1]
+    for value in (x, y):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise TypeError("not a number")
+    return float(x), float(y)

@@ -14,6 +14,7 @@ APPLICATION = Application(
     name="drawing",
     summary="Draws characters and words with a pen, in the style of a given example",
     reads="labelled pen strokes (JSON lines, InkML, Omniglot's text files), in a folder or a .zip",
+    in_memory="strokes",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("nats"),

@@ -19,6 +19,8 @@ from memorycell.applications.drawing.settings import DrawingSettings
 from memorycell.errors import DataError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import by_length, padded
+from memorycell.reading import Losses
+from memorycell.signals.drawings import LABEL_KEYS, shown_name
 from memorycell.signals.examples import MIN_EXAMPLES_PER_CLASS, Example, Splits
 from memorycell.signals.splitting import split_examples
 from memorycell.signals.stroke_augmentation import augment_strokes
@@ -64,8 +66,10 @@ class DrawingDataset(Dataset[Writer, DrawingBatch]):
             dropped += len(moves) - len(kept)
             self.examples[split] = [normalised[k] for k in kept]
             self.moves[split] = [moves[k] for k in kept]
-        if dropped:
-            self.notes.append(f"left out: {dropped:,} drawings of more than {MAX_MOVES:,} moves")
+        losses, total = Losses("drawings"), sum(map(len, splits.values()))
+        losses.skip(f"more than {MAX_MOVES:,} moves", dropped)
+        losses.check(total, shown_name(name), settings.lossy)
+        self.notes += losses.notes(total)
         self.fingerprint = fingerprint(
             f"{e.name}\t{e.label}" for examples in splits.values() for e in examples
         )
@@ -175,13 +179,13 @@ def prepare(data: str | None, settings: DrawingSettings) -> DrawingDataset:
     settings = with_dataset_settings(settings, locate(data)[1])
     examples, where, notes = _read(data, settings)
     names = _are_names(examples, settings)
-    splits = split_examples(examples, settings, classes=names, where=where)
+    splits, split_notes = split_examples(examples, settings, classes=names, where=where)
     codec = _fit_codec(splits["train"], settings, names)
     known = set(codec.signs)
     splits = {
         split: [e for e in splits[split] if set(_signs(e, names)) <= known] for split in SPLITS
     }
-    dataset = DrawingDataset(where, splits, codec, settings, notes)
+    dataset = DrawingDataset(where, splits, codec, settings, [*notes, *split_notes])
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in dataset.examples.items())
     shown = " ".join(codec.signs[:MAX_SHOWN_SIGNS])
     shown += " …" if len(codec.signs) > MAX_SHOWN_SIGNS else ""
@@ -214,14 +218,14 @@ def _fit_codec(
 
 def reopen(data: str | None, file: ModelFile[Writer, PenCodec]) -> DrawingDataset:
     """See `Application`."""
-    settings, codec = file.settings(DrawingSettings), file.codec
+    settings, codec = dataclasses.replace(file.settings(DrawingSettings), lossy=True), file.codec
     examples, where, notes = _read(data or file.data, settings)
     known = set(codec.signs)
     examples = [e for e in examples if set(_signs(e, not codec.letters)) <= known]
     if not examples:
         raise DataError(f"{where}: contains no sign that the model draws")
     if data is None or data == file.data:
-        splits = split_examples(examples, settings, classes=not codec.height, where=where)
+        splits, _ = split_examples(examples, settings, classes=not codec.height, where=where)
         notes.append("evaluated: the test split")
     else:
         splits = {"test": examples}
@@ -233,7 +237,7 @@ def _read(data: str, settings: DrawingSettings) -> tuple[list[Example[Drawing]],
     """(labelled drawings, the name of the data, notes)"""
     path, dataset = locate(data)
     where = dataset.name if dataset else data
-    drawings, notes = read_strokes(path, where)
+    drawings, notes = read_strokes(path, where, encoding=settings.encoding, lossy=settings.lossy)
     examples = [
         Example(
             d.drawing,
@@ -245,5 +249,8 @@ def _read(data: str, settings: DrawingSettings) -> tuple[list[Example[Drawing]],
         if d.label
     ]
     if not examples:
-        raise DataError(f"{where}: no drawing has a label")
-    return examples, where, notes
+        raise DataError(f"{where}: no drawing has a label ({', '.join(LABEL_KEYS)})")
+    losses = Losses("drawings")
+    losses.skip("no label", len(drawings) - len(examples))
+    losses.check(len(drawings), where, settings.lossy)
+    return examples, where, notes + losses.notes(len(drawings))

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 from memorycell.applications.drawing.model import WriterConfig
 from memorycell.settings import check_choices, check_counts
-from memorycell.signals.splitting import SplitSettings
+from memorycell.signals.splitting import ReadSettings, SplitSettings
 
 MIN_SPACING, MAX_SPACING, MAX_WARP = 0.01, 0.5, 3
 
 
 @dataclass(frozen=True)
-class DrawingSettings(SplitSettings):
-    """Settings for --set.
+class DrawingSettings(ReadSettings, SplitSettings):
+    """Settings for --set, besides `ReadSettings`.
 
     signs        what a label names: letters (a text), names (one character), or auto
     held_out, checked, test_share   the test and validation splits; see `SplitSettings`

@@ -20,6 +20,7 @@ APPLICATION = Application(
     " images of lines",
     reads="strokes (JSON lines, InkML, Omniglot's text files; a file, a folder or a .zip), or a"
     " folder of images with a list of transcripts",
+    in_memory="strokes",
     default_dataset="omniglot",
     datasets=DATASETS,
     metric=Metric("error"),

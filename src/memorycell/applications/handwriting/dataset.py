@@ -23,7 +23,7 @@ from memorycell.signals import reopening
 from memorycell.signals.codec import describe_outputs
 from memorycell.signals.dataset import SignalDataset
 from memorycell.signals.dtw import DtwClassifier
-from memorycell.signals.examples import Example, choose_head
+from memorycell.signals.examples import Example, LabelledData, choose_head
 from memorycell.signals.preparing import split_and_fit
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.stroke_augmentation import augment_strokes
@@ -132,7 +132,7 @@ def reopen(
 ) -> StrokeDataset | LineDataset:
     """See `Application.reopen`."""
     codec = file.codec
-    settings = file.settings(HandwritingSettings)
+    settings = dataclasses.replace(file.settings(HandwritingSettings), lossy=True)
 
     def source_for(name: str) -> Source:
         source = find_source(name, settings)
@@ -144,9 +144,8 @@ def reopen(
     if isinstance(codec, LineCodec):
         line_codec = codec
 
-        def lines(name: str) -> tuple[list[Example[Line]], str]:
-            labelled = read_images(source_for(name))
-            return labelled.examples, labelled.name
+        def lines(name: str) -> LabelledData[Line]:
+            return read_images(source_for(name))
 
         return reopening.reopen(
             data,
@@ -157,9 +156,8 @@ def reopen(
         )
     stroke_codec = codec
 
-    def drawings(name: str) -> tuple[list[Example[Drawing]], str]:
-        labelled = read_drawings(source_for(name))
-        return labelled.examples, labelled.name
+    def drawings(name: str) -> LabelledData[Drawing]:
+        return read_drawings(source_for(name))
 
     return reopening.reopen(
         data,

@@ -11,7 +11,7 @@ from memorycell.application.contract import ModelFile, Record
 from memorycell.application.datasets import locate
 from memorycell.applications.handwriting.codec import Line, LineCodec
 from memorycell.applications.handwriting.images import IMAGE_SUFFIXES, read_line
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 from memorycell.signals import ctc
 from memorycell.signals.lexicon import LexiconSearch, selected_search
 from memorycell.signals.recognise import SignalModel, label_record, other_classes, recognise
@@ -29,10 +29,14 @@ class PredictOptions:
 
     search   for text: also search the most probable words of the lexicon: yes or no
     only     read only the drawings whose names contain this
+    encoding   of the file's text; by default UTF-8
+    lossy    accept that more than 5% of the drawings are damaged: yes or no
     """
 
     search: bool = True
     only: str | None = None
+    encoding: str | None = None
+    lossy: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,29 +49,47 @@ class NamedInput:
 
 
 def read_inputs(
-    codec: StrokeCodec | LineCodec, source: str | None, only: str | None = None
+    codec: StrokeCodec | LineCodec,
+    source: str | None,
+    only: str | None = None,
+    encoding: str | None = None,
 ) -> list[NamedInput]:
-    """The drawings or images of a file, a folder or a named dataset. Raises `DataError`."""
+    """The drawings or images that `predict` reads. Raises `DataError`."""
+    return _read_inputs(codec, source, PredictOptions(only=only, encoding=encoding, lossy=True))[0]
+
+
+def _read_inputs(
+    codec: StrokeCodec | LineCodec, source: str | None, options: PredictOptions
+) -> tuple[list[NamedInput], list[str]]:
+    """(drawings or images of a file, a folder or a named dataset, notes). Raises `DataError`."""
+    only = options.only
     if source is None:
         raise DataError(
             "predict: no input given; expected a file of strokes (.jsonl, .inkml) or an image"
         )
     path, _ = locate(source)
+    notes: list[str] = []
     if isinstance(codec, LineCodec):
         paths = [path]
         if path.is_dir():
             paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in IMAGE_SUFFIXES)
-        lines = [(str(p), read_line(p)) for p in paths if only is None or only in str(p)]
-        inputs = [NamedInput(name, line, codec.encode(line)) for name, line in lines[:MAX_INPUTS]]
+        chosen = [p for p in paths if only is None or only in str(p)]
+        lines = [(str(p), read_line(p)) for p in chosen[:MAX_INPUTS]]
+        inputs = [NamedInput(name, line, codec.encode(line)) for name, line in lines]
+        count = len(chosen)
     else:
-        drawings = [d for d in read_strokes(path, source)[0] if only is None or only in d.name]
+        drawings, notes = read_strokes(path, source, encoding=options.encoding, lossy=options.lossy)
+        drawings = [d for d in drawings if only is None or only in d.name]
         inputs = [
             NamedInput(d.name, d.drawing, codec.encode(d.drawing)) for d in drawings[:MAX_INPUTS]
         ]
+        count = len(drawings)
     if not inputs:
-        named = "" if only is None else f" with {only!r} in its name"
+        named = "" if only is None else f" with {quote(only)} in its name"
         raise DataError(f"{source}: contains no drawing or image{named}")
-    return inputs
+    if count > len(inputs):
+        notes = [*notes, f"only the first {len(inputs):,} of {count:,} were read; choose: only=…"]
+    return inputs, notes
 
 
 def predict(
@@ -81,11 +103,14 @@ def predict(
     search = None
     if isinstance(file.model, Transcriber) and options.search:
         search = selected_search(file.model, file.codec)
-    records = [
-        {"name": one.name, **answer(file, one.features, search)}
-        for one in read_inputs(file.codec, source, options.only)
-    ]
-    return {"source": source, "only": options.only, "drawings": records}
+    inputs, notes = _read_inputs(file.codec, source, options)
+    records = [{"name": one.name, **answer(file, one.features, search)} for one in inputs]
+    record: Record = {"source": source, "only": options.only, "drawings": records}
+    if options.encoding is not None:
+        record["encoding"] = options.encoding
+    if notes:
+        record["notes"] = notes
+    return record
 
 
 def answer(
@@ -115,4 +140,4 @@ def render(record: dict[str, Any]) -> str:
         else:
             searched = f"   (with lexicon: {one['searched']})" if one.get("searched") else ""
             lines.append(f"{one['text']} ({one['p']:.1%} per letter)  {one['name']}{searched}")
-    return "\n".join(lines)
+    return "\n".join([*lines, *record.get("notes", [])])

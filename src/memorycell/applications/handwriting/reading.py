@@ -11,9 +11,11 @@ from memorycell.applications.handwriting.codec import Line
 from memorycell.applications.handwriting.images import IMAGE_SUFFIXES, read_letters, read_line
 from memorycell.applications.handwriting.settings import HandwritingSettings
 from memorycell.errors import DataError
+from memorycell.reading import Losses
+from memorycell.signals.drawings import LABEL_KEYS
 from memorycell.signals.examples import Example, LabelledData
 from memorycell.signals.recordings import find_recordings
-from memorycell.signals.stroke_files import LABEL_KEYS, read_strokes
+from memorycell.signals.stroke_files import read_strokes
 from memorycell.signals.strokes import Drawing
 
 TRANSCRIPT_SUFFIXES = (".csv", ".tsv", ".parquet")
@@ -49,12 +51,12 @@ def find_source(data: str, settings: HandwritingSettings) -> Source:
 
 def read_images(source: Source) -> LabelledData[Line]:
     """Labelled images of lines. Raises `DataError` where none can be read."""
-    path, name = source.path, source.name
+    path, name, s = source.path, source.name, source.settings
     if path.suffix == LETTERS_SUFFIX:
         words = [Example(line, text, word) for line, text, word in read_letters(path)]
         return LabelledData(name, words, True, [])
     recordings, transcribed, notes = find_recordings(
-        path, name, IMAGE_SUFFIXES, names=source.settings.names
+        path, name, IMAGE_SUFFIXES, names=s.names, encoding=s.encoding, lossy=s.lossy
     )
     base = path if path.is_dir() else path.parent
     examples, errors = [], []
@@ -70,18 +72,24 @@ def read_images(source: Source) -> LabelledData[Line]:
         raise DataError(
             f"{name}: none of the {len(recordings)} images can be read; the first: {errors[0]}"
         )
+    losses = Losses("images")
     if errors:
-        notes.append(f"left out: {len(errors):,} unreadable images; the first: {errors[0]}")
+        losses.skip(f"unreadable; the first: {errors[0]}", len(errors))
+    losses.check(len(recordings), name, s.lossy)
+    notes += losses.notes(len(recordings))
     return LabelledData(name, examples, transcribed, notes)
 
 
 def read_drawings(source: Source) -> LabelledData[Drawing]:
     """Labelled drawings. Raises `DataError` where none has a label."""
-    drawings, notes = read_strokes(source.path, source.name)
+    s = source.settings
+    drawings, notes = read_strokes(source.path, source.name, encoding=s.encoding, lossy=s.lossy)
     examples = [Example(d.drawing, d.label, d.name, d.fields) for d in drawings if d.label]
-    if len(examples) < len(drawings):
-        notes.append(f"left out: {len(drawings) - len(examples):,} drawings without a label")
     if not examples:
         raise DataError(f"{source.name}: no drawing has a label ({', '.join(LABEL_KEYS)})")
+    losses = Losses("drawings")
+    losses.skip("no label", len(drawings) - len(examples))
+    losses.check(len(drawings), source.name, s.lossy)
+    notes += losses.notes(len(drawings))
     transcribed = all(len(example.label) > 1 for example in examples)
     return LabelledData(source.name, examples, transcribed, notes)

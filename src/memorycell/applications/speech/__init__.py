@@ -19,6 +19,7 @@ APPLICATION = Application(
     " timings",
     reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with one folder per"
     " class, or with names that match --set names={label}_{group}_{index}",
+    in_memory="sounds",
     default_dataset="free-spoken-digits",
     datasets=DATASETS,
     metric=Metric("error"),

@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from memorycell.errors import DataError
+from memorycell.applications.speech.pcm import check_samples
+from memorycell.applications.speech.wav import WAV_MAGIC, SampleReader
+from memorycell.errors import DataError, quote
 
 AUDIO_SUFFIXES = (
     ".wav",
@@ -22,6 +24,22 @@ AUDIO_SUFFIXES = (
     ".gsm",
     ".w64",
 )
+UNREADABLE_SUFFIXES = (
+    ".m4a",
+    ".aac",
+    ".wma",
+    ".mp4",
+    ".m4b",
+    ".3gp",
+    ".amr",
+    ".webm",
+    ".mka",
+    ".ac3",
+    ".ape",
+    ".wv",
+)
+"""Recordings that need ffmpeg."""
+CHUNK_BYTES = 1 << 22
 MAX_SILENT_PEAK = 1e-4
 """Peak of a silent recording: -80 dB of full scale."""
 CLIPPING_LEVEL, MAX_CLIPPED_SHARE = 0.999, 0.005
@@ -38,28 +56,61 @@ class Sound(NamedTuple):
 def read_audio(path: str | Path) -> Sound:
     """Read WAV, FLAC, OGG, MP3 and other formats of libsndfile; channels are averaged.
 
-    notes: "stereo", "silent", "clipped". Raises `DataError` for a file that is not a recording or
-    has no samples.
+    notes: "truncated", "stereo", "silent", "clipped". Raises `DataError` for a file that is not a
+    recording or has no samples.
     """
-    import soundfile
-
-    try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError, ValueError, TypeError) as error:
-        reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
-        raise DataError(f"{path}: not a readable recording ({reason})") from None
+    path = Path(path)
+    if path.suffix.lower() in UNREADABLE_SUFFIXES:
+        wav = path.with_suffix(".wav").name
+        raise DataError(
+            f"{path}: {path.suffix} recordings are not read; install ffmpeg and convert it: ffmpeg"
+            f" -i {path.name} {wav}"
+        )
+    read = _read_wav(path) or _read_with_libsndfile(path)
+    samples, rate, is_truncated = read
     if len(samples) == 0:
         raise DataError(f"{path}: contains no samples")
+    check_samples(samples, str(path))
     mono = np.ascontiguousarray(samples.mean(1))
-    if not np.isfinite(mono).all():
-        raise DataError(f"{path}: contains samples that are not finite")
     clipped_share = float((np.abs(samples) >= CLIPPING_LEVEL).mean())
     conditions = {
+        "truncated": is_truncated,
         "stereo": samples.shape[1] > 1,
         "silent": float(np.abs(mono).max()) < MAX_SILENT_PEAK,
         "clipped": clipped_share > MAX_CLIPPED_SHARE,
     }
     return Sound(mono, int(rate), tuple(name for name, holds in conditions.items() if holds))
+
+
+def _read_wav(path: Path) -> tuple[np.ndarray, int, bool] | None:
+    """(samples [N, channels], rate, whether fewer samples came than the header says), as a live
+    session reads them; None for what such a session does not read.
+    """
+    reader, parts = SampleReader(where=str(path)), []
+    try:
+        with path.open("rb") as file:
+            if file.read(4) not in WAV_MAGIC:
+                return None
+            file.seek(0)
+            while data := file.read(CHUNK_BYTES):
+                parts.append(reader.read_frames(data))
+        reader.finish()
+    except (OSError, DataError):
+        return None  # libsndfile says why, or reads it
+    parts = [part for part in parts if len(part)] or [np.zeros((0, 1), np.float32)]
+    return np.concatenate(parts), reader.rate_hz, bool(reader.missing)
+
+
+def _read_with_libsndfile(path: Path) -> tuple[np.ndarray, int, bool]:
+    import soundfile
+
+    try:
+        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+    except (soundfile.LibsndfileError, OSError, ValueError, TypeError, RuntimeError) as error:
+        reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
+        shown = reason if reason.isprintable() and len(reason) < 100 else quote(reason)
+        raise DataError(f"{path}: not a readable recording ({shown})") from None
+    return samples, int(rate), False
 
 
 def resample_sound(sound: Sound, rate_hz: int) -> Sound:

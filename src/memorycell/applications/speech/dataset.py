@@ -12,6 +12,7 @@ from memorycell.application.contract import ModelFile
 from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.speech.audio import (
     AUDIO_SUFFIXES,
+    UNREADABLE_SUFFIXES,
     Sound,
     mfcc,
     read_audio,
@@ -24,7 +25,8 @@ from memorycell.applications.speech.augmentation import (
 )
 from memorycell.applications.speech.codec import AudioCodec
 from memorycell.applications.speech.settings import SpeechSettings
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
+from memorycell.reading import Losses
 from memorycell.signals import reopening
 from memorycell.signals.codec import describe_outputs, normalise_transcript
 from memorycell.signals.dataset import SignalDataset
@@ -68,7 +70,7 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
     labelled, settings = _read(data or "free-spoken-digits", settings)
     head = choose_head(settings.head, labelled)
     if head == "text":
-        labelled = _with_speech(labelled)
+        labelled = _with_speech(labelled, settings)
     splits, outputs, notes = split_and_fit(labelled, settings, head)
     rate = splits["train"][0].raw.rate_hz
     codec = AudioCodec(
@@ -94,12 +96,11 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
 def reopen(data: str | None, file: ModelFile[SignalModel, AudioCodec]) -> SpeechDataset:
     """See `Application.reopen`."""
     codec = file.codec
-    settings = file.settings(SpeechSettings)
+    settings = dataclasses.replace(file.settings(SpeechSettings), lossy=True)
 
-    def read(name: str) -> tuple[list[Example[Sound]], str]:
+    def read(name: str) -> LabelledData[Sound]:
         labelled, _ = _read(name, dataclasses.replace(settings, rate=codec.rate_hz))
-        labelled = labelled if codec.text is None else _with_speech(labelled)
-        return labelled.examples, labelled.name
+        return labelled if codec.text is None else _with_speech(labelled, settings)
 
     return reopening.reopen(
         data,
@@ -116,8 +117,14 @@ def _read(data: str, settings: SpeechSettings) -> tuple[LabelledData[Sound], Spe
     where = source.name if source else str(data)
     settings = with_dataset_settings(settings, source)
     recordings, transcribed, notes = find_recordings(
-        path, where, AUDIO_SUFFIXES, names=settings.names
+        path,
+        where,
+        (*AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES),
+        names=settings.names,
+        encoding=settings.encoding,
+        lossy=settings.lossy,
     )
+    losses = Losses("recordings")
     sounds: list[tuple[Recording, Sound]] = []
     errors: list[str] = []
     for recording in recordings:
@@ -130,15 +137,15 @@ def _read(data: str, settings: SpeechSettings) -> tuple[LabelledData[Sound], Spe
             f"{where}: none of the {len(recordings)} recordings can be read; the first: {errors[0]}"
         )
     if errors:
-        notes.append(f"left out: {len(errors):,} unreadable recordings; the first: {errors[0]}")
-    notes += _condition_notes([sound for _, sound in sounds])
+        losses.skip(f"unreadable; the first: {errors[0]}", len(errors))
+    _count_conditions([sound for _, sound in sounds], losses)
     audible = [(r, s) for r, s in sounds if "silent" not in s.notes]
     too_long = [r for r, s in audible if not _short_enough(s)]
     if too_long:
-        notes.append(
-            f"left out: {len(too_long):,} recordings longer than {MAX_RECORDING_S:.0f} s (the"
-            f" first: {too_long[0].path.name})"
-        )
+        first = quote(too_long[0].path.name)
+        losses.skip(f"longer than {MAX_RECORDING_S:.0f} s (the first: {first})", len(too_long))
+    losses.check(len(recordings), where, settings.lossy)
+    notes += losses.notes(len(recordings))
     most_common_rate = Counter(s.rate_hz for _, s in sounds).most_common(1)[0][0]
     rate = settings.rate or min(MAX_DEFAULT_RATE_HZ, most_common_rate)
     base = path if path.is_dir() else path.parent
@@ -156,24 +163,26 @@ def _short_enough(sound: Sound) -> bool:
     return len(sound.samples) <= MAX_RECORDING_S * sound.rate_hz
 
 
-def _condition_notes(sounds: list[Sound]) -> list[str]:
-    """How many recordings are stereo, clipped or silent."""
-    consequences = {
+def _count_conditions(sounds: list[Sound], losses: Losses) -> None:
+    """How many recordings are stereo, clipped, truncated or silent."""
+    conditions = {
         "stereo": "stereo, averaged to one channel",
         "clipped": "clipped",
-        "silent": "silent, left out",
+        "truncated": "shorter than their header says",
     }
-    counts = {name: sum(name in sound.notes for sound in sounds) for name in consequences}
-    return [f"{count:,} recordings {consequences[name]}" for name, count in counts.items() if count]
+    for name, consequence in conditions.items():
+        losses.repair(consequence, sum(name in sound.notes for sound in sounds))
+    losses.skip("silent", sum("silent" in sound.notes for sound in sounds))
 
 
-def _with_speech(data: LabelledData[Sound]) -> LabelledData[Sound]:
+def _with_speech(data: LabelledData[Sound], settings: SpeechSettings) -> LabelledData[Sound]:
     """The data with normalised transcripts; recordings without words are left out."""
     normalised = [
         dataclasses.replace(e, label=normalise_transcript(e.label)) for e in data.examples
     ]
     examples = [example for example in normalised if example.label]
-    count = len(normalised) - len(examples)
-    note = f"left out: {count:,} recordings without words (tones, silence)"
-    notes = [*data.notes, note] if count else data.notes
+    losses = Losses("recordings")
+    losses.skip("no words in the transcript (tones, silence)", len(normalised) - len(examples))
+    losses.check(len(normalised), data.name, settings.lossy)
+    notes = [*data.notes, *losses.notes(len(normalised))]
     return dataclasses.replace(data, examples=examples, notes=notes)

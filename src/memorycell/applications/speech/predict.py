@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from memorycell.application.contract import ModelFile, Record
-from memorycell.applications.speech.audio import AUDIO_SUFFIXES, read_audio
+from memorycell.applications.speech.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, read_audio
 from memorycell.applications.speech.codec import FRAME_S, SHIFT_S, AudioCodec
 from memorycell.applications.speech.word_model import load_word_model
 from memorycell.errors import DataError
@@ -48,7 +48,9 @@ def predict(
     path = Path(source)
     paths = [path]
     if path.is_dir():
-        paths = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        suffixes = (*AUDIO_SUFFIXES, *UNREADABLE_SUFFIXES)
+        found = (p for p in path.rglob("*") if p.suffix.lower() in suffixes)
+        paths = sorted(p for p in found if p.is_file() and not p.name.startswith("."))
     if not paths:
         raise DataError(f"{path}: no recording in this folder")
     search = None

@@ -10,15 +10,24 @@ import numpy as np
 
 from memorycell.application.contract import Item, ModelFile, Record
 from memorycell.applications.speech.codec import AudioCodec, FeatureStream
-from memorycell.applications.speech.pcm import FORMATS, MAX_RATE_HZ, MIN_RATE_HZ, SampleReader
+from memorycell.applications.speech.pcm import FORMATS, check_samples
 from memorycell.applications.speech.predict import word_record
 from memorycell.applications.speech.speech_level import SpeechLevel
+from memorycell.applications.speech.wav import (
+    MAX_CHANNELS,
+    MAX_RATE_HZ,
+    MIN_RATE_HZ,
+    RawFormat,
+    SampleReader,
+)
 from memorycell.errors import DataError, StateError, UserError
+from memorycell.settings import check_choices
 from memorycell.signals import ctc
 from memorycell.signals.recognise import SignalModel, check_unidirectional, label_record
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 
+MAX_PAUSE_S = 3600
 MAX_STORED_WORDS = 10_000
 """Final words of a session in its text; older ones are dropped."""
 
@@ -27,26 +36,34 @@ MAX_STORED_WORDS = 10_000
 class StreamOptions:
     """Options of `stream`.
 
-    rate       sample rate in Hz of PCM without a header; by default the model's
-    format     of such samples: s16le, s32le or f32le
+    format     of samples without a header: u8, s16le, s24le, s32le, f32le, f64le, alaw or mulaw;
+               by default a WAV header is needed, unless `rate` is given: then s16le
+    rate       sample rate in Hz of such samples; by default the model's
     channels   of such samples, interleaved
     pause      seconds of silence that end an utterance (classes) or a word (text); 0: never
     """
 
     rate: int | None = None
-    format: str = "s16le"
+    format: str | None = None
     channels: int = 1
     pause: float = 0.8
 
     def __post_init__(self) -> None:
-        if self.format not in FORMATS:
-            raise ValueError(f"format={self.format}: expected {', '.join(FORMATS)}")
-        rate_valid = self.rate is None or MIN_RATE_HZ <= self.rate <= MAX_RATE_HZ
-        if self.channels < 1 or not rate_valid or self.pause < 0:
-            raise ValueError(
-                f"channels: expected 1 or more; rate: {MIN_RATE_HZ} to {MAX_RATE_HZ}; pause: 0 or"
-                " more"
-            )
+        check_choices(self, format=(None, *FORMATS))
+        if self.rate is not None and not MIN_RATE_HZ <= self.rate <= MAX_RATE_HZ:
+            raise ValueError(f"rate={self.rate}: expected {MIN_RATE_HZ} to {MAX_RATE_HZ}")
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise ValueError(f"channels={self.channels}: expected 1 to {MAX_CHANNELS}")
+        if not 0 <= self.pause <= MAX_PAUSE_S:
+            raise ValueError(f"pause={self.pause}: expected 0 to {MAX_PAUSE_S} seconds")
+
+    def raw_format(self, rate_hz: int) -> RawFormat | None:
+        """Of samples without a header; None where the user does not expect such samples. `rate_hz`
+        is the default.
+        """
+        if self.format is None and self.rate is None:
+            return None
+        return RawFormat(self.format or "s16le", self.rate or rate_hz, self.channels)
 
 
 class SpeechSession:
@@ -73,9 +90,7 @@ class SpeechSession:
             )
         self.codec, self.options = file.codec, options or StreamOptions()
         self._stream = Stream(file.model, precision, history=0)
-        self._reader = SampleReader(
-            self.options.rate or self.codec.rate_hz, self.options.format, self.options.channels
-        )
+        self._reader = SampleReader(self.options.raw_format(self.codec.rate_hz))
         self._features: FeatureStream | None = None
         self._steps = 0
         # Of a classifier:
@@ -98,6 +113,7 @@ class SpeechSession:
         self, samples: np.ndarray, rate_hz: int, *, last: bool = False
     ) -> list[Record]:
         """Like `feed`, for samples [N] float32 in -1 … 1. `last`: no samples follow."""
+        check_samples(samples, "stream")
         if self._features is None or self._features.rate_hz != rate_hz:
             self._features = FeatureStream(self.codec, rate_hz)
         features = self._features.feed(samples, last=last)
@@ -107,14 +123,17 @@ class SpeechSession:
 
     def close(self) -> list[Record]:
         """See `Session`. Raises `DataError` where no samples were read."""
+        rest = self._reader.finish()
+        if self._features is None and len(rest):
+            self._features = FeatureStream(self.codec, self._reader.rate_hz)
         if self._features is None:
             if not self._steps:
                 raise DataError(
-                    "stdin: no samples; expected a WAV file or PCM samples (--set rate=… format=…)"
+                    "stdin: no samples; expected a WAV file, or raw samples (--set format=s16le)"
                 )
             records = []
         else:
-            records = self.feed_samples(np.zeros(0, np.float32), self._features.rate_hz, last=True)
+            records = self.feed_samples(rest, self._features.rate_hz, last=True)
         if self.codec.text is None:
             silent = self._utterance_begin > 0 and not self._level.spoken
             if len(self._log_p) and not silent:

@@ -45,6 +45,8 @@ COMPACT = {
 }  # fmt: skip
 """Number of digits -> pattern."""
 SAMPLE_ROWS = 50
+MAX_SEEDS = 6
+"""Cells of different lengths from which patterns are taken."""
 MIN_SHARE = 0.9
 """Of the cells of a column of times, those that must be times; the others are reported."""
 YEARS = (1800, 2200)
@@ -71,8 +73,9 @@ def find_pattern(column: pl.Series, where: str, *, named: bool, any_number: bool
     if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", cell) for cell in sample):
         return number_pattern(texts, any_number=any_number) if named else None
     bare = without_zones(texts)
-    seed = max(bare.head(SAMPLE_ROWS), key=len)
-    shares = {p: pattern_share(bare, p) for p in _candidates(seed)}
+    seeds = {len(cell): cell for cell in bare.head(SAMPLE_ROWS)}
+    candidates = [p for cell in list(seeds.values())[:MAX_SEEDS] for p in _candidates(cell)]
+    shares = {p: pattern_share(bare, p) for p in dict.fromkeys(candidates)}
     best = max(shares.values(), default=0.0)
     if best < MIN_SHARE:
         return None
@@ -80,7 +83,7 @@ def find_pattern(column: pl.Series, where: str, *, named: bool, any_number: bool
     if len(chosen) > 1 and not _same(bare, chosen):
         ways = " or ".join(f"--set time_format='{p}'" for p in chosen[:2])
         raise DataError(
-            f"{where}: column {quote(column.name)}: {quote(seed)}: day and month cannot be told"
+            f"{where}: column {quote(column.name)}: {quote(bare[0])}: day and month cannot be told"
             f" apart; say which comes first: {ways}"
         )
     return chosen[0]

@@ -94,7 +94,11 @@ class TimeColumns:
         Raises `DataError` that names the row.
         """
         self.require(frame.columns, where)
-        times, aware = self.read_column(self.joined(frame), where)
+        column = self.joined(frame)
+        times, aware = self.read_column(column, where)
+        if ((times < MIN_TIME_US) | (times > MAX_TIME_US)).any():
+            row = int(((times < MIN_TIME_US) | (times > MAX_TIME_US)).argmax())
+            raise self._unread(where, row, column[row])
         if self.zone is None or aware.all():
             if aware.any() and not aware.all():
                 row = int(np.flatnonzero(~aware)[0])
@@ -223,12 +227,19 @@ def parse_time(value: Any, pattern: str | None = None) -> tuple[int, bool]:
 
     Numbers are seconds, or smaller units from `MIN_MILLISECONDS` on.
     """
+    time_us, aware = _parse_cell(value, pattern)
+    if not MIN_TIME_US <= time_us <= MAX_TIME_US:
+        raise ValueError("out of the range of times")
+    return time_us, aware
+
+
+def _parse_cell(value: Any, pattern: str | None) -> tuple[int, bool]:
     if isinstance(value, datetime):
         return _microseconds(value), value.tzinfo is not None
     if isinstance(value, date):
         return _microseconds(datetime.combine(value, time())), False
     if isinstance(value, np.datetime64):
-        return _in_range(int(value.astype("datetime64[us]").astype(np.int64))), False
+        return int(value.astype("datetime64[us]").astype(np.int64)), False
     if isinstance(value, str):
         return _parse_text(value.strip(), pattern)
     if isinstance(value, bool) or is_missing(value):
@@ -254,13 +265,7 @@ def epoch_unit(number: float) -> str:
 
 
 def _epoch_number(number: float, unit: str | None) -> int:
-    return _in_range(round(number * EPOCH_UNITS[unit or epoch_unit(number)]))
-
-
-def _in_range(time_us: int) -> int:
-    if not MIN_TIME_US <= time_us <= MAX_TIME_US:
-        raise ValueError("out of the range of times")
-    return time_us
+    return round(number * EPOCH_UNITS[unit or epoch_unit(number)])
 
 
 def _parse_text(text: str, pattern: str | None) -> tuple[int, bool]:

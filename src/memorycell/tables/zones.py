@@ -14,8 +14,8 @@ import numpy as np
 SECOND_US = 1_000_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MAX_OFFSET_MINUTES = 19 * 60 - 1
-MIN_TIME_US = -62_135_596_800_000_000  # 0001-01-01
-MAX_TIME_US = 253_370_764_800_000_000  # 9999-01-01
+MIN_TIME_US = -62_104_060_800_000_000  # year 2, so that zones can be added
+MAX_TIME_US = 221_845_392_000_000_000  # year 9000, so that forecasts can begin there
 ABBREVIATIONS = {
     "Z": 0,
     "UTC": 0,

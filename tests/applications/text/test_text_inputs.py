@@ -15,7 +15,7 @@ from memorycell.applications.text.dataset import prepare
 from memorycell.applications.text.predict import PredictOptions, predict
 from memorycell.applications.text.session import TextSession
 from memorycell.applications.text.settings import TextSettings
-from memorycell.errors import DataError, StateError
+from memorycell.errors import DataError, ModelFileError, StateError
 from memorycell.language.codec import TextCodec, fit_text_codec
 from memorycell.language.model import LanguageModel
 from memorycell.language.search import sample
@@ -182,6 +182,11 @@ def test_snapshots_of_other_sessions():
     for changes in ({"turns": -1}, {"turns": 1.5}, {"turns": True}, {"turns": 10**30}, {"x": 1}):
         with pytest.raises(StateError, match="not the state of a chat session"):
             chat.restore(chat._stream.snapshot(**{**good, **changes}))
+
+
+def test_a_vocabulary_without_the_tokens_of_dialogues(file):
+    with pytest.raises(ModelFileError, match="not a model of dialogues"):
+        ChatSession(file)
 
 
 def test_mutated_snapshots(file):

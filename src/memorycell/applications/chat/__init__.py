@@ -15,7 +15,8 @@ from memorycell.language.model import LanguageModel
 APPLICATION = Application(
     name="chat",
     summary="Replies turn by turn, learns from your dialogues, and marks replies it is unsure of",
-    reads="dialogues: one per line with tabs between turns, JSON lines, or chatterbot YAML files",
+    reads="dialogues: one per line with tabs between turns, JSON (also in the layouts of OpenAI,"
+    " ShareGPT and Alpaca), or chatterbot YAML files",
     in_memory="dialogues",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,

@@ -18,6 +18,7 @@ from memorycell.applications.chat.dialogues import (
     USER_ID,
     USER_TOKEN,
     Dialogue,
+    check_codec,
     first_message,
     read_dialogues,
 )
@@ -184,6 +185,7 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> ChatD
     """See `Application`: the test split of the model's own dialogues, or all dialogues of other
     data that are not in its training split.
     """
+    check_codec(file.codec)
     settings = file.settings(ChatSettings)
     if data is None or data == file.data:
         splits = split_dialogues(_read(file.data, settings)[0])

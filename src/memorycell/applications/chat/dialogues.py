@@ -7,8 +7,8 @@ from pathlib import Path
 
 from memorycell.applications.chat.layouts import parse_dialogue
 from memorycell.applications.chat.records import read_records
-from memorycell.errors import DataError, quote
-from memorycell.language.codec import END_ID
+from memorycell.errors import DataError, ModelFileError, quote
+from memorycell.language.codec import END_ID, TextCodec
 from memorycell.language.files import read_file, unpacked_name
 from memorycell.language.tsv import read_tsv
 from memorycell.reading import Losses, normalise
@@ -21,6 +21,17 @@ MAX_TURN_CHARS = 300
 
 Dialogue = list[str]
 """Alternating turns, the user's first; it is "" where the other side speaks first."""
+
+
+def check_codec(codec: TextCodec) -> None:
+    """Raises `ModelFileError` for a vocabulary without the special tokens of dialogues."""
+    if codec.surfaces[USER_ID : REPLY_ID + 1] != (USER_TOKEN, REPLY_TOKEN) or (
+        codec.num_special <= REPLY_ID
+    ):
+        raise ModelFileError(
+            f"its vocabulary has no {USER_TOKEN} and {REPLY_TOKEN}: not a model of dialogues; train"
+            " a new one"
+        )
 
 
 def first_message(turns: Dialogue) -> int:

@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
-from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID
+from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID, check_codec
 from memorycell.applications.chat.replies import PredictOptions, find_reply
 from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
@@ -34,6 +34,7 @@ class ChatSession:
         precision: str = "float32",
         options: NoOptions | None = None,
     ) -> None:
+        check_codec(file.codec)
         self.codec = file.codec
         self._stream = Stream(file.model, precision, history=0)
         self._lines = LineReader()

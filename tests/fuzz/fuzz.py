@@ -51,24 +51,29 @@ def main() -> int:
 
 
 def run(names: list[str], seed: int, seconds: float, cases: int | None) -> int:
-    """Hand out batches of cases until the time or the cases end."""
+    """Hand out batches of cases until the time or the cases end. Every subject gets equal time."""
     end = time.monotonic() + seconds
     workers = [Worker() for _ in range(os.cpu_count() or 1)]
-    report = Report()
-    first = seed * 10**6
-    batches = ((name, first + k * BATCH) for k in range(10**6 // BATCH) for name in names)
+    report, started = Report(), 0
+    spent = dict.fromkeys(names, 0.0)
+    following = dict.fromkeys(names, seed * 10**6)
     while workers:
         for worker in list(workers):
             report.add(worker.answers())
             if worker.busy:
                 continue
-            if time.monotonic() > end or (cases is not None and report.started >= cases):
+            if worker.name is not None:
+                spent[worker.name] += worker.seconds
+            if time.monotonic() > end or (cases is not None and started >= cases):
                 worker.stop()
                 workers.remove(worker)
-            else:
-                worker.start(*next(batches))
-                report.started += BATCH
-        time.sleep(0.01)
+                continue
+            name = min(spent, key=lambda name: spent[name])
+            spent[name] += 0.01  # another process takes another subject
+            worker.start(name, following[name])
+            following[name] += BATCH
+            started += BATCH
+        time.sleep(0.001)
     return report.end()
 
 
@@ -76,7 +81,6 @@ class Report:
     """Counts the cases, and writes the inputs that failed."""
 
     def __init__(self) -> None:
-        self.started = 0
         self.done: collections.Counter[str] = collections.Counter()
         self.failures: collections.Counter[tuple[str, str]] = collections.Counter()
 
@@ -112,6 +116,8 @@ class Worker:
 
     def __init__(self) -> None:
         self.busy = False
+        self.name: str | None = None
+        self.seconds = 0.0
         self._begin()
 
     def _begin(self) -> None:
@@ -124,7 +130,8 @@ class Worker:
     def start(self, name: str, first: int) -> None:
         """Begin a batch."""
         self._pipe.send((name, first))
-        self.busy, self._at, self._since = True, (name, first), time.monotonic()
+        self.busy, self.name, self._at = True, name, (name, first)
+        self._since = self._began = time.monotonic()
 
     def answers(self) -> list[tuple[str, int, bytes, str | None]]:
         """The cases done since the last call."""
@@ -135,7 +142,7 @@ class Worker:
             while self._pipe.poll():
                 answer = self._pipe.recv()
                 if answer is None:
-                    self.busy = False
+                    self.busy, self.seconds = False, time.monotonic() - self._began
                     return found
                 self._since = time.monotonic()
                 found.append(answer)
@@ -149,7 +156,7 @@ class Worker:
         return found
 
     def _dead(self, wrong: str) -> tuple[str, int, bytes, str]:
-        self.busy = False
+        self.busy, self.seconds = False, time.monotonic() - self._began
         self._begin()
         return (*self._at, b"", wrong)
 

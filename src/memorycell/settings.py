@@ -77,7 +77,7 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
     for key in pairs:
         if key not in known:
             raise UserError(
-                f"--set {key}: no such setting; {suggestion(key, known)}there are"
+                f"--set {quote(key)[1:-1]}: no such setting; {suggestion(key, known)}there are"
                 f" {', '.join(sorted(known))}"
             )
     result = []

@@ -1,14 +1,11 @@
-"""memorycell bench: its JSON rows, the refusal to time different outputs, user errors; the scripts
-in benchmarks/, on small sizes.
+"""memorycell bench: its JSON rows, the refusal to time different outputs, user errors. The scripts in
+benchmarks/ run in `make bench SMOKE=1`.
 """
 
 import json
-import runpy
-import sys
 from pathlib import Path
 
 import pytest
-import torch
 
 from memorycell.bench import timing
 from memorycell.ops import binding
@@ -132,66 +129,6 @@ def test_user_errors(memorycell, words, message):
     assert status == 2
     assert message in err
     assert err.count("\n") == 1
-
-
-@pytest.fixture
-def run_script(monkeypatch, capsys):
-    """Run a script of benchmarks/ in this process: its stdout."""
-    threads = torch.get_num_threads()
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")
-
-    def run(name: str, *words: str) -> str:
-        monkeypatch.setattr(sys, "argv", [name, *words])
-        runpy.run_path(str(ROOT / "benchmarks" / name), run_name="__main__")
-        return capsys.readouterr().out
-
-    yield run
-    torch.set_num_threads(threads)
-
-
-def test_scaling_script(run_script):
-    out = run_script("scaling.py", "--smoke", "--threads", "1")
-    assert "training, 1 threads: median" in out
-
-
-def test_forecast_step_script(run_script):
-    pytest.importorskip("polars", reason="pip install 'memorycell[forecast]'")
-    result = json.loads(run_script("forecast_step.py", "--smoke", "--json"))
-    assert result["max_diff"] < 1e-3
-    assert result["step_us_median"] > 0
-
-
-def test_anomaly_live_script(run_script):
-    pytest.importorskip("polars", reason="pip install 'memorycell[anomaly]'")
-    assert "arrays: " in run_script("anomaly_live.py", "--smoke")
-
-
-def test_speech_live_script(run_script):
-    pytest.importorskip("kaldi_native_fbank", reason="pip install 'memorycell[speech]'")
-    results = [json.loads(line) for line in run_script("speech_live.py", "--smoke").splitlines()]
-    assert [result["model"] for result in results] == ["text", "classes"]
-
-
-@pytest.mark.parametrize(
-    ("task", "package", "runs"),
-    [
-        ("forecast", "polars", 4),
-        ("anomaly", "sklearn", 1),
-        ("text", "regex", 1),
-        ("sentiment", "sklearn", 1),
-        ("translation", "sacrebleu", 3),
-        ("chat", "yaml", 1),
-        ("speech", "kaldi_native_fbank", 8),
-        ("handwriting", "flashlight", 2),
-        ("drawing", "polars", 1),
-        ("music", "symusic", 3),
-    ],
-)
-def test_quality_script(run_script, task, package, runs):
-    pytest.importorskip(package)
-    results = [json.loads(line) for line in run_script("quality.py", "--smoke", task).splitlines()]
-    assert [result["task"] for result in results] == [task] * runs
-    assert all(result["metrics"] and result["baselines"] for result in results)
 
 
 def test_make_bench_runs_every_script():

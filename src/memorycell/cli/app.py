@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from memorycell.cli.console import put
 from memorycell.cli.ending import status_of
-from memorycell.errors import UserError
+from memorycell.errors import UserError, quote
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication, AnyModelFile
@@ -87,7 +87,7 @@ def load_task(name: str) -> AnyApplication:
 
     if name not in catalogue.names():
         raise UserError(
-            f"{name}: no such task; {suggestion(name, catalogue.names())}there are"
+            f"{quote(name)}: no such task; {suggestion(name, catalogue.names())}there are"
             f" {', '.join(catalogue.names())} (memorycell tasks)"
         )
     return catalogue.load(name)

@@ -49,8 +49,9 @@ def _status_of(verb: Callable[[], object]) -> int:
         report_error(str(error))
         return 2
     except OSError as error:
-        where = error.filename or "input or output"
-        report_error(f"{where}: {error.strerror or error}")
+        if error.filename is None:  # typer printing help
+            discard_stdout()
+        report_error(f"{error.filename or 'stdout'}: cannot be used ({error.strerror or error})")
         return 2
     except Exception as error:
         return _unexpected(error)

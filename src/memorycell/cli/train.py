@@ -101,8 +101,10 @@ def train(
     check_file("--report", report, PAGE, inputs=(data,))
     check_folder("--tensorboard", tensorboard)
     _check_package(tensorboard)
-    from memorycell.training import loop
+    from memorycell.training import checkpoint, loop
 
+    if resume:  # before the data are read
+        checkpoint.read_checkpoint(checkpoint.checkpoint_path(out))
     before = _modified(out)
 
     metric = application.selection_metric or application.metric.name

@@ -53,12 +53,11 @@ def save_checkpoint(run: Run[M, B], path: Path) -> None:
 
 def load_checkpoint(run: Run[M, B], path: Path) -> None:
     """Continue a run. Raises `UserError` for a damaged checkpoint, or one of another run."""
+    saved, tensors = read_checkpoint(path)
     try:
-        note, tensors = read_tensors(path.read_bytes())
-        saved = from_json(_Note, note)
         _check_tensors(run, tensors)
         optimizer = _optimizer_state(run, tensors)
-    except (OSError, ValueError) as error:
+    except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); start without --resume") from None
     identity = _identity(run)
     if saved.identity != identity:
@@ -78,8 +77,19 @@ def load_checkpoint(run: Run[M, B], path: Path) -> None:
     run.gradients.norms.extend(math.inf if norm is None else norm for norm in saved.gradients)
 
 
+def read_checkpoint(path: Path) -> tuple[Note, dict[str, Tensor]]:
+    """What a checkpoint holds. Raises `UserError` for a missing or damaged one."""
+    if not path.exists():
+        raise UserError(f"{path}: nothing to resume; start without --resume")
+    try:
+        note, tensors = read_tensors(path.read_bytes())
+        return from_json(Note, note), tensors
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: damaged ({error}); start without --resume") from None
+
+
 @dataclass(frozen=True)
-class _Note:
+class Note:
     """What the JSON of a checkpoint holds; None is a number that is not finite.
 
     progress    without its history

@@ -421,7 +421,7 @@ def test_columns_are_inferred():
         ("what",),
         ("when",),
     )
-    assert [n.split(" left out")[0] for n in notes] == ["column 'note'", "column 'same'"]
+    assert [n.split(" left out")[0] for n in notes] == ["column 'same'", "column 'note'"]
     columns, _ = infer_columns(sensors(100), "t.csv", label="fault")
     assert (columns.numbers, columns.categories) == (("swing", "follow", "noise"), ())
 

@@ -348,6 +348,7 @@ WRONG_MEMORIES = [
     {"rows": "7"},
     {"y": None},
     {"y": [0.0]},
+    {"y": [0.0, 0.0, 600.0, 0.0]},
     {"y": [0.0, 0.0, 0.0, "nan"]},
     {"threshold": []},
     {"threshold": ["nan"]},

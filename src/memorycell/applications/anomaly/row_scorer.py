@@ -46,6 +46,8 @@ class RowScore(NamedTuple):
     stuck: np.ndarray
 
 
+MAX_SAVED_Y, MAX_SAVED_LOG_SCALE = 1e9, 500.0
+"""Of the values of a saved prediction, and of its log σ."""
 NotFinite = Literal["nan", "inf", "-inf"]
 Numbers = tuple[float | NotFinite, ...]
 Time = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
@@ -230,9 +232,8 @@ class RowScorer:
             raise ValueError("the threshold is not a number")
         if (y is None) != (settling or saved.rows == 0):
             raise ValueError("a prediction is missing, or one too many")
-        size = 2 * len(codec.columns) + sum(codec.sizes)
-        if y is not None and (y.shape != (size,) or not (np.abs(y) <= MAX_READING).all()):
-            raise ValueError("the prediction does not fit the columns")
+        if y is not None:
+            self._check_prediction(y)
         if len(saved.begun) != (saved.rows if settling else 0):
             raise ValueError("the settling rows are not complete")
         for _, values, choices in saved.begun:
@@ -243,6 +244,15 @@ class RowScorer:
                 not choice < size for choice, size in zip(choices, codec.sizes, strict=True)
             ):
                 raise ValueError("a settling row has an unknown category")
+
+    def _check_prediction(self, y: np.ndarray) -> None:
+        """Raises ValueError for a y [2 K + V] that no detector of the codec gives."""
+        columns = len(self.codec.columns)
+        if y.shape != (2 * columns + sum(self.codec.sizes),):
+            raise ValueError("the prediction does not fit the columns")
+        bounded_log_scale = (y[columns : 2 * columns] <= MAX_SAVED_LOG_SCALE).all()
+        if not (np.abs(y) <= MAX_SAVED_Y).all() or not bounded_log_scale:
+            raise ValueError("the prediction is not finite")
 
 
 def _to_json(values: np.ndarray) -> tuple[float | NotFinite, ...]:

@@ -129,8 +129,8 @@ def infer_columns(
     for name in columns or ():
         if name in roles or (columns or ()).count(name) > 1:
             raise DataError(
-                f"{where}: column {quote(name)} is named twice: in columns, and there again or as the"
-                " time, group or label"
+                f"{where}: column {quote(name)} is named twice: in columns, and there again or as"
+                " the time, group or label"
             )
     candidates, index_notes = _candidates(frame, roles, columns)
     varying, constant_notes = _varying(frame, where, candidates, named=columns is not None)

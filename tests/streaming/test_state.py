@@ -1,10 +1,15 @@
 """State: saved and loaded exactly, and only for the weights it belongs to."""
 
 import copy
+import dataclasses
+import json
 import os
 from pathlib import Path
+from typing import Annotated
 
+import msgspec
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,7 +17,7 @@ from hypothesis import strategies as st
 from memorycell import LSTM, State
 from memorycell.errors import StateError, UserError
 from memorycell.files import write_atomically
-from memorycell.state import fingerprint
+from memorycell.state import fingerprint, typed_extra
 
 
 def state(batch: int = 3) -> State:
@@ -113,9 +118,104 @@ def test_a_state_of_format_1_loads(tmp_path):
         assert loaded.c.tolist() == [[[3.0, -4.0]]]
 
 
-def test_other_files_are_refused(tmp_path):
-    import safetensors.torch
+def changed(**note) -> bytes:
+    """The stored state of format 1 with another note."""
+    whole = {"format": "memorycell-state-1", "names": ["h", "c"], "fingerprint": "", "extra": {}}
+    values = {k: v for k, v in {**whole, **note}.items() if v is not None}
+    tensors = {"h": torch.ones(1, 1, 2), "c": torch.ones(1, 1, 2)}
+    return safetensors.torch.save(tensors, {"memorycell": json.dumps(values)})
 
+
+@pytest.mark.parametrize(
+    "note",
+    [
+        {"format": "memorycell-state-3"},
+        {"format": "memorycell-state-2"},  # without its checksum
+        {"format": None},
+        {"checksum": "0" * 64},  # format 1 has none
+        {"names": ["h"]},
+        {"names": ["h", "c", "c"]},
+        {"names": ["h", "x"]},
+        {"names": "hc"},
+        {"names": []},
+        {"names": [1, 2]},
+        {"names": None},
+        {"fingerprint": 7},
+        {"extra": []},
+        {"extra": "x"},
+        {"extra": None},
+        {"more": 1},
+    ],
+)
+def test_notes_are_checked(note):
+    State.from_bytes(changed())
+    with pytest.raises(StateError) as error:
+        State.from_bytes(changed(**note))
+    assert "\n" not in str(error.value)
+    assert len(str(error.value)) < 300
+
+
+@pytest.mark.parametrize(
+    ("tensor", "words"),
+    [
+        (torch.tensor([[[1.0, float("nan")]]]), "'c' has NaN or infinity"),
+        (torch.tensor([[[1.0, float("-inf")]]]), "'c' has NaN or infinity"),
+        (torch.ones(1, 1, 2, dtype=torch.int32), "torch.int32"),
+        (torch.ones(1, 1, 2, dtype=torch.bool), "torch.bool"),
+        (torch.ones(1, 2, 2), "one batch size"),
+        (torch.ones(2), "one batch size"),
+        (torch.tensor(1.0), "one batch size"),
+    ],
+)
+def test_tensors_are_checked(tensor, words):
+    note = {"format": "memorycell-state-1", "names": ["h", "c"], "fingerprint": "", "extra": {}}
+    data = safetensors.torch.save(
+        {"h": torch.ones(1, 1, 2), "c": tensor}, {"memorycell": json.dumps(note)}
+    )
+    with pytest.raises(StateError, match=words):
+        State.from_bytes(data)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_states_of_other_float_types(dtype):
+    s = State(h=torch.randn(2, 3, 4).to(dtype))
+    (h,), _ = State.from_bytes(s.to_bytes())
+    assert h.dtype == dtype
+    assert torch.equal(h, s.h)
+
+
+@pytest.mark.parametrize("extra", [{"x": float("nan")}, {"x": [1e999]}, {"x": "\ud800"}])
+def test_values_that_could_not_be_loaded_are_not_saved(tmp_path, extra):
+    with pytest.raises(StateError, match="extra values cannot be stored"):
+        state().save(tmp_path / "s", extra=extra)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_text_like_a_checksum_may_be_stored():
+    for extra in ({"0" * 64: "0" * 64}, {"a": "f" * 64, "checksum": 1}):
+        data = state().to_bytes(fingerprint="0" * 64, extra=extra)
+        assert State.from_bytes(data)[1] == extra
+        assert state().to_bytes() != data
+
+
+@dataclasses.dataclass(frozen=True)
+class Saved:
+    clock: Annotated[int, msgspec.Meta(ge=0)]
+    words: list[str]
+
+
+def test_typed_extra():
+    data = state().to_bytes(extra={"clock": 7, "words": ["a"]})
+    assert typed_extra(Saved, State.from_bytes(data)[1], "reader") == Saved(7, ["a"])
+    for wrong in ({"clock": -1}, {"clock": "7"}, {"clock": True}, {"words": None}, {"more": 1}):
+        values = {"clock": 7, "words": ["a"], **wrong}
+        with pytest.raises(StateError, match="^not the state of a reader"):
+            typed_extra(Saved, values, "reader")
+    with pytest.raises(StateError, match="^not the state of a reader"):
+        typed_extra(Saved, {}, "reader")
+
+
+def test_other_files_are_refused(tmp_path):
     safetensors.torch.save_file({"h": torch.zeros(1, 1, 1)}, tmp_path / "other.bin")
     with pytest.raises(StateError, match="not a state"):
         State.load(tmp_path / "other.bin")

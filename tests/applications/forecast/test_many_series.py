@@ -442,7 +442,7 @@ def test_a_missing_package_is_reported_before_training(memorycell, tmp_path, mon
     shops().write_csv(tmp_path / "t.csv")
     monkeypatch.setattr(classic, "INSTALLED", False)
     status, _, stderr = memorycell(
-        "train", "forecast", tmp_path / "t.csv", "--set", "classic=ets", "--out", tmp_path / "o"
+        "train", "forecast", tmp_path / "t.csv", "--set", "classic=ets", "--out", tmp_path / "o.safetensors"
     )
     assert status == 2
     assert "pip install 'memorycell[classic]'" in stderr

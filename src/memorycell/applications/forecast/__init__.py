@@ -2,10 +2,15 @@
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.columns import (
+    forecast_columns,
+    forecast_csv,
+    forecast_parquet,
+)
 from memorycell.applications.forecast.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.forecast.details import render_details
 from memorycell.applications.forecast.exporters import EXPORTERS
-from memorycell.applications.forecast.figures import forecast_csv, forecast_page
+from memorycell.applications.forecast.figures import forecast_page
 from memorycell.applications.forecast.inspection import inspect
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.predict import PredictOptions, predict, render
@@ -18,8 +23,9 @@ from memorycell.applications.forecast.walk_forward import ForecastWalk
 APPLICATION = Application(
     name="forecast",
     summary="Forecasts the next values of time series with prediction intervals, at every step",
-    reads="a table of readings over time (.csv, .tsv, .parquet, .jsonl) with one or more series;"
+    reads="a table of readings over time (.csv, .tsv, .xlsx, .parquet) with one or more series;"
     " gaps are allowed",
+    in_memory="table",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("crps"),
@@ -37,7 +43,8 @@ APPLICATION = Application(
     render=render,
     render_details=render_details,
     session=ForecastSession,
-    figures={".csv": forecast_csv, ".html": forecast_page},
+    columns=forecast_columns,
+    figures={".csv": forecast_csv, ".parquet": forecast_parquet, ".html": forecast_page},
     report=report,
     walk_forward=ForecastWalk(),
     inspect=inspect,

@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
 
+import msgspec
 import numpy as np
 
+from memorycell.applications.forecast.codec_checks import check_codec
 from memorycell.applications.forecast.series import (
     RETURN,
     VALUE,
@@ -21,15 +24,24 @@ from memorycell.applications.forecast.series import (
     long_table,
     require_columns,
     resample,
+    rows_by_series,
 )
-from memorycell.tables.clock import SECOND_US, Clock, iso_time
-from memorycell.tables.table import read_numbers, read_times
+from memorycell.errors import DataError, quote
+from memorycell.settings import from_json
+from memorycell.tables.clock import SECOND_US, Clock
+from memorycell.tables.numbers import NumberFormat, read_numbers
+from memorycell.tables.table import read_table
+from memorycell.tables.times import TimeColumns
 
 if TYPE_CHECKING:
     import polars as pl
 
 MAX_INPUT = 1e30
 """Inputs are clipped to ± this, so that an extreme reading stays finite in float32."""
+
+
+MAX_COUNT = 1_000_000
+Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
 
 
 class Scaling(NamedTuple):
@@ -48,9 +60,12 @@ class SeriesCodec:
 
     targets, inputs     the columns that are forecast, and the other columns
     clock, max_gap      the step, and the longest gap in steps that is filled
-    time, time_format   column of time stamps, and their format unless ISO 8601
+    times               the column of time stamps and how they are written; None: no clock
+    numbers             column -> how its numbers are written, unless plain
+    encoding, sheet     of the table's file; see `read_table`
     group               column that names the series of a row
     mean, std, change   of each column over the training steps; see `Scaling`
+    bound               scaled values and changes are clipped to ± this; 0: not in earlier versions
     gappy               columns with missing values in training: an input flags them
     cycles              the calendar cycles that are inputs; None: all of the clock's
     each                columns stacked as series: `targets` is then `VALUE`, `group` is `SERIES`
@@ -58,29 +73,39 @@ class SeriesCodec:
     static              static column -> its values, one-hot inputs; it may be the `group` column
     known, reach        inputs whose next `reach` values are known in advance
     returns             column of prices: the target is then `RETURN`, in percent
+    positive            forecasts are clipped at 0
     """
 
     kind: ClassVar[str] = "series"
     targets: tuple[str, ...]
     inputs: tuple[str, ...]
     clock: Clock
-    max_gap: int
-    time: str | None = None
-    time_format: str | None = None
+    max_gap: Count
+    times: TimeColumns | None = None
+    numbers: Mapping[str, NumberFormat] = field(default_factory=dict)
+    encoding: str | None = None
+    sheet: str | None = None
     group: str | None = None
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     change: tuple[float, ...] = ()
+    bound: Annotated[float, msgspec.Meta(ge=0, le=MAX_INPUT)] = 0.0
     gappy: tuple[str, ...] = ()
     cycles: tuple[str, ...] | None = None
     each: tuple[str, ...] = ()
     own: Mapping[str, tuple[tuple[float, ...], ...]] = field(default_factory=dict)
     static: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     known: tuple[str, ...] = ()
-    reach: int = 0
+    reach: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] = 0
     returns: str | None = None
+    positive: bool = False
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What was inferred from the table, for people."""
+
+    @property
+    def time(self) -> str | None:
+        """The name of the column of time stamps."""
+        return None if self.times is None else self.times.label
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -125,26 +150,29 @@ class SeriesCodec:
 
     # ---- from a table ----------------------------------------------------------------------------
 
+    def read_file(self, path: str | Path) -> pl.DataFrame:
+        """The table in a file, written as the one in training."""
+        return read_table(path, encoding=self.encoding, sheet=self.sheet)
+
     def read(self, frame: pl.DataFrame, where: str) -> Series:
         """The series of a table. Raises `DataError` that names the row and the fix."""
-        table = long_table(frame, where, each=self.each, returns=self.returns, group=self.group)
-        return self.read_long(table, where)
-
-    def read_long(self, table: pl.DataFrame, where: str) -> Series:
-        """The series of a table that is already long; see `long_table`."""
-        optional = (c for c in (self.time, self.group, *self.static) if c is not None)
+        table = long_table(
+            frame,
+            where,
+            each=self.each,
+            returns=self.returns,
+            group=self.group,
+            numbers=self.numbers,
+        )
+        optional = (c for c in (self.group, *self.static) if c is not None)
         require_columns(table.columns, [*self.columns, *optional], where)
-        values = np.stack([read_numbers(table[c], where) for c in self.columns], 1)
+        values = np.stack(
+            [read_numbers(table[c], where, self.numbers.get(c)) for c in self.columns], 1
+        )
         time = np.arange(table.height, dtype=np.int64)
-        if self.time is not None:
-            time = read_times(table[self.time], where, self.time_format)
-        groups, rows = [""], [np.arange(table.height)]
-        if self.group is not None:
-            labels = [str(label) for label in table[self.group]]
-            groups = list(dict.fromkeys(labels))
-            index = {name: k for k, name in enumerate(groups)}
-            group = np.array([index[label] for label in labels])
-            rows = [np.flatnonzero(group == k) for k in range(len(groups))]
+        if self.times is not None:
+            time = self.times.read(table, where, self.group)
+        groups, rows = rows_by_series(table, self.group)
         parts = [resample(self.clock, self.max_gap, time[r], values[r], r, where) for r in rows]
         static = {c: [str(table[c][int(r[0])]) for r in rows] for c in self.static}
         return concatenate_series(parts, groups, static)
@@ -190,15 +218,21 @@ class SeriesCodec:
         more             known and static inputs, each [N, …]
         """
         gappy = [self.columns.index(c) for c in self.gappy]
+        bound = self.bound or MAX_INPUT
         parts = [
-            (filled - scaling.mean) / scaling.std,
-            (filled - before) / scaling.change,
+            np.clip((filled - scaling.mean) / scaling.std, -bound, bound),
+            np.clip((filled - before) / scaling.change, -bound, bound),
             observed[:, None],
             missing[:, gappy],
             *(wave[:, None] for wave in self._calendar_waves(time)),
             *more,
         ]
         return np.clip(np.concatenate(parts, 1), -MAX_INPUT, MAX_INPUT).astype(np.float32)
+
+    def is_clipped(self, values: np.ndarray, scaling: Scaling) -> np.ndarray:
+        """[N, C] bool: which values [N, C] are beyond the bound."""
+        bound = self.bound or MAX_INPUT
+        return np.asarray(np.abs((values - scaling.mean) / scaling.std) > bound)
 
     def next_inputs(
         self, x: np.ndarray, y: np.ndarray, time: np.ndarray, names: Sequence[str]
@@ -211,7 +245,7 @@ class SeriesCodec:
         count, targets = len(self.columns), len(self.targets)
         _, std, change = self.scaling_of(names)
         level = x[:, :count].astype(np.float64)
-        level[:, :targets] = y
+        level[:, :targets] = np.clip(y, -(self.bound or MAX_INPUT), self.bound or MAX_INPUT)
         calendar_at = 2 * count + 1 + len(self.gappy)
         known_at = calendar_at + 4 * len(self.calendar)
         ahead = x[:, known_at : known_at + len(self.known) * self.reach]
@@ -220,7 +254,10 @@ class SeriesCodec:
             level[:, self.columns.index(c)] = ahead[:, k, 0]
         result = x.copy()
         result[:, :count] = level
-        result[:, count : 2 * count] = (level - x[:, :count]) * std / change
+        changes = (level - x[:, :count]) * std / change
+        result[:, count : 2 * count] = np.clip(
+            changes, -(self.bound or MAX_INPUT), self.bound or MAX_INPUT
+        )
         result[:, 2 * count] = 1
         result[:, 2 * count + 1 : calendar_at] = 0
         for at, wave in enumerate(self._calendar_waves(time), calendar_at):
@@ -261,7 +298,8 @@ class SeriesCodec:
 
     def _calendar_waves(self, time: np.ndarray) -> list[np.ndarray]:
         """Sine and cosine of every cycle and of its second harmonic, [N] each."""
-        seconds, waves = time / SECOND_US, []
+        local = time if self.times is None else self.times.local(time)
+        seconds, waves = local / SECOND_US, []
         for period in self.calendar.values():
             angle = 2 * np.pi * np.remainder(seconds, period) / period
             waves += [np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)]
@@ -270,8 +308,13 @@ class SeriesCodec:
     # ---- units -----------------------------------------------------------------------------------
 
     def scaling_of(self, names: Sequence[str]) -> Scaling:
-        """The scaling [G, C] of G series."""
+        """The scaling [G, C] of G series. Raises `DataError` for a series without a scaling."""
         shared = (self.mean, self.std, self.change)
+        if self.own and (new := next((name for name in names if name not in self.own), None)):
+            raise DataError(
+                f"series {quote(new)} was not in training, so that its scale is unknown;"
+                " memorycell predict scales a new series by its own rows"
+            )
         rows = [self.own.get(name, shared) for name in names]
         return Scaling(*(np.array([row[k] for row in rows]) for k in range(3)))
 
@@ -294,11 +337,12 @@ class SeriesCodec:
         mean, std, _ = (
             part[:, :n].reshape(len(names), *between, n, 1) for part in self.scaling_of(names)
         )
-        return np.asarray(values * std + mean)
+        values = np.asarray(values * std + mean)
+        return np.maximum(values, 0) if self.positive else values
 
     def stamp(self, time: int) -> str | int:
         """A time as text; the row number without a clock."""
-        return iso_time(time) if self.time is not None else int(time)
+        return self.times.text(time) if self.times is not None else int(time)
 
     def stamps_ahead(self, time: int, horizon: int) -> list[str | int]:
         """The times of the next steps; +1, +2, … where rows are the steps."""
@@ -318,19 +362,11 @@ class SeriesCodec:
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> SeriesCodec:
-        """See `Codec`."""
-        values: dict[str, Any] = {
-            k: tuple(v) if isinstance(v, list) else v for k, v in data.items()
-        }
-        values["own"] = {name: tuple(map(tuple, r)) for name, r in data.get("own", {}).items()}
-        values["static"] = {name: tuple(words) for name, words in data.get("static", {}).items()}
-        codec = cls(**{**values, "clock": Clock(**data["clock"])})
-        if codec.clock.unit not in ("second", "month", "row") or not codec.targets:
-            raise ValueError("not a series codec")
-        if not all(len(x) == len(codec.columns) for x in (codec.mean, codec.std, codec.change)):
-            raise ValueError("the scaling does not fit the columns")
-        if any(len(row) != len(codec.columns) for rows in codec.own.values() for row in rows):
-            raise ValueError("the scaling of a series does not fit the columns")
-        if not set(codec.known) <= set(codec.inputs) or codec.reach < 0:
-            raise ValueError("a column known in advance is not an input")
+        """See `Codec`. Earlier versions have `time` and `time_format` in place of `times`."""
+        values = dict(data)
+        column, pattern = values.pop("time", None), values.pop("time_format", None)
+        if column is not None:
+            values["times"] = {"columns": (column,), "pattern": pattern}
+        codec = from_json(cls, values)
+        check_codec(codec)
         return codec

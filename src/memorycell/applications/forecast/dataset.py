@@ -26,9 +26,9 @@ from memorycell.applications.forecast.infer import check_targets, infer
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.notes import table_notes
 from memorycell.applications.forecast.paths import run_paths
-from memorycell.applications.forecast.scaling import fit_codec
-from memorycell.applications.forecast.series import Series, long_table
-from memorycell.applications.forecast.settings import ForecastSettings, split_names
+from memorycell.applications.forecast.scaling import fit_codec, with_new_series
+from memorycell.applications.forecast.series import Series
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.split import UNUSED, split_series
 from memorycell.errors import DataError, ModelFileError
 from memorycell.models.batches import LaneBatch, lanes
@@ -335,12 +335,11 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
     path, source = locate(data or DEFAULT_DATASET)
     where = source.name if source else str(path)
     settings = with_dataset_settings(settings, source)
-    frame = read_table(path)
+    notes: list[str] = []
+    frame = read_table(path, encoding=settings.encoding, sheet=settings.sheet, notes=notes)
     check_targets(settings, where)
-    each = split_names(settings.target) if settings.each else ()
-    table = long_table(frame, where, each=each, returns=settings.returns, group=settings.group)
-    codec, settings = infer(table, where, settings)
-    series = codec.read_long(table, where)
+    codec, settings = infer(frame, where, settings)
+    series = codec.read(frame, where)
     split = split_series(series, settings, where, has_clock=codec.time is not None)
     codec = fit_codec(codec, series, split == 0, settings, where)
     dataset = ForecastDataset(where if source else str(data), series, codec, settings, split)
@@ -355,7 +354,7 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
     dataset.fit_baselines()
     if codec.cycles is None and set(codec.calendar) == {"day", "week"}:
         dataset = _select_calendar(dataset)
-    dataset.notes = table_notes(dataset, frame.height)
+    dataset.notes = notes + table_notes(dataset, frame.height)
     return dataset
 
 
@@ -390,7 +389,8 @@ def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> Foreca
         ) from None
     path, source = locate(data or file.data)
     where = source.name if source else str(path)
-    series = file.codec.read(read_table(path), where)
+    series = file.codec.read(file.codec.read_file(path), where)
+    codec = with_new_series(file.codec, series, where)
     own = series.fingerprint() == file.fingerprint
     has_clock = file.codec.time is not None
     if own:
@@ -400,7 +400,7 @@ def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> Foreca
     else:
         test = (series.time >= end) | (series.time < begin)
     split = np.where(test, SPLITS.index("test"), UNUSED)
-    dataset = ForecastDataset(where, series, file.codec, settings, split)
+    dataset = ForecastDataset(where, series, codec, settings, split)
     at = dataset.origins("test")
     if len(at) == 0:
         raise DataError(
@@ -411,6 +411,8 @@ def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> Foreca
     if settings.classic and not classic.INSTALLED:
         dataset.settings = replace(settings, classic=None)
         dataset.notes.append(f"{settings.classic} left out: pip install 'memorycell[classic]'")
+    if new := len(codec.own) - len(file.codec.own):
+        dataset.notes.append(f"{new} series that were not in training, scaled by their own rows")
     part = "of the test split" if own else "outside the training period"
     dataset.notes.append(f"evaluated: {len(at):,} forecasts {part}")
     return dataset

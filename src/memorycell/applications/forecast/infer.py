@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,17 +12,24 @@ from memorycell.applications.forecast.series import (
     RETURN,
     SERIES,
     VALUE,
+    long_table,
     require_columns,
+    rows_by_series,
 )
 from memorycell.applications.forecast.settings import ForecastSettings, split_names
-from memorycell.errors import DataError
-from memorycell.tables.clock import Clock, infer_clock, parse_every
-from memorycell.tables.table import are_dates, is_missing, read_numbers, read_times
+from memorycell.errors import DataError, quote
+from memorycell.tables.clock import Clock, parse_every
+from memorycell.tables.clock_finding import find_clock
+from memorycell.tables.index import unused_reason
+from memorycell.tables.number_formats import find_number_formats
+from memorycell.tables.numbers import PLAIN, NumberFormat, read_numbers
+from memorycell.tables.time_formats import find_times
 
 if TYPE_CHECKING:
     import polars as pl
 
-TIME_NAMES = ("time", "datetime", "timestamp", "date", "ds", "date_time", "time_hour")
+    from memorycell.tables.times import TimeColumns
+
 MAX_UNSORTED_SHARE = 0.2
 """Share of rows whose time does not increase, above which the table must hold several series."""
 
@@ -43,30 +50,47 @@ def check_targets(settings: ForecastSettings, where: str) -> None:
 
 
 def infer(
-    table: pl.DataFrame, where: str, settings: ForecastSettings
+    frame: pl.DataFrame, where: str, settings: ForecastSettings
 ) -> tuple[SeriesCodec, ForecastSettings]:
-    """(codec without scaling, settings with defaults) of a table that is already long; see
-    `long_table`. The codec's `notes` name the columns left out. Raises `DataError`.
+    """(codec without scaling, settings with defaults) of a table. The codec's `notes` say what was
+    found in it. Raises `DataError`.
     """
-    targets = split_names(settings.target)
-    each = targets if settings.each else ()
-    if each or settings.returns is not None:
-        targets = (VALUE,) if each else (RETURN,)
+    columns = split_names(settings.target)
+    each = columns if settings.each else ()
+    targets = (VALUE,) if each else (RETURN,) if settings.returns is not None else columns
     group = SERIES if each else settings.group
-    inputs, notes = _requested_inputs(settings), list[str]()
-    named = (c for c in (settings.time, group) if c is not None)
-    require_columns(table.columns, [*targets, *(inputs or ()), *named], where)
-    time = settings.time or _find_time(table, settings.time_format)
-    excluded = {time, group}
-    if settings.returns not in (inputs or ()):
-        excluded.add(settings.returns)  # prices add little to their own changes
-    candidates = [c for c in table.columns if c not in excluded]
+    inputs = _requested_inputs(settings)
+    _require_named(frame, settings, where)
+    times, notes = find_times(
+        frame, where, time=settings.time, time_format=settings.time_format, zone=settings.zone
+    )
+    apart = {*(() if times is None else times.columns), settings.group}
+    candidates = [c for c in frame.columns if c not in apart]
+    named = [*columns, *(inputs or ()), settings.returns]
+    needed = [c for c in named if c is not None]
+    numbers, found = find_number_formats(
+        frame,
+        dict.fromkeys([*candidates, *needed]),
+        where,
+        decimal=settings.decimal,
+        thousands=settings.thousands,
+    )
+    read = _Numbers(frame, where, numbers)
     if not targets:
-        targets = (_find_target(table, candidates, where),)
+        targets = (_find_target(read, candidates),)
+        needed.append(targets[0])
     if inputs is None:
-        inputs, notes = _find_inputs(table, [c for c in candidates if c not in targets], where)
-    _check_values(table, [*targets, *inputs], where)
-    clock = _clock(table, where, time, settings.time_format, group, settings.every)
+        apart |= {*targets, *each, settings.returns}  # prices add little to their own changes
+        inputs, left_out = _find_inputs(read, [c for c in candidates if c not in apart])
+        notes += left_out
+    _check_values(read, [*needed, *inputs])
+    used = {*needed, *inputs}
+    formats = {c: f for c, f in numbers.items() if c in used and f != PLAIN}
+    notes += [note for note in found if any(quote(c) in note for c in formats)]
+    table = long_table(
+        frame, where, each=each, returns=settings.returns, group=group, numbers=formats
+    )
+    clock, clock_notes = _clock(table, where, times, group, settings.every)
     settings = settings.with_defaults(clock)
     known = split_names(settings.known)
     codec = SeriesCodec(
@@ -74,8 +98,10 @@ def infer(
         inputs=tuple(c for c in inputs if c not in targets),
         clock=clock,
         max_gap=settings.context or 1,
-        time=time,
-        time_format=settings.time_format,
+        times=times,
+        numbers=formats,
+        encoding=settings.encoding,
+        sheet=settings.sheet,
         group=group,
         cycles=_cycles(settings, clock, where),
         each=each,
@@ -83,9 +109,41 @@ def infer(
         known=known,
         reach=(settings.horizon or 1) if known else 0,
         returns=settings.returns,
-        notes=tuple(notes),
+        positive=settings.positive,
+        notes=tuple(notes + clock_notes),
     )
     return codec, settings
+
+
+def _require_named(frame: pl.DataFrame, settings: ForecastSettings, where: str) -> None:
+    """Raises `DataError` for a column in the settings that the table does not have."""
+    named = [*split_names(settings.target), *(_requested_inputs(settings) or ())]
+    named += [c for c in split_names(settings.static) if c != "group"]
+    named += [c for c in (settings.group, settings.returns) if c is not None]
+    require_columns(frame.columns, named, where)
+
+
+class _Numbers:
+    """The columns of a table that hold numbers."""
+
+    def __init__(
+        self, frame: pl.DataFrame, where: str, formats: Mapping[str, NumberFormat]
+    ) -> None:
+        self.frame, self.where, self.formats = frame, where, formats
+
+    def __contains__(self, column: str) -> bool:
+        return column in self.formats
+
+    def __getitem__(self, column: str) -> np.ndarray:
+        return read_numbers(self.frame[column], self.where, self.formats.get(column))
+
+    def unused_reason(self, column: str) -> str | None:
+        """Why a column is no input by default."""
+        if column not in self:
+            return "text or empty"
+        if _is_constant(self[column]):
+            return "constant"
+        return unused_reason(self.frame[column])
 
 
 def _requested_inputs(settings: ForecastSettings) -> list[str] | None:
@@ -96,83 +154,69 @@ def _requested_inputs(settings: ForecastSettings) -> list[str] | None:
     return inputs + [c for c in split_names(settings.known) if c not in inputs]
 
 
-def _find_time(table: pl.DataFrame, time_format: str | None) -> str | None:
-    for c in sorted(table.columns, key=lambda c: c.lower() not in TIME_NAMES):
-        if table[c].dtype.is_temporal():
-            return c
-        sample = [v for v in table[c].head(20) if not is_missing(v)][:5]
-        if are_dates(sample):
-            return c
-    return None
-
-
-def _find_target(table: pl.DataFrame, candidates: Iterable[str], where: str) -> str:
-    numeric = [c for c in candidates if _is_numeric(table[c])]
-    found = [c for c in numeric if not _is_constant(read_numbers(table[c], where))]
+def _find_target(read: _Numbers, candidates: Sequence[str]) -> str:
+    found = [c for c in candidates if c in read and not _is_constant(read[c])]
+    if len(found) > 1:
+        found = [c for c in found if unused_reason(read.frame[c]) is None] or found
     if len(found) != 1:
+        names = quote(", ".join(found))[1:-1] or "none"
         raise DataError(
-            f"{where}: which column should be forecast? --set target=NAME; columns of numbers:"
-            f" {', '.join(found) or 'none'}"
+            f"{read.where}: which column should be forecast? --set target=NAME; columns of numbers:"
+            f" {names}"
         )
     return found[0]
 
 
-def _find_inputs(
-    table: pl.DataFrame, candidates: Iterable[str], where: str
-) -> tuple[list[str], list[str]]:
-    """(numeric columns that are not constant, notes on the other columns)"""
+def _find_inputs(read: _Numbers, candidates: Iterable[str]) -> tuple[list[str], list[str]]:
+    """(columns of numbers that say something, notes on the other columns)"""
     inputs, notes = [], []
     for c in candidates:
-        if not _is_numeric(table[c]):
-            notes.append(f"column {c!r} left out: text or empty")
-        elif _is_constant(read_numbers(table[c], where)):
-            notes.append(f"column {c!r} left out: constant")
-        else:
+        if (reason := read.unused_reason(c)) is None:
             inputs.append(c)
+        else:
+            notes.append(f"column {quote(c)} left out: {reason}")
     return inputs, notes
 
 
-def _check_values(table: pl.DataFrame, columns: Sequence[str], where: str) -> None:
+def _check_values(read: _Numbers, columns: Sequence[str]) -> None:
     for c in columns:
-        values = read_numbers(table[c], where)
+        values = read[c]
         if np.isnan(values).all():
-            raise DataError(f"{where}: column {c!r} is empty; choose another")
+            raise DataError(f"{read.where}: column {quote(c)} is empty; choose another")
         if _is_constant(values):
             value = values[~np.isnan(values)][0]
-            raise DataError(f"{where}: column {c!r} is constant ({value:g}); choose another")
+            raise DataError(
+                f"{read.where}: column {quote(c)} is constant ({value:g}); choose another"
+            )
 
 
 def _clock(
     table: pl.DataFrame,
     where: str,
-    time: str | None,
-    time_format: str | None,
+    times: TimeColumns | None,
     group: str | None,
     every: str | None,
-) -> Clock:
+) -> tuple[Clock, list[str]]:
+    """(clock, notes)"""
     if every is not None:
-        clock = parse_every(every)
-        if clock.unit != "row" and time is None:
+        clock = parse_every(every, None if times is None else times.zone)
+        if clock.unit != "row" and times is None:
             raise DataError(
                 f"{where}: every={every} needs a column of times; name it with --set time=COLUMN"
             )
-        return clock
-    if time is None:
-        return Clock("row")
-    times = read_times(table[time], where, time_format)
-    if group is None:
-        differences = np.diff(times)
-    else:
-        labels = np.array([str(label) for label in table[group]])
-        groups = dict.fromkeys(labels.tolist())
-        differences = np.concatenate([np.diff(times[labels == g]) for g in groups])
-    if (differences <= 0).mean() > MAX_UNSORTED_SHARE:
-        row = int((differences <= 0).argmax()) + 2
+        return clock, []
+    if times is None:
+        return Clock("row"), []
+    read = times.read(table, where, group)
+    series = [read[rows] for rows in rows_by_series(table, group)[1]]
+    differences = np.concatenate([np.diff(own) for own in series])
+    if len(differences) and (differences <= 0).mean() > MAX_UNSORTED_SHARE:
+        row = int((np.diff(read) <= 0).argmax()) + 2
         raise DataError(
             f"{where}: row {row}: many times repeat or go back; if the file holds several series,"
             " name the column that tells them apart: --set group=COLUMN; otherwise sort it by time"
         )
-    return infer_clock(differences[differences > 0], where)
+    return find_clock(series, where, times.zone)
 
 
 def _cycles(settings: ForecastSettings, clock: Clock, where: str) -> tuple[str, ...] | None:
@@ -200,19 +244,6 @@ def _static_columns(
         )
     names = (str(group) if c == "group" else c for c in split_names(settings.static))
     return dict.fromkeys(names, ())
-
-
-def _is_numeric(column: pl.Series) -> bool:
-    """Whether more than half of the values that are present are numbers."""
-    import polars as pl
-
-    if column.dtype == pl.String:
-        missing = ["", "na", "nan", "null", "nil"]
-        present = column.filter(~column.str.strip_chars().str.to_lowercase().is_in(missing))
-        present = present.drop_nulls()
-        return 2 * present.cast(pl.Float64, strict=False).count() > len(present) > 0
-    numeric = column.dtype.is_numeric() or column.dtype == pl.Boolean
-    return bool(numeric) and column.null_count() < len(column)
 
 
 def _is_constant(values: np.ndarray) -> bool:

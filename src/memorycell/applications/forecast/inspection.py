@@ -9,10 +9,10 @@ from memorycell.application.datasets import locate
 from memorycell.application.inspecting import MAX_STEPS
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.scaling import with_new_series
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.inspection.inspect import Inspection
 from memorycell.inspection.inspect import inspect as inspect_model
-from memorycell.tables.table import read_table
 
 
 def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Inspection:
@@ -20,7 +20,8 @@ def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Ins
     codec = file.codec
     path, dataset = locate(file.data if source is None else source)
     where = dataset.name if dataset else str(source or file.data)
-    series = codec.read(read_table(path), where)
+    series = codec.read(codec.read_file(path), where)
+    codec = with_new_series(codec, series, where)
     inputs = codec.encode(series)[-MAX_STEPS:]
     values = codec.fill(series)[-MAX_STEPS:, 0]
     stamps = [str(codec.stamp(int(time))) for time in series.time[-MAX_STEPS:]]

@@ -33,6 +33,14 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
     for k, column in enumerate(codec.columns):
         if missing := int(np.isnan(series.values[read, k]).sum()):
             notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
+    if (settings.stride or 1) > 1:
+        notes.append(
+            f"tested at every {settings.stride} steps ({len(dataset.origins('test')):,} forecasts);"
+            " --set stride=1 for all"
+        )
+    validated = [len(at) for at in (dataset.scored_origins("valid"), dataset.origins("valid"))]
+    if validated[0] < validated[1]:
+        notes.append("validated at {:,} of {:,} steps, evenly spaced".format(*validated))
     sizes = (f"{int((dataset.split == k).sum()):,} {name}" for k, name in enumerate(SPLITS))
     notes.append(f"steps, in order of time: {', '.join(sizes)}")
     if settings.classic:
@@ -40,4 +48,9 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
             f"{settings.classic}: refitted after training at {settings.origins} test steps, up to"
             " some seconds each"
         )
+    notes.append(
+        f"inputs further than {codec.bound:g} standard deviations from the mean are clipped there"
+    )
+    if codec.positive:
+        notes.append("positive: forecasts are clipped at 0")
     return notes + list(codec.notes)

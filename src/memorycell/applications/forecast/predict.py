@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,10 +16,11 @@ from memorycell.application.rendering import table_text
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.paths import run_paths
+from memorycell.applications.forecast.scaling import with_new_series
 from memorycell.applications.forecast.series import Series
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 from memorycell.models.quantiles import interval
-from memorycell.tables.table import read_table
+from memorycell.settings import from_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -25,36 +28,64 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class PredictOptions:
-    """`predict` has no settings."""
+    """Settings of `predict`.
+
+    quantiles   levels to forecast besides the median and the 80% interval: 0.05,0.5,0.95
+    """
+
+    quantiles: str | None = None
+
+    def __post_init__(self) -> None:
+        self.levels()
+
+    def levels(self) -> tuple[float, ...]:
+        """`quantiles` as numbers."""
+        try:
+            levels = tuple(float(part) for part in (self.quantiles or "").split(",") if part)
+        except ValueError:
+            levels = (-1.0,)
+        if not all(0 < level < 1 for level in levels):
+            raise ValueError(
+                f"quantiles={self.quantiles}: expected levels between 0 and 1, as in 0.05,0.5,0.95"
+            )
+        return levels
 
 
 def predict(
     file: ModelFile[Forecaster, SeriesCodec], source: str | None, options: PredictOptions
 ) -> Record:
-    """`{"data", "forecasts"}`: a forecast from the end of each series of a table, a file or a named
-    dataset.
+    """`{"data", "forecasts", "notes"}`: a forecast from the end of each series of a table, a file
+    or a named dataset.
     """
     if source is None:
         raise DataError("predict: name a table; the forecast begins after its last row")
     path, _ = locate(source)
-    return {"data": source, "forecasts": forecast_table(file, read_table(path), source)[0]}
+    frame = file.codec.read_file(path)
+    forecasts, series = forecast_table(file, frame, source, options.levels())
+    return {"data": source, "forecasts": forecasts, "notes": _new_series_notes(file.codec, series)}
 
 
 def forecast_table(
-    file: ModelFile[Forecaster, SeriesCodec], frame: pl.DataFrame, where: str
+    file: ModelFile[Forecaster, SeriesCodec],
+    frame: pl.DataFrame,
+    where: str,
+    levels: Sequence[float] = (),
 ) -> tuple[list[dict[str, Any]], Series]:
     """The forecasts from the ends of the series of a table, and the series. Raises `DataError`.
 
     With inputs known in advance a forecast begins after the last row that has a target: later rows
-    give those inputs.
+    give those inputs. A new series is scaled by its own rows where each series has its own scaling.
     """
-    codec = file.codec
-    series = codec.read(frame, where)
+    series = file.codec.read(frame, where)
+    codec = with_new_series(file.codec, series, where)
     ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
     if codec.known:
         has_target = ~np.isnan(series.values[:, : len(codec.targets)]).all(1)
         groups = np.unique(series.group[has_target])
+        if len(groups) == 0:
+            raise DataError(f"{where}: no row has a value of {quote(', '.join(codec.targets))}")
         ends = np.array([np.flatnonzero(has_target & (series.group == k))[-1] for k in groups])
+        check_known_futures(codec, series, ends, where)
     horizon, paths = decoding(file)
     inputs = codec.encode(series)
     if paths:
@@ -65,10 +96,39 @@ def forecast_table(
     names = [series.groups[k] for k in series.group[ends]]
     values = codec.unscale(quantiles.astype(np.float64), names)
     records = [
-        forecast_record(codec, name, int(series.time[end]), own)
+        forecast_record(codec, name, int(series.time[end]), own, levels)
         for name, end, own in zip(names, ends, values, strict=True)
     ]
     return records, series
+
+
+def _new_series_notes(codec: SeriesCodec, series: Series) -> list[str]:
+    """Which series were scaled by their own rows, for people."""
+    new = [name for name in series.groups if codec.own and name not in codec.own]
+    if not new:
+        return []
+    names = quote(", ".join(new))[1:-1]
+    return [f"{len(new)} series that were not in training, scaled by their own rows: {names}"]
+
+
+def check_known_futures(codec: SeriesCodec, series: Series, ends: np.ndarray, where: str) -> None:
+    """Raises `DataError` where the next values of an input known in advance are missing."""
+    columns = [codec.columns.index(c) for c in codec.known]
+    known = ~np.isnan(series.values[:, columns]).any(1)
+    for end in ends.tolist():
+        last = int(np.flatnonzero(series.start == series.start[end])[-1])
+        steps = [k for k in range(1, codec.reach + 1) if end + k > last or not known[end + k]]
+        if not steps:
+            continue
+        ahead = codec.stamps_ahead(int(series.time[end]), codec.reach)
+        times = ", ".join(str(ahead[k - 1]) for k in steps[:3])
+        times += f", … {ahead[steps[-1] - 1]}" if len(steps) > 3 else ""
+        name = series.groups[series.group[end]]
+        of = f" of {quote(name)}" if codec.group else ""
+        raise DataError(
+            f"{where}: {quote(', '.join(codec.known))}{of} must be known {codec.reach} steps after"
+            f" {codec.stamp(int(series.time[end]))}; add rows, without the target, for {times}"
+        )
 
 
 def decoding(file: ModelFile[Forecaster, SeriesCodec]) -> tuple[int, int]:
@@ -79,41 +139,88 @@ def decoding(file: ModelFile[Forecaster, SeriesCodec]) -> tuple[int, int]:
     return int(settings["horizon"]), int(settings["paths"])
 
 
-def forecast_record(codec: SeriesCodec, name: str, now: int, values: np.ndarray) -> dict[str, Any]:
-    """The median and the 80% interval of quantiles [horizon, targets, K] in the table's units, to
-    six digits.
+def forecast_record(
+    codec: SeriesCodec, name: str, now: int, values: np.ndarray, levels: Sequence[float] = ()
+) -> dict[str, Any]:
+    """The median, the 80% interval and the quantiles at `levels` of quantiles [horizon, targets, K]
+    in the table's units.
 
     name   of the series; now: the time of its last step
     """
-    low, median, high = interval(values)
     record: dict[str, Any] = {} if codec.group is None else {codec.group: name}
     record |= {"time": codec.stamp(now), "ahead": codec.stamps_ahead(now, len(values))}
+    parts = dict(zip(("low80", "median", "high80"), interval(values), strict=True))
     record["forecast"] = {
-        target: {
-            key: [float(f"{v:.6g}") for v in part[:, k]]
-            for key, part in (("median", median), ("low80", low), ("high80", high))
+        target: {key: parts[key][:, k].tolist() for key in ("median", "low80", "high80")}
+        | {
+            f"q{level:g}": quantile_at(values[:, k], level, codec.positive).tolist()
+            for level in levels
         }
         for k, target in enumerate(codec.targets)
     }
     return record
 
 
+def quantile_at(quantiles: np.ndarray, level: float, positive: bool = False) -> np.ndarray:
+    """The quantile [n] at a level, of quantiles [n, K] at `quantile_levels(K)`: linear between
+    them, and beyond the outermost with the slope of the nearest two.
+    """
+    position = level * quantiles.shape[1] - 0.5
+    low = int(np.clip(np.floor(position), 0, quantiles.shape[1] - 2))
+    below, above = quantiles[:, low], quantiles[:, low + 1]
+    value = below + (position - low) * (above - below)
+    return np.asarray(np.maximum(value, 0) if positive else value)
+
+
+def check_record(codec: SeriesCodec, name: str, record: Mapping[str, Any]) -> None:
+    """Raises ValueError for what `forecast_record` did not make."""
+    saved = from_json(SavedRecord, {k: v for k, v in record.items() if k != codec.group})
+    if codec.group is not None and record.get(codec.group) != name:
+        raise ValueError("last: of another series")
+    if set(saved.forecast) != set(codec.targets):
+        raise ValueError("last: does not fit the targets")
+    for values in saved.forecast.values():
+        if not {"median", "low80", "high80"} <= set(values):
+            raise ValueError("last: incomplete")
+        if any(len(part) != len(saved.ahead) for part in values.values()):
+            raise ValueError("last: lengths differ")
+
+
+@dataclass(frozen=True)
+class SavedRecord:
+    """`forecast_record` as a session stores it."""
+
+    time: str | int
+    ahead: tuple[str | int, ...]
+    forecast: dict[str, dict[str, tuple[float, ...]]]
+    clipped: tuple[str, ...] = ()
+
+
 def render(record: Mapping[str, Any]) -> str:
     """See `Application.render`: a table per series."""
-    return "\n".join(_forecast_text(forecast) for forecast in record["forecasts"])
+    return "\n".join([*record.get("notes", ()), *map(_forecast_text, record["forecasts"])])
 
 
 def _forecast_text(forecast: Mapping[str, Any]) -> str:
     first = next(iter(forecast))
     of = "" if first == "time" else f" of {forecast[first]}"
     header = ["time"]
-    for target in forecast["forecast"]:
-        header += [f"{target}, median", "80% interval"]
+    for target, values in forecast["forecast"].items():
+        header += [f"{target}, median", "80% interval", *(k for k in values if k.startswith("q"))]
     rows = []
     for k, time in enumerate(forecast["ahead"]):
         cells = [str(time)]
         for values in forecast["forecast"].values():
             low, median, high = (values[key][k] for key in ("low80", "median", "high80"))
-            cells += [f"{median:.5g}", f"{low:.5g} … {high:.5g}"]
+            number = partial(_number_text, width=high - low)
+            cells += [number(median), f"{number(low)} … {number(high)}"]
+            cells += [number(v[k]) for name, v in values.items() if name.startswith("q")]
         rows.append(cells)
     return table_text(f"forecast{of} from {forecast['time']}", header, rows, highlight=None)
+
+
+def _number_text(value: float, width: float) -> str:
+    """A number with the digits that matter where the interval has this width."""
+    if not width > 0 or not 1e-4 < abs(value) < 1e9:
+        return f"{value:.5g}"
+    return f"{value:.{min(max(2 - math.floor(math.log10(width)), 0), 6)}f}"

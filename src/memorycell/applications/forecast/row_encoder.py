@@ -4,18 +4,42 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.series import RETURN, log_return, require_columns
+from memorycell.applications.forecast.series import (
+    RETURN,
+    SERIES,
+    VALUE,
+    log_return,
+    require_columns,
+)
 from memorycell.errors import DataError
-from memorycell.tables.clock import iso_time, rounded_steps
-from memorycell.tables.table import read_number, read_time
+from memorycell.settings import from_json
+from memorycell.tables.clock import rounded_steps
+from memorycell.tables.numbers import read_number
+from memorycell.tables.zones import MAX_TIME_US
 
 MAX_STEP_ERROR = 1e-3
 """Tolerated deviation of a time stamp from a whole number of steps."""
+
+
+@dataclass(frozen=True)
+class SavedRow:
+    """`RowEncoder.memory` as it is stored."""
+
+    time: int | None
+    filled: tuple[float, ...]
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(value) for value in self.filled):
+            raise ValueError("filled: expected finite numbers")
+        if self.price is not None and not 0 < self.price < math.inf:
+            raise ValueError("price: expected a price above 0")
 
 
 class RowEncoder:
@@ -23,16 +47,15 @@ class RowEncoder:
 
     memory   JSON values from which another encoder of the series continues: the time, the filled
              values and the price of the last row
+    clipped  columns whose value in the last row is beyond the bound of the codec
     """
 
     def __init__(self, codec: SeriesCodec, name: str = "") -> None:
-        self.codec = codec
+        self.codec, self.name = codec, name
         self._scaling = codec.scaling_of([name])
         self._mean = self._scaling.mean[0]
-        targets = slice(len(codec.targets))
-        self._target_mean = self._scaling.mean[0, targets, None]
-        self._target_std = self._scaling.std[0, targets, None]
         self.memory: dict[str, Any] = {"time": None, "filled": self._mean.tolist()}
+        self.clipped: list[str] = []
 
     def encode(self, row: Mapping[str, Any], where: str = "row") -> tuple[np.ndarray, bool]:
         """(inputs [n, F] float32, new_segment) of the n steps that the row completes: those of a
@@ -43,11 +66,11 @@ class RowEncoder:
         """
         codec, clock = self.codec, self.codec.clock
         row, price = self._with_return(row, where)
-        values = np.array([read_number(row, c, where) for c in codec.columns])
+        values = np.array([self._number(row, c, where) for c in codec.columns])
         last = self.memory["time"]
         now = 0 if last is None else last + 1
-        if codec.time is not None:
-            now = read_time(row, codec.time, codec.time_format, where)
+        if codec.times is not None:
+            now = codec.times.read_row(row, where, last)
         gap = 1 if last is None or clock.unit == "row" else self._elapsed(last, now, where)
         new_segment = last is None or gap > codec.max_gap
         if gap == 0:
@@ -69,19 +92,37 @@ class RowEncoder:
             scaling=self._scaling,
             more=self._known_and_static(row, steps, where),
         )
+        clipped = codec.is_clipped(filled[None], self._scaling)[0]
+        self.clipped = [c for c, beyond in zip(codec.columns, clipped, strict=True) if beyond]
         self.memory = {"time": int(now), "filled": filled.tolist()} | self._price_memory(price)
         return inputs, new_segment
 
     def unscale(self, quantiles: np.ndarray) -> np.ndarray:
         """Quantiles [horizon, targets, K] in the table's units; see `SeriesCodec.unscale`."""
-        return np.asarray(quantiles * self._target_std + self._target_mean)
+        return self.codec.unscale(quantiles[None], [self.name])[0]
+
+    def _number(self, row: Mapping[str, Any], column: str, where: str) -> float:
+        own = self.codec.each and column == VALUE
+        number_format = self.codec.numbers.get(str(row[SERIES]) if own else column)
+        return read_number(row, column, where, number_format)
+
+    def restore(self, memory: Mapping[str, Any]) -> None:
+        """Continue from `memory`. Raises ValueError for values that are not one."""
+        saved = from_json(SavedRow, memory)
+        if len(saved.filled) != len(self.codec.columns):
+            raise ValueError("filled: does not fit the columns")
+        if saved.time is not None and abs(saved.time) > MAX_TIME_US:
+            raise ValueError("time: out of range")
+        self.memory = {"time": saved.time, "filled": list(saved.filled)}
+        if self.codec.returns is not None:
+            self.memory["price"] = saved.price
 
     def _with_return(self, row: Mapping[str, Any], where: str) -> tuple[Mapping[str, Any], float]:
         """(row with the return since the last price, price)"""
         column = self.codec.returns
         if column is None:
             return row, math.nan
-        price = read_number(row, column, where)
+        price = self._number(row, column, where)
         if price <= 0:
             raise DataError(
                 f"{where}, column {column!r}: {price:g} is not a price; returns need prices above 0"
@@ -103,7 +144,8 @@ class RowEncoder:
         for c in codec.known:
             at = codec.columns.index(c)
             names = [f"{c}+{k}" for k in range(1, codec.reach + 1)]
-            ahead = np.array([read_number(row, name, where) for name in names])
+            number_format = codec.numbers.get(c)
+            ahead = np.array([read_number(row, name, where, number_format) for name in names])
             if np.isnan(ahead).any():
                 raise DataError(
                     f"{where}: column {names[int(np.isnan(ahead).argmax())]!r} is missing; it must"
@@ -120,13 +162,16 @@ class RowEncoder:
         """Steps since the last row."""
         clock = self.codec.clock
         if now < last:
-            raise DataError(f"{where}: the time goes back ({iso_time(now)} after {iso_time(last)})")
+            raise DataError(
+                f"{where}: the time goes back ({self.codec.stamp(now)} after"
+                f" {self.codec.stamp(last)})"
+            )
         if clock.snap:
             return rounded_steps(clock, last, now)
         steps = clock.elapsed(last, now)
         if round(steps) < 1 or abs(steps - round(steps)) > MAX_STEP_ERROR:
             raise DataError(
-                f"{where}: {iso_time(now)} is not a whole number of steps ({clock}) after"
-                f" {iso_time(last)}"
+                f"{where}: {self.codec.stamp(now)} is not a whole number of steps ({clock}) after"
+                f" {self.codec.stamp(last)}"
             )
         return round(steps)

@@ -9,13 +9,17 @@ import numpy as np
 from memorycell.applications.forecast.codec import Scaling, SeriesCodec
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 from memorycell.tables.table import mean_std
 
 MAX_STATIC_VALUES = 64
 """Values of a static column that get an input each."""
 MIN_COUNT_MEAN = 1e-3
 """Smallest unit that counts are scaled by."""
+MIN_BOUND, BOUND_FACTOR = 10.0, 2.0
+"""Inputs are clipped at the second times the largest scaled value in training, at least at the
+first.
+"""
 
 
 def fit_codec(
@@ -36,7 +40,9 @@ def fit_codec(
     if settings.head == "counts":
         scaling = _count_scaling(codec, series, scaling, separate, where)
     values = series.values[train & (series.row >= 0)]
-    return replace(
+    if settings.positive:
+        _check_positive(codec, series, where)
+    codec = replace(
         codec,
         mean=tuple(scaling.mean.tolist()),
         std=tuple(scaling.std.tolist()),
@@ -45,6 +51,44 @@ def fit_codec(
         own=own,
         static={c: _static_values(series, train, c) for c in codec.static},
     )
+    return replace(codec, bound=_bound(codec, series, train))
+
+
+def _bound(codec: SeriesCodec, series: Series, train: np.ndarray) -> float:
+    """Where scaled values and changes are clipped, from those of the training steps."""
+    inputs = codec.encode(series)[train, : 2 * len(codec.columns)]
+    return max(MIN_BOUND, float(np.ceil(BOUND_FACTOR * np.abs(inputs).max())))
+
+
+def _check_positive(codec: SeriesCodec, series: Series, where: str) -> None:
+    """Raises `DataError` for a negative target with positive=yes."""
+    for k, target in enumerate(codec.targets):
+        if (negative := series.values[:, k] < 0).any():
+            at = int(negative.argmax())
+            raise DataError(
+                f"{where}: row {int(series.row[at]) + 1}, column {quote(target)}:"
+                f" {series.values[at, k]:g} is negative; leave positive out"
+            )
+
+
+def with_new_series(codec: SeriesCodec, series: Series, where: str) -> SeriesCodec:
+    """The codec with a scaling of the series that were not in training, by their own rows, where
+    each series has its own. Raises `DataError` for one with too few rows.
+    """
+    new = [name for name in series.groups if codec.own and name not in codec.own]
+    if not new:
+        return codec
+    shared = Scaling(np.array(codec.mean), np.array(codec.std), np.array(codec.change))
+    own = _scaling_per_series(series, np.ones(len(series), bool), shared)
+    for name in new:
+        values = series.values[series.group == series.groups.index(name), : len(codec.targets)]
+        if (np.nanstd(values, 0) > 0).all():
+            continue
+        raise DataError(
+            f"{where}: series {quote(name)} was not in training, and has too few different values"
+            " to scale it by its own rows; add rows of it, or train with it"
+        )
+    return replace(codec, own={**codec.own, **{name: own[name] for name in new}})
 
 
 def _fit_scaling(series: Series, train: np.ndarray) -> Scaling:

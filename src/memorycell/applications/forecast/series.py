@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 from memorycell.tables.clock import Clock, assign_steps
-from memorycell.tables.table import read_numbers
+from memorycell.tables.numbers import NumberFormat, read_numbers
 
 if TYPE_CHECKING:
     import polars as pl
@@ -104,8 +104,11 @@ def resample(
     last = np.maximum.accumulate(np.where(grid_rows >= 0, np.arange(size), 0))
     grid_time = np.zeros(size, np.int64)
     grid_time[at] = time[kept]
-    for step in np.flatnonzero(grid_rows < 0):
-        grid_time[step] = clock.after(int(grid_time[last[step]]), int(step - last[step]))
+    empty = np.flatnonzero(grid_rows < 0)
+    for steps_after in np.split(empty, np.flatnonzero(np.diff(last[empty])) + 1):  # per gap
+        if len(steps_after):
+            row = last[steps_after[0]]
+            grid_time[steps_after] = clock.after_many(int(grid_time[row]), steps_after - row)
     start = np.zeros(size, np.int64)
     start[at[new_segment]] = at[new_segment]
     return Series(
@@ -119,6 +122,19 @@ def resample(
     )
 
 
+def rows_by_series(table: pl.DataFrame, group: str | None) -> tuple[list[str], list[np.ndarray]]:
+    """(names of the series, their rows); one unnamed series without a `group` column."""
+    if group is None:
+        return [""], [np.arange(table.height)]
+    labels = np.array([str(label) for label in table[group]])
+    names, index = np.unique(labels, return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(index))[:-1])
+    by_name = dict(zip(names.tolist(), rows, strict=True))
+    in_order = list(dict.fromkeys(labels.tolist()))
+    return in_order, [by_name[name] for name in in_order]
+
+
 def long_table(
     frame: pl.DataFrame,
     where: str,
@@ -126,27 +142,41 @@ def long_table(
     each: Sequence[str] = (),
     returns: str | None = None,
     group: str | None = None,
+    numbers: Mapping[str, NumberFormat],
 ) -> pl.DataFrame:
     """The table with the columns `each` stacked as one column `VALUE`, their names in `SERIES`; and
     with the returns of the prices in column `returns` as `RETURN`. Raises `DataError`.
+
+    numbers   how the numbers of columns are written
     """
     if each:
-        frame = _stacked(frame, each, where)
-    return frame if returns is None else _with_returns(frame, returns, group, where)
+        frame = _stacked(frame, each, where, numbers)
+    return frame if returns is None else _with_returns(frame, returns, group, where, numbers)
 
 
-def _stacked(frame: pl.DataFrame, each: Sequence[str], where: str) -> pl.DataFrame:
+def _stacked(
+    frame: pl.DataFrame, each: Sequence[str], where: str, numbers: Mapping[str, NumberFormat]
+) -> pl.DataFrame:
+    import polars as pl
+
     require_columns(frame.columns, each, where)
     taken = [c for c in (VALUE, SERIES) if c in frame.columns]
     if taken:
         raise DataError(f"{where}: with each=yes no column may be called {taken[0]!r}; rename it")
-    for c in each:
-        read_numbers(frame[c], where)  # errors then name the rows of the file
+    frame = frame.with_columns(
+        pl.Series(c, read_numbers(frame[c], where, numbers.get(c))) for c in each
+    )
     others = [c for c in frame.columns if c not in each]
     return frame.unpivot(on=list(each), index=others, variable_name=SERIES, value_name=VALUE)
 
 
-def _with_returns(frame: pl.DataFrame, prices: str, group: str | None, where: str) -> pl.DataFrame:
+def _with_returns(
+    frame: pl.DataFrame,
+    prices: str,
+    group: str | None,
+    where: str,
+    numbers: Mapping[str, NumberFormat],
+) -> pl.DataFrame:
     import polars as pl
 
     require_columns(frame.columns, [prices, *([] if group is None else [group])], where)
@@ -154,12 +184,12 @@ def _with_returns(frame: pl.DataFrame, prices: str, group: str | None, where: st
         raise DataError(
             f"{where}: with returns={prices} no column may be called {RETURN!r}; rename it"
         )
-    values = read_numbers(frame[prices], where)
+    values = read_numbers(frame[prices], where, numbers.get(prices))
     if (values <= 0).any():
         row = int((values <= 0).argmax())
         raise DataError(
-            f"{where}: row {row + 1}, column {prices!r}: {values[row]:g} is not a price; returns"
-            " need prices above 0"
+            f"{where}: row {row + 1}, column {quote(prices)}: {values[row]:g} is not a price;"
+            " returns need prices above 0"
         )
     last: dict[Any, float] = {}
     returns = np.full(len(values), math.nan)
@@ -178,4 +208,5 @@ def require_columns(columns: Collection[str], needed: Sequence[str], where: str)
     """Raises `DataError` for the first of `needed` that is missing."""
     for name in needed:
         if name not in columns:
-            raise DataError(f"{where}: no column {name!r}; it has {', '.join(map(repr, columns))}")
+            names = quote(", ".join(map(str, columns)))[1:-1]
+            raise DataError(f"{where}: no column {quote(name)}; it has {names}")

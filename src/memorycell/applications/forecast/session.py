@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,14 +12,25 @@ from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.paths import path_quantiles
-from memorycell.applications.forecast.predict import decoding, forecast_record
+from memorycell.applications.forecast.predict import check_record, decoding, forecast_record
 from memorycell.applications.forecast.row_encoder import RowEncoder
 from memorycell.applications.forecast.series import SERIES, VALUE, require_columns
-from memorycell.errors import StateError
+from memorycell.errors import DataError, StateError
+from memorycell.settings import from_json
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
+from memorycell.tables.numbers import read_number
 from memorycell.tables.rows import RowReader
-from memorycell.tables.table import read_number
+
+
+@dataclass(frozen=True)
+class SavedSession:
+    """What a session stores beside the states; a place per series in `names`, `memory`, `last`."""
+
+    names: tuple[str, ...]
+    memory: tuple[dict[str, Any], ...]
+    last: tuple[dict[str, Any], ...]
+    lines: dict[str, Any] | None = None
 
 
 class ForecastSession:
@@ -88,6 +100,8 @@ class ForecastSession:
         self.quantiles = encoder.unscale(quantiles[0])
         self._series[name] = encoder, stream
         self._last[name] = forecast_record(codec, name, now, self.quantiles)
+        if encoder.clipped:
+            self._last[name]["clipped"] = list(encoder.clipped)
         return self._last[name]
 
     def _new_series(self, name: str) -> tuple[RowEncoder, Stream]:
@@ -96,12 +110,17 @@ class ForecastSession:
     def _step_each(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
         """The forecasts of all columns that are series of their own."""
         # All values are read first, so that an error leaves every state unchanged.
-        values = {c: read_number(row, c, where) for c in self.codec.each}
+        numbers = self.codec.numbers
+        values = {c: read_number(row, c, where, numbers.get(c)) for c in self.codec.each}
         result: dict[str, Any] = {}
         for c, value in values.items():
             one = self._step_series({**row, SERIES: c, VALUE: value}, where)
-            result = result or {k: v for k, v in one.items() if k != SERIES} | {"forecast": {}}
+            result = result or {k: v for k, v in one.items() if k not in (SERIES, "clipped")} | {
+                "forecast": {}
+            }
             result["forecast"][c] = one["forecast"][VALUE]
+            if "clipped" in one:
+                result["clipped"] = [*result.get("clipped", []), c]
         return result
 
     def snapshot(self) -> bytes:
@@ -120,15 +139,24 @@ class ForecastSession:
     def restore(self, data: bytes) -> None:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._initial.fingerprint)
-        series: dict[str, tuple[RowEncoder, Stream]] = {}
         try:
-            for k, (name, memory) in enumerate(zip(extra["names"], extra["memory"], strict=True)):
-                encoder, stream = self._new_series(name)
-                encoder.memory = {**memory, "filled": [float(v) for v in memory["filled"]]}
-                stream.state = state.select([k])
-                series[name] = encoder, stream
-            last = dict(zip(extra["names"], extra["last"], strict=True))
-        except (KeyError, TypeError, ValueError, IndexError, StateError):
+            saved = from_json(SavedSession, extra)
+            series = self._restored(saved, state)
+        except (KeyError, TypeError, ValueError, IndexError, DataError, StateError):
             raise StateError("not the state of a forecaster; start without it") from None
-        self._series, self._last = series, last
-        self._rows.restore(extra.get("lines"))
+        self._series, self._last = series, dict(zip(saved.names, saved.last, strict=True))
+        self._rows.restore(saved.lines)
+
+    def _restored(self, saved: SavedSession, state: State) -> dict[str, tuple[RowEncoder, Stream]]:
+        """Series -> its encoder and stream. Raises ValueError."""
+        if len(set(saved.names)) < len(saved.names):
+            raise ValueError("names: a name occurs twice")
+        series = {}
+        rows = zip(saved.names, saved.memory, saved.last, strict=True)
+        for k, (name, memory, last) in enumerate(rows):
+            check_record(self.codec, name, last)
+            encoder, stream = self._new_series(name)
+            encoder.restore(memory)
+            stream.state = state.select([k])
+            series[name] = encoder, stream
+        return series

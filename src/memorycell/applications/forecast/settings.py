@@ -17,7 +17,10 @@ class ForecastSettings:
     target      the column to forecast, or several, separated by commas
     returns     column of prices whose returns are forecast: 100 log(price / previous price)
     each        yes: every target is a series of its own; one model forecasts all
-    time        column of time stamps; time_format as in %d/%m/%Y
+    time        column of time stamps, or columns of dates and of times of day: Date,Time;
+                time_format as in %d/%m/%Y; zone of times without an offset: Europe/Berlin
+    encoding    of a text file, unless UTF-8: cp1252; sheet of a workbook, by default the first
+    decimal, thousands   separators in numbers, where a column can be read in two ways
     group       column that names the series of a row
     inputs      other columns to use, separated by commas, or none; by default all numeric columns
     known       inputs whose future values are known in advance, such as prices or holidays
@@ -27,7 +30,8 @@ class ForecastSettings:
                 those of the clock, and the week only if ridge then does better on validation
     scaling     all, or series: every series by its own mean and standard deviation, the default
                 with each and returns
-    every       the nominal step, as in 5m, 1h: rows are snapped to it; row: ignore the clock
+    every       the nominal step, as in 5m, 1h: rows are snapped to it; business: Monday to Friday;
+                row: ignore the clock
     horizon     steps ahead; by default from the step
     context     steps of history that baselines may use, and the longest gap that is filled
     season      steps per season of the seasonal baseline; by default from the step
@@ -41,6 +45,7 @@ class ForecastSettings:
     normal      no; level: each window is normalised by its mean and standard deviation, which are
                 restored in the forecast; spread: by its root mean square, and forecasts do not
                 start from the last value (for returns)
+    positive    yes: what is forecast cannot be negative; forecasts are clipped at 0
     test        the test period as shares of the time, as in 0.85:1; the last sixth before it is the
                 validation period
     split       rows per series to train, validate and test on, as in 8640,2880,2880, instead of
@@ -55,6 +60,11 @@ class ForecastSettings:
     each: bool | None = None
     time: str | None = None
     time_format: str | None = None
+    zone: str | None = None
+    encoding: str | None = None
+    sheet: str | None = None
+    decimal: str | None = None
+    thousands: str | None = None
     group: str | None = None
     inputs: str | None = None
     known: str | None = None
@@ -78,6 +88,7 @@ class ForecastSettings:
     paths: int = 50
     head: str | None = None
     normal: str | None = None
+    positive: bool = False
     test: str = "0.85:1"
     split: str | None = None
     stride: int | None = None

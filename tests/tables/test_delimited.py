@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import threading
 
 import polars as pl
 import pytest
@@ -128,6 +129,21 @@ def test_quoted_cells(read):
     assert [r[0] for r in rows] == ["a, b", "two\nlines", 'say "x"', '5" pipe', None]
 
 
+@pytest.mark.parametrize(
+    ("text", "rows"),
+    [
+        ('"a","b"\n"1","2"\n', [("1", "2")]),
+        ('"a","b"\n"1,5","2"\n', [("1,5", "2")]),
+        ('"a","b"\n"1\n5","2"\n', [("1\n5", "2")]),
+        ('"a","b"\n"say ""x""","2"\n', [('say "x"', "2")]),
+        ('"a","b"\n"","2"\n', [(None, "2")]),
+        ('"a","b"\n"#1","2"\n3,"4"\n', [("#1", "2"), ("3", "4")]),
+    ],
+)
+def test_marks_that_enclose_all_cells(read, text, rows):
+    assert read(text)[:2] == (["a", "b"], rows)
+
+
 def test_wrong_quotation_marks_in_csv(refusal):
     assert "line 3: a quotation mark is not closed" in refusal('t,n\n"a",1\n"b,2\nc,3\n')
     assert "line 2: text after a closing" in refusal('t,n\n"Wow" said,1\nc,3\n')
@@ -137,6 +153,20 @@ def test_a_quotation_mark_that_swallows_rows_is_refused(refusal):
     middle = "".join(f"text {k},{k}\n" for k in range(20))
     message = refusal(f't,n\n"begins,0\n{middle}he said, and ends",0\n')
     assert "line 2: a quotation mark opens a cell of 22 lines that look like rows" in message
+
+
+def test_three_swallowed_rows_of_three_columns_are_enough(refusal):
+    assert "line 2" in refusal('t,n,m\n"begins,0,1\na,1,2\nb,2,3\nc,4,5\nends",0,1\n')
+
+
+def test_a_table_is_read_while_the_error_of_another_is_handled(read, refusal):
+    try:
+        read('a,b\n"1",2,3\n')
+    except DataError:
+        thread = threading.Thread(target=read, args=('a,b\n"1",2\n', "u.csv"), daemon=True)
+        thread.start()
+        thread.join(30)
+        assert not thread.is_alive()
 
 
 def test_a_quoted_cell_of_many_lines_is_read(read):

@@ -9,8 +9,8 @@ from typing import Any
 
 from memorycell.application.contract import Item
 from memorycell.errors import DataError, quote
-from memorycell.tables.delimited import SEPARATORS
 from memorycell.tables.json_tables import flattened_row, parse_row
+from memorycell.tables.text_lines import SEPARATORS
 
 
 class RowReader:

@@ -16,9 +16,10 @@ import numpy as np
 
 from memorycell.errors import DataError, UserError, quote
 from memorycell.tables.cells import MISSING_WORDS, is_missing
-from memorycell.tables.delimited import SEPARATORS, read_delimited
+from memorycell.tables.delimited import read_delimited
 from memorycell.tables.json_tables import flattened, read_json_array, read_json_lines
 from memorycell.tables.numbers import parse_number, read_number, read_numbers
+from memorycell.tables.text_lines import SEPARATORS
 from memorycell.tables.times import TimeColumns, parse_time_us
 
 if TYPE_CHECKING:

@@ -1,5 +1,5 @@
-"""memorycell bench: its JSON rows, the refusal to time different outputs, user errors. The scripts in
-benchmarks/ run in `make bench SMOKE=1`.
+"""memorycell bench: its JSON rows, the refusal to time different outputs, user errors. The scripts
+in benchmarks/ run in `make bench SMOKE=1`.
 """
 
 import json

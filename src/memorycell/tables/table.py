@@ -15,30 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.errors import DataError, UserError, quote
-from memorycell.tables.cells import MISSING_WORDS, is_missing
 from memorycell.tables.delimited import read_delimited
 from memorycell.tables.json_tables import flattened, read_json_array, read_json_lines
-from memorycell.tables.numbers import parse_number, read_number, read_numbers
-from memorycell.tables.text_lines import SEPARATORS
-from memorycell.tables.times import TimeColumns, parse_time_us
+from memorycell.tables.numbers import parse_number
+from memorycell.tables.times import parse_time_us
 
 if TYPE_CHECKING:
     import polars as pl
 
 __all__ = [
-    "MISSING_WORDS",
-    "SEPARATORS",
     "TABLE_SUFFIXES",
     "are_dates",
-    "is_missing",
     "mean_std",
     "parse_number",
     "parse_time_us",
-    "read_number",
-    "read_numbers",
     "read_table",
-    "read_time",
-    "read_times",
 ]
 
 TEXT_KINDS = ("csv", "tsv", "txt", "tab", "jsonl", "ndjson", "json")
@@ -169,18 +160,6 @@ def _without_empty_end(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
     height = int(np.flatnonzero(filled.to_numpy())[-1]) + 1 if filled.any() else 0
     notes.append(f"{frame.height - height:,} empty rows at the end left out")
     return frame.head(height)
-
-
-def read_times(column: pl.Series, where: str, time_format: str | None = None) -> np.ndarray:
-    """A column as [N] int64, microseconds since 1970 (UTC if it has a time zone)."""
-    return TimeColumns((column.name,), time_format).read(column.to_frame(), where)
-
-
-def read_time(row: Any, column: str, time_format: str | None, where: str) -> int:
-    """The time in a column of a row, in microseconds since 1970. Raises `DataError`."""
-    if column not in row:
-        raise DataError(f"{where}: the time (column {quote(column)}) is missing")
-    return TimeColumns((column,), time_format).read_row(row, where)
 
 
 def mean_std(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -39,7 +39,7 @@ def cases():
         yield pytest.param(case, id=f"{number}: {case['argv'][:60]!a}", marks=marks)
 
 
-@pytest.mark.parametrize("case", cases())
+@pytest.mark.parametrize("case", list(cases()))
 def test_bad_input(memorycell, folder, monkeypatch, case):
     monkeypatch.chdir(folder)
     monkeypatch.setenv("MEMORYCELL_TRACEBACK", "1")  # no case may end in the last resort

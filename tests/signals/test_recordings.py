@@ -13,15 +13,18 @@ def test_labels_from_lists_folders_and_names(tmp_path):
     (tmp_path / "transcripts.txt").write_text(
         "; a comment\n\na: One two: three\nsub/b\tFour\nd: gone\n"
     )
-    found, transcribed, notes = find_recordings(tmp_path, "set", (".wav",))
+    with pytest.raises(DataError, match=r"set: 1 of 3 transcripts would be left out .*lossy=true"):
+        find_recordings(tmp_path, "set", (".wav",))
+    found, transcribed, notes = find_recordings(tmp_path, "set", (".wav",), lossy=True)
     assert [(r.path.name, r.label) for r in found] == [
         ("a.wav", "One two: three"),
         ("b.wav", "Four"),
     ]
     assert transcribed
     assert notes == [
-        "transcripts.txt: left out 1 transcripts without a file (the first: d)",
-        "left out 1 files without a transcript (the first: c.wav)",
+        "layout: transcripts.txt",
+        "1 of 3 transcripts left out: no file (the first: 'd')",
+        "1 files without a transcript are not used (the first: 'c.wav')",
     ]
     (tmp_path / "transcripts.txt").write_text("a: one\nno sign\n")
     with pytest.raises(DataError, match=r"transcripts.txt: line 2: expected name: text"):
@@ -34,7 +37,7 @@ def test_labels_from_lists_folders_and_names(tmp_path):
     with pytest.raises(DataError, match="a column of file names"):
         find_recordings(tmp_path, "set", (".wav",))
     (tmp_path / "labels.tsv").unlink()
-    found, transcribed, _ = find_recordings(tmp_path, "set", (".wav",))
+    found, transcribed, _ = find_recordings(tmp_path, "set", (".wav",), lossy=True)
     assert ([r.label for r in found], transcribed) == (["sub"], False)
     with pytest.raises(DataError, match="expected a pattern"):
         find_recordings(tmp_path, "set", (".wav",), names="{speaker}")

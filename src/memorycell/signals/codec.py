@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -10,9 +11,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import regex
 
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 from memorycell.language.codec import TextCodec, fit_text_codec
 from memorycell.reading import normalise
+from memorycell.settings import from_json
 
 if TYPE_CHECKING:
     from typing import Self
@@ -70,16 +72,27 @@ class SignalCodec(ABC):
     def from_json(cls, data: dict[str, Any]) -> Self:
         """See `Codec`."""
 
-    @staticmethod
-    def outputs_from_json(data: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of this class. Raises KeyError, TypeError or ValueError."""
+    @classmethod
+    def _checked_from_json(cls, data: Mapping[str, Any], optional: Sequence[str] = ()) -> Self:
+        """A codec whose fields have the types and ranges of this class. Raises KeyError, TypeError
+        or ValueError.
+
+        optional   fields that earlier versions did not write
+        """
+        for field in dataclasses.fields(cls):
+            if field.name not in data and field.name not in optional:
+                raise ValueError(f"missing field {field.name}")
+        codec = from_json(cls, {**data, "text": None})
         text = None if data["text"] is None else TextCodec.from_json(data["text"])
-        labels, sentences = tuple(data["labels"]), tuple(data["sentences"])
-        if not all(isinstance(value, str) for value in (*labels, *sentences)):
-            raise ValueError("labels and sentences must be strings")
-        if (text is None) == (len(labels) < 2):
+        if (text is None) == (len(codec.labels) < 2) or (text is not None and codec.labels):
             raise ValueError("a codec needs either two labels or more, or a text")
-        return {"labels": labels, "text": text, "sentences": sentences}
+        if len(set(codec.labels)) < len(codec.labels) or not all(codec.labels):
+            raise ValueError("labels: has duplicates or an empty label")
+        if text is not None and not all(text.surfaces):
+            raise ValueError("text: has an empty token")
+        if len(codec.sentences) > MAX_SENTENCES:
+            raise ValueError(f"sentences: more than {MAX_SENTENCES:,}")
+        return dataclasses.replace(codec, text=text)
 
 
 def min_ctc_steps(target: Sequence[int]) -> int:
@@ -100,7 +113,7 @@ def fit_outputs(
     classes = tuple(sorted(set(labels)))
     if len(classes) < 2:
         raise DataError(
-            f"{where}: every example is {classes[0]!r}; at least two classes are needed"
+            f"{where}: every example is {quote(classes[0])}; at least two classes are needed"
         )
     return {"labels": classes}
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from memorycell.models.classifier import POOLINGS, ClassifierConfig
-from memorycell.settings import check_choices, check_counts
+from memorycell.settings import check_choices
 from memorycell.signals.splitting import ReadSettings, SplitSettings
 from memorycell.signals.transcriber import TranscriberConfig
 
@@ -48,7 +48,9 @@ class SignalSettings(ReadSettings, SplitSettings):
             pooling=POOLINGS,
             unit=("char", "piece"),
         )
-        check_counts(self, "vocabulary", "hidden", "layers", "budget")
+        check_ranges(
+            self, vocabulary=(1, 50_000), hidden=(1, 8192), layers=(1, 32), budget=(1, 10_000_000)
+        )
         self.model_config(10, 3, classes=True)  # checks the rest
 
     def model_config(
@@ -73,3 +75,11 @@ class SignalSettings(ReadSettings, SplitSettings):
             smoothing=self.smoothing,
             **shared,
         )
+
+
+def check_ranges(settings: Any, **ranges: tuple[int, int]) -> None:
+    """Raises ValueError if a field is outside its range, both ends included; None is allowed."""
+    for name, (low, high) in ranges.items():
+        value = getattr(settings, name)
+        if value is not None and not low <= value <= high:
+            raise ValueError(f"{name}={value}: expected {low:,} to {high:,}")

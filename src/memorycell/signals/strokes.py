@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 import numpy as np
+from msgspec import Meta
 
 from memorycell.errors import DataError
 from memorycell.signals.codec import SignalCodec
 
 Drawing = list[np.ndarray]
-MAX_COORDINATE = 1e7
+MIN_HEIGHT, MAX_COORDINATE = 1e-6, 1e7
 MAX_POINTS = 20_000
+MAX_STEPS = 100_000
+"""Of an encoded drawing."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class StrokeCodec(SignalCodec):
     """
 
     kind: ClassVar[str] = "strokes"
-    frame: str = "box"
-    height: float = 1.0
-    spacing: float = 0.06
+    frame: Literal["box", "line"] = "box"
+    height: Annotated[float, Meta(ge=MIN_HEIGHT, le=2 * MAX_COORDINATE)] = 1.0
+    spacing: Annotated[float, Meta(ge=0.001, le=1)] = 0.06
 
     @property
     def input_size(self) -> int:
@@ -56,7 +59,14 @@ class StrokeCodec(SignalCodec):
         cos and sin of the direction from the previous point, cos and sin of the turn, 1 at the
         first point of a stroke, distance from the previous point; in a box also 2 x and 2 y
         """
-        strokes = [resample_stroke(stroke, self.spacing) for stroke in self.normalise(drawing)]
+        normalised = self.normalise(drawing)
+        length = sum(float(np.hypot(*np.diff(s, axis=0).T).sum()) for s in normalised)
+        if length / self.spacing > MAX_STEPS:
+            raise DataError(
+                f"a drawing of {length:,.0f} times the height of the training drawings; it gives"
+                f" more than {MAX_STEPS:,} steps; scale it to their size"
+            )
+        strokes = [resample_stroke(stroke, self.spacing) for stroke in normalised]
         points = np.concatenate(strokes)
         first = np.zeros(len(points))
         first[np.cumsum([0, *map(len, strokes[:-1])])] = 1
@@ -82,19 +92,7 @@ class StrokeCodec(SignalCodec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> StrokeCodec:
         """See `Codec`."""
-        codec = cls(
-            **cls.outputs_from_json(data),
-            frame=str(data["frame"]),
-            height=float(data["height"]),
-            spacing=float(data["spacing"]),
-        )
-        if (
-            codec.frame not in ("box", "line")
-            or not 0 < codec.height < MAX_COORDINATE
-            or not 0.001 <= codec.spacing <= 1
-        ):
-            raise ValueError("not a stroke codec")
-        return codec
+        return cls._checked_from_json(data)
 
 
 def resample_stroke(stroke: np.ndarray, spacing: float) -> np.ndarray:

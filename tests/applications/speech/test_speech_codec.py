@@ -156,5 +156,6 @@ def test_models_that_normalise_recordings_cannot_run_live():
 
 def test_a_codec_needs_an_output():
     scaling = {"rate_hz": RATE, "bins": 4, "stack": 1, "mean": [0.0] * 4, "std": [1.0] * 4}
+    scaling |= {"adapt": 0, "ceps": 0}
     with pytest.raises(ValueError, match="two labels or more"):
         AudioCodec.from_json({"labels": [], "text": None, "sentences": [], **scaling})

@@ -34,7 +34,7 @@ def test_splits_by_the_parts_of_names(tmp_path):
     assert len(dataset.splits["test"]) == 16
     assert fields(dataset, "valid", "index") == {"0", "1"}
     assert len(dataset.splits["train"]) == 24
-    assert any("left out 1 files whose names" in note for note in dataset.notes)
+    assert any("1 of 49 files left out: name does not match" in note for note in dataset.notes)
     with pytest.raises(DataError, match="cannot evaluate age>3; its fields"):
         prepare(str(tmp_path), SpeechSettings(**settings, held_out="age>3"))
 
@@ -56,12 +56,12 @@ def test_invalid_recordings_are_left_out_and_counted(tmp_path):
     dataset = prepare(str(tmp_path), SpeechSettings(**SMALL_SPEECH))
     notes = "\n".join(dataset.notes)
     for note in (
-        "left out: 2 unreadable recordings",
-        "1 recordings stereo, averaged",
-        "1 recordings clipped",
-        "1 recordings silent, left out",
-        "left out: 1 recordings longer than 40 s",
-        "left out: 1 examples that are too short",
+        "2 of 88 recordings left out: unreadable; the first: ",
+        "1 recordings: stereo, averaged",
+        "1 recordings: clipped",
+        "1 of 88 recordings left out: silent",
+        "1 of 88 recordings left out: longer than 40 s",
+        "1 of 84 examples left out: too short for their label",
     ):
         assert note in notes
     assert sum(len(split) for split in dataset.splits.values()) == 83
@@ -89,8 +89,8 @@ def test_transcripts_longer_than_their_sound_are_left_out(tmp_path):
     (tmp_path / "transcripts.txt").write_text("\n".join(rows))
     dataset = prepare(str(tmp_path), SpeechSettings(**SMALL_SPEECH))
     notes = "\n".join(dataset.notes)
-    assert "left out: 1 examples that are too short for their label (the first: x.wav)" in notes
-    assert "left out: 1 recordings without words" in notes
+    assert "1 of 321 examples left out: too short for their label (the first: x.wav)" in notes
+    assert "1 of 322 recordings left out: no words" in notes
     assert not labels(dataset, "train") & labels(dataset, "test")
 
 
@@ -139,5 +139,5 @@ def test_free_spoken_digits(public_data):
 def test_asterisk(public_data):
     dataset = prepare("asterisk-en", SpeechSettings())
     assert dataset.codec.text is not None
-    assert any("without words" in note for note in dataset.notes)
+    assert any("no words" in note for note in dataset.notes)
     assert not labels(dataset, "train") & labels(dataset, "test")

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from msgspec import Meta
 
-from memorycell.errors import DataError
-from memorycell.signals.strokes import Drawing, resample_stroke
+from memorycell.errors import DataError, quote
+from memorycell.settings import from_json
+from memorycell.signals.strokes import MAX_COORDINATE, MIN_HEIGHT, Drawing, resample_stroke
 
 PEN_DOWN, PEN_UP, PEN_END = 0, 1, 2
 """After a move the pen stays down, is lifted, or the drawing ends."""
 SIGN_GAP = 0.35
 """Between signs in a row, as a fraction of their height."""
 MAX_SHOWN_SIGNS = 20
+MIN_SCALE = 1e-9
 
 
 @dataclass(frozen=True)
@@ -32,9 +35,9 @@ class PenCodec:
 
     kind: ClassVar[str] = "pen"
     signs: tuple[str, ...]
-    spacing: float = 0.08
-    height: float = 0.0
-    scale: float = 1.0
+    spacing: Annotated[float, Meta(ge=0.001, le=1)] = 0.08
+    height: Annotated[float, Meta(ge=0, le=2 * MAX_COORDINATE)] = 0.0
+    scale: Annotated[float, Meta(ge=MIN_SCALE, le=1e6)] = 1.0
 
     @cached_property
     def letters(self) -> bool:
@@ -52,9 +55,9 @@ class PenCodec:
         signs = list(text) if self.letters else text.split()
         unknown = [sign for sign in signs if sign not in self._ids]
         if unknown or not signs:
-            shown = " ".join(self.signs[:MAX_SHOWN_SIGNS])
+            shown = quote(" ".join(self.signs[:MAX_SHOWN_SIGNS]))[1:-1]
             shown += " …" if len(self.signs) > MAX_SHOWN_SIGNS else ""
-            problem = f"{unknown[0]!r} is not a sign" if unknown else "no signs given"
+            problem = f"{quote(unknown[0])} is not a sign" if unknown else "no signs given"
             raise DataError(f"{problem}; this model draws {shown}")
         return [self._ids[sign] for sign in signs]
 
@@ -95,13 +98,14 @@ class PenCodec:
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> PenCodec:
         """See `Codec`."""
-        codec = cls(
-            tuple(data["signs"]), *(float(data[name]) for name in ("spacing", "height", "scale"))
-        )
-        if not codec.signs or not all(isinstance(s, str) and s for s in codec.signs):
-            raise ValueError("not signs")
-        if not (0.001 <= codec.spacing <= 1 and codec.height >= 0 and 0 < codec.scale < 1e6):
-            raise ValueError("not a pen codec")
+        for field in fields(cls):
+            if field.name not in data:
+                raise ValueError(f"missing field {field.name}")
+        codec = from_json(cls, data)
+        if not codec.signs or not all(codec.signs) or len(set(codec.signs)) < len(codec.signs):
+            raise ValueError("signs: none, a duplicate or an empty one")
+        if 0 < codec.height < MIN_HEIGHT:
+            raise ValueError(f"height: expected 0, or {MIN_HEIGHT:g} or more")
         return codec
 
 

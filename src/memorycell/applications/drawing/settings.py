@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.applications.drawing.model import WriterConfig
-from memorycell.settings import check_choices, check_counts
+from memorycell.settings import check_choices
+from memorycell.signals.settings import check_ranges
 from memorycell.signals.splitting import ReadSettings, SplitSettings
 
 MIN_SPACING, MAX_SPACING, MAX_WARP = 0.01, 0.5, 3
@@ -40,7 +41,9 @@ class DrawingSettings(ReadSettings, SplitSettings):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_choices(self, signs=("auto", "letters", "names"))
-        check_counts(self, "chain", "hidden", "mixtures", "budget")
+        check_ranges(
+            self, chain=(1, 100), hidden=(1, 8192), mixtures=(1, 1000), budget=(1, 10_000_000)
+        )
         if not MIN_SPACING <= self.spacing <= MAX_SPACING:
             raise ValueError(f"spacing={self.spacing}: expected {MIN_SPACING} to {MAX_SPACING}")
         if not 0 <= self.warp <= MAX_WARP:

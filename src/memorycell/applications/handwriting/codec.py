@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import numpy as np
+from msgspec import Meta
 
 from memorycell.signals.codec import SignalCodec
 
@@ -31,8 +32,8 @@ class LineCodec(SignalCodec):
     """
 
     kind: ClassVar[str] = "lines"
-    height: int = 32
-    stack: int = 2
+    height: Annotated[int, Meta(ge=4, le=512)] = 32
+    stack: Annotated[int, Meta(ge=1, le=32)] = 2
 
     @property
     def input_size(self) -> int:
@@ -59,11 +60,7 @@ class LineCodec(SignalCodec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> LineCodec:
         """See `Codec`."""
-        outputs = cls.outputs_from_json(data)
-        codec = cls(**outputs, height=int(data["height"]), stack=int(data["stack"]))
-        if not (4 <= codec.height <= 512 and 1 <= codec.stack <= 32):
-            raise ValueError("not a line codec")
-        return codec
+        return cls._checked_from_json(data)
 
 
 def resize_ink(ink: np.ndarray, height: int) -> np.ndarray:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.handwriting.codec import LineCodec
 from memorycell.applications.handwriting.predict import answer
 from memorycell.errors import DataError, StateError, UserError
+from memorycell.reading import decode_text
+from memorycell.settings import from_json, parse_json
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.strokes import MAX_POINTS, Drawing, StrokeCodec, check_strokes
 
@@ -42,17 +45,19 @@ class HandwritingSession:
         """See `Session`."""
         if isinstance(item, Mapping):
             self._add_point(item, "row")
-        elif not self._feed_line(item.decode() if isinstance(item, bytes) else item):
+        elif not self._feed_line(item):
             return []
         drawing = self.drawing
         record = answer(self.file, self._codec.encode(drawing))
         points = sum(map(len, self.strokes))
         return [{**record, "strokes": len(drawing), "points": points}]
 
-    def _feed_line(self, line: str) -> bool:
+    def _feed_line(self, item: str | bytes) -> bool:
         """Whether the line is a point."""
         self._lines += 1
         where = f"stdin, line {self._lines}"
+        line = decode_text(item, where) if isinstance(item, bytes) else item
+        line = line.removeprefix("\ufeff")
         if not line.strip():
             self.strokes = [[]]
             return False
@@ -61,7 +66,7 @@ class HandwritingSession:
                 self.strokes.append([])
             return False
         try:
-            point = json.loads(line)
+            point = parse_json(line)
         except ValueError:
             raise _not_a_point(where) from None
         self._add_point(point, where)
@@ -96,13 +101,18 @@ class HandwritingSession:
     def restore(self, data: bytes) -> None:
         """See `Session`."""
         try:
-            state = json.loads(data)
-            if state["format"] != STATE_FORMAT:
-                raise ValueError("another format")
-            strokes = [[(float(x), float(y)) for x, y in stroke] for stroke in state["strokes"]]
-        except (ValueError, KeyError, TypeError):
+            state = from_json(_SavedDrawing, parse_json(data))
+            if any(state.strokes):
+                check_strokes([stroke for stroke in state.strokes if stroke], "state")
+        except (ValueError, TypeError, DataError):
             raise StateError("not the state of a drawing; start without it") from None
-        self.strokes = strokes or [[]]
+        self.strokes = [list(stroke) for stroke in state.strokes] or [[]]
+
+
+@dataclass(frozen=True)
+class _SavedDrawing:
+    format: Literal["memorycell-drawing-1"]
+    strokes: list[list[tuple[float, float]]]
 
 
 def _not_a_point(where: str) -> DataError:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memorycell.settings import check_counts
-from memorycell.signals.settings import SignalSettings
+from memorycell.signals.settings import SignalSettings, check_ranges
 
 
 @dataclass(frozen=True)
@@ -34,7 +33,7 @@ class HandwritingSettings(SignalSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts(self, "height", "stack")
+        check_ranges(self, height=(4, 512), stack=(1, 32))
         if not (
             0.005 <= self.spacing <= 0.5
             and 0 <= self.warp <= 3

@@ -10,15 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
+from msgspec import Meta
 
 from memorycell.applications.speech.audio import Sound
 from memorycell.signals.codec import SignalCodec
 
 FRAME_S, SHIFT_S = 0.025, 0.010
 """Length of a frame, and distance between frames, in seconds."""
+MAX_LOG_ENERGY, MIN_SCALE = 1000.0, 1e-3
+"""Of the mean and the standard deviation of frames, in nats."""
+MAX_SAVED = 1e15
+"""Of the values in a saved state."""
 MIN_STD = 0.5
 """Added to a recording's own standard deviation, in nats, so that near-constant bands are not
 amplified.
@@ -42,13 +47,13 @@ class AudioCodec(SignalCodec):
     """
 
     kind: ClassVar[str] = "audio"
-    rate_hz: int = 16000
-    bins: int = 40
-    stack: int = 2
+    rate_hz: Annotated[int, Meta(ge=4000, le=200_000)] = 16000
+    bins: Annotated[int, Meta(ge=4, le=200)] = 40
+    stack: Annotated[int, Meta(ge=1, le=10)] = 2
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
-    adapt: int = 0
-    ceps: int = 0
+    adapt: Annotated[int, Meta(ge=0, lt=10**6)] = 0
+    ceps: Annotated[int, Meta(ge=0, le=200)] = 0
     whole: bool = False
 
     @property
@@ -144,7 +149,7 @@ class AudioCodec(SignalCodec):
     def fit_scaling(self, frames: Sequence[np.ndarray]) -> AudioCodec:
         """The codec with the mean and standard deviation of training frames."""
         joined = np.concatenate(frames).astype(np.float64)
-        std = np.maximum(joined.std(0), 1e-3)
+        std = np.maximum(joined.std(0), MIN_SCALE)
         return replace(self, mean=tuple(joined.mean(0).tolist()), std=tuple(std.tolist()))
 
     def to_json(self) -> dict[str, Any]:
@@ -159,29 +164,29 @@ class AudioCodec(SignalCodec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AudioCodec:
         """See `Codec`."""
-        mean, std = (tuple(float(v) for v in data[name]) for name in ("mean", "std"))
-        codec = cls(
-            **cls.outputs_from_json(data),
-            rate_hz=int(data["rate_hz"]),
-            bins=int(data["bins"]),
-            stack=int(data["stack"]),
-            adapt=int(data["adapt"]),
-            ceps=int(data["ceps"]),
-            whole=bool(data.get("whole", False)),
-            mean=mean,
-            std=std,
-        )
-        if not (
-            4000 <= codec.rate_hz <= 200_000
-            and 4 <= codec.bins <= 200
-            and 1 <= codec.stack <= 10
-            and 0 <= codec.adapt < 10**6
-            and 0 <= codec.ceps <= codec.bins
-        ):
-            raise ValueError("not an audio codec")
-        if not len(mean) == len(std) == codec.bins or min(std) <= 0:
+        codec = cls._checked_from_json(data, optional=("whole",))
+        mean, std = np.array(codec.mean), np.array(codec.std)
+        if not len(mean) == len(std) == codec.bins:
             raise ValueError("mean and std do not fit the bins")
+        if not (np.abs(mean) <= MAX_LOG_ENERGY).all():
+            raise ValueError(f"mean: expected numbers of at most {MAX_LOG_ENERGY:g}")
+        if not ((std >= MIN_SCALE) & (std <= MAX_LOG_ENERGY)).all():
+            raise ValueError(f"std: expected numbers from {MIN_SCALE:g} to {MAX_LOG_ENERGY:g}")
+        if codec.ceps > codec.bins:
+            raise ValueError("ceps: more than bins")
+        codec.check_bands()
         return codec
+
+    def check_bands(self) -> None:
+        """Raises ValueError where a band would be narrower than the spectrum's resolution."""
+        import kaldi_native_fbank as knf
+
+        try:
+            knf.OnlineFbank(self._filterbank_options)
+        except (ValueError, RuntimeError):
+            raise ValueError(
+                f"bins={self.bins}: too many bands at {self.rate_hz:,} Hz; use fewer"
+            ) from None
 
 
 def delta_features(frames: np.ndarray) -> np.ndarray:
@@ -242,7 +247,14 @@ class FeatureStream:
         samples, frames, sums = (
             np.array(data[name], np.float64) for name in ("samples", "frames", "heard")
         )
-        if sums.shape != self._sums.shape:
+        codec = self.codec
+        if sums.shape != self._sums.shape or frames.size % codec.bins or samples.ndim != 1:
             raise ValueError("the number of bands differs")
+        if frames.size >= codec.stack * codec.bins or len(samples) >= codec.window + codec.shift:
+            raise ValueError("more samples than between two steps")
+        if not all((np.abs(array) <= MAX_SAVED).all() for array in (samples, frames, sums)):
+            raise ValueError("values that are not finite or too large")
+        if sums[-1] < 0:
+            raise ValueError("a negative number of frames")
         self._samples, self._sums = samples.astype(np.float32), sums
         self._frames = frames.astype(np.float32).reshape(-1, self.codec.bins)

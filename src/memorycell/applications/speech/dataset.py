@@ -82,6 +82,10 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
         ceps=settings.ceps,
         whole=settings.whole,
     )
+    try:
+        codec.check_bands()
+    except ValueError as error:
+        raise DataError(f"--set {error}") from None
     codec = codec.fit_scaling([codec.frames(e.raw.samples) for e in splits["train"]])
     dataset = SpeechDataset(labelled.name, splits, codec, settings, notes)
     minutes = sum(len(e.raw.samples) for e in labelled.examples) / rate / 60

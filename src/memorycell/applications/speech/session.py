@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from memorycell.application.contract import Item, ModelFile, Record
 from memorycell.applications.speech.codec import AudioCodec, FeatureStream
 from memorycell.applications.speech.pcm import FORMATS, check_samples
 from memorycell.applications.speech.predict import word_record
+from memorycell.applications.speech.saved_session import MAX_STORED_WORDS, SavedSession
 from memorycell.applications.speech.speech_level import SpeechLevel
 from memorycell.applications.speech.wav import (
     MAX_CHANNELS,
@@ -28,8 +28,6 @@ from memorycell.state import State
 from memorycell.streaming.stream import Stream
 
 MAX_PAUSE_S = 3600
-MAX_STORED_WORDS = 10_000
-"""Final words of a session in its text; older ones are dropped."""
 
 
 @dataclass(frozen=True)
@@ -235,23 +233,18 @@ class SpeechSession:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._stream.fingerprint)
         try:
+            saved = SavedSession.from_json(extra, self.codec)
             features = FeatureStream(self.codec, self.codec.rate_hz)
-            features.restore(extra["ear"])
-            letters = [_letter(values) for values in extra["letters"]]
-            steps, begin, partial = int(extra["steps"]), int(extra["begin"]), str(extra["partial"])
-            decoder = ctc.GreedyDecoder(letters, steps, int(extra["last"]))
-            final_words = [str(word) for word in extra["finished"]]
-            log_p = np.array(extra["log_p"], np.float32)
-            level = SpeechLevel(*map(float, extra["level"]))
-        except (KeyError, TypeError, ValueError):
-            raise StateError("not the state of a speech session; start without it") from None
+            features.restore(saved.ear)
+        except (KeyError, TypeError, ValueError) as error:
+            raise StateError(
+                f"not the state of a speech session ({error}); start without it"
+            ) from None
         self._stream.state = state
-        self._features, self._steps = features, steps
-        self._level, self._utterance_begin, self._log_p = level, begin, log_p
-        self._decoder, self._partial_word = decoder, partial
-        self._final_words = deque(final_words, MAX_STORED_WORDS)
-
-
-def _letter(values: Any) -> ctc.Letter:
-    token, begin, end, p = values
-    return ctc.Letter(int(token), int(begin), int(end), float(p))
+        self._features, self._steps = features, saved.steps
+        self._level = SpeechLevel(*saved.level)
+        self._utterance_begin, self._log_p = saved.begin, np.array(saved.log_p, np.float32)
+        letters = [ctc.Letter(*letter) for letter in saved.letters]
+        self._decoder = ctc.GreedyDecoder(letters, saved.steps, saved.last)
+        self._partial_word = saved.partial
+        self._final_words = deque(saved.finished, MAX_STORED_WORDS)

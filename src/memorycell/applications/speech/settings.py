@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memorycell.settings import check_counts
-from memorycell.signals.settings import SignalSettings
+from memorycell.signals.settings import SignalSettings, check_ranges
+
+MAX_TILT = 100
+"""Nats."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +47,11 @@ class SpeechSettings(SignalSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_counts(self, "rate", "bins", "stack")
+        check_ranges(self, rate=(4000, 200_000), bins=(4, 200), stack=(1, 10), adapt=(0, 999_999))
         if not 0 <= self.ceps <= self.bins:
             raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the number of bands")
-        if self.adapt < 0 or self.tilt < 0 or not 0 <= self.throat < 1:
-            raise ValueError("adapt, tilt: expected 0 or more; throat: a fraction below 1")
+        if not 0 <= self.tilt <= MAX_TILT or not 0 <= self.throat < 1:
+            raise ValueError(f"tilt: expected 0 to {MAX_TILT}; throat: a fraction below 1")
         fractions_valid = 0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1
         if not fractions_valid or not 0 <= self.bands < self.bins:
             raise ValueError(

@@ -19,13 +19,15 @@ from memorycell.ops import binding
 from memorycell.state import State
 from memorycell.training.events import Epoch, OnEvent, Step
 from memorycell.training.gradients import GradientWatch
-from memorycell.training.schedule import learning_rate, planned_epochs
+from memorycell.training.schedule import learning_rate, planned_epochs, timed_learning_rate
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 SEED_STRIDE = 1_000_003
 """Between the seeds of two runs, so that none of their epochs share one."""
+VALIDATION_SHARE = 0.1
+"""Of the time to train, kept for the first validation, whose duration is not known yet."""
 
 
 @dataclass
@@ -52,7 +54,8 @@ class Run(Generic[M, B]):
 
     selection_metric   the validation metric that selects the best epoch, lower is better
     best_baseline      that metric of the best baseline, for whoever follows the run
-    budget_s           seconds to train; None: by epochs
+    budget_s           seconds to train; None: by epochs. Training stops between two batches when
+                       they are over but for the validation that follows
     """
 
     def __init__(
@@ -77,6 +80,7 @@ class Run(Generic[M, B]):
         self.gradients = GradientWatch()
         self.flow = GradientFlow(self.model, every=1)
         self.speed = 0.0
+        self._validation_s = VALIDATION_SHARE * (budget_s or 0.0)
         native_bfloat16 = binding.engine is not None and "bf16" in binding.engine.instruction_set()
         self.bfloat16 = settings.precision == "bfloat16" or (
             settings.precision == "auto" and native_bfloat16
@@ -97,7 +101,9 @@ class Run(Generic[M, B]):
         while p.epochs is None or p.epoch < p.epochs:
             began, first_step = time.monotonic(), self.flow.steps
             loss = self._train_epoch(on_event)
+            validation_began = time.monotonic()
             valid = self.dataset.validate(self.average)
+            self._validation_s = time.monotonic() - validation_began
             self._check_finite(valid)
             better = valid[self.selection_metric] < p.best
             if better:
@@ -112,6 +118,8 @@ class Run(Generic[M, B]):
                     seconds=p.seconds,
                     budget_s=p.budget_s,
                 )
+            if self._is_time_over(0.0):
+                p.epochs = p.epoch
             p.history.append(self._history_entry(loss, valid, first_step))
             if writer is not None:
                 for name, value in p.history[-1].items():
@@ -150,7 +158,7 @@ class Run(Generic[M, B]):
         self._freeze(self.dataset.frozen_parameters(p.epoch))
         torch.manual_seed(seed)  # per epoch, so that a resumed run draws the same numbers
         for batch in self.dataset.batches(seed):
-            loss, state = self._train_step(batch, state)
+            loss, state = self._train_step(batch, state, time.monotonic() - began)
             p.step += 1
             total += loss
             batches += 1
@@ -168,19 +176,36 @@ class Run(Generic[M, B]):
                     speed=self.speed,
                 )
             )
-        p.steps_per_epoch = p.steps_per_epoch or batches
+            if self._is_time_over(seconds):
+                break
+        p.steps_per_epoch = max(p.steps_per_epoch, batches)
         return float(total) / max(batches, 1)
 
-    def _train_step(self, batch: B, state: State | None) -> tuple[Tensor, State | None]:
-        """(loss, state after the batch where one is carried)"""
+    def _is_time_over(self, epoch_s: float) -> bool:
+        """Whether the next batch would leave no time for a validation, epoch_s into the epoch."""
         p = self.progress
-        rate = learning_rate(
+        if p.budget_s is None:
+            return False
+        return p.seconds + epoch_s + self._validation_s >= p.budget_s
+
+    def _learning_rate(self, epoch_s: float) -> float:
+        p = self.progress
+        if p.budget_s is not None:
+            share = (p.seconds + epoch_s) / p.budget_s
+            return timed_learning_rate(self.settings.lr, p.step, share)
+        return learning_rate(
             self.settings.lr,
             p.step,
             epoch=p.epoch,
             epochs=p.epochs,
             steps_per_epoch=p.steps_per_epoch,
         )
+
+    def _train_step(
+        self, batch: B, state: State | None, epoch_s: float
+    ) -> tuple[Tensor, State | None]:
+        """(loss, state after the batch where one is carried)"""
+        rate = self._learning_rate(epoch_s)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         carried = state.detach() if batch.carry and state is not None else None

@@ -44,3 +44,11 @@ def learning_rate(
     total = epochs * steps_per_epoch
     share = (step - steps_per_epoch) / max(total - steps_per_epoch, 1)
     return peak * warm_up * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))
+
+
+def timed_learning_rate(peak: float, step: int, share: float) -> float:
+    """As `learning_rate`, for a run of which a share of the time is over: warm-up over the first
+    100 steps (at most a tenth of the time), and cosine decay to zero at the end of the time.
+    """
+    warm_up = min(1.0, max((step + 1) / MAX_WARM_UP_STEPS, share / 0.1))
+    return peak * warm_up * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -12,12 +12,14 @@ from memorycell.applications.forecast.history import History, spaced
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 MAX_COLUMNS = 1500
 """Columns of the widest window that is tried."""
-MAX_WORK, MIN_ROWS = 5e10, 1000
+MAX_WORK, MIN_ROWS = 1.5e10, 1000
 """Rows times columns² of a window, and the fewest rows: of longer tables, evenly spaced rows are
 used.
 """
 MAX_SOLVE_WORK = 1e9
 """Outputs times columns³ of a window where each lead time is fitted by itself."""
+MAX_HELD_OUT = 8192
+"""Validation steps that window and penalty are chosen on, evenly spaced."""
 MAX_PRODUCTS = 3e7
 """Numbers of XᵀX in memory at once where each lead time has its own."""
 MIN_WHOLE_SHARE = 0.5
@@ -45,7 +47,7 @@ class Ridge(Baseline):
     def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
         """See `Baseline`."""
         best_error = np.inf
-        held_out = np.flatnonzero(valid)
+        held_out = spaced(np.flatnonzero(valid), MAX_HELD_OUT)
         for width in self.windows:
             columns = width * history.inputs.shape[1] + 1
             rows = spaced(np.flatnonzero(train), _max_rows(columns**2))
@@ -58,11 +60,11 @@ class Ridge(Baseline):
                 if together
                 else _solutions_per_output(history, rows, width)
             )
-            for weights in solutions:
-                error = _absolute_error(history, held_out, weights, width)
-                if error < best_error or self.weights.size == 0:
-                    best_error = error
-                    self.weights = weights.reshape(-1, *history.future.shape[1:])
+            errors = _absolute_errors(history, held_out, solutions, width)
+            best = int(errors.argmin())
+            if errors[best] < best_error or self.weights.size == 0:
+                best_error = errors[best]
+                self.weights = solutions[best].reshape(-1, *history.future.shape[1:])
         super().fit(history, train, valid, quantiles)
 
     def point(self, history: History, at: np.ndarray) -> np.ndarray:
@@ -100,14 +102,13 @@ def _affordable(history: History, columns: int, together: bool) -> bool:
     return columns <= MAX_COLUMNS and (together or outputs * columns**3 <= MAX_SOLVE_WORK)
 
 
-def _solutions(history: History, rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+def _solutions(history: History, rows: np.ndarray, width: int) -> list[np.ndarray]:
     """The weights [W·F + 1, horizon · C] for every penalty; all futures of the rows are known."""
     gram, cross = _products(history, rows, width)
-    for penalty in PENALTIES:
-        yield np.linalg.solve(gram + _diagonal(len(gram), penalty), cross)
+    return [np.linalg.solve(gram + _diagonal(len(gram), p), cross) for p in PENALTIES]
 
 
-def _solutions_per_output(history: History, rows: np.ndarray, width: int) -> Iterator[np.ndarray]:
+def _solutions_per_output(history: History, rows: np.ndarray, width: int) -> list[np.ndarray]:
     """As `_solutions`, each lead time on the rows where it is known."""
     outputs = int(np.prod(history.future.shape[1:]))
     columns = width * history.inputs.shape[1] + 1
@@ -120,7 +121,7 @@ def _solutions_per_output(history: History, rows: np.ndarray, width: int) -> Ite
         for k, (gram, cross) in zip(group, zip(grams, crosses, strict=True), strict=True):
             for j, penalty in enumerate(PENALTIES):
                 solutions[j, :, k] = np.linalg.solve(gram + _diagonal(columns, penalty), cross)
-    yield from solutions
+    return list(solutions)
 
 
 def _max_rows(work_per_row: float) -> int:
@@ -152,13 +153,16 @@ def _products_of_outputs(
     return grams, crosses
 
 
-def _absolute_error(history: History, at: np.ndarray, weights: np.ndarray, width: int) -> float:
-    """The mean over the known values of the steps `at`; infinity without any."""
-    total, count = 0.0, 0
+def _absolute_errors(
+    history: History, at: np.ndarray, solutions: Sequence[np.ndarray], width: int
+) -> np.ndarray:
+    """The mean of each solution over the known values of the steps `at`; infinity without any."""
+    total, count = np.zeros(len(solutions)), 0
     for part in _chunks(len(at)):
-        error = np.abs(_gain(history, at[part]) - _windows(history, at[part], width) @ weights)
-        total, count = total + float(np.nansum(error)), count + int((~np.isnan(error)).sum())
-    return total / count if count else np.inf
+        x, y = _windows(history, at[part], width), _gain(history, at[part])
+        count += int((~np.isnan(y)).sum())
+        total += [float(np.nansum(np.abs(y - x @ weights))) for weights in solutions]
+    return total / count if count else np.full(len(solutions), np.inf)
 
 
 def _gain(history: History, at: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy import vdot
 
 from memorycell.errors import DataError, StateError
 from memorycell.streaming.stepping import LayerStepper, Stepper
@@ -22,6 +23,7 @@ ADVICE = "on_nonfinite='skip' leaves such steps out"
 SAFE_NORM = 1e9
 """A bounded layer with inputs up to this norm, and states up to this magnitude, cannot overflow."""
 
+INFINITY = np.float32(np.inf)
 UNKNOWN = np.float32(0)
 """A limit that no input is below."""
 
@@ -50,7 +52,7 @@ def safe_limit(stepper: Stepper) -> np.float32:
 def all_finite(values: np.ndarray) -> bool:
     """Whether no value is NaN or infinite."""
     # The dot product is quick. It also overflows for finite values above 1e19.
-    return bool(np.vdot(values, values) < np.inf) or bool(np.isfinite(values).all())
+    return bool(vdot(values, values) < INFINITY or np.isfinite(values).all())
 
 
 def check_states(rows: np.ndarray) -> bool:

@@ -26,6 +26,7 @@ from memorycell.state import State, fingerprint
 from memorycell.streaming.arguments import FLOAT32, as_count, as_inputs, as_slots, distinct
 from memorycell.streaming.finite import (
     ADVICE,
+    INFINITY,
     NonFiniteError,
     OnNonfinite,
     all_finite,
@@ -179,10 +180,12 @@ class Pool:
         sessions = self._sessions
         try:
             rows = sessions.rows(slots)
-            if np.vdot(x, x) < self._limit and not sessions.large:
+            squares = np.vdot(x, x)
+            if squares < self._limit and not sessions.large:
                 y = self.stepper.step_many(sessions.block, rows, x)
             else:
-                y = self._step_checked(slots, rows, x)
+                finite = squares < INFINITY or all_finite(x)
+                y = self._step_checked(slots, rows, x, finite=finite)
         except (IndexError, ValueError) as error:
             if not isinstance(error, NonFiniteError):
                 sessions.check(slots)  # an error in terms of slots, not rows
@@ -192,26 +195,27 @@ class Pool:
         self._calls += 1
         return y
 
-    def _step_checked(self, slots: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+    def _step_checked(
+        self, slots: np.ndarray, rows: np.ndarray, x: np.ndarray, *, finite: bool
+    ) -> np.ndarray:
         """`step` for inputs that may not be finite and states that may overflow."""
         block = self._sessions.block
-        before = block[rows]
-        left_out = ~np.isfinite(x).all(1)
-        if left_out.any():
+        if finite:
+            before, stepped = block.take(rows, 0), np.arange(len(rows))
+            y = self.stepper.step_many(block, rows, x)
+            if all_finite(block.take(rows, 0)):
+                return y
+            left_out = np.zeros(len(rows), bool)
+        else:
             self._sessions.check(slots)
             if not distinct(slots):
                 raise ValueError("slots: expected each slot at most once")
+            left_out = ~np.isfinite(x).all(1)
             if self.on_nonfinite == "raise":
                 self._refuse(slots, x, left_out)
-            stepped = np.flatnonzero(~left_out)
+            before, stepped = block[rows], np.flatnonzero(~left_out)
             y = self._step_rows(rows[stepped], x[stepped])
-        else:
-            stepped, y = np.arange(len(rows)), self.stepper.step_many(block, rows, x)
-            if all_finite(block[rows]):
-                return y
-        left_out[stepped] |= ~np.isfinite(block[rows[stepped]]).all(1)
-        if not left_out.any():
-            return y
+        left_out[stepped] = ~np.isfinite(block[rows[stepped]]).all(1)
         if self.on_nonfinite == "raise":
             block[rows] = before
             self._refuse(slots, x, left_out)

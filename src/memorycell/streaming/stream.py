@@ -17,6 +17,7 @@ from memorycell.state import State, fingerprint, read_state_file
 from memorycell.streaming.arguments import FLOAT32, as_count, as_inputs
 from memorycell.streaming.finite import (
     ADVICE,
+    INFINITY,
     UNKNOWN,
     NonFiniteError,
     OnNonfinite,
@@ -113,15 +114,16 @@ class Stream:
             raise ValueError(
                 f"x: expected [{self._shape[0]}] or [T, {self._shape[0]}], got {list(shape)}"
             )
-        if not vdot(x, x) < self._limit:
-            return self._step_checked(x)
+        squares = vdot(x, x)
+        if not squares < self._limit:
+            return self._step_checked(x, finite=squares < INFINITY or all_finite(x))
         y, self._row = self._step_one(self._ring, self._row, x)
         self._steps += count
         return y
 
-    def _step_checked(self, x: np.ndarray) -> np.ndarray:
+    def _step_checked(self, x: np.ndarray, *, finite: bool) -> np.ndarray:
         """`step` for inputs that may not be finite and states that may overflow."""
-        if all_finite(x):
+        if finite:
             y = self._try(x)
             if y is not None:
                 return y

@@ -51,6 +51,9 @@ def subject(name: str) -> Subject:
 def case(name: str, number: int) -> tuple[bytes, str | None]:
     """(the input of a case, what is wrong or None)"""
     draw = Random(f"{name}#{number}")
-    tested = subject(name)
+    try:
+        tested = subject(name)
+    except Exception as error:
+        return b"", f"cannot be built: {type(error).__name__}: {str(error)[:200]!r}"
     data = tested.mutated(draw)
     return data, verdict(lambda: tested.check(data, draw))

@@ -53,6 +53,10 @@ def _read_grey(path: Path) -> np.ndarray:
                 return _grey(ImageOps.exif_transpose(image))
         except DataError:
             raise
+        except Image.DecompressionBombError:
+            raise DataError(
+                f"{path}: more pixels than the maximum, {MAX_PIXELS:,}; scale the image down"
+            ) from None
         except (
             OSError,
             ValueError,
@@ -66,7 +70,6 @@ def _read_grey(path: Path) -> np.ndarray:
             AttributeError,
             struct.error,
             zlib.error,
-            Image.DecompressionBombError,
         ) as error:  # what Pillow's readers raise for damaged files
             reason = str(error).strip().split("\n")[0].replace(str(path), path.name)
             if "truncated" in reason.lower():

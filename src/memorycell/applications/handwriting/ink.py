@@ -41,8 +41,10 @@ def find_ink(grey: np.ndarray) -> np.ndarray | None:
     trend = np.maximum(_trend(grey), 0.05)
     even = grey / trend
     size = max(MIN_WINDOW, int(WINDOW_SHARE * min(grey.shape))) | 1
-    # The maximum of smoothed pixels is less biased by noise; that of pixels keeps hard edges.
-    paper = trend * np.minimum(_closing(even, size), _closing(_box_mean(even), size))
+    # Each closing is too bright somewhere: without the trend at the edges of the page, with it
+    # beside hard shadows, of pixels where they are noisy, and of smoothed pixels beside edges.
+    smooth = _closing(_box_mean(even), size)
+    paper = np.minimum(_closing(grey, size), trend * np.minimum(_closing(even, size), smooth))
     lack = paper - grey
     blank = float(np.median(lack))
     noise = 1.4826 * float(np.median(np.abs(lack - blank)))

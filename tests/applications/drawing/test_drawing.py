@@ -69,7 +69,7 @@ def test_signs():
         with pytest.raises(DataError, match="this model draws"):
             codec.sign_ids(text)
     assert PenCodec.from_json(CODEC.to_json()) == CODEC
-    with pytest.raises(ValueError, match="not signs"):
+    with pytest.raises(ValueError, match="signs: none"):
         PenCodec.from_json({**CODEC.to_json(), "signs": []})
 
 
@@ -241,3 +241,30 @@ def test_svg_of_a_dot_and_an_escaped_name():
     drawn = rows_svg({"a & b": [[np.zeros((1, 2))], [np.ones((3, 2))]]})
     assert drawn.count("<polyline") == 2
     assert "a &amp; b" in drawn
+
+
+def test_changed_descriptions_and_options_are_refused():
+    values = PenCodec(("a", "b"), scale=0.5).to_json()
+    assert PenCodec.from_json(values) == PenCodec(("a", "b"), scale=0.5)
+    wrong = [{k: v for k, v in values.items() if k != name} for name in values]
+    wrong += [
+        {**values, **change}
+        for change in (
+            {"signs": ["a", "a"]},
+            {"signs": ["a", ""]},
+            {"signs": "ab"},
+            {"spacing": True},
+            {"spacing": "0.1"},
+            {"height": -1.0},
+            {"height": 1e-9},
+            {"scale": 0.0},
+            {"scale": float("nan")},
+            {"more": 1},
+        )
+    ]
+    for changed in wrong:
+        with pytest.raises(ValueError):
+            PenCodec.from_json(changed)
+    for options in ({"count": 0}, {"longest": 1}, {"seed": -1}, {"bias": float("nan")}):
+        with pytest.raises(ValueError, match=f"^{next(iter(options))}="):
+            PredictOptions(**options)

@@ -267,7 +267,7 @@ def test_folders_of_images_with_transcripts(tmp_path):
     (tmp_path / "labels.csv").write_text("\n".join(rows))
     dataset = prepare(str(tmp_path), HandwritingSettings(**SMALL))
     assert dataset.codec.text is not None
-    assert any("left out: 1 unreadable images" in note for note in dataset.notes)
+    assert any("1 of 60 images left out: unreadable" in note for note in dataset.notes)
 
 
 @pytest.mark.data

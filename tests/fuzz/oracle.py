@@ -36,7 +36,9 @@ def verdict(check: Callable[[], None]) -> str | None:
         return f"more than {MAX_CPU_S:g} s of processor time"
     except SilentChangeError as error:
         return f"silent change: {error}"
-    except (Exception, SystemExit) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # SystemExit, and the panics of libraries written in Rust
         return f"{type(error).__name__}: {place_of(error)}: {str(error)[:200]!r}"
     return None
 

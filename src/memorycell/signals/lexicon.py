@@ -145,10 +145,11 @@ def selected_search(
 ) -> LexiconSearch | None:
     """The search with the weights selected in training.
 
-    None where no search was selected and no `word_model` is given.
+    None where no search was selected and no `word_model` is given, or there is no lexicon.
     """
     weight, bonus = model.search.tolist()
-    if weight < 0 and word_model is None:
+    has_words = any(sentence.split() for sentence in codec.sentences)
+    if not has_words or (weight < 0 and word_model is None):
         return None
     return lexicon_search(codec, abs(weight), bonus, word_model)
 

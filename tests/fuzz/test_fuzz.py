@@ -43,7 +43,7 @@ def marked(name: str):
     return pytest.param(name, marks=known)
 
 
-@pytest.mark.parametrize("name", map(marked, NAMES))
+@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
 def test_damaged_inputs_work_or_are_refused_in_one_line(name):
     wrong = {number: what for number in range(count(name)) if (what := case(name, number)[1])}
     assert not wrong

@@ -28,6 +28,7 @@ def quote(value: object) -> str:
     characters, cut to `MAX_QUOTED_CHARS`.
     """
     text = repr(value[: MAX_QUOTED_CHARS + 1] if isinstance(value, str) else value)
+    text = "".join(c if c.isprintable() else " " for c in text)  # other objects' repr
     if len(text) <= MAX_QUOTED_CHARS:
         return text
     return text[: MAX_QUOTED_CHARS - 1] + "…"

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
+import json
 import os
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 METADATA_KEY = "memorycell"
 """Of the JSON text in a safetensors file's metadata."""
+NO_CHECKSUM = "0" * 64
+"""Stands for the checksum while it is computed: SHA-256 of all bytes, in hexadecimal digits."""
 TEMPORARY = re.compile(r"\.(?P<name>.+)\.[0-9a-f]{8}\.part", re.DOTALL)
 """The name of a temporary file: that of the file it replaces, and random digits."""
 
@@ -77,17 +81,33 @@ def make_folder(folder: Path) -> Path:
     return folder
 
 
+def tensors_to_bytes(tensors: Mapping[str, Tensor], note: Mapping[str, Any]) -> bytes:
+    """A safetensors file with JSON values under `METADATA_KEY`, and in them "checksum", SHA-256 of
+    all bytes. Raises ValueError for values that `read_tensors` would refuse: NaN and infinity.
+    """
+    import safetensors.torch
+
+    # The checksum comes first: the values of others may contain the same text.
+    text = json.dumps({"checksum": NO_CHECKSUM, **note})
+    parse_json(text)
+    copies = {n: tensor.detach().cpu().contiguous().clone() for n, tensor in tensors.items()}
+    data = safetensors.torch.save(copies, {METADATA_KEY: text})
+    start, end = _checksum_position(data, NO_CHECKSUM)
+    return b"".join([data[:start], _checksum(data, start, end).encode(), data[end:]])
+
+
 def read_tensors(data: bytes) -> tuple[Any, dict[str, Tensor]]:
     """(JSON values under `METADATA_KEY` or None, tensors) from the bytes of a safetensors file.
 
-    The tensors are copies: a file that is overwritten later changes nothing. Raises ValueError.
+    The tensors are copies: a file that is overwritten later changes nothing. A checksum is verified
+    where there is one; files of earlier versions have none. Raises ValueError.
     """
     import safetensors.torch
 
     try:
         tensors = safetensors.torch.load(data)
         header = parse_json(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        note = (header.get("__metadata__") or {}).get(METADATA_KEY)
+        text = (header.get("__metadata__") or {}).get(METADATA_KEY)
     except (
         safetensors.SafetensorError,
         AttributeError,
@@ -97,7 +117,31 @@ def read_tensors(data: bytes) -> tuple[Any, dict[str, Tensor]]:
         OverflowError,
     ) as error:
         raise ValueError(str(error)) from None
-    return None if note is None else parse_json(note), tensors
+    note = None if text is None else parse_json(text)
+    if isinstance(note, dict) and "checksum" in note:
+        start, end = _checksum_position(data, note["checksum"])
+        if _checksum(data, start, end) != note["checksum"]:
+            raise ValueError("its checksum does not match")
+    return note, tensors
+
+
+def _checksum(data: bytes, start: int, end: int) -> str:
+    """SHA-256 of a file, with `NO_CHECKSUM` in the place of the checksum."""
+    view = memoryview(data)
+    digest = hashlib.sha256(view[:start])
+    digest.update(NO_CHECKSUM.encode())
+    digest.update(view[end:])
+    return digest.hexdigest()
+
+
+def _checksum_position(data: bytes, checksum: object) -> tuple[int, int]:
+    """Where a checksum begins and ends: its first occurrence is in the metadata. Raises
+    ValueError.
+    """
+    if not isinstance(checksum, str) or len(checksum) != len(NO_CHECKSUM) or not checksum.isascii():
+        raise ValueError("not a checksum")
+    start = data.index(checksum.encode())
+    return start, start + len(checksum)
 
 
 @contextlib.contextmanager

@@ -13,26 +13,22 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import itertools
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 import numpy as np
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from memorycell.errors import StateError, quote
-from memorycell.files import METADATA_KEY, read_tensors, write_atomically
-from memorycell.settings import from_json, parse_json
+from memorycell.files import read_tensors, tensors_to_bytes, write_atomically
+from memorycell.settings import from_json
 
 FORMAT = "memorycell-state-2"
 FORMAT_WITHOUT_CHECKSUM = "memorycell-state-1"
-NO_CHECKSUM = "0" * 64
-"""Stands for the checksum while it is computed: SHA-256 of all bytes, in hexadecimal digits."""
 MAX_TENSORS = 64
 """Of a saved state."""
 
@@ -120,22 +116,14 @@ class State(tuple[Tensor, ...]):
         _check_values(self.asdict())
         note = {
             "format": FORMAT,
-            "checksum": NO_CHECKSUM,  # before the values of others, which may contain the same text
             "names": self._names,
             "fingerprint": fingerprint,
             "extra": dict(extra or {}),
         }
-        tensors = {
-            name: tensor.detach().contiguous().clone() for name, tensor in self.asdict().items()
-        }
-        text = json.dumps(note)
         try:
-            parse_json(text)
+            return tensors_to_bytes(self.asdict(), note)
         except ValueError as error:
             raise StateError(f"state: its extra values cannot be stored ({error})") from None
-        data = safetensors.torch.save(tensors, {METADATA_KEY: text})
-        start, end = _checksum_position(data, NO_CHECKSUM)
-        return b"".join([data[:start], _checksum(data, start, end).encode(), data[end:]])
 
     @classmethod
     def load(
@@ -187,10 +175,6 @@ def _read_checked(data: bytes) -> tuple[_Note, dict[str, Tensor]]:
         note = from_json(_Note, values)
         if (note.checksum is None) != (kind == FORMAT_WITHOUT_CHECKSUM):
             raise ValueError("a checksum is missing or unexpected")
-        if note.checksum is not None:
-            start, end = _checksum_position(data, note.checksum)
-            if _checksum(data, start, end) != note.checksum:
-                raise ValueError("its checksum does not match")
         if sorted(note.names) != sorted(tensors):
             raise ValueError("other tensors than those listed")
     except ValueError as error:
@@ -199,25 +183,6 @@ def _read_checked(data: bytes) -> tuple[_Note, dict[str, Tensor]]:
         ) from None
     _check_values(tensors)
     return note, tensors
-
-
-def _checksum(data: bytes, start: int, end: int) -> str:
-    """SHA-256 of a saved state, with `NO_CHECKSUM` in the place of the checksum."""
-    view = memoryview(data)
-    digest = hashlib.sha256(view[:start])
-    digest.update(NO_CHECKSUM.encode())
-    digest.update(view[end:])
-    return digest.hexdigest()
-
-
-def _checksum_position(data: bytes, checksum: str) -> tuple[int, int]:
-    """Where a checksum begins and ends: its first occurrence is in the metadata. Raises
-    ValueError.
-    """
-    if len(checksum) != len(NO_CHECKSUM) or not checksum.isascii():
-        raise ValueError("not a checksum")
-    start = data.index(checksum.encode())
-    return start, start + len(checksum)
 
 
 def _check_values(tensors: Mapping[str, Tensor]) -> None:

@@ -17,6 +17,7 @@ from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.errors import ModelFileError
 from memorycell.tables.clock import Clock
+from memorycell.tables.times import TimeColumns
 
 INFO = {"task": "forecast", "data": "readings.csv", "fingerprint": "0", "settings": {}}
 
@@ -28,7 +29,7 @@ def whole(tmp_path_factory):
         ("x",),
         Clock("second", 3600),
         24,
-        time="t",
+        times=TimeColumns(("t",)),
         mean=(1.0, 2.0),
         std=(3.0, 4.0),
         change=(0.5, 0.6),
@@ -44,16 +45,28 @@ def whole(tmp_path_factory):
 
 
 def rewritten(whole, change) -> bytes:
-    """The file with its JSON changed."""
+    """The file with its JSON changed, and without a checksum."""
     raw = whole.read_bytes()
     (size,) = struct.unpack("<Q", raw[:8])
     header = json.loads(raw[8 : 8 + size])
     note = json.loads(header["__metadata__"]["memorycell"])
+    del note["checksum"]
     change(note)
     header["__metadata__"]["memorycell"] = json.dumps(note)
     packed = json.dumps(header).encode()
     packed += b" " * (-len(packed) % 8)
     return struct.pack("<Q", len(packed)) + packed + raw[8 + size :]
+
+
+def test_flipped_bits_are_refused(whole, tmp_path):
+    raw = whole.read_bytes()
+    for position in np.random.default_rng(0).integers(8 * len(raw), size=300):
+        flipped = bytearray(raw)
+        flipped[position // 8] ^= 1 << position % 8
+        path = tmp_path / "m.safetensors"
+        path.write_bytes(flipped)
+        with pytest.raises(ModelFileError):
+            modelfile.load(path)
 
 
 def test_everything_comes_back(whole):

@@ -9,7 +9,6 @@ depends on which application it is: `application.catalogue` finds it by name.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,13 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
 
 import numpy as np
-import safetensors.torch
 from torch import Tensor
 
 from memorycell.application.named_dataset import NamedDataset
 from memorycell.errors import ModelFileError
 from memorycell.exchange.files import Exported
-from memorycell.files import write_atomically
+from memorycell.files import tensors_to_bytes, write_atomically
 from memorycell.models.batches import Batch
 from memorycell.models.model import Model
 from memorycell.settings import check_choices, check_ranges, settings_from_json
@@ -108,16 +106,6 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         check_choices(self, precision=("float32", "bfloat16", "auto"))
-        check_ranges(
-            self,
-            epochs=(1, 100_000),
-            lr=(1e-9, 10),
-            weight_decay=(0, 10),
-            clip=(1e-6, 1e6),
-            average=(0, 0.999999),
-            patience=(1, 100_000),
-            seed=(0, 2**32 - 1),
-        )
         check_ranges(
             self,
             epochs=(1, 100_000),
@@ -223,9 +211,7 @@ class ModelFile(Generic[M_co, C_co]):
         }
         tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         tensors |= {f"array.{name}": value for name, value in self.arrays.items()}
-        tensors = {n: value.detach().cpu().contiguous().clone() for n, value in tensors.items()}
-        metadata = {"memorycell": json.dumps(note, allow_nan=False)}
-        return safetensors.torch.save(tensors, metadata)
+        return tensors_to_bytes(tensors, note)
 
 
 class Dataset(ABC, Generic[M, B]):

@@ -25,6 +25,7 @@ from memorycell.settings import from_json, settings_from_json
 MAX_WEIGHT = 1e6
 """Trained weights are far smaller; larger ones overflow within a step."""
 MAX_REASON_CHARS = 160
+NOTE_KEYS = {"checksum", "format", "version", "library", "config", "codec", "info"}
 MALFORMED = (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RuntimeError)
 """What reading a damaged description raises."""
 
@@ -134,6 +135,9 @@ def _check_version(path: Path, note: Any) -> None:
             f" {quote(note.get('library'))}; this version reads format {MODEL_FORMAT_VERSION}: pip"
             " install --upgrade memorycell"
         )
+    for key in note:
+        if key not in NOTE_KEYS:
+            raise ModelFileError(f"{path}: damaged: unknown field {quote(key)}; copy it again")
 
 
 def _check_sizes(config: ModelConfig, needed: Mapping[str, object]) -> None:

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import safetensors.torch
 import torch
 from torch import Tensor
 
 from memorycell.application.contract import B, M, Record
 from memorycell.errors import UserError
-from memorycell.files import read_tensors, write_atomically
+from memorycell.files import read_tensors, tensors_to_bytes, write_atomically
 from memorycell.settings import from_json
 from memorycell.training.run import Progress, Run, copy_weights
 
@@ -47,8 +46,7 @@ def save_checkpoint(run: Run[M, B], path: Path) -> None:
         "history": [{k: _finite(v) for k, v in entry.items()} for entry in run.progress.history],
         "gradients": [_finite(norm) for norm in run.gradients.norms],
     }
-    metadata = {"memorycell": json.dumps(note, allow_nan=False)}
-    write_atomically(path, safetensors.torch.save(tensors, metadata))
+    write_atomically(path, tensors_to_bytes(tensors, note))
 
 
 def load_checkpoint(run: Run[M, B], path: Path) -> None:
@@ -101,6 +99,7 @@ class Note:
     progress: Progress
     history: list[dict[str, float | None]]
     gradients: list[float | None]
+    checksum: str
 
 
 def _finite(value: float) -> float | None:

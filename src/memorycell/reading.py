@@ -83,15 +83,15 @@ def decode_text(data: bytes, where: str, encoding: str | None = None) -> str:
         encoding = next(marks, "utf-8-sig")
     try:
         text = data.decode(encoding)
-    except LookupError:
-        raise DataError(
-            f"{where}: unknown encoding {quote(encoding)}; try utf-8, cp1252, latin-1, shift-jis"
-        ) from None
     except UnicodeDecodeError as error:
         line = data[: error.start].count(b"\n") + 1
         raise DataError(
             f"{where}: line {line}: byte {error.start} (0x{data[error.start]:02x}) is not"
             f" {encoding.removesuffix('-sig')}; set the encoding: --set encoding=cp1252"
+        ) from None
+    except (LookupError, ValueError):  # unknown, or not an encoding of text
+        raise DataError(
+            f"{where}: unknown encoding {quote(encoding)}; try utf-8, cp1252, latin-1, shift-jis"
         ) from None
     if "\0" in text[:10_000] and encoding == "utf-8-sig":
         raise DataError(f"{where}: contains NUL bytes, not a text file")

@@ -12,7 +12,8 @@ from functools import cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
-from memorycell.errors import UserError
+from memorycell.errors import UserError, quote
+from memorycell.settings import suggestion
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication
@@ -51,7 +52,10 @@ def names() -> list[str]:
 def load(name: str) -> AnyApplication:
     """The application of a name. Raises `UserError` for an unknown one, or a missing package."""
     if name not in _entries():
-        raise UserError(f"{name}: no such task; there are {', '.join(names())} (memorycell tasks)")
+        raise UserError(
+            f"{quote(name)[1:-1]}: no such task; {suggestion(name, names())}there are"
+            f" {', '.join(names())} (memorycell tasks)"
+        )
     try:
         application: AnyApplication = _entries()[name].load()
     except ModuleNotFoundError as error:

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from memorycell.application import catalogue
 from memorycell.application.named_dataset import NamedDataset
-from memorycell.errors import DataError, UserError
+from memorycell.errors import DataError, UserError, quote
+from memorycell.settings import suggestion
 
 S = TypeVar("S")
 
@@ -33,7 +34,10 @@ def named_dataset(name: str) -> NamedDataset:
     """The dataset of a name. Raises `UserError` for an unknown one."""
     found = named_datasets()
     if name not in found:
-        raise UserError(f"{name}: no such dataset; there are {', '.join(found)}")
+        raise UserError(
+            f"{quote(name)[1:-1]}: no such dataset; {suggestion(name, found)}there are"
+            f" {', '.join(found)}"
+        )
     return found[name]
 
 

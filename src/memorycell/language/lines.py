@@ -26,6 +26,7 @@ class LineReader:
             raise DataError(f"{self.place}: expected a line of text, got a row")
         try:
             text = item.decode() if isinstance(item, bytes) else item
-        except UnicodeDecodeError:
+            text.encode()  # half a surrogate pair cannot be printed again
+        except UnicodeError:
             raise DataError(f"{self.place}: not UTF-8 text") from None
         return text.rstrip("\r\n")

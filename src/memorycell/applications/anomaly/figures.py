@@ -28,8 +28,11 @@ LINE = {"color": GREY, "width": 1.3}
 
 def anomaly_page(file: DetectorFile, record: Record) -> str:
     """The HTML page of a prediction: the recordings with the largest fraction of flagged rows."""
-    found: Any = record["recordings"]
-    recordings, where = read_recordings(file.codec, str(record["data"]))
+    given: Any = record
+    found = given["recordings"]
+    recordings, where = read_recordings(
+        file.codec, str(record["data"]), encoding=given["encoding"], sheet=given["sheet"]
+    )
     by_name = {one["name"]: one for one in found}
     recordings.sort(key=lambda r: -by_name[r.name]["flagged"] / len(r))
     adapt: Any = record["adapt"]

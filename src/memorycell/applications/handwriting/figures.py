@@ -26,7 +26,7 @@ def handwriting_page(
     """An HTML page of a prediction: every drawing or image with the model's answer."""
     sections: list[Section] = []
     answers = {one["name"]: one for one in record["drawings"]}
-    for one in read_inputs(file.codec, record["source"], record["only"]):
+    for one in read_inputs(file.codec, record["source"], record["only"], record.get("encoding")):
         if one.name not in answers or len(sections) == MAX_FIGURES:
             continue
         answer = answers[one.name]

@@ -10,7 +10,8 @@ import torch
 from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import prepare, reopen
+from memorycell.applications.forecast.dataset import reopen
+from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.report import evaluation_page
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError

@@ -8,8 +8,8 @@ import pytest
 
 from memorycell.application import catalogue
 from memorycell.application.contract import TrainSettings
-from memorycell.applications.forecast.dataset import prepare
 from memorycell.applications.forecast.history import FutureValues, History
+from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.ridge import Ridge
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.training import backtest

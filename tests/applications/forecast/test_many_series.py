@@ -20,12 +20,12 @@ from memorycell.application import catalogue, modelfile
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.baselines import RollingVariance, WeightedVariance
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import prepare
 from memorycell.applications.forecast.head import CountForecast, StudentForecast
 from memorycell.applications.forecast.history import History
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.paths import inverse_cdf, run_paths
 from memorycell.applications.forecast.predict import PredictOptions, predict
+from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.series import SERIES, VALUE, Series
 from memorycell.applications.forecast.session import ForecastSession
 from memorycell.applications.forecast.settings import ForecastSettings
@@ -442,7 +442,13 @@ def test_a_missing_package_is_reported_before_training(memorycell, tmp_path, mon
     shops().write_csv(tmp_path / "t.csv")
     monkeypatch.setattr(classic, "INSTALLED", False)
     status, _, stderr = memorycell(
-        "train", "forecast", tmp_path / "t.csv", "--set", "classic=ets", "--out", tmp_path / "o.safetensors"
+        "train",
+        "forecast",
+        tmp_path / "t.csv",
+        "--set",
+        "classic=ets",
+        "--out",
+        tmp_path / "o.safetensors",
     )
     assert status == 2
     assert "pip install 'memorycell[classic]'" in stderr

@@ -7,13 +7,14 @@ from memorycell.applications.forecast.columns import (
     forecast_csv,
     forecast_parquet,
 )
-from memorycell.applications.forecast.dataset import DEFAULT_DATASET, prepare, reopen
+from memorycell.applications.forecast.dataset import reopen
 from memorycell.applications.forecast.details import render_details
 from memorycell.applications.forecast.exporters import EXPORTERS
 from memorycell.applications.forecast.figures import forecast_page
 from memorycell.applications.forecast.inspection import inspect
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.predict import PredictOptions, predict, render
+from memorycell.applications.forecast.prepare import DEFAULT_DATASET, prepare
 from memorycell.applications.forecast.public_data import DATASETS
 from memorycell.applications.forecast.report import report
 from memorycell.applications.forecast.session import ForecastSession

@@ -65,7 +65,8 @@ class SeriesCodec:
     encoding, sheet     of the table's file; see `read_table`
     group               column that names the series of a row
     mean, std, change   of each column over the training steps; see `Scaling`
-    bound               scaled values and changes are clipped to ± this; 0: not in earlier versions
+    bounds              of each column: scaled values, then changes, are clipped to ± these; empty
+                        in earlier versions
     gappy               columns with missing values in training: an input flags them
     cycles              the calendar cycles that are inputs; None: all of the clock's
     each                columns stacked as series: `targets` is then `VALUE`, `group` is `SERIES`
@@ -89,7 +90,7 @@ class SeriesCodec:
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     change: tuple[float, ...] = ()
-    bound: Annotated[float, msgspec.Meta(ge=0, le=MAX_INPUT)] = 0.0
+    bounds: tuple[Annotated[float, msgspec.Meta(gt=0, le=MAX_INPUT)], ...] = ()
     gappy: tuple[str, ...] = ()
     cycles: tuple[str, ...] | None = None
     each: tuple[str, ...] = ()
@@ -218,10 +219,10 @@ class SeriesCodec:
         more             known and static inputs, each [N, …]
         """
         gappy = [self.columns.index(c) for c in self.gappy]
-        bound = self.bound or MAX_INPUT
+        bounds, change_bounds = self._bounds
         parts = [
-            np.clip((filled - scaling.mean) / scaling.std, -bound, bound),
-            np.clip((filled - before) / scaling.change, -bound, bound),
+            np.clip((filled - scaling.mean) / scaling.std, -bounds, bounds),
+            np.clip((filled - before) / scaling.change, -change_bounds, change_bounds),
             observed[:, None],
             missing[:, gappy],
             *(wave[:, None] for wave in self._calendar_waves(time)),
@@ -231,8 +232,13 @@ class SeriesCodec:
 
     def is_clipped(self, values: np.ndarray, scaling: Scaling) -> np.ndarray:
         """[N, C] bool: which values [N, C] are beyond the bound."""
-        bound = self.bound or MAX_INPUT
-        return np.asarray(np.abs((values - scaling.mean) / scaling.std) > bound)
+        return np.asarray(np.abs((values - scaling.mean) / scaling.std) > self._bounds[0])
+
+    @property
+    def _bounds(self) -> np.ndarray:
+        """[2, C]: of scaled values, and of scaled changes."""
+        bounds = np.array(self.bounds) if self.bounds else np.full(2 * len(self.columns), MAX_INPUT)
+        return bounds.reshape(2, -1)
 
     def next_inputs(
         self, x: np.ndarray, y: np.ndarray, time: np.ndarray, names: Sequence[str]
@@ -245,7 +251,8 @@ class SeriesCodec:
         count, targets = len(self.columns), len(self.targets)
         _, std, change = self.scaling_of(names)
         level = x[:, :count].astype(np.float64)
-        level[:, :targets] = np.clip(y, -(self.bound or MAX_INPUT), self.bound or MAX_INPUT)
+        bounds, change_bounds = self._bounds
+        level[:, :targets] = np.clip(y, -bounds[:targets], bounds[:targets])
         calendar_at = 2 * count + 1 + len(self.gappy)
         known_at = calendar_at + 4 * len(self.calendar)
         ahead = x[:, known_at : known_at + len(self.known) * self.reach]
@@ -255,9 +262,7 @@ class SeriesCodec:
         result = x.copy()
         result[:, :count] = level
         changes = (level - x[:, :count]) * std / change
-        result[:, count : 2 * count] = np.clip(
-            changes, -(self.bound or MAX_INPUT), self.bound or MAX_INPUT
-        )
+        result[:, count : 2 * count] = np.clip(changes, -change_bounds, change_bounds)
         result[:, 2 * count] = 1
         result[:, 2 * count + 1 : calendar_at] = 0
         for at, wave in enumerate(self._calendar_waves(time), calendar_at):

@@ -26,6 +26,8 @@ def check_codec(codec: SeriesCodec) -> None:
     _check_scaling("the scaling", (codec.mean, codec.std, codec.change), len(columns))
     for rows in codec.own.values():
         _check_scaling("the scaling of a series", rows, len(columns))
+    if codec.bounds and len(codec.bounds) != 2 * len(columns):
+        raise ValueError("bounds: expected two of each column")
     if not set(codec.known) <= set(codec.inputs):
         raise ValueError("known: a column known in advance is not an input")
     if bool(codec.known) != (codec.reach > 0):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from copy import copy
 from dataclasses import asdict, replace
 
 import numpy as np
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
-from memorycell.application.datasets import locate, with_dataset_settings
+from memorycell.application.datasets import locate
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.baseline_sets import (
     forecast_baselines,
@@ -22,9 +23,7 @@ from memorycell.applications.forecast.baselines import Baseline
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.details import evaluation_details
 from memorycell.applications.forecast.history import FutureValues, History, spaced
-from memorycell.applications.forecast.infer import check_targets, infer
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
-from memorycell.applications.forecast.notes import table_notes
 from memorycell.applications.forecast.paths import run_paths
 from memorycell.applications.forecast.scaling import fit_codec, with_new_series
 from memorycell.applications.forecast.series import Series
@@ -33,13 +32,9 @@ from memorycell.applications.forecast.split import UNUSED, split_series
 from memorycell.errors import DataError, ModelFileError
 from memorycell.models.batches import LaneBatch, lanes
 from memorycell.models.quantiles import interval
-from memorycell.tables.table import read_table
 from memorycell.training import metrics
 from memorycell.training.splits import SPLITS
 
-DEFAULT_DATASET = "glucose"
-MIN_WEEK_GAIN = 0.005
-"""Share of ridge's CRPS that the day of the week must save to become an input."""
 MAX_LANES = 32
 """Sequences per batch by default."""
 MAX_VALID_ORIGINS, MAX_TEST_ORIGINS = 8192, 25_000
@@ -301,6 +296,35 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         other.baseline_models, other.naive_error = self.baseline_models, self.naive_error
         return other
 
+    def with_settings(self, settings: ForecastSettings) -> ForecastDataset:
+        """The same data, codec and baselines for another model."""
+        other = copy(self)
+        other.settings, other._last = settings, None
+        return other
+
+    def with_leads(self, count: int) -> ForecastDataset:
+        """The same data with at most `count` of the steps ahead, all at once, for trials."""
+        other = copy(self)
+        other._future = self._future.at_leads(count)
+        other.history = replace(self.history, future=other._future)
+        horizon = len(other._future.leads)
+        other.settings = replace(self.settings, horizon=horizon, decode="direct")
+        return other
+
+    def rebuilt(self, codec: SeriesCodec, series: Series | None = None) -> ForecastDataset:
+        """The same split with another codec, and baselines fitted with it."""
+        series = self.series if series is None else series
+        other = ForecastDataset(self.name, series, codec, self.settings, self.split)
+        other.fit_baselines()
+        return other
+
+    def refitted(self, codec: SeriesCodec) -> ForecastDataset:
+        """As `rebuilt`, with a codec of fewer columns whose scaling is not fitted yet."""
+        kept = [self.codec.columns.index(c) for c in codec.columns]
+        series = replace(self.series, values=self.series.values[:, kept])
+        codec = fit_codec(codec, series, self.split == 0, self.settings, self.name)
+        return self.rebuilt(codec, series)
+
     # ---- in a model file -------------------------------------------------------------------------
 
     def info(self) -> Record:
@@ -326,49 +350,6 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
             for name, model in self.baseline_models.items()
             for key, value in model.arrays().items()
         }
-
-
-def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
-    """See `Application.prepare`. What the settings leave open is inferred from the table."""
-    if settings.classic and not classic.INSTALLED:  # reported before training, not after it
-        raise classic.missing_package(settings.classic)
-    path, source = locate(data or DEFAULT_DATASET)
-    where = source.name if source else str(path)
-    settings = with_dataset_settings(settings, source)
-    notes: list[str] = []
-    frame = read_table(path, encoding=settings.encoding, sheet=settings.sheet, notes=notes)
-    check_targets(settings, where)
-    codec, settings = infer(frame, where, settings)
-    series = codec.read(frame, where)
-    split = split_series(series, settings, where, has_clock=codec.time is not None)
-    codec = fit_codec(codec, series, split == 0, settings, where)
-    dataset = ForecastDataset(where if source else str(data), series, codec, settings, split)
-    for name in SPLITS:
-        if len(dataset.origins(name)) == 0:
-            cause = (
-                "the gaps are too long or too many"
-                if dataset.settings.stride == 1
-                else f"stride={settings.stride} may be too long"
-            )
-            raise DataError(f"{where}: nothing to forecast in the {name} split; {cause}")
-    dataset.fit_baselines()
-    if codec.cycles is None and set(codec.calendar) == {"day", "week"}:
-        dataset = _select_calendar(dataset)
-    dataset.notes = notes + table_notes(dataset, frame.height)
-    return dataset
-
-
-def _select_calendar(dataset: ForecastDataset) -> ForecastDataset:
-    """The dataset without the day of the week, unless ridge does better with it on the validation
-    split: a network memorises the few weeks of most tables.
-    """
-    if "ridge" not in dataset.baseline_models:
-        return dataset
-    codec = replace(dataset.codec, cycles=("day",))
-    other = ForecastDataset(dataset.name, dataset.series, codec, dataset.settings, dataset.split)
-    other.fit_baselines()
-    with_week, without = (d.baselines("valid")["ridge"]["crps"] for d in (dataset, other))
-    return dataset if with_week < (1 - MIN_WEEK_GAIN) * without else other
 
 
 def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> ForecastDataset:

@@ -29,6 +29,8 @@ def evaluation_details(dataset: ForecastDataset, model: Forecaster, split: str) 
     at, codec = dataset.scored_origins(split), dataset.codec
     ours = dataset.quantiles(model, at)
     details: dict[str, Any] = {"by_lead": _by_lead(dataset, ours, at, split)}
+    if advice := _advice(dataset, dataset.score(ours, at)["crps"], split):
+        details["advice"] = advice
     if dataset.settings.classic:
         details["classic"] = _classic(dataset, model, at)
     if codec.returns is not None:
@@ -38,6 +40,23 @@ def evaluation_details(dataset: ForecastDataset, model: Forecaster, split: str) 
             interval(codec.unscale(ours, names))[1][:, 0, 0],
         )
     return details
+
+
+def _advice(dataset: ForecastDataset, crps: float, split: str) -> str | None:
+    """What to try where a baseline is better than the model."""
+    scores, settings = dataset.baselines(split), dataset.settings
+    best = min(scores, key=lambda name: scores[name]["crps"], default=None)
+    if best is None or crps <= scores[best]["crps"]:
+        return None
+    tries = []
+    if dataset.codec.returns is None and settings.head != "counts":
+        tries += ["normal=level"] if settings.normal != "level" else []
+    if dataset.codec.inputs and not dataset.codec.known:
+        tries.append("inputs=none")
+    if (settings.window or 1) < (settings.horizon or 1):
+        tries.append(f"window={settings.horizon}")
+    options = " or ".join(f"--set {text}" for text in tries) or "longer training (--minutes)"
+    return f"{best} is better than the model: use it, or try {options}"
 
 
 def _by_lead(
@@ -101,6 +120,8 @@ def render_details(result: Mapping[str, Any]) -> list[str]:
         blocks.append(_by_lead_table(result["by_lead"]))
     if "classic" in result:
         blocks.append(_classic_table(result["classic"], result["primary"]))
+    if "advice" in result:
+        blocks.append(str(result["advice"]))
     if "direction" in result:
         blocks.append(direction_text(result["direction"]))
     return blocks

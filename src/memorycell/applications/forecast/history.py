@@ -23,24 +23,33 @@ class FutureValues:
     """`Future` of a long table, which is too large to store: each value is in `horizon` futures.
 
     values    [N, C], NaN where unknown
+    leads     [horizon]: how many steps ahead they are; by default 1, 2, …
     run       [N] int: steps of the same run follow each other; a future ends with its run
     """
 
-    def __init__(self, values: np.ndarray, run: np.ndarray, horizon: int) -> None:
+    def __init__(
+        self, values: np.ndarray, run: np.ndarray, horizon: int, leads: np.ndarray | None = None
+    ) -> None:
         self.values, self.run = values, run
-        self.shape = (len(values), horizon, values.shape[1])
+        self.leads = np.arange(1, horizon + 1) if leads is None else leads
+        self.shape = (len(values), len(self.leads), values.shape[1])
 
     def __getitem__(self, at: np.ndarray) -> np.ndarray:
         """See `Future`; at may have any shape."""
-        steps = at[..., None] + np.arange(1, self.shape[1] + 1)
+        steps = at[..., None] + self.leads
         inside = steps < len(self.values)
         steps = np.minimum(steps, len(self.values) - 1)
         inside &= self.run[steps] == self.run[at][..., None]
         return np.where(inside[..., None], self.values[steps], np.nan)
 
+    def at_leads(self, count: int) -> FutureValues:
+        """At most `count` of the next values, evenly spaced."""
+        leads = spaced(self.leads, count)
+        return FutureValues(self.values, self.run, len(leads), leads)
+
     def any_known(self) -> np.ndarray:
         """[N] bool: at least one of the next values is known."""
-        size, horizon, _ = self.shape
+        size, horizon = len(self.values), int(self.leads[-1])
         known = ~np.isnan(self.values).all(1)
         following = np.where(known, np.arange(size), size)
         following = np.minimum.accumulate(following[::-1])[::-1]  # of each step, itself included

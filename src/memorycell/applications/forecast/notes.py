@@ -49,7 +49,8 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
             " some seconds each"
         )
     notes.append(
-        f"inputs further than {codec.bound:g} standard deviations from the mean are clipped there"
+        f"{codec.targets[0]} further than {codec.bounds[0]:g} standard deviations from its mean is"
+        " clipped there as input; other columns likewise"
     )
     if codec.positive:
         notes.append("positive: forecasts are clipped at 0")

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from memorycell.applications.forecast.codec import Scaling, SeriesCodec
+from memorycell.applications.forecast.codec import MAX_INPUT, Scaling, SeriesCodec
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError, quote
@@ -51,13 +51,14 @@ def fit_codec(
         own=own,
         static={c: _static_values(series, train, c) for c in codec.static},
     )
-    return replace(codec, bound=_bound(codec, series, train))
+    return replace(codec, bounds=_bounds(codec, series, train))
 
 
-def _bound(codec: SeriesCodec, series: Series, train: np.ndarray) -> float:
-    """Where scaled values and changes are clipped, from those of the training steps."""
-    inputs = codec.encode(series)[train, : 2 * len(codec.columns)]
-    return max(MIN_BOUND, float(np.ceil(BOUND_FACTOR * np.abs(inputs).max())))
+def _bounds(codec: SeriesCodec, series: Series, train: np.ndarray) -> tuple[float, ...]:
+    """Where scaled values [C] and changes [C] are clipped, from those of the training steps."""
+    largest = np.abs(codec.encode(series)[train, : 2 * len(codec.columns)]).max(0)
+    bounds = np.clip(np.ceil(BOUND_FACTOR * largest.astype(np.float64)), MIN_BOUND, MAX_INPUT)
+    return tuple(bounds.tolist())
 
 
 def _check_positive(codec: SeriesCodec, series: Series, where: str) -> None:

@@ -116,9 +116,9 @@ def test_spoilt_bytes_never_raise_anything_else(whole, at, value, tmp_path_facto
         (lambda n: n["config"].update(dropout="x"), "dropout"),
         (lambda n: n["codec"].update(kind="pickle"), "pickle"),
         (lambda n: n["codec"].update(mean=[1.0]), "scaling"),
-        (lambda n: n["codec"].update(targets=[]), "codec"),
+        (lambda n: n["codec"].update(targets=[]), "targets"),
         (lambda n: n["codec"].update(inputs=["x", "z"]), "scaling"),
-        (lambda n: n["codec"].update(clock={"unit": "year"}), "codec"),
+        (lambda n: n["codec"].update(clock={"unit": "year"}), "clock"),
         (lambda n: n.pop("config"), "config"),
     ],
 )

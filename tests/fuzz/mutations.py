@@ -7,7 +7,7 @@ import struct
 from random import Random
 from typing import Any
 
-from containers import join, note_of, split, with_note
+from containers import join, note_of, sealed, split, with_note
 
 WRONG_VALUES: tuple[Any, ...] = (
     None,
@@ -158,8 +158,8 @@ def _near(value: Any, draw: Random) -> Any:
 
 
 def mutate_container(raw: bytes, draw: Random) -> bytes:
-    """A safetensors file with other bytes, another header or other JSON values; or JSON text with
-    other values.
+    """A safetensors file with other bytes, or with another header or other JSON values and the
+    right checksum; or JSON text with other values.
     """
     kind = draw.randrange(6)
     if raw.startswith(b"{"):
@@ -171,7 +171,7 @@ def mutate_container(raw: bytes, draw: Random) -> bytes:
     header, body = split(raw)
     names = [name for name in header if name != "__metadata__"]
     if kind == 4:
-        return join(mutate_json(header, draw).encode(), body)
+        return sealed(join(mutate_json(header, draw).encode(), body))
     first, second = draw.choice(names), draw.choice(names)
     one, other = header[first], header[second]
     match draw.randrange(6):
@@ -190,7 +190,7 @@ def mutate_container(raw: bytes, draw: Random) -> bytes:
             special = struct.pack("<f", draw.choice((math.nan, math.inf, -math.inf, 3e38, 1e-40)))
             at = begin + 4 * draw.randrange(max(1, (end - begin) // 4))
             body = body[:at] + special + body[at + 4 :]
-    return join(header, body)
+    return sealed(join(header, body))
 
 
 CELLS = (

@@ -29,7 +29,7 @@ def trained(tmp_path_factory):
         y = f"{10 * np.sin(hour / 4) + rng.normal():.3f}" if rng.random() > 0.05 else ""
         lines.append(f"{str(stamp).replace('T', ' ')},{y},{rng.normal():.3f}")
     (folder / "rows.csv").write_text("\n".join(lines) + "\n")
-    settings = ForecastSettings(target="y", hidden=8, horizon=5, context=30, bptt=24)
+    settings = ForecastSettings(target="y", inputs="x", hidden=8, horizon=5, context=30, bptt=24)
     training.train(
         catalogue.load("forecast"),
         str(folder / "rows.csv"),

@@ -37,6 +37,10 @@ def fit_codec(
             )
     separate = settings.scaling == "series"
     own = _scaling_per_series(series, train, scaling) if separate else {}
+    late = [name for name in series.groups if separate and name not in own]
+    if late:  # series that begin after the training steps, as `predict` scales new ones
+        everywhere = _scaling_per_series(series, np.ones(len(series), bool), scaling)
+        own |= {name: everywhere[name] for name in late}
     if settings.head == "counts":
         scaling = _count_scaling(codec, series, scaling, separate, where)
     values = series.values[train & (series.row >= 0)]
@@ -49,9 +53,15 @@ def fit_codec(
         change=tuple(scaling.change.tolist()),
         gappy=tuple(c for k, c in enumerate(codec.columns) if np.isnan(values[:, k]).any()),
         own=own,
+        notes=(*codec.notes, *(late_note(name) for name in late)),
         static={c: _static_values(series, train, c) for c in codec.static},
     )
     return replace(codec, bounds=_bounds(codec, series, train))
+
+
+def late_note(name: str) -> str:
+    """Says how a series without training steps is scaled."""
+    return f"series {quote(name)} begins after the training split: scaled by its own rows"
 
 
 def _bounds(codec: SeriesCodec, series: Series, train: np.ndarray) -> tuple[float, ...]:

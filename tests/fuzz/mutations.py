@@ -284,5 +284,5 @@ def mutate_text(raw: bytes, draw: Random) -> bytes:
 def _mutated_line(line: str, draw: Random) -> str:
     try:
         return mutate_json(json.loads(line), draw)
-    except ValueError:
+    except (ValueError, RecursionError):
         return line

@@ -93,7 +93,10 @@ def accepted_names(raw: bytes, spaces: bool = True) -> dict[str, str]:
     note = note_of(raw)
     info = {key: note["info"][key] for key in ("data", "notes") if key in note["info"]}
     names: dict[str, str] = {}
-    for number, string in enumerate(strings([note["codec"], info], {})):
+    found = strings([note["codec"], info], {})
+    for number, string in enumerate(found):
+        if re.fullmatch(r"<\w+>|%[YmdHMSTZz:%-]+", string):
+            continue  # special tokens and patterns of times have a meaning
         for attempt in range(2):  # some names have a length
             new = hostile(number) if attempt == 0 else "<&\x1b'"[number % 4]
             new = new if spaces else re.sub(r"\s", "", new)

@@ -76,3 +76,9 @@ def test_the_live_example_runs(glucose, tmp_path):
     out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     (difference,) = re.findall(r"largest difference (\S+) mg/dl", out)
     assert float(difference) < 1e-3
+
+
+@pytest.mark.parametrize("name", ["forecast_frame", "anomaly_frame", "live_gates"])
+def test_the_examples_in_python_run(name, tmp_path):
+    script = ROOT / "docs" / "examples" / f"{name}.py"
+    subprocess.run([sys.executable, str(script)], cwd=tmp_path, check=True, capture_output=True)

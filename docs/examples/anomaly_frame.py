@@ -17,7 +17,7 @@ current[2700:2720] = rng.normal(size=20)  # a fault that no threshold on either 
 machine = pl.DataFrame({"speed": speed, "current": current})
 
 # %%
-detector = memorycell.train("anomaly", machine, epochs=6, hidden=16)
+detector = memorycell.train("anomaly", machine, epochs=4, hidden=16)
 print(detector)
 
 # %% [markdown]

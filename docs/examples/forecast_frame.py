@@ -14,7 +14,7 @@ hours = np.arange(24 * 7 * 8)
 daily, weekly = 2 * np.pi * hours / 24, 2 * np.pi * hours / (24 * 7)
 readings = pl.DataFrame(
     {
-        "time": np.datetime64("2024-01-01") + hours.astype("timedelta64[h]"),
+        "time": np.datetime64("2024-01-01", "us") + hours.astype("timedelta64[h]"),
         "load": 50 + 10 * np.sin(daily) + 5 * np.sin(weekly) + rng.normal(size=len(hours)),
     }
 )
@@ -24,7 +24,7 @@ readings = pl.DataFrame(
 # same hours.
 
 # %%
-model = memorycell.train("forecast", readings, target="load", horizon=24, epochs=6, hidden=16)
+model = memorycell.train("forecast", readings, target="load", horizon=24, epochs=4, hidden=16)
 print(model)
 
 # %% [markdown]

@@ -24,9 +24,6 @@ SLOW = {
 """Exceptions, for what takes long."""
 
 
-KNOWN = {"session: handwriting strokes": "its snapshot is JSON without a checksum"}
-
-
 def count(name: str) -> int:
     """The number of cases of a subject."""
     group = name.split(":")[0]
@@ -37,13 +34,7 @@ def test_there_are_enough_cases():
     assert sum(map(count, NAMES)) >= 2000
 
 
-def marked(name: str):
-    """The name of a subject, marked where a fault is known."""
-    known = [pytest.mark.xfail(reason=KNOWN[name])] if name in KNOWN else []
-    return pytest.param(name, marks=known)
-
-
-@pytest.mark.parametrize("name", [marked(name) for name in NAMES])
+@pytest.mark.parametrize("name", NAMES)
 def test_damaged_inputs_work_or_are_refused_in_one_line(name):
     wrong = {number: what for number in range(count(name)) if (what := case(name, number)[1])}
     assert not wrong

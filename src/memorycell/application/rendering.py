@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
+
+CONTROLS = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Styles (SGR sequences), and single control characters."""
 
 
 def table_text(
@@ -37,6 +41,13 @@ def printable(text: str) -> str:
     printed are shown as <U+001B>.
     """
     return "".join(c if c.isprintable() else f"<U+{ord(c):04X}>" for c in text)
+
+
+def without_controls(text: str) -> str:
+    """Text of several lines for a terminal: control characters other than newlines, tabs and the
+    styles of our tables are shown as <U+001B>.
+    """
+    return CONTROLS.sub(lambda m: m[0] if len(m[0]) > 1 else f"<U+{ord(m[0]):04X}>", text)
 
 
 def comparison_text(result: Mapping[str, Any]) -> str:

@@ -70,7 +70,9 @@ def predict(
     if as_json:
         put_json({"task": application.name, "file": str(file), **record})
     else:
-        put(application.render(record))
+        from memorycell.application.rendering import without_controls
+
+        put(without_controls(application.render(record)))
 
 
 def _suffix(application: AnyApplication, out: Path) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
 
 from memorycell.errors import UserError, quote
 
@@ -48,11 +49,26 @@ def to_polars(frame: Any) -> pl.DataFrame:
 
 
 def like(frame: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
-    """Columns as a data frame of the library of `frame`."""
+    """Columns as a data frame of the library of `frame`. ISO 8601 text in the column "time" becomes
+    times where `frame` has times, in their zone.
+    """
     import narwhals.stable.v2 as nw
+    import polars as pl
 
+    times = [kind for kind in to_polars(frame).dtypes if isinstance(kind, pl.Datetime)]
+    columns = dict(columns)
+    if times and columns.get(TIME_COLUMN):
+        columns[TIME_COLUMN] = _parsed_times(columns[TIME_COLUMN], times[0].time_zone)
     backend = nw.from_native(frame, eager_only=True).implementation
-    return nw.from_dict(dict(columns), backend=backend).to_native()
+    return nw.from_dict(columns, backend=backend).to_native()
+
+
+def _parsed_times(texts: Sequence[Any], zone: str | None) -> Sequence[Any]:
+    try:
+        times = [datetime.fromisoformat(str(text)) for text in texts]
+    except ValueError:  # numbered rows
+        return texts
+    return times if zone is None else [time.astimezone(ZoneInfo(zone)) for time in times]
 
 
 def _index_to_column(frame: Any) -> Any:

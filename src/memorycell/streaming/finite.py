@@ -13,6 +13,7 @@ import numpy as np
 from numpy import vdot
 
 from memorycell.errors import DataError, StateError
+from memorycell.state import State
 from memorycell.streaming.stepping import LayerStepper, Stepper
 
 OnNonfinite = Literal["raise", "skip", "reset"]
@@ -62,6 +63,12 @@ def check_states(rows: np.ndarray) -> bool:
     if not all_finite(rows):
         raise StateError("state: NaN or infinity; start a new state")
     return bool(np.abs(rows).max(initial=0.0) <= SAFE_NORM)
+
+
+def check_bounded(state: State) -> None:
+    """Raises `StateError` for values beyond `SAFE_NORM`, which no model with bounded inputs has."""
+    if any(float(tensor.abs().max()) > SAFE_NORM for tensor in state if tensor.numel()):
+        raise StateError(f"state: values beyond {SAFE_NORM:g}; start a new state")
 
 
 def describe(x: np.ndarray) -> str:

@@ -30,6 +30,11 @@ def to_parquet(file: DetectorFile, record: Record) -> bytes:
     return buffer.getvalue()
 
 
+def score_columns(file: DetectorFile, record: Record) -> dict[str, list[object]]:
+    """A prediction as columns; see `score_table`."""
+    return score_table(file, record).to_dict(as_series=False)
+
+
 def score_table(file: DetectorFile, record: Record) -> pl.DataFrame:
     """One row per row of the input, in its order:
 

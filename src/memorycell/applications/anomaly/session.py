@@ -26,6 +26,7 @@ from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS
 from memorycell.errors import DataError, StateError, quote
 from memorycell.settings import check_ranges, from_json
 from memorycell.state import State
+from memorycell.streaming.finite import check_bounded
 from memorycell.streaming.stream import Stream
 from memorycell.tables.numbers import read_number
 from memorycell.tables.rows import RowReader
@@ -165,6 +166,7 @@ class AnomalySession:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._initial.fingerprint)
         try:
+            check_bounded(state)
             saved = from_json(_Saved, extra)
             recordings = self._restored(state, saved)
         except (ValueError, StateError) as error:

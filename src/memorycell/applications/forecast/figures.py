@@ -1,9 +1,7 @@
-"""A forecast as a page or as CSV."""
+"""A forecast as a page."""
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +12,6 @@ from memorycell.application.datasets import locate
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.inspection.page import BAND, BLUE, GREY, Section, figure, page
-from memorycell.tables.table import read_table
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -26,7 +23,7 @@ HISTORY_HORIZONS = 4
 def forecast_page(file: ModelFile[Forecaster, SeriesCodec], record: Mapping[str, Any]) -> str:
     """An HTML page with the forecast of every series and target after the end of its table."""
     codec, forecasts = file.codec, record["forecasts"]
-    series = codec.read(read_table(locate(record["data"])[0]), record["data"])
+    series = codec.read(codec.read_file(locate(record["data"])[0]), record["data"])
     sections = []
     for forecast in forecasts:
         name = forecast[codec.group] if codec.group else ""
@@ -61,21 +58,6 @@ def _section(
     of = f" of {name}" if name else ""
     end = f"{median[-1]:.4g} ({low[-1]:.4g} to {high[-1]:.4g})"
     return Section(f"{target}{of} in {len(ahead)} steps: {end}", figure=fig)
-
-
-def forecast_csv(file: ModelFile[Forecaster, SeriesCodec], record: Mapping[str, Any]) -> str:
-    """The forecasts as CSV, one line per series, target and time."""
-    group = file.codec.group
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*([group] if group else []), "time", "target", "median", "low80", "high80"])
-    for forecast in record["forecasts"]:
-        name = [forecast[group]] if group else []
-        for target, values in forecast["forecast"].items():
-            for k, time in enumerate(forecast["ahead"]):
-                quantiles = (values[q][k] for q in ("median", "low80", "high80"))
-                writer.writerow([*name, time, target, *quantiles])
-    return text.getvalue()
 
 
 def _add_band(

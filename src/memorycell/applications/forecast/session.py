@@ -18,6 +18,7 @@ from memorycell.applications.forecast.series import SERIES, VALUE, require_colum
 from memorycell.errors import DataError, StateError
 from memorycell.settings import from_json
 from memorycell.state import State
+from memorycell.streaming.finite import check_bounded
 from memorycell.streaming.stream import Stream
 from memorycell.tables.numbers import read_number
 from memorycell.tables.rows import RowReader
@@ -140,6 +141,7 @@ class ForecastSession:
         """See `Session`."""
         state, extra = State.from_bytes(data, fingerprint=self._initial.fingerprint)
         try:
+            check_bounded(state)
             saved = from_json(SavedSession, extra)
             series = self._restored(saved, state)
         except (KeyError, TypeError, ValueError, IndexError, DataError, StateError):

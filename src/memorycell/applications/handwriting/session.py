@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
@@ -16,7 +17,7 @@ from memorycell.settings import from_json, parse_json
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.strokes import MAX_POINTS, Drawing, StrokeCodec, check_strokes
 
-STATE_FORMAT = "memorycell-drawing-1"
+STATE_FORMAT: Literal["memorycell-drawing-2"] = "memorycell-drawing-2"
 
 
 class HandwritingSession:
@@ -96,12 +97,15 @@ class HandwritingSession:
 
     def snapshot(self) -> bytes:
         """See `Session`."""
-        return json.dumps({"format": STATE_FORMAT, "strokes": self.strokes}).encode()
+        saved = _SavedDrawing(STATE_FORMAT, self.strokes, _checksum(self.strokes))
+        return json.dumps(asdict(saved)).encode()
 
     def restore(self, data: bytes) -> None:
         """See `Session`."""
         try:
             state = from_json(_SavedDrawing, parse_json(data))
+            if state.format == STATE_FORMAT and state.checksum != _checksum(state.strokes):
+                raise ValueError("its checksum does not match")
             if any(state.strokes):
                 check_strokes([stroke for stroke in state.strokes if stroke], "state")
         except (ValueError, TypeError, DataError):
@@ -111,8 +115,14 @@ class HandwritingSession:
 
 @dataclass(frozen=True)
 class _SavedDrawing:
-    format: Literal["memorycell-drawing-1"]
+    format: Literal["memorycell-drawing-1", "memorycell-drawing-2"]
     strokes: list[list[tuple[float, float]]]
+    checksum: str = ""  # format 1 has none
+
+
+def _checksum(strokes: list[list[tuple[float, float]]]) -> str:
+    """SHA-256 of the strokes as JSON."""
+    return hashlib.sha256(json.dumps(strokes).encode()).hexdigest()
 
 
 def _not_a_point(where: str) -> DataError:

@@ -51,12 +51,21 @@ def without_controls(text: str) -> str:
 
 
 def comparison_text(result: Mapping[str, Any]) -> str:
-    """The metrics of a model below those of the baselines, best last, and the skill."""
-    title, header, rows = _comparison(result)
-    text = table_text(title, header, rows)
+    """`comparison_table` and `skill_line`."""
     if result["skill"] is None:
-        return text
-    return f"{text}\n{header[1]}: {skill_text(result['skill'])} ({rows[-2][0]})"
+        return comparison_table(result)
+    return f"{comparison_table(result)}\n{skill_line(result)}"
+
+
+def comparison_table(result: Mapping[str, Any]) -> str:
+    """The metrics of a model below those of the baselines, best last."""
+    return table_text(*_comparison(result))
+
+
+def skill_line(result: Mapping[str, Any]) -> str:
+    """The relative improvement over the best baseline, in words."""
+    _, header, rows = _comparison(result)
+    return f"{header[1]}: {skill_text(result['skill'])} ({rows[-2][0]})"
 
 
 def comparison_html(result: Mapping[str, Any]) -> str:

@@ -102,6 +102,7 @@ def train(
     check_folder("--tensorboard", tensorboard)
     _check_package(tensorboard)
     from memorycell.training import checkpoint, loop
+    from memorycell.training.progress import progress_bar
 
     if resume:  # before the data are read
         checkpoint.read_checkpoint(checkpoint.checkpoint_path(out))
@@ -109,7 +110,7 @@ def train(
 
     metric = application.selection_metric or application.metric.name
     try:
-        with packages_of(application), console.progress(metric) as on_event:
+        with packages_of(application), progress_bar(metric, console.log) as on_event:
             result = loop.train(
                 application,
                 data,
@@ -164,12 +165,13 @@ def backtest(
     application, own, train_settings = _settings(task, settings)
     check_folder("--out", out)
     from memorycell.training import backtest as walk
+    from memorycell.training.progress import progress_bar
 
     metric = application.selection_metric or application.metric.name
     with (
         output_folder(out) as folder,
         packages_of(application),
-        console.progress(metric) as on_event,
+        progress_bar(metric, console.log) as on_event,
     ):
         result = walk.backtest(
             application,

@@ -76,7 +76,7 @@ def _followed(metric: str, wanted: bool) -> Iterator[tuple[Log, OnEvent]]:
     if not wanted:
         yield ignore, ignore
         return
-    with progress_bar(metric) as on_event:
+    with progress_bar(metric, _log) as on_event:
         yield _log, on_event
 
 

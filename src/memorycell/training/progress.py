@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Iterator
 
-from memorycell.training.events import Epoch, OnEvent, Step
+from memorycell.training.events import Epoch, Log, OnEvent, Step
 
 
 @contextlib.contextmanager
-def progress_bar(metric: str) -> Iterator[OnEvent]:
+def progress_bar(metric: str, log: Log) -> Iterator[OnEvent]:
     """Follows a training run: a bar on a terminal, one line per epoch elsewhere.
 
     metric   the validation metric to show
+    log      called with the lines
     """
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -48,10 +48,10 @@ def progress_bar(metric: str) -> Iterator[OnEvent]:
             if not live:
                 line = f"epoch {event.epoch}/{event.epochs}  loss {event.loss:.4f}{valid}"
                 line += f"  {event.speed:,.0f} steps/s  {event.seconds:.0f} s"
-                print(line, file=sys.stderr)
+                log(line)
             if event.warning and event.warning.split(":")[0] not in shown_warnings:
                 shown_warnings.add(event.warning.split(":")[0])
-                console.print(f"warning: {event.warning}")
+                log(f"warning: {event.warning}")
 
         yield on_event
 

@@ -13,7 +13,8 @@ from memorycell.applications.drawing.settings import DrawingSettings
 APPLICATION = Application(
     name="drawing",
     summary="Draws characters and words with a pen, in the style of a given example",
-    reads="labelled pen strokes (JSON lines, InkML, Omniglot's text files), in a folder or a .zip",
+    reads="labelled pen strokes (JSON lines, InkML, SVG, Quick, Draw! and IAM-OnDB, Omniglot's text"
+    " files), in a folder or a .zip",
     in_memory="strokes",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,

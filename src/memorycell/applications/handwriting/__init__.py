@@ -18,8 +18,8 @@ APPLICATION = Application(
     name="handwriting",
     summary="Recognises characters from pen strokes as they are drawn, and text from strokes or"
     " images of lines",
-    reads="strokes (JSON lines, InkML, Omniglot's text files; a file, a folder or a .zip), or a"
-    " folder of images with a list of transcripts",
+    reads="strokes (JSON lines, InkML, SVG, Quick, Draw! and IAM-OnDB, Omniglot's text files; a"
+    " file, a folder or a .zip), or a folder of images with a list of transcripts",
     in_memory="strokes",
     default_dataset="omniglot",
     datasets=DATASETS,

@@ -17,8 +17,9 @@ APPLICATION = Application(
     name="speech",
     summary="Recognises spoken words or transcribes speech, offline or streaming, with word"
     " timings",
-    reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts, with one folder per"
-    " class, or with names that match --set names={label}_{group}_{index}",
+    reads="a folder of WAV, FLAC, OGG or MP3 files with a list of transcripts (also in the layouts"
+    " of LJSpeech, Common Voice, LibriSpeech and Kaldi), with one folder per class, or with names"
+    " that match --set names={label}_{group}_{index}",
     in_memory="sounds",
     default_dataset="free-spoken-digits",
     datasets=DATASETS,

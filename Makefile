@@ -7,7 +7,7 @@ INSTALLED := .venv/.installed
 
 help:
 	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes; SMOKE=1: seconds)"
-	@echo "make test     run the tests"
+	@echo "make test     run the tests (SLOW=1: also those of ten seconds and more)"
 	@echo "make bench    measure live steps, sessions and training steps against PyTorch and ONNX Runtime (SMOKE=1: small sizes)"
 	@echo "make sanitize run the parity tests under AddressSanitizer and UndefinedBehaviorSanitizer (SMOKE=1: the engine's, in minutes)"
 	@echo "make sanitize-threads  run the engine's threads under ThreadSanitizer (MEMORYCELL_STRESS_ROUNDS=N: longer)"
@@ -34,7 +34,7 @@ demo: $(INSTALLED)
 	@echo "  $(BIN)/memorycell train forecast YOUR.csv --set target=COLUMN"
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 $(if $(SLOW),,-m "not slow")
 
 # With SMOKE=1 every benchmark runs on small sizes, two at a time, to check that it works. Without it
 # quality is left out, which takes hours: see benchmarks/README.md.
@@ -86,11 +86,12 @@ sanitize-threads: $(INSTALLED)
 	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)" TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
 	  build/sanitize-threads$(small_build)/bin/python $(run_sanitized) tests/parity/test_threads.py -k own
 
+without_engine := tests/parity/test_layer.py tests/parity/test_cells.py tests/streaming/test_stream.py tests/exchange tests/test_proof.py
 no-compiler: $(INSTALLED)
 	$(call other_environment,no-compiler)
 	CXX=/bin/false build/no-compiler/bin/python $(install_again) -C build-dir=build/no-compiler-cmake . 2>/dev/null
 	build/no-compiler/bin/python -c "from memorycell.ops import binding; assert binding.engine is None; print(binding.missing)"
-	build/no-compiler/bin/python -m pytest tests/parity tests/exchange tests/streaming tests/inspection tests/test_proof.py -q -p no:cacheprovider -n 2
+	build/no-compiler/bin/python -m pytest $(without_engine) -q -p no:cacheprovider -n 2
 
 # Damaged models, states, spill folders and inputs, on all cores; failing inputs go to build/fuzz/.
 MINUTES ?= 10

@@ -121,7 +121,10 @@ def drop_some(lines: list[str]) -> None:
         (repeat, ["row 8", "repeats the time", "remove one"]),
         (drop_some, ["row 9", "not a multiple", "--set every"]),
         (shorten, ["too short", "--set horizon"]),
-        (lambda lines: lines.__setitem__(3, lines[3] + ",1,2,3"), ["row 3", "the header has 4 columns"]),
+        (
+            lambda lines: lines.__setitem__(3, lines[3] + ",1,2,3"),
+            ["row 3", "the header has 4 columns"],
+        ),
         (lambda lines: lines.__setitem__(slice(1, None), []), ["no rows"]),
     ],
 )

@@ -180,7 +180,7 @@ def test_errors_are_one_line(capsys, tmp_path):
     for words, message in (
         (["--cell", "elm"], "--cell elm"),
         (["--problem", "chess"], "--problem chess"),
-        (["--gap", "1"], "--gap 1"),
+        (["--gap", "1"], "'--gap': 1: expected a whole number 2 to"),
         (["poem"], "lab poem"),
         (["--out", str(tmp_path / "no" / "x.html")], "no folder"),
     ):

@@ -514,6 +514,7 @@ def test_without_the_engine_everything_still_runs(monkeypatch):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_path):
     """CRPS of the glucose forecaster on the test split, with steps in bfloat16 and int8."""
     from memorycell.application import catalogue, modelfile

@@ -604,6 +604,7 @@ def test_a_folder_of_recordings_with_their_own_levels(tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_skab_beats_every_baseline(public_data, tmp_path):
     chosen, how = parse_settings((AnomalySettings(), ANOMALY.training), {"epochs": "24"})
     result = training.train(ANOMALY, "skab", chosen, how, tmp_path / "s.safetensors")

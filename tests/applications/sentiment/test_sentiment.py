@@ -329,6 +329,7 @@ def test_the_command_line(trained, memorycell, tmp_path):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_the_treebank(public_data):
     dataset = prepare("sst", SentimentSettings())
     assert len(dataset.examples["valid"]) == 872

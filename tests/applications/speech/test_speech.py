@@ -102,6 +102,7 @@ def test_silent_and_short_recordings(chirp_model, tmp_path):
         predict(file, str(tmp_path / "t.wav"), PredictOptions())
 
 
+@pytest.mark.slow
 def test_subwords(spellings, tmp_path):
     out = tmp_path / "p.safetensors"
     options = {"unit": "piece", "vocabulary": 16, "direction": "both", "speed": 0.0}

@@ -292,6 +292,7 @@ def test_a_model_of_another_task_is_refused(trained):
 
 
 @pytest.mark.data
+@pytest.mark.slow
 def test_real_text_beats_a_trigram_model(public_data, tmp_path):
     """Within a few seconds of training."""
     text = (public_data / "text" / "tinyshakespeare.txt").read_text()[:150_000]

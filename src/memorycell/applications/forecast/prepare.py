@@ -51,7 +51,8 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
 
         def univariate() -> ForecastDataset:
             narrow, _ = infer(frame, where, replace(settings, inputs="none"))
-            return dataset.refitted(replace(narrow, cycles=dataset.codec.cycles))
+            found = dataset.codec
+            return dataset.refitted(replace(narrow, cycles=found.cycles, notes=found.notes))
 
         dataset, chosen = select_inputs(dataset, univariate)
     dataset, more = select_normal(dataset, any_window=any_window)

@@ -15,13 +15,14 @@ import torch
 
 from memorycell.application.contract import ModelFile
 from memorycell.application.live import open_session
-from memorycell.applications.anomaly.codec import fit_codec
 from memorycell.applications.anomaly.columns import Columns, Recording
+from memorycell.applications.anomaly.fitting import fit_codec
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.anomaly.row_scorer import RowScorer
 from memorycell.applications.anomaly.scoring import score_recording
 from memorycell.streaming.stream import Stream
-from memorycell.tables.clock import iso_time
+from memorycell.tables.times import TimeColumns
+from memorycell.tables.zones import iso_time
 
 COLUMNS = tuple(f"sensor {k}" for k in range(8))
 BLOCK, TOLERANCE = 500, 1e-3
@@ -70,7 +71,7 @@ def random_recording(rows: int) -> Recording:
 
 def untrained_detector(recording: Recording) -> ModelFile:
     torch.manual_seed(0)
-    columns = Columns(COLUMNS, time="time")
+    columns = Columns(COLUMNS, times=TimeColumns(("time",)))
     codec = fit_codec(columns, settle=0, train=[recording], normal=[recording])
     config = DetectorConfig(
         input_size=codec.input_size, columns=len(COLUMNS), hidden_size=64, smooth=10

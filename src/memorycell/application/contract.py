@@ -110,7 +110,7 @@ class TrainSettings:
             self,
             epochs=(1, 100_000),
             lr=(1e-9, 10),
-            weight_decay=(0, 10),
+            weight_decay=(0, 1000),
             clip=(1e-6, 1e6),
             average=(0, 0.999999),
             patience=(1, 100_000),

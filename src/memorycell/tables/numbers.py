@@ -91,7 +91,9 @@ class NumberFormat:
             if (word := text.strip().lower()) in WORDS:
                 return WORDS[word]
             raise ValueError("not one of the words")
-        text = "".join(VARIANTS.get(c, c) for c in text).strip()
+        if not text.isascii():
+            text = "".join(VARIANTS.get(c, c) for c in text)
+        text = text.strip()
         if self.unit and self.unit in text:
             text = _without_unit(text, self.unit)
         elif self.unit and text.strip("0.,") != "":

@@ -6,6 +6,7 @@ without an offset.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -274,16 +275,14 @@ def _parse_text(text: str, pattern: str | None) -> tuple[int, bool]:
     match = re.search(ZONE_SUFFIX, text)
     bare = text[: match.start(1)].rstrip() if match else text
     offset_us = offset_minutes(match[1]) * 60_000_000 if match else 0
-    bare = re.sub(r"(\.\d{6})\d+$", r"\1", bare)  # nanoseconds
-    late = re.search(r"[ T]24(:00(:00)?)?$", bare)  # the end of a day
+    bare = re.sub(r"(\.\d{6})\d+$", r"\1", bare) if "." in bare else bare  # nanoseconds
+    late = re.search(r"[ T]24(:00(:00)?)?$", bare) if "24" in bare else None  # the end of a day
     if late and (pattern is None or "%H" in pattern):
         bare = f"{bare[: late.start() + 1]}00{late[1] or ''}"
-    for candidate in _candidates(bare, pattern):
-        try:
-            parsed = _microseconds(datetime.strptime(bare, candidate))
-        except ValueError:
-            continue
-        return parsed - offset_us + bool(late) * 86_400_000_000, match is not None
+    parsed = _parse_bare(bare, pattern)
+    if parsed is not None:
+        day_us = 86_400_000_000 if late else 0
+        return _microseconds(parsed) - offset_us + day_us, match is not None
     if pattern is not None:
         raise ValueError(f"not of the format {pattern}")
     try:
@@ -292,10 +291,19 @@ def _parse_text(text: str, pattern: str | None) -> tuple[int, bool]:
         return _epoch_number(float(text), None), False
 
 
+def _parse_bare(text: str, pattern: str | None) -> datetime | None:
+    """A cell without its zone; None where it has none of the patterns."""
+    if len(text) == 19 and text[4] == "-" and (pattern or "%Y-%m-%d").startswith("%Y-%m-%d"):
+        with contextlib.suppress(ValueError):  # the usual case, ten times as fast
+            return datetime.fromisoformat(text)
+    for candidate in _candidates(text, pattern):
+        with contextlib.suppress(ValueError):
+            return datetime.strptime(text, candidate)
+    return None
+
+
 def _candidates(text: str, pattern: str | None) -> list[str]:
-    """The patterns that a cell may have: the column's, its day alone, and its other times of
-    day.
-    """
+    """The patterns that a cell may have: the column's, its day alone, its other times of day."""
     if pattern is None:
         if text.isdigit():
             return {4: ["%Y"], 12: ["%Y%m%d%H%M"], 14: ["%Y%m%d%H%M%S"]}.get(len(text), [])

@@ -15,6 +15,7 @@ from memorycell.errors import StateError, UserError
 from memorycell.nn.layers import of_cell
 from memorycell.ops import binding
 from memorycell.state import State
+from memorycell.streaming.finite import check_bounded
 from memorycell.streaming.pool import Pool
 from memorycell.streaming.stream import Stream
 
@@ -312,3 +313,10 @@ def test_lower_precisions(precision):
     for value in (np.nan, np.inf, 1e38, 3e38):
         stream.step(np.full(5, value, np.float32))
         assert all(part.isfinite().all() for part in stream.state)
+
+
+def test_saved_states_of_bounded_inputs_are_bounded():
+    check_bounded(State(h=torch.full((1, 2, 3), 1e9), c=torch.zeros(1, 2, 3)))
+    for value in (2e9, -3e38):
+        with pytest.raises(StateError, match="beyond 1e"):
+            check_bounded(State(h=torch.zeros(1, 2, 3), c=torch.full((1, 2, 3), value)))

@@ -1,4 +1,4 @@
-"""What a session's snapshot holds beside the state of its layers, checked when it is restored."""
+"""What a session's snapshot holds besides the state of its layers, checked when it is restored."""
 
 from __future__ import annotations
 

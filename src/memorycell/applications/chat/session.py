@@ -111,7 +111,7 @@ class ChatSession:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a snapshot holds beside the state of the layers."""
+    """What a snapshot holds besides the state of the layers."""
 
     log_p: tuple[float, ...]
     turns: Annotated[int, Meta(ge=0, le=2**53)]

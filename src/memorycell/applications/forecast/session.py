@@ -26,7 +26,7 @@ from memorycell.tables.rows import RowReader
 
 @dataclass(frozen=True)
 class SavedSession:
-    """What a session stores beside the states; a place per series in `names`, `memory`, `last`."""
+    """What a session stores besides the states; a place per series in `names`, `memory`, `last`."""
 
     names: tuple[str, ...]
     memory: tuple[dict[str, Any], ...]

@@ -42,7 +42,7 @@ def find_ink(grey: np.ndarray) -> np.ndarray | None:
     even = grey / trend
     size = max(MIN_WINDOW, int(WINDOW_SHARE * min(grey.shape))) | 1
     # Each closing is too bright somewhere: without the trend at the edges of the page, with it
-    # beside hard shadows, of pixels where they are noisy, and of smoothed pixels beside edges.
+    # near hard shadows, of pixels where they are noisy, and of smoothed pixels near edges.
     smooth = _closing(_box_mean(even), size)
     paper = np.minimum(_closing(grey, size), trend * np.minimum(_closing(even, size), smooth))
     lack = paper - grey

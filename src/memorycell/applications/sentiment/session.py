@@ -76,6 +76,6 @@ class SentimentSession:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a snapshot holds beside the state of the layers."""
+    """What a snapshot holds besides the state of the layers."""
 
     text: str

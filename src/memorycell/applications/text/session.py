@@ -207,7 +207,7 @@ class TextSession:
 
 @dataclass(frozen=True)
 class _Saved:
-    """What a snapshot holds beside the state of the layers."""
+    """What a snapshot holds besides the state of the layers."""
 
     tail: Annotated[str, Meta(max_length=MAX_SAVED_CHARS)]
     begins: bool

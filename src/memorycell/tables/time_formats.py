@@ -62,7 +62,7 @@ def find_times(
     zone          in which times are written; by default that of their offsets
 
     Raises `DataError` where day and month cannot be told apart, for an unknown zone, and for a
-    named column without times.
+    named column or format without times.
     """
     if zone is not None:
         _check_zone(zone)
@@ -72,6 +72,11 @@ def find_times(
         found = _named(frame, names, where, time_format)
     else:
         found = _search(frame, where, time_format)
+    if found is None and time_format is not None:
+        raise DataError(
+            f"{where}: no column has times of the format {quote(time_format)}; name the column with"
+            " --set time=NAME, or leave time_format out"
+        )
     if found is None:
         return None, []
     found = replace(found, zone=zone or _zone(frame, found, where))

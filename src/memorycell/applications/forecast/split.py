@@ -24,7 +24,7 @@ def split_series(
     """
     rows = settings.split_rows()
     if rows is not None:
-        return _split_by_rows(series, rows, where)
+        return _split_by_rows(series, rows, settings.horizon or 1, where)
     time = series.time
     if not has_clock:
         time = (np.arange(len(series)) - series.first) / np.bincount(series.group)[series.group]
@@ -38,10 +38,15 @@ def split_series(
     return split
 
 
-def _split_by_rows(series: Series, rows: list[int], where: str) -> np.ndarray:
+def _split_by_rows(series: Series, rows: list[int], horizon: int, where: str) -> np.ndarray:
+    given = ",".join(map(str, rows))
+    if min(rows) <= horizon:
+        raise DataError(
+            f"{where}: split={given}: a horizon of {horizon} steps needs {horizon + 1} or more in"
+            " each part"
+        )
     split = np.digitize(np.arange(len(series)) - series.first, np.cumsum(rows))
     if not (split >= 2).any():
-        given = ",".join(map(str, rows))
         raise DataError(f"{where}: split={given}: no series has more than {sum(rows[:2])} steps")
     return np.where(split > 2, UNUSED, split)
 

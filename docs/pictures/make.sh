@@ -4,7 +4,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 place="$(mktemp -d)"
-.venv/bin/memorycell lab --minutes 3 --out "$place/lab.html"
+.venv/bin/memorycell lab --out "$place/lab.html"
 .venv/bin/memorycell lab story --out "$place/story.html"
 .venv/bin/memorycell inspect demo/glucose.safetensors --out "$place/inside.html"
 .venv/bin/memorycell train translation multi30k-de-en --minutes 20 --out "$place/de-en.safetensors"
@@ -22,7 +22,7 @@ place="$(mktemp -d)"
 .venv/bin/memorycell train anomaly skab --minutes 3 --out "$place/loop.safetensors"
 .venv/bin/memorycell predict "$place/loop.safetensors" skab --out "$place/anomaly.html"
 cp "$place/drawn.svg" "$place/drawn.html"
-for page in speech:660 strokes:1020 drawn:470 anomaly:800 attention:1230 inside:2750 lab:2420 story:2520; do
+for page in speech:660 strokes:1020 drawn:470 anomaly:800 attention:1230 inside:2750 lab:2420 story:2560; do
   chromium --headless --no-sandbox --disable-gpu --hide-scrollbars --virtual-time-budget=8000 \
     --window-size="1100,${page#*:}" --screenshot="docs/pictures/${page%:*}.png" "file://$place/${page%:*}.html"
 done

@@ -1,14 +1,13 @@
-"""The classic long-lag problems for every cell: trials in parallel within a time budget, and the
-constant error carousel.
+"""The classic long-lag problems for every cell: trials in parallel, and the constant error
+carousel.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 
 from memorycell.errors import UserError
 from memorycell.lab.problems import PROBLEMS
-from memorycell.lab.trial import CELLS, TrialResult, run_trial
+from memorycell.lab.trial import CELLS, MAX_UPDATES, TrialResult, run_trial
 from memorycell.nn.layers import LSTM
 
 OTHER_PROBLEMS = (("adding", 100), ("order", 100), ("copy", 30))
@@ -26,7 +25,7 @@ PAGE_ONLY_FIELDS = ("history", "gradient_before", "gradient_after", "cell_state"
 
 
 def run_trials(
-    minutes: float,
+    max_updates: int = MAX_UPDATES,
     gap: int = 200,
     cells: Sequence[str] = CELLS,
     problems: Sequence[str] = tuple(PROBLEMS),
@@ -35,42 +34,33 @@ def run_trials(
     log: Callable[[str], None] = lambda line: None,
 ) -> list[TrialResult]:
     """Train every cell on every problem: recall at gaps of 10, 50 and `gap`, the others at a fixed
-    gap.
+    gap. The results do not depend on the number of cores or how busy they are.
 
-    The remaining time is shared among the remaining trials, so time saved by an early solution
-    goes to the others. Raises `UserError` for an unknown cell or problem and for a gap below 2.
+    Raises `UserError` for an unknown cell or problem and for a gap below 2.
     """
     _check(gap, cells, problems)
     recall_gaps = sorted({min(10, gap), min(50, gap), gap}, reverse=True)
-    # The longest first, so that no core is idle at the end; the longest gap gets more time.
-    queue = [
-        (name, problem_gap, cell, 3.0 if name == "recall" and problem_gap == gap else 1.0)
+    # The longest first, so that no core is idle at the end.
+    trials = [
+        (name, problem_gap, cell)
         for name, problem_gap in [*(("recall", g) for g in recall_gaps), *OTHER_PROBLEMS]
         if name in problems
         for cell in cells
     ]
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
-    workers = max(1, min(cores, len(queue)))
-    deadline = time.monotonic() + 60 * minutes
     results: list[TrialResult] = []
     # Spawn: a forked process would inherit torch's threads in an undefined state.
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        running: set[Future[TrialResult]] = set()
-        while queue or running:
-            while queue and len(running) < workers:
-                name, problem_gap, cell, weight = queue.pop(0)
-                core_seconds = max(1.0, deadline - time.monotonic()) * workers
-                weights = weight + sum(w for *_, w in queue) + len(running)
-                max_seconds = min(core_seconds * weight / weights, 60 * minutes)
-                running.add(pool.submit(run_trial, name, problem_gap, cell, max_seconds, seed))
-            done, running = wait(running, return_when=FIRST_COMPLETED)
-            for future in done:
-                r = future.result()
-                results.append(r)
-                log(
-                    f"{r.problem}, gap {r.gap}: {r.cell} {r.accuracy:.1%} correct (chance"
-                    f" {r.chance:.1%}), {r.updates:,} updates, {r.seconds:.0f} s"
-                )
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(1, min(cores, len(trials))), mp_context=spawn) as pool:
+        running = [pool.submit(run_trial, *trial, max_updates, seed) for trial in trials]
+        for done in as_completed(running):
+            r = done.result()
+            results.append(r)
+            log(
+                f"[{len(results)}/{len(trials)}] {r.problem}, gap {r.gap}: {r.cell}"
+                f" {r.accuracy:.1%} correct (chance {r.chance:.1%}), {r.updates:,} updates,"
+                f" {r.seconds:.0f} s"
+            )
     return sorted(
         results, key=lambda r: (list(PROBLEMS).index(r.problem), r.gap, CELLS.index(r.cell))
     )

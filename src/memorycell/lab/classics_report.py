@@ -86,7 +86,7 @@ def _recall_sections(recall: Sequence[TrialResult]) -> list[Section]:
         Section(
             "Recall: a marked symbol, distractors from the same alphabet, then a cue to name it",
             f"Accuracy on new sequences against the gap. Every cell has {HIDDEN_SIZE} units and"
-            " the same share of the time.",
+            " trains until it solves the problem, with the same limit of updates.",
             recall_figure(recall),
         ),
         Section(

@@ -1,10 +1,10 @@
-"""The article's example: an LSTM and a plain RNN learn to answer which country the last scene was
+"""The article's example: an LSTM and a plain RNN answer which country the last scene of a story was
 in, and the gates of the LSTM are measured at every word of the article's story.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from memorycell.inspection.trace import trace_layers
-from memorycell.lab.reader import Reader, accuracy, answer_probabilities, train_reader
+from memorycell.lab.reader import Reader, accuracy, answer_probabilities
 from memorycell.lab.stories import (
     ARTICLE_STORY,
     COUNTRIES,
@@ -33,11 +33,12 @@ class StoryResult:
 
     answer                 the country predicted at the end of the article's story, and its
                            probability
-    accuracy               cell -> accuracy on new stories without held-out pairs
-    held_out_accuracy      cell -> accuracy on stories that end with a held-out pair of countries
+    updates                name -> updates of its training
+    accuracy               name -> accuracy on new stories without held-out pairs
+    held_out_accuracy      name -> accuracy on stories that end with a held-out pair of countries
     distances              mean number of words from the last animal to the answer, for every
                            number of filler sentences
-    accuracy_by_distance   cell -> accuracy at each of these distances
+    accuracy_by_distance   name -> accuracy at each of these distances
     steps                  gate measurements at every word of the article's story
     reader                 the trained LSTM
     probabilities          [T, countries] its answer after every word
@@ -45,6 +46,7 @@ class StoryResult:
 
     answer: str
     probability: float
+    updates: dict[str, int]
     accuracy: dict[str, float]
     held_out_accuracy: dict[str, float]
     distances: list[int]
@@ -58,6 +60,7 @@ class StoryResult:
         return {
             "completion": self.answer.capitalize(),
             "probability": self.probability,
+            "updates": self.updates,
             "held_out_accuracy": self.held_out_accuracy,
             "accuracy": self.accuracy,
             "distance_in_words": self.distances,
@@ -67,14 +70,13 @@ class StoryResult:
 
 
 def run_story(
-    minutes: float = 0.8,
+    readers: Mapping[str, Reader],
+    updates: Mapping[str, int],
     seed: int = 0,
     log: Callable[[str], None] = lambda line: None,
-    *,
-    max_updates: int | None = None,
 ) -> StoryResult:
-    """Train an LSTM and a plain RNN on stories, each for half of `minutes` or for `max_updates`
-    updates, and measure the LSTM on the article's story.
+    """Measure trained readers on new stories, and the one named "lstm" on the article's story.
+    `updates` are those of their training.
     """
     plain = _stories(seed + 60_000, NUM_TEST)
     held_out = _stories(seed + 50_000, NUM_TEST, held_out=True)
@@ -82,26 +84,27 @@ def run_story(
         _stories(seed + 70_000 + 1000 * n, NUM_TEST_BY_DISTANCE, held_out=True, num_fillers=n)
         for n in FILLER_COUNTS
     ]
-    readers: dict[str, Reader] = {}
-    plain_accuracy, held_out_accuracy, accuracy_by_distance = {}, {}, {}
-    for cell in ("lstm", "rnn"):
-        readers[cell], updates = train_reader(cell, 30 * minutes, seed, max_updates)
-        plain_accuracy[cell] = accuracy(readers[cell], plain)
-        held_out_accuracy[cell] = accuracy(readers[cell], held_out)
-        accuracy_by_distance[cell] = [accuracy(readers[cell], stories) for stories in by_distance]
-        log(f"{cell}: {held_out_accuracy[cell]:.1%} correct on held-out pairs, {updates:,} updates")
+    held_out_accuracy = {name: accuracy(reader, held_out) for name, reader in readers.items()}
+    for name, share in held_out_accuracy.items():
+        log(
+            f"{name}: {share:.1%} correct on {NUM_TEST:,} stories with held-out pairs, after"
+            f" {updates[name]:,} updates"
+        )
     lstm, words = readers["lstm"], ARTICLE_STORY.split()
     probabilities = answer_probabilities(lstm, words)
-    with torch.no_grad():
-        final = lstm(encode([words])[0])[0, -1].softmax(-1)
+    final = probabilities[-1]
     best = int(final.argmax())
     return StoryResult(
         COUNTRIES[best],
         float(final[best]),
-        plain_accuracy,
+        dict(updates),
+        {name: accuracy(reader, plain) for name, reader in readers.items()},
         held_out_accuracy,
         [_mean_distance(stories) for stories in by_distance],
-        accuracy_by_distance,
+        {
+            name: [accuracy(reader, stories) for stories in by_distance]
+            for name, reader in readers.items()
+        },
         _gate_steps(lstm, words, probabilities),
         lstm,
         probabilities,

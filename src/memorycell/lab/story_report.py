@@ -13,10 +13,13 @@ from memorycell.inspection.trace import trace_layers
 from memorycell.lab.reader import HIDDEN_SIZE
 from memorycell.lab.stories import ARTICLE_STORY, COUNTRIES, MAX_TRAIN_FILLERS, encode
 from memorycell.lab.story import FILLER_COUNTS, NUM_TEST, NUM_TEST_BY_DISTANCE, StoryResult
+from memorycell.lab.trained_readers import LONG_RNN, LSTM, RNN
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+READERS = {LSTM: "LSTM", RNN: "plain RNN", LONG_RNN: "plain RNN"}
+LINES = {LSTM: (BLUE, "solid"), RNN: (ORANGE, "dash"), LONG_RNN: (GREY, "dashdot")}
 KEY_WORDS = ("peacock", "panda", "red-crowned-crane")
 
 
@@ -61,12 +64,17 @@ def story_page(result: StoryResult) -> str:
     return page(
         f"“So this country is …” {result.answer.capitalize()} ({result.probability:.1%})",
         f"An LSTM of {HIDDEN_SIZE} units was trained on stories about national animals in which"
-        " China never follows India. On"
-        f" {NUM_TEST:,} stories with such held-out pairs it answers"
-        f" {result.held_out_accuracy['lstm']:.1%} correctly; a plain RNN with the same training"
-        f" time answers {result.held_out_accuracy['rnn']:.1%}.",
+        f" China never follows India. Correct on {NUM_TEST:,} stories with such held-out pairs:"
+        f" {', '.join(_accuracies(result))}.",
         sections,
     )
+
+
+def _accuracies(result: StoryResult) -> list[str]:
+    return [
+        f"{READERS[name]} {share:.1%} after {result.updates[name]:,} updates"
+        for name, share in result.held_out_accuracy.items()
+    ]
 
 
 def _probabilities(result: StoryResult) -> tuple[np.ndarray, np.ndarray]:
@@ -132,11 +140,12 @@ def answer_figure(result: StoryResult) -> go.Figure:
 def distance_figure(result: StoryResult) -> go.Figure:
     """Accuracy against the number of words between the last animal and the answer."""
     fig = figure(360)
-    for cell, colour, dash in (("lstm", BLUE, "solid"), ("rnn", ORANGE, "dash")):
+    for name, shares in result.accuracy_by_distance.items():
+        colour, dash = LINES[name]
         fig.add_scatter(
             x=result.distances,
-            y=result.accuracy_by_distance[cell],
-            name=cell,
+            y=shares,
+            name=f"{READERS[name]}, {result.updates[name]:,} updates",
             mode="lines+markers",
             line={"color": colour, "dash": dash},
         )

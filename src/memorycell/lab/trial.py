@@ -1,4 +1,4 @@
-"""One trial of the lab: train one cell on one problem within a time limit, then test it."""
+"""One trial of the lab: train one cell on one problem until it is solved, then test it."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ NUM_TEST = 512
 GRADIENT_SEQUENCES = 16
 EVALUATION_INTERVAL = 50
 LEARNING_RATE = 3e-3
+MAX_UPDATES = 5000
 SOLVED_ACCURACY = 0.995
 
 
@@ -83,10 +84,10 @@ def build_layer(cell: str, input_size: int, hidden_size: int, seq_len: int) -> R
 
 
 def run_trial(
-    problem_name: str, gap: int, cell: str, max_seconds: float, seed: int = 0
+    problem_name: str, gap: int, cell: str, max_updates: int = MAX_UPDATES, seed: int = 0
 ) -> TrialResult:
-    """Train until the problem is solved or the time is up, then test the weights that were best on
-    validation.
+    """Train until the problem is solved, or for `max_updates`, then test the weights that were best
+    on validation.
     """
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -96,7 +97,7 @@ def run_trial(
     valid = problem.draw(np.random.default_rng(seed + 1_000_000), NUM_TEST)
     test = problem.draw(np.random.default_rng(seed + 2_000_000), NUM_TEST)
     result.gradient_before = gradient_by_distance(model, problem, valid)
-    _train(model, problem, valid, result, max_seconds, np.random.default_rng(seed))
+    _train(model, problem, valid, result, max_updates, np.random.default_rng(seed))
     result.accuracy = _accuracy(model, problem, test)
     result.gradient_after = gradient_by_distance(model, problem, valid)
     with torch.no_grad(), trace_layers(model) as traces:
@@ -111,29 +112,27 @@ def _train(
     problem: Problem,
     valid: Batch,
     result: TrialResult,
-    max_seconds: float,
+    max_updates: int,
     rng: np.random.Generator,
 ) -> None:
     """Adam with linear decay. Stops after two evaluations at `SOLVED_ACCURACY` in succession, or
-    when the time is up. Leaves the best weights on validation in the model.
+    after `max_updates`. Leaves the best weights on validation in the model.
     """
     optimizer = torch.optim.Adam(model.parameters(), lr=LEARNING_RATE)
     best, best_weights = -1.0, _copy_weights(model)
     start = time.monotonic()
     solved = 0
     while True:
-        result.seconds = time.monotonic() - start
-        timed_out = result.seconds > max_seconds
-        if result.updates % EVALUATION_INTERVAL == 0 or timed_out:
+        if result.updates % EVALUATION_INTERVAL == 0 or result.updates == max_updates:
             accuracy = _accuracy(model, problem, valid)
             result.history.append((result.updates, accuracy))
             if accuracy > best:
                 best, best_weights = accuracy, _copy_weights(model)
             solved = solved + 1 if accuracy >= SOLVED_ACCURACY else 0
-            if solved == 2 or timed_out:
+            if solved == 2 or result.updates == max_updates:
                 break
         x, target = problem.draw(rng, BATCH_SIZE)
-        remaining = max(0.0, 1 - result.seconds / max_seconds)
+        remaining = 1 - result.updates / max_updates
         optimizer.param_groups[0]["lr"] = LEARNING_RATE * (0.1 + 0.9 * remaining)
         loss = problem.loss(model(x), target)
         optimizer.zero_grad()
@@ -141,6 +140,7 @@ def _train(
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         result.updates += 1
+    result.seconds = time.monotonic() - start
     model.load_state_dict(best_weights)
 
 

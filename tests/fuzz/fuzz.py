@@ -1,6 +1,6 @@
 """make fuzz: many cases on all cores, from a seed that is printed.
 
-    python tests/fuzz/fuzz.py --minutes 10 [--seed 0] [--cases 100000] [--only TEXT]
+    python tests/fuzz/fuzz.py --minutes 10 [--seed 0] [--cases 100000] [--only TEXT] [--processes 1]
     python tests/fuzz/fuzz.py --case "model: chat" --number 17   one case again, with traceback
 
 The inputs that fail are written to build/fuzz/, each with what is wrong and how to run it again. A
@@ -39,6 +39,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None)
     parser.add_argument("--cases", type=int, default=None)
     parser.add_argument("--only", default="")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--case", default=None)
     parser.add_argument("--number", type=int, default=0)
     options = parser.parse_args()
@@ -46,14 +47,14 @@ def main() -> int:
         return repeat(options.case, options.number)
     names = [name for name in NAMES if options.only in name]
     seed = secrets.randbelow(10**6) if options.seed is None else options.seed
-    print(f"seed {seed}, {len(names)} subjects, {os.cpu_count()} processes", flush=True)
-    return run(names, seed, 60 * options.minutes, options.cases)
+    print(f"seed {seed}, {len(names)} subjects, {options.processes} processes", flush=True)
+    return run(names, seed, 60 * options.minutes, options.cases, options.processes)
 
 
-def run(names: list[str], seed: int, seconds: float, cases: int | None) -> int:
+def run(names: list[str], seed: int, seconds: float, cases: int | None, processes: int) -> int:
     """Hand out batches of cases until the time or the cases end. Every subject gets equal time."""
     end = time.monotonic() + seconds
-    workers = [Worker() for _ in range(os.cpu_count() or 1)]
+    workers = [Worker() for _ in range(processes)]
     report, started = Report(), 0
     spent = dict.fromkeys(names, 0.0)
     following = dict.fromkeys(names, seed * 10**6)

@@ -75,8 +75,9 @@ def built(kind: str) -> Tiny:
 
 
 def temporary_folder() -> Path:
-    """A new folder with a short name, removed at the end of the process."""
-    folder = tempfile.mkdtemp(prefix="fz")
+    """A new folder with a short name, in memory where that is possible, removed at the end."""
+    memory = Path("/dev/shm")
+    folder = tempfile.mkdtemp(prefix="fz", dir=memory if memory.is_dir() else None)
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return Path(folder)
 
@@ -297,8 +298,8 @@ def lines(folder: Path, names: Names) -> Data:
 
     rows = [["file", "text"]]
     for k, word in enumerate(letter_texts(100)):
-        image = Image.new("L", (60, 24), 255)
-        ImageDraw.Draw(image).text((4, 4), word, fill=0)
+        image = Image.new("L", (44, 18), 255)
+        ImageDraw.Draw(image).text((3, 2), word, fill=0)
         image.save(folder / f"w{k}.png")
         rows.append([f"w{k}.png", word])
     write_table(folder / "transcripts.csv", rows, {})

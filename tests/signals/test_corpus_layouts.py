@@ -1,6 +1,7 @@
 """Lists of transcripts as speech corpora and other programs write them."""
 
 import json
+import math
 
 import pytest
 
@@ -83,9 +84,47 @@ def test_kaldi(tmp_path):
     }
     assert notes[0] == "layout: Kaldi (wav.scp, text, utt2spk)"
     assert not (tmp_path / "ran").exists()
-    (data / "segments").write_text("u1 a 0 1\n")
-    with pytest.raises(DataError, match="segments: recordings cut by times"):
-        found(data)
+
+
+KALDI = {
+    "wav__scp": "r1 a.wav\nr2 b.wav\n",
+    "text": "u1 one\nu2 two\nu3 three\n",
+    "utt2spk": "u1 ann\nu2 bob\nu3 bob\n",
+}
+
+
+def test_kaldi_with_segments(tmp_path):
+    segments = "u1 r1 0 1.25\nu2 r1 1.25 2.5 1\nu3 r2 0.5 -1\nu4 r2 0 0.5\n"
+    corpus(tmp_path, ["a.wav", "b.wav"], **KALDI, segments=segments)
+    recordings, _, notes = find_recordings(tmp_path, "set", SUFFIXES)
+    assert [(r.path.name, r.part, r.label) for r in recordings] == [
+        ("a.wav", (0, 1.25), "one"),
+        ("a.wav", (1.25, 2.5), "two"),
+        ("b.wav", (0.5, math.inf), "three"),
+    ]
+    assert recordings[1].fields == {"utterance": "u2", "recording": "r1", "speaker": "bob"}
+    assert notes == ["layout: Kaldi (wav.scp, text, segments, utt2spk)"]
+
+
+@pytest.mark.parametrize(
+    "line", ["u1 r1 0", "u1 r1 1 1", "u1 r1 2 1", "u1 r1 -1 1", "u1 r1 nan 1", "u1 r1 0 x", "u1"]
+)
+def test_a_wrong_segment_is_named(tmp_path, line):
+    corpus(tmp_path, ["a.wav", "b.wav"], **KALDI, segments=f"u0 r1 0 1\n{line}\n")
+    with pytest.raises(DataError, match=r"segments: segment 2 .'u1'.: expected UTTERANCE RECORDI"):
+        find_recordings(tmp_path, "set", SUFFIXES)
+
+
+def test_a_list_of_which_nothing_is_left(tmp_path):
+    corpus(tmp_path, ["a.wav", "b.wav"], **KALDI, segments="u9 r1 0 1\n")
+    with pytest.raises(DataError, match="no transcript .not in segments.; expected .wav"):
+        find_recordings(tmp_path, "set", SUFFIXES)
+
+
+def test_an_utterance_without_a_segment_is_left_out(tmp_path):
+    corpus(tmp_path, ["a.wav", "b.wav"], **KALDI, segments="u1 r1 0 1\nu2 r1 1 2\n")
+    with pytest.raises(DataError, match="1 of 3 transcripts would be left out .not in segments"):
+        find_recordings(tmp_path, "set", SUFFIXES)
 
 
 @pytest.mark.parametrize(

@@ -378,3 +378,19 @@ def test_what_an_archive_loses_is_said(tmp_path):
         read_strokes(path, "s")
     assert len(str(error.value)) < 300
     assert str(error.value).isprintable()
+
+
+# ---- comments ------------------------------------------------------------------------------------
+
+
+def test_comments_in_json_lines_are_counted_and_drawings_are_not_dropped(tmp_path):
+    path = tmp_path / "a.jsonl"
+    line = json.dumps({"strokes": [[[0, 0], [1, 2]]], "label": "a"})
+    path.write_text("\n".join(["# 30 drawings", *[line] * 30, "#drawn by hand"]))
+    drawings, notes = read_strokes(path, "a")
+    assert len(drawings) == 30
+    assert notes == ["ignored: 2 lines that begin with #"]
+    path.write_text("\n".join([*[line] * 30, f"# {line}", f"#{line}"]))
+    with pytest.raises(DataError, match="2 of 32 drawings would be left out .damaged"):
+        read_strokes(path, "a")
+    assert len(read_strokes(path, "a", lossy=True)[0]) == 30

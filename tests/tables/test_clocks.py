@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memorycell.errors import DataError, UserError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.tables.clock import Clock, assign_steps, iso_time, parse_every
 from memorycell.tables.clock_finding import find_clock
 from memorycell.tables.zones import USUAL_ZONES, to_local, zone_of_offsets

@@ -228,3 +228,17 @@ def test_many_rows_without_a_loop_over_cells(read):
         assert columns == ["a", "b"]
         assert rows[-1] == ("119999", frame["b"][-1])
         assert len(rows) == 120_000
+
+
+@pytest.mark.parametrize("mark", ["", '"'])
+def test_rows_that_begin_with_a_number_sign_are_not_lost(tmp_path, mark):
+    """A hashtag in a row with a separator too many looks like a comment."""
+    path = tmp_path / "t.csv"
+    rows = [f"{mark}#tag {k}{mark},{k}" for k in range(60)]
+    notes: list[str] = []
+    path.write_text("\n".join(["text,x", *rows, "# the end, of it, all", "# words"]))
+    assert read_table(path, notes=notes).height == 60
+    assert notes == ["2 lines that begin with # left out"]
+    path.write_text("\n".join(["text,x", *rows, *["#win, and lose,1"] * 4]))
+    with pytest.raises(DataError, match="number of values 3, but the header has 2 columns: '#win"):
+        read_table(path)

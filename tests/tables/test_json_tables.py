@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from datetime import timedelta
 from decimal import Decimal
 
@@ -29,6 +30,10 @@ ROWS = [{"t": "2024-01-01", "x": 1}, {"t": "2024-01-02", "x": 2.5}, {"t": "2024-
         ("t.json", json.dumps({"rows": ROWS, "unit": "W"})),
         ("t.json", json.dumps({"t": [r["t"] for r in ROWS], "x": [r["x"] for r in ROWS]})),
         ("t.json", "\n".join(map(json.dumps, ROWS))),
+        ("t.jsonl", "\n".join(json.dumps(row, indent=1) for row in ROWS)),
+        ("t.jsonl", ",\n".join(map(json.dumps, ROWS)) + ",\n"),
+        ("t.json", ",\n".join(json.dumps(row, indent=1) for row in ROWS)),
+        ("t.json", json.dumps(ROWS).replace("null", "NaN").replace("}]", "},\n]")),
     ],
 )
 @pytest.mark.parametrize("gz", [False, True])
@@ -63,8 +68,15 @@ def test_objects_within_objects_are_columns(tmp_path):
         ("t.json", "[1, 2]", "expected an array of objects"),
         ("t.parquet", "no", "not a readable parquet table"),
         ("t.arrow", "no", "not a readable arrow table"),
-        ("t.xls", "no", "save it as .xlsx"),
-        ("t.ods", "no", "save it as .xlsx"),
+        ("t.json", '[{"a": 1},\n{"a": 2,}]', "line 2: is not JSON"),
+        ("t.json", '[{"a": {"b": 1}}, {"a": 3}]', "'a' holds an object in object 1, but a plain"),
+        ("t.json", '[{"a": [1]}, {"a": {"b": 1}}]', "'a' holds an array in object 1, but an obj"),
+        ("t.jsonl", '{"a": 1}\n{"a": 2\n{"a": 3}\n', "line 3: is not JSON"),
+        ("t.jsonl", '{"a": 1}\n# {"a": 2}\n', "line 2: is not JSON"),
+        ("t.jsonl", '{"a": 1}\n{"a": Infinity}\n', "line 2: is not JSON .Infinity"),
+        ("t.xls", "no", "not a readable workbook"),
+        ("t.ods", "no", "not a readable workbook"),
+        ("t.xlsb", "no", "save it as .xlsx"),
         ("t.zip", "no", "unpack it"),
         ("t.doc", "no", "not a table format"),
     ],
@@ -109,13 +121,28 @@ def test_typed_columns_are_read_or_refused_by_name(tmp_path):
             read_numbers(read[name], "t")
 
 
-def test_a_panic_of_the_reader_is_one_line(tmp_path, monkeypatch):
-    """polars panics on some damaged files."""
+def test_a_panic_of_the_reader_is_one_line(tmp_path, monkeypatch, capfd):
+    """polars panics on some damaged files, and Rust prints the stack."""
 
     def panic(path):
+        os.write(2, b"thread '<unnamed>' panicked at slice.rs:10\n")
         raise pl.exceptions.PanicException("offset + length <= self.length")
 
     monkeypatch.setattr(pl, "read_parquet", panic)
     (tmp_path / "t.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="not a readable parquet table .offset"):
         read_table(tmp_path / "t.parquet")
+    assert capfd.readouterr().err == ""
+
+
+def test_other_text_on_standard_error_is_kept(tmp_path, monkeypatch, capfd):
+    frame = pl.DataFrame({"x": [1, 2]})
+
+    def read(path):
+        os.write(2, b"a warning\n")
+        return frame
+
+    monkeypatch.setattr(pl, "read_parquet", read)
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    assert read_table(tmp_path / "t.parquet").equals(frame)
+    assert capfd.readouterr().err == "a warning\n"

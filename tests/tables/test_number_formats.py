@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memorycell.errors import DataError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.tables.number_formats import check_separators, find_number_formats
 from memorycell.tables.numbers import (
     PLAIN,

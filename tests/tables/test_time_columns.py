@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from memorycell.errors import DataError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.tables.time_formats import find_times
 from memorycell.tables.times import TimeColumns, parse_time
 

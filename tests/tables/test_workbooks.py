@@ -76,20 +76,71 @@ def cell_xml(value) -> str:
     return f"<c><v>{value}</v></c>"
 
 
+ODF = "urn:oasis:names:tc:opendocument:xmlns"
+
+
+def write_opendocument(path: Path, sheets: dict[str, list[list]]) -> None:
+    """A workbook of OpenDocument (ISO/IEC 26300), with the empty rows and cells that LibreOffice
+    writes up to the ends of a sheet.
+    """
+    end = '<table:table-cell table:number-columns-repeated="16000"/>'
+    tables = "".join(
+        f'<table:table table:name="{name}">'
+        + "".join(
+            f"<table:table-row>{''.join(map(odf_cell, r))}{end}</table:table-row>" for r in rows
+        )
+        + f'<table:table-row table:number-rows-repeated="1040000">{end}</table:table-row>'
+        "</table:table>"
+        for name, rows in sheets.items()
+    )
+    spaces = " ".join(f'xmlns:{n}="{ODF}:{n}:1.0"' for n in ("office", "table", "text"))
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("mimetype", "application/vnd.oasis.opendocument.spreadsheet")
+        book.writestr(
+            "META-INF/manifest.xml",
+            f'<manifest:manifest xmlns:manifest="{ODF}:manifest:1.0"><manifest:file-entry'
+            ' manifest:full-path="/" manifest:media-type="application/vnd.oasis.opendocument.'
+            'spreadsheet"/></manifest:manifest>',
+        )
+        book.writestr(
+            "content.xml",
+            f'<office:document-content {spaces} office:version="1.2"><office:body>'
+            f"<office:spreadsheet>{tables}</office:spreadsheet></office:body>"
+            "</office:document-content>",
+        )
+
+
+def odf_cell(value) -> str:
+    if value is None:
+        return "<table:table-cell/>"
+    kind, name = "float", "value"
+    if isinstance(value, str):
+        kind, name = "string", "string-value"
+    elif isinstance(value, datetime):
+        kind, name, value = "date", "date-value", value.isoformat()
+    return (
+        f'<table:table-cell office:value-type="{kind}" office:{name}="{value}"><text:p>{value}'
+        "</text:p></table:table-cell>"
+    )
+
+
+WRITERS = {".xlsx": write_workbook, ".ods": write_opendocument}
 HOURS = [datetime(2024, 1, 1, hour) for hour in range(24)]
 READINGS = [["time", "load "], *([time, 1.5 * time.hour] for time in HOURS)]
 
 
-def test_a_sheet_is_read(tmp_path):
-    write_workbook(tmp_path / "t.xlsx", {"Readings": READINGS})
-    frame = read_table(tmp_path / "t.xlsx")
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_a_sheet_is_read(tmp_path, suffix):
+    WRITERS[suffix](tmp_path / f"t{suffix}", {"Readings": READINGS})
+    frame = read_table(tmp_path / f"t{suffix}")
     assert frame.columns == ["time", "load"]
     assert frame.rows() == [(time, 1.5 * time.hour) for time in HOURS]
 
 
-def test_cells_of_several_kinds_are_text(tmp_path):
-    write_workbook(tmp_path / "t.xlsx", {"A": [["x", "y"], [1.5, 1], ["n/a", 2], [2, 3]]})
-    frame = read_table(tmp_path / "t.xlsx")
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_cells_of_several_kinds_are_text(tmp_path, suffix):
+    WRITERS[suffix](tmp_path / f"t{suffix}", {"A": [["x", "y"], [1.5, 1], ["n/a", 2], [2, 3]]})
+    frame = read_table(tmp_path / f"t{suffix}")
     np.testing.assert_array_equal(read_numbers(frame["x"], "t"), [1.5, np.nan, 2])
 
 
@@ -103,6 +154,23 @@ def test_sheets_are_chosen_by_name(tmp_path):
     assert read_table(tmp_path / "t.xlsx", sheet="Other").columns == ["x"]
     with pytest.raises(DataError, match="no sheet 'Third'; it has Cover, Readings, Other"):
         read_table(tmp_path / "t.xlsx", sheet="Third")
+
+
+def test_columns_without_a_name_and_without_cells(tmp_path, capfd, caplog):
+    rows = [["x", None, "y", None], [1, None, None, 5], [2, None, None, 6]]
+    write_opendocument(tmp_path / "t.ods", {"A": rows})
+    frame = read_table(tmp_path / "t.ods")
+    assert frame["x"].to_list() == [1, 2]
+    assert frame["Unnamed: 3"].to_list() == [5, 6]
+    assert capfd.readouterr().err == ""
+    assert not caplog.records  # of fastexcel, for each empty column
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_two_columns_of_one_name_are_refused(tmp_path, suffix):
+    WRITERS[suffix](tmp_path / f"t{suffix}", {"A": [["x", "y", "x "], [1, 2, 3]]})
+    with pytest.raises(DataError, match="columns 1 and 3 are called 'x'; rename one"):
+        read_table(tmp_path / f"t{suffix}")
 
 
 def test_no_workbook(tmp_path):

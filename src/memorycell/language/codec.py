@@ -28,7 +28,7 @@ from msgspec import Meta
 
 from memorycell.errors import DataError
 from memorycell.reading import normalise
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 UNITS = ("char", "word", "piece")
 UNKNOWN, END = "<unk>", "<end>"

@@ -8,7 +8,7 @@ import zlib
 from pathlib import Path
 
 from memorycell.errors import DataError, quote
-from memorycell.reading import BYTE_ORDER_MARKS, decode_text, normalise
+from memorycell.reading import decode_text, normalise
 
 MAX_UNPACKED_BYTES = 1 << 30
 """Of a gzipped file."""
@@ -48,8 +48,6 @@ def read_decoded(path: Path, encoding: str | None = None, notes: list[str] | Non
     Raises `DataError` for a file that cannot be read, is not text in the encoding, or is blank.
     """
     data = read_bytes(path)
-    if encoding is None:
-        _check_utf16(data, path)
     text = decode_text(data, str(path), encoding)
     if not text.strip():
         raise DataError(f"{path}: contains no text")
@@ -113,19 +111,4 @@ def check_encoding(encoding: str | None) -> None:
     if not known:
         raise ValueError(
             f"encoding={quote(encoding)}: unknown; try utf-8, cp1252, latin-1, utf-16, shift-jis"
-        )
-
-
-def _check_utf16(data: bytes, path: Path) -> None:
-    """Raises `DataError` for UTF-16 without a byte order mark: half of the bytes of Latin text are
-    NUL.
-    """
-    start = data[:4000]
-    if data.startswith(tuple(BYTE_ORDER_MARKS)) or 4 * start.count(0) < len(start):
-        return
-    odd, even = start[1::2].count(0), start[::2].count(0)
-    if odd > 10 * even or even > 10 * odd:
-        name = "utf-16-le" if odd > even else "utf-16-be"
-        raise DataError(
-            f"{path}: looks like UTF-16 without a byte order mark: --set encoding={name}"
         )

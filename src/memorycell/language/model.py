@@ -120,8 +120,8 @@ class LanguageModel(SteppedModel[LaneBatch]):
         """Nats per token, plus AR and TAR (Merity, McCann & Socher 2017, arXiv:1708.01009)."""
         x = batch.x
         if self.training and self.config.noise:
-            random = x.flatten()[torch.randint(x.numel(), x.shape)]
-            x = torch.where(torch.rand(x.shape) < self.config.noise, random, x)
+            random = x.flatten()[torch.randint(x.numel(), x.shape, device=x.device)]
+            x = torch.where(torch.rand(x.shape, device=x.device) < self.config.noise, random, x)
         hidden, after = self.hidden(x, state, batch.reset)
         features = variational_dropout(hidden, self.config.dropout, self.training)
         loss = self.head.loss(self.head(features, self.embedding.weight), batch.target)

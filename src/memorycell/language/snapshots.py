@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from memorycell.errors import StateError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 T = TypeVar("T")
 MAX_TOTAL_ERROR = 1e-2

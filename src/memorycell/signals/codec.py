@@ -14,7 +14,7 @@ import regex
 from memorycell.errors import DataError, quote
 from memorycell.language.codec import TextCodec, fit_text_codec
 from memorycell.reading import normalise
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 if TYPE_CHECKING:
     from typing import Self

@@ -8,8 +8,8 @@ import html
 import re
 from typing import TYPE_CHECKING
 
+from memorycell.language.markup import attribute, local_name
 from memorycell.signals.drawings import FoundDrawings, LabelledDrawing, shown_name
-from memorycell.signals.pen_xml import attribute, local_name
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

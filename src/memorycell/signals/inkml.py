@@ -8,8 +8,8 @@ from math import isnan, nan
 from typing import TYPE_CHECKING, NamedTuple
 
 from memorycell.errors import DataError, quote
+from memorycell.language.markup import attribute, local_name
 from memorycell.signals.drawings import LABEL_KEYS, FoundDrawings, first_label, shown_name
-from memorycell.signals.pen_xml import attribute, local_name
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element

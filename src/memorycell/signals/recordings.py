@@ -14,6 +14,7 @@ from memorycell.errors import DataError, quote
 from memorycell.reading import Losses
 from memorycell.signals.transcripts import (
     LIST_NAMES,
+    Part,
     Transcripts,
     find_transcripts,
     read_transcripts,
@@ -26,12 +27,13 @@ MAX_LISTED_SUFFIXES = 5
 @dataclass(frozen=True)
 class Recording:
     """A file and its label. `fields` are the parts of its name, where a pattern is given, or
-    further values of the list.
+    further values of the list. `part` is the part of the file that is meant, None for all of it.
     """
 
     path: Path
     label: str
     fields: Mapping[str, str] = field(default_factory=dict)
+    part: Part | None = None
 
 
 def find_recordings(
@@ -111,19 +113,21 @@ def _from_transcripts(
     """(recordings, notes)"""
     files = _FileNames(folder, suffixes)
     losses, total = found.losses, len(found.rows) + sum(found.losses.skipped.values())
-    recordings: dict[Path, Recording] = {}
+    recordings: dict[tuple[Path, Part | None], Recording] = {}
     missing: list[str] = []
     for row in found.rows:
         file = files.find(row.name)
         if file is None:
             missing.append(row.name)
-        elif file in recordings:
+        elif (file, row.part) in recordings:
             losses.skip("its file was listed before")
         else:
-            recordings[file] = Recording(file, row.label, row.fields)
+            recordings[file, row.part] = Recording(file, row.label, row.fields, row.part)
     if not recordings:
-        example = f"none of its {len(missing):,} files is there (the first: {quote(missing[0])})"
-        problem = example if missing else f"no transcript ({', '.join(losses.skipped) or 'empty'})"
+        problem = f"no transcript ({', '.join(losses.skipped) or 'empty'})"
+        if missing:
+            first = quote(missing[0])
+            problem = f"none of its {len(missing):,} files is there (the first: {first})"
         raise DataError(f"{where}: {found.layout}: {problem}; expected {_listed(suffixes)}")
     if missing:
         losses.skip(f"no file (the first: {quote(missing[0])})", len(missing))
@@ -131,13 +135,14 @@ def _from_transcripts(
         losses.repair("the file has another suffix than the list says", files.other_suffix)
     losses.check(total, where, lossy)
     notes = [f"layout: {found.layout}", *losses.notes(total)]
-    unlabelled = [file for file in files.paths if file not in recordings]
+    used = {file for file, _ in recordings}
+    unlabelled = [file for file in files.paths if file not in used]
     if unlabelled:
         notes.append(
             f"{len(unlabelled):,} files without a transcript are not used (the first:"
             f" {_shown(unlabelled[0], folder)})"
         )
-    return sorted(recordings.values(), key=lambda r: r.path.as_posix()), notes
+    return sorted(recordings.values(), key=lambda r: (r.path.as_posix(), r.part or ())), notes
 
 
 class _FileNames:

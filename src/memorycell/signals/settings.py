@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from memorycell.models.classifier import POOLINGS, ClassifierConfig
-from memorycell.settings import check_choices
+from memorycell.models.classifier import ClassifierConfig
+from memorycell.models.pooling import POOLINGS
+from memorycell.setting_fields import check_choices
 from memorycell.signals.splitting import ReadSettings, SplitSettings
 from memorycell.signals.transcriber import TranscriberConfig
 

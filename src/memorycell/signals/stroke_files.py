@@ -10,11 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memorycell.errors import DataError, quote
+from memorycell.language.markup import local_name, parse_xml
 from memorycell.reading import decode_text, normalise
 from memorycell.signals.drawings import FoundDrawings, LabelledDrawing, shown_name
 from memorycell.signals.iam_online import ROOT_NAME, read_iam, read_transcripts, with_transcript
 from memorycell.signals.inkml import read_inkml
-from memorycell.signals.pen_xml import local_name, parse_xml
 from memorycell.signals.stroke_json import read_json_strokes
 from memorycell.signals.svg_strokes import read_svg
 

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from memorycell.settings import parse_json
+from memorycell.setting_fields import parse_json
 from memorycell.signals.drawings import LABEL_KEYS, FoundDrawings, first_label, shown_name
 
+COMMENTED_OUT = re.compile(r"#[#\s]*[{\[]")
 EXAMPLE = '{"strokes": [[[x, y], …], …], "label": "a"}'
 
 
 def read_json_strokes(text: str, name: str, found: FoundDrawings) -> None:
-    """One drawing per line, or a JSON list of drawings; lines that begin with # are comments.
+    """One drawing per line, or a JSON list of drawings. Lines that begin with # are comments, but
+    not drawings with a # before them: those are damaged, as is what is not JSON.
 
     {"strokes": [[[x, y], …], …], "label": …}     further values are fields
     {"drawing": [[[x, …], [y, …]], …], "word": …}   as in Quick, Draw! (Google 2017), with or
                                                     without times
     """
-    for where, row in _rows(text, name):
+    for where, row in _rows(text, name, found):
         if not isinstance(row, Mapping):
             found.damaged.append(f"{where}: expected JSON like {EXAMPLE}")
             continue
@@ -34,7 +37,7 @@ def read_json_strokes(text: str, name: str, found: FoundDrawings) -> None:
         found.add(strokes, first_label(values), where, fields)
 
 
-def _rows(text: str, name: str) -> Iterator[tuple[str, Any]]:
+def _rows(text: str, name: str, found: FoundDrawings) -> Iterator[tuple[str, Any]]:
     """(place, value) of every line, or of every item of a list; None for what is not JSON."""
     where = shown_name(name)
     if text.lstrip().startswith("["):
@@ -46,7 +49,9 @@ def _rows(text: str, name: str) -> Iterator[tuple[str, Any]]:
             yield f"{where}: item {number}", item
         return
     for number, line in enumerate(text.split("\n"), 1):
-        if line.strip() and not line.startswith("#"):
+        if line.startswith("#") and not COMMENTED_OUT.match(line):
+            found.ignored["lines that begin with #"] += 1
+        elif line.strip():
             try:
                 yield f"{where}: line {number}", parse_json(line)
             except ValueError:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.errors import DataError, quote
+from memorycell.language.markup import attribute, local_name
 from memorycell.signals.drawings import FoundDrawings, shown_name
-from memorycell.signals.pen_xml import attribute, local_name
 from memorycell.signals.svg_path import NUMBER, flatten_path
 
 if TYPE_CHECKING:

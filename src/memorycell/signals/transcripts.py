@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,14 +34,21 @@ COMMON_VOICE_LISTS = ("validated.tsv", "train.tsv", "other.tsv")
 LIBRI_SUFFIX = ".trans.txt"
 _COMMENT = re.compile(r"\s*($|[;#])")
 
+Part = tuple[float, float]
+"""Start and end in seconds; the end is infinite for the rest of a recording."""
+
 
 @dataclass(frozen=True)
 class Row:
-    """A file name and its label, as a list gives them; `fields` are further values of the row."""
+    """A file name and its label, as a list gives them; `fields` are further values of the row.
+
+    part   (start, end) in seconds of a part of the file; None: all of it
+    """
 
     name: str
     label: str
     fields: Mapping[str, str] = field(default_factory=dict)
+    part: Part | None = None
 
 
 @dataclass
@@ -126,13 +134,19 @@ def _cell(value: object) -> str:
     return "" if value is None else str(value)
 
 
-def _add(found: Transcripts, name: str, label: str, fields: Mapping[str, str]) -> None:
+def _add(
+    found: Transcripts,
+    name: str,
+    label: str,
+    fields: Mapping[str, str],
+    part: Part | None = None,
+) -> None:
     if not name.strip():
         found.losses.skip("no file name")
     elif not label.strip():
         found.losses.skip("no text")
     else:
-        found.rows.append(Row(name.strip(), label.strip(), fields))
+        found.rows.append(Row(name.strip(), label.strip(), fields, part))
 
 
 def _read_lines(path: Path, encoding: str | None) -> Transcripts:
@@ -199,33 +213,58 @@ def _read_libri(paths: Sequence[Path], encoding: str | None) -> Transcripts:
 
 
 def _read_kaldi(folder: Path, encoding: str | None) -> Transcripts:
-    """wav.scp (`utterance path`), text (`utterance words`) and, where there is one, utt2spk
-    (`utterance speaker`), as in Kaldi (Povey et al. 2011). Commands in wav.scp are not run.
+    """wav.scp (`recording path`), text (`utterance words`) and, where they are there, segments
+    (`utterance recording start end`, in seconds) and utt2spk (`utterance speaker`), as in Kaldi
+    (Povey et al. 2011). Without segments an utterance is a recording. Commands in wav.scp are not
+    run.
     """
-    if (folder / "segments").is_file():
-        raise DataError(
-            f"{folder / 'segments'}: recordings cut by times are not read; cut them into files"
-            " (Kaldi's extract-segments) and leave this list out"
-        )
     if not (folder / "text").is_file():
         raise DataError(f"{folder}: has wav.scp, but no list of transcripts named text beside it")
     paths, texts = (_keyed_lines(folder / name, encoding) for name in ("wav.scp", "text"))
-    has_speakers = (folder / "utt2spk").is_file()
+    optional = [name for name in ("segments", "utt2spk") if (folder / name).is_file()]
+    segments = _read_segments(folder / "segments", encoding) if "segments" in optional else None
+    has_speakers = "utt2spk" in optional
     speakers = _keyed_lines(folder / "utt2spk", encoding) if has_speakers else {}
-    lists = "wav.scp, text, utt2spk" if has_speakers else "wav.scp, text"
-    found = Transcripts(f"Kaldi ({lists})", [])
+    found = Transcripts(f"Kaldi ({', '.join(['wav.scp', 'text', *optional])})", [])
     for utterance, text in texts.items():
-        path = paths.get(utterance, "")
+        recording, part = utterance, None
+        if segments is not None:
+            if utterance not in segments:
+                found.losses.skip("not in segments")
+                continue
+            recording, part = segments[utterance]
+        path = paths.get(recording, "")
         if path.endswith("|"):
             found.losses.skip("a command in wav.scp, which is not run; write the sounds to files")
             continue
         speaker = speakers.get(utterance, "")
         fields = {"utterance": utterance} | ({SPEAKER_FIELD: speaker} if speaker else {})
+        if segments is not None:
+            fields["recording"] = recording
         if path:
-            _add(found, path, text, fields)
+            _add(found, path, text, fields, part)
         else:
             found.losses.skip("not in wav.scp")
     return found
+
+
+def _read_segments(path: Path, encoding: str | None) -> dict[str, tuple[str, Part]]:
+    """Utterance -> (recording, part). An end of -1 is that of the recording. Raises `DataError`."""
+    result: dict[str, tuple[str, Part]] = {}
+    for number, (utterance, line) in enumerate(_keyed_lines(path, encoding).items(), 1):
+        cells = line.split()
+        try:
+            recording, start, end = cells[0], float(cells[1]), float(cells[2])
+            end = math.inf if end == -1 else end
+        except (IndexError, ValueError):
+            start, end = math.nan, math.nan
+        if not 0 <= start < end or len(cells) > 4:  # a fourth cell is the channel
+            raise DataError(
+                f"{path}: segment {number} ({quote(utterance)}): expected UTTERANCE RECORDING START"
+                f" END, in seconds, got {quote(line)}"
+            )
+        result[utterance] = recording, (start, end)
+    return result
 
 
 def _keyed_lines(path: Path, encoding: str | None) -> dict[str, str]:

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-MISSING_WORDS = {"", "na", "n/a", "nan", "nat", "null", "nil", "none", "<na>", "-", "--", "?"}
+if TYPE_CHECKING:
+    import polars as pl
+
+MISSING_WORDS = {
+    *("", "na", "n/a", "nan", "nat", "null", "nil", "none", "<na>", "-", "--", "?"),
+    *(r"\n", "#n/a", "."),  # of MySQL and PostgreSQL, of Excel, of SAS and Stata
+}
 """Text that marks a missing value, in lower case."""
 
 
@@ -18,3 +24,11 @@ def is_missing(value: Any) -> bool:
         return bool(value != value)  # NaN and NaT differ from themselves
     except (TypeError, ValueError):
         return False
+
+
+def shown_cell(column: pl.Series, row: int) -> Any:
+    """A cell, for a message; of a time that Python cannot hold its number."""
+    try:
+        return column[row]
+    except (ValueError, OverflowError):
+        return column.to_physical()[row]

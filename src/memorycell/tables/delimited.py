@@ -13,17 +13,17 @@ from memorycell.errors import DataError, quote
 from memorycell.tables.quoted import all_closed, read_quoted, without_marks
 from memorycell.tables.text_lines import (
     HEADER_LINES,
+    MAX_COLUMNS,
     TextLines,
     find_separator,
     looks_like_data,
+    max_row_like_comments,
     ragged,
     utf8,
 )
 
 if TYPE_CHECKING:
     import polars as pl
-
-MAX_COLUMNS = 10_000
 
 
 def read_delimited(
@@ -63,12 +63,14 @@ def _read_plain(lines: TextLines, separator: str) -> tuple[list[str], pl.DataFra
         blank[: np.flatnonzero(~blank)[-1]] = False
     keep = ~blank
     keep[0] = False
+    max_comments = max_row_like_comments(int(keep.sum()))
     for index in np.flatnonzero((counts != expected) & keep).tolist():
         line = lines.data[starts[index] : ends[index]]
         if line.strip() == b"":
             keep[index] = False
-        elif line.startswith(b"#"):
+        elif line.startswith(b"#") and (counts[index] == 0 or max_comments):
             keep[index] = False
+            max_comments -= bool(counts[index])
             lines.comments += 1
         else:
             row = int(keep[: index + 1].sum())

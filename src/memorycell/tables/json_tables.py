@@ -4,13 +4,14 @@ named "outer.inner".
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from memorycell.errors import DataError, quote
 from memorycell.reading import decode_text
-from memorycell.settings import parse_json
+from memorycell.setting_fields import parse_json
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,12 +20,17 @@ MAX_LINE_BYTES = 10_000_000
 MAX_ARRAY_BYTES = 1 << 30
 NAN = re.compile(rb"(?<=[:,\[])\s*NaN\s*(?=[,}\]])")
 """What Python writes into files for a missing number; it is not JSON."""
+BETWEEN = re.compile(r"[\s,]*")
+"""Between objects."""
 MAX_DEPTH = 8
 """Of objects within objects that become columns."""
 
 
 def read_json_lines(data: bytes, where: str, encoding: str | None = None) -> pl.DataFrame:
-    """The table of lines that each hold an object. Raises `DataError` with the line."""
+    """The table of lines that each hold an object, with or without a comma at the end; also of
+    objects over several lines one after another, and of one array. Raises `DataError` with the
+    line.
+    """
     import polars as pl
 
     text = _utf8(data, where, encoding)
@@ -37,20 +43,12 @@ def read_json_lines(data: bytes, where: str, encoding: str | None = None) -> pl.
         raise DataError(f"{where}: is empty; expected an object a line")
     if text.lstrip().startswith(b"["):
         return read_json_array(text, where)
-    reason = ""
     for candidate in (text, NAN.sub(b"null", text)):
         try:
             return pl.read_ndjson(candidate, infer_schema_length=None)
-        except pl.exceptions.PolarsError as error:
-            reason = reason or str(error).splitlines()[0]
-    for number, line in enumerate(text.split(b"\n"), 1):
-        if line.strip():
-            try:
-                parse_row(NAN.sub(b"null", line))
-            except ValueError as error:
-                problem = quote(str(error))[1:-1]
-                raise DataError(f"{where}: line {number}: is not JSON ({problem})") from None
-    raise DataError(f"{where}: is not a readable table ({quote(reason)[1:-1]})")
+        except pl.exceptions.PolarsError:
+            continue
+    return _frame(_objects(text, where), where)
 
 
 def read_json_array(data: bytes, where: str, encoding: str | None = None) -> pl.DataFrame:
@@ -61,19 +59,20 @@ def read_json_array(data: bytes, where: str, encoding: str | None = None) -> pl.
 
     text = _utf8(data, where, encoding)
     try:
-        values = parse_json(text, MAX_ARRAY_BYTES)
+        values = parse_json(_lenient(text), MAX_ARRAY_BYTES)
     except ValueError as error:
-        if re.match(rb"\s*\{.*\}\s*\n\s*\{", text):
+        if re.match(rb"\s*\{", text) and re.search(rb"\}\s*,?\s*\n\s*\{", text):
             return read_json_lines(text, where)
-        raise DataError(f"{where}: is not JSON ({quote(str(error))[1:-1]})") from None
+        problem = f"{_line_of(str(error), _lenient(text))}is not JSON ({quote(str(error))[1:-1]})"
+        raise DataError(f"{where}: {problem}") from None
     if isinstance(values, dict):
         arrays = [v for v in values.values() if isinstance(v, list) and v]
         objects = [v for v in arrays if isinstance(v[0], dict)]
         if len(objects) == 1:
             values = objects[0]
+    if isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
+        return _frame(values, where)
     try:
-        if isinstance(values, list) and values and all(isinstance(v, dict) for v in values):
-            return pl.DataFrame(values, infer_schema_length=None, strict=False)
         if isinstance(values, dict) and len({len(v) for v in arrays}) == 1 == len(values) / len(
             arrays
         ):
@@ -81,6 +80,73 @@ def read_json_array(data: bytes, where: str, encoding: str | None = None) -> pl.
     except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"{where}: is not a table ({quote(str(error))[1:-1]})") from None
     raise DataError(f"{where}: expected an array of objects, as in [{{...}}, {{...}}]")
+
+
+def _objects(text: bytes, where: str) -> list[dict[str, Any]]:
+    """The objects of a text, each in one line or over several. Raises `DataError`."""
+    decoded, objects, end = text.decode(), list[dict[str, Any]](), 0
+    decoder = json.JSONDecoder(parse_constant=_constant)
+    while (start := BETWEEN.match(decoded, end).end()) < len(decoded):  # type: ignore[union-attr]
+        try:
+            value, end = decoder.raw_decode(decoded, start)
+            if not isinstance(value, dict):
+                raise ValueError("expected an object with a value for each column")
+        except RecursionError:
+            raise DataError(f"{where}: is not JSON (JSON is nested too deeply)") from None
+        except ValueError as error:
+            at = error.pos if isinstance(error, json.JSONDecodeError) else start
+            reason = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            number = decoded.count("\n", 0, at) + 1
+            raise DataError(
+                f"{where}: line {number}: is not JSON ({quote(reason)[1:-1]})"
+            ) from None
+        objects.append(value)
+    return objects
+
+
+def _constant(name: str) -> None:
+    """What Python writes for a number that is not finite; NaN is a missing value."""
+    if name != "NaN":
+        raise ValueError(f"{name} is not a number of JSON")
+
+
+def _frame(rows: list[dict[str, Any]], where: str) -> pl.DataFrame:
+    """The table of objects. Raises `DataError`, also where a column holds objects or lists in some
+    rows only: the others would be lost.
+    """
+    import polars as pl
+
+    kinds: dict[str, tuple[type, int]] = {}
+    for number, row in enumerate(rows, 1):
+        for name, value in row.items():
+            if value is None:
+                continue
+            kind = type(value) if isinstance(value, (dict, list)) else object
+            first, at = kinds.setdefault(name, (kind, number))
+            if first is not kind:
+                raise DataError(
+                    f"{where}: column {quote(name)} holds {_kind(first)} in object {at:,}, but"
+                    f" {_kind(kind)} in object {number:,}"
+                )
+    try:
+        return pl.DataFrame(rows, infer_schema_length=None, strict=False)
+    except (pl.exceptions.PolarsError, TypeError, ValueError, OverflowError) as error:
+        raise DataError(f"{where}: is not a table ({quote(str(error))[1:-1]})") from None
+
+
+def _kind(kind: type) -> str:
+    return "an object" if kind is dict else "an array" if kind is list else "a plain value"
+
+
+def _lenient(text: bytes) -> bytes:
+    """An array that Python or a person wrote: NaN for a missing number, a comma at its end."""
+    return re.sub(rb",(\s*\])\s*\Z", rb"\1", NAN.sub(b"null", text))
+
+
+def _line_of(reason: str, text: bytes) -> str:
+    """The line of the byte in a message of the JSON parser, such as "line 3: "; else ""."""
+    found = re.search(r"byte (\d+)", reason)
+    return "" if found is None else f"line {text[: int(found[1])].count(10) + 1}: "
 
 
 def parse_row(text: str | bytes) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
 from memorycell.tables.numbers import MAX_UNIT_CHARS, PLAIN, VARIANTS, WORDS, NumberFormat
+from memorycell.tables.sentinels import sentinel_note
 
 if TYPE_CHECKING:
     import polars as pl
@@ -81,6 +82,8 @@ def find_number_formats(
             )
         if note or (formats[name] != PLAIN and frame[name].dtype != pl.Boolean):
             notes.append(f"column {quote(name)}: {note or formats[name]}")
+        elif formats[name] == PLAIN and (mark := sentinel_note(frame[name])) is not None:
+            notes.append(f"column {quote(name)}: {mark}")
     return formats, notes
 
 

@@ -32,6 +32,8 @@ VARIANTS = {
 }
 """Minus signs, spaces and apostrophes of Unicode, and those of ASCII."""
 MAX_UNIT_CHARS = 16
+USUAL_NUMBER = re.compile(r"[+-]?[0-9]+(?:\.[0-9]*)?(?:[eE][+-]?[0-9]+)?").fullmatch
+"""Whether text is a number in a notation that `float` reads as `PLAIN` does."""
 
 
 @dataclass(frozen=True)
@@ -159,6 +161,12 @@ def read_number(
     """The number in a column of a row; NaN if it is missing. Raises `DataError` for other text and
     for a missing column.
     """
+    if number_format is None and column in row:  # what most live rows hold, quickly
+        value = row[column]
+        if type(value) is str and USUAL_NUMBER(value):
+            value = float(value)
+        if type(value) is float and value - value == 0.0:  # neither NaN nor infinite
+            return value
     if column not in row:
         names = quote(", ".join(map(str, row)))
         raise DataError(f"{where}: no column {quote(column)}; it has {names[1:-1]}")

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.errors import DataError, quote
-from memorycell.tables.text_lines import MAX_LINE_BYTES, TextLines, ragged
+from memorycell.tables.text_lines import (
+    MAX_LINE_BYTES,
+    TextLines,
+    max_row_like_comments,
+    ragged,
+)
 
 if TYPE_CHECKING:
     import polars as pl
@@ -62,11 +67,13 @@ def read_quoted(lines: TextLines, separator: str) -> tuple[list[str], pl.DataFra
         rows = _quoted_rows(lines, separator)
         names = next(rows)[1]
         chunks, chunk, number = [], list[list[str]](), 0
+        max_comments = max_row_like_comments(len(lines.ends))
         for index, row in rows:
             if len(row) != len(names):
                 if len(names) > 1 and len(row) < 2 and not "".join(row).strip():
                     continue
-                if row and row[0].startswith("#"):
+                if row and row[0].startswith("#") and (len(row) == 1 or max_comments):
+                    max_comments -= len(row) > 1
                     lines.comments += 1
                     continue
                 if row == []:  # a blank line in a table of one column is a missing value

@@ -1,4 +1,4 @@
-"""Tables in files: CSV, TSV, Parquet, Arrow, JSON, Excel.
+"""Tables in files: CSV, TSV, Parquet, Arrow, JSON, workbooks.
 
 Errors name the file, the row and the fix. Rows are counted from 1, without the header.
 """
@@ -18,6 +18,7 @@ from memorycell.errors import DataError, UserError, quote
 from memorycell.tables.delimited import read_delimited
 from memorycell.tables.json_tables import flattened, read_json_array, read_json_lines
 from memorycell.tables.numbers import parse_number
+from memorycell.tables.panics import without_panic_text
 from memorycell.tables.times import parse_time_us
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ __all__ = [
 ]
 
 TEXT_KINDS = ("csv", "tsv", "txt", "tab", "jsonl", "ndjson", "json")
-TYPED_KINDS = ("parquet", "feather", "arrow", "ipc", "xlsx")
+WORKBOOK_KINDS = ("xlsx", "xlsm", "xls", "ods")
+TYPED_KINDS = ("parquet", "feather", "arrow", "ipc", *WORKBOOK_KINDS)
 TABLE_SUFFIXES = (
     *(f".{kind}" for kind in (*TEXT_KINDS, *TYPED_KINDS) if kind not in ("txt", "json", "ipc")),
     ".csv.gz",
@@ -42,10 +44,8 @@ TABLE_SUFFIXES = (
 )
 """How the names of tables in a folder end."""
 OTHER_KINDS = {
-    "xls": "save it as .xlsx or .csv",
     "xlsb": "save it as .xlsx or .csv",
-    "xlsm": "save it as .xlsx or .csv",
-    "ods": "save it as .xlsx or .csv",
+    "numbers": "export it as .xlsx or .csv",
     "zip": "unpack it",
     "7z": "unpack it",
     "bz2": "unpack it",
@@ -68,7 +68,7 @@ def read_table(
     notes: list[str] | None = None,
 ) -> pl.DataFrame:
     """The table in a file: .csv, .tsv, .txt, .jsonl, .ndjson or .json, also gzipped (.gz),
-    .parquet, .feather, .arrow or .xlsx. Cells of CSV and TSV are text.
+    .parquet, .feather, .arrow, .xlsx, .xls or .ods. Cells of CSV and TSV are text.
 
     encoding   of text; by default UTF-8, or UTF-16 with a byte order mark
     sheet      of a workbook; by default the first
@@ -95,7 +95,7 @@ def read_table(
         elif kind in TYPED_KINDS:
             frame = _read_typed(path, kind, sheet, notes)
         else:
-            fix = OTHER_KINDS.get(kind, "use .csv, .tsv, .parquet, .jsonl or .xlsx")
+            fix = OTHER_KINDS.get(kind, "use .csv, .tsv, .parquet, .jsonl, .xlsx or .ods")
             raise DataError(f"{path}: .{kind[:20]} is not a table format that is read; {fix}")
     except (
         pl.exceptions.PolarsError,
@@ -138,16 +138,17 @@ def _read_typed(path: Path, kind: str, sheet: str | None, notes: list[str]) -> p
 
     if path.name.lower().endswith(".gz"):
         raise DataError(f"{path}: a gzipped .{kind} is not read; unpack it")
-    if kind == "parquet":
-        return pl.read_parquet(path)
-    if kind == "xlsx":
+    if kind in WORKBOOK_KINDS:
         from memorycell.tables.workbook import read_workbook
 
         return read_workbook(path, sheet, notes)
-    try:
-        return pl.read_ipc(path)
-    except pl.exceptions.PolarsError:
-        return pl.read_ipc_stream(path)
+    with without_panic_text(pl.exceptions.PanicException):
+        if kind == "parquet":
+            return pl.read_parquet(path)
+        try:
+            return pl.read_ipc(path)
+        except pl.exceptions.PolarsError:
+            return pl.read_ipc_stream(path)
 
 
 def _without_empty_end(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:

@@ -8,11 +8,12 @@ from collections.abc import Sequence
 import numpy as np
 
 from memorycell.errors import DataError, quote
-from memorycell.reading import decode_text
+from memorycell.reading import MAX_SKIPPED, decode_text
 
 SEPARATORS = ",;\t|"
 MAX_LINE_BYTES = 10_000_000
 """Of a line, and of a cell."""
+MAX_COLUMNS = 10_000
 HEADER_LINES = 10
 """Lines from which the separator is found."""
 
@@ -134,6 +135,13 @@ def find_separator(lines: Sequence[str]) -> str:
 
     best = max(SEPARATORS, key=score)
     return best if score(best)[1] else ","
+
+
+def max_row_like_comments(rows: int) -> int:
+    """How many lines that begin with # and have separators are taken for comments below the header:
+    each could also be a row with a separator too few or too many.
+    """
+    return max(1, int(MAX_SKIPPED * rows))
 
 
 def ragged(

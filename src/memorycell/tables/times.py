@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.errors import DataError, quote
-from memorycell.tables.cells import MISSING_WORDS, is_missing
+from memorycell.tables.cells import MISSING_WORDS, is_missing, shown_cell
 from memorycell.tables.zones import (
     ABBREVIATIONS,
     EPOCH,
@@ -99,7 +99,7 @@ class TimeColumns:
         times, aware = self.read_column(column, where)
         if ((times < MIN_TIME_US) | (times > MAX_TIME_US)).any():
             row = int(((times < MIN_TIME_US) | (times > MAX_TIME_US)).argmax())
-            raise self._unread(where, row, column[row])
+            raise self._unread(where, row, shown_cell(column, row))
         if self.zone is None or aware.all():
             if aware.any() and not aware.all():
                 row = int(np.flatnonzero(~aware)[0])
@@ -174,7 +174,7 @@ class TimeColumns:
             raise DataError(f"{where}: column {quote(column.name)} holds {kind}, expected times")
         if values.null_count():
             row = int(values.is_null().arg_true()[0])
-            raise self._unread(where, row, column[row])
+            raise self._unread(where, row, shown_cell(column, row))
         return values.to_numpy().astype(np.int64), np.full(len(column), aware)
 
     def _read_text(self, column: pl.Series, where: str) -> tuple[np.ndarray, np.ndarray]:
@@ -199,7 +199,7 @@ class TimeColumns:
             try:
                 read[row], aware[row] = parse_time(column[row], self.pattern)
             except (TypeError, ValueError, OverflowError):
-                raise self._unread(where, row, column[row]) from None
+                raise self._unread(where, row, shown_cell(column, row)) from None
         values = values.scatter(list(read), list(read.values())) if read else values
         return values.to_numpy().astype(np.int64), aware
 

@@ -33,7 +33,7 @@ from memorycell.applications.anomaly.splits import split_recordings
 from memorycell.cli.verbs import app
 from memorycell.errors import DataError, StateError
 from memorycell.models.quantiles import tail_quantile
-from memorycell.settings import parse_settings, settings_from_json
+from memorycell.setting_fields import parse_settings, settings_from_json
 from memorycell.streaming.stream import Stream
 from memorycell.tables.times import TimeColumns
 from memorycell.training import loop as training

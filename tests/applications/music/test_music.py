@@ -119,10 +119,23 @@ def test_sampled_frequencies_equal_the_likelihood(kind):
                 for _ in range(4000)
             ]
         )
+        at_once = head.sample_many(hidden, generator, 4000)
         for frame in itertools.product((False, True), repeat=4):
             wanted = torch.tensor(frame)
             p = float((-head.nats(hidden, wanted.float())).exp())
             assert float((drawn == wanted).all(1).float().mean()) == pytest.approx(p, abs=0.03)
+            assert float((at_once == wanted).all(1).float().mean()) == pytest.approx(p, abs=0.03)
+
+
+@pytest.mark.parametrize("kind", [Voices, Keys])
+def test_sampled_frames_have_at_most_the_voices(kind):
+    torch.manual_seed(1)
+    head, generator = kind(5, 12, 3).eval(), torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        if kind is Keys:
+            head.linear.bias.fill_(1.0)
+        sizes = head.sample_many(torch.randn(5), generator, 500).sum(1)
+    assert int(sizes.max()) == 3
 
 
 @pytest.mark.parametrize("kind", [Voices, Keys])

@@ -232,3 +232,20 @@ def test_a_damaged_codec_is_refused(damage):
     assert LabelledCodec.from_json(GOOD).labels == ("a", "b")
     with pytest.raises(ValueError):
         LabelledCodec.from_json({**GOOD, **damage})
+
+
+def test_one_label_in_the_training_split_is_refused(tmp_path):
+    path = tmp_path / "r.tsv"
+    same = [(text, "good") for text, _ in rows(60)]
+    path.write_text(lines(same))
+    with pytest.raises(DataError, match="every text has the label 'good'; at least two"):
+        prepare(str(path), SentimentSettings())
+    splits, _ = read_examples(path, "r", ReadOptions())
+    elsewhere = splits["test"][0].text
+    path.write_text(lines([(text, "rare" if text == elsewhere else label) for text, label in same]))
+    words = "every text of the training split has the label 'good'; too few have 'rare'; at least"
+    with pytest.raises(DataError, match=words):
+        prepare(str(path), SentimentSettings())
+    path.write_text(lines([(elsewhere, "bad"), (elsewhere, "good")]))
+    with pytest.raises(DataError, match="no label is in the training split, of 0 texts"):
+        prepare(str(path), SentimentSettings())

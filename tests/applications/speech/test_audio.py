@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from signal_data import RATE, chirp, sf
 
-from memorycell.applications.speech.audio import read_audio
+from memorycell.applications.speech import audio
+from memorycell.applications.speech.audio import Sound, part_of_sound, read_audio
 from memorycell.applications.speech.augmentation import (
     augment_frames,
     augment_samples,
@@ -45,6 +46,32 @@ def test_files_good_and_bad(tmp_path):
             read_audio(tmp_path / f"{name}.wav")
         assert "\n" not in str(error.value)
         assert f"{name}.wav" in str(error.value)
+
+
+def test_long_files_are_read_in_blocks(tmp_path, monkeypatch):
+    tone = chirp("flat", np.random.default_rng(0))
+    sf.write(tmp_path / "a.flac", np.stack([tone, 0 * tone], 1), RATE)
+    whole = read_audio(tmp_path / "a.flac").samples
+    monkeypatch.setattr(audio, "BLOCK_SAMPLES", 200)
+    np.testing.assert_array_equal(read_audio(tmp_path / "a.flac").samples, whole)
+    assert len(whole) == len(tone)
+
+
+def test_parts_of_recordings():
+    samples = np.sin(np.arange(2 * RATE)).astype(np.float32)
+    sound = Sound(samples, RATE, ("stereo", "clipped"))
+    part = part_of_sound(sound, 0.25, 1.5, "a.wav")
+    np.testing.assert_array_equal(part.samples, samples[RATE // 4 : 3 * RATE // 2])
+    assert part.notes == ("stereo",)
+    assert len(part_of_sound(sound, 1.5, np.inf, "a.wav").samples) == RATE // 2
+    assert len(part_of_sound(sound, 1.5, 2.25, "a.wav").samples) == RATE // 2
+    silent = Sound(np.concatenate([samples, 0 * samples]), RATE)
+    assert part_of_sound(silent, 2, 4, "a.wav").notes == ("silent",)
+    for start, end in ((2, 3), (1, 2.6), (3, np.inf)):
+        with pytest.raises(DataError, match="a.wav: the part .* is outside the recording of 2 s"):
+            part_of_sound(sound, start, end, "a.wav")
+    with pytest.raises(DataError, match="contains no samples"):
+        part_of_sound(sound, 1, 1 + 1e-9, "a.wav")
 
 
 def test_augmentation_of_samples_is_seeded_and_bounded():

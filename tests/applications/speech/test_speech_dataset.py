@@ -72,6 +72,30 @@ def test_invalid_recordings_are_left_out_and_counted(tmp_path):
         prepare(str(tmp_path / "only"), SpeechSettings(**SMALL_SPEECH))
 
 
+def test_utterances_are_parts_of_recordings_elsewhere(tmp_path):
+    rng = np.random.default_rng(0)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    sounds = [chirp("up" if k % 2 else "down", rng) for k in range(120)]
+    ends = np.cumsum([len(sound) for sound in sounds]) / RATE
+    sf.write(tmp_path / "long.wav", np.concatenate(sounds), RATE, subtype="FLOAT")
+    starts = [0.0, *ends[:-1]]
+    lists = {
+        "wav.scp": "long ../long.wav\n",
+        "text": "".join(f"u{k:03} {('down', 'up')[k % 2]}\n" for k in range(120)),
+        "segments": "".join(f"u{k:03} long {starts[k]:.6f} {ends[k]:.6f}\n" for k in range(120)),
+    }
+    for name, text in lists.items():
+        (folder / name).write_text(text)
+    dataset = prepare(str(folder), SpeechSettings(**SMALL_SPEECH, head="classes"))
+    examples = [e for part in dataset.splits.values() for e in part]
+    assert len({e.name for e in examples}) == 120
+    for example in examples:
+        k = int(example.fields["utterance"][1:])
+        np.testing.assert_allclose(example.raw.samples, sounds[k], atol=1e-6)
+        assert example.label == ("down", "up")[k % 2]
+
+
 def test_transcripts_longer_than_their_sound_are_left_out(tmp_path):
     """Two recordings of every transcript: both are in the same split."""
     rng = np.random.default_rng(0)
@@ -119,10 +143,10 @@ def test_evaluation_on_other_data(chirp_model, tmp_path):
 
 def test_yes_no_settings_of_earlier_files(chirp_model):
     file = modelfile.load(chirp_model[1])
-    assert file.settings(SpeechSettings).whole is False
+    assert file.typed_settings(SpeechSettings).whole is False
     for text, value in (("yes", True), ("no", False)):
         info = {**file.info, "settings": {**file.info["settings"], "whole": text}}
-        settings = ModelFile(file.model, file.codec, info).settings(SpeechSettings)
+        settings = ModelFile(file.model, file.codec, info).typed_settings(SpeechSettings)
         assert settings.whole is value
 
 

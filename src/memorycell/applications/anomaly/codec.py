@@ -12,7 +12,7 @@ import numpy as np
 
 from memorycell.applications.anomaly.columns import GAP, MAX_READING, Columns, Recording
 from memorycell.applications.anomaly.source import MAX_CATEGORIES
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.tables.numbers import NumberFormat
 from memorycell.tables.times import TimeColumns
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -88,7 +89,7 @@ class Columns:
         """Whether the time since the previous row is one of the numbers."""
         return GAP in self.numbers
 
-    @property
+    @cached_property
     def table_numbers(self) -> tuple[str, ...]:
         """The numbers that are columns of the table."""
         return tuple(c for c in self.numbers if c != GAP)

@@ -323,7 +323,7 @@ def _summary(dataset: AnomalyDataset) -> list[str]:
 
 def reopen(data: str | None, file: ModelFile[Detector, ReadingsCodec]) -> AnomalyDataset:
     """See `Application`. On other data, all rows after the settling rows are tested."""
-    settings, codec = file.settings(AnomalySettings), file.codec
+    settings, codec = file.typed_settings(AnomalySettings), file.codec
     notes: list[str] = []
     recordings, where = read_recordings(codec, data or file.data, notes=notes)
     if data is None or data == file.data:

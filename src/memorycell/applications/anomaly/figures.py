@@ -70,6 +70,7 @@ def _section(
         f" {count_ranges(one)}",
         text,
         _figure(codec, recording, scored, [c for c in names if c in codec.columns]),
+        name=recording.name or "readings",
     )
 
 

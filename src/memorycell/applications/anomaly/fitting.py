@@ -23,7 +23,7 @@ from memorycell.applications.anomaly.source import MAX_CATEGORIES
 from memorycell.errors import DataError, quote
 from memorycell.tables.table import mean_std
 
-MIN_TRAIN_ROWS = 10
+MIN_TRAIN_ROWS = 24
 
 
 def without_constant(

@@ -85,7 +85,7 @@ class Detector(SteppedModel[LaneBatch]):
         self.head = NextRow(config.hidden_size, config.columns, config.sizes, config.window)
         size = config.columns + len(config.sizes)
         self.register_buffer("center", torch.zeros(size))
-        self.register_buffer("inverse", torch.eye(size))
+        self.register_buffer("inverse", torch.zeros(size, size).fill_diagonal_(1.0))
         self.register_buffer("threshold", torch.zeros(()))
 
     def initial_state(self, batch_size: int = 1) -> State:
@@ -147,6 +147,7 @@ class DetectorStepper:
         self.input_size, self.precision = config.input_size, precision
         self._past, self._columns = config.window - 1, config.columns
         self._layers = LayerStepper(model.recurrent, precision, self._past * config.columns)
+        self.bounded = self._layers.bounded  # the limited inputs are not larger than the inputs
         self.layout = Layout({**self._layers.layout.sizes, "window": (self._past, config.columns)})
         self._window = self.layout.slices["window"]
         self._step_layers, self._hidden_size = self._layers.stack.step_one, config.hidden_size

@@ -19,7 +19,7 @@ from memorycell.applications.anomaly.scoring import Scored, flagged_ranges, scor
 from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS, AnomalySettings
 from memorycell.applications.anomaly.source import read_tables
 from memorycell.errors import DataError, quote
-from memorycell.settings import check_ranges
+from memorycell.setting_fields import check_ranges
 
 MAX_SHOWN_RANGES = 12
 """Per recording."""

@@ -24,7 +24,7 @@ from memorycell.applications.anomaly.row_scorer import RowScorer, SavedScorer, T
 from memorycell.applications.anomaly.score import blame
 from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS
 from memorycell.errors import DataError, StateError, quote
-from memorycell.settings import check_ranges, from_json
+from memorycell.setting_fields import check_ranges, from_json
 from memorycell.state import State
 from memorycell.streaming.finite import check_bounded
 from memorycell.streaming.stream import Stream

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from memorycell.applications.anomaly.codec import MAX_SETTLE_ROWS
 from memorycell.applications.anomaly.model import DetectorConfig
-from memorycell.settings import check_counts, check_ranges
+from memorycell.setting_fields import check_counts, check_ranges
 from memorycell.tables.number_formats import check_separators
 
 MIN_SETTLE_ROWS = 60

@@ -186,7 +186,7 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> ChatD
     data that are not in its training split.
     """
     check_codec(file.codec)
-    settings = file.settings(ChatSettings)
+    settings = file.typed_settings(ChatSettings)
     if data is None or data == file.data:
         splits = split_dialogues(_read(file.data, settings)[0])
         dataset = ChatDataset(file.data, splits, file.codec, settings)

@@ -114,6 +114,8 @@ def _yaml(path: Path, encoding: str | None, losses: Losses, notes: list[str]) ->
         dialogues = value["conversations"]
         if not isinstance(dialogues, list):
             raise TypeError("conversations is not a list")
+    except DataError:
+        raise
     except (yaml.YAMLError, RecursionError, KeyError, TypeError, ValueError) as error:
         first = quote(str(error).split("\n", 1)[0])
         raise DataError(

@@ -9,7 +9,7 @@ from typing import Any
 
 from memorycell.errors import DataError
 from memorycell.language.files import read_file, unpacked_name
-from memorycell.settings import parse_json
+from memorycell.setting_fields import parse_json
 
 WRAPPERS = ("conversations", "data", "dialogues", "examples", "messages")
 """The names of an array of dialogues in an object that is a whole file."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from memorycell.language.codec import UNKNOWN_ID
+from memorycell.language.files import check_encoding
 from memorycell.language.search import check_sampling, extend_beams, initial_beam, sample
 from memorycell.streaming.stream import Stream
 
@@ -22,6 +23,7 @@ class PredictOptions:
     temperature, top_k, top_p   of sampling, see `language.search.sample`
     length        maximum number of tokens of a reply
     seed          the same seed samples the same reply
+    encoding      of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     beam: int = 4
@@ -30,9 +32,11 @@ class PredictOptions:
     top_p: float = 0.9
     length: int = 60
     seed: int = 0
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         check_sampling(self.temperature, self.top_k, self.top_p, self.seed)
+        check_encoding(self.encoding)
         if not 0 <= self.beam <= MAX_BEAM:
             raise ValueError(f"beam={self.beam}: expected 0 to {MAX_BEAM}")
         if not 1 <= self.length <= MAX_LENGTH:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from memorycell.language.codec import UNITS
 from memorycell.language.files import check_encoding
 from memorycell.language.model import LanguageConfig
-from memorycell.settings import check_choices, check_counts
+from memorycell.setting_fields import check_choices, check_counts
 
 
 @dataclass(frozen=True)

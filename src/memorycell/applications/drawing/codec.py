@@ -11,7 +11,7 @@ import numpy as np
 from msgspec import Meta
 
 from memorycell.errors import DataError, quote
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.signals.strokes import MAX_COORDINATE, MIN_HEIGHT, Drawing, resample_stroke
 
 PEN_DOWN, PEN_UP, PEN_END = 0, 1, 2

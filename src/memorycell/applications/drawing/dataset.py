@@ -218,7 +218,8 @@ def _fit_codec(
 
 def reopen(data: str | None, file: ModelFile[Writer, PenCodec]) -> DrawingDataset:
     """See `Application`."""
-    settings, codec = dataclasses.replace(file.settings(DrawingSettings), lossy=True), file.codec
+    settings = dataclasses.replace(file.typed_settings(DrawingSettings), lossy=True)
+    codec = file.codec
     examples, where, notes = _read(data or file.data, settings)
     known = set(codec.signs)
     examples = [e for e in examples if set(_signs(e, not codec.letters)) <= known]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.applications.drawing.model import WriterConfig
-from memorycell.settings import check_choices
+from memorycell.setting_fields import check_choices
 from memorycell.signals.settings import check_ranges
 from memorycell.signals.splitting import ReadSettings, SplitSettings
 

@@ -132,7 +132,7 @@ def reopen(
 ) -> StrokeDataset | LineDataset:
     """See `Application.reopen`."""
     codec = file.codec
-    settings = dataclasses.replace(file.settings(HandwritingSettings), lossy=True)
+    settings = dataclasses.replace(file.typed_settings(HandwritingSettings), lossy=True)
 
     def source_for(name: str) -> Source:
         source = find_source(name, settings)

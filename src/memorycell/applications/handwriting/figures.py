@@ -37,7 +37,8 @@ def handwriting_page(
         probabilities = answer.get("probabilities", {}).items()
         caption = ", ".join(f"{label} {p:.1%}" for label, p in probabilities)
         title = answer.get("label") or answer.get("text") or "(nothing)"
-        sections.append(Section(title, f"{one.name}: {caption}".removesuffix(": "), fig))
+        text = f"{one.name}: {caption}".removesuffix(": ")
+        sections.append(Section(title, text, fig, name=one.name))
     if file.codec.text is None:
         introduction = (
             "The colour of a point is the probability of the answer after it: grey 0%, blue 100%."

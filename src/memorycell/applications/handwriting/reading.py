@@ -66,7 +66,8 @@ def read_images(source: Source) -> LabelledData[Line]:
         except DataError as error:
             errors.append(str(error))
             continue
-        file = recording.path.relative_to(base).as_posix()
+        path = recording.path
+        file = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
         examples.append(Example(line, recording.label, file, recording.fields))
     if not examples:
         raise DataError(

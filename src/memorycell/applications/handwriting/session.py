@@ -13,7 +13,7 @@ from memorycell.applications.handwriting.codec import LineCodec
 from memorycell.applications.handwriting.predict import answer
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.reading import decode_text
-from memorycell.settings import from_json, parse_json
+from memorycell.setting_fields import from_json, parse_json
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.strokes import MAX_POINTS, Drawing, StrokeCodec, check_strokes
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
 from memorycell.applications.music.pitches import NUM_KEYS
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 
 @dataclass(frozen=True)

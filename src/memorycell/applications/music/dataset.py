@@ -199,7 +199,7 @@ def reopen(data: str | None, file: MusicFile) -> MusicDataset | EventDataset:
     """See `Application`. Of the model's own data the test split is evaluated, of other data all
     pieces that the model was not trained on.
     """
-    settings = file.settings(MusicSettings)
+    settings = file.typed_settings(MusicSettings)
     if settings.view == EVENTS:
         return reopen_events(data, event_file(file), settings)
     codec = frame_file(file).codec

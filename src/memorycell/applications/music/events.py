@@ -13,7 +13,7 @@ from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
 from memorycell.applications.music.pitches import LOWEST_PITCH, NUM_KEYS
 from memorycell.errors import DataError
 from memorycell.language.codec import END, UNKNOWN, UNKNOWN_ID
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 MAX_BEATS = 16
 """Longest duration of a note."""

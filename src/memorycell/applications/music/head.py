@@ -33,6 +33,9 @@ class FrameHead(Protocol):
         fixed     [K] bool: keys that sound in any case
         """
 
+    def sample_many(self, hidden: Tensor, generator: torch.Generator, count: int) -> Tensor:
+        """Independent frames [count, K] bool of all keys at temperature 1, given hidden [H]."""
+
 
 class Keys(nn.Module):
     """Independent keys: p(frame) = Π_k p(key_k), p(key_k sounds) = σ(W h + b)_k."""
@@ -66,6 +69,13 @@ class Keys(nn.Module):
             best = priority.topk(self.voices).indices
             sampled = torch.zeros_like(sampled).index_fill(0, best, True)
         return sampled
+
+    def sample_many(self, hidden: Tensor, generator: torch.Generator, count: int) -> Tensor:
+        """See `FrameHead`; of more than `voices` sampled keys the most likely ones."""
+        p = torch.sigmoid(self.linear(hidden).float())
+        sampled = torch.rand((count, len(p)), generator=generator) < p
+        likely = torch.where(sampled, p, -torch.inf).topk(min(self.voices, len(p)), -1).indices
+        return sampled & torch.zeros_like(sampled).scatter(-1, likely, True)
 
 
 class Voices(nn.Module):
@@ -153,3 +163,20 @@ class Voices(nn.Module):
             frame[key] = True
             lowest = previous = key
         return frame
+
+    def sample_many(self, hidden: Tensor, generator: torch.Generator, count: int) -> Tensor:
+        """See `FrameHead`."""
+        context = self.inner(hidden).expand(count, -1)
+        frames = torch.zeros((count, self.keys + 1), dtype=torch.bool)
+        lowest = torch.full((count,), self.keys)
+        previous = torch.full((count,), self.no_key)
+        active = torch.ones(count, dtype=torch.bool)
+        for voice in range(self.voices):
+            context = context + self.above(previous)
+            log_p = self._log_p(context + self.place.weight[voice], lowest)
+            previous = torch.multinomial(log_p.exp(), 1, generator=generator)[:, 0]
+            previous = torch.where(active, previous, self.no_key)
+            active = previous != self.no_key
+            lowest = torch.where(active, previous, lowest)
+            frames[torch.arange(count), previous] = True
+        return frames[:, : self.keys]

@@ -79,7 +79,7 @@ class Composer(SteppedModel[PaddedBatch]):
         frames = batch.x.float()
         past = torch.cat([torch.zeros_like(frames[:, :1]), frames[:, :-1]], 1)
         if self.training and self.config.noise:
-            past = past * (torch.rand(past.shape) >= self.config.noise)
+            past = past * (torch.rand(past.shape, device=past.device) >= self.config.noise)
         hidden, _ = self(past)
         hidden = variational_dropout(hidden, self.config.dropout, self.training)
         nats = self.head.nats(hidden, frames)

@@ -43,7 +43,7 @@ from memorycell.applications.music.reading_log import ReadingLog
 from memorycell.errors import DataError, UserError, quote
 from memorycell.language.codec import END_ID, UNKNOWN_ID
 from memorycell.language.search import sample
-from memorycell.settings import check_choices, check_counts, check_ranges
+from memorycell.setting_fields import check_choices, check_counts, check_ranges
 from memorycell.streaming.stream import Stream
 
 MAX_EVENTS = 20_000
@@ -194,6 +194,8 @@ def _compose_events(file: EventFile, source: str | None, options: PredictOptions
         notes.append(f"{unknown:,} events of the input were not in training")
     try:
         piece = Notes.of_score(check_has_notes(codec.decode(tokens))).piece(codec.frames)
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"predict: {error}; use a lower number of bars") from None
     record = _record(piece, codec.frames, source, options, notes)

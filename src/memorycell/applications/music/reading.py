@@ -21,7 +21,7 @@ from memorycell.applications.music.pieces import piece_from_pitches
 from memorycell.applications.music.reading_log import ReadingLog
 from memorycell.errors import DataError, quote
 from memorycell.reading import read_text
-from memorycell.settings import parse_json
+from memorycell.setting_fields import parse_json
 from memorycell.training.splits import SPLITS, split_of
 
 SUFFIXES = (*MIDI_SUFFIXES, RIFF_SUFFIX, *MUSICXML_SUFFIXES, ".json")
@@ -149,6 +149,8 @@ def _read_json(path: Path) -> Any:
     """The values in a JSON file. Raises `DataError`."""
     try:
         return parse_json(read_text(path))
+    except DataError:
+        raise
     except ValueError as error:
         raise DataError(f"{path}: is not JSON ({quote(str(error))})") from None
 

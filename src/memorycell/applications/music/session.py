@@ -18,7 +18,7 @@ from memorycell.applications.music.pitches import (
     pitch_name,
 )
 from memorycell.errors import DataError, StateError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 
@@ -93,13 +93,8 @@ class MusicSession:
         """The most probable keys of the next frame, estimated from samples with a fixed seed."""
         generator = torch.Generator().manual_seed(0)
         hidden = torch.from_numpy(self._hidden)
-        allowed = torch.ones(NUM_KEYS, dtype=torch.bool)
-        fixed = torch.zeros(NUM_KEYS, dtype=torch.bool)
-        samples = [
-            self.model.head.sample(hidden, generator, temperature=1.0, allowed=allowed, fixed=fixed)
-            for _ in range(NUM_SAMPLES)
-        ]
-        p = torch.stack(samples).float().mean(0).numpy()
+        samples = self.model.head.sample_many(hidden, generator, NUM_SAMPLES)
+        p = samples.float().mean(0).numpy()
         return [
             {"key": pitch_name(int(k) + LOWEST_PITCH), "p": round(float(p[k]), 3)}
             for k in np.argsort(-p, kind="stable")[:count]

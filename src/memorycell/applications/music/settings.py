@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from memorycell.applications.music.model import VIEWS, ComposerConfig
 from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
 from memorycell.language.model import LanguageConfig
-from memorycell.settings import check_choices, check_counts
+from memorycell.setting_fields import check_choices, check_counts
 
 EVENTS = "events"
 MAX_TRANSPOSE = 11

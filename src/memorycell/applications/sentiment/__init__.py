@@ -5,8 +5,10 @@ from memorycell.application.rendering import classification_details
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.sentiment.figures import words_page
+from memorycell.applications.sentiment.frames import check_frame
 from memorycell.applications.sentiment.inspection import inspect
 from memorycell.applications.sentiment.predict import PredictOptions, predict, render
+from memorycell.applications.sentiment.prediction_columns import label_columns
 from memorycell.applications.sentiment.public_data import DATASETS
 from memorycell.applications.sentiment.session import SentimentSession
 from memorycell.applications.sentiment.settings import SentimentSettings
@@ -36,6 +38,8 @@ APPLICATION = Application(
     predict=predict,
     render=render,
     session=SentimentSession,
+    check_frame=check_frame,
+    columns=label_columns,
     figures={".html": words_page},
     render_details=classification_details,
     inspect=inspect,

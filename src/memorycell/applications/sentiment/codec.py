@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar
 from msgspec import Meta
 
 from memorycell.language.codec import TextCodec
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 MAX_LABELS = 10_000
 

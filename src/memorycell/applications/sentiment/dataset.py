@@ -177,10 +177,7 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     notes += spellings
     counts = label_counts(examples["train"])
     if len(counts) < 2:
-        raise DataError(
-            f"{name}: every text has the label {quote(next(iter(counts), 'none'))}; at least two"
-            " labels are needed"
-        )
+        raise DataError(f"{name}: {_one_label(examples, counts)}; at least two are needed")
     if len(counts) > MAX_CLASSES:
         raise DataError(
             f"{name}: {len(counts)} different labels; is this the right column? --set label=COLUMN"
@@ -217,11 +214,23 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     return dataset
 
 
+def _one_label(examples: dict[str, Examples], counts: dict[str, int]) -> str:
+    """Why the training split has fewer than two labels."""
+    label = quote(next(iter(counts), "none"))
+    every = label_counts(e for part in examples.values() for e in part)
+    others = ", ".join(quote(other) for other in list(every)[:3] if other not in counts)
+    if len(every) < 2:
+        return f"every text has the label {label}"
+    if not counts:
+        return f"no label is in the training split, of {len(examples['train']):,} texts ({others})"
+    return f"every text of the training split has the label {label}; too few have {others}"
+
+
 def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> SentimentDataset:
     """See `Application`: the test split of the model's own data, or all texts of other data that
     are not in its training split. Texts with unknown labels are left out.
     """
-    settings = file.settings(SentimentSettings)
+    settings = file.typed_settings(SentimentSettings)
     examples, notes = _read_known(data or file.data, settings, file.codec.labels)
     note = "evaluated on the held-out test split"
     if data is not None:

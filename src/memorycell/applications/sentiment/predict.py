@@ -13,7 +13,7 @@ from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNKNOWN_ID
-from memorycell.language.files import input_text
+from memorycell.language.files import check_encoding, input_text
 from memorycell.models.batches import padded
 from memorycell.models.classifier import Classifier
 
@@ -25,10 +25,15 @@ NUM_RENDERED_WORDS = 6
 class PredictOptions:
     """Options of `predict`.
 
-    words   also give the weights of the words: yes or no
+    words      also give the weights of the words: yes or no
+    encoding   of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     words: bool = True
+    encoding: str | None = None
+
+    def __post_init__(self) -> None:
+        check_encoding(self.encoding)
 
 
 def predict(

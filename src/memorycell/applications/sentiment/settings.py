@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.language.files import check_encoding
-from memorycell.models.classifier import POOLINGS, ClassifierConfig
-from memorycell.settings import check_choices, check_counts
+from memorycell.models.classifier import ClassifierConfig
+from memorycell.models.pooling import POOLINGS
+from memorycell.setting_fields import check_choices, check_counts
 
 
 @dataclass(frozen=True)

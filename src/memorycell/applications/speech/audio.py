@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,9 +40,11 @@ UNREADABLE_SUFFIXES = (
     ".wv",
 )
 """Recordings that need ffmpeg."""
-CHUNK_BYTES = 1 << 22
+CHUNK_BYTES, BLOCK_SAMPLES = 1 << 22, 1 << 20
 MAX_SILENT_PEAK = 1e-4
 """Peak of a silent recording: -80 dB of full scale."""
+MAX_OVERRUN_S = 0.5
+"""By which the end of a part may exceed its recording."""
 CLIPPING_LEVEL, MAX_CLIPPED_SHARE = 0.999, 0.005
 
 
@@ -82,6 +85,26 @@ def read_audio(path: str | Path) -> Sound:
     return Sound(mono, int(rate), tuple(name for name, holds in conditions.items() if holds))
 
 
+def part_of_sound(sound: Sound, start_s: float, end_s: float, where: str) -> Sound:
+    """The samples from one time to another, at the most `MAX_OVERRUN_S` beyond the end. Raises
+    `DataError` where the sound is shorter.
+    """
+    duration = len(sound.samples) / sound.rate_hz
+    if start_s >= duration or (end_s != math.inf and end_s > duration + MAX_OVERRUN_S):
+        raise DataError(
+            f"{where}: the part {start_s:g}–{end_s:g} s is outside the recording of {duration:g} s"
+        )
+    begin = round(start_s * sound.rate_hz)
+    end = len(sound.samples) if end_s == math.inf else round(end_s * sound.rate_hz)
+    samples = np.ascontiguousarray(sound.samples[begin:end])
+    if len(samples) == 0:
+        raise DataError(f"{where}: the part {start_s:g}–{end_s:g} s contains no samples")
+    notes = [note for note in sound.notes if note == "stereo"]
+    if float(np.abs(samples).max()) < MAX_SILENT_PEAK:
+        notes.append("silent")
+    return Sound(samples, sound.rate_hz, tuple(notes))
+
+
 def _read_wav(path: Path) -> tuple[np.ndarray, int, bool] | None:
     """(samples [N, channels], rate, whether fewer samples came than the header says), as a live
     session reads them; None for what such a session does not read.
@@ -104,13 +127,20 @@ def _read_wav(path: Path) -> tuple[np.ndarray, int, bool] | None:
 def _read_with_libsndfile(path: Path) -> tuple[np.ndarray, int, bool]:
     import soundfile
 
+    parts = []
     try:
-        samples, rate = soundfile.read(str(path), dtype="float32", always_2d=True)
+        with soundfile.SoundFile(str(path)) as file:
+            rate = file.samplerate
+            # In blocks: the header of a damaged file may promise any number of samples.
+            size = max(1, BLOCK_SAMPLES // file.channels)
+            while len(block := file.read(size, dtype="float32", always_2d=True)):
+                parts.append(block)
+            parts.append(np.zeros((0, file.channels), np.float32))
     except (soundfile.LibsndfileError, OSError, ValueError, TypeError, RuntimeError) as error:
         reason = str(error).rsplit(": ", 1)[-1].rstrip(".")
         shown = reason if reason.isprintable() and len(reason) < 100 else quote(reason)
         raise DataError(f"{path}: not a readable recording ({shown})") from None
-    return samples, int(rate), False
+    return np.concatenate(parts), int(rate), False
 
 
 def resample_sound(sound: Sound, rate_hz: int) -> Sound:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +17,7 @@ from memorycell.applications.speech.audio import (
     UNREADABLE_SUFFIXES,
     Sound,
     mfcc,
+    part_of_sound,
     read_audio,
     resample_sound,
 )
@@ -100,7 +103,7 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
 def reopen(data: str | None, file: ModelFile[SignalModel, AudioCodec]) -> SpeechDataset:
     """See `Application.reopen`."""
     codec = file.codec
-    settings = dataclasses.replace(file.settings(SpeechSettings), lossy=True)
+    settings = dataclasses.replace(file.typed_settings(SpeechSettings), lossy=True)
 
     def read(name: str) -> LabelledData[Sound]:
         labelled, _ = _read(name, dataclasses.replace(settings, rate=codec.rate_hz))
@@ -131,9 +134,13 @@ def _read(data: str, settings: SpeechSettings) -> tuple[LabelledData[Sound], Spe
     losses = Losses("recordings")
     sounds: list[tuple[Recording, Sound]] = []
     errors: list[str] = []
+    read = functools.lru_cache(1)(read_audio)  # the parts of a recording follow one another
     for recording in recordings:
         try:
-            sounds.append((recording, read_audio(recording.path)))
+            sound = read(recording.path)
+            if recording.part is not None:
+                sound = part_of_sound(sound, *recording.part, str(recording.path))
+            sounds.append((recording, sound))
         except DataError as error:
             errors.append(str(error))
     if not sounds:
@@ -154,13 +161,24 @@ def _read(data: str, settings: SpeechSettings) -> tuple[LabelledData[Sound], Spe
     rate = settings.rate or min(MAX_DEFAULT_RATE_HZ, most_common_rate)
     base = path if path.is_dir() else path.parent
     examples = [
-        Example(resample_sound(sound, rate), r.label, r.path.relative_to(base).as_posix(), r.fields)
+        Example(resample_sound(sound, rate), r.label, _name(r, base), r.fields)
         for r, sound in audible
         if _short_enough(sound)
     ]
     if not examples:
         raise DataError(f"{where}: no recording is left; {'; '.join(notes)}")
     return LabelledData(where, examples, transcribed, notes), settings
+
+
+def _name(recording: Recording, base: Path) -> str:
+    """The name of its file, with the seconds of its part."""
+    path = recording.path
+    name = (path.relative_to(base) if path.is_relative_to(base) else path).as_posix()
+    return (
+        name
+        if recording.part is None
+        else f"{name} {recording.part[0]:.2f}–{recording.part[1]:.2f} s"
+    )
 
 
 def _short_enough(sound: Sound) -> bool:

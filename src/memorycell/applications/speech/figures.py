@@ -31,7 +31,7 @@ def speech_page(file: ModelFile[SignalModel, AudioCodec], record: dict[str, Any]
     for one in record["recordings"][:MAX_RECORDINGS]:
         title = one.get("searched") or one.get("text") or one.get("label", "")
         figure_ = _recording_figure(file, one)
-        sections.append(Section(title or "(nothing)", _caption(one), figure_))
+        sections.append(Section(title or "(nothing)", _caption(one), figure_, name="recording"))
     if file.codec.text is None:
         lower = "the class probabilities so far"
     else:

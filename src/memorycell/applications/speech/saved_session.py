@@ -10,7 +10,7 @@ import numpy as np
 from msgspec import Meta
 
 from memorycell.applications.speech.codec import AudioCodec
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 MAX_STORED_WORDS = 10_000
 """Final words of a session in its text; older ones are dropped."""

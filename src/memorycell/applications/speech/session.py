@@ -21,7 +21,7 @@ from memorycell.applications.speech.wav import (
     SampleReader,
 )
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.settings import check_choices
+from memorycell.setting_fields import check_choices
 from memorycell.signals import ctc
 from memorycell.signals.recognise import SignalModel, check_unidirectional, label_record
 from memorycell.state import State

@@ -151,7 +151,7 @@ def prepare(data: str | None, settings: TextSettings) -> TextDataset:
 
 def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> TextDataset:
     """See `Application`: the test split of the model's own text, or all of another text."""
-    settings = file.settings(TextSettings)
+    settings = file.typed_settings(TextSettings)
     texts, name, notes = read_texts(data or file.data, settings)
     splits = split_texts(texts, settings.valid)
     if fingerprint([part for parts in splits.values() for part in parts]) == file.fingerprint:

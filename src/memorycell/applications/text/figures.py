@@ -24,7 +24,7 @@ def text_page(file: AnyModelFile, record: dict[str, Any]) -> str:
             marker={"color": BLUE},
         )
         fig.update_xaxes(tickformat=".1%" if words[-1]["p"] < 0.1 else ".0%", title="probability")
-        sections.append(Section("The next word", figure=fig))
+        sections.append(Section("The next word", figure=fig, name="next word"))
     if record["score"]:
         score = record["score"]
         coloured = [

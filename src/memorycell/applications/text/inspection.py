@@ -13,7 +13,7 @@ from memorycell.language.model import LanguageModel
 
 def inspect(file: ModelFile[LanguageModel, TextCodec], source: str | None) -> Inspection:
     """See `Application`; the source is a text."""
-    bptt = file.settings(TextSettings).bptt
+    bptt = file.typed_settings(TextSettings).bptt
     if source is None:
         text = reopen(None, file).inspection_input()
         return inspect_text(file, text, where=file.data, trained_on=bptt)

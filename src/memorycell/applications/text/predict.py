@@ -12,7 +12,7 @@ from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.text.session import TextSession
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
-from memorycell.language.files import input_text
+from memorycell.language.files import check_encoding, input_text
 from memorycell.language.model import LanguageModel
 from memorycell.language.search import check_sampling
 from memorycell.reading import normalise
@@ -30,6 +30,7 @@ class PredictOptions:
     seed          the same seed generates the same text
     stop          a text that ends the continuation and is not part of it
     top           number of next words
+    encoding      of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     length: int = 300
@@ -39,9 +40,11 @@ class PredictOptions:
     seed: int = 0
     stop: str | None = None
     top: int = 10
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         check_sampling(self.temperature, self.top_k, self.top_p, self.seed)
+        check_encoding(self.encoding)
         for name, limit in (("length", MAX_LENGTH), ("top", MAX_NEXT_WORDS)):
             if not 0 <= getattr(self, name) <= limit:
                 raise ValueError(f"{name}={getattr(self, name)}: expected 0 to {limit:,}")

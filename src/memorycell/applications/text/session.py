@@ -19,7 +19,7 @@ from memorycell.language.lines import LineReader
 from memorycell.language.model import LanguageModel
 from memorycell.language.search import initial_beam, sample
 from memorycell.language.snapshots import read_extra
-from memorycell.settings import parse_json
+from memorycell.setting_fields import parse_json
 from memorycell.state import State
 from memorycell.streaming.stream import Stream
 

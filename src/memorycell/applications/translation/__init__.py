@@ -7,6 +7,7 @@ from memorycell.applications.translation.figures import attention_page
 from memorycell.applications.translation.inspection import inspect
 from memorycell.applications.translation.model import Translator
 from memorycell.applications.translation.predict import PredictOptions, predict, render
+from memorycell.applications.translation.prediction_columns import translation_columns
 from memorycell.applications.translation.public_data import DATASETS
 from memorycell.applications.translation.settings import TranslationSettings
 
@@ -14,8 +15,8 @@ APPLICATION = Application(
     name="translation",
     summary="Translates between two languages, learns from pairs of sentences, and shows the"
     " attention of each word",
-    reads="two columns (.tsv, .csv, .jsonl, .parquet), two aligned files, or a message catalogue"
-    " (.po, .mo)",
+    reads="two columns (.tsv, .csv, .jsonl, .parquet, .xlsx), two aligned files, a translation"
+    " memory (.tmx), or a message catalogue (.po, .mo)",
     in_memory="pairs",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
@@ -34,6 +35,7 @@ APPLICATION = Application(
     predict=predict,
     render=render,
     session=None,
+    columns=translation_columns,
     figures={".html": attention_page},
     inspect=inspect,
 )

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 from memorycell.applications.translation.cleaning import Pairs
 from memorycell.applications.translation.placeholders import mask, mask_pair
 from memorycell.language.codec import PLACEHOLDERS, TextCodec, fit_text_codec
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 
 class EncodedText(NamedTuple):

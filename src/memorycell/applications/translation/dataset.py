@@ -177,7 +177,7 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
     """See `Application`: the test split of the model's own data, or all pairs of other data whose
     sources are not in its training split.
     """
-    settings = file.settings(TranslationSettings)
+    settings = file.typed_settings(TranslationSettings)
     try:
         pairs = _read(file.data, settings)[0]
     except UserError:

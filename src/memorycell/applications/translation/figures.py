@@ -31,7 +31,7 @@ def attention_page(file: AnyModelFile, record: dict[str, Any]) -> str:
         fig.update_xaxes(side="top", showgrid=False, tickangle=-35)
         fig.update_layout(hovermode="closest", margin={"l": 90, "r": 20, "t": 90, "b": 20})
         lead = f"source: {translation['source']}  (p = {translation['p']:.2f} per token)"
-        sections.append(Section(translation["text"], lead, fig))
+        sections.append(Section(translation["text"], lead, fig, name="attention"))
     return page(
         "Attention of each translated word",
         "Rows are the tokens of the translation, columns those of the source; darker means more"

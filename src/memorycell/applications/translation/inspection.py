@@ -31,7 +31,7 @@ class _CalledWithTarget(nn.Module):
 def inspect(file: ModelFile[Translator, PairCodec], source: str | None) -> Inspection:
     """See `Application`; the source is a text to translate."""
     text = reopen(None, file).inspection_input() if source is None else source
-    codec, settings = file.codec, file.settings(TranslationSettings)
+    codec, settings = file.codec, file.typed_settings(TranslationSettings)
     tokens = codec.encode(text).tokens[-MAX_STEPS:]
     (translation,) = translate(file.model, codec, [text], beam=settings.beam, alpha=settings.alpha)
     target = [codec.target.token_ids.get(t, UNKNOWN_ID) for t in translation.tokens]

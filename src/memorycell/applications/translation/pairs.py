@@ -17,6 +17,7 @@ from memorycell.applications.translation.tables import (
     read_lines_of_cells,
     read_table_pairs,
 )
+from memorycell.applications.translation.tmx import read_memory
 from memorycell.errors import DataError, quote
 from memorycell.language.files import read_lines, unpacked_name
 from memorycell.training.splits import SPLITS, split_of
@@ -24,8 +25,10 @@ from memorycell.training.splits import SPLITS, split_of
 FILE_PREFIXES = {"train": ("train",), "valid": ("val", "valid", "dev"), "test": ("test",)}
 """Split -> how the names of its files begin, in a folder."""
 LINE_SUFFIXES, CATALOGUE_SUFFIXES = (".tsv", ".txt", ".tab"), (".po", ".mo")
+MEMORY_SUFFIX = ".tmx"
 TABLE_SUFFIXES = (
-    *(".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".feather", ".arrow", ".xlsx"),
+    *(".csv", ".jsonl", ".ndjson", ".json", ".parquet", ".feather", ".arrow"),
+    *(".xlsx", ".xlsm", ".xls", ".ods"),
 )
 
 
@@ -35,10 +38,10 @@ def read_pairs(
     """(split -> pairs, notes) of a folder with train, val and test files, or ("all" -> pairs,
     notes) of anything else.
 
-    A .tsv or .txt file of lines with tabs; a .csv, .jsonl, .parquet or .xlsx table with a header
-    (see `find_pair` for their columns); a .po or .mo catalogue; two aligned files, given by their
-    common stem (FILE for FILE.de and FILE.en) or by that of the source, or a folder of such. Text
-    may be gzipped (.gz).
+    A .tsv or .txt file of lines with tabs; a .csv, .jsonl, .parquet, .xlsx or .ods table with a
+    header (see `find_pair` for their columns); a .po or .mo catalogue; a .tmx translation memory;
+    two aligned files, given by their common stem (FILE for FILE.de and FILE.en) or by that of the
+    source, or a folder of such. Text may be gzipped (.gz).
 
     where   names the data in messages
     """
@@ -94,6 +97,8 @@ def _read_file(path: Path, options: ReadOptions, notes: list[str]) -> Pairs:
         pairs = read_lines_of_cells(path, options, notes)
     elif path.suffix.lower() in CATALOGUE_SUFFIXES:
         pairs = read_catalogue(path, options, notes)
+    elif name.endswith(MEMORY_SUFFIX):
+        pairs = read_memory(path, options, notes)
     elif not _is_table(path) and len(_by_suffix(path.with_name(_stem(path)))) > 1:
         pairs = _read_aligned(path, _other_side(path, options, notes), options, notes)
     else:
@@ -102,7 +107,8 @@ def _read_file(path: Path, options: ReadOptions, notes: list[str]) -> Pairs:
 
 
 def _is_table(path: Path) -> bool:
-    return unpacked_name(path).endswith((*LINE_SUFFIXES, *CATALOGUE_SUFFIXES, *TABLE_SUFFIXES))
+    suffixes = (*LINE_SUFFIXES, *CATALOGUE_SUFFIXES, MEMORY_SUFFIX, *TABLE_SUFFIXES)
+    return unpacked_name(path).endswith(suffixes)
 
 
 def _stem(path: Path) -> str:

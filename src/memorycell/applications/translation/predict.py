@@ -15,7 +15,7 @@ from memorycell.applications.translation.translate import (
     translate,
 )
 from memorycell.errors import DataError, UserError
-from memorycell.language.files import input_text
+from memorycell.language.files import check_encoding, input_text
 
 
 @dataclass(frozen=True)
@@ -24,13 +24,16 @@ class PredictOptions:
 
     beam    beam width
     alpha   length penalty: higher values favour longer translations
+    encoding   of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     beam: int = 5
     alpha: float = 1.0
+    encoding: str | None = None
 
     def __post_init__(self) -> None:
         check_search(self.beam, self.alpha)
+        check_encoding(self.encoding)
 
 
 def predict(

@@ -9,7 +9,7 @@ from memorycell.applications.translation.search import check_search
 from memorycell.errors import quote
 from memorycell.language.codec import UNITS
 from memorycell.language.files import check_encoding
-from memorycell.settings import check_choices, check_counts
+from memorycell.setting_fields import check_choices, check_counts
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, UserError, quote
 from memorycell.reading import decode_text, normalise
 
 if TYPE_CHECKING:
@@ -18,9 +18,11 @@ def parse_xml(data: bytes, where: str, encoding: str | None = None) -> Element:
     """The root element. The encoding is that of a byte order mark or of the XML declaration;
     without either it is `encoding`, by default UTF-8. Raises `DataError`.
     """
-    from defusedxml import DefusedXmlException
-    from defusedxml.ElementTree import ParseError, fromstring
-
+    try:
+        from defusedxml import DefusedXmlException
+        from defusedxml.ElementTree import ParseError, fromstring
+    except ModuleNotFoundError:
+        raise UserError("reading XML needs defusedxml: pip install defusedxml") from None
     text = decode_text(data, where, _declared_encoding(data) or encoding)
     try:
         root: Element = fromstring(normalise(text).strip())

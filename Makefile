@@ -21,7 +21,7 @@ install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[forecast,excel,classic,anomaly,language,speech,handwriting,music,musicxml,data,bench,keras,log,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[forecast,excel,classic,sequences,sklearn,anomaly,language,speech,handwriting,music,musicxml,data,bench,keras,log,docs,dev]'
 	@touch $@
 
 demo: $(INSTALLED)

@@ -1,35 +1,59 @@
 # %% [markdown]
-# # A live layer with its gates
+# # A live session with its gates drawn
 #
-# Any LSTM, ours or torch's, runs one step at a time with its state kept; every gate can be read.
+# A sensor that counts pulses is read live; the model forecasts the next readings, and its gates
+# show what it keeps.
 
 # %%
-import torch
+import numpy as np
+import pandas as pd
 
 import memorycell
 
-torch.manual_seed(0)
-lstm = memorycell.LSTM(3, 24, batch_first=True)
-x = torch.randn(1, 200, 3)
+rng = np.random.default_rng(0)
+hours = pd.date_range("2024-01-01", periods=1200, freq="h")
+load = 50 + 10 * np.sin(np.arange(1200) * 2 * np.pi / 24) + rng.normal(size=1200)
+readings = pd.DataFrame({"load": load}, index=hours)
+
+model = memorycell.train("forecast", readings, target="load", horizon=6, hidden=16, epochs=4)
 
 # %% [markdown]
-# A stream computes the same outputs as the full sequence, can be forked, and goes back in time.
+# One row in, one forecast out. The state can be saved and continued elsewhere, also after a crash.
 
 # %%
+session = model.session()
+for time, row in readings[:-24].iterrows():
+    (answer,) = session.feed({"time": str(time), "load": row.load})
+print(answer["time"], [round(v, 1) for v in answer["forecast"]["load"]["median"]])
+
+elsewhere = model.session()
+elsewhere.restore(session.snapshot())
+next_row = {"time": str(hours[-24]), "load": load[-24]}
+assert elsewhere.feed(next_row) == session.feed(next_row)
+
+# %% [markdown]
+# The gates while it reads the last days, as a plotly figure; `.page()` has the report.
+
+# %%
+inspection = model.inspect(readings[-240:])
+print(inspection.summary)
+gates = inspection.figure("gates")
+gates.write_html("gates.html")
+
+# %% [markdown]
+# The same for any LSTM of yours, ours or torch's: a stream computes the same outputs as the
+# complete sequence, can be forked, and goes back in time.
+
+# %%
+import torch  # noqa: E402
+
+lstm = torch.nn.LSTM(3, 24, batch_first=True)
+x = torch.randn(1, 200, 3)
 stream = memorycell.stream(lstm, history=16)
-outputs = [stream.step(step) for step in x[0]]
+outputs = torch.stack([stream.step(step) for step in x[0]])
 with torch.no_grad():
     full, _ = lstm(x)
-print(f"live = full sequence, within {(torch.stack(outputs) - full[0]).abs().max():.1e}")
-
+print(f"live = complete sequence, within {(outputs - full[0]).abs().max():.1e}")
 fork = stream.fork()
 stream.rewind(5)
-
-# %% [markdown]
-# The gates while it reads x, as a page and as a figure.
-
-# %%
-inspection = memorycell.inspect(lstm, x)
-print(inspection.summary)
-with open("gates.html", "w", encoding="utf-8") as file:
-    file.write(inspection.page())
+memorycell.inspect(lstm, x).figure("saturation")

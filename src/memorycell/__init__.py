@@ -5,7 +5,6 @@ starts at once.
 """
 
 from importlib import import_module
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 _HOME = {
@@ -29,6 +28,8 @@ _HOME = {
     "load": "memorycell.face.trained",
     "Trained": "memorycell.face.trained",
     "train": "memorycell.face.train",
+    "settings": "memorycell.face.setting_list",
+    "UserError": "memorycell.errors",
 }
 
 __all__ = [
@@ -42,6 +43,7 @@ __all__ = [
     "State",
     "Stream",
     "Trained",
+    "UserError",
     "adopt",
     "explain",
     "from_keras",
@@ -50,14 +52,17 @@ __all__ = [
     "load",
     "prove",
     "release",
+    "settings",
     "stream",
     "train",
 ]
 
 if TYPE_CHECKING:
     from memorycell.application.live import stream
+    from memorycell.errors import UserError
     from memorycell.exchange.keras_import import from_keras
     from memorycell.exchange.onnx_import import from_onnx
+    from memorycell.face.setting_list import settings
     from memorycell.face.train import train
     from memorycell.face.trained import Trained, load
     from memorycell.inspection.inspect import inspect
@@ -73,6 +78,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
+        from importlib.metadata import version
+
         return version("memorycell")
     if name not in _HOME:
         raise AttributeError(f"module 'memorycell' has no attribute {name!r}")

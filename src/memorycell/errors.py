@@ -7,8 +7,12 @@ ordinary exceptions. The message names the place (file, row, column) and the fix
 MAX_QUOTED_CHARS = 80
 
 
-class UserError(Exception):
-    """An error the user can fix; the message names the place and the fix."""
+class UserError(ValueError):
+    """An error the user can fix; the message names the place and the fix.
+
+    It is a ValueError: where code catches ValueErrors of others to describe them, `except UserError:
+    raise` comes first.
+    """
 
 
 class DataError(UserError):

@@ -19,7 +19,7 @@ except ImportError:  # no file locks on this system
     fcntl = None  # type: ignore[assignment]  # the module is optional
 
 from memorycell.errors import UserError
-from memorycell.settings import parse_json
+from memorycell.setting_fields import parse_json
 
 if TYPE_CHECKING:
     from torch import Tensor

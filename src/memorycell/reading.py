@@ -79,6 +79,7 @@ def decode_text(data: bytes, where: str, encoding: str | None = None) -> str:
     Raises `DataError`, with the line and the byte where the encoding is wrong.
     """
     if encoding is None:
+        _check_utf16(data, where)
         marks = (name for mark, name in BYTE_ORDER_MARKS.items() if data.startswith(mark))
         encoding = next(marks, "utf-8-sig")
     try:
@@ -102,3 +103,18 @@ def normalise(text: str) -> str:
     """Unicode NFC with LF as newline, without byte order marks and NUL characters."""
     text = text.replace("\r\n", "\n").replace("\r", "\n").replace("\ufeff", "").replace("\0", "")
     return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+
+def _check_utf16(data: bytes, where: str) -> None:
+    """Raises `DataError` for UTF-16 without a byte order mark: half of the bytes of Latin text are
+    NUL.
+    """
+    start = data[:4000]
+    if data.startswith(tuple(BYTE_ORDER_MARKS)) or 4 * start.count(0) < max(len(start), 1):
+        return
+    odd, even = start[1::2].count(0), start[::2].count(0)
+    if odd > 10 * even or even > 10 * odd:
+        name = "utf-16-le" if odd > even else "utf-16-be"
+        raise DataError(
+            f"{where}: looks like UTF-16 without a byte order mark: --set encoding={name}"
+        )

@@ -25,7 +25,7 @@ from torch.utils import _pytree as pytree
 
 from memorycell.errors import StateError, quote
 from memorycell.files import read_tensors, tensors_to_bytes, write_atomically
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 
 FORMAT = "memorycell-state-2"
 FORMAT_WITHOUT_CHECKSUM = "memorycell-state-1"
@@ -177,6 +177,8 @@ def _read_checked(data: bytes) -> tuple[_Note, dict[str, Tensor]]:
             raise ValueError("a checksum is missing or unexpected")
         if sorted(note.names) != sorted(tensors):
             raise ValueError("other tensors than those listed")
+    except StateError:
+        raise
     except ValueError as error:
         raise StateError(
             f"damaged or not a saved state ({quote(str(error))}); start a new state"
@@ -201,7 +203,7 @@ def _check_values(tensors: Mapping[str, Tensor]) -> None:
 
 def typed_extra(kind: type[E], extra: Mapping[str, Any], owner: str) -> E:
     """The values stored with a state as a dataclass, each checked against its type and range; see
-    `memorycell.settings.from_json`. `owner` is what wrote them, for messages: "forecaster".
+    `memorycell.setting_fields.from_json`. `owner` is what wrote them, for messages: "forecaster".
 
     Raises `StateError`.
     """

@@ -64,7 +64,7 @@ def test_states(task):
 def test_settings_that_were_yes_or_no_are_bool(name, setting):
     file = modelfile.load(FOLDER / f"{name}.safetensors")
     assert file.info["settings"][setting] == "yes"
-    assert getattr(file.settings(catalogue.load(name).settings), setting) is True
+    assert getattr(file.typed_settings(catalogue.load(name).settings), setting) is True
 
 
 def test_they_are_evaluated_on_their_own_data(task, monkeypatch):

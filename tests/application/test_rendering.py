@@ -2,7 +2,12 @@
 
 import pytest
 
-from memorycell.application.rendering import comparison_html, comparison_text, without_controls
+from memorycell.application.rendering import (
+    comparison_html,
+    comparison_text,
+    table_text,
+    without_controls,
+)
 
 RESULT = {
     "task": "forecast",
@@ -39,3 +44,9 @@ def test_foreign_names_are_escaped_in_html():
     page = comparison_html(RESULT)
     assert "<td>&lt;bad&gt;</td>" in page
     assert "<bad>" not in page
+
+
+def test_no_number_is_cut_where_there_is_no_terminal():
+    numbers = [f"0.{k:06d}" for k in range(12)]
+    text = table_text("scores", ["method", *(f"metric {k}" for k in range(12))], [["x", *numbers]])
+    assert all(number in text for number in numbers)

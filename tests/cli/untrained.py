@@ -9,7 +9,7 @@ import numpy as np
 
 from memorycell.application import catalogue
 from memorycell.application.contract import ModelFile
-from memorycell.settings import parse_settings
+from memorycell.setting_fields import parse_settings
 
 TINY = {"hidden": "4"}
 SETTINGS = {

@@ -37,6 +37,8 @@ FORECASTERS = [
     {"horizon": 1, "window": 2, "quantiles": 1},
     {"input_size": 6, "horizon": 7, "targets": 3, "window": 9, "quantiles": 3},
     {"cell": "layernorm", "zoneout": 0.1, "targets": 4, "num_layers": 2},
+    {"normal": "level", "seen": 3, "targets": 2, "num_layers": 2},
+    {"normal": "level", "seen": 2, "window": 1},
 ]
 
 

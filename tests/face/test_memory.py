@@ -1,12 +1,14 @@
 """Data in memory reach the readers of every application as the files that people have do."""
 
 import numpy as np
+import polars as pl
 import pytest
 
 import memorycell
 from memorycell.application import catalogue
 from memorycell.errors import UserError
 from memorycell.face.memory import as_source
+from memorycell.face.writers import write_sequences
 
 RNG = np.random.default_rng(0)
 WORDS = ("a panda eats bamboo", "a crane stands still", "a kiwi sleeps all day", "the eagle flies")
@@ -30,6 +32,31 @@ def test_every_reader_reads_them(task):
     with as_source(application, DATA[task]) as source:
         dataset = application.prepare(source, application.settings())
         assert next(iter(dataset.batches(0))) is not None
+
+
+def test_a_sound_without_a_label_is_recognised():
+    sounds = DATA["speech"]
+    model = memorycell.train("speech", sounds, progress=False, epochs=1, hidden=4)
+    alone = model.predict(sounds[0][0])["recordings"]
+    assert [one["file"] for one in alone] == ["data in memory"]
+    together = model.predict([sound for sound, _ in sounds[:2]])["recordings"]
+    assert together[0]["probabilities"] == alone[0]["probabilities"]
+    assert len(together) == 2
+
+
+def test_sequences_are_a_long_table(tmp_path):
+    arrays = [RNG.normal(size=(k + 2, 3)) for k in range(3)]
+    labels = ["a", "b", "a"]
+    for data in ((arrays, labels), list(zip(arrays, labels, strict=True))):
+        table = pl.read_ipc(write_sequences(data, tmp_path))
+        assert table.columns == ["sequence", "label", "x1", "x2", "x3"]
+        assert table["sequence"].to_list() == [1] * 2 + [2] * 3 + [3] * 4
+        assert table["label"].to_list() == ["a"] * 2 + ["b"] * 3 + ["a"] * 4
+        np.testing.assert_array_equal(table[:, 2:].to_numpy(), np.concatenate(arrays))
+    with pytest.raises(ValueError, match="3 sequences and 2 labels"):
+        write_sequences((arrays, labels[:2]), tmp_path)
+    with pytest.raises(memorycell.UserError, match="label 2 is missing"):
+        write_sequences((arrays, ["a", None, "b"]), tmp_path)
 
 
 def test_arrays_are_series():

@@ -3,30 +3,14 @@
 import copy
 import pickle
 
-import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
+from quick import QUICK
 
 import memorycell
 from memorycell.errors import UserError
 from memorycell.face.memory import NAME
-
-
-@pytest.fixture(scope="module")
-def load_frame():
-    hours = pd.date_range("2024-01-01", periods=400, freq="h", name="time")
-    rng = np.random.default_rng(0)
-    load = 10 + 3 * np.sin(np.arange(400) * 2 * np.pi / 24) + 0.3 * rng.normal(size=400)
-    return pd.DataFrame({"load": load}, index=hours)
-
-
-QUICK = {"epochs": 2, "hidden": 6, "progress": False}
-
-
-@pytest.fixture(scope="module")
-def forecaster(load_frame):
-    return memorycell.train("forecast", load_frame, target="load", horizon=4, **QUICK)
 
 
 def test_a_frame_trains_as_its_file_does(load_frame, forecaster, tmp_path):

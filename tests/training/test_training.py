@@ -18,7 +18,7 @@ from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import UserError
 from memorycell.files import read_tensors, tensors_to_bytes
 from memorycell.models.batches import lanes
-from memorycell.settings import parse_settings
+from memorycell.setting_fields import parse_settings
 from memorycell.training.events import Epoch, Step
 from memorycell.training.gradients import GradientWatch
 from memorycell.training.loop import train

@@ -13,7 +13,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 from memorycell.errors import UserError, quote
-from memorycell.settings import suggestion
+from memorycell.setting_fields import suggestion
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication
@@ -30,6 +30,7 @@ EXTRAS = {
     "drawing": "handwriting",
     "music": "music",
     "anomaly": "anomaly",
+    "sequences": "sequences",
 }
 """Built-in application -> the extra that installs what it needs."""
 

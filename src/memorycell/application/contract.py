@@ -25,10 +25,12 @@ from memorycell.exchange.files import Exported
 from memorycell.files import tensors_to_bytes, write_atomically
 from memorycell.models.batches import Batch
 from memorycell.models.model import Model
-from memorycell.settings import check_choices, check_ranges, settings_from_json
+from memorycell.setting_fields import check_choices, check_ranges, settings_from_json
 
 if TYPE_CHECKING:
     from typing import Self
+
+    import polars as pl
 
     from memorycell.inspection.inspect import Inspection
 
@@ -43,7 +45,15 @@ Item: TypeAlias = str | bytes | Mapping[str, JSON]
 """What a session reads: a line of text, bytes of sound, or the cells of a row by column."""
 
 InMemory: TypeAlias = Literal[
-    "table", "texts", "labelled", "pairs", "dialogues", "sounds", "strokes", "pieces"
+    "table",
+    "sequences",
+    "texts",
+    "labelled",
+    "pairs",
+    "dialogues",
+    "sounds",
+    "strokes",
+    "pieces",
 ]
 """Kinds of data in memory that an application takes instead of a path; see `face.memory`."""
 
@@ -181,7 +191,7 @@ class ModelFile(Generic[M_co, C_co]):
         """What was found in its data when it was trained."""
         return self.info.get("notes") or []
 
-    def settings(self, kind: type[S]) -> S:
+    def typed_settings(self, kind: type[S]) -> S:
         """The settings it was trained with. Raises `ModelFileError` where they are incomplete."""
         try:
             str(self.info["data"]), str(self.info["fingerprint"])
@@ -363,6 +373,10 @@ class Application(Generic[S, P, O]):
     session: Callable[[AnyModelFile, str, O], Session] | None
     """(model file, precision, options) -> Session; None: the model needs its whole input."""
     stream_reads: Literal["lines", "bytes"] = "lines"
+    check_frame: Callable[[pl.DataFrame, S], None] | None = None
+    """Raises `UserError` for a data frame in memory that is not meant to be trained on, though its
+    file would be read.
+    """
     columns: Callable[[AnyModelFile, Record], Mapping[str, Sequence[object]]] | None = None
     """A prediction as the columns of a data frame; None: it is no table."""
     figures: Mapping[str, Callable[[AnyModelFile, Record], str | bytes]] = field(

@@ -13,7 +13,7 @@ from typing import TypeVar
 from memorycell.application import catalogue
 from memorycell.application.named_dataset import NamedDataset
 from memorycell.errors import DataError, UserError, quote
-from memorycell.settings import suggestion
+from memorycell.setting_fields import suggestion
 
 S = TypeVar("S")
 

@@ -9,7 +9,8 @@ from torch import nn
 
 from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import AnyModelFile, ModelFile, Session
-from memorycell.errors import UserError
+from memorycell.errors import StateError, UserError
+from memorycell.files import write_atomically
 from memorycell.streaming.finite import OnNonfinite
 from memorycell.streaming.stream import Stream
 
@@ -26,6 +27,21 @@ def open_session(file: AnyModelFile, precision: str = "float32", options: object
             " predict"
         )
     return application.session(file, precision, options or application.stream_options())
+
+
+def save_session(session: Session, path: Path) -> None:
+    """Write the state of a session to a file. Raises `UserError`."""
+    write_atomically(path, session.snapshot())
+
+
+def restore_session(session: Session, path: Path) -> None:
+    """Continue a session from a file. Raises `UserError`, `StateError` for another's state."""
+    try:
+        session.restore(path.read_bytes())
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
+    except StateError as error:
+        raise StateError(f"{path}: {error}") from None
 
 
 @overload

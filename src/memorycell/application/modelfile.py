@@ -17,10 +17,11 @@ from memorycell.application.contract import (
     AnyModelFile,
     ModelFile,
 )
-from memorycell.errors import ModelFileError, quote
+from memorycell.errors import ModelFileError, UserError, quote
 from memorycell.files import read_tensors
+from memorycell.models.blank import blank
 from memorycell.models.model import Model, ModelConfig
-from memorycell.settings import from_json, settings_from_json
+from memorycell.setting_fields import from_json, settings_from_json
 
 MAX_WEIGHT = 1e6
 """Trained weights are far smaller; larger ones overflow within a step."""
@@ -92,14 +93,9 @@ def from_bytes(data: bytes, path: Path = Path("model")) -> AnyModelFile:
         for name, array in arrays.items():
             if array.is_floating_point() and not bool(array.isfinite().all()):
                 raise ValueError(f"array {quote(name)}: holds NaN or infinite values")
-    except (
-        LookupError,
-        TypeError,
-        ValueError,
-        AttributeError,
-        ArithmeticError,
-        RuntimeError,
-    ) as error:
+    except UserError:
+        raise
+    except MALFORMED as error:
         raise ModelFileError(
             f"{path}: its description is not a model's ({_reason(error)}); train a new model"
         ) from None
@@ -151,8 +147,7 @@ def _check_sizes(config: ModelConfig, needed: Mapping[str, object]) -> None:
 def _built(
     model_class: type[Model[Any]], config: ModelConfig, weights: dict[str, Tensor]
 ) -> Model[Any]:
-    with torch.device("meta"):
-        model = model_class(config)
+    model = blank(model_class, config)
     trained = dict(model.named_parameters())
     for name, expected in model.state_dict().items():
         given = weights.get(name)

@@ -9,6 +9,8 @@ from typing import Any
 
 CONTROLS = re.compile(r"\x1b\[[0-9;]*m|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Styles (SGR sequences), and single control characters."""
+MAX_WIDTH = 500
+"""Of a table that is not shown on a terminal, in characters."""
 
 
 def table_text(
@@ -31,6 +33,9 @@ def table_text(
     for row in rows:
         table.add_row(*map(printable, row), style="bold" if row[0] == highlight else "")
     console = Console(markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:  # no number is cut for a width that nothing has
+        options = console.options.update(max_width=MAX_WIDTH)
+        console.width = max(console.width, console.measure(table, options=options).maximum)
     with console.capture() as captured:
         console.print(table)
     return captured.get().rstrip("\n")
@@ -106,3 +111,24 @@ def confusion_text(counts: Mapping[str, Mapping[str, int]]) -> str:
 def classification_details(result: Mapping[str, Any]) -> list[str]:
     """`Application.render_details` of classifiers."""
     return [confusion_text(result["confusion"])] if "confusion" in result else []
+
+
+def backtest_text(result: Mapping[str, Any]) -> str:
+    """The result of a backtest: the primary metric of every fold and method, and the mean."""
+    primary, folds = result["primary"], result["folds"]
+    ranked = sorted(
+        result["baselines"],
+        key=lambda name: result["baselines"][name][primary],
+        reverse=not result["higher"],
+    )
+    rows = [
+        [name, *(f"{f['baselines'][name][primary]:.4g}" for f in folds), f"{mean[primary]:.4g}"]
+        for name in ranked
+        for mean in [result["baselines"][name]]
+    ]
+    ours = [*(fold["metrics"][primary] for fold in folds), result["metrics"][primary]]
+    rows.append(["memorycell", *(f"{value:.4g}" for value in ours)])
+    header = ["method", *(fold["test"] for fold in folds), "mean"]
+    table = table_text(f"{primary} of every fold", header, rows)
+    skill = skill_text(result["skill"])
+    return f"{table}\n{skill}, mean over the folds ({result['seconds']:.0f} s)"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from memorycell.application.contract import AnyModelFile
-from memorycell.inspection.page import BLUE, GREY, Section, figure, page
+from memorycell.inspection.page import BLUE, GREY, Page, Section, figure, page
 
 
-def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
+def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> Page:
     """The report of a trained model: its metrics and the baselines', examples, the training."""
     names = list(result["metrics"])
     rows = [
@@ -46,7 +46,7 @@ def evaluation_page(file: AnyModelFile, result: dict[str, Any]) -> str:
                 line={"color": colour},
             )
         fig.update_xaxes(title="epoch")
-        sections.append(Section("Training", "", fig))
+        sections.append(Section("Training", "", fig, name="training"))
     skill = result["skill"]
     verdict = (
         ""

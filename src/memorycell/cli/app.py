@@ -19,6 +19,7 @@ from memorycell.errors import UserError, quote
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication, AnyModelFile
+    from memorycell.face.trained import Trained
 
 
 class Verbs(TyperGroup):
@@ -72,18 +73,17 @@ def main_options(
     """The options of the command itself."""
 
 
-def load_model(path: Path) -> tuple[AnyApplication, AnyModelFile]:
-    """A model file and its application. Raises `UserError`."""
-    from memorycell.application import catalogue, modelfile
+def load_model(path: Path) -> Trained:
+    """The model in a file. Raises `UserError`."""
+    from memorycell.face.trained import load
 
-    file = modelfile.load(path)
-    return catalogue.load(file.task), file
+    return load(path)
 
 
 def load_task(name: str) -> AnyApplication:
     """The application of a task. Raises `UserError`, for an unknown one with the nearest name."""
     from memorycell.application import catalogue
-    from memorycell.settings import suggestion
+    from memorycell.setting_fields import suggestion
 
     if name not in catalogue.names():
         raise UserError(

@@ -13,7 +13,7 @@ from memorycell.cli.options import AsJson, number, whole
 from memorycell.cli.outputs import PAGE, check_file
 from memorycell.errors import UserError
 
-KINDS = ("step", "stream", "sessions", "forward", "train")
+KINDS = ("step", "stream", "sessions", "forward", "train", "calibrate")
 
 
 @app.command()
@@ -22,7 +22,8 @@ def bench(
         str,
         typer.Argument(
             metavar="|".join(KINDS),
-            help="A live step, raw or by Stream; many sessions; a whole forward; a training step.",
+            help="A live step, raw or by Stream; many sessions; a forward pass; a training step; or"
+            " calibrate: measure for this processor when PyTorch's own LSTM is faster.",
         ),
     ],
     hidden: Annotated[
@@ -36,7 +37,10 @@ def bench(
         list[str] | None, typer.Option("--precision", help="float32, bfloat16, int8 (step).")
     ] = None,
     peers: Annotated[
-        str, typer.Option("--peers", help="torch, onnxruntime, openvino, reference; with commas.")
+        str,
+        typer.Option(
+            "--peers", help="torch, compiled, onnxruntime, openvino, reference; with commas."
+        ),
     ] = "torch",
     batch: Annotated[
         int, typer.Option("--batch", help="Batch size of forward and train.", **whole(1, 65_536))
@@ -64,8 +68,11 @@ def bench(
     if work not in KINDS:
         raise UserError(f"bench {work}: expected {', '.join(KINDS)}")
     check_file("--plot", plot, PAGE)
-    from memorycell.bench import measure
+    from memorycell.bench import calibrate, measure
 
+    if work == "calibrate":
+        calibrate.run(threads or [1, 2], log=log)
+        return
     result = measure.run(
         work,
         hidden or [64, 128, 256, 512],

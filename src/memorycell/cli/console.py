@@ -105,21 +105,6 @@ def print_backtest(result: dict[str, Any], as_json: bool) -> None:
     if as_json:
         put_json(result)
         return
-    from memorycell.application.rendering import skill_text, table_text
+    from memorycell.application.rendering import backtest_text
 
-    primary, folds = result["primary"], result["folds"]
-    ranked = sorted(
-        result["baselines"],
-        key=lambda name: result["baselines"][name][primary],
-        reverse=not result["higher"],
-    )
-    rows = [
-        [name, *(f"{f['baselines'][name][primary]:.4g}" for f in folds), f"{mean[primary]:.4g}"]
-        for name in ranked
-        for mean in [result["baselines"][name]]
-    ]
-    ours = [*(fold["metrics"][primary] for fold in folds), result["metrics"][primary]]
-    rows.append(["memorycell", *(f"{value:.4g}" for value in ours)])
-    header = ["method", *(fold["test"] for fold in folds), "mean"]
-    put(table_text(f"{primary} of every fold", header, rows))
-    put(f"{skill_text(result['skill'])}, mean over the folds ({result['seconds']:.0f} s)")
+    put(backtest_text(result))

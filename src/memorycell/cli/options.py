@@ -24,7 +24,7 @@ def _ranged(kind: type[int] | type[float], low: float, high: float) -> dict[str,
     expected = f"expected {'a whole number' if kind is int else 'a number'} {low:,} to {high:,}"
 
     def parse(text: str | float) -> float:
-        from memorycell.settings import parse_number
+        from memorycell.setting_fields import parse_number
 
         try:
             value = parse_number(text, kind) if isinstance(text, str) else text
@@ -51,6 +51,10 @@ MINUTES = number(0.01, 100_000)
 Minutes = Annotated[
     float | None,
     typer.Option("--minutes", help="Approximate training time in minutes.", **MINUTES),
+]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", help="Where to train: cpu, cuda, mps [default: cuda, else cpu]."),
 ]
 Seed = Annotated[int, typer.Option("--seed", **whole(0, 2**32 - 1))]
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from memorycell.errors import UserError
@@ -53,26 +52,6 @@ def check_folder(option: str, folder: Path | None) -> None:
     if not existing.is_dir():
         raise UserError(f"{option} {folder}: cannot be created ({existing} is not a folder)")
     _try(option, folder if existing == folder else existing / folder.relative_to(existing).parts[0])
-
-
-@contextlib.contextmanager
-def output_folder(folder: Path | None) -> Iterator[Path]:
-    """A folder to write into, created where it is missing and removed again where nothing was
-    written; None: a temporary one. Raises `UserError`.
-    """
-    from memorycell.files import make_folder
-
-    if folder is None:
-        with tempfile.TemporaryDirectory() as temporary:
-            yield Path(temporary)
-        return
-    created = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    try:
-        yield make_folder(folder)
-    finally:
-        for parent in created:
-            with contextlib.suppress(OSError):  # not empty
-                parent.rmdir()
 
 
 def _try(option: str, path: Path) -> None:

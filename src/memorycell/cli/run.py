@@ -22,7 +22,7 @@ from memorycell.cli.ending import STOPPED
 from memorycell.cli.interrupt import uninterrupted
 from memorycell.cli.options import AsJson, ModelPath, Settings, key_values
 from memorycell.cli.outputs import check_file
-from memorycell.errors import StateError, UserError
+from memorycell.errors import UserError
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication, Record, Session
@@ -53,35 +53,26 @@ def predict(
     """Run a model on an input and print the result: a forecast, continuation, label, translation or
     reply.
     """
-    from memorycell.settings import parse_settings
+    from memorycell.application.rendering import without_controls
+    from memorycell.face.writing import figure_suffix
+    from memorycell.setting_fields import parse_settings
 
-    application, model = load_model(file)
+    model = load_model(file)
+    application = model.application
     (options,) = parse_settings([application.predict_options()], key_values(settings))
-    suffix = "" if out is None else _suffix(application, out)
+    if out is not None:
+        figure_suffix(application, out, "--out ")
     check_file("--out", out, inputs=(file, source))
     with packages_of(application):
-        given = read_input(application.predict_reads, source)
-        record = application.predict(model, given, options)
-        if out is not None:
-            from memorycell.files import write_atomically
-
-            write_atomically(out, application.figures[suffix](model, record))
-            log(f"written: {out}")
+        encoding = key_values(settings).get("encoding")
+        given = read_input(application.predict_reads, source, encoding)
+        record = model.predict_record(given, options, out)
+    if out is not None:
+        log(f"written: {out}")
     if as_json:
         put_json({"task": application.name, "file": str(file), **record})
     else:
-        from memorycell.application.rendering import without_controls
-
         put(without_controls(application.render(record)))
-
-
-def _suffix(application: AnyApplication, out: Path) -> str:
-    """The suffix of a file, if the application can write such files. Raises `UserError`."""
-    suffix = ".html" if out.suffix.lower() == ".htm" else out.suffix.lower()
-    if suffix not in application.figures:
-        suffixes = ", ".join(application.figures) or "nothing but text"
-        raise UserError(f"--out {out}: {application.name} can write {suffixes}")
-    return suffix
 
 
 @app.command()
@@ -101,23 +92,22 @@ def stream(
 
     At a lower precision the model is proved first, and the cost in accuracy is printed.
     """
-    from memorycell.application.live import open_session
-    from memorycell.settings import parse_settings
+    from memorycell.application.live import open_session, restore_session
+    from memorycell.setting_fields import parse_settings
 
     check_precision(precision)
     check_file("--state", state, inputs=(file,))
-    application, model = load_model(file)
+    model = load_model(file)
+    application = model.application
     (options,) = parse_settings([application.stream_options()], key_values(settings))
     with packages_of(application):
         if precision != "float32":
-            from memorycell.cli.export import proved
-
             check_engine(model, precision)
-            if not proved(application, model, (precision,), ()).ok:
+            if not model.prove((precision,), (), log).ok:
                 raise SystemExit(1)
         session = open_session(model, precision, options)
         if state is not None and state.exists():
-            _restore(session, state)
+            restore_session(session, state)
         try:
             _run(session, application, state)
         except KeyboardInterrupt:
@@ -152,22 +142,15 @@ def _write(answers: Iterable[Record]) -> None:
 
 
 def _save(session: Session, path: Path) -> None:
-    from memorycell.files import write_atomically
+    from memorycell.application.live import save_session
 
     with uninterrupted:
-        write_atomically(path, session.snapshot())
+        save_session(session, path)
 
 
-def _restore(session: Session, path: Path) -> None:
-    try:
-        session.restore(path.read_bytes())
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror})") from None
-    except StateError as error:
-        raise StateError(f"{path}: {error}") from None
-
-
-def read_input(reads: Literal["file", "text"], given: str | None) -> str | None:
+def read_input(
+    reads: Literal["file", "text"], given: str | None, encoding: str | None = None
+) -> str | None:
     """INPUT: the name of a file where the application reads files; else a text, or that of a file
     or of stdin. Raises `UserError`.
     """
@@ -182,7 +165,7 @@ def read_input(reads: Literal["file", "text"], given: str | None) -> str | None:
     if is_file:
         from memorycell.reading import read_text
 
-        return read_text(Path(given))
+        return read_text(Path(given), encoding)
     if len(given.split()) == 1 and Path(given).suffix.lower() in FILE_SUFFIXES:
         raise UserError(f"{given}: no such file (a text that looks like a file: through stdin, -)")
     return given

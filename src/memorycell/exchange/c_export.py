@@ -113,6 +113,7 @@ class LayerCHead:
     """A recurrent layer alone: the last layer's h is the output."""
 
     stack_bytes = 0
+    normalises = False
 
     def __init__(self, recurrent: Recurrent) -> None:
         self.recurrent = recurrent
@@ -138,7 +139,7 @@ class _Source:
         self._constants: list[str] = []
         self._used: set[str] = set()
         self._layers = [self._layer(k) for k in range(recurrent.num_layers)]
-        self._head = head.write(self)
+        self._head, self._normalises = head.write(self), head.normalises
         cell = CELLS_IN_C[recurrent.cell]
         floats = cell.local_arrays * recurrent.hidden_size + recurrent.proj_size
         self.stack_bytes = head.stack_bytes + 4 * floats + self._int8 * self._max_columns
@@ -148,9 +149,13 @@ class _Source:
         recurrent = self.recurrent
         layers, H, P = recurrent.num_layers, recurrent.hidden_size, recurrent.output_size
         has_c = "c" in CELLS[recurrent.cell].state
+        more_at = layers * P + has_c * layers * H
         calls = []
+        if self._normalises:
+            calls.append(f"    float inputs[{recurrent.input_size}];\n")
+            calls.append(f"    normalise_input(x, state + {more_at}, inputs);")
         for k in range(layers):
-            x = "x" if k == 0 else f"state + {(k - 1) * P}"
+            x = f"state + {(k - 1) * P}" if k else "inputs" if self._normalises else "x"
             c = f", state + {layers * P + k * H}" if has_c else ""
             calls.append(f"    layer_{k}({x}, state + {k * P}{c});")
         functions = [
@@ -164,7 +169,7 @@ class _Source:
             functions="\n".join([*functions, *self._layers, self._head]),
             layers="\n".join(calls),
             hidden_at=(layers - 1) * P,
-            more_at=layers * P + has_c * layers * H,
+            more_at=more_at,
         )
 
     def use(self, function: str) -> None:

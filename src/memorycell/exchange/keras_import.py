@@ -72,6 +72,8 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
                 raise UserError(f"{path}: two layers are named {name!r}; rename one")
             try:
                 layers[name] = _convert(layer, groups[name], f"{path}: layer {name!r}")
+            except UserError:
+                raise
             except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
                 raise UserError(
                     f"{path}: layer {name!r}: weights are missing or have the wrong shape"

@@ -47,6 +47,8 @@ def from_onnx(path: str | Path) -> dict[str, Recurrent]:
             name = node.name or f"{node.op_type}_{len(layers)}"
             try:
                 layers[name] = _convert(node, constants, f"{path}: node {name!r}")
+            except UserError:
+                raise
             except (ValueError, RuntimeError, IndexError) as error:
                 first = str(error).splitlines()[0]
                 raise UserError(

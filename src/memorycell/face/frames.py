@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 TIME_COLUMN = "time"
 """The column that an unnamed index of times becomes."""
+ORIGIN_COLUMN = "origin"
+"""The times that several forecasts were made at."""
+TEXT_COLUMNS = ("text", "source")
 
 
 def is_frame(data: object) -> bool:
@@ -25,6 +28,21 @@ def is_frame(data: object) -> bool:
     except ModuleNotFoundError:
         return False
     return nw.dependencies.is_into_dataframe(data) or isinstance(data, nw.DataFrame)
+
+
+def as_frame(data: Any) -> Any:
+    """A series of pandas or polars as a frame of one column, "value" if it has no name; other data
+    as they are. Raises `UserError` for a lazy frame.
+    """
+    try:
+        import narwhals.stable.v2 as nw
+    except ModuleNotFoundError:
+        return data
+    if nw.dependencies.is_into_series(data):
+        return data.rename("value").to_frame() if data.name in (None, "") else data.to_frame()
+    if nw.dependencies.is_polars_lazyframe(data) or isinstance(data, nw.LazyFrame):
+        raise UserError("a lazy frame cannot be read; collect() it first")
+    return data
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
@@ -37,28 +55,71 @@ def to_polars(frame: Any) -> pl.DataFrame:
     import polars as pl
 
     if isinstance(frame, pl.DataFrame):
-        return frame
+        return _checked(frame)
     if not is_frame(frame):
         raise UserError(f"{type(frame).__name__} is not a frame that can be read; collect it first")
+    levels = getattr(frame.columns, "nlevels", 1)
+    if levels > 1:
+        raise UserError(
+            f"the frame has columns of {levels} levels; join their names:"
+            " frame.columns = ['_'.join(map(str, c)) for c in frame.columns]"
+        )
     names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
     for name in names:
         if names.count(name) > 1:
             raise UserError(f"the frame has two columns {quote(name)}; rename one of them")
     narwhal = nw.from_native(_index_to_column(frame), eager_only=True)
-    return pl.DataFrame([_column(narwhal[name], str(name)) for name in narwhal.columns])
+    return _checked(pl.DataFrame([_column(narwhal[name], str(name)) for name in narwhal.columns]))
+
+
+def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    if not frame.width or not frame.height:
+        raise UserError(f"the frame has no {'rows' if frame.width else 'columns'}")
+    return frame
+
+
+def has_times(frame: pl.DataFrame) -> bool:
+    """Whether a column of a frame has times."""
+    from memorycell.tables.time_formats import find_times
+
+    if any(kind.is_temporal() for kind in frame.dtypes):
+        return True
+    return find_times(frame.head(1000), "the frame")[0] is not None
+
+
+def text_column(frame: pl.DataFrame) -> list[str]:
+    """The texts of a frame: of its column "text" or "source", or of its only column of strings.
+
+    Raises `UserError`, also for a missing text.
+    """
+    import polars as pl
+
+    names = [name for name, kind in frame.schema.items() if kind == pl.String]
+    chosen = [name for name in names if name.lower() in TEXT_COLUMNS] or names
+    if len(chosen) != 1:
+        raise UserError(
+            f"which column has the texts? there are {', '.join(map(quote, frame.columns))}; select"
+            " one, or name it 'text'"
+        )
+    texts = frame[chosen[0]].to_list()
+    for row, text in enumerate(texts, 1):
+        if text is None or not text.strip():
+            raise UserError(f"column {quote(chosen[0])}, row {row}: no text; leave the row out")
+    return texts
 
 
 def like(frame: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
-    """Columns as a data frame of the library of `frame`. ISO 8601 text in the column "time" becomes
-    times where `frame` has times, in their zone.
+    """Columns as a data frame of the library of `frame`. ISO 8601 text in the columns "time" and
+    "origin" becomes times where `frame` has times, in their zone.
     """
     import narwhals.stable.v2 as nw
     import polars as pl
 
     times = [kind for kind in to_polars(frame).dtypes if isinstance(kind, pl.Datetime)]
     columns = dict(columns)
-    if times and columns.get(TIME_COLUMN):
-        columns[TIME_COLUMN] = _parsed_times(columns[TIME_COLUMN], times[0].time_zone)
+    for name in (TIME_COLUMN, ORIGIN_COLUMN) if times else ():
+        if columns.get(name):
+            columns[name] = _parsed_times(columns[name], times[0].time_zone)
     backend = nw.from_native(frame, eager_only=True).implementation
     return nw.from_dict(columns, backend=backend).to_native()
 

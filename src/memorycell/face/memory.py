@@ -1,63 +1,106 @@
 """Data in memory as files, so that every application has one reader with one behaviour.
 
-What an application takes is in `Application.in_memory`:
-
-    table        a data frame; an array [T] or [T, F], or a list of arrays, one per series
-    texts        a list of strings
-    labelled     a data frame; a list of (text, label)
-    pairs        a data frame; a list of (source, target)
-    dialogues    a list of dialogues: strings, or {"role", "content"}
-    sounds       a list of ((samples [N] or [N, channels], sample rate in Hz), label)
-    strokes      a list of (strokes, label); strokes are lists of points [x, y] or [x, y, t]
-    pieces       a list of paths of MIDI files
+What an application takes is in `Application.in_memory`, see `TAKES`; `writers` writes each kind.
 """
 
 from __future__ import annotations
 
-import json
-import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import re
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
-from memorycell.application.contract import AnyApplication, InMemory
+from memorycell.application.contract import AnyApplication
 from memorycell.errors import UserError, quote
-from memorycell.face.frames import is_frame, to_polars
+from memorycell.face.frames import as_frame, is_frame, text_column, to_polars
+from memorycell.face.writers import TAKES, UNLABELLED, WRITERS, strings, write_frame
+from memorycell.reading import read_text
 
 NAME = "data in memory"
 """The name of such data in model files."""
+PREFIX = "memorycell-data-"
 
 
 @contextmanager
-def as_source(application: AnyApplication, data: object) -> Iterator[str | None]:
+def as_source(
+    application: AnyApplication, data: object, settings: object = None
+) -> Iterator[str | None]:
     """The path or name of data for the application's readers; for data in memory, of a temporary
-    file or folder. Raises `UserError` for data that the application does not take.
+    file or folder.
+
+    settings   of the training, by which a frame is checked; None: it is not
+
+    Raises `UserError` for data that the application does not take.
     """
     if data is None or isinstance(data, (str, Path)):
         yield None if data is None else str(data)
         return
-    with TemporaryDirectory(prefix="memorycell-") as folder:
-        path = str(_write(application, data, Path(folder)))
-        try:
+    with _temporary_folder() as folder:
+        yield str(_write(application, data, folder, settings))
+
+
+@contextmanager
+def as_input(
+    application: AnyApplication, reads: Literal["file", "text"], x: object
+) -> Iterator[str | None]:
+    """As `as_source`, for what a trained model reads: a text or a list of texts where it reads
+    texts, and data without labels.
+    """
+    if reads == "text" and x is not None:
+        yield _text(application, x)
+    elif application.in_memory in UNLABELLED and not isinstance(x, (str, Path, type(None))):
+        with _temporary_folder() as folder:
+            with _described(application):
+                source = UNLABELLED[application.in_memory](x, folder)
+            yield str(source)
+    else:
+        with as_source(application, x) as path:
             yield path
-        except UserError as error:  # the name of the temporary file says nothing
-            raise type(error)(str(error).replace(path, NAME).replace(folder, NAME)) from None
 
 
-def _write(application: AnyApplication, data: Any, folder: Path) -> Path:
+def with_names(record: Any) -> Any:
+    """A record with `NAME` instead of the paths of temporary files in its strings."""
+    if isinstance(record, str):
+        return without_paths(record) if PREFIX in record else record
+    if isinstance(record, dict):
+        return {key: with_names(value) for key, value in record.items()}
+    if isinstance(record, list):
+        return [with_names(value) for value in record]
+    return record
+
+
+@contextmanager
+def _temporary_folder() -> Iterator[Path]:
+    """A folder for data in memory, whose name is left out of errors: it says nothing."""
+    with tempfile.TemporaryDirectory(prefix=PREFIX) as folder:
+        try:
+            yield Path(folder)
+        except UserError as error:
+            raise type(error)(without_paths(str(error))) from None
+
+
+def without_paths(text: str) -> str:
+    """A message or a page with `NAME` instead of the paths of temporary files."""
+    start = re.escape(str(Path(tempfile.gettempdir()) / PREFIX))
+    return re.sub(start + r"\w+([/\\][\w.-]*\w)?", NAME, text)
+
+
+def _write(application: AnyApplication, data: Any, folder: Path, settings: object) -> Path:
     kind = application.in_memory
     if kind is None:
         raise UserError(f"{application.name}: takes a path or the name of a dataset")
+    data = as_frame(data)
     if is_frame(data):
-        if kind not in ("table", "labelled", "pairs"):
+        if kind not in ("table", "labelled", "pairs", "sequences"):
             raise UserError(f"{application.name}: takes {TAKES[kind]}, not a frame")
-        path = folder / "frame.parquet"
-        to_polars(data).write_parquet(path)
-        return path
+        frame = to_polars(data)
+        if settings is not None and application.check_frame is not None:
+            application.check_frame(frame, settings)
+        return write_frame(frame, folder)
     if isinstance(data, np.ndarray) and kind == "table":
         data = [data]
     if not isinstance(data, Sequence) or not len(data):
@@ -65,128 +108,38 @@ def _write(application: AnyApplication, data: Any, folder: Path) -> Path:
             f"{application.name}: takes a path, the name of a dataset or {TAKES[kind]}, not"
             f" {quote(type(data).__name__)}"
         )
-    try:
+    with _described(application):
         return WRITERS[kind](data, folder)
-    except (TypeError, ValueError, IndexError, OSError) as error:
-        raise UserError(
-            f"{application.name}: takes {TAKES[kind]} ({str(error).splitlines()[0]})"
-        ) from None
 
 
-def _write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
-    import polars as pl
-
-    frames = []
-    for k, array in enumerate(map(np.asarray, arrays)):
-        if array.ndim not in (1, 2) or array.dtype.kind not in "fiub":
-            raise ValueError(f"array {k + 1}: {array.dtype} {list(array.shape)}")
-        columns = array.reshape(len(array), -1).T
-        names = ["value"] if len(columns) == 1 else [f"x{i + 1}" for i in range(len(columns))]
-        frame = pl.DataFrame(dict(zip(names, columns, strict=True)))
-        if len(arrays) > 1:
-            frame.insert_column(0, pl.lit(f"{k + 1}").alias("series"))
-        frames.append(frame)
-    path = folder / "arrays.parquet"
-    pl.concat(frames).write_parquet(path)
-    return path
+@contextmanager
+def _described(application: AnyApplication) -> Iterator[None]:
+    """Raises `UserError` that says what the application takes, for other data."""
+    try:
+        yield
+    except UserError:
+        raise
+    except (TypeError, ValueError, LookupError, OSError, OverflowError) as error:
+        takes = TAKES[application.in_memory] if application.in_memory else "a path"
+        problem = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(f"{application.name}: takes {takes} ({problem})") from None
 
 
-def _write_texts(texts: Sequence[Any], folder: Path) -> Path:
-    path = folder / "texts.txt"
-    path.write_text("\n".join(_strings(texts, "text")) + "\n", encoding="utf-8")
-    return path
-
-
-def _write_labelled(rows: Sequence[Any], folder: Path) -> Path:
-    return _write_rows(rows, folder, ("text", "label"))
-
-
-def _write_pairs(rows: Sequence[Any], folder: Path) -> Path:
-    return _write_rows(rows, folder, ("source", "target"))
-
-
-def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Path:
-    import polars as pl
-
-    left, right = zip(*rows, strict=True)
-    path = folder / "rows.parquet"
-    columns = {names[0]: _strings(left, names[0]), names[1]: [str(v) for v in right]}
-    pl.DataFrame(columns).write_parquet(path)
-    return path
-
-
-def _write_dialogues(dialogues: Sequence[Any], folder: Path) -> Path:
-    path = folder / "dialogues.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for turns in dialogues:
-            messages = [
-                dict(turn)
-                if isinstance(turn, Mapping)
-                else {"role": ("user", "assistant")[k % 2], "content": turn}
-                for k, turn in enumerate(turns)
-            ]
-            file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
-    return path
-
-
-def _write_sounds(sounds: Sequence[Any], folder: Path) -> Path:
-    import polars as pl
-    import soundfile
-
-    names = []
-    for k, ((samples, rate), _) in enumerate(sounds):
-        names.append(f"{k:06d}.wav")
-        array = np.asarray(samples)
-        soundfile.write(folder / names[-1], array, int(rate), subtype=_subtype(array))
-    labels = [str(label) for _, label in sounds]
-    path = folder / "labels.csv"
-    pl.DataFrame({"file": names, "label": labels}).write_csv(path)
-    return folder
-
-
-def _subtype(samples: np.ndarray) -> str:
-    return "PCM_16" if samples.dtype == np.int16 else "FLOAT"
-
-
-def _write_strokes(drawings: Sequence[Any], folder: Path) -> Path:
-    path = folder / "strokes.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for strokes, label in drawings:
-            points = [np.asarray(stroke, float).tolist() for stroke in strokes]
-            file.write(json.dumps({"strokes": points, "label": str(label)}) + "\n")
-    return path
-
-
-def _write_pieces(paths: Sequence[Any], folder: Path) -> Path:
-    for k, path in enumerate(map(Path, paths)):
-        shutil.copyfile(path, folder / f"{k:06d}-{path.name}")
-    return folder
-
-
-def _strings(values: Sequence[Any], what: str) -> list[str]:
-    for k, value in enumerate(values):
-        if not isinstance(value, str):
-            raise TypeError(f"{what} {k + 1} is {type(value).__name__}")
-    return list(values)
-
-
-TAKES: Mapping[InMemory, str] = {
-    "table": "a data frame, an array [T] or [T, F], or a list of arrays",
-    "texts": "a list of strings",
-    "labelled": "a data frame, or a list of (text, label)",
-    "pairs": "a data frame, or a list of (source, target)",
-    "dialogues": "a list of dialogues, lists of strings or of {'role', 'content'}",
-    "sounds": "a list of ((samples, sample rate in Hz), label)",
-    "strokes": "a list of (strokes, label)",
-    "pieces": "a list of paths of MIDI files",
-}
-WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
-    "table": _write_arrays,
-    "texts": _write_texts,
-    "labelled": _write_labelled,
-    "pairs": _write_pairs,
-    "dialogues": _write_dialogues,
-    "sounds": _write_sounds,
-    "strokes": _write_strokes,
-    "pieces": _write_pieces,
-}
+def _text(application: AnyApplication, x: Any) -> str:
+    """The text of a string, of the text file at a path, or of strings: a line each."""
+    if isinstance(x, str):
+        return x
+    if isinstance(x, Path):
+        return read_text(x)
+    x = as_frame(x)
+    if is_frame(x):
+        texts = text_column(to_polars(x))
+    else:
+        if not isinstance(x, Sequence):
+            raise UserError(
+                f"{application.name}: predict takes a text, a list of texts or a frame, not"
+                f" {quote(type(x).__name__)}"
+            )
+        with _described(application):
+            texts = strings(x, "text")
+    return "\n".join(" ".join(text.splitlines()) for text in texts)

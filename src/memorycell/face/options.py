@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeVar, get_type_hints
 
 import msgspec
+import numpy as np
 
-from memorycell.application import catalogue
-from memorycell.application.contract import TrainSettings
 from memorycell.errors import UserError, quote
-from memorycell.settings import parse_settings
+from memorycell.ops import binding
+from memorycell.setting_fields import parse_settings, suggestion
 
 S = TypeVar("S")
 
@@ -33,12 +32,41 @@ def with_options(defaults: Sequence[Any], options: Mapping[str, Any], task: str)
     known = [field.name for value in defaults for field in dataclasses.fields(value)]
     for name in options:
         if name not in known:
-            near = difflib.get_close_matches(name, known, 1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise UserError(f"{task} has no setting {quote(name)}; {hint}")
+            there_are = f"there are {', '.join(known)}" if known else "there are none"
+            advice = suggestion(name, known).strip() or there_are
+            raise UserError(f"{task} has no setting {quote(name)}; {advice}")
     texts = {name: value for name, value in options.items() if isinstance(value, str)}
     typed = {name: value for name, value in options.items() if name not in texts}
-    return [_replaced(value, typed) for value in parse_settings(defaults, texts)]
+    try:
+        values = parse_settings(defaults, texts)
+    except UserError as error:
+        raise UserError(str(error).removeprefix("--set ")) from None
+    return [_replaced(value, typed) for value in values]
+
+
+def check_precision(precision: str) -> None:
+    """Raises `UserError` for an unknown precision."""
+    if precision not in binding.PRECISIONS:
+        raise UserError(f"precision={quote(precision)}: expected {', '.join(binding.PRECISIONS)}")
+
+
+def check_range(name: str, value: Any, low: float, high: float) -> None:
+    """Raises `UserError` where a value is not a number in a range; None is allowed."""
+    if value is not None and not (
+        isinstance(value, (int, float, np.number))
+        and not isinstance(value, bool)
+        and low <= value <= high
+    ):
+        raise UserError(f"{name}={quote(value)}: expected a number {low:,} to {high:,}")
+
+
+def _plain(value: Any) -> Any:
+    """A value as --set has it: numpy's numbers as Python's, lists as text with commas."""
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, (list, tuple)):
+        return ",".join(str(_plain(item)) for item in value)
+    return value
 
 
 def _replaced(default: Any, options: Mapping[str, Any]) -> Any:
@@ -47,70 +75,14 @@ def _replaced(default: Any, options: Mapping[str, Any]) -> Any:
     for field in dataclasses.fields(default):
         if field.name not in options:
             continue
+        given = _plain(options[field.name])
         try:
-            values[field.name] = msgspec.convert(options[field.name], hints[field.name])
+            values[field.name] = msgspec.convert(given, hints[field.name])
         except msgspec.ValidationError as error:
-            raise UserError(
-                f"{field.name}={quote(options[field.name])}: {str(error).replace('`', '')}"
-            ) from None
+            raise UserError(f"{field.name}={quote(given)}: {str(error).replace('`', '')}") from None
     try:
         return dataclasses.replace(default, **values)
+    except UserError:
+        raise
     except ValueError as error:
         raise UserError(str(error)) from None
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """A setting of a task: its type in words, its default, and what it means."""
-
-    name: str
-    type: str
-    default: Any
-    meaning: str
-
-
-class SettingList(list[Setting]):
-    """Settings that print as a table."""
-
-    def __repr__(self) -> str:
-        width = max(len(setting.name) for setting in self)
-        return "\n".join(
-            f"{s.name:{width}}  {s.type}, default {s.default!r}\n{'':{width}}  {s.meaning}"
-            for s in self
-        )
-
-
-def settings(task: str) -> SettingList:
-    """The settings of a task: those of its data and model, and those of training. Raises
-    `UserError`.
-    """
-    application = catalogue.load(task)
-    return SettingList(
-        Setting(field.name, str(field.type), getattr(value, field.name), meaning)
-        for value in (application.settings(), application.training)
-        for meanings in [_meanings(type(value))]
-        for field in dataclasses.fields(value)
-        for meaning in [meanings.get(field.name, "")]
-    )
-
-
-def _meanings(kind: type) -> dict[str, str]:
-    """Field -> its meaning, from docstrings with lines "name, other   meaning" of the class and
-    those it inherits from.
-    """
-    meanings: dict[str, str] = {}
-    for owner in reversed(kind.__mro__):
-        if owner is TrainSettings or dataclasses.is_dataclass(owner):
-            names: list[str] = []
-            for line in (owner.__doc__ or "").splitlines()[1:]:
-                text = line.strip()
-                head, gap, rest = text.partition("  ")
-                if gap and not line.startswith(" " * 8):
-                    names = [name.strip() for name in head.split(",")]
-                    meanings |= {name: rest.strip() for name in names}
-                elif not text:
-                    names = []
-                else:
-                    for name in names:
-                        meanings[name] += f" {text}"
-    return meanings

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-import sys
-from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memorycell.application import catalogue
+from memorycell.application.contract import AnyApplication, TrainSettings
+from memorycell.errors import UserError
+from memorycell.face.following import followed, to_stderr
 from memorycell.face.memory import NAME, as_source
-from memorycell.face.options import with_options
+from memorycell.face.options import check_range, with_options
 from memorycell.face.trained import Trained, load
-from memorycell.training import loop
-from memorycell.training.events import Log, OnEvent, ignore
-from memorycell.training.progress import progress_bar
+from memorycell.training import checkpoint, loop
+from memorycell.training.events import Log
+
+if TYPE_CHECKING:
+    import torch
 
 
 def train(
@@ -25,6 +29,8 @@ def train(
     out: str | Path | None = None,
     minutes: float | None = None,
     epochs: int | None = None,
+    device: str | torch.device | None = None,
+    resume: bool = False,
     progress: bool = True,
     **settings: Any,
 ) -> Trained:
@@ -36,49 +42,85 @@ def train(
     out        the model file to write; None: in memory only, see `Trained.save`
     minutes    approximate training time; by default the task's own, or by epochs
     epochs     passes over the training data
+    device     "cpu", "cuda", "cuda:1", "mps"; None: a CUDA GPU where there is one, else the CPU
+    resume     continue an interrupted run that wrote `out`
     progress   a progress bar on stderr, and notes on the data; False: silent
-    settings   those of the task and of training, by name; see `memorycell.settings(task)`
+    settings   those of the task and of training, by name: `memorycell.settings(task)` lists them
+               with types, defaults and meanings. Training has lr, weight_decay, clip, average,
+               patience, precision and seed, for every task
 
-    Raises `UserError` for data or settings that cannot be used.
+    Raises `UserError` (a ValueError) for data or settings that cannot be used.
     """
     application = catalogue.load(task)
+    check_range("minutes", minutes, 0.01, 100_000)
+    if resume and out is None:
+        raise UserError("resume needs out=, the model file of the run that was interrupted")
     if epochs is not None:
         settings["epochs"] = epochs
     own, train_settings = with_options(
         [application.settings(), application.training], settings, task
     )
-    if minutes is None and train_settings.epochs is None:
-        minutes = application.minutes
-    metric = application.selection_metric or application.metric.name
-    with (
-        TemporaryDirectory(prefix="memorycell-") as folder,
-        as_source(application, data) as source,
-        _followed(metric, progress) as (log, on_event),
-    ):
-        path = Path(out) if out is not None else Path(folder) / f"{task}.safetensors"
-        loop.train(
+    with contextlib.nullcontext(out) if out is not None else TemporaryDirectory() as place:
+        path = Path(place) if out is not None else Path(place) / f"{task}.safetensors"
+        trained = train_model(
             application,
-            source,
+            data,
             own,
             train_settings,
             path,
             minutes=minutes,
-            name=None if source is None or source == str(data) else NAME,
-            log=log,
+            device=device,
+            resume=resume,
+            log=to_stderr if progress else None,
+        )
+    if out is None:
+        trained.forget_path()
+    return trained
+
+
+def train_model(
+    application: AnyApplication,
+    data: Any,
+    settings: Any,
+    train_settings: TrainSettings,
+    out: Path,
+    *,
+    minutes: float | None = None,
+    device: str | torch.device | None = None,
+    resume: bool = False,
+    tensorboard: Path | None = None,
+    log: Log | None = None,
+) -> Trained:
+    """`train` with the settings as the application's types.
+
+    log   called with notes and, where there is no terminal for a bar, with a line per epoch; None:
+          silent
+    """
+    if tensorboard is not None and find_spec("tensorboard") is None:
+        raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'")
+    if minutes is None and train_settings.epochs is None:
+        minutes = application.minutes
+    if resume:  # before the data are read
+        checkpoint.read_checkpoint(checkpoint.checkpoint_path(out))
+    with (
+        as_source(application, data, settings) as source,
+        followed(application, log) as (log_line, on_event),
+    ):
+        in_memory = source is not None and source != str(data)
+        result = loop.train(
+            application,
+            source,
+            settings,
+            train_settings,
+            out,
+            minutes=minutes,
+            device=device,
+            resume=resume,
+            tensorboard=tensorboard,
+            name=NAME if in_memory else None,
+            log=log_line,
             on_event=on_event,
         )
-        file = load(path)
-    return Trained(file, data if file.data == NAME else None)
-
-
-@contextlib.contextmanager
-def _followed(metric: str, wanted: bool) -> Iterator[tuple[Log, OnEvent]]:
-    if not wanted:
-        yield ignore, ignore
-        return
-    with progress_bar(metric, _log) as on_event:
-        yield _log, on_event
-
-
-def _log(line: str) -> None:
-    print(line, file=sys.stderr)
+    trained = load(out)
+    trained.remember(result, data if in_memory else None)
+    return trained

@@ -2,44 +2,72 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import AnyApplication, AnyModelFile, ModelFile, Record, Session
+from memorycell.application.contract import (
+    AnyApplication,
+    AnyDataset,
+    AnyModelFile,
+    ModelFile,
+    Record,
+    Session,
+    TrainSettings,
+)
 from memorycell.application.live import open_session
-from memorycell.application.rendering import comparison_html, comparison_text
-from memorycell.errors import UserError
-from memorycell.face.frames import is_frame, like
-from memorycell.face.memory import NAME, as_source
-from memorycell.face.options import typed_options
-from memorycell.files import write_atomically
+from memorycell.application.rendering import comparison_text
+from memorycell.errors import ModelFileError, UserError
+from memorycell.face.backtesting import Backtest, backtest_model
+from memorycell.face.exporting import Exported, checked_exporter, export_model
+from memorycell.face.figures import named_figure, prediction_figures, report_page
+from memorycell.face.frames import as_frame, is_frame, like
+from memorycell.face.memory import NAME, as_input, as_source, with_names
+from memorycell.face.notebook import comparison, trained_html
+from memorycell.face.options import check_precision, check_range, typed_options
+from memorycell.face.proving import ModelProof, prove_model
+from memorycell.face.writing import figure_suffix, write_prediction
+from memorycell.setting_fields import settings_from_json
+from memorycell.training.events import Log, ignore
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    import plotly.graph_objects as go
+    import torch
 
     from memorycell.inspection.inspect import Inspection
-    from memorycell.proof import Proof
+    from memorycell.inspection.page import Page
+    from memorycell.streaming.pool import Pool
 
 
 class Trained(ModelFile[Any, Any]):
-    """A trained model: its metrics, predictions, live sessions, proofs and exports.
+    """A trained model: its metrics, predictions, live sessions, pictures, proofs and exports.
 
-    It is also the `ModelFile` that it was read from: `model`, `codec`, `info`.
+    It is also the `ModelFile` that it was read from: `model`, `codec`, `info`, `history`, `notes`.
 
-    metrics     name -> value on the held-out test split
-    baselines   baseline name -> the same metrics
-    skill       relative improvement over the best baseline; None without one
-    data        what it was trained on, where it is in memory
+    path       the model file; None where there is none
+    result     the comparison with the baselines, as `memorycell train --json` prints it; None for a
+               model that was loaded, see `evaluate`
     """
 
-    def __init__(self, file: AnyModelFile, trained_on: object = None) -> None:
+    def __init__(self, file: AnyModelFile, path: Path | None = None) -> None:
         super().__init__(file.model, file.codec, file.info, file.arrays)
-        self._trained_on = trained_on
+        self.path = path
+        self.result: Record | None = None
+        self._trained_on: object = None
+
+    def remember(self, result: Record, data: object) -> None:
+        """Set the result of its training, and the data in memory that it was trained on."""
+        self.result, self._trained_on = result, data
+
+    def forget_path(self) -> None:
+        """Its file was temporary."""
+        self.path = None
+        if self.result is not None:
+            self.result = {**self.result, "file": None}
+
+    # ---- what is known of it ---------------------------------------------------------------------
 
     @property
     def application(self) -> AnyApplication:
@@ -48,7 +76,7 @@ class Trained(ModelFile[Any, Any]):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """On the held-out test split."""
+        """Metric name -> value on the held-out test split."""
         return dict(self.info.get("metrics") or {})
 
     @property
@@ -58,85 +86,215 @@ class Trained(ModelFile[Any, Any]):
 
     @property
     def skill(self) -> float | None:
-        """Relative improvement over the best baseline."""
+        """Relative improvement over the best baseline; None without one."""
         skill: float | None = self.info.get("skill")
         return skill
+
+    @property
+    def primary(self) -> str:
+        """The metric that `skill` compares."""
+        return str(self.info.get("primary") or self.application.metric.name)
+
+    @property
+    def higher_is_better(self) -> bool:
+        """Whether a higher value of the primary metric is better."""
+        return bool(self.info.get("higher", self.application.metric.higher_is_better))
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Name -> value of the settings that it was trained with, those of training included."""
+        return {**(self.info.get("settings") or {}), **(self.info.get("training") or {})}
+
+    @property
+    def inspect_reads(self) -> Literal["file", "text"]:
+        """Whether `inspect` reads files or texts."""
+        return self.application.inspect_reads or self.application.predict_reads
+
+    # ---- what it can do --------------------------------------------------------------------------
 
     def predict(self, x: Any = None, **options: Any) -> Any:
         """A prediction for x: what the task reads (a path, a text, or data in memory).
 
         A data frame gives a data frame of the same library where the prediction is a table: for
-        forecasts one row per series, step ahead and target, for anomalies one per row of x.
-        Otherwise the `Record` that `memorycell predict --json` prints. Raises `UserError`.
+        forecasts one row per series, step ahead and target, for anomalies one per row of x, for
+        texts their label and probabilities. Otherwise the `Record` that `memorycell predict --json`
+        prints. `memorycell.settings(task, "predict")` lists the options. Raises `UserError`.
         """
-        application = self.application
+        application, x = self.application, as_frame(x)
         given = typed_options(application.predict_options, options, application.name)
-        with self._source(application.predict_reads, x) as source:
-            record = application.predict(self, source, given)
+        with as_input(application, application.predict_reads, x) as source:
+            record = self.predict_record(source, given)
             if is_frame(x) and application.columns is not None:
                 return like(x, application.columns(self, record))
-        in_memory = x is not None and not isinstance(x, (str, Path))
-        return {**record, "data": NAME} if in_memory and "data" in record else record
-
-    def evaluate(self, data: Any = None) -> Record:
-        """Metrics beside the baselines' on other data, or on the test split of its own. Raises
-        `UserError`.
-        """
-        from memorycell.training import loop
-
-        with as_source(self.application, self._own(data)) as source:
-            return loop.evaluate(self.application, self, Path(self.data), source)
-
-    def session(self, precision: str = "float32", **options: Any) -> Session:
-        """A live session: `feed` it what the task reads, one item at a time. Raises `UserError`."""
-        application = self.application
-        given = typed_options(application.stream_options, options, application.name)
-        return open_session(self, precision, given)
-
-    def inspect(self, x: Any = None) -> Inspection:
-        """Its gates while it reads x, or its own data. Raises `UserError`."""
-        application = self.application
-        reads = application.inspect_reads or application.predict_reads
-        with self._source(reads, x if x is not None else self._trained_on) as source:
-            return application.inspect(self, source)
-
-    def prove(self, precisions: Sequence[str] = ("float32", "bfloat16", "int8")) -> Proof:
-        """Run it in every way that it can run, and compare; see `memorycell.prove`."""
-        from memorycell.proof import prove
-
-        return prove(self, precisions=precisions)
-
-    def export(self, to: str, folder: str | Path, *, precision: str = "float32") -> list[Path]:
-        """Write it as "onnx" or "c" files into a folder, named after the task. Raises
-        `UserError`.
-        """
-        from memorycell.exchange import files
-
-        exporter = self.application.exporters.get(to)
-        if exporter is None:
-            formats = ", ".join(self.application.exporters) or "no format"
-            raise UserError(f"export to {to!r}: {self.task} can be exported to {formats}")
-        exporter.check(self)
-        exported = exporter.write(self, files.identifier(self.task), precision=precision, test=None)
-        return [Path(path) for path in files.write(exported.files, Path(folder))]
+        return record if isinstance(x, (str, Path, type(None))) else with_names(record)
 
     def write(self, path: str | Path, x: Any = None, **options: Any) -> None:
         """Write a prediction for x; the suffix says how, as with `predict --out`. Raises
         `UserError`.
         """
-        application, path = self.application, Path(path)
+        application = self.application
+        figure_suffix(application, Path(path))
         given = typed_options(application.predict_options, options, application.name)
-        if path.suffix not in application.figures:
-            suffixes = ", ".join(application.figures) or "nothing"
-            raise UserError(f"{path}: {application.name} can write {suffixes}")
-        with self._source(application.predict_reads, x) as source:
-            record = application.predict(self, source, given)
-            write_atomically(path, application.figures[path.suffix](self, record))
+        with as_input(application, application.predict_reads, x) as source:
+            self.predict_record(source, given, Path(path))
 
-    def _source(self, reads: str, x: Any) -> AbstractContextManager[str | None]:
-        if reads == "text" and isinstance(x, str):
-            return contextlib.nullcontext(x)
-        return as_source(self.application, x)
+    def predict_record(self, source: str | None, options: Any, out: Path | None = None) -> Record:
+        """The prediction for a path or a text, with the options as the application's type; it is
+        also written to `out`.
+        """
+        record = self.application.predict(self, source, options)
+        if out is not None:
+            write_prediction(self, record, out)
+        return record
+
+    def evaluate(self, data: Any = None, log: Log = ignore) -> Record:
+        """Metrics beside the baselines' on other data, or on the test split of its own; `log` is
+        called with notes on the data. Raises `UserError`.
+        """
+        from memorycell.training import loop
+
+        with as_source(self.application, self._own(data)) as source:
+            return loop.evaluate(self.application, self, Path(self.path or self.data), source, log)
+
+    def backtest(
+        self,
+        data: Any = None,
+        *,
+        folds: int = 4,
+        start: float = 0.6,
+        refit: bool = True,
+        minutes: float | None = None,
+        device: str | torch.device | None = None,
+    ) -> Backtest:
+        """Walk-forward evaluation with its settings: train on the past, test on the next period.
+
+        folds     equal periods of time, from the share `start` of the time range on
+        refit     train a new model before each period, instead of once before the first
+        minutes   approximate training time per fold
+        device    see `memorycell.train`
+
+        Raises `UserError` for a task whose data have no time axis.
+        """
+        application = self.application
+        check_range("folds", folds, 1, 1000)
+        check_range("start", start, 0.1, 0.99)
+        return backtest_model(
+            application,
+            self._own(data),
+            self.typed_settings(application.settings),
+            self.training_settings(),
+            folds=folds,
+            start=start,
+            refit=refit,
+            minutes=minutes,
+            device=device,
+        )
+
+    def session(self, precision: str = "float32", **options: Any) -> Session:
+        """A live session: `feed` it what the task reads, one item at a time. Raises `UserError`."""
+        application = self.application
+        check_precision(precision)
+        given = typed_options(application.stream_options, options, application.name)
+        return open_session(self, precision, given)
+
+    def pool(self, sessions: int = 0, precision: str = "float32", **options: Any) -> Pool:
+        """Many live sequences stepped together, on the model's encoded inputs: `y =
+        pool.step(slots, x)`, x [n, input_size]. `sessions` of them are open: `Pool.slots`.
+
+        options   of `memorycell.Pool`: spill, resident, on_nonfinite
+
+        Raises `UserError` for a model that needs its whole input.
+        """
+        from memorycell.streaming.pool import Pool
+
+        try:
+            pool = Pool(self.model, max(sessions, 1), precision, **options)
+            pool.open_many(sessions)
+        except UserError:
+            raise
+        except ValueError as error:
+            raise UserError(f"pool: {str(error).removeprefix('stream: ')}") from None
+        return pool
+
+    def inspect(self, x: Any = None) -> Inspection:
+        """Its gates while it reads x, or its own data: `.figure()`, `.page()`, `.summary`. Raises
+        `UserError`.
+        """
+        given = x if x is not None else self._trained_on
+        with as_input(self.application, self.inspect_reads, given) as source:
+            return self.inspect_source(source)
+
+    def inspect_source(self, source: str | None) -> Inspection:
+        """`inspect` for a path or a text."""
+        return self.application.inspect(self, source)
+
+    def figure(self, name: str | None = None, x: Any = None, **options: Any) -> go.Figure:
+        """A picture as a plotly figure.
+
+        name      "baselines", "training"; "gates", "saturation", "memory horizon", "half-lives" or
+                  "gradient flow" while it reads x, or its own data; one of `figures`. None: the
+                  first of these
+        x         see `predict`, as the options
+
+        Raises `UserError` for a name that there is not.
+        """
+        return named_figure(self, name, x, options)
+
+    def figures(self, x: Any = None, **options: Any) -> dict[str, go.Figure]:
+        """Name -> picture as a plotly figure: of the prediction for x, or without x of the
+        evaluation on its test split. Raises `UserError`.
+        """
+        if x is None and not options:
+            return self.report().figures()
+        return prediction_figures(self, x, options)
+
+    def report(self, data: Any = None) -> Page:
+        """The HTML page of the evaluation on its test split, or on other data. Raises
+        `UserError`.
+        """
+        with as_source(self.application, self._own(data)) as source:
+            return report_page(self, source, self.result if data is None else None)
+
+    def prove(
+        self,
+        precisions: Sequence[str] = ("float32", "bfloat16", "int8"),
+        exports: Sequence[str] = ("onnx", "c"),
+        log: Log = ignore,
+    ) -> ModelProof:
+        """Run it in every way that it can run, on its own test split where that is available, and
+        compare; see `memorycell.prove`. `costs` are those of lower precisions in accuracy.
+        """
+        return prove_model(self, self.own_dataset(log), precisions, exports, log)
+
+    def export(
+        self, to: str, folder: str | Path, *, precision: str = "float32", log: Log = ignore
+    ) -> Exported:
+        """Write it as "onnx" or "c" files into a folder, named after its file or its task; C with a
+        test vector of its own data where they are available. Raises `UserError`.
+        """
+        exporter = checked_exporter(self, to)
+        return export_model(
+            self,
+            exporter,
+            self.own_dataset(log),
+            Path(folder),
+            name=self.task if self.path is None else self.path.stem,
+            precision=precision,
+            log=log,
+        )
+
+    # ---- its data --------------------------------------------------------------------------------
+
+    def own_dataset(self, log: Log = ignore) -> AnyDataset | None:
+        """The data that it was trained on; None where they are no longer available, which is
+        logged.
+        """
+        try:
+            with as_source(self.application, self._own(None)) as source:
+                return self.application.reopen(source, self)
+        except UserError as error:
+            log(f"proved on random inputs, not on the model's own data ({error})")
+            return None
 
     def _own(self, data: Any) -> Any:
         if data is not None:
@@ -145,48 +303,36 @@ class Trained(ModelFile[Any, Any]):
             raise UserError("it was trained on data in memory: give the data again")
         return self._trained_on
 
+    def training_settings(self) -> TrainSettings:
+        """How it was trained. Raises `ModelFileError` where that is incomplete."""
+        try:
+            return settings_from_json(TrainSettings, self.info.get("training") or {})
+        except ValueError as error:
+            raise ModelFileError(
+                f"the model file's description of its training is incomplete ({error}); train a new"
+                " model"
+            ) from None
+
     def __repr__(self) -> str:
-        if not self.metrics:
-            return f"<memorycell {self.task}>"
-        return comparison_text(self._result())
+        return comparison_text(comparison(self)) if self.metrics else f"<memorycell {self.task}>"
 
     def _repr_html_(self) -> str:
-        return comparison_html(self._result())
-
-    def _result(self) -> dict[str, Any]:
-        metric = self.application.metric
-        return {
-            "task": self.task,
-            "primary": self.info.get("primary", metric.name),
-            "higher": self.info.get("higher", metric.higher_is_better),
-            "metrics": self.metrics,
-            "baselines": self.baselines,
-            "skill": self.skill,
-        }
+        return trained_html(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _from_bytes, (self.to_bytes(),)
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Trained:
-        return Trained(
-            ModelFile(
-                copy.deepcopy(self.model, dict(memo)),
-                self.codec,
-                copy.deepcopy(self.info),
-                _copied(self.arrays),
-            ),
-            self._trained_on,
-        )
+        other = _from_bytes(self.to_bytes())
+        other.path, other.result = self.path, copy.deepcopy(self.result)
+        other._trained_on = self._trained_on
+        return other
 
 
 def load(path: str | Path) -> Trained:
     """The trained model in a model file. Raises `ModelFileError`; see docs/modelfile.md."""
-    return Trained(modelfile.load(path))
+    return Trained(modelfile.load(path), Path(path))
 
 
 def _from_bytes(data: bytes) -> Trained:
     return Trained(modelfile.from_bytes(data))
-
-
-def _copied(arrays: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in arrays.items()}

@@ -56,7 +56,9 @@ class GradientFlow:
             for parameters in self._groups.values():
                 grads = [p.grad for p in parameters if p.grad is not None]
                 norms.append(
-                    torch.stack(torch._foreach_norm(grads)).norm() if grads else torch.zeros(())
+                    torch.stack(torch._foreach_norm(grads)).norm()
+                    if grads
+                    else parameters[0].new_zeros(())
                 )
             self.records.append((self.steps, torch.stack(norms).tolist()))
         self.steps += 1

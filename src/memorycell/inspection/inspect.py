@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -18,8 +18,12 @@ from memorycell.inspection.horizon import (
     gradient_horizon,
     occlusion_horizon,
 )
+from memorycell.inspection.page import Page, Section, named_figure
 from memorycell.inspection.trace import LayerTrace, trace_layers
 from memorycell.nn.layers import Recurrent, of_cell
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
 
 MAX_STEPS = 5000
 """Of longer inputs only the last steps are inspected."""
@@ -93,6 +97,7 @@ class Inspection:
     labels                 [T] names of the steps
     trained_on             training window in steps, if known
     history                training history, one entry per epoch; keys "gradient of LAYER" are drawn
+    sections               of the application, at the beginning of the page
     """
 
     title: str
@@ -103,6 +108,7 @@ class Inspection:
     notes: list[str] = field(default_factory=list)
     trained_on: int | None = None
     history: list[dict[str, float]] = field(default_factory=list)
+    sections: list[Section] = field(default_factory=list)
 
     @property
     def summary(self) -> str:
@@ -147,11 +153,21 @@ class Inspection:
             "notes": self.notes,
         }
 
-    def page(self) -> str:
+    def page(self) -> Page:
         """The report as one self-contained HTML page. Raises `UserError` without plotly."""
         from memorycell.inspection.report import inspection_page
 
         return inspection_page(self)
+
+    def figures(self) -> dict[str, go.Figure]:
+        """Name -> figure of the report: "memory horizon", "half-lives", "saturation", "gradient
+        flow", and "gates", with "gates 2", … for further layers. Raises `UserError` without plotly.
+        """
+        return self.page().figures()
+
+    def figure(self, name: str = "gates") -> go.Figure:
+        """One of `figures`. Raises `UserError` for an unknown name, and without plotly."""
+        return named_figure(self.figures(), name)
 
 
 def inspect(

@@ -7,11 +7,13 @@ from __future__ import annotations
 import html
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from memorycell.errors import UserError
+import numpy as np
+
+from memorycell.errors import UserError, quote
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -84,6 +86,7 @@ class Section:
     table       rows of cells; the first row is the header
     highlight   first cell of the row to set in bold
     words       (word, value): each word coloured by its value in -1 … 1, orange below 0, blue above
+    name        of the figure, for `Page.figures`; by default "figure"
     """
 
     title: str
@@ -92,9 +95,29 @@ class Section:
     table: Sequence[Sequence[str]] = field(default_factory=list)
     highlight: str = ""
     words: Sequence[tuple[str, float]] = field(default_factory=list)
+    name: str = ""
 
 
-def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str] = ()) -> str:
+class Page(str):
+    """The HTML of a page, and its sections."""
+
+    sections: Sequence[Section] = ()
+
+    def figures(self) -> dict[str, go.Figure]:
+        """Name -> figure, in their order on the page; a repeated name is numbered. Foreign text in
+        them is escaped, as plotly reads <b> and <a href=…> in every label.
+        """
+        found: dict[str, go.Figure] = {}
+        for section in self.sections:
+            if section.figure is not None:
+                name, count = section.name or "figure", 2
+                while name in found:
+                    name, count = f"{section.name or 'figure'} {count}", count + 1
+                found[name] = escaped_figure(section.figure)
+        return found
+
+
+def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str] = ()) -> Page:
     """The HTML of a page. Raises `UserError` without plotly."""
     parts = [f"<h1>{markup_text(title)}</h1>", f"<p>{markup_text(lead)}</p>"]
     for number, section in enumerate(sections):
@@ -114,13 +137,15 @@ def page(title: str, lead: str, sections: Sequence[Section], notes: Sequence[str
     if notes:
         items = "".join(f"<li>{markup_text(note)}</li>" for note in notes)
         parts.append(f"<h2>Notes</h2><ul>{items}</ul>")
-    return (
+    result = Page(
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>{markup_text(title)}</title><style>{STYLE}</style>"
         f"<script>{_plotly_script()}</script></head>\n"
         f"<body>{''.join(parts)}<script>{SCRIPT}</script></body></html>\n"
     )
+    result.sections = sections
+    return result
 
 
 def markup_text(text: str) -> str:
@@ -138,11 +163,27 @@ def figure_json(shown: go.Figure) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
+def named_figure(figures: Mapping[str, go.Figure], name: str) -> go.Figure:
+    """The figure of a name. Raises `UserError` for an unknown one."""
+    if name not in figures:
+        raise UserError(f"no figure {quote(name)}; there are {', '.join(figures) or 'none'}")
+    return figures[name]
+
+
+def escaped_figure(shown: go.Figure) -> go.Figure:
+    """A copy of a figure whose text has nothing that plotly takes for markup."""
+    parts = [part.to_plotly_json() for part in (*shown.data, shown.layout)]
+    *data, layout = [_without_markup(part) for part in parts]
+    return _graph_objects().Figure(data=data, layout=layout)
+
+
 def _without_markup(value: Any, key: str = "") -> Any:
+    if isinstance(value, np.ndarray):
+        return _without_markup(value.tolist(), key) if value.dtype.kind in "OU" else value
     if isinstance(value, str):
         # Plotly knows the entities of &, < and >, not that of a quotation mark.
         return value if key in TEMPLATES else html.escape(value, quote=False)
-    if isinstance(value, list):
+    if isinstance(value, (list, tuple)):
         return [_without_markup(item, key) for item in value]
     if isinstance(value, dict):
         return {name: _without_markup(item, name) for name, item in value.items()}

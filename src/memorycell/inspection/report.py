@@ -17,16 +17,18 @@ from memorycell.inspection.figures import (
 )
 from memorycell.inspection.flow import flow_figure
 from memorycell.inspection.inspect import Inspection
-from memorycell.inspection.page import Section, page
+from memorycell.inspection.page import Page, Section, page
 from memorycell.inspection.trace import LayerTrace
 
+FIGURE_NAMES = ("gates", "saturation", "memory horizon", "half-lives", "gradient flow")
+"""Of the figures on a page; those of further layers are numbered: "gates 2"."""
 FLOW_PREFIX = "gradient of "
 """Of the keys in the training history that hold a layer's gradient norm."""
 
 
-def inspection_page(inspection: Inspection) -> str:
+def inspection_page(inspection: Inspection) -> Page:
     """The HTML of the report."""
-    sections = []
+    sections = list(inspection.sections)
     if inspection.gradient is not None:
         sections.append(
             Section(
@@ -34,6 +36,7 @@ def inspection_page(inspection: Inspection) -> str:
                 "How strongly the hidden state depends on the input k steps earlier: by gradient,"
                 " and by occlusion (that input replaced by the mean).",
                 horizon_figure(inspection),
+                name="memory horizon",
             )
         )
     if any(len(layer.half_lives) for layer in inspection.layers):
@@ -44,6 +47,7 @@ def inspection_page(inspection: Inspection) -> str:
             "Share of values near the ends of the range. A gate near 0 or 1 most of the time acts"
             " as a switch; a gate that never changes has no effect.",
             saturation_figure(inspection),
+            name="saturation",
         )
     )
     if inspection.advice:
@@ -72,6 +76,7 @@ def _half_life_section(inspection: Inspection) -> Section:
         "-ln 2 / mean ln f of every unit. A state that is kept is not necessarily used: the curve"
         " above shows what reaches the output.",
         half_life_figure(inspection),
+        name="half-lives",
     )
 
 
@@ -89,6 +94,7 @@ def _flow_sections(history: Sequence[dict[str, float]]) -> list[Section]:
             "Gradient flow during training",
             "Median gradient norm of every layer per epoch, before clipping.",
             flow_figure(lines, "epoch"),
+            name="gradient flow",
         )
     ]
 
@@ -114,6 +120,7 @@ def _gates_section(trace: LayerTrace, labels: Sequence[str]) -> Section:
         f"{text[0].upper()}{text[1:]} Gates: dark is closed, bright is open. Candidates and states:"
         " red is negative, blue is positive.",
         gates_figure(trace, labels, begin),
+        name="gates",
     )
 
 

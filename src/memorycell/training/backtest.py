@@ -8,6 +8,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from memorycell.application import modelfile
 from memorycell.application.contract import (
     AnyModelFile,
@@ -19,6 +21,7 @@ from memorycell.application.contract import (
     TrainSettings,
 )
 from memorycell.errors import UserError
+from memorycell.training.device import choose
 from memorycell.training.events import Log, OnEvent, ignore
 from memorycell.training.loop import compare, skill, train
 
@@ -34,6 +37,7 @@ def backtest(
     start: float,
     refit: bool,
     minutes: float | None = None,
+    device: str | torch.device | None = None,
     log: Log = ignore,
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
@@ -42,8 +46,9 @@ def backtest(
     folder   for the model files, fold-1.safetensors, …
     folds    equal periods of time, from the share `start` of the time range on
     refit    train a new model before each period, instead of once before the first
+    device   to train on, see `device.choose`
     """
-    began = time.monotonic()
+    began, chosen = time.monotonic(), choose(device)
     walk = application.walk_forward
     if walk is None:
         raise UserError(
@@ -64,6 +69,7 @@ def backtest(
                 train_settings,
                 path,
                 minutes=minutes,
+                device=chosen,
                 log=log,
                 on_event=on_event,
             )

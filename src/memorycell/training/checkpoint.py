@@ -15,8 +15,8 @@ from torch import Tensor
 from memorycell.application.contract import B, M, Record
 from memorycell.errors import UserError
 from memorycell.files import read_tensors, tensors_to_bytes, write_atomically
-from memorycell.settings import from_json
-from memorycell.training.run import Progress, Run, copy_weights
+from memorycell.setting_fields import from_json
+from memorycell.training.run import CPU, Progress, Run, copy_weights
 
 FORMAT = "memorycell-resume-3"
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
@@ -38,7 +38,9 @@ def save_checkpoint(run: Run[M, B], path: Path) -> None:
     ):
         tensors |= {f"{name}.{key}": value for key, value in weights.items()}
     for index, values in run.optimizer.state_dict()["state"].items():
-        tensors |= {f"adam.{index}.{key}": value.clone() for key, value in values.items()}
+        tensors |= {
+            f"adam.{index}.{key}": value.to(CPU, copy=True) for key, value in values.items()
+        }
     note = {
         "format": FORMAT,
         "identity": _identity(run),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from memorycell.application.contract import (
     AnyApplication,
@@ -24,6 +27,7 @@ from memorycell.errors import UserError
 from memorycell.models.model import Model
 from memorycell.ops import binding
 from memorycell.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from memorycell.training.device import choose
 from memorycell.training.events import Log, OnEvent, ignore
 from memorycell.training.run import Run
 
@@ -36,6 +40,7 @@ def train(
     out: Path,
     *,
     minutes: float | None = None,
+    device: str | torch.device | None = None,
     resume: bool = False,
     tensorboard: Path | None = None,
     name: str | None = None,
@@ -44,6 +49,7 @@ def train(
 ) -> dict[str, Any]:
     """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`.
 
+    device   to train on, see `device.choose`; the model file and its metrics are the CPU's
     name     of the data in the model file; by default as the dataset names them
     resume   continue from `OUT.resume`, with the losses of a run that was never interrupted
 
@@ -51,6 +57,7 @@ def train(
     the best model; KeyboardInterrupt is passed on after that.
     """
     began = time.monotonic()
+    chosen = choose(device)
     checkpoint = checkpoint_path(out)
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
@@ -62,10 +69,12 @@ def train(
     metric = dataset.metric(application.metric)
     selection = application.selection_metric or metric.name
     best_baseline = _best_on_validation(dataset.baselines("valid"), metric, selection, log)
-    if binding.engine is None:
+    if chosen.type != "cpu":
+        log(f"trains on {chosen}; validation and test on the CPU")
+    elif binding.engine is None:
         log(f"the native engine is missing, training is slower: {binding.missing}")
     budget_s = None if minutes is None else 60 * minutes - (time.monotonic() - began)
-    run = Run(dataset, train_settings, selection, best_baseline, budget_s)
+    run = Run(dataset, train_settings, selection, best_baseline, budget_s, chosen)
     if resume:
         load_checkpoint(run, checkpoint)
         log(f"resumed after epoch {run.progress.epoch}")
@@ -130,7 +139,8 @@ def compare(
     """
     metric = dataset.metric(application.metric)
     began = time.monotonic()
-    scores, baselines = dataset.evaluate(model, "test"), dataset.baselines("test")
+    scores = _defined(dataset.evaluate(model, "test"), metric)
+    baselines = {n: _defined(own, metric) for n, own in dataset.baselines("test").items()}
     details = dataset.details(model, "test")
     return {
         "task": application.name,
@@ -143,6 +153,11 @@ def compare(
         "seconds": round(seconds + time.monotonic() - began, 2),
         **details,
     }
+
+
+def _defined(scores: Metrics, metric: Metric) -> Metrics:
+    """Without further metrics that are not defined for the split, such as R² of one number."""
+    return {n: value for n, value in scores.items() if math.isfinite(value) or n == metric.name}
 
 
 def skill(metric: Metric, scores: Metrics, baselines: dict[str, Metrics]) -> float | None:

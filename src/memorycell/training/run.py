@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic
@@ -15,8 +18,10 @@ from torch import Tensor, nn
 from memorycell.application.contract import B, Dataset, M, Metrics, TrainSettings
 from memorycell.errors import UserError
 from memorycell.inspection.flow import GradientFlow
+from memorycell.models.batches import on_device
 from memorycell.ops import binding
 from memorycell.state import State
+from memorycell.training.device import supports_bfloat16
 from memorycell.training.events import Epoch, OnEvent, Step
 from memorycell.training.gradients import GradientWatch
 from memorycell.training.schedule import learning_rate, planned_epochs, timed_learning_rate
@@ -24,6 +29,7 @@ from memorycell.training.schedule import learning_rate, planned_epochs, timed_le
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+CPU = torch.device("cpu")
 SEED_STRIDE = 1_000_003
 """Between the seeds of two runs, so that none of their epochs share one."""
 VALIDATION_SHARE = 0.1
@@ -56,6 +62,9 @@ class Run(Generic[M, B]):
     best_baseline      that metric of the best baseline, for whoever follows the run
     budget_s           seconds to train; None: by epochs. Training stops between two batches when
                        they are over but for the validation that follows
+    device             of the model, its average, the optimiser and the batches. Initial weights,
+                       batches and validation are the CPU's: what is saved, and how it is scored,
+                       does not depend on it
     """
 
     def __init__(
@@ -65,26 +74,27 @@ class Run(Generic[M, B]):
         selection_metric: str,
         best_baseline: float | None,
         budget_s: float | None,
+        device: torch.device = CPU,
     ) -> None:
-        self.dataset, self.settings = dataset, settings
+        self.dataset, self.settings, self.device = dataset, settings, device
         self.selection_metric, self.best_baseline = selection_metric, best_baseline
         self.progress = Progress(
             epochs=settings.epochs if budget_s is None else None, budget_s=budget_s
         )
         torch.manual_seed(settings.seed)
         self.model = dataset.build()
+        self.best_weights = copy_weights(self.model)
         self.average = dataset.build()
-        self.average.load_state_dict(self.model.state_dict())
-        self.best_weights = copy_weights(self.average)
+        self.average.load_state_dict(self.best_weights)
+        self.model.to(device)
+        self._scored = self.average if device == CPU else copy.deepcopy(self.average)
+        self.average.to(device)
         self.optimizer = _optimizer(self.model, settings)
         self.gradients = GradientWatch()
         self.flow = GradientFlow(self.model, every=1)
         self.speed = 0.0
         self._validation_s = VALIDATION_SHARE * (budget_s or 0.0)
-        native_bfloat16 = binding.engine is not None and "bf16" in binding.engine.instruction_set()
-        self.bfloat16 = settings.precision == "bfloat16" or (
-            settings.precision == "auto" and native_bfloat16
-        )
+        self.bfloat16 = _uses_bfloat16(settings.precision, device)
 
     def fit(
         self,
@@ -102,13 +112,13 @@ class Run(Generic[M, B]):
             began, first_step = time.monotonic(), self.flow.steps
             loss = self._train_epoch(on_event)
             validation_began = time.monotonic()
-            valid = self.dataset.validate(self.average)
+            valid = self.dataset.validate(self._average_on_cpu())
             self._validation_s = time.monotonic() - validation_began
             self._check_finite(valid)
             better = valid[self.selection_metric] < p.best
             if better:
                 p.best, p.best_epoch = valid[self.selection_metric], p.epoch
-                self.best_weights = copy_weights(self.average)
+                self.best_weights = copy_weights(self._scored)  # with what validation fits
             p.seconds += time.monotonic() - began
             p.epoch += 1
             if p.epochs is None or p.budget_s is not None:
@@ -144,20 +154,26 @@ class Run(Generic[M, B]):
             writer.close()
 
     def best_model(self) -> M:
-        """The model with the best weights, in evaluation mode."""
-        self.model.load_state_dict(self.best_weights)
-        return self.model.eval()
+        """The model with the best weights, on the CPU and in evaluation mode."""
+        self._scored.load_state_dict(self.best_weights)
+        return self._scored.eval()
+
+    def _average_on_cpu(self) -> M:
+        if self._scored is not self.average:
+            self._scored.load_state_dict(self.average.state_dict())
+        return self._scored
 
     def _train_epoch(self, on_event: OnEvent) -> float:
         """The mean loss of one epoch."""
         p, began = self.progress, time.monotonic()
         self.model.train()
-        total, batches, data_steps = torch.zeros(()), 0, 0
+        total, batches, data_steps = torch.zeros((), device=self.device), 0, 0
         state: State | None = None
         seed = self.settings.seed * SEED_STRIDE + p.epoch
         self._freeze(self.dataset.frozen_parameters(p.epoch))
         torch.manual_seed(seed)  # per epoch, so that a resumed run draws the same numbers
         for batch in self.dataset.batches(seed):
+            batch = on_device(batch, self.device)
             loss, state = self._train_step(batch, state, time.monotonic() - began)
             p.step += 1
             total += loss
@@ -209,7 +225,7 @@ class Run(Generic[M, B]):
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         carried = state.detach() if batch.carry and state is not None else None
-        with torch.autocast("cpu", torch.bfloat16, enabled=self.bfloat16):
+        with self._autocast():
             loss, state = self.model.loss(batch, carried)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -222,6 +238,11 @@ class Run(Generic[M, B]):
             state = None
         self._update_average()
         return loss.detach(), state
+
+    def _autocast(self) -> AbstractContextManager[object]:
+        if not self.bfloat16:  # a device without autocast refuses even to disable it
+            return contextlib.nullcontext()
+        return torch.autocast(self.device.type, torch.bfloat16)
 
     def _freeze(self, prefixes: tuple[str, ...]) -> None:
         for name, parameter in self.model.named_parameters():
@@ -257,8 +278,22 @@ class Run(Generic[M, B]):
 
 
 def copy_weights(module: nn.Module) -> dict[str, Tensor]:
-    """Name -> a copy of every parameter and buffer."""
-    return {name: value.detach().clone() for name, value in module.state_dict().items()}
+    """Name -> a copy of every parameter and buffer, on the CPU."""
+    return {n: v.detach().to(CPU, copy=True) for n, v in module.state_dict().items()}
+
+
+def _uses_bfloat16(precision: str, device: torch.device) -> bool:
+    """Whether products are in bfloat16. Raises `UserError` where the device has none."""
+    if precision == "float32":
+        return False
+    supported = supports_bfloat16(device)
+    if precision == "bfloat16":
+        if not supported:
+            raise UserError(f"precision=bfloat16: not on {device}; use precision=float32")
+        return True
+    if device.type == "cpu":  # where emulating it is slow
+        return binding.engine is not None and "bf16" in binding.engine.instruction_set()
+    return supported
 
 
 def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:

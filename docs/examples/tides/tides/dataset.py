@@ -13,7 +13,7 @@ import torch
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.errors import DataError
 from memorycell.models.batches import LaneBatch, lanes
-from memorycell.settings import check_counts
+from memorycell.setting_fields import check_counts
 from tides.codec import TideCodec, read_levels
 from tides.model import TideConfig, TideModel, predictions
 
@@ -119,4 +119,4 @@ def prepare(data: str | None, settings: TideSettings) -> TideDataset:
 def reopen(data: str | None, file: ModelFile[TideModel, TideCodec]) -> TideDataset:
     """The same for a trained model, with its scaling."""
     name = data or file.data
-    return TideDataset(name, read_levels(name), file.codec, file.settings(TideSettings))
+    return TideDataset(name, read_levels(name), file.codec, file.typed_settings(TideSettings))

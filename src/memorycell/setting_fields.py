@@ -9,7 +9,9 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, TypeVar, get_type_hints
+from functools import cache
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -91,6 +93,8 @@ def parse_settings(defaults: Sequence[Any], pairs: Mapping[str, str]) -> list[An
         }
         try:
             result.append(dataclasses.replace(default, **values))
+        except UserError:
+            raise
         except ValueError as error:
             raise UserError(f"--set {error}") from None
     return result
@@ -115,20 +119,61 @@ def from_json(kind: type[S], values: Any) -> S:
     it, strictly (an int is also a float, a list a tuple), and its own checks run. Ranges are part
     of a type: `Annotated[int, msgspec.Meta(ge=1)]`.
 
-    Raises ValueError, which names the field, also for unknown and missing fields.
+    Raises ValueError, which names the field, also for missing fields and for unknown ones, at every
+    level.
     """
     if not isinstance(values, Mapping):
         raise ValueError(f"expected an object, got {quote(values)}")
-    names = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    for name in values:
-        if name not in names:
-            raise ValueError(f"unknown field {quote(name)}")
     try:
+        _check_names(kind, values, "")
         return msgspec.convert(dict(values), kind)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     except msgspec.ValidationError as error:
         raise ValueError(str(error).replace("`", "").replace("$.", "")) from None
+
+
+def _check_names(hint: Any, value: Any, where: str) -> None:
+    """Raises ValueError for a field that a dataclass within the type does not have. msgspec ignores
+    the unknown fields of dataclasses.
+    """
+    if not _has_fields(hint):
+        return
+    if dataclasses.is_dataclass(hint):
+        if isinstance(value, Mapping):
+            hints = _field_hints(hint)  # type: ignore[arg-type]
+            for name, item in value.items():
+                if name not in hints:
+                    raise ValueError(f"unknown field {quote(f'{where}{name}')}")
+                _check_names(hints[name], item, f"{where}{name}.")
+        return
+    inner = get_args(hint)
+    if get_origin(hint) in (Union, UnionType):
+        for option in inner:
+            is_object = dataclasses.is_dataclass(option) or get_origin(option) in (dict, Mapping)
+            if is_object == isinstance(value, Mapping):
+                _check_names(option, value, where)
+    elif isinstance(value, Mapping):
+        for key, item in value.items():
+            _check_names(inner[-1], item, f"{where}{quote(key)[1:-1]}.")
+    elif isinstance(value, (list, tuple)):
+        is_row = get_origin(hint) is tuple and inner[-1] is not Ellipsis
+        for k, item in enumerate(value):
+            _check_names(inner[min(k, len(inner) - 1)] if is_row else inner[0], item, where)
+
+
+@cache
+def _has_fields(hint: Any) -> bool:
+    """Whether values of a type contain objects with fields."""
+    return dataclasses.is_dataclass(hint) or any(
+        _has_fields(inner) for inner in get_args(hint) if inner is not hint
+    )
+
+
+@cache
+def _field_hints(kind: Any) -> dict[str, Any]:
+    hints = get_type_hints(kind)
+    return {field.name: hints[field.name] for field in dataclasses.fields(kind)}
 
 
 def settings_from_json(kind: type[S], values: Mapping[str, Any]) -> S:

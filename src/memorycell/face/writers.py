@@ -1,0 +1,240 @@
+"""Writes each kind of data in memory as the files that people have."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from memorycell.application.contract import InMemory
+from memorycell.errors import UserError, quote
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def write_frame(frame: pl.DataFrame, folder: Path) -> Path:
+    """Arrow's format: the types are kept, and nothing is compressed."""
+    path = folder / "frame.arrow"
+    frame.write_ipc(path)
+    return path
+
+
+def write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
+    """Arrays [T] or [T, F] as a table, with a column "series" where there are several."""
+    import polars as pl
+
+    frames: list[pl.DataFrame] = []
+    for k, array in enumerate(arrays, 1):
+        columns = _columns(array, f"array {k}")
+        frame = pl.DataFrame(_named(columns))
+        if frames and frame.width != frames[0].width - (len(arrays) > 1):
+            raise ValueError(
+                f"array {k} has {frame.width} columns, array 1 has"
+                f" {frames[0].width - (len(arrays) > 1)}"
+            )
+        if len(arrays) > 1:
+            frame.insert_column(0, pl.lit(f"{k}").alias("series"))
+        frames.append(frame)
+    return write_frame(pl.concat(frames, how="vertical_relaxed"), folder)
+
+
+def write_sequences(sequences: Sequence[Any], folder: Path) -> Path:
+    """Pairs (array [T] or [T, F], target) as a table with the columns "sequence", "label" and one
+    per feature. Also (X, y): arrays [N, T, F] or lists of arrays, and N targets.
+    """
+    import polars as pl
+
+    if len(sequences) == 2 and len(sequences[0]) != 2:
+        values, labels = sequences
+        if len(values) != len(labels):
+            raise ValueError(f"{len(values)} sequences and {len(labels)} labels")
+        sequences = list(zip(values, labels, strict=True))
+    frames, width = [], 0
+    for k, (array, label) in enumerate(sequences, 1):
+        columns = _columns(array, f"sequence {k}")
+        width = width or len(columns)
+        if len(columns) != width:
+            raise ValueError(f"sequence {k} has {len(columns)} columns, sequence 1 has {width}")
+        frame = pl.DataFrame(_named(columns))
+        label = _present(label, f"label {k}")
+        frame.insert_column(0, pl.lit(k).alias("sequence"))
+        frame.insert_column(1, pl.lit(label).alias("label"))
+        frames.append(frame)
+    return write_frame(pl.concat(frames, how="vertical_relaxed"), folder)
+
+
+def _columns(array: Any, where: str) -> np.ndarray:
+    """[F, T] of an array [T] or [T, F]. Raises ValueError."""
+    if not isinstance(array, np.ndarray):
+        _check_ragged(array, where)
+        array = np.asarray(array)
+    if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or not len(array):
+        raise ValueError(f"{where}: {array.dtype} {list(array.shape)}")
+    return array.reshape(len(array), -1).T
+
+
+def _check_ragged(rows: Any, where: str) -> None:
+    """Raises ValueError where the rows of a list of lists differ in length."""
+    if not isinstance(rows, Sequence) or isinstance(rows, str):
+        return
+    lengths = [len(row) if isinstance(row, (Sequence, np.ndarray)) else -1 for row in rows]
+    for k, length in enumerate(lengths, 1):
+        if length != lengths[0]:
+            raise ValueError(
+                f"{where}: row {k} has {max(length, 1)} values, row 1 has {max(lengths[0], 1)};"
+                " give rows of one length"
+            )
+
+
+def _named(columns: np.ndarray) -> dict[str, np.ndarray]:
+    names = ["value"] if len(columns) == 1 else [f"x{k}" for k in range(1, len(columns) + 1)]
+    return dict(zip(names, columns, strict=True))
+
+
+def _write_texts(texts: Sequence[Any], folder: Path) -> Path:
+    path = folder / "texts.txt"
+    path.write_text("\n".join(strings(texts, "text")) + "\n", encoding="utf-8")
+    return path
+
+
+def _write_labelled(rows: Sequence[Any], folder: Path) -> Path:
+    return _write_rows(rows, folder, ("text", "label"))
+
+
+def _write_pairs(rows: Sequence[Any], folder: Path) -> Path:
+    return _write_rows(rows, folder, ("source", "target"))
+
+
+def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Path:
+    import polars as pl
+
+    for k, row in enumerate(rows, 1):
+        if isinstance(row, (str, bytes)) or len(row) != 2:
+            raise ValueError(f"row {k} is {quote(row)}")
+    left, right = zip(*rows, strict=True)
+    labels = [str(_present(label, f"{names[1]} {k}")) for k, label in enumerate(right, 1)]
+    return write_frame(pl.DataFrame({names[0]: strings(left, names[0]), names[1]: labels}), folder)
+
+
+def _present(label: Any, where: str) -> Any:
+    """The label. Raises `UserError` where it is None, NaN or NaT."""
+    if label is None or type(label).__name__ == "NAType" or bool(label != label):
+        raise UserError(f"{where} is missing; leave its row out, or give a label")
+    return label.item() if isinstance(label, np.generic) else label
+
+
+def _write_dialogues(dialogues: Sequence[Any], folder: Path) -> Path:
+    path = folder / "dialogues.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for turns in dialogues:
+            messages = [
+                dict(turn)
+                if isinstance(turn, Mapping)
+                else {"role": ("user", "assistant")[k % 2], "content": turn}
+                for k, turn in enumerate(turns)
+            ]
+            file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
+    return path
+
+
+def _write_sounds(sounds: Sequence[Any], folder: Path) -> Path:
+    import polars as pl
+
+    names = [_write_sound(sound, folder, k) for k, (sound, _) in enumerate(sounds)]
+    labels = [str(_present(label, f"label {k}")) for k, (_, label) in enumerate(sounds, 1)]
+    pl.DataFrame({"file": names, "label": labels}).write_csv(folder / "labels.csv")
+    return folder
+
+
+def _write_sound(sound: Any, folder: Path, k: int) -> str:
+    import soundfile
+
+    if not isinstance(sound, (tuple, list)) or len(sound) != 2:
+        raise ValueError(f"sound {k + 1} is {quote(sound)}")
+    samples, rate = np.asarray(sound[0]), int(sound[1])
+    subtype = "PCM_16" if samples.dtype == np.int16 else "FLOAT"
+    soundfile.write(folder / f"{k:06d}.wav", samples, rate, subtype=subtype)
+    return f"{k:06d}.wav"
+
+
+def _write_unlabelled_sounds(sounds: Any, folder: Path) -> Path:
+    """One (samples, sample rate), or a list of them, also with labels."""
+    one = isinstance(sounds, tuple) and len(sounds) == 2 and np.ndim(sounds[1]) == 0
+    for k, sound in enumerate([sounds] if one else sounds):
+        _write_sound(sound[0] if isinstance(sound[0], tuple) else sound, folder, k)
+    return folder
+
+
+def _write_strokes(drawings: Sequence[Any], folder: Path) -> Path:
+    return _write_drawings([(strokes, str(label)) for strokes, label in drawings], folder)
+
+
+def _write_unlabelled_strokes(drawings: Any, folder: Path) -> Path:
+    """One drawing, a list of strokes, or a list of them, also with labels."""
+    is_labelled = all(isinstance(one, tuple) and isinstance(one[1], str) for one in drawings)
+    if is_labelled:
+        return _write_drawings(drawings, folder)
+    one = np.ndim(drawings[0][0]) == 1  # the first stroke's first point
+    return _write_drawings([(d, None) for d in ([drawings] if one else drawings)], folder)
+
+
+def _write_drawings(drawings: Sequence[tuple[Any, str | None]], folder: Path) -> Path:
+    path = folder / "strokes.jsonl"
+    with path.open("w", encoding="utf-8") as file:
+        for strokes, label in drawings:
+            record: dict[str, Any] = {
+                "strokes": [np.asarray(stroke, float).tolist() for stroke in strokes]
+            }
+            if label is not None:
+                record["label"] = label
+            file.write(json.dumps(record) + "\n")
+    return path
+
+
+def _write_pieces(paths: Sequence[Any], folder: Path) -> Path:
+    for k, path in enumerate(map(Path, paths)):
+        shutil.copyfile(path, folder / f"{k:06d}-{path.name}")
+    return folder
+
+
+def strings(values: Sequence[Any], what: str) -> list[str]:
+    """The values. Raises TypeError for one that is not a string."""
+    for k, value in enumerate(values, 1):
+        if not isinstance(value, str):
+            raise TypeError(f"{what} {k} is {type(value).__name__}")
+    return list(values)
+
+
+TAKES: Mapping[InMemory, str] = {
+    "table": "a data frame, an array [T] or [T, F], or a list of arrays",
+    "sequences": "a data frame, (X [N, T, F], y [N]), or a list of (array [T] or [T, F], target)",
+    "texts": "a list of strings",
+    "labelled": "a data frame, or a list of (text, label)",
+    "pairs": "a data frame, or a list of (source, target)",
+    "dialogues": "a list of dialogues, lists of strings or of {'role', 'content'}",
+    "sounds": "a list of ((samples, sample rate in Hz), label)",
+    "strokes": "a list of (strokes, label); a stroke is a list of points [x, y] or [x, y, t]",
+    "pieces": "a list of paths of MIDI files",
+}
+"""Kind -> the data in memory that are taken, in words."""
+WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
+    "table": write_arrays,
+    "sequences": write_sequences,
+    "texts": _write_texts,
+    "labelled": _write_labelled,
+    "pairs": _write_pairs,
+    "dialogues": _write_dialogues,
+    "sounds": _write_sounds,
+    "strokes": _write_strokes,
+    "pieces": _write_pieces,
+}
+UNLABELLED: Mapping[InMemory | None, Callable[[Any, Path], Path]] = {
+    "sounds": _write_unlabelled_sounds,
+    "strokes": _write_unlabelled_strokes,
+}
+"""Kinds of which a trained model reads data without labels."""

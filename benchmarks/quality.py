@@ -3,7 +3,7 @@ the baselines.
 
     python benchmarks/quality.py forecast [--seeds 3]
     python benchmarks/quality.py text sentiment translation chat
-    python benchmarks/quality.py speech handwriting drawing music anomaly
+    python benchmarks/quality.py speech handwriting drawing music anomaly sequences
     python benchmarks/quality.py --smoke
 
 Writes one JSON line per run to stdout and a summary to stderr. Durations are for two cores.
@@ -25,7 +25,7 @@ import torch
 
 from memorycell.application import catalogue, modelfile
 from memorycell.errors import DataError
-from memorycell.settings import parse_settings
+from memorycell.setting_fields import parse_settings
 from memorycell.training import loop as training
 
 SMOKE_SETTINGS = {"epochs": "1", "hidden": "8", "embedding": "8", "vocabulary": "60"}
@@ -129,6 +129,16 @@ PLANS = {
         Plan(
             "ocr-words", 4, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}
         ),
+    ),
+    "sequences": (
+        Plan("JapaneseVowels"),
+        Plan("BasicMotions"),
+        Plan("GunPoint"),
+        Plan("ArrowHead"),
+        Plan("ItalyPowerDemand"),
+        Plan("PLAID", 5),
+        Plan("pendigits"),
+        Plan("hydrology"),
     ),
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
     "music": (

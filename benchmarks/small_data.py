@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from memorycell.application.datasets import with_dataset_settings
-from memorycell.settings import parse_settings
+from memorycell.setting_fields import parse_settings
 
 SAMPLE_RATE_HZ = 8000
 SHORT = {"horizon": "4", "context": "24", "window": "6", "season": "24"}
@@ -277,6 +277,53 @@ def _chorale(rng: np.random.Generator) -> list[list[int]]:
     return [[48 + int(s), 55 + int(s), 60 + int(s), 64 + int(s)] for s in steps]
 
 
+# ---- sequences -----------------------------------------------------------------------------------
+
+
+def archive(name: str) -> Callable[[Path, np.random.Generator], Path]:
+    """The writer of a set of the UCR/UEA archive: two classes, two channels, 9 to 14 steps."""
+
+    def write_pair(folder: Path, rng: np.random.Generator) -> Path:
+        path = folder / name
+        path.mkdir()
+        for part, size in (("TRAIN", 24), ("TEST", 12)):
+            lines = [
+                f"@problemName {name}",
+                "@timestamps false",
+                "@missing false",
+                "@univariate false",
+                "@dimensions 2",
+                "@equalLength false",
+                "@classLabel true a b",
+                "@data",
+            ]
+            for k in range(size):
+                values = rng.standard_normal((2, int(rng.integers(9, 15)))) + k % 2
+                channels = [",".join(f"{v:.4f}" for v in channel) for channel in values]
+                lines.append(":".join([*channels, "ab"[k % 2]]))
+            (path / f"{name}_{part}.ts").write_text("\n".join(lines) + "\n")
+        return path
+
+    return write_pair
+
+
+def hydrology(folder: Path, rng: np.random.Generator) -> Path:
+    path = folder / "hydrology"
+    path.mkdir()
+    rows: list[tuple] = []
+    for basin in ("1", "2"):
+        rain = np.maximum(rng.standard_normal(200), 0)
+        runoff = np.convolve(rain, 0.8 ** np.arange(20))[:200]
+        rows += zip([basin] * 200, _times(200, "1d"), rain, runoff, strict=True)
+    _csv(path / "attributes.csv", ("basin", "area"), [("1", 2.5), ("2", 7.5)])
+    rows = [(basin, time[:10], *values) for basin, time, *values in rows]
+    return _csv(path / "camels-four.csv", ("basin", "date", "rain", "runoff_mm_day"), rows)
+
+
+ARCHIVE = (
+    *("JapaneseVowels", "BasicMotions", "GunPoint", "ArrowHead"),
+    *("ItalyPowerDemand", "PLAID", "pendigits"),
+)
 WRITERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
     "glucose": glucose,
     "weather": weather,
@@ -295,4 +342,6 @@ WRITERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
     "ocr-words": ocr_words,
     "jsb": jsb,
     "jsb-16th": jsb,
+    **{name: archive(name) for name in ARCHIVE},
+    "hydrology": hydrology,
 }

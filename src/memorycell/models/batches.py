@@ -4,8 +4,9 @@ or short sequences of similar length, padded.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +14,9 @@ from torch import Tensor
 
 
 class Batch(Protocol):
-    """What the training loop asks of a batch; a model's `loss` knows the rest."""
+    """What the training loop asks of a batch, a named tuple or a dataclass; a model's `loss` knows
+    the rest.
+    """
 
     @property
     def carry(self) -> bool:
@@ -22,6 +25,20 @@ class Batch(Protocol):
     @property
     def steps(self) -> int:
         """Steps to learn from, padding not counted."""
+
+
+B = TypeVar("B", bound=Batch)
+
+
+def on_device(batch: B, device: torch.device) -> B:
+    """The batch with its tensors on a device; the same object for the CPU, where it was made."""
+    if device.type == "cpu":
+        return batch
+    kind: Any = type(batch)
+    names = kind._fields if isinstance(batch, tuple) else [f.name for f in dataclasses.fields(kind)]
+    values = {name: getattr(batch, name) for name in names}
+    moved: B = kind(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in values.items()})
+    return moved
 
 
 class LaneBatch(NamedTuple):

@@ -15,13 +15,12 @@ from torch.nn import functional as F
 from memorycell.models.batches import PaddedBatch
 from memorycell.models.heads import Classify, WordPairs
 from memorycell.models.model import ModelConfig, SteppedModel, carried, log_softmax
-from memorycell.nn.attention import AttentionPool, padding
+from memorycell.models.pooling import POOLINGS, PoolingStep, pool_complete, pool_steps, pooled_size
+from memorycell.nn.attention import AttentionPool
 from memorycell.nn.regularise import dropout, embedding_dropout, variational_dropout
 from memorycell.ops.step import LinearStep
 from memorycell.state import Layout, State
 from memorycell.streaming.stepping import LayerStepper, Stepper
-
-POOLINGS = ("attention", "max", "last")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +30,7 @@ class ClassifierConfig(ModelConfig):
     vocabulary      number of tokens; 0: the input is features
     input_size      number of features, or the embedding size
     classes         number of classes
-    pooling         over time: "attention", "max" or "last"
+    pooling         over time, see `memorycell.models.pooling`
     pairs           add a linear model of token pairs, see `heads.WordPairs`
     bidirectional   more accurate, but cannot run live
     word_dropout    probability that a token is replaced by the unknown token (Iyyer et al. 2015,
@@ -95,9 +94,8 @@ class Classifier(SteppedModel[PaddedBatch]):
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h, c, the pooled sums or maxima [1, B, H + 1 or H], and the past of the pairs."""
         state = self.recurrent.initial_state(batch_size)
-        extra = {"attention": 1, "max": 0, "last": -self.config.hidden_size}[self.config.pooling]
         sizes = {
-            "pooled": self.config.hidden_size + extra,
+            "pooled": pooled_size(self.config.pooling, self.config.hidden_size),
             "pairs": self.config.classes + 2 if self.pairs else 0,
         }
         more = {
@@ -114,13 +112,10 @@ class Classifier(SteppedModel[PaddedBatch]):
         state = self.initial_state(len(x)) if state is None else state
         x = self._tokens(x)
         z, after = carried(self.recurrent, self._embedded(x), state, backend=backend)
-        if self.config.pooling == "max":  # of h + 1 > 0, so that the zero state is neutral
-            z = torch.maximum((z + 1).cummax(1).values, state.pooled[0][:, None])
-            after["pooled"], z = z[None, :, -1], z - 1
-        elif self.pool is not None:
-            weights = self.pool.weights(z)
-            sums = torch.cat([weights * z, weights], -1).cumsum(1) + state.pooled[0][:, None]
-            after["pooled"], z = sums[None, :, -1], sums[..., :-1] / sums[..., -1:]
+        before = state.pooled[0] if self.config.pooling != "last" else None
+        pooled, z = pool_steps(self.config.pooling, self.pool, z, before)
+        if pooled is not None:
+            after["pooled"] = pooled[None]
         pair_logits = None
         if self.pairs is not None:
             pair_logits, past = self.pairs(x, state.pairs[0])
@@ -136,16 +131,7 @@ class Classifier(SteppedModel[PaddedBatch]):
         embedded = dropout(self._embedded(x), config.dropout / 2, self.training)
         hidden, _ = self.recurrent(embedded, lengths=lengths)
         hidden = variational_dropout(hidden, config.dropout / 2, self.training)
-        pad = padding(lengths, hidden.shape[1])[..., None]
-        if self.pool is not None:
-            weights = self.pool.weights(hidden).masked_fill(pad, 0)
-            z = (weights * hidden).sum(1) / weights.sum(1)
-        elif config.pooling == "max":
-            z = hidden.masked_fill(pad, -1).amax(1)
-        else:
-            size = config.hidden_size
-            z = hidden[torch.arange(len(x)), lengths - 1, :size]
-            z = torch.cat([z, hidden[:, 0, size:]], -1)  # the last step of each direction
+        z = pool_complete(config.pooling, self.pool, hidden, lengths, config.hidden_size)
         pair_logits = None
         if self.pairs is not None:
             per_step, _ = self.pairs(x, hidden.new_zeros(len(x), config.classes + 2))
@@ -189,7 +175,8 @@ class Classifier(SteppedModel[PaddedBatch]):
             return x
         tokens = x if x.ndim == 2 else x[..., 0].long()
         if self.training and self.config.word_dropout:
-            tokens = tokens * (torch.rand(tokens.shape) >= self.config.word_dropout)
+            kept = torch.rand(tokens.shape, device=tokens.device) >= self.config.word_dropout
+            tokens = tokens * kept
         return tokens
 
     def _embedded(self, x: Tensor) -> Tensor:
@@ -222,11 +209,7 @@ class ClassifierStepper:
         self._layers = LayerStepper(model.recurrent, precision, extra_width=pooled_size)
         self.layout = Layout(sizes)
         self._pooled = self.layout.slices.get("pooled", slice(0, 0))
-        self._pooling = config.pooling
-        if model.pool is not None:
-            inner, score = model.pool.inner, model.pool.score
-            self._inner = LinearStep(inner.weight, inner.bias)
-            self._score = LinearStep(score.weight, torch.zeros(1))
+        self._pool = PoolingStep(config.pooling, model.pool)
         linear, temperature = model.head.linear, model.head.temperature.detach()
         self._head = LinearStep(linear.weight / temperature, linear.bias / temperature)
 
@@ -250,22 +233,6 @@ class ClassifierStepper:
 
     def _inputs(self, x: np.ndarray) -> np.ndarray:
         return x if self._table is None else self._table[x[:, 0].astype(np.int64)]
-
-    def _pool(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pooled values before the first step [B, G], hidden [B, T, H] -> (pooled values after
-        every step [B, T, G], z [B, T, H]).
-        """
-        if self._pooling == "last":
-            return hidden[..., :0], hidden
-        if self._pooling == "max":  # of h + 1, as in `Classifier.forward`
-            maxima = np.maximum(np.maximum.accumulate(hidden + 1, 1), before[:, None])
-            return maxima, maxima - 1
-        scores = self._score(np.tanh(self._inner(hidden.reshape(-1, hidden.shape[-1]))))
-        weights = np.exp(scores).reshape(*hidden.shape[:2], 1)
-        terms = np.concatenate([weights * hidden, weights], -1)
-        # Summed in the order of single steps, for equal rounding.
-        sums = np.concatenate([before[:, None], terms], 1).cumsum(1)[:, 1:]
-        return sums, sums[..., :-1] / sums[..., -1:]
 
     def _log_p(self, z: np.ndarray) -> np.ndarray:
         return log_softmax(self._head(np.ascontiguousarray(z, np.float32)))

@@ -67,14 +67,18 @@ class CWriter(Protocol):
 class CHead(Protocol):
     """The part of a model after its recurrent layers, as C99.
 
-    recurrent     the layers; they read the model's input x unchanged
+    recurrent     the layers; they read the model's input x unchanged unless `normalises`
     output_size   floats of y
     stack_bytes   of the local arrays of `head`
+    normalises    whether `write` also defines
+                  static void normalise_input(const float *x, const float *more, float *inputs)
+                  and the layers read `inputs`
     """
 
     recurrent: Recurrent
     output_size: int
     stack_bytes: int
+    normalises: bool
 
     def write(self, writer: CWriter) -> str:
         """The definition of

@@ -1,0 +1,88 @@
+"""The strength of augmentation, chosen by short trials on validation sequences, or where there are
+none by cross-validation.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from memorycell.applications.sequences.augmentation import LEVELS
+
+if TYPE_CHECKING:
+    from memorycell.applications.sequences.dataset import SequencesDataset
+    from memorycell.applications.sequences.model import SequenceBatch
+
+TRIAL_UPDATES, TRIAL_LR, TRIAL_HIDDEN = 150, 1e-2, 32
+"""The same work whatever the machine."""
+TRIAL_MEMBERS, MAX_FEW = 2, 200
+"""Where members leave out sequences, as many are tried, and of a few sequences all: those that they
+leave out are validated.
+"""
+USUAL, MIN_GAIN = "light", 0.15
+"""The augmentation that is used unless another one saves this share of the loss: in short trials
+none is at an advantage, as it is fitted sooner.
+"""
+
+
+def choose_augmentation(dataset: SequencesDataset) -> SequencesDataset:
+    """The dataset with `augment` set. A target at every step is trained without, as time must stay
+    as it is.
+    """
+    settings = dataset.settings
+    if settings.augment is not None:
+        return dataset
+    if dataset.codec.every_step:
+        return dataset.with_settings(replace(settings, augment="none"))
+    members = 1
+    if dataset.parts.left_out is not None:
+        few = len(dataset.part("train")) <= MAX_FEW
+        members = dataset.members if few else min(TRIAL_MEMBERS, dataset.members)
+    small = replace(settings, hidden=min(settings.hidden, TRIAL_HIDDEN), members=members)
+    scores = {
+        name: trial_loss(dataset.with_settings(replace(small, augment=name))) for name in LEVELS
+    }
+    best = min(scores, key=scores.__getitem__)
+    if scores[best] > (1 - MIN_GAIN) * scores[USUAL]:
+        best = USUAL
+    chosen = dataset.with_settings(replace(settings, augment=best))
+    tried = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
+    chosen.notes.append(
+        f"augment={best} chosen by trials of {TRIAL_UPDATES} updates; loss on validation: {tried}"
+    )
+    return chosen
+
+
+def trial_loss(dataset: SequencesDataset) -> float:
+    """The validation loss after a fixed number of updates."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = dataset.build().train()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
+        for update, batch in enumerate(_batches(dataset, TRIAL_UPDATES)):
+            share = update / TRIAL_UPDATES
+            for group in optimizer.param_groups:
+                rise = min(1.0, (update + 1) / 20)
+                group["lr"] = TRIAL_LR * rise * 0.5 * (1 + math.cos(math.pi * share))
+            loss, _ = model.loss(batch, None)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+        found = dataset.validate(model.eval())["loss"]
+    return found if math.isfinite(found) else math.inf
+
+
+def _batches(dataset: SequencesDataset, count: int) -> Iterator[SequenceBatch]:
+    epoch = 0
+    while True:
+        for batch in dataset.batches(epoch):
+            if not count:
+                return
+            count -= 1
+            yield batch
+        epoch += 1

@@ -1,0 +1,205 @@
+"""From data to a dataset: read, split, encoded; and the dataset of a trained model."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from memorycell.application.contract import ModelFile
+from memorycell.applications.sequences import splits
+from memorycell.applications.sequences.choices import choose_augmentation
+from memorycell.applications.sequences.codec import SequenceCodec, fit_codec
+from memorycell.applications.sequences.dataset import Parts, SequencesDataset
+from memorycell.applications.sequences.model import SequenceModel
+from memorycell.applications.sequences.reading import read_sequences
+from memorycell.applications.sequences.sequence_set import SequenceSet
+from memorycell.applications.sequences.settings import SequencesSettings
+from memorycell.errors import DataError, UserError, quote
+
+DEFAULT_DATASET = "pendigits"
+PARTS = ("train", "valid", "test")
+MAX_CROSS_VALIDATED = 1000
+"""Training sequences up to which none is kept apart for validation."""
+DEFAULT_MEMBERS = 5
+STEPS = 20
+"""Steps of the recurrent part that a typical sequence becomes."""
+MAX_PATCH = 64
+
+SequencesFile = ModelFile[SequenceModel, SequenceCodec]
+
+
+def prepare(data: str | None, settings: SequencesSettings) -> SequencesDataset:
+    """See `Application.prepare`."""
+    source = data or DEFAULT_DATASET
+    read = read_sequences(source, settings)
+    found: dict[str, Any] = read.found
+    settings = dataclasses.replace(settings, **found)
+    if read.target is None:
+        raise DataError(f"{read.where}: no target; name it: --set target=COLUMN")
+    parts, settings, notes = split_parts(read, settings)
+    train = parts.sets["train"]
+    patch = settings.patch or default_patch(train)
+    if read.target.every_step:
+        patch = 1
+    settings = dataclasses.replace(settings, patch=patch)
+    column = settings.sequence if "," not in (settings.sequence or "") else None
+    codec = fit_codec(train, patch=patch, changes=settings.changes, sequence=column)
+    dataset = SequencesDataset(read.where, read.fingerprint, parts, codec, settings)
+    dataset.notes = [*read.notes, *notes, *describe(dataset)]
+    return choose_augmentation(dataset)
+
+
+def split_parts(
+    data: SequenceSet, settings: SequencesSettings
+) -> tuple[Parts, SequencesSettings, list[str]]:
+    """(the parts, the settings with the number of members, notes). The same for the same data and
+    settings. Raises `DataError`.
+    """
+    spans = splits.split_spans(data, settings.shares)
+    if spans is not None:
+        sets = {n: splits.select_part(data, spans, k) for k, n in enumerate(PARTS)}
+        steps = [sum(int((s == k).sum()) for s in spans) for k in range(3)]
+        note = (
+            f"{len(data)} sequences, each cut in time: {steps[0]:,} steps to train on,"
+            f" {steps[1]:,} to validate, {steps[2]:,} to test"
+        )
+        members = settings.members or 1
+        return Parts(sets), dataclasses.replace(settings, members=members), [note]
+    train, valid, test = settings.shares
+    members = settings.members or DEFAULT_MEMBERS
+    if _cross_validated(data, settings, members):
+        split = splits.split_sequences(data, (train + valid, 0.0, test), settings.split_seed)
+        own = splits.select_part(data, split, splits.TRAIN)
+        folds = splits.folds(own, members, settings.split_seed)
+        if len(folds) > 1:
+            left_out = np.zeros(len(own), np.int64)
+            for k, (_, others) in enumerate(folds):
+                left_out[others] = k
+            sets = {"train": own, "test": splits.select_part(data, split, splits.TEST)}
+            note = (
+                f"no validation sequences: {len(folds)} networks are averaged, and each is"
+                f" validated on 1 in {len(folds)} of the training sequences, which it does not"
+                " learn from"
+            )
+            settings = dataclasses.replace(settings, members=len(folds))
+            return Parts(sets, left_out), settings, [*splits.split_notes(data, split), note]
+    split = splits.split_sequences(data, settings.shares, settings.split_seed)
+    if not (split == splits.VALID).any():
+        raise DataError(
+            f"{data.where}: no sequence is left to validate on; add data, or --set"
+            " split=0.6,0.2,0.2"
+        )
+    sets = {name: splits.select_part(data, split, k) for k, name in enumerate(PARTS)}
+    settings = dataclasses.replace(settings, members=settings.members or 1)
+    return Parts(sets), settings, splits.split_notes(data, split)
+
+
+def _cross_validated(data: SequenceSet, settings: SequencesSettings, members: int) -> bool:
+    """Whether members validate each other: few sequences, none kept apart for validation."""
+    if members == 1 or (data.split is not None and bool((data.split == splits.VALID).any())):
+        return False
+    train, valid, _ = settings.shares
+    if data.split is not None and bool((data.split == splits.TEST).any()):
+        count = int((data.split != splits.TEST).sum())
+    else:
+        count = round(len(data) * (train + valid))
+    return count <= MAX_CROSS_VALIDATED and valid > 0
+
+
+def default_patch(train: SequenceSet) -> int:
+    """Rows per step with which a sequence of median length has about `STEPS` steps."""
+    return int(np.clip(round(float(np.median(train.lengths)) / STEPS), 1, MAX_PATCH))
+
+
+def describe(dataset: SequencesDataset) -> list[str]:
+    """Notes on the size and the kind of a dataset."""
+    codec, sizes = dataset.codec, dataset.parts.sizes()
+    lengths = dataset.part("train").lengths
+    names = ", ".join(codec.names[:8]) + (" …" if len(codec.names) > 8 else "")
+    what = {
+        "class": f"one of {len(codec.names)} classes: {names}",
+        "labels": f"{len(codec.names)} labels: {names}",
+        "number": f"numbers: {names}",
+        "step_class": f"at every step one of {len(codec.names)} classes: {names}",
+        "step_number": f"numbers at every step: {names}",
+    }[codec.target]
+    channels = f"{len(codec.channels)} channels"
+    if codec.static:
+        channels += f" and {len(codec.static)} values per sequence"
+    notes = [
+        ", ".join(f"{count:,} {name}" for name, count in sizes.items())
+        + f" sequences of {int(lengths.min()):,} to {int(lengths.max()):,} steps, {channels}",
+        f"predicted: {what}",
+    ]
+    if codec.patch > 1:
+        notes.append(f"patch={codec.patch}: so many rows are one step of the recurrent part")
+    return notes
+
+
+def reopen(data: str | None, file: SequencesFile) -> SequencesDataset:
+    """See `Application.reopen`. Of other data all sequences are evaluated."""
+    settings, codec = file.typed_settings(SequencesSettings), file.codec
+    if data is None or data == file.data:
+        read = read_for(file, file.data)
+        parts, settings, notes = split_parts(matched(read, codec), settings)
+        dataset = SequencesDataset(
+            file.data, read.fingerprint, parts, codec, settings, [*read.notes, *notes]
+        )
+        if read.fingerprint != file.fingerprint:
+            dataset.notes.append(f"{file.data} has changed since the model was trained")
+        return dataset
+    other = matched(read_for(file, data, pair=False), codec)
+    sets = {"test": other}
+    notes = [*other.notes, f"evaluated on all {len(other):,} sequences of other data"]
+    left_out = None
+    try:
+        own, _, _ = split_parts(matched(read_for(file, file.data), codec), settings)
+        sets = {**{k: v for k, v in own.sets.items() if k != "test"}, **sets}
+        left_out = own.left_out
+        notes.append(f"the baselines were fitted on {file.data}, like the model")
+    except UserError as error:
+        notes.append(f"no baselines: the training data are not available ({error})")
+    return SequencesDataset(
+        other.where, other.fingerprint, Parts(sets, left_out), codec, settings, notes
+    )
+
+
+def read_for(
+    file: SequencesFile, source: str, *, labelled: bool = True, pair: bool = True
+) -> SequenceSet:
+    """Sequences with the columns of a model, read as in training. Raises `DataError`."""
+    codec = file.codec
+    settings = dataclasses.replace(file.typed_settings(SequencesSettings), kind=codec.target)
+    return read_sequences(
+        source,
+        settings,
+        labelled=labelled,
+        pair=pair,
+        channels=[column.channel for column in codec.channels],
+        static_channels=[column.channel for column in codec.static],
+    )
+
+
+def matched(data: SequenceSet, codec: SequenceCodec) -> SequenceSet:
+    """Labelled sequences with the classes of a model; those of other classes are left out, with a
+    note. Raises `DataError` where none is left.
+    """
+    assert data.target is not None
+    given, target = data.target, codec.matched(data.target, data.where)
+    data = dataclasses.replace(data, target=target, notes=list(data.notes))
+    if codec.target != "class" or not isinstance(target.values, np.ndarray):
+        return data
+    known = target.values >= 0
+    if known.all():
+        return data
+    names = sorted(set(given.names) - set(codec.names))
+    unknown = quote(", ".join(names))[1:-1]
+    data.notes.append(
+        f"{int((~known).sum()):,} of {len(data):,} sequences left out: their class was not in"
+        f" training ({unknown})"
+    )
+    if not known.any():
+        raise DataError(f"{data.where}: {data.notes[-1]}")
+    return data.select(np.flatnonzero(known))

@@ -1,0 +1,115 @@
+"""Settings of the sequences application."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from memorycell.applications.sequences.model import INTERVALS, SequenceModelConfig
+from memorycell.applications.sequences.reading_options import ReadOptions
+from memorycell.applications.sequences.sequence_set import TargetKind
+from memorycell.models.pooling import POOLINGS
+from memorycell.setting_fields import check_choices, check_counts, check_ranges
+
+AUGMENTATIONS = ("none", "light", "strong")
+MAX_MEMBERS = 20
+MAX_PATCH = 256
+
+
+@dataclass(frozen=True)
+class SequencesSettings(ReadOptions):
+    """Settings for --set, besides those of `ReadOptions`.
+
+    split       shares of training, validation and test sequences, where the data have no parts
+    split_seed  of the split
+    patch       rows that are one step of the recurrent part; by default as many as give about 60
+                steps, 1 for targets at every step
+    changes     the changes of numbers from row to row are inputs too
+    pooling     how the steps become one answer: attention, max, mean or last; by default attention
+    interval    of numbers: quantiles, or student (Student's t)
+    quantiles   number of quantiles of a number
+    bidirectional   more accurate, but cannot run live
+    cell, hidden, layers, dropout, zoneout, weight_drop, smoothing   the recurrent part and the head
+    members     networks that are averaged; by default 5 where the data are few and have no
+                validation part, each then trained without a fifth of the sequences, else 1
+    augment     none, light or strong; by default chosen by trials
+    balance     weight classes by their rarity
+    window      steps per training window, for targets at every step
+    warm_up     of a window's first steps without loss, for targets at every step
+    batch       sequences, or windows, per batch
+    """
+
+    split: str = "0.7,0.15,0.15"
+    split_seed: int = 0
+    patch: int | None = None
+    changes: bool = True
+    pooling: str | None = None
+    interval: str = "quantiles"
+    quantiles: int = 15
+    bidirectional: bool = False
+    cell: str = "lstm"
+    hidden: int = 64
+    layers: int = 1
+    dropout: float = 0.3
+    zoneout: float = 0.0
+    weight_drop: float = 0.0
+    smoothing: float = 0.0
+    members: int | None = None
+    augment: str | None = None
+    balance: bool = False
+    window: int = 365
+    warm_up: int = 60
+    batch: int = 16
+
+    def __post_init__(self) -> None:
+        check_counts(self, "hidden", "layers", "window", "batch")
+        check_ranges(
+            self,
+            split_seed=(0, 2**31),
+            patch=(1, MAX_PATCH),
+            members=(1, MAX_MEMBERS),
+            quantiles=(1, 99),
+            warm_up=(0, 100_000),
+        )
+        check_choices(
+            self,
+            pooling=(None, *POOLINGS),
+            interval=INTERVALS,
+            augment=(None, *AUGMENTATIONS),
+        )
+        _ = self.shares
+        self.model_config("class", 2, 2, members=self.members or 1)  # checks the rest
+
+    @property
+    def shares(self) -> tuple[float, float, float]:
+        """`split` as numbers. Raises ValueError."""
+        try:
+            train, valid, test = (float(part) for part in self.split.split(","))
+        except ValueError:
+            raise ValueError(
+                f"split={self.split}: expected three shares, as in 0.7,0.15,0.15"
+            ) from None
+        if not (0 < train < 1 and 0 <= valid < 1 and 0 < test < 1 and train + valid + test < 1.001):
+            raise ValueError(f"split={self.split}: expected shares that add up to 1")
+        return train, valid, test
+
+    def model_config(
+        self, kind: TargetKind, inputs: int, outputs: int, *, members: int
+    ) -> SequenceModelConfig:
+        """The configuration of the model; see `SequenceModelConfig`."""
+        return SequenceModelConfig(
+            target=kind,
+            input_size=inputs,
+            outputs=outputs,
+            members=members,
+            pooling=self.pooling or "attention",
+            interval=self.interval,
+            quantiles=self.quantiles,
+            bidirectional=self.bidirectional,
+            smoothing=self.smoothing,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+        )

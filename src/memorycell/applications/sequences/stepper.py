@@ -1,0 +1,168 @@
+"""A sequence model on the native engine, one step at a time."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import Tensor, nn
+
+from memorycell.applications.sequences.heads import ordered_quantiles_array, standard_student
+from memorycell.models.pooling import PoolingStep
+from memorycell.nn.attention import AttentionPool
+from memorycell.ops.step import LinearStep
+from memorycell.state import Layout
+from memorycell.streaming.stepping import LayerStepper
+
+if TYPE_CHECKING:
+    from memorycell.applications.sequences.model import SequenceModel
+
+MAX_SCORE = 30.0
+"""Of the logarithm of a step's weight: sums of 10¹⁸ steps are then finite."""
+TINY = np.finfo(np.float32).tiny
+
+
+class SequenceStepper:
+    """See `Stepper`; y is an output of `SequenceModel`. In a session's row the pooled values follow
+    h and c. The members' recurrent layers are one stack with block-diagonal weights.
+
+    bounded   as of `LayerStepper`
+    """
+
+    def __init__(self, model: SequenceModel, precision: str) -> None:
+        config = model.config
+        self.input_size, self.precision = config.input_size, precision
+        self._size, self._members = config.hidden_size, config.members
+        pooled = config.members * config.member_state
+        self._layers = LayerStepper(model.merged_stack(), precision, extra_width=pooled)
+        sizes = dict(self._layers.layout.sizes)
+        self.layout = Layout({**sizes, "pooled": (1, pooled)} if pooled else sizes)
+        self._pooled = self.layout.slices.get("pooled", slice(0, 0))
+        self._walk = self._layers.stack.step_one
+        pooling = "last" if config.every_step else config.pooling
+        self._pools = [PoolingStep(pooling, m.pool) for m in model.networks]
+        self._heads = [LinearStep(*_scaled_head(m.head, model)) for m in model.networks]
+        self._output = _Output(model)
+        self._pooling = pooling
+        self._single = config.members == 1 and pooling != "max"
+        self.bounded = self._layers.bounded and all(_is_bounded(m.pool) for m in model.networks)
+
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`."""
+        if x.ndim == 1 and self._single:
+            return self._step_single(ring, row, x)
+        steps = x.reshape(-1, self.input_size)
+        before = ring[row, self._pooled].copy()
+        hidden, row = self._layers.step_one(ring, row, steps)
+        pooled, y = self._answer(before[None], hidden[None])
+        if pooled.shape[-1]:
+            for back in range(min(len(steps), len(ring))):  # the steps that the ring stores
+                ring[row - back, self._pooled] = pooled[0, len(steps) - 1 - back]
+        return (y[0] if x.ndim == 2 else y[0, 0]), row
+
+    def _step_single(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """`step_one` of one step with one member, with fewer numpy calls."""
+        size, before = self._size, row
+        sums = np.empty((1, size + 1), np.float32)
+        z = sums[:, :size]
+        row = self._walk(ring, row, x[None], z)
+        if self._pooling != "last":
+            if self._pooling == "attention":
+                sums[:, size:] = weight = self._pools[0].weights(z)
+                z *= weight
+            else:
+                sums[0, size] = 1
+            sums += ring[before, self._pooled]
+            ring[row, self._pooled] = sums[0]
+            z = z / sums[:, size:]
+        return self._output([self._heads[0](z)])[0], row
+
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        hidden = self._layers.step_many(block, rows, x)
+        pooled, y = self._answer(block[rows, self._pooled], hidden[:, None])
+        block[rows, self._pooled] = pooled[:, 0]
+        return y[:, 0]
+
+    def _answer(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled values before the first step [B, members·G], hidden [B, T, members·H] -> (pooled
+        values after every step, outputs [B, T, ...]).
+        """
+        count, size = self._members, self._size
+        carried, params = [], []
+        width = before.shape[-1] // count
+        for k, (pool, head) in enumerate(zip(self._pools, self._heads, strict=True)):
+            own = hidden if count == 1 else hidden[..., k * size : (k + 1) * size]
+            pooled, z = pool(before[:, k * width : (k + 1) * width], own)
+            flat = np.ascontiguousarray(z.reshape(-1, size), np.float32)
+            params.append(head(flat).reshape(*hidden.shape[:2], -1))
+            carried.append(pooled)
+        return (carried[0] if count == 1 else np.concatenate(carried, -1)), self._output(params)
+
+
+class _Output:
+    """From the parameters of each member [..., outputs · P] to the output; see
+    `SequenceModel.combined`.
+    """
+
+    def __init__(self, model: SequenceModel) -> None:
+        config = self._config = model.config
+        self._temperature = np.float32(model.temperature.item())
+        self._standard = None
+        if model.tails is not None:
+            freedom = model.degrees_of_freedom.detach().numpy()
+            self._standard = standard_student(freedom, config.quantiles)
+        self._plain = not config.numeric and config.members == 1
+
+    def __call__(self, params: list[np.ndarray]) -> np.ndarray:
+        if self._plain:  # the temperature is part of the head's weights
+            return params[0]
+        if self._config.numeric:
+            return self._quantiles(params)
+        total = sum(map(_sigmoid if self._config.target == "labels" else _softmax, params))
+        p = np.asarray(total) / np.float32(len(params))
+        if self._config.target == "labels":
+            p = np.clip(p, np.float32(1e-7), np.float32(1 - 1e-7))
+            return np.asarray(np.log(p / (1 - p)) / self._temperature)
+        return np.asarray(np.log(np.maximum(p, TINY)) / self._temperature)
+
+    def _quantiles(self, params: list[np.ndarray]) -> np.ndarray:
+        config = self._config
+        shape = (*params[0].shape[:-1], config.outputs, config.params)
+        total = np.zeros((), np.float32)
+        for own in params:
+            own = own.reshape(shape)
+            if self._standard is None:
+                total = total + ordered_quantiles_array(own)
+            else:
+                scale = np.exp(np.clip(own[..., 1:], -8, 8))
+                total = total + (own[..., :1] + scale * self._standard)
+        quantiles = total / np.float32(len(params))
+        middle = config.quantiles // 2
+        median = quantiles[..., middle : middle + 1]
+        return np.asarray(median + (quantiles - median) * self._temperature)
+
+
+def _is_bounded(pool: AttentionPool | None) -> bool:
+    """Whether the weight of a step in the pooled sums is moderate, whatever the input."""
+    return pool is None or float(pool.score.weight.detach().abs().sum()) < MAX_SCORE
+
+
+def _scaled_head(head: nn.Linear, model: SequenceModel) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a head, divided by the temperature where there is one member with scores:
+    a division less at every step.
+    """
+    weight, bias = head.weight, head.bias
+    if model.config.numeric or model.config.members > 1:
+        return weight, bias
+    temperature = model.temperature.detach()
+    return weight / temperature, bias / temperature
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max(-1, keepdims=True))
+    return np.asarray(powers / powers.sum(-1, keepdims=True))
+
+
+def _sigmoid(scores: np.ndarray) -> np.ndarray:
+    return np.asarray(1 / (1 + np.exp(-scores)))

@@ -1,0 +1,3 @@
+"""Small labelled sequences to train on."""
+
+from sequence_data import *  # noqa: F403

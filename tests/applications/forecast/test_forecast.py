@@ -15,7 +15,7 @@ from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.report import evaluation_page
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError
-from memorycell.settings import parse_settings
+from memorycell.setting_fields import parse_settings
 from memorycell.tables.table import read_table
 from memorycell.training import loop as training
 

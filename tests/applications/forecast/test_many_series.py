@@ -31,7 +31,7 @@ from memorycell.applications.forecast.session import ForecastSession
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.windows import MIN_WINDOW_STD, RETURN_DECAY, window_statistics
 from memorycell.errors import DataError, StateError, UserError
-from memorycell.settings import parse_settings
+from memorycell.setting_fields import parse_settings
 from memorycell.tables.clock import Clock
 from memorycell.training import loop as training
 from memorycell.training import metrics

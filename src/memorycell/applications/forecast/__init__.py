@@ -11,6 +11,7 @@ from memorycell.applications.forecast.dataset import reopen
 from memorycell.applications.forecast.details import render_details
 from memorycell.applications.forecast.exporters import EXPORTERS
 from memorycell.applications.forecast.figures import forecast_page
+from memorycell.applications.forecast.frames import check_frame
 from memorycell.applications.forecast.inspection import inspect
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.predict import PredictOptions, predict, render
@@ -44,6 +45,7 @@ APPLICATION = Application(
     render=render,
     render_details=render_details,
     session=ForecastSession,
+    check_frame=check_frame,
     columns=forecast_columns,
     figures={".csv": forecast_csv, ".parquet": forecast_parquet, ".html": forecast_page},
     report=report,

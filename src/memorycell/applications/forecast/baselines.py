@@ -153,6 +153,17 @@ class WeightedVariance(RollingVariance):
         return np.sqrt(np.maximum(result, MIN_VARIANCE))
 
 
+def seasonal_error(values: np.ndarray, start: np.ndarray, train: np.ndarray, season: int) -> float:
+    """Mean |y_t - y_{t-m}| over the steps `train` [N] bool; 1 where it is unknown or 0.
+
+    values [N, C]; start [N], the first step of each step's segment
+    """
+    same = (start[season:] == start[:-season]) & train[season:]
+    error = np.abs(values[season:] - values[:-season])[same]
+    mean = float(np.nanmean(error)) if (~np.isnan(error)).any() else 0.0
+    return mean if mean > 0 else 1.0
+
+
 def _quantiles_of(values: np.ndarray, count: int) -> np.ndarray:
     """[horizon, C, K] of values [M, horizon, C], NaN excluded; where a lead time has none, those of
     the nearest one before it (or after it), or zeros.

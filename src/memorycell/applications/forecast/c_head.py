@@ -8,39 +8,84 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memorycell.applications.forecast.windows import MIN_WINDOW_STD
 from memorycell.models.exporting import CWriter
 
 if TYPE_CHECKING:
     from memorycell.applications.forecast.model import Forecaster
+
+NORMALISE = Template("""\
+/* Mean and standard deviation of each target over the observed steps of the window. */
+static void window_statistics(const float *x, const float *more, float *mean, float *std) {
+    enum { F = $features, W = $window, T = $targets, SEEN = $seen };
+
+    for (int j = 0; j < T; j++) {
+        float count = 1e-6f, sum = 0.0f, squares = 0.0f;
+        for (int k = 0; k < W; k++) {
+            const float *step = k < W - 1 ? more + k * F : x;
+            if (step[SEEN] > 0.5f) {
+                count += 1.0f;
+                sum += step[j];
+            }
+        }
+        mean[j] = sum / count;
+        for (int k = 0; k < W; k++) {
+            const float *step = k < W - 1 ? more + k * F : x;
+            if (step[SEEN] > 0.5f)
+                squares += (step[j] - mean[j]) * (step[j] - mean[j]);
+        }
+        std[j] = sqrtf(squares / count + $min_variance);
+    }
+}
+
+static void normalise_input(const float *x, const float *more, float *inputs) {
+    enum { F = $features, T = $targets };
+    float mean[T], std[T];
+
+    window_statistics(x, more, mean, std);
+    for (int k = 0; k < F; k++)
+        inputs[k] = k < T ? (x[k] - mean[k]) / std[k] : x[k];
+}
+
+""")
+
+NORMALISE_WINDOW = """
+    for (int k = 0; k < PAST + F; k++) {
+        const int j = k % F;
+        if (j < T)
+            window[k] = window[k - j + $seen] > 0.5f ? (window[k] - mean[j]) / std[j] : 0.0f;
+    }"""
+"""The flag of an observed step comes after its targets."""
 
 HEAD = Template("""\
 /* Quantiles of the next $horizon values of each target. `more` holds the inputs of past steps. */
 static void head(const float *x, const float *h, float *more, float *y) {
     enum { F = $features, PAST = $past, T = $targets, K = $quantiles, MIDDLE = K / 2 };
     enum { CELLS = $horizon * T };
-    float window[PAST + F], linear[CELLS];
+    float window[PAST + F], linear[CELLS]$more_locals;
 
     for (int k = 0; k < PAST; k++)
         window[k] = more[k];
     for (int k = 0; k < F; k++)
-        window[PAST + k] = x[k];
+        window[PAST + k] = x[k];$find_statistics
     for (int k = 0; k < PAST; k++)
-        more[k] = window[F + k];
+        more[k] = window[F + k];$normalise_window
     product(head_recurrent, head_recurrent_bias, CELLS * K, $hidden_size, h, y);
     product(head_linear, head_linear_bias, CELLS, PAST + F, window, linear);
     for (int k = 0; k < CELLS; k++) {
         const int target = k % T;
         float *q = y + k * K;
-        const float median = q[MIDDLE] + linear[k] + x[target];
+        const float unit = $unit;
+        const float median = (q[MIDDLE] + linear[k]) * unit + x[target];
         float distance = 0.0f;
         for (int j = MIDDLE + 1; j < K; j++) {
             distance += softplus(q[j]);
-            q[j] = median + distance;
+            q[j] = median + distance * unit;
         }
         distance = 0.0f;
         for (int j = MIDDLE - 1; j >= 0; j--) {
             distance += softplus(q[j]);
-            q[j] = median - distance;
+            q[j] = median - distance * unit;
         }
         q[MIDDLE] = median;
         for (int j = 0; j < K; j++)
@@ -66,7 +111,11 @@ class ForecastCHead:
         self._offset = np.array(offset or [0.0] * config.targets, np.float32)
         cells = config.horizon * config.targets
         self.output_size = cells * config.quantiles
-        self.stack_bytes = 4 * (config.window * config.input_size + cells)
+        self.normalises = config.normal == "level"
+        floats = config.window * config.input_size + cells
+        if self.normalises:
+            floats += config.input_size + 2 * config.targets
+        self.stack_bytes = 4 * floats
 
     def write(self, writer: CWriter) -> str:
         """See `CHead`."""
@@ -79,13 +128,26 @@ class ForecastCHead:
         writer.constant("head_offset", self._offset)
         writer.use("product")
         writer.use("softplus")
-        return HEAD.substitute(
-            features=config.input_size,
-            past=(config.window - 1) * config.input_size,
-            targets=config.targets,
-            quantiles=config.quantiles,
-            horizon=config.horizon,
-            hidden_size=config.hidden_size,
+        sizes = {
+            "features": config.input_size,
+            "past": (config.window - 1) * config.input_size,
+            "window": config.window,
+            "targets": config.targets,
+            "seen": config.seen,
+            "quantiles": config.quantiles,
+            "horizon": config.horizon,
+            "hidden_size": config.hidden_size,
+            "min_variance": f"{MIN_WINDOW_STD**2:.9g}f",
+        }
+        if not self.normalises:
+            plain = dict.fromkeys(("more_locals", "find_statistics", "normalise_window"), "")
+            return HEAD.substitute(sizes, unit="1.0f", **plain)
+        return NORMALISE.substitute(sizes) + HEAD.substitute(
+            sizes,
+            unit="std[target]",
+            more_locals=", mean[T], std[T]",
+            find_statistics="\n    window_statistics(x, more, mean, std);",
+            normalise_window=Template(NORMALISE_WINDOW).substitute(sizes),
         )
 
     def outputs(self, y: np.ndarray) -> np.ndarray:

@@ -3,31 +3,41 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
+from memorycell.applications.forecast.ridge import Ridge, SubsetRidge
+
 if TYPE_CHECKING:
+    from memorycell.applications.forecast.codec import SeriesCodec
     from memorycell.applications.forecast.dataset import ForecastDataset
     from memorycell.applications.forecast.settings import ForecastSettings
 
 MIN_WEEK_GAIN = 0.005
 """Share of ridge's CRPS that the day of the week must save to become an input."""
 MIN_INPUTS_LOSS = 0.02
-"""Share of ridge's CRPS that leaving out all other columns must save."""
+"""Share of ridge's error that other inputs than all columns of numbers must save."""
+MIN_COLUMN_GAIN = 0.005
+"""Share of ridge's absolute error that a column must save to be one that helps."""
+SUBSET_WINDOW = 24
+"""Steps that ridge reads when single columns are compared."""
 MIN_NORMAL_GAIN = 0.01
-"""Share of the CRPS in a trial that normalised windows must save: such models are not exported."""
+"""Share of the CRPS in a trial that normalised or longer windows must save."""
+MIN_RIDGE_GAIN = 0.015
+"""Share of the CRPS in a trial that linear=ridge must save: a longer training reaches more without.
+"""
 MIN_TRIAL_STEPS = 4000
 """Training steps of a table from which on trials are made."""
 TRIAL_HIDDEN, TRIAL_LANES, TRIAL_BPTT, TRIAL_UPDATES, TRIAL_LR = 32, 16, 48, 80, 8e-3
 """The model of a trial, and its training: the same work whatever the machine."""
 TRIAL_LEADS = 12
 """Lead times of a trial."""
-TRIAL_WINDOW = 96
-"""Steps of the longer window that is tried with normal=level."""
+MAX_TRIAL_WINDOW = 96
+"""Steps of the longest window that is tried."""
 
 
 def select_calendar(dataset: ForecastDataset) -> ForecastDataset:
@@ -43,50 +53,118 @@ def select_calendar(dataset: ForecastDataset) -> ForecastDataset:
     return dataset if with_week < (1 - MIN_WEEK_GAIN) * without else other
 
 
-def select_inputs(
-    dataset: ForecastDataset, univariate: Callable[[], ForecastDataset]
-) -> tuple[ForecastDataset, list[str]]:
-    """(the dataset, or the `univariate` one if ridge does better with it on the validation split;
-    notes)
+def select_inputs(dataset: ForecastDataset) -> tuple[ForecastDataset, list[str]]:
+    """(the dataset with all columns of numbers, or with those columns of numbers and words that
+    help ridge on the validation split, or with none, whichever ridge does best with; notes)
     """
-    if not dataset.codec.inputs or "ridge" not in dataset.baseline_models:
+    codec, every = dataset.codec, dataset.codec.inputs
+    if "ridge" not in dataset.baseline_models or not (every or codec.words):
         return dataset, []
-    other = univariate()
-    every, none = (d.baselines("valid")["ridge"]["crps"] for d in (dataset, other))
-    if none > (1 - MIN_INPUTS_LOSS) * every:
+    quick = _quick_error(dataset)
+    helpful = () if quick is None else _helpful_inputs((*every, *codec.words), quick)
+    error = quick or (lambda inputs: dataset.narrowed(inputs).baselines("valid")["ridge"]["crps"])
+    tried = {inputs: error(inputs) for inputs in dict.fromkeys((every, (), helpful))}
+    best = min(tried, key=tried.__getitem__)
+    used = best if tried[best] < (1 - MIN_INPUTS_LOSS) * tried[every] else every
+    if used == every and not codec.words:
         return dataset, []
-    inputs = ",".join(dataset.codec.inputs)
-    return other, [
-        f"inputs=none chosen: without the other columns ridge has a CRPS of {none:.4g} on"
-        f" validation, {every:.4g} with them; --set inputs={inputs[:80]} uses them"
-    ]
+    scores = "; ".join(f"{_names(inputs)}: {score:.4g}" for inputs, score in tried.items())
+    note = f"inputs={_names(used)} chosen; error of ridge on validation: {scores}"
+    if left_out := [c for c in (*every, *codec.words) if c not in used]:
+        note += f"; --set inputs=all uses {_names(left_out)} too"
+    return dataset.narrowed(used), [note]
+
+
+def _names(columns: Sequence[str]) -> str:
+    return ",".join(columns)[:80] or "none"
+
+
+Error: TypeAlias = Callable[[Collection[str]], float]
+"""Of ridge on the validation split with some of the inputs."""
+
+
+def _quick_error(dataset: ForecastDataset) -> Error | None:
+    """The mean absolute error in scaled units, with a short window and few lead times; None where
+    too little of the future is known.
+    """
+    small = dataset.with_leads(TRIAL_LEADS)
+    ridge = SubsetRidge(
+        small.history,
+        small.origin_mask("train"),
+        small.origin_mask("valid"),
+        min(dataset.settings.horizon or 1, SUBSET_WINDOW),
+    )
+    if not ridge.usable:
+        return None
+    source = np.array(_feature_sources(dataset.codec), object)
+    return lambda inputs: ridge.error(np.array([c in ("", *inputs) for c in source]))
+
+
+def _helpful_inputs(offered: Sequence[str], error: Error) -> tuple[str, ...]:
+    """The inputs that lower the error, each added to those before it, the most helpful first."""
+    lowest, alone = error(()), {c: error((c,)) for c in offered}
+    chosen: list[str] = []
+    for c in sorted(offered, key=alone.__getitem__):
+        with_it = error((*chosen, c)) if chosen else alone[c]
+        if with_it < (1 - MIN_COLUMN_GAIN) * lowest:
+            chosen.append(c)
+            lowest = with_it
+    return tuple(c for c in offered if c in chosen)
+
+
+def _feature_sources(codec: SeriesCodec) -> tuple[str, ...]:
+    """The input column of each feature that changes over time, "" for those that depend on none.
+    There are no inputs known in advance.
+    """
+    numbers = tuple("" if c in codec.targets else c for c in codec.columns)
+    gappy = tuple("" if c in codec.targets else c for c in codec.gappy)
+    words = (c for c, own in codec.words.items() for _ in range(len(own) + 1))
+    return (*numbers, *numbers, "", *gappy, *[""] * (4 * len(codec.calendar)), *words)
 
 
 def select_normal(
     dataset: ForecastDataset, *, any_window: bool
 ) -> tuple[ForecastDataset, list[str]]:
-    """(the dataset with `normal` chosen by short trials, and `window` if any_window; notes)"""
+    """(the dataset with `normal` and `linear` chosen by short trials, and `window` if any_window;
+    notes)
+    """
     settings = dataset.settings
     if settings.normal is not None or int((dataset.split == 0).sum()) < MIN_TRIAL_STEPS:
         return dataset, []
-    choices = [replace(settings, normal="no"), replace(settings, normal="level")]
-    longer = min(settings.horizon or 1, TRIAL_WINDOW)
-    if any_window and longer > (settings.window or 1):
-        choices.append(replace(settings, normal="level", window=longer))
+    windows = [settings.window or 1]
+    longer = min(max(settings.horizon or 1, ridge_window(dataset)), MAX_TRIAL_WINDOW)
+    if any_window and longer > windows[0]:
+        windows.append(longer)
+    choices = [
+        replace(settings, normal=normal, window=window, linear=settings.linear or "ridge")
+        for window in windows
+        for normal in ("no", "level")
+    ]
     scores = [trial_score(dataset, choice) for choice in choices]
     best = int(np.argmin(scores))
     if not scores[best] < (1 - MIN_NORMAL_GAIN) * scores[0]:
         best = 0
     chosen = choices[best]
+    if settings.linear is None:
+        choices.append(replace(chosen, linear="trained"))
+        scores.append(trial_score(dataset, choices[-1]))
+        if not scores[best] < (1 - MIN_RIDGE_GAIN) * scores[-1]:
+            chosen = choices[-1]
     tried = "; ".join(
-        f"{choice.normal}, window {choice.window}: {score:.4g}"
+        f"{choice.normal}, window {choice.window}, {choice.linear}: {score:.4g}"
         for choice, score in zip(choices, scores, strict=True)
     )
     note = (
-        f"normal={chosen.normal} and window={chosen.window} chosen by trials of {TRIAL_UPDATES}"
-        f" updates; CRPS on validation: {tried}"
+        f"normal={chosen.normal}, window={chosen.window} and linear={chosen.linear} chosen by"
+        f" trials of {TRIAL_UPDATES} updates; CRPS on validation: {tried}"
     )
     return dataset.with_settings(chosen), [note]
+
+
+def ridge_window(dataset: ForecastDataset) -> int:
+    """The steps that the ridge baseline reads, chosen on validation; 1 without it."""
+    ridge = dataset.baseline_models.get("ridge")
+    return ridge.window(dataset.history) if isinstance(ridge, Ridge) else 1
 
 
 def trial_score(dataset: ForecastDataset, settings: ForecastSettings) -> float:
@@ -96,6 +174,8 @@ def trial_score(dataset: ForecastDataset, settings: ForecastSettings) -> float:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = trial.build().train()
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(not name.startswith(trial.frozen_parameters(0) or "-"))
         optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
         update, epoch, state = 0, 0, None
         while update < TRIAL_UPDATES:

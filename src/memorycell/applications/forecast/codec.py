@@ -26,8 +26,9 @@ from memorycell.applications.forecast.series import (
     resample,
     rows_by_series,
 )
+from memorycell.applications.forecast.words import one_hot, read_words, word_labels
 from memorycell.errors import DataError, quote
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.tables.clock import SECOND_US, Clock
 from memorycell.tables.numbers import NumberFormat, read_numbers
 from memorycell.tables.table import read_table
@@ -73,6 +74,7 @@ class SeriesCodec:
     own                 series -> its mean, std and change, if series are scaled separately
     static              static column -> its values, one-hot inputs; it may be the `group` column
     known, reach        inputs whose next `reach` values are known in advance
+    words               column of words -> its words, an input each
     returns             column of prices: the target is then `RETURN`, in percent
     positive            forecasts are clipped at 0
     """
@@ -100,6 +102,7 @@ class SeriesCodec:
     reach: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)] = 0
     returns: str | None = None
     positive: bool = False
+    words: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = field(default=(), compare=False)
     """What was inferred from the table, for people."""
 
@@ -115,14 +118,28 @@ class SeriesCodec:
 
     @property
     def row_columns(self) -> tuple[str, ...]:
-        """The columns of numbers that a live row must have."""
+        """The columns of numbers and words that a live row must have."""
         own = [
             self.returns if c == RETURN and self.returns else c
             for c in self.columns
             if c != VALUE or not self.each
         ]
-        known = (f"{c}+{k}" for c in self.known for k in range(1, self.reach + 1))
-        return (*self.each, *own, *known)
+        known = (name for c in self.known for name in self.ahead_columns(c))
+        return (*self.each, *own, *self.words, *known)
+
+    def ahead_columns(self, column: str) -> list[str]:
+        """The columns of a live row that hold the next values of one known in advance."""
+        return [f"{column}+{k}" for k in range(1, self.reach + 1)]
+
+    @property
+    def known_numbers(self) -> tuple[str, ...]:
+        """The inputs known in advance that are numbers."""
+        return tuple(c for c in self.known if c not in self.words)
+
+    @property
+    def known_words(self) -> tuple[str, ...]:
+        """The inputs known in advance that are words."""
+        return tuple(c for c in self.known if c in self.words)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -134,7 +151,14 @@ class SeriesCodec:
             "observed",
             *(f"{c} missing" for c in self.gappy),
             *(f"{wave} of {name}" for name in self.calendar for wave in waves),
-            *(f"{c} in {k}" for c in self.known for k in range(1, self.reach + 1)),
+            *(f"{c} in {k}" for c in self.known_numbers for k in range(1, self.reach + 1)),
+            *(f"{c} {label}" for c, words in self.words.items() for label in word_labels(words)),
+            *(
+                f"{c} in {k} {label}"
+                for c in self.known_words
+                for k in range(1, self.reach + 1)
+                for label in word_labels(self.words[c])
+            ),
             *(f"{c} is {word}" for c, words in self.static.items() for word in words),
         )
 
@@ -148,6 +172,17 @@ class SeriesCodec:
     def dynamic_size(self) -> int:
         """The number of inputs that change over time; they precede the static ones."""
         return len(self.features) - sum(len(words) for words in self.static.values())
+
+    @property
+    def words_at(self) -> int:
+        """The first input that is a word."""
+        return self.dynamic_size - sum(self.word_widths)
+
+    @property
+    def word_widths(self) -> list[int]:
+        """The number of inputs of every word of a step: now, then those known in advance."""
+        now = [len(words) + 1 for words in self.words.values()]
+        return now + [len(self.words[c]) + 1 for c in self.known_words for _ in range(self.reach)]
 
     # ---- from a table ----------------------------------------------------------------------------
 
@@ -165,7 +200,7 @@ class SeriesCodec:
             group=self.group,
             numbers=self.numbers,
         )
-        optional = (c for c in (self.group, *self.static) if c is not None)
+        optional = (c for c in (self.group, *self.words, *self.static) if c is not None)
         require_columns(table.columns, [*self.columns, *optional], where)
         values = np.stack(
             [read_numbers(table[c], where, self.numbers.get(c)) for c in self.columns], 1
@@ -174,7 +209,19 @@ class SeriesCodec:
         if self.times is not None:
             time = self.times.read(table, where, self.group)
         groups, rows = rows_by_series(table, self.group)
-        parts = [resample(self.clock, self.max_gap, time[r], values[r], r, where) for r in rows]
+        words = {c: read_words(table[c]) for c in self.words}
+        parts = [
+            resample(
+                self.clock,
+                self.max_gap,
+                time[r],
+                values[r],
+                {c: own[r] for c, own in words.items()},
+                r,
+                where,
+            )
+            for r in rows
+        ]
         static = {c: [str(table[c][int(r[0])]) for r in rows] for c in self.static}
         return concatenate_series(parts, groups, static)
 
@@ -187,8 +234,13 @@ class SeriesCodec:
         before = np.where(series.reset[:, None], filled, before)
         scaling = self.step_scaling(series)
         more = []
-        if self.known:
-            more.append(self._known_ahead(series, (filled - scaling.mean) / scaling.std))
+        ahead = ahead_steps(series, self.reach) if self.known else np.zeros((0, 0), np.int64)
+        for c in self.known_numbers:
+            k = self.columns.index(c)
+            more.append(((filled[:, k] - scaling.mean[:, k]) / scaling.std[:, k])[ahead])
+        words = {c: one_hot(series.words[c], own) for c, own in self.words.items()}
+        more += words.values()
+        more += [words[c][ahead].reshape(len(series), -1) for c in self.known_words]
         if self.static:
             more.append(self.one_hot(series.static)[series.group])
         return self.assemble_inputs(
@@ -216,60 +268,29 @@ class SeriesCodec:
 
         filled, before   [N, C] values of the step and of the previous one, without NaN
         observed         [N] bool: a row was read; missing: [N, C] bool
-        more             known and static inputs, each [N, …]
+        more             known inputs, words and static inputs, each [N, …]
         """
         gappy = [self.columns.index(c) for c in self.gappy]
-        bounds, change_bounds = self._bounds
+        bounds, change_bounds = self.both_bounds
         parts = [
             np.clip((filled - scaling.mean) / scaling.std, -bounds, bounds),
             np.clip((filled - before) / scaling.change, -change_bounds, change_bounds),
             observed[:, None],
             missing[:, gappy],
-            *(wave[:, None] for wave in self._calendar_waves(time)),
+            *(wave[:, None] for wave in self.calendar_waves(time)),
             *more,
         ]
         return np.clip(np.concatenate(parts, 1), -MAX_INPUT, MAX_INPUT).astype(np.float32)
 
     def is_clipped(self, values: np.ndarray, scaling: Scaling) -> np.ndarray:
         """[N, C] bool: which values [N, C] are beyond the bound."""
-        return np.asarray(np.abs((values - scaling.mean) / scaling.std) > self._bounds[0])
+        return np.asarray(np.abs((values - scaling.mean) / scaling.std) > self.both_bounds[0])
 
     @property
-    def _bounds(self) -> np.ndarray:
+    def both_bounds(self) -> np.ndarray:
         """[2, C]: of scaled values, and of scaled changes."""
         bounds = np.array(self.bounds) if self.bounds else np.full(2 * len(self.columns), MAX_INPUT)
         return bounds.reshape(2, -1)
-
-    def next_inputs(
-        self, x: np.ndarray, y: np.ndarray, time: np.ndarray, names: Sequence[str]
-    ) -> np.ndarray:
-        """Inputs [n, F] of the step after those of x, given the targets y [n, targets] in scaled
-        units. Inputs known in advance advance; the other columns keep their values.
-
-        time [n] of that step, names [n] of the series
-        """
-        count, targets = len(self.columns), len(self.targets)
-        _, std, change = self.scaling_of(names)
-        level = x[:, :count].astype(np.float64)
-        bounds, change_bounds = self._bounds
-        level[:, :targets] = np.clip(y, -bounds[:targets], bounds[:targets])
-        calendar_at = 2 * count + 1 + len(self.gappy)
-        known_at = calendar_at + 4 * len(self.calendar)
-        ahead = x[:, known_at : known_at + len(self.known) * self.reach]
-        ahead = ahead.reshape(len(x), len(self.known), self.reach)
-        for k, c in enumerate(self.known):
-            level[:, self.columns.index(c)] = ahead[:, k, 0]
-        result = x.copy()
-        result[:, :count] = level
-        changes = (level - x[:, :count]) * std / change
-        result[:, count : 2 * count] = np.clip(changes, -change_bounds, change_bounds)
-        result[:, 2 * count] = 1
-        result[:, 2 * count + 1 : calendar_at] = 0
-        for at, wave in enumerate(self._calendar_waves(time), calendar_at):
-            result[:, at] = wave
-        later = np.concatenate([ahead[..., 1:], ahead[..., -1:]], -1)
-        result[:, known_at : known_at + ahead[0].size] = later.reshape(len(x), -1)
-        return result
 
     def fill(self, series: Series) -> np.ndarray:
         """[N, C] float64 in the table's units: missing values replaced by the last known one of the
@@ -290,18 +311,7 @@ class SeriesCodec:
         ]
         return np.concatenate([np.array(part) for part in parts], 1)
 
-    def _known_ahead(self, series: Series, scaled: np.ndarray) -> np.ndarray:
-        """[N, known · reach]: the next values of the known inputs; past the end of the segment, its
-        last one.
-        """
-        begins = np.flatnonzero(series.reset)
-        ends = np.append(begins[1:], len(series))
-        last = np.repeat(ends - 1, ends - begins)
-        at = np.arange(len(series))[:, None] + np.arange(1, self.reach + 1)
-        at = np.minimum(at, last[:, None])
-        return np.concatenate([scaled[:, self.columns.index(c)][at] for c in self.known], 1)
-
-    def _calendar_waves(self, time: np.ndarray) -> list[np.ndarray]:
+    def calendar_waves(self, time: np.ndarray) -> list[np.ndarray]:
         """Sine and cosine of every cycle and of its second harmonic, [N] each."""
         local = time if self.times is None else self.times.local(time)
         seconds, waves = local / SECOND_US, []
@@ -375,3 +385,11 @@ class SeriesCodec:
         codec = from_json(cls, values)
         check_codec(codec)
         return codec
+
+
+def ahead_steps(series: Series, reach: int) -> np.ndarray:
+    """[N, reach] int64: the next steps of every step; past the end of the segment, its last one."""
+    begins = np.flatnonzero(series.reset)
+    ends = np.append(begins[1:], len(series))
+    last = np.repeat(ends - 1, ends - begins)
+    return np.minimum(np.arange(len(series))[:, None] + np.arange(1, reach + 1), last[:, None])

@@ -28,7 +28,7 @@ def check_codec(codec: SeriesCodec) -> None:
         _check_scaling("the scaling of a series", rows, len(columns))
     if codec.bounds and len(codec.bounds) != 2 * len(columns):
         raise ValueError("bounds: expected two of each column")
-    if not set(codec.known) <= set(codec.inputs):
+    if not set(codec.known) <= {*codec.inputs, *codec.words}:
         raise ValueError("known: a column known in advance is not an input")
     if bool(codec.known) != (codec.reach > 0):
         raise ValueError("reach: expected the steps ahead of the inputs known in advance")
@@ -40,6 +40,10 @@ def check_codec(codec: SeriesCodec) -> None:
             raise ValueError("cycles: not of this clock")
     for name, values in codec.static.items():
         _check_distinct(f"static {name!r}", values)
+    for name, values in codec.words.items():
+        _check_distinct(f"words {name!r}", values)
+        if name in columns or name in codec.static or name == codec.group:
+            raise ValueError(f"words {name!r}: the column has another use")
     if codec.static and codec.group is None:
         raise ValueError("static: needs a group")
     if codec.each and (codec.targets != (VALUE,) or codec.group != SERIES):

@@ -15,12 +15,14 @@ def forecast_columns(
     file: ModelFile[Forecaster, SeriesCodec], record: Mapping[str, Any]
 ) -> dict[str, Sequence[object]]:
     """A row per series, target and time: the series, time, target, median, low80, high80, and the
-    quantiles that were asked for.
+    quantiles that were asked for; with several origins also the row and time of each.
     """
     group = file.codec.group
     rows: list[dict[str, object]] = []
     for forecast in record["forecasts"]:
         series = {} if group is None else {group: forecast[group]}
+        if "origins" in record:
+            series |= {"row": forecast["row"], "origin": forecast["time"]}
         for target, values in forecast["forecast"].items():
             for k, time in enumerate(forecast["ahead"]):
                 numbers = {name: part[k] for name, part in values.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from copy import copy
 from dataclasses import asdict, replace
 
@@ -13,22 +13,23 @@ from torch import Tensor
 
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate
-from memorycell.applications.forecast import classic
+from memorycell.applications.forecast import classic, linear_start
 from memorycell.applications.forecast.baseline_sets import (
     forecast_baselines,
     load_baselines,
     return_baselines,
 )
-from memorycell.applications.forecast.baselines import Baseline
+from memorycell.applications.forecast.baselines import Baseline, seasonal_error
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.details import evaluation_details
 from memorycell.applications.forecast.history import FutureValues, History, spaced
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.paths import run_paths
-from memorycell.applications.forecast.scaling import fit_codec, with_new_series
+from memorycell.applications.forecast.scaling import fit_codec, narrow, with_new_series
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.split import UNUSED, split_series
+from memorycell.applications.forecast.words import drop_words, unknown_word_notes
 from memorycell.errors import DataError, ModelFileError
 from memorycell.models.batches import LaneBatch, lanes
 from memorycell.models.quantiles import interval
@@ -70,6 +71,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         self.baseline_models: dict[str, Baseline] = {}
         self.naive_error = 1.0
         self._baseline_scores: dict[str, dict[str, Metrics]] = {}
+        self._linear_start: tuple[ForecasterConfig, linear_start.LinearStart | None] | None = None
         self._last: tuple[Forecaster, tuple[object, ...], np.ndarray] | None = None
         self.inputs = codec.encode(series)
         filled = codec.fill(series)[:, : len(codec.targets)]
@@ -124,19 +126,25 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
 
     def build(self) -> Forecaster:
         """See `Dataset`."""
-        codec, settings = self.codec, self.settings
-        targets = len(codec.targets)
+        codec, settings, targets = self.codec, self.settings, len(self.codec.targets)
         # With normal=spread the linear path reads the returns alone: other inputs predict little.
         linear = targets if settings.normal == "spread" else codec.dynamic_size
-        return Forecaster(
-            settings.model_config(
-                self.inputs.shape[1],
-                targets,
-                linear=linear,
-                seen=2 * len(codec.columns),
-                unit=float(codec.std[0]) if settings.head == "counts" else 1.0,
-            )
+        config = settings.model_config(
+            self.inputs.shape[1],
+            targets,
+            linear=linear,
+            seen=2 * len(codec.columns),
+            unit=float(codec.std[0]) if settings.head == "counts" else 1.0,
         )
+        if self._linear_start is None or self._linear_start[0] != config:
+            self._linear_start = config, linear_start.fit_linear_path(self, config)
+        model = Forecaster(config)
+        linear_start.set_linear_path(model, self._linear_start[1])
+        return model
+
+    def frozen_parameters(self, epoch: int) -> tuple[str, ...]:
+        """See `Dataset`: a linear path that starts as ridge stays so."""
+        return linear_start.PARAMETERS if self._linear_start and self._linear_start[1] else ()
 
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `Dataset`: the training split in lanes, from a random position."""
@@ -145,7 +153,8 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         reset = self.series.reset[steps] | (np.diff(steps, prepend=steps[0] - 1) != 1)
         usable = self.origin_mask("train")
         count = settings.lanes or min(max(len(steps) // (4 * settings.bptt), 1), MAX_LANES)
-        shift = int(np.random.default_rng(seed).integers(len(steps)))
+        rng = np.random.default_rng(seed)
+        shift = int(rng.integers(len(steps)))
         for batch in lanes(steps, steps, reset, count=count, bptt=settings.bptt, shift=shift):
             at = batch.x.numpy()
             target = self.history.future[at.ravel()].reshape(
@@ -154,10 +163,9 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
             target = np.where(usable[at][..., None, None], target, np.nan).astype(np.float32)
             if settings.decode == "paths":
                 target = target[:, :, :1]
-            yield batch._replace(
-                x=torch.from_numpy(self.inputs[at]),
-                target=torch.from_numpy(target.astype(np.float32)),
-            )
+            x = self.inputs[at]
+            drop_words(x, self.codec.word_widths, self.codec.words_at, rng)
+            yield batch._replace(x=torch.from_numpy(x), target=torch.from_numpy(target))
 
     def fit_baselines(self) -> None:
         """Fit the baselines on the training split."""
@@ -170,18 +178,10 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         train, valid = self.origin_mask("train"), self.origin_mask("valid")
         for model in self.baseline_models.values():
             model.fit(self.history, train, valid, ForecasterConfig.quantiles)
-        self.naive_error = self._seasonal_error()
-
-    def _seasonal_error(self) -> float:
-        """Mean |y_t - y_{t-m}| over the training split, in the unit of the metrics."""
         values = self.series.values[:, : len(self.codec.targets)]
         if self.scaled:
             values = self.codec.scale(values, self.series)
-        m = self.settings.season or 1
-        same = (self.series.start[m:] == self.series.start[:-m]) & (self.split[m:] == 0)
-        error = np.abs(values[m:] - values[:-m])[same]
-        mean = float(np.nanmean(error)) if (~np.isnan(error)).any() else 0.0
-        return mean if mean > 0 else 1.0
+        self.naive_error = seasonal_error(values, self.series.start, self.split == 0, season)
 
     # ---- evaluation ------------------------------------------------------------------------------
 
@@ -299,7 +299,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
     def with_settings(self, settings: ForecastSettings) -> ForecastDataset:
         """The same data, codec and baselines for another model."""
         other = copy(self)
-        other.settings, other._last = settings, None
+        other.settings, other._last, other._linear_start = settings, None, None
         return other
 
     def with_leads(self, count: int) -> ForecastDataset:
@@ -309,6 +309,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         other.history = replace(self.history, future=other._future)
         horizon = len(other._future.leads)
         other.settings = replace(self.settings, horizon=horizon, decode="direct")
+        other._linear_start = None
         return other
 
     def rebuilt(self, codec: SeriesCodec, series: Series | None = None) -> ForecastDataset:
@@ -318,12 +319,11 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         other.fit_baselines()
         return other
 
-    def refitted(self, codec: SeriesCodec) -> ForecastDataset:
-        """As `rebuilt`, with a codec of fewer columns whose scaling is not fitted yet."""
-        kept = [self.codec.columns.index(c) for c in codec.columns]
-        series = replace(self.series, values=self.series.values[:, kept])
-        codec = fit_codec(codec, series, self.split == 0, self.settings, self.name)
-        return self.rebuilt(codec, series)
+    def narrowed(self, inputs: Collection[str]) -> ForecastDataset:
+        """The same split with some of the inputs, numbers and words, and baselines fitted anew."""
+        series, codec = narrow(self.series, self.codec, inputs)
+        fitted = fit_codec(codec, series, self.split == 0, self.settings, self.name)
+        return self.rebuilt(replace(fitted, notes=codec.notes), series)
 
     # ---- in a model file -------------------------------------------------------------------------
 
@@ -356,7 +356,7 @@ def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> Foreca
     """See `Application.reopen`. The model's own data: the test split. Other data: all steps outside
     the period from training to test.
     """
-    settings = file.settings(ForecastSettings)
+    settings = file.typed_settings(ForecastSettings)
     try:
         begin, end = int(file.info["split"]["train"][0]), int(file.info["split"]["test"][0])
         naive_error = float(file.info["naive_error"])
@@ -394,6 +394,7 @@ def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> Foreca
         dataset.notes.append(f"{settings.classic} left out: pip install 'memorycell[classic]'")
     if new := len(codec.own) - len(file.codec.own):
         dataset.notes.append(f"{new} series that were not in training, scaled by their own rows")
+    dataset.notes += [] if own else unknown_word_notes(series, codec.words)
     part = "of the test split" if own else "outside the training period"
     dataset.notes.append(f"evaluated: {len(at):,} forecasts {part}")
     return dataset

@@ -11,6 +11,7 @@ from memorycell.application.exporting import write_onnx
 from memorycell.applications.forecast.c_head import ForecastCHead
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.series import RETURN
+from memorycell.applications.forecast.words import word_labels
 from memorycell.errors import UserError
 from memorycell.exchange import c_export
 from memorycell.exchange.files import Exported
@@ -124,11 +125,22 @@ def input_descriptions(codec: SeriesCodec) -> list[str]:
         ]
     lines += [
         f"{_shown(c)} in {k} steps: {scaled[c]}, known in advance"
-        for c in codec.known
+        for c in codec.known_numbers
         for k in range(1, codec.reach + 1)
+    ]
+    lines += [_word_input(c, label) for c in codec.words for label in word_labels(codec.words[c])]
+    lines += [
+        f"{_word_input(c, label)}, in {k} steps, known in advance"
+        for c in codec.known_words
+        for k in range(1, codec.reach + 1)
+        for label in word_labels(codec.words[c])
     ]
     assert len(lines) == len(codec.features)
     return lines
+
+
+def _word_input(column: str, label: str) -> str:
+    return f"{_shown(column)} {_shown(label)}: 1 if so, else 0"
 
 
 def _shown(column: str) -> str:
@@ -137,8 +149,8 @@ def _shown(column: str) -> str:
 
 def _check(file: ModelFile[Forecaster, SeriesCodec], to: str) -> None:
     codec = file.codec
-    if not file.model.config.plain or codec.static or codec.each or codec.own:
+    if not file.model.config.exportable or codec.static or codec.each or codec.own:
         raise UserError(
-            f"--to {to}: only for forecasts with head=quantiles, normal=no, scaling=all, each=no"
-            " and no static columns yet"
+            f"--to {to}: only for forecasts with head=quantiles, normal=no or level, scaling=all,"
+            " each=no and no static columns"
         )

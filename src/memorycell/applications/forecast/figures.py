@@ -21,8 +21,12 @@ HISTORY_HORIZONS = 4
 
 
 def forecast_page(file: ModelFile[Forecaster, SeriesCodec], record: Mapping[str, Any]) -> str:
-    """An HTML page with the forecast of every series and target after the end of its table."""
-    codec, forecasts = file.codec, record["forecasts"]
+    """An HTML page with the last forecast of every series and target, after its last rows."""
+    codec = file.codec
+    last = {
+        forecast[codec.group] if codec.group else "": forecast for forecast in record["forecasts"]
+    }
+    forecasts = list(last.values())
     series = codec.read(codec.read_file(locate(record["data"])[0]), record["data"])
     sections = []
     for forecast in forecasts:
@@ -57,7 +61,7 @@ def _section(
     fig.update_yaxes(title=target)
     of = f" of {name}" if name else ""
     end = f"{median[-1]:.4g} ({low[-1]:.4g} to {high[-1]:.4g})"
-    return Section(f"{target}{of} in {len(ahead)} steps: {end}", figure=fig)
+    return Section(f"{target}{of} in {len(ahead)} steps: {end}", figure=fig, name=f"{target}{of}")
 
 
 def _add_band(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,6 +17,7 @@ from memorycell.applications.forecast.series import (
     rows_by_series,
 )
 from memorycell.applications.forecast.settings import ForecastSettings, split_names
+from memorycell.applications.forecast.words import is_category
 from memorycell.errors import DataError, quote
 from memorycell.tables.clock import Clock, parse_every
 from memorycell.tables.clock_finding import find_clock
@@ -64,7 +65,8 @@ def infer(
     times, notes = find_times(
         frame, where, time=settings.time, time_format=settings.time_format, zone=settings.zone
     )
-    apart = {*(() if times is None else times.columns), settings.group}
+    apart_columns = {*(() if times is None else times.columns), settings.group}
+    apart = set(apart_columns)
     candidates = [c for c in frame.columns if c not in apart]
     named = [*columns, *(inputs or ()), settings.returns]
     needed = [c for c in named if c is not None]
@@ -79,10 +81,20 @@ def infer(
     if not targets:
         targets = (_find_target(read, candidates),)
         needed.append(targets[0])
+    words, known = list(split_names(settings.words)), split_names(settings.known)
     if inputs is None:
         apart |= {*targets, *each, settings.returns}  # prices add little to their own changes
-        inputs, left_out = _find_inputs(read, [c for c in candidates if c not in apart])
+        others = [c for c in candidates if c not in (*apart, *words)]
+        given = settings.words is not None and settings.inputs is None
+        found_words = [] if given or settings.returns else _find_words(read, others, group)
+        inputs, left_out = _find_inputs(read, [c for c in others if c not in found_words])
+        words += [c for c in (*found_words, *known) if c not in (*words, *inputs)]
         notes += left_out
+    else:
+        words += [c for c in inputs if c not in read and c not in (*words, *targets)]
+    inputs = [c for c in inputs if c not in words]
+    _check_words(frame, words, {*targets, *each, settings.returns, *apart_columns}, where)
+    needed = [c for c in needed if c not in words]
     _check_values(read, [*needed, *inputs])
     used = {*needed, *inputs}
     formats = {c: f for c, f in numbers.items() if c in used and f != PLAIN}
@@ -92,7 +104,6 @@ def infer(
     )
     clock, clock_notes = _clock(table, where, times, group, settings.every)
     settings = settings.with_defaults(clock)
-    known = split_names(settings.known)
     codec = SeriesCodec(
         targets=targets,
         inputs=tuple(c for c in inputs if c not in targets),
@@ -110,6 +121,7 @@ def infer(
         reach=(settings.horizon or 1) if known else 0,
         returns=settings.returns,
         positive=settings.positive,
+        words=dict.fromkeys(words, ()),
         notes=tuple(notes + clock_notes),
     )
     return codec, settings
@@ -118,7 +130,9 @@ def infer(
 def _require_named(frame: pl.DataFrame, settings: ForecastSettings, where: str) -> None:
     """Raises `DataError` for a column in the settings that the table does not have."""
     named = [*split_names(settings.target), *(_requested_inputs(settings) or ())]
+    named += split_names(settings.known)
     named += [c for c in split_names(settings.static) if c != "group"]
+    named += split_names(settings.words)
     named += [c for c in (settings.group, settings.returns) if c is not None]
     require_columns(frame.columns, named, where)
 
@@ -147,8 +161,8 @@ class _Numbers:
 
 
 def _requested_inputs(settings: ForecastSettings) -> list[str] | None:
-    """The columns in `inputs` and `known`; None if both are left out."""
-    if settings.inputs is None and settings.known is None:
+    """The columns in `inputs` and `known`; None if both are left out, or all are wanted."""
+    if settings.inputs == "all" or (settings.inputs is None and settings.known is None):
         return None
     inputs = [c for c in split_names(settings.inputs) if c != "none"]
     return inputs + [c for c in split_names(settings.known) if c not in inputs]
@@ -165,6 +179,24 @@ def _find_target(read: _Numbers, candidates: Sequence[str]) -> str:
             f" {names}"
         )
     return found[0]
+
+
+def _find_words(read: _Numbers, candidates: Iterable[str], group: str | None) -> list[str]:
+    """The columns of few different words, which vary within a series."""
+    frame = read.frame
+    group = group if group in frame.columns else None  # stacked columns have no names yet
+    rows = rows_by_series(frame, group)[1]
+    return [c for c in candidates if c not in read and is_category(frame[c], rows)]
+
+
+def _check_words(
+    frame: pl.DataFrame, words: Sequence[str], taken: Collection[str | None], where: str
+) -> None:
+    for c in words:
+        if c in taken:
+            raise DataError(f"{where}: column {quote(c)} has another use; leave it out of words")
+        if frame[c].null_count() == frame.height:
+            raise DataError(f"{where}: column {quote(c)} is empty; choose another")
 
 
 def _find_inputs(read: _Numbers, candidates: Iterable[str]) -> tuple[list[str], list[str]]:

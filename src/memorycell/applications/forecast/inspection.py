@@ -30,7 +30,7 @@ def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Ins
         torch.from_numpy(inputs)[None],
         labels=[f"{s[11:16] or s} {value:.4g}" for s, value in zip(stamps, values, strict=True)],
         title=f"Inside the forecaster of {', '.join(codec.targets)}",
-        trained_on=file.settings(ForecastSettings).bptt,
+        trained_on=file.typed_settings(ForecastSettings).bptt,
     )
     inspection.history = file.history
     inspection.notes.append(

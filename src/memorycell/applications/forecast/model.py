@@ -17,7 +17,7 @@ from memorycell.applications.forecast.windows import RETURN_DECAY, StepInputs, s
 from memorycell.models.batches import LaneBatch
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.models.model import Model, ModelConfig, SteppedModel, carried, windows
-from memorycell.settings import check_choices
+from memorycell.setting_fields import check_choices
 from memorycell.state import State
 from memorycell.streaming.stepping import Stepper
 
@@ -27,7 +27,7 @@ MAX_CHUNK_NUMBERS = 8_000_000
 """Numbers of the windows, or of the forecasts, that `Forecaster.run` has in memory at once."""
 MAX_WARM_UP_STEPS = 8192
 """Steps before the first forecast of a segment from which the state starts at zero."""
-NOT_EXPORTED = "only for forecasters with head=quantiles, normal=no and no static columns yet"
+NOT_EXPORTED = "only for forecasters with head=quantiles, normal=no or level, no static columns"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +79,11 @@ class ForecasterConfig(ModelConfig):
             raise ValueError(f"unit: expected a number above 0, got {self.unit}")
 
     @property
-    def plain(self) -> bool:
-        """Whether it can be exported: quantiles, not normalised, linear path over all inputs."""
-        return (self.head, self.normal, self.linear) == ("quantiles", "no", None)
+    def exportable(self) -> bool:
+        """Whether it can be exported: quantiles, of windows that are not normalised or by their
+        level, and a linear path over all inputs.
+        """
+        return self.head == "quantiles" and self.normal != "spread" and self.linear is None
 
 
 class Forecaster(SteppedModel[LaneBatch]):
@@ -165,7 +167,7 @@ class Forecaster(SteppedModel[LaneBatch]):
             linear=config.linear,
             normal=config.normal,
             seen=config.seen,
-            decay=self.decay,
+            decay=None if self.decay is None else self.decay.to(x.device),
         )
         hidden, final = carried(
             self.recurrent, inputs.recurrent, state, reset=reset, backend=backend
@@ -194,13 +196,13 @@ class Forecaster(SteppedModel[LaneBatch]):
         """See `Model`."""
         from memorycell.applications.forecast.onnx_head import ForecastOnnxHead
 
-        return ForecastOnnxHead(self) if self.config.plain else NOT_EXPORTED
+        return ForecastOnnxHead(self) if self.config.exportable else NOT_EXPORTED
 
     def c_head(self) -> CHead | str:
         """See `Model`."""
         from memorycell.applications.forecast.c_head import ForecastCHead
 
-        return ForecastCHead(self) if self.config.plain else NOT_EXPORTED
+        return ForecastCHead(self) if self.config.exportable else NOT_EXPORTED
 
     def run(
         self, x: np.ndarray, start: np.ndarray, at: np.ndarray, *, precision: str = "float32"

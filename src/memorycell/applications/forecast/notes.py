@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memorycell.applications.forecast.words import training_notes
 from memorycell.training.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
     notes = [
         f"{rows:,} rows{count}, one step = {codec.clock}; forecast: {', '.join(codec.targets)},"
         f" {settings.horizon} steps ahead",
-        f"inputs: {', '.join(codec.columns)}{calendar}",
+        f"inputs: {', '.join([*codec.columns, *codec.words])}{calendar}",
+        *training_notes(series, codec.words),
     ]
     empty = int((series.row < 0).sum())
     if empty or series.skipped:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from memorycell.applications.forecast.windows import MIN_WINDOW_STD
 from memorycell.models.exporting import OnnxGraph
 
 if TYPE_CHECKING:
     from memorycell.applications.forecast.model import Forecaster
+
+
+FLOAT = 1
+"""The number of float32 in ONNX (TensorProto.DataType)."""
+MIN_VARIANCE = MIN_WINDOW_STD**2
+
+
+class _Normalised(NamedTuple):
+    """Names of the values of `windows.StepInputs`: window [B, T, W, F], recurrent [B, T, F], unit
+    [B, T, targets].
+    """
+
+    window: str
+    recurrent: str
+    unit: str
 
 
 class ForecastOnnxHead:
@@ -26,10 +42,57 @@ class ForecastOnnxHead:
         self.recurrent = model.recurrent
         self.output_shape: tuple[int, ...] = (config.horizon, config.targets, config.quantiles)
         self._head, self._window, self._features = model.head, config.window, config.input_size
+        self._seen = config.seen
+        self._normalised: _Normalised | None = None
+        self._normalises = config.normal == "level"
 
     def write_input(self, graph: OnnxGraph, x: str) -> str:
         """See `OnnxHead`."""
-        return x
+        if not self._normalises:
+            return x
+        self._normalised = self._normalise(graph, x)
+        return self._normalised.recurrent
+
+    def _normalise(self, graph: OnnxGraph, x: str) -> _Normalised:
+        """See `windows.step_inputs`."""
+        targets, end = self.output_shape[1], np.iinfo(np.int64).max
+
+        def part(value: str, begin: int, stop: int, axis: int) -> str:
+            return graph.op("Slice", value, *(graph.constant([v]) for v in (begin, stop, axis)))
+
+        steps = graph.op("Squeeze", graph.op("Shape", x, start=1, end=2), graph.constant([0]))
+        first = graph.op("Range", graph.constant(0), steps, graph.constant(1))
+        index = graph.op(
+            "Add",
+            graph.op("Unsqueeze", first, graph.constant([1])),
+            graph.constant(np.arange(self._window)),
+        )
+        window = graph.op("Gather", self._with_past(graph, x, "window"), index, axis=1)
+        past = part(window, 0, targets, 3)
+        seen = graph.op("Greater", part(window, self._seen, self._seen + 1, 3), graph.constant(0.5))
+        seen = graph.op("Cast", seen, to=FLOAT)
+        over_steps, keep = graph.constant([2]), 1
+        count = graph.op("ReduceSum", seen, over_steps, keepdims=keep)
+        count = graph.op("Add", count, graph.constant(1e-6))
+        total = graph.op("ReduceSum", graph.op("Mul", past, seen), over_steps, keepdims=keep)
+        mean = graph.op("Div", total, count)
+        distance = graph.op("Sub", past, mean)
+        squares = graph.op("Mul", graph.op("Mul", distance, distance), seen)
+        squares = graph.op("ReduceSum", squares, over_steps, keepdims=keep)
+        variance = graph.op("Add", graph.op("Div", squares, count), graph.constant(MIN_VARIANCE))
+        std = graph.op("Sqrt", variance)
+        past = graph.op("Mul", graph.op("Div", distance, std), seen)
+        window = graph.op("Concat", past, part(window, targets, end, 3), axis=3)
+        mean, unit = (graph.op("Squeeze", value, over_steps) for value in (mean, std))
+        level = graph.op("Div", graph.op("Sub", part(x, 0, targets, 2), mean), unit)
+        recurrent = graph.op("Concat", level, part(x, targets, end, 2), axis=2)
+        return _Normalised(window, recurrent, unit)
+
+    def _with_past(self, graph: OnnxGraph, x: str, window: str) -> str:
+        """The inputs [B, W - 1 + T, F] with those of the past steps in front."""
+        if self._window == 1:
+            return x
+        return graph.op("Concat", graph.op("Transpose", window, perm=[1, 0, 2]), x, axis=1)
 
     def write_output(
         self, graph: OnnxGraph, x: str, hidden: str, state: Mapping[str, str]
@@ -42,33 +105,41 @@ class ForecastOnnxHead:
         out = graph.op("Reshape", out, graph.constant([0, 0, horizon, targets, quantiles]))
         below, centre, above = graph.split(out, 4, (middle, 1, middle))
 
-        inputs, after = self._inputs(graph, x, state)
+        inputs, after = self._inputs(graph, x)
         linear = graph.op("Reshape", inputs, graph.constant([0, 0, horizon, targets, 1]))
+        change = graph.op("Add", centre, linear)
+        unit = None
+        if self._normalised is not None:
+            unit = graph.op("Unsqueeze", self._normalised.unit, graph.constant([2, 4]))
+            change = graph.op("Mul", change, unit)
         level = graph.op(
             "Slice", x, graph.constant([0]), graph.constant([targets]), graph.constant([2])
         )
         level = graph.op("Unsqueeze", level, graph.constant([2, 4]))
-        median = graph.op("Add", graph.op("Add", centre, linear), level)
+        median = graph.op("Add", change, level)
 
         last_axis = graph.constant(4)
         above = graph.op("CumSum", graph.op("Softplus", above), last_axis)
         below = graph.op("CumSum", graph.op("Softplus", below), last_axis, reverse=1)
+        if unit is not None:
+            below, above = graph.op("Mul", below, unit), graph.op("Mul", above, unit)
         below, above = graph.op("Sub", median, below), graph.op("Add", median, above)
         return graph.op("Concat", below, median, above, axis=4), after
 
-    def _inputs(
-        self, graph: OnnxGraph, x: str, state: Mapping[str, str]
-    ) -> tuple[str, dict[str, str]]:
+    def _inputs(self, graph: OnnxGraph, x: str) -> tuple[str, dict[str, str]]:
         """The linear path over the last W inputs [B, T, horizon·targets]; and the new window."""
         window, after = self._window, {}
+        x = self._with_past(graph, x, "window")
         if window > 1:
-            past = graph.op("Transpose", state["window"], perm=[1, 0, 2])
-            x = graph.op("Concat", past, x, axis=1)
             end = np.iinfo(np.int64).max
             last = graph.op("Slice", x, *(graph.constant([v]) for v in (1 - window, end, 1)))
             after["window"] = graph.op("Transpose", last, perm=[1, 0, 2])
-        # A linear map of W consecutive inputs is a convolution over time.
         linear = self._head.linear
+        if self._normalised is not None:
+            flat = graph.op("Reshape", self._normalised.window, graph.constant([0, 0, -1]))
+            out = graph.op("MatMul", flat, graph.constant(linear.weight.T, "linear"))
+            return graph.op("Add", out, graph.constant(linear.bias)), after
+        # A linear map of W consecutive inputs is a convolution over time.
         kernel = linear.weight.detach().view(-1, window, self._features).transpose(1, 2)
         out = graph.op(
             "Conv",

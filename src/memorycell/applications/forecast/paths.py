@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from memorycell.applications.forecast.codec import SeriesCodec
+from memorycell.applications.forecast.next_inputs import next_inputs
 from memorycell.applications.forecast.series import Series
 from memorycell.models.quantiles import quantile_levels
 from memorycell.streaming.stepping import Stepper
@@ -103,7 +104,7 @@ def path_quantiles(
             result[part, k] = np.moveaxis(np.quantile(by_origin, levels, axis=1), 0, -1)
             if k + 1 < horizon:
                 now = np.array([codec.clock.after(int(t), 1) for t in now[::paths]]).repeat(paths)
-                inputs = codec.next_inputs(inputs, samples, now, path_names)
+                inputs = next_inputs(codec, inputs, samples, now, path_names)
                 quantiles = stepper.step_many(block, rows, inputs)[:, 0]
     return result
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,16 @@ from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.paths import run_paths
 from memorycell.applications.forecast.scaling import with_new_series
 from memorycell.applications.forecast.series import Series
+from memorycell.applications.forecast.words import unknown_word_notes
 from memorycell.errors import DataError, quote
 from memorycell.models.quantiles import interval
-from memorycell.settings import from_json
+from memorycell.setting_fields import check_ranges, from_json
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+MAX_ORIGINS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -31,12 +35,18 @@ class PredictOptions:
     """Settings of `predict`.
 
     quantiles   levels to forecast besides the median and the 80% interval: 0.05,0.5,0.95
+    origins     forecasts of each series: the last from its end, the others from earlier rows, with
+                only the rows before them
+    every       steps between origins: 24 for one a day of hourly rows
     """
 
     quantiles: str | None = None
+    origins: int = 1
+    every: int = 1
 
     def __post_init__(self) -> None:
         self.levels()
+        check_ranges(self, origins=(1, MAX_ORIGINS), every=(1, MAX_ORIGINS))
 
     def levels(self) -> tuple[float, ...]:
         """`quantiles` as numbers."""
@@ -55,27 +65,39 @@ def predict(
     file: ModelFile[Forecaster, SeriesCodec], source: str | None, options: PredictOptions
 ) -> Record:
     """`{"data", "forecasts", "notes"}`: a forecast from the end of each series of a table, a file
-    or a named dataset.
+    or a named dataset, or several of each, in order of time.
     """
     if source is None:
         raise DataError("predict: name a table; the forecast begins after its last row")
     path, _ = locate(source)
     frame = file.codec.read_file(path)
-    forecasts, series = forecast_table(file, frame, source, options.levels())
-    return {"data": source, "forecasts": forecasts, "notes": _new_series_notes(file.codec, series)}
+    forecasts, series = forecast_table(file, frame, source, options)
+    notes = unused_column_notes(file.codec, frame.columns) + _new_series_notes(file.codec, series)
+    notes += unknown_word_notes(series, file.codec.words)
+    wanted = options.origins * len(series.groups)
+    if len(forecasts) < wanted:
+        notes.append(
+            f"{len(forecasts):,} of {wanted:,} forecasts: the table has no more rows to start from"
+        )
+    record: Record = {"data": source, "forecasts": forecasts, "notes": notes}
+    if options.origins > 1:
+        record["origins"] = options.origins
+    return record
 
 
 def forecast_table(
     file: ModelFile[Forecaster, SeriesCodec],
     frame: pl.DataFrame,
     where: str,
-    levels: Sequence[float] = (),
+    options: PredictOptions | None = None,
 ) -> tuple[list[dict[str, Any]], Series]:
-    """The forecasts from the ends of the series of a table, and the series. Raises `DataError`.
+    """The forecasts from the ends of the series of a table, or from several origins, and the
+    series. Raises `DataError`.
 
     With inputs known in advance a forecast begins after the last row that has a target: later rows
     give those inputs. A new series is scaled by its own rows where each series has its own scaling.
     """
+    options = options or PredictOptions()
     series = file.codec.read(frame, where)
     codec = with_new_series(file.codec, series, where)
     ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
@@ -85,7 +107,9 @@ def forecast_table(
         if len(groups) == 0:
             raise DataError(f"{where}: no row has a value of {quote(', '.join(codec.targets))}")
         ends = np.array([np.flatnonzero(has_target & (series.group == k))[-1] for k in groups])
+    if codec.known:
         check_known_futures(codec, series, ends, where)
+    ends = origins_before(codec, series, ends, options.origins, options.every)
     horizon, paths = decoding(file)
     inputs = codec.encode(series)
     if paths:
@@ -93,13 +117,40 @@ def forecast_table(
         quantiles = run_paths(stepper, codec, series, inputs, ends, horizon=horizon, paths=paths)
     else:
         quantiles = file.model.run(inputs, series.start, ends)
-    names = [series.groups[k] for k in series.group[ends]]
-    values = codec.unscale(quantiles.astype(np.float64), names)
-    records = [
-        forecast_record(codec, name, int(series.time[end]), own, levels)
-        for name, end, own in zip(names, ends, values, strict=True)
-    ]
+    records, levels = [], options.levels()
+    for end, own in zip(ends.tolist(), quantiles, strict=True):
+        name = series.groups[series.group[end]]
+        values = codec.unscale(own[None].astype(np.float64), [name])[0]
+        records.append(forecast_record(codec, name, int(series.time[end]), values, levels))
+        if options.origins > 1:
+            records[-1]["row"] = int(series.row[end]) + 1
     return records, series
+
+
+def origins_before(
+    codec: SeriesCodec, series: Series, ends: np.ndarray, count: int, every: int
+) -> np.ndarray:
+    """[M]: up to `count` steps of each series, `every` steps apart, the last of each one of `ends`;
+    in the order of `series`. Steps in which no row was read, or whose known futures are missing,
+    are left out.
+    """
+    if count == 1:
+        return ends
+    at = ends[:, None] - every * np.arange(min(count, len(series)))
+    at = np.sort(at[at >= series.first[ends][:, None]])
+    at = at[series.row[at] >= 0]
+    return at[known_futures(codec, series, at).all(1)] if codec.known else at
+
+
+def unused_column_notes(codec: SeriesCodec, columns: Sequence[str]) -> list[str]:
+    """Which columns of a table the model does not read, for people."""
+    used = {*codec.columns, *codec.each, *codec.words, *codec.static, codec.group, codec.returns}
+    used |= set() if codec.times is None else {*codec.times.columns}
+    unused = [c for c in columns if c not in used]
+    if not unused:
+        return []
+    few = f"column{'s' if len(unused) > 1 else ''} not used: {quote(', '.join(unused))[1:-1]}"
+    return [f"{len(unused)} {few}"]
 
 
 def _new_series_notes(codec: SeriesCodec, series: Series) -> list[str]:
@@ -111,13 +162,22 @@ def _new_series_notes(codec: SeriesCodec, series: Series) -> list[str]:
     return [f"{len(new)} series that were not in training, scaled by their own rows: {names}"]
 
 
+def known_futures(codec: SeriesCodec, series: Series, at: np.ndarray) -> np.ndarray:
+    """[M, reach] bool: whether the inputs known in advance are known at the steps after `at`."""
+    columns = [codec.columns.index(c) for c in codec.known_numbers]
+    known = ~np.isnan(series.values[:, columns]).any(1)
+    for c in codec.known_words:
+        known &= np.array([word is not None for word in series.words[c]])
+    steps = at[:, None] + np.arange(1, codec.reach + 1)
+    inside = steps < len(series)
+    steps = np.minimum(steps, len(series) - 1)
+    return np.asarray(inside & known[steps] & (series.start[steps] == series.start[at][:, None]))
+
+
 def check_known_futures(codec: SeriesCodec, series: Series, ends: np.ndarray, where: str) -> None:
     """Raises `DataError` where the next values of an input known in advance are missing."""
-    columns = [codec.columns.index(c) for c in codec.known]
-    known = ~np.isnan(series.values[:, columns]).any(1)
-    for end in ends.tolist():
-        last = int(np.flatnonzero(series.start == series.start[end])[-1])
-        steps = [k for k in range(1, codec.reach + 1) if end + k > last or not known[end + k]]
+    for end, known in zip(ends.tolist(), known_futures(codec, series, ends), strict=True):
+        steps = (np.flatnonzero(~known) + 1).tolist()
         if not steps:
             continue
         ahead = codec.stamps_ahead(int(series.time[end]), codec.reach)
@@ -194,6 +254,7 @@ class SavedRecord:
     ahead: tuple[str | int, ...]
     forecast: dict[str, dict[str, tuple[float, ...]]]
     clipped: tuple[str, ...] = ()
+    unknown: dict[str, str] = field(default_factory=dict)
 
 
 def render(record: Mapping[str, Any]) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.choices import select_calendar, select_inputs, select_normal
@@ -47,14 +45,8 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
     dataset.fit_baselines()
     dataset = select_calendar(dataset)
     chosen: list[str] = []
-    if settings.inputs is None and settings.known is None:
-
-        def univariate() -> ForecastDataset:
-            narrow, _ = infer(frame, where, replace(settings, inputs="none"))
-            found = dataset.codec
-            return dataset.refitted(replace(narrow, cycles=found.cycles, notes=found.notes))
-
-        dataset, chosen = select_inputs(dataset, univariate)
+    if settings.inputs is None and settings.known is None and settings.words is None:
+        dataset, chosen = select_inputs(dataset)
     dataset, more = select_normal(dataset, any_window=any_window)
     dataset.notes = notes + table_notes(dataset, frame.height) + chosen + more
     return dataset

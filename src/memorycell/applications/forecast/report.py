@@ -146,6 +146,7 @@ def _typical_period(
         "Each forecast uses only the values before its left end. The period has the median error of"
         " the test split.",
         fig,
+        name="typical period",
     )
 
 
@@ -176,6 +177,7 @@ def _lead_times(
         f"Error by lead time: below {best} at {better} of {horizon} lead times",
         "Methods with twice the error are hidden; click a name to show one.",
         fig,
+        name="lead times",
     )
 
 
@@ -196,7 +198,8 @@ def _calibration(truth: np.ndarray, first: Mapping[str, np.ndarray], best: str) 
     fig.update_xaxes(title="quantile level", range=[0, 1])
     fig.update_yaxes(title="share of outcomes below it", range=[0, 1])
     error = max(abs(a - b) for a, b in zip(levels, shares["memorycell"], strict=True))
-    return Section(f"The quantiles are calibrated to within {error:.1%}", "", fig)
+    title = f"The quantiles are calibrated to within {error:.1%}"
+    return Section(title, "", fig, name="calibration")
 
 
 def _training(values: Sequence[float], to_beat: float | None) -> Section:
@@ -216,7 +219,8 @@ def _training(values: Sequence[float], to_beat: float | None) -> Section:
     fig.update_xaxes(title="epoch")
     fig.update_yaxes(title="CRPS")
     best = int(np.argmin(values)) + 1
-    return Section(f"Training: epoch {best} of {len(values)} was the best and is saved", "", fig)
+    title = f"Training: epoch {best} of {len(values)} was the best and is saved"
+    return Section(title, "", fig, name="training")
 
 
 def _add_fans(

@@ -26,6 +26,8 @@ MIN_WHOLE_SHARE = 0.5
 """Share of the rows with any known future that must have all of it known, for one regression of all
 lead times; otherwise each lead time is fitted on the rows where it is known.
 """
+MAX_SUBSET_COLUMNS, MAX_SUBSET_ROWS = 600, 8192
+"""Columns and rows of the regressions that compare inputs."""
 CHUNK_ROWS = 8192
 """Rows whose windows are in memory at once."""
 
@@ -67,10 +69,13 @@ class Ridge(Baseline):
                 self.weights = solutions[best].reshape(-1, *history.future.shape[1:])
         super().fit(history, train, valid, quantiles)
 
+    def window(self, history: History) -> int:
+        """The steps that it reads."""
+        return (len(self.weights) - 1) // history.inputs.shape[1]
+
     def point(self, history: History, at: np.ndarray) -> np.ndarray:
         """See `Baseline`."""
-        flat = self.weights.reshape(len(self.weights), -1)
-        width = (len(flat) - 1) // history.inputs.shape[1]
+        flat, width = self.weights.reshape(len(self.weights), -1), self.window(history)
         result = np.empty((len(at), *self.weights.shape[1:]))
         for part in _chunks(len(at)):
             gain = _windows(history, at[part], width) @ flat
@@ -87,6 +92,54 @@ class Ridge(Baseline):
         if arrays["weights"].ndim != 3 or arrays["weights"].shape[1:] != self.spread.shape[:2]:
             raise ValueError("the weights of ridge do not fit its errors")
         self.weights = arrays["weights"]
+
+
+class SubsetRidge:
+    """Ridge regressions that read some of the inputs, from products that are computed once.
+
+    usable   whether enough rows have all of their future known
+    """
+
+    def __init__(
+        self, history: History, train: np.ndarray, valid: np.ndarray, max_window: int
+    ) -> None:
+        features = history.inputs.shape[1]
+        self._width = min(max_window, max((MAX_SUBSET_COLUMNS - 1) // features, 1))
+        rows = spaced(np.flatnonzero(train), MAX_SUBSET_ROWS)
+        whole = _are_whole(history, rows)
+        self.usable = bool(len(rows) and whole.mean() >= MIN_WHOLE_SHARE)
+        self._features = features
+        if self.usable:
+            held_out = spaced(np.flatnonzero(valid), MAX_SUBSET_ROWS // 2)
+            self._gram, self._cross = _products(history, rows[whole], self._width)
+            self._x = _windows(history, held_out, self._width)
+            self._y = _gain(history, held_out)
+
+    def error(self, chosen: np.ndarray) -> float:
+        """The mean absolute error on validation with the inputs `chosen` [F] bool, with the best
+        penalty.
+        """
+        at = np.flatnonzero(np.append(np.tile(chosen, self._width), True))
+        gram, cross, x = self._gram[np.ix_(at, at)], self._cross[at], self._x[:, at]
+        errors = (
+            np.nanmean(np.abs(self._y - x @ np.linalg.solve(gram + _diagonal(len(at), p), cross)))
+            for p in PENALTIES[1::2]
+        )
+        return float(min(errors))
+
+
+def best_penalty(
+    x: np.ndarray, y: np.ndarray, x_valid: np.ndarray, y_valid: np.ndarray, unit: np.ndarray
+) -> np.ndarray:
+    """The weights [P, K] with the penalty of the lowest absolute error on validation.
+
+    x [M, P] with a last column of ones, y [M, K]; on validation y may have NaN, and its errors
+    are in `unit`
+    """
+    gram, cross = x.T @ x, x.T @ y
+    solutions = [np.linalg.solve(gram + _diagonal(len(gram), p), cross) for p in PENALTIES]
+    errors = [np.nanmean(np.abs(y_valid - x_valid @ weights) * unit) for weights in solutions]
+    return solutions[int(np.argmin(errors))]
 
 
 def _are_whole(history: History, rows: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,8 +17,9 @@ from memorycell.applications.forecast.series import (
     log_return,
     require_columns,
 )
+from memorycell.applications.forecast.words import one_hot, word_of
 from memorycell.errors import DataError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.tables.clock import rounded_steps
 from memorycell.tables.numbers import read_number
 from memorycell.tables.zones import MAX_TIME_US
@@ -48,6 +49,7 @@ class RowEncoder:
     memory   JSON values from which another encoder of the series continues: the time, the filled
              values and the price of the last row
     clipped  columns whose value in the last row is beyond the bound of the codec
+    unknown  column -> its word in the last row, where that was not in training
     """
 
     def __init__(self, codec: SeriesCodec, name: str = "") -> None:
@@ -56,6 +58,7 @@ class RowEncoder:
         self._mean = self._scaling.mean[0]
         self.memory: dict[str, Any] = {"time": None, "filled": self._mean.tolist()}
         self.clipped: list[str] = []
+        self.unknown: dict[str, str] = {}
 
     def encode(self, row: Mapping[str, Any], where: str = "row") -> tuple[np.ndarray, bool]:
         """(inputs [n, F] float32, new_segment) of the n steps that the row completes: those of a
@@ -90,8 +93,9 @@ class RowEncoder:
             missing=np.where(filling[:, None], True, ~known),
             time=np.array([clock.after(last, k) for k in range(1, steps)] + [now], np.int64),
             scaling=self._scaling,
-            more=self._known_and_static(row, steps, where),
+            more=self._other_inputs(row, steps, where),
         )
+        self.unknown = self._unknown_words(row)
         clipped = codec.is_clipped(filled[None], self._scaling)[0]
         self.clipped = [c for c, beyond in zip(codec.columns, clipped, strict=True) if beyond]
         self.memory = {"time": int(now), "filled": filled.tolist()} | self._price_memory(price)
@@ -135,28 +139,39 @@ class RowEncoder:
             return {}
         return {"price": self.memory.get("price") if math.isnan(price) else price}
 
-    def _known_and_static(self, row: Mapping[str, Any], steps: int, where: str) -> list[np.ndarray]:
-        """The inputs known in advance, from `column+1`, `column+2`, … of the row, and the static
-        ones.
+    def _other_inputs(self, row: Mapping[str, Any], steps: int, where: str) -> list[np.ndarray]:
+        """The inputs that are known in advance, from `column+1`, `column+2`, … of the row, the
+        words and the static ones.
         """
         codec, (mean, std, _) = self.codec, self._scaling
+        require_columns(row, [*codec.words, *codec.static], where)
         parts = []
-        for c in codec.known:
-            at = codec.columns.index(c)
-            names = [f"{c}+{k}" for k in range(1, codec.reach + 1)]
-            number_format = codec.numbers.get(c)
+        for c in codec.known_numbers:
+            at, number_format = codec.columns.index(c), codec.numbers.get(c)
+            names = codec.ahead_columns(c)
             ahead = np.array([read_number(row, name, where, number_format) for name in names])
-            if np.isnan(ahead).any():
-                raise DataError(
-                    f"{where}: column {names[int(np.isnan(ahead).argmax())]!r} is missing; it must"
-                    " be known in advance"
-                )
+            _check_known(names, np.isnan(ahead), where)
             parts.append(np.tile((ahead - mean[0, at]) / std[0, at], (steps, 1)))
+        for c, words in codec.words.items():  # the steps of a gap have none
+            parts.append(one_hot([None] * (steps - 1) + [word_of(row[c])], words))
+        for c in codec.known_words:
+            names = codec.ahead_columns(c)
+            words_ahead = [word_of(row.get(name)) for name in names]
+            _check_known(names, np.array([word is None for word in words_ahead]), where)
+            parts.append(np.tile(one_hot(words_ahead, codec.words[c]).ravel(), (steps, 1)))
         if codec.static:
-            require_columns(row, list(codec.static), where)
-            one_hot = codec.one_hot({c: [str(row[c])] for c in codec.static})
-            parts.append(np.repeat(one_hot, steps, 0))
+            static = codec.one_hot({c: [str(row[c])] for c in codec.static})
+            parts.append(np.repeat(static, steps, 0))
         return parts
+
+    def _unknown_words(self, row: Mapping[str, Any]) -> dict[str, str]:
+        unknown: dict[str, str] = {}
+        for c, words in self.codec.words.items():
+            names = [c, *(self.codec.ahead_columns(c) if c in self.codec.known else ())]
+            for word in (word_of(row.get(name)) for name in names):
+                if word is not None and word not in words:
+                    unknown.setdefault(c, word)
+        return unknown
 
     def _elapsed(self, last: int, now: int, where: str) -> int:
         """Steps since the last row."""
@@ -175,3 +190,12 @@ class RowEncoder:
                 f" {self.codec.stamp(last)}"
             )
         return round(steps)
+
+
+def _check_known(names: Sequence[str], missing: np.ndarray, where: str) -> None:
+    """Raises `DataError` for the first of the columns `names` that is missing."""
+    if missing.any():
+        raise DataError(
+            f"{where}: column {names[int(missing.argmax())]!r} is missing; it must be known in"
+            " advance"
+        )

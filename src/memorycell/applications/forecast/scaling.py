@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from memorycell.applications.forecast.codec import MAX_INPUT, Scaling, SeriesCodec
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
+from memorycell.applications.forecast.words import check_known_words, fit_words
 from memorycell.errors import DataError, quote
 from memorycell.tables.table import mean_std
 
@@ -55,8 +57,33 @@ def fit_codec(
         own=own,
         notes=(*codec.notes, *(late_note(name) for name in late)),
         static={c: _static_values(series, train, c) for c in codec.static},
+        words=fit_words(series, train, tuple(codec.words), where),
     )
+    check_known_words(codec, where)
     return replace(codec, bounds=_bounds(codec, series, train))
+
+
+def narrow(
+    series: Series, codec: SeriesCodec, inputs: Collection[str]
+) -> tuple[Series, SeriesCodec]:
+    """The series and the codec, to be fitted, with the `inputs` alone, numbers and words."""
+    kept = [k for k, c in enumerate(codec.columns) if c in (*codec.targets, *inputs)]
+    columns = [codec.columns[k] for k in kept]
+    words = {c: own for c, own in codec.words.items() if c in inputs}
+    series = replace(
+        series,
+        values=series.values[:, kept],
+        words={c: own for c, own in series.words.items() if c in words},
+    )
+    codec = replace(
+        codec,
+        inputs=tuple(columns[len(codec.targets) :]),
+        words=words,
+        numbers={c: f for c, f in codec.numbers.items() if c not in codec.inputs or c in columns},
+        gappy=(),
+        bounds=(),
+    )
+    return series, codec
 
 
 def late_note(name: str) -> str:

@@ -33,6 +33,7 @@ class Series:
     groups    the names of the series
     skipped   rows dropped because they share a step with the previous row
     static    static column -> its value in each series
+    words     column of words -> [N] object, the word of each step; None where there is none
     """
 
     time: np.ndarray
@@ -43,6 +44,7 @@ class Series:
     groups: list[str]
     skipped: int = 0
     static: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    words: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.time)
@@ -63,6 +65,8 @@ class Series:
         digest = hashlib.sha256()
         for array in (self.time, self.values, self.start):
             digest.update(np.ascontiguousarray(array).tobytes())
+        for column in self.words.values():
+            digest.update("\0".join(word or "" for word in column).encode())
         return digest.hexdigest()[:16]
 
 
@@ -80,16 +84,23 @@ def concatenate_series(
         groups=groups,
         skipped=sum(part.skipped for part in parts),
         static=static,
+        words={c: np.concatenate([part.words[c] for part in parts]) for c in parts[0].words},
     )
 
 
 def resample(
-    clock: Clock, max_gap: int, time: np.ndarray, values: np.ndarray, rows: np.ndarray, where: str
+    clock: Clock,
+    max_gap: int,
+    time: np.ndarray,
+    values: np.ndarray,
+    words: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    where: str,
 ) -> Series:
     """One series on the steps of a clock. Gaps of up to `max_gap` steps are filled with empty
     steps; a longer gap starts a new segment. Raises `DataError`.
 
-    time [n] int64, values [n, C], rows [n]: the rows' numbers in the table
+    time [n] int64, values [n, C], words column -> [n], rows [n]: the rows' numbers in the table
     """
     kept, steps = assign_steps(clock, time, rows, where)
     gap = np.diff(steps, prepend=steps[0])
@@ -99,6 +110,9 @@ def resample(
     size = int(at[-1]) + 1
     grid_values = np.full((size, values.shape[1]), math.nan)
     grid_values[at] = values[kept]
+    grid_words = {c: np.full(size, None, object) for c in words}
+    for c, own in words.items():
+        grid_words[c][at] = own[kept]
     grid_rows = np.full(size, -1, np.int64)
     grid_rows[at] = rows[kept]
     last = np.maximum.accumulate(np.where(grid_rows >= 0, np.arange(size), 0))
@@ -119,6 +133,7 @@ def resample(
         group=np.zeros(size, np.int64),
         groups=[""],
         skipped=len(time) - len(kept),
+        words=grid_words,
     )
 
 
@@ -205,8 +220,13 @@ def log_return(before: float, now: float) -> float:
 
 
 def require_columns(columns: Collection[str], needed: Sequence[str], where: str) -> None:
-    """Raises `DataError` for the first of `needed` that is missing."""
-    for name in needed:
-        if name not in columns:
-            names = quote(", ".join(map(str, columns)))[1:-1]
-            raise DataError(f"{where}: no column {quote(name)}; it has {names}")
+    """Raises `DataError` that names those of `needed` that are missing."""
+    missing = [name for name in dict.fromkeys(needed) if name not in columns]
+    if missing:
+        names = quote(", ".join(map(str, columns)))[1:-1]
+        what = (
+            f"column {quote(missing[0])}"
+            if len(missing) == 1
+            else f"columns {quote(', '.join(missing))}"
+        )
+        raise DataError(f"{where}: no {what}; it has {names}")

@@ -16,7 +16,7 @@ from memorycell.applications.forecast.predict import check_record, decoding, for
 from memorycell.applications.forecast.row_encoder import RowEncoder
 from memorycell.applications.forecast.series import SERIES, VALUE, require_columns
 from memorycell.errors import DataError, StateError
-from memorycell.settings import from_json
+from memorycell.setting_fields import from_json
 from memorycell.state import State
 from memorycell.streaming.finite import check_bounded
 from memorycell.streaming.stream import Stream
@@ -66,7 +66,7 @@ class ForecastSession:
 
     def step(self, row: Mapping[str, Any], where: str = "row") -> dict[str, Any]:
         """The forecast after a row: `{"time", "ahead": times, "forecast": {target: {"median",
-        "low80", "high80"}}}`.
+        "low80", "high80"}}}`; `"unknown"`: column -> a word that was not in training.
 
         A row that shares a step with the previous one changes nothing and repeats its forecast with
         `"repeat"`. Raises `DataError`; the state is then unchanged.
@@ -103,6 +103,8 @@ class ForecastSession:
         self._last[name] = forecast_record(codec, name, now, self.quantiles)
         if encoder.clipped:
             self._last[name]["clipped"] = list(encoder.clipped)
+        if encoder.unknown:
+            self._last[name]["unknown"] = dict(encoder.unknown)
         return self._last[name]
 
     def _new_series(self, name: str) -> tuple[RowEncoder, Stream]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.model import ForecasterConfig
-from memorycell.settings import check_choices, check_counts
+from memorycell.setting_fields import check_choices, check_counts
 from memorycell.tables.clock import Clock
 
 
@@ -22,8 +22,12 @@ class ForecastSettings:
     encoding    of a text file, unless UTF-8: cp1252; sheet of a workbook, by default the first
     decimal, thousands   separators in numbers, where a column can be read in two ways
     group       column that names the series of a row
-    inputs      other columns to use, separated by commas, or none; by default all numeric columns
-    known       inputs whose future values are known in advance, such as prices or holidays
+    inputs      other columns to use, numbers or words, separated by commas, or none, or all; by
+                default all numeric columns, unless ridge does better on validation with some
+                (columns of words among them) or none
+    words       inputs whose values are words although they are written as numbers, such as codes
+    known       inputs whose future values are known in advance, such as prices or holidays;
+                numbers or words
     static      columns of words that describe a series, separated by commas; group: its name, for
                 the first 64 series
     calendar    cycles given as inputs: day, week, year, separated by commas, or none; by default
@@ -45,6 +49,8 @@ class ForecastSettings:
     normal      no; level: each window is normalised by its mean and standard deviation, which are
                 restored in the forecast; spread: by its root mean square, and forecasts do not
                 start from the last value (for returns)
+    linear      the path that reads the window: trained, from no change; or ridge, a regression on
+                the training split that is not trained further; by default as trials decide
     positive    yes: what is forecast cannot be negative; forecasts are clipped at 0
     test        the test period as shares of the time, as in 0.85:1; the last sixth before it is the
                 validation period
@@ -67,6 +73,7 @@ class ForecastSettings:
     thousands: str | None = None
     group: str | None = None
     inputs: str | None = None
+    words: str | None = None
     known: str | None = None
     static: str | None = None
     calendar: str | None = None
@@ -88,6 +95,7 @@ class ForecastSettings:
     paths: int = 50
     head: str | None = None
     normal: str | None = None
+    linear: str | None = None
     positive: bool = False
     test: str = "0.85:1"
     split: str | None = None
@@ -99,6 +107,7 @@ class ForecastSettings:
         counts = ("stride", "origins", "paths", "horizon", "context", "season", "hidden", "layers")
         check_counts(self, *counts, "window", "lanes", "bptt")
         check_choices(self, decode=("direct", "paths"), scaling=(None, "all", "series"))
+        check_choices(self, linear=(None, "trained", "ridge"))
         if wrong := set(split_names(self.classic)) - set(classic.METHODS):
             raise ValueError(
                 f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}"

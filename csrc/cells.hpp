@@ -30,6 +30,8 @@ struct BackRow {
     float *scratch;                                     // [2 * H]
     float *d_gain_c, *d_bias_c, *d_gain_hh, *d_bias_hh; // layernorm: added to
     Extras extras;
+    float *m = nullptr;           // o tanh(c), or null
+    float *d_weight_ch = nullptr; // [3 * H] peephole: added to, or null
 };
 
 struct Moments {
@@ -38,18 +40,27 @@ struct Moments {
 
 // Mean and 1 / sqrt(variance + 1e-5) of a row, in two passes.
 inline Moments moments(const float *a, int64_t count) {
-    F total = splat(0), squares = splat(0);
-    for_lanes(count, [&](int64_t u, auto lanes) { total += lanes.load(a + u); });
+    F total[SUMS] = {}, squares[SUMS] = {};
+    for_lanes_apart(count, [&](int64_t u, auto lanes, int j) { total[j] += lanes.load(a + u); });
     const float mean = sum(total) / count;
-    for_lanes(count, [&](int64_t u, auto lanes) {
+    for_lanes_apart(count, [&](int64_t u, auto lanes, int j) {
         const F d = lanes.load(a + u) - mean;
         if (lanes.full)
-            squares += d * d;
+            squares[j] += d * d;
         else
             for (int k = 0; k < lanes.n; k++)
-                squares[k] += d[k] * d[k];
+                squares[j][k] += d[k] * d[k];
     });
     return {mean, 1.0f / __builtin_sqrtf(sum(squares) / count + 1e-5f)};
+}
+
+// Layernorm of the product of the input, in place.
+inline void normalise_input(float *x, const float *gain, const float *bias, int64_t count) {
+    const Moments m = moments(x, count);
+    for_lanes(count, [&](int64_t u, auto lanes) {
+        const F normal = (lanes.load(x + u) - m.mean) * m.rstd * lanes.load(gain + u);
+        lanes.store(x + u, bias ? normal + lanes.load(bias + u) : normal);
+    });
 }
 
 // The new values of the units of one vector.
@@ -61,7 +72,7 @@ struct Units {
 // pre: the summed inputs of each block, for the GRU of r and z alone; x_n and product: the two parts of its n block.
 // peephole(k): its weights. Cells with a cell state compute h from c afterwards, in a separate dependency chain.
 template <Cell C, class Peephole>
-inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole) {
+[[gnu::always_inline]] inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole) {
     Units u{};
     if constexpr (C == Cell::rnn || C == Cell::rnn_relu) {
         u.h = u.kept[0] = C == Cell::rnn ? tanh(pre[0]) : (pre[0] < 0.0f ? splat(0.0f) : pre[0]);
@@ -129,6 +140,10 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
     const int64_t H = r.H;
     auto gate = [&](int block) { return lanes.load(r.gates + block * H + u); };
     auto out = [&](int block, F v) { lanes.store(r.dx + block * H + u, v); };
+    auto add_to_peephole = [&](int block, F v) {
+        if (r.d_weight_ch)
+            lanes.store(r.d_weight_ch + block * H + u, lanes.load(r.d_weight_ch + block * H + u) + v);
+    };
     const F dh = lanes.load(r.dh + u);
     if constexpr (C == Cell::rnn) {
         const F h = gate(0);
@@ -150,8 +165,12 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
         } else {
             const F t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
             dc += dh * o * (1.0f - t * t);
-            if constexpr (C == Cell::peephole)
+            if (r.m)
+                lanes.store(r.m + u, o * t);
+            if constexpr (C == Cell::peephole) {
                 dc += d_o * lanes.load(r.extras.peephole + 2 * H + u);
+                add_to_peephole(2, d_o * (f * c_prev + i * g));
+            }
             out(C == Cell::coupled ? 2 : 3, d_o);
         }
         const F dg = dc * i * (1.0f - g * g);
@@ -160,8 +179,10 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
             out(0, dc * (c_prev - g) * f * (1.0f - f)), out(1, dg);
         } else {
             const F di = dc * g * i * (1.0f - i), df = dc * c_prev * f * (1.0f - f);
-            if constexpr (C == Cell::peephole)
+            if constexpr (C == Cell::peephole) {
                 dc_prev += di * lanes.load(r.extras.peephole + u) + df * lanes.load(r.extras.peephole + H + u);
+                add_to_peephole(0, di * c_prev), add_to_peephole(1, df * c_prev);
+            }
             out(0, di), out(1, df), out(2, dg);
         }
         lanes.store(r.dc + u, dc_prev);
@@ -179,8 +200,8 @@ template <Cell C> inline void backward_row(const BackRow &r) {
             lanes.store(candidate + u, gate(1) * lanes.load(r.c_prev + u) + gate(0) * gate(2));
         });
         m = moments(candidate, H);
-        F total = splat(0), along = splat(0);
-        for_lanes(H, [&](int64_t u, auto lanes) {
+        F total[SUMS] = {}, along[SUMS] = {};
+        for_lanes_apart(H, [&](int64_t u, auto lanes, int j) {
             const F normal = (lanes.load(candidate + u) - m.mean) * m.rstd, gain = lanes.load(r.extras.gain_c + u);
             const F t = tanh(normal * gain + lanes.load(r.extras.bias_c + u)), dh = lanes.load(r.dh + u);
             const F o = lanes.load(r.gates + 3 * H + u), shown = dh * o * (1.0f - t * t), d = shown * gain;
@@ -188,8 +209,8 @@ template <Cell C> inline void backward_row(const BackRow &r) {
             lanes.store(r.d_bias_c + u, lanes.load(r.d_bias_c + u) + shown);
             lanes.store(d_normal + u, d);
             lanes.store(r.dx + 3 * H + u, dh * t * o * (1.0f - o));
-            total += d; // lanes past the end hold zeros: dh is zero there
-            along += d * normal;
+            total[j] += d; // lanes past the end hold zeros: dh is zero there
+            along[j] += d * normal;
         });
         mean_d = sum(total) / H;
         mean_dc = sum(along) / H;
@@ -201,12 +222,12 @@ template <Cell C> inline void backward_row(const BackRow &r) {
         });
     });
     if constexpr (C == Cell::layernorm) { // through gain_hh LN(p) + bias_hh to p
-        F total = splat(0), along = splat(0);
+        F total[SUMS] = {}, along[SUMS] = {};
         auto inner = [&](int64_t u, auto lanes) { return lanes.load(r.dx + u) * lanes.load(r.extras.gain_hh + u); };
-        for_lanes(4 * H, [&](int64_t u, auto lanes) {
+        for_lanes_apart(4 * H, [&](int64_t u, auto lanes, int j) {
             const F d = inner(u, lanes), dx = lanes.load(r.dx + u), normal = lanes.load(r.normalised + u);
-            total += d;
-            along += d * normal;
+            total[j] += d;
+            along[j] += d * normal;
             lanes.store(r.d_gain_hh + u, lanes.load(r.d_gain_hh + u) + dx * normal);
             lanes.store(r.d_bias_hh + u, lanes.load(r.d_bias_hh + u) + dx);
         });

@@ -45,30 +45,32 @@ struct Forward {
     Cell cell;
     bool reverse;
     int64_t batch, steps, hidden, row_stride, step_stride;
-    const float *x_part;  // [B, T, G * H]: W_ih x after Cell.input_transform of cells.py
-    const Packed *weight; // W_hh [G * H, H]
+    int64_t h_size;      // P, the features of h: those of the projection if there is one, else H
+    const float *x_part; // [B, T, G * H]: W_ih x after Cell.input_transform of cells.py; null: computed from x
+    int64_t input;
+    const float *x;              // [B, T, I]
+    const Packed *weight_ih;     // [G * H, I]
+    const float *bias, *gain_ih; // [G * H], each or null; gain_ih: layernorm
+    const Packed *weight;        // W_hh [G * H, H]
     Extras extras;
-    const float *h_0, *c_0;       // [B, H]
+    const float *h_0, *c_0;       // [B, P], [B, H]
     const int64_t *lengths;       // [B]
     const uint8_t *border;        // [B, T]: zero the state before this step
     float zone_h, zone_c;         // fraction of the old state that is kept; masks take precedence
-    const float *mask_h, *mask_c; // [B, T, H] of 0 and 1
-    float *output;                // [B, T, H]
-    float *h_n, *c_n;             // [B, H]
+    const float *mask_h, *mask_c; // [B, T, P] and [B, T, H] of 0 and 1
+    float *output;                // [B, T, P]
+    float *h_n, *c_n;             // [B, P], [B, H]
     float *gates;                 // [B, T, kept, H]
     float *cells;                 // [B, T, H]
     float *normalised;            // [B, T, 4 * H] layernorm: the product before gain and bias
     float *rstd;                  // [B, T] layernorm: 1 / standard deviation of that product
 };
 
-// The same in float32 with the input's products computed during the pass (fused_forward.hpp), without x_part and
-// weight.
+// The same in float32 in one pass (fused_forward.hpp), without x_part, weight_ih, weight and gain_ih.
 struct Fused {
     Forward f;
-    int64_t input;
-    const float *x;                     // [B, T, I]
-    const float *bias;                  // [G * H], or null
     const float *panels_ih, *panels_hh; // packed by pack_gates
+    const Packed *weight_hr;            // [P, H]: h = W_hr m with m = o tanh(c), the projection; or null
 };
 
 // The same, backward: from the gradients of output, h_n and c_n to those of x_part, h_0, c_0.
@@ -76,7 +78,9 @@ struct Backward {
     Cell cell;
     bool reverse;
     int64_t batch, steps, hidden, row_stride, step_stride;
-    const Packed *weight_t; // W_hh transposed, [H, G * H]
+    int64_t h_size;            // P, as in Forward
+    const Packed *weight_t;    // W_hh transposed, [P, G * H]
+    const Packed *weight_hr_t; // W_hr transposed, [H, P], or null; only with WeightGradients
     Extras extras;
     const float *h_0, *c_0, *output, *gates, *cells, *normalised, *rstd;
     const int64_t *lengths;
@@ -86,7 +90,7 @@ struct Backward {
     const float *d_output, *d_h_n, *d_c_n;
     float *d_x_part;              // [B, T, G * H]
     float *d_h_part;              // [B, T, G * H]: if it differs from d_x_part (GRU, layernorm), else null
-    float *d_h_0, *d_c_0;         // [B, H]
+    float *d_h_0, *d_c_0;         // [B, P], [B, H]
     float *d_gain_c, *d_bias_c;   // [H] layernorm, added to
     float *d_gain_hh, *d_bias_hh; // [4 * H] the same
 };
@@ -98,7 +102,9 @@ struct WeightGradients {
     const float *x;                                           // [B, T, I]
     const Packed *weight_ih_t;                                // W_ih transposed, [I, G * H]; null if d_x is not needed
     float *d_x;                                               // [B, T, I], or null
-    float *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh; // [G * H, I], [G * H, H], [G * H] twice
+    float *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh; // [G * H, I], [G * H, P], [G * H] twice
+    float *d_weight_hr;                                       // [P, H] with a projection
+    float *d_weight_ch;                                       // [3 * H] peephole
 };
 
 // One step of sessions: rows of the states, given by slots.
@@ -116,6 +122,7 @@ struct Step {
     int64_t stride;
     float *y;      // [count, H]
     void *scratch; // step_scratch() bytes, aligned to 64
+    bool check;    // whether to look for NaN and infinity in the new states
 };
 
 enum class Function : int { exp, sigmoid, tanh };
@@ -136,7 +143,8 @@ struct Engine {
     size_t (*fused_backward_scratch)(const Backward &, const WeightGradients *, int64_t rows);
     void (*fused_backward)(const Backward &, const WeightGradients *, int64_t begin, int64_t end, void *scratch);
     size_t (*step_scratch)(const Step &);
-    void (*step)(const Step &);
+    bool (*step)(const Step &); // false if a checked state is not finite
+    bool (*all_finite)(const float *p, int64_t count);
     size_t (*product_scratch)(const Packed &, int64_t rows);
     // c [rows, N] = a [rows, K] W^T + bias [N] or null
     void (*product)(const Packed &, const float *a, int64_t rows, const float *bias, float *c, void *scratch);

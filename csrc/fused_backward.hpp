@@ -18,14 +18,18 @@ struct FusedBackwardBuffers {
     float *dx[2], *dh[2], *x_right, *h_right;
     const float **dx_rows;
     int64_t *x_at;
+    // With a projection: the gradients of W_hr m and the values m of the block, and the valid rows of a step.
+    float *d_left, *m_right;
+    const float **left_rows;
+    int64_t *left_at;
     void *scratch;
 };
 
 inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, const WeightGradients *w,
                                                    int64_t rows) {
-    const int64_t H = f.hidden, GH = blocks(f.cell) * H;
+    const int64_t H = f.hidden, P = f.h_size, GH = blocks(f.cell) * H;
     FusedBackwardBuffers b{};
-    b.carry = a.floats(rows * H), b.dc = a.floats(rows * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
+    b.carry = a.floats(rows * P), b.dc = a.floats(rows * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
     b.dp_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active_dp = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
@@ -38,7 +42,12 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
         b.dx[half] = a.floats(count * GH);
         b.dh[half] = f.cell == Cell::gru ? a.floats(count * GH) : b.dx[half];
     }
-    b.x_right = a.floats(count * w->input), b.h_right = a.floats(count * H);
+    b.x_right = a.floats(count * w->input), b.h_right = a.floats(count * P);
+    if (f.weight_hr_t) {
+        b.d_left = a.floats(count * P), b.m_right = a.floats(count * H);
+        b.left_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
+        b.left_at = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
+    }
     b.dx_rows = static_cast<const float **>(a.bytes(count * sizeof(float *)));
     b.x_at = static_cast<int64_t *>(a.bytes(count * sizeof(int64_t)));
     b.scratch = a.bytes(outer_scratch(w->input > H ? w->input : H));
@@ -47,21 +56,23 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
 
 template <Cell C>
 inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *memory) {
-    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin;
+    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin, P = f.h_size;
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
     const auto *weights = static_cast<const float *>(f.weight_t->data);
     Arena arena{static_cast<uint8_t *>(memory)};
     const FusedBackwardBuffers buffer = fused_backward_buffers(arena, f, w, rows);
     zero(buffer.zeros, GH);
-    copy(buffer.carry, f.d_h_n + begin * H, rows * H);
+    copy(buffer.carry, f.d_h_n + begin * P, rows * P);
+    if (C == Cell::peephole && w)
+        zero(w->d_weight_ch, 3 * H);
     if (has_cell_state(C))
         copy(buffer.dc, f.d_c_n + begin * H, rows * H);
     for (int64_t b = 0; b < rows; b++)
         buffer.dp_rows[b] = nullptr; // no gradient through W_hh yet
-    // The valid units of a panel: body(u, j, lanes).
-    auto units = [&](int64_t p, auto body) {
+    // The valid columns of a panel, of `width` columns: body(u, j, lanes).
+    auto columns = [&](int64_t width, int64_t p, auto body) {
         for (int j = 0; j < NV; j++)
-            with_lanes(H, p * TILE + j * V, [&](auto lanes) { body(p * TILE + j * V, j, lanes); });
+            with_lanes(width, p * TILE + j * V, [&](auto lanes) { body(p * TILE + j * V, j, lanes); });
     };
     // The gradients of the weights and the input from a block of steps.
     auto products_of_block = [&](int half, int64_t count, bool more) {
@@ -71,8 +82,11 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
         }
         outer<Precision::float32>(buffer.dx[half], buffer.x_right, count, GH, w->input, 0, GH, w->d_weight_ih,
                                   w->d_bias_ih, buffer.scratch, more);
-        outer<Precision::float32>(buffer.dh[half], buffer.h_right, count, GH, H, 0, GH, w->d_weight_hh,
+        outer<Precision::float32>(buffer.dh[half], buffer.h_right, count, GH, P, 0, GH, w->d_weight_hh,
                                   C == Cell::gru ? w->d_bias_hh : nullptr, buffer.scratch, more);
+        if (f.weight_hr_t)
+            outer<Precision::float32>(buffer.d_left, buffer.m_right, count, P, H, 0, P, w->d_weight_hr, nullptr,
+                                      buffer.scratch, more);
         if (!w->d_x)
             return;
         column_products(count, w->input, {buffer.dx_rows, static_cast<const float *>(w->weight_ih_t->data), GH},
@@ -94,6 +108,8 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
         auto dp_of = [&](int64_t b, int64_t at) { // of W_hh h
             return w ? buffer.dh[half] + (slot * rows + b) * GH : (f.d_h_part ? f.d_h_part : f.d_x_part) + at * GH;
         };
+        auto left_of = [&](int64_t b) { return buffer.d_left + (slot * rows + b) * P; };
+        auto m_of = [&](int64_t b) { return buffer.m_right + (slot * rows + b) * H; };
         int64_t count = 0;
         for (int64_t b = 0; b < rows; b++) {
             const int64_t row = begin + b, at = row * f.row_stride + t * f.step_stride;
@@ -101,64 +117,55 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
             if (w) {
                 const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
                 const float *h_prev = border     ? buffer.zeros
-                                      : at_start ? f.h_0 + row * H
-                                                 : f.output + (row * f.row_stride + before * f.step_stride) * H;
-                copy(buffer.h_right + (slot * rows + b) * H, h_prev, H);
+                                      : at_start ? f.h_0 + row * P
+                                                 : f.output + (row * f.row_stride + before * f.step_stride) * P;
+                copy(buffer.h_right + (slot * rows + b) * P, h_prev, P);
                 buffer.x_at[slot * rows + b] = at;
             }
             if (t >= length) {
                 zero(dx_of(b, at), GH);
                 zero(dp_of(b, at), GH);
+                if (f.weight_hr_t)
+                    zero(left_of(b), P), zero(m_of(b), H);
                 if (!buffer.dp_rows[b])
                     continue;
             }
             buffer.active[count] = b;
             buffer.active_dp[count++] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
         }
-        auto row_done = [&](const F *acc, int64_t m, int64_t p) {
-            const int64_t b = buffer.active[m], row = begin + b, length = f.lengths ? f.lengths[row] : T;
-            const int64_t at = row * f.row_stride + t * f.step_stride, mask_at = (row * T + t) * H;
-            const int64_t at_before = row * f.row_stride + before * f.step_stride;
-            float *carry = buffer.carry + b * H, *dc = buffer.dc + b * H;
-            if (t >= length) {
-                units(p, [&](int64_t u, int j, auto lanes) { lanes.store(carry + u, lanes.load(carry + u) + acc[j]); });
-                return;
+        // The gradient d of h_t, in units [u, u + lanes): keeps what passes zoneout, returns the rest.
+        auto through_zoneout = [&](int64_t b, int64_t u, F d, auto lanes) {
+            const int64_t row = begin + b;
+            F past = splat(0);
+            if (zoned_h) {
+                const F keep = f.mask_h ? lanes.load(f.mask_h + (row * T + t) * P + u) : splat(f.zone_h);
+                past = d * keep;
+                d = d * (1.0f - keep);
             }
+            lanes.store(buffer.carry + b * P + u, past);
+            return d;
+        };
+        // Through the cells of the columns of a panel; d_of(b, u, j, lanes): the gradient of o tanh(c), or of h.
+        auto through_cells = [&](int64_t b, int64_t p, auto d_of) {
+            const int64_t row = begin + b, length = f.lengths ? f.lengths[row] : T;
+            const int64_t at = row * f.row_stride + t * f.step_stride;
+            const int64_t at_before = row * f.row_stride + before * f.step_stride;
             const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
-            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * H : f.output + at_before * H;
+            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * P : f.output + at_before * P;
             const float *c_prev = nullptr;
             if (has_cell_state(C))
                 c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + at_before * H;
-            float *dx = dx_of(b, at), *dp = dp_of(b, at);
-            const BackRow back{H,
-                               f.gates + at * kept(C) * H,
-                               h_prev,
-                               c_prev,
-                               nullptr,
-                               0.0f,
-                               buffer.dh_row,
-                               dc,
-                               dx,
-                               dp,
-                               carry,
-                               nullptr,
-                               nullptr,
-                               nullptr,
-                               nullptr,
-                               nullptr,
-                               f.extras};
-            units(p, [&](int64_t u, int j, auto lanes) {
-                F d = acc[j] + lanes.load(carry + u) + lanes.load(f.d_output + at * H + u), past = splat(0);
-                if (zoned_h) {
-                    const F keep = f.mask_h ? lanes.load(f.mask_h + mask_at + u) : splat(f.zone_h);
-                    past = d * keep;
-                    d = d * (1.0f - keep);
-                }
-                lanes.store(buffer.dh_row + u, d);
-                lanes.store(carry + u, past);
+            float *carry = buffer.carry + b * P, *dc = buffer.dc + b * H;
+            BackRow back{};
+            back.H = H, back.gates = f.gates + at * kept(C) * H, back.h_prev = h_prev, back.c_prev = c_prev;
+            back.dh = buffer.dh_row, back.dc = dc, back.dx = dx_of(b, at), back.dp = dp_of(b, at);
+            back.dh_prev = carry, back.extras = f.extras;
+            back.m = f.weight_hr_t ? m_of(b) : nullptr, back.d_weight_ch = w ? w->d_weight_ch : nullptr;
+            columns(H, p, [&](int64_t u, int j, auto lanes) {
+                lanes.store(buffer.dh_row + u, d_of(b, u, j, lanes));
                 F kept_dc{};
                 if (has_cell_state(C) && zoned_c) {
-                    const F keep = f.mask_c ? lanes.load(f.mask_c + mask_at + u) : splat(f.zone_c);
+                    const F keep = f.mask_c ? lanes.load(f.mask_c + (row * T + t) * H + u) : splat(f.zone_c);
                     const F d_c = lanes.load(dc + u);
                     kept_dc = d_c * keep;
                     lanes.store(dc + u, d_c * (1.0f - keep));
@@ -166,18 +173,50 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                 backward_units<C>(back, u, lanes, [](int64_t, auto) { return F{}; });
                 if (has_cell_state(C) && zoned_c)
                     lanes.store(dc + u, lanes.load(dc + u) + kept_dc);
-                if (border) { // no gradient crosses a reset
+                if (border && has_cell_state(C)) // no gradient crosses a reset
+                    lanes.store(dc + u, F{});
+                if (border && !f.weight_hr_t)
                     lanes.store(carry + u, F{});
-                    if (has_cell_state(C))
-                        lanes.store(dc + u, F{});
-                }
             });
         };
-        column_products(count, H, {buffer.active_dp, weights, GH},
+        auto row_done = [&](const F *acc, int64_t m, int64_t p) {
+            const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
+            float *carry = buffer.carry + b * P;
+            auto d_of = [&](int64_t b, int64_t u, int j, auto lanes) {
+                const F d = acc[j] + lanes.load(carry + u) + lanes.load(f.d_output + at * P + u);
+                return through_zoneout(b, u, d, lanes);
+            };
+            if (f.lengths && t >= f.lengths[row])
+                columns(P, p,
+                        [&](int64_t u, int j, auto lanes) { lanes.store(carry + u, lanes.load(carry + u) + acc[j]); });
+            else if (!f.weight_hr_t)
+                through_cells(b, p, d_of);
+            else
+                columns(P, p, [&](int64_t u, int j, auto lanes) {
+                    lanes.store(left_of(b) + u, d_of(b, u, j, lanes));
+                    if (f.border && f.border[row * T + t])
+                        lanes.store(carry + u, F{});
+                });
+        };
+        column_products(count, P, {buffer.active_dp, weights, GH},
                         [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
                             for (int64_t r = 0; r < tile; r++)
                                 row_done(acc + r * wide.value, m + r, p);
                         });
+        if (f.weight_hr_t) {
+            int64_t valid = 0; // rows that are not padding
+            for (int64_t m = 0; m < count; m++) {
+                const int64_t b = buffer.active[m];
+                if (!f.lengths || t < f.lengths[begin + b])
+                    buffer.left_rows[valid] = left_of(b), buffer.left_at[valid++] = b;
+            }
+            column_products(valid, H, {buffer.left_rows, static_cast<const float *>(f.weight_hr_t->data), P},
+                            [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
+                                for (int64_t end_m = m + tile; m < end_m; m++, acc += wide.value)
+                                    through_cells(buffer.left_at[m], p,
+                                                  [&](int64_t, int64_t, int j, auto) { return acc[j]; });
+                            });
+        }
         for (int64_t m = 0; m < count; m++) {
             const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
             const bool waits = f.lengths && t >= f.lengths[row], border = f.border && f.border[row * T + t];
@@ -188,12 +227,12 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
     }
     for (int64_t b = 0; b < rows; b++)
         buffer.active_dp[b] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
-    column_products(rows, H, {buffer.active_dp, weights, GH},
+    column_products(rows, P, {buffer.active_dp, weights, GH},
                     [&](auto wide, const F *acc, int64_t b, int64_t tile, int64_t p) {
                         for (int64_t end_b = b + tile; b < end_b; b++, acc += wide.value)
-                            units(p, [&](int64_t u, int j, auto lanes) {
-                                const F carry = lanes.load(buffer.carry + b * H + u);
-                                lanes.store(f.d_h_0 + (begin + b) * H + u, carry + acc[j]);
+                            columns(P, p, [&](int64_t u, int j, auto lanes) {
+                                const F carry = lanes.load(buffer.carry + b * P + u);
+                                lanes.store(f.d_h_0 + (begin + b) * P + u, carry + acc[j]);
                             });
                     });
     if (has_cell_state(C))

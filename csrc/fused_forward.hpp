@@ -11,11 +11,12 @@
 namespace memorycell::MEMORYCELL_ISA {
 
 constexpr int64_t INPUT_BLOCK_BYTES = 192 << 10;
-constexpr int64_t ENOUGH_ROWS = 6;
 
 struct FusedForwardBuffers {
     float *x_parts, *c, *zeros;
     const float **x_rows, **h_rows, **c_rows, **active_h;
+    float *m; // with a projection: o tanh(c) of the active rows
+    const float **m_rows;
     int64_t *active;
     int64_t steps; // in a block of input products; 0 if they are summed with those of h
 };
@@ -28,9 +29,10 @@ inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64
     if (rows >= ENOUGH_ROWS && w.f.cell != Cell::gru)
         b.steps = 0;
     b.x_parts = a.floats(count * width), b.c = a.floats(rows * H), b.zeros = a.floats(H);
+    b.m = a.floats(w.weight_hr ? rows * H : 0);
     auto pointers = [&](int64_t count) { return static_cast<const float **>(a.bytes(count * sizeof(float *))); };
     b.x_rows = pointers(count), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
-    b.active_h = pointers(rows);
+    b.active_h = pointers(rows), b.m_rows = pointers(rows);
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
     return b;
 }
@@ -38,14 +40,15 @@ inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64
 template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, int64_t end, void *memory) {
     constexpr int G = blocks(C);
     const Forward &f = w.f;
-    const int64_t H = f.hidden, T = f.steps, rows = end - begin, panel_count = unit_panels(H);
+    const int64_t H = f.hidden, P = f.h_size, T = f.steps, rows = end - begin, panel_count = unit_panels(H);
     const int64_t width = panel_count * G * V;
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
     Arena arena{static_cast<uint8_t *>(memory)};
     const FusedForwardBuffers buffer = fused_forward_buffers(arena, w, rows);
     zero(buffer.zeros, H);
     for (int64_t b = 0; b < rows; b++) {
-        buffer.h_rows[b] = f.h_0 + (begin + b) * H;
+        buffer.h_rows[b] = f.h_0 + (begin + b) * P;
+        buffer.m_rows[b] = buffer.m + b * H;
         buffer.c_rows[b] = has_cell_state(C) ? f.c_0 + (begin + b) * H : nullptr;
     }
     auto time_of = [&](int64_t k) { return f.reverse ? T - 1 - k : k; };
@@ -53,10 +56,10 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
     auto bias_of = [&](F *acc, int64_t p) {
         for (int g = 0; g < G; g++)
             acc[g] = F{};
-        if (w.bias)
+        if (f.bias)
             with_lanes(H, p * V, [&](auto lanes) {
                 for (int g = 0; g < G; g++)
-                    acc[g] = lanes.load(w.bias + g * H + p * V);
+                    acc[g] = lanes.load(f.bias + g * H + p * V);
             });
     };
     const int64_t block = buffer.steps ? buffer.steps : T;
@@ -64,9 +67,9 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
         const int64_t steps = T - k0 < block ? T - k0 : block;
         if (buffer.steps) {
             for (int64_t q = 0; q < steps * rows; q++)
-                buffer.x_rows[q] = w.x + at_of(q % rows, time_of(k0 + q / rows)) * w.input;
+                buffer.x_rows[q] = f.x + at_of(q % rows, time_of(k0 + q / rows)) * f.input;
             products<G, G>(
-                steps * rows, 0, panel_count, {Factor{buffer.x_rows, w.panels_ih, w.input}},
+                steps * rows, 0, panel_count, {Factor{buffer.x_rows, w.panels_ih, f.input}},
                 [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); },
                 [&](auto, const F *acc, int64_t q, int64_t tile, int64_t p) {
                     for (int64_t r = 0; r < tile; r++)
@@ -84,7 +87,7 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                 }
                 if (f.lengths && t >= f.lengths[begin + b]) { // padding: the state does not change
                     const int64_t at = at_of(b, t);
-                    zero(f.output + at * H, H);
+                    zero(f.output + at * P, P);
                     if (f.gates)
                         zero(f.gates + at * kept(C) * H, kept(C) * H);
                     if (f.cells)
@@ -92,28 +95,26 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                     continue;
                 }
                 if (!buffer.steps)
-                    buffer.x_rows[count] = w.x + at_of(b, t) * w.input;
+                    buffer.x_rows[count] = f.x + at_of(b, t) * f.input;
                 buffer.active[count] = b;
                 buffer.active_h[count++] = buffer.h_rows[b];
             }
             auto x_part = [&](int64_t b, int64_t p) {
                 return buffer.x_parts + ((k - k0) * rows + b) * width + p * G * V;
             };
+            auto put_h = [&](int64_t m, int64_t u, F h, auto lanes) {
+                const int64_t b = buffer.active[m];
+                if (zoned_h) {
+                    const F keep = f.mask_h ? lanes.load(f.mask_h + ((begin + b) * T + t) * P + u) : splat(f.zone_h);
+                    h = keep * lanes.load(buffer.h_rows[b] + u) + (1.0f - keep) * h;
+                }
+                lanes.store(f.output + at_of(b, t) * P + u, h);
+            };
             // Gates and cells of the tile first, then its h: otherwise each row would wait for the tanh of the
             // previous one.
             auto done = [&](auto, const F *acc, int64_t first, int64_t tile, int64_t p) {
                 const int64_t u = p * V;
                 F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
-                auto put_h = [&](int64_t m, F h, auto lanes) {
-                    const int64_t b = buffer.active[m];
-                    if (zoned_h) {
-
-                        const F keep =
-                            f.mask_h ? lanes.load(f.mask_h + ((begin + b) * T + t) * H + u) : splat(f.zone_h);
-                        h = keep * lanes.load(buffer.h_rows[b] + u) + (1.0f - keep) * h;
-                    }
-                    lanes.store(f.output + at_of(b, t) * H + u, h);
-                };
                 with_lanes(H, u, [&](auto lanes) {
                     for (int64_t r = 0; r < tile; r++) {
                         const int64_t b = buffer.active[first + r], at = at_of(b, t);
@@ -134,22 +135,26 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                             o[r] = now.kept[3], c[r] = now.c;
                             F c_now = now.c;
                             if (zoned_c) {
-
                                 const F keep =
                                     f.mask_c ? lanes.load(f.mask_c + ((begin + b) * T + t) * H + u) : splat(f.zone_c);
                                 c_now = keep * c_prev + (1.0f - keep) * c_now;
                             }
                             lanes.store((f.cells ? f.cells + at * H : buffer.c + b * H) + u, c_now);
                         } else {
-                            put_h(first + r, now.h, lanes);
+                            put_h(first + r, u, now.h, lanes);
                         }
                     }
                     if constexpr (has_cell_state(C))
-                        for (int64_t r = 0; r < tile; r++)
-                            put_h(first + r, o[r] * tanh(c[r]), lanes);
+                        for (int64_t r = 0; r < tile; r++) {
+                            const F m = o[r] * tanh(c[r]);
+                            if (w.weight_hr)
+                                lanes.store(buffer.m + (first + r) * H + u, m);
+                            else
+                                put_h(first + r, u, m, lanes);
+                        }
                 });
             };
-            const Factor of_x{buffer.x_rows, w.panels_ih, w.input}, of_h{buffer.active_h, w.panels_hh, H};
+            const Factor of_x{buffer.x_rows, w.panels_ih, f.input}, of_h{buffer.active_h, w.panels_hh, P};
             if (!buffer.steps)
                 products<G, G>(
                     count, 0, panel_count, {of_x, of_h}, [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); }, done);
@@ -168,16 +173,24 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                             });
                     },
                     done);
+            if (w.weight_hr)
+                column_products(count, P, {buffer.m_rows, static_cast<const float *>(w.weight_hr->data), H},
+                                [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
+                                    for (int64_t end_m = m + tile; m < end_m; m++, acc += wide.value)
+                                        for (int j = 0; j < wide.value; j++)
+                                            with_lanes(P, p * TILE + j * V,
+                                                       [&](auto lanes) { put_h(m, p * TILE + j * V, acc[j], lanes); });
+                                });
             for (int64_t m = 0; m < count; m++) {
                 const int64_t b = buffer.active[m], at = at_of(b, t);
-                buffer.h_rows[b] = f.output + at * H;
+                buffer.h_rows[b] = f.output + at * P;
                 if (has_cell_state(C))
                     buffer.c_rows[b] = f.cells ? f.cells + at * H : buffer.c + b * H;
             }
         }
     }
     for (int64_t b = 0; b < rows; b++) {
-        copy(f.h_n + (begin + b) * H, buffer.h_rows[b], H);
+        copy(f.h_n + (begin + b) * P, buffer.h_rows[b], P);
         if (has_cell_state(C))
             copy(f.c_n + (begin + b) * H, buffer.c_rows[b], H);
     }

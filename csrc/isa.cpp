@@ -11,7 +11,7 @@ static void forward(const Forward &f, int64_t begin, int64_t end, void *scratch)
 }
 static size_t forward_scratch(const Forward &f, int64_t rows) {
     Arena arena{nullptr};
-    forward_buffers(arena, *f.weight, f.cell, f.hidden, rows);
+    forward_buffers(arena, f, rows);
     return arena.used;
 }
 static void backward(const Backward &f, int64_t begin, int64_t end, void *scratch) {
@@ -44,8 +44,10 @@ static void fused_backward(const Backward &f, const WeightGradients *w, int64_t 
             fused_backward_cell<Cell(cell.value)>(f, w, begin, end, scratch);
     });
 }
-static void step(const Step &s) {
-    with_cell(s.cell, [&](auto cell) { step_cell<Cell(cell.value)>(s); });
+static bool step(const Step &s) {
+    bool finite = true;
+    with_cell(s.cell, [&](auto cell) { finite = step_cell<Cell(cell.value)>(s); });
+    return finite;
 }
 static size_t step_scratch(const Step &s) {
     Arena arena{nullptr};
@@ -118,17 +120,29 @@ static int64_t multiply_add(Precision precision, int64_t repeats) {
 #define ENGINE(name) JOIN(engine_, name)
 
 const Engine ENGINE(MEMORYCELL_ISA) = {
-    TEXT(MEMORYCELL_ISA),           MEMORYCELL_ISA::packed_bytes,
-    MEMORYCELL_ISA::pack,           MEMORYCELL_ISA::forward_scratch,
-    MEMORYCELL_ISA::forward,        MEMORYCELL_ISA::backward_scratch,
-    MEMORYCELL_ISA::backward,       MEMORYCELL_ISA::gate_panel_bytes,
-    MEMORYCELL_ISA::pack_gates,     MEMORYCELL_ISA::fused_forward_scratch,
-    MEMORYCELL_ISA::fused_forward,  MEMORYCELL_ISA::fused_backward_scratch,
-    MEMORYCELL_ISA::fused_backward, MEMORYCELL_ISA::step_scratch,
-    MEMORYCELL_ISA::step,           MEMORYCELL_ISA::multiply_scratch,
-    MEMORYCELL_ISA::multiply,       MEMORYCELL_ISA::outer_scratch,
-    MEMORYCELL_ISA::outer_any,      MEMORYCELL_ISA::map,
-    MEMORYCELL_ISA::read,           MEMORYCELL_ISA::multiply_add,
+    TEXT(MEMORYCELL_ISA),
+    MEMORYCELL_ISA::packed_bytes,
+    MEMORYCELL_ISA::pack,
+    MEMORYCELL_ISA::forward_scratch,
+    MEMORYCELL_ISA::forward,
+    MEMORYCELL_ISA::backward_scratch,
+    MEMORYCELL_ISA::backward,
+    MEMORYCELL_ISA::gate_panel_bytes,
+    MEMORYCELL_ISA::pack_gates,
+    MEMORYCELL_ISA::fused_forward_scratch,
+    MEMORYCELL_ISA::fused_forward,
+    MEMORYCELL_ISA::fused_backward_scratch,
+    MEMORYCELL_ISA::fused_backward,
+    MEMORYCELL_ISA::step_scratch,
+    MEMORYCELL_ISA::step,
+    MEMORYCELL_ISA::all_finite,
+    MEMORYCELL_ISA::multiply_scratch,
+    MEMORYCELL_ISA::multiply,
+    MEMORYCELL_ISA::outer_scratch,
+    MEMORYCELL_ISA::outer_any,
+    MEMORYCELL_ISA::map,
+    MEMORYCELL_ISA::read,
+    MEMORYCELL_ISA::multiply_add,
 };
 
 } // namespace memorycell

@@ -113,16 +113,19 @@ Extras extras_of(const std::vector<uintptr_t> &p) {
 }
 
 void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
-             const Weight *packed_hh, int64_t input, uintptr_t x, uintptr_t weight_ih, uintptr_t bias,
-             uintptr_t weight_hh, uintptr_t weight_ch, uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c,
-             uintptr_t bias_c, uintptr_t x_part, uintptr_t h_0, uintptr_t c_0, uintptr_t lengths, uintptr_t border,
-             uintptr_t mask_h, uintptr_t mask_c, float zone_h, float zone_c, uintptr_t output, uintptr_t h_n,
-             uintptr_t c_n, uintptr_t gates, uintptr_t cells, uintptr_t normalised, uintptr_t rstd) {
+             const Weight *packed_hh, const Weight *packed_ih, const Weight *weight_hr, uintptr_t gain_ih,
+             int64_t input, uintptr_t x, uintptr_t weight_ih, uintptr_t bias, uintptr_t weight_hh, uintptr_t weight_ch,
+             uintptr_t bias_hh, uintptr_t gain_hh, uintptr_t gain_c, uintptr_t bias_c, uintptr_t x_part, uintptr_t h_0,
+             uintptr_t c_0, uintptr_t lengths, uintptr_t border, uintptr_t mask_h, uintptr_t mask_c, float zone_h,
+             float zone_c, uintptr_t output, uintptr_t h_n, uintptr_t c_n, uintptr_t gates, uintptr_t cells,
+             uintptr_t normalised, uintptr_t rstd) {
     Forward f{};
     f.cell = Cell(cell), f.reverse = reverse, f.batch = batch, f.steps = steps, f.hidden = hidden;
+    f.h_size = weight_hr ? weight_hr->packed.rows : hidden;
     f.row_stride = time_first ? 1 : steps, f.step_stride = time_first ? batch : 1;
     f.extras = {pointer<float>(weight_ch), pointer<float>(bias_hh), pointer<float>(gain_hh), pointer<float>(gain_c),
                 pointer<float>(bias_c)};
+    f.input = input, f.x = pointer<float>(x), f.bias = pointer<float>(bias), f.gain_ih = pointer<float>(gain_ih);
     f.x_part = pointer<float>(x_part), f.h_0 = pointer<float>(h_0), f.c_0 = pointer<float>(c_0);
     f.lengths = pointer<int64_t>(lengths), f.border = pointer<uint8_t>(border);
     f.mask_h = pointer<float>(mask_h), f.mask_c = pointer<float>(mask_c), f.zone_h = zone_h, f.zone_c = zone_c;
@@ -132,7 +135,9 @@ void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t ste
     nb::gil_scoped_release release;
     const int64_t rows = (batch + threads - 1) / threads;
     if (packed_hh) {
-        f.weight = &packed_hh->packed;
+        if (packed_ih && packed_ih->engine != packed_hh->engine)
+            throw std::invalid_argument("weight_ih: packed for another instruction set");
+        f.weight = &packed_hh->packed, f.weight_ih = packed_ih ? &packed_ih->packed : nullptr;
         const size_t bytes = packed_hh->engine->forward_scratch(f, rows);
         Block scratch(bytes * threads);
         over_threads(batch, threads, [&](int k, int64_t begin, int64_t end) {
@@ -141,12 +146,15 @@ void forward(int cell, bool reverse, bool time_first, int64_t batch, int64_t ste
         return;
     }
     const Engine *engine = current;
-    Fused fused{f, input, pointer<float>(x), pointer<float>(bias), nullptr, nullptr};
+    if (weight_hr && weight_hr->engine != engine)
+        throw std::invalid_argument("weight_hr: packed for another instruction set");
+    Fused fused{f, nullptr, nullptr, nullptr};
+    fused.weight_hr = weight_hr ? &weight_hr->packed : nullptr;
     const size_t bytes_ih = engine->gate_panel_bytes(f.cell, hidden, input);
-    Block panels(bytes_ih + engine->gate_panel_bytes(f.cell, hidden, hidden));
+    Block panels(bytes_ih + engine->gate_panel_bytes(f.cell, hidden, f.h_size));
     auto *panels_ih = static_cast<float *>(panels.get()), *panels_hh = panels_ih + bytes_ih / sizeof(float);
     engine->pack_gates(f.cell, pointer<float>(weight_ih), hidden, input, panels_ih);
-    engine->pack_gates(f.cell, pointer<float>(weight_hh), hidden, hidden, panels_hh);
+    engine->pack_gates(f.cell, pointer<float>(weight_hh), hidden, f.h_size, panels_hh);
     fused.panels_ih = panels_ih, fused.panels_hh = panels_hh;
     const size_t bytes = engine->fused_forward_scratch(fused, rows);
     Block scratch(bytes * threads);
@@ -167,12 +175,13 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
               uintptr_t normalised, uintptr_t rstd, uintptr_t d_output, uintptr_t d_h_n, uintptr_t d_c_n,
               uintptr_t d_x_part, uintptr_t d_h_part, uintptr_t d_h_0, uintptr_t d_c_0, uintptr_t d_gain_c,
               uintptr_t d_bias_c, uintptr_t d_gain_hh, uintptr_t d_bias_hh, int64_t input, uintptr_t x,
-              const Weight *weight_ih_t, uintptr_t d_x, uintptr_t d_weight_ih, uintptr_t d_weight_hh,
-              uintptr_t d_bias_ih) {
+              const Weight *weight_ih_t, const Weight *weight_hr_t, uintptr_t d_x, uintptr_t d_weight_ih,
+              uintptr_t d_weight_hh, uintptr_t d_bias_ih, uintptr_t d_weight_hr, uintptr_t d_weight_ch) {
     Backward f{};
     f.cell = Cell(cell), f.reverse = reverse, f.batch = batch, f.steps = steps, f.hidden = hidden;
     f.row_stride = time_first ? 1 : steps, f.step_stride = time_first ? batch : 1;
-    f.weight_t = &weight_hh_t.packed;
+    f.h_size = weight_hh_t.packed.rows;
+    f.weight_t = &weight_hh_t.packed, f.weight_hr_t = weight_hr_t ? &weight_hr_t->packed : nullptr;
     f.extras = {pointer<float>(weight_ch), pointer<float>(bias_hh), pointer<float>(gain_hh), pointer<float>(gain_c),
                 pointer<float>(bias_c)};
     f.h_0 = pointer<float>(h_0), f.c_0 = pointer<float>(c_0);
@@ -187,14 +196,11 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
     const Engine *engine = weight_hh_t.engine;
     const bool fused = weight_hh_t.packed.precision == Precision::float32 && f.cell != Cell::layernorm;
     const int64_t rows = (batch + threads - 1) / threads;
-    const WeightGradients w{input,
-                            pointer<float>(x),
-                            weight_ih_t ? &weight_ih_t->packed : nullptr,
-                            pointer<float>(d_x),
-                            nullptr,
-                            nullptr,
-                            nullptr,
-                            nullptr};
+    if (weight_hr_t && !(fused && x && weight_hr_t->engine == engine))
+        throw std::invalid_argument("weight_hr: expected float32 weight gradients of the same pass");
+    WeightGradients w{};
+    w.input = input, w.x = pointer<float>(x), w.d_x = pointer<float>(d_x);
+    w.weight_ih_t = weight_ih_t ? &weight_ih_t->packed : nullptr;
     const size_t bytes =
         fused ? engine->fused_backward_scratch(f, x ? &w : nullptr, rows) : engine->backward_scratch(f, rows);
     Block scratch(bytes * threads);
@@ -211,7 +217,8 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
         WeightGradients own_w = w;
         const int64_t columns = blocks(f.cell) * hidden;
         own_w.d_weight_ih = row(d_weight_ih, k, columns * input),
-        own_w.d_weight_hh = row(d_weight_hh, k, columns * hidden);
+        own_w.d_weight_hh = row(d_weight_hh, k, columns * f.h_size);
+        own_w.d_weight_hr = row(d_weight_hr, k, f.h_size * hidden), own_w.d_weight_ch = row(d_weight_ch, k, 3 * hidden);
         own_w.d_bias_ih = row(d_bias_ih, k, columns), own_w.d_bias_hh = row(d_bias_hh, k, columns);
         engine->fused_backward(own, x ? &own_w : nullptr, begin, end, own_scratch);
     });
@@ -297,27 +304,12 @@ class Stack {
 
     // One session, x [T, I] -> y [T, H], step by step. Its states are in a ring of rows [R, width]: each step reads a
     // row and writes the next, or the same one if there is only one. Returns the row of the last step.
-    int64_t walk(nb::handle ring_object, int64_t row, nb::handle x_object, nb::handle y_object) const {
-        const Array ring(ring_object, "states", 'f', true), x(x_object, "x", 'f'), y(y_object, "y", 'f', true);
-        const int64_t rows = ring.size() / width_, input = stack_.front()->step.input;
-        const int64_t output = stack_.back()->step.hidden, steps = x.size() / input;
-        expect(x.size() == steps * input, "x", (steps + 1) * input, x.size());
-        expect(y.size() == steps * output, "y", steps * output, y.size());
-        if (row < 0 || row >= rows)
-            throw std::invalid_argument(out_of_range("row", row, rows));
-        char *scratch = own_scratch(single_);
-        std::optional<nb::gil_scoped_release> release;
-        if (steps > 1)
-            release.emplace();
-        for (int64_t t = 0; t < steps; t++) {
-            const int64_t next = row + 1 == rows ? 0 : row + 1;
-            if (next != row)
-                std::memcpy(ring.as<float>() + next * width_, ring.as<float>() + row * width_, width_ * sizeof(float));
-            row = next;
-            step(ring.as<float>() + row * width_, nullptr, 1, x.as<float>() + t * input, y.as<float>() + t * output,
-                 scratch);
-        }
-        return row;
+    int64_t walk(nb::handle ring, int64_t row, nb::handle x, nb::handle y) const { return run(ring, row, x, y, false); }
+
+    // The same; -1 - t for the first step t whose input or new state is NaN or infinite. The state in `row` is then
+    // unchanged, and so is the complete ring if it is an input.
+    int64_t walk_finite(nb::handle ring, int64_t row, nb::handle x, nb::handle y) const {
+        return run(ring, row, x, y, true);
     }
 
     // Sessions in the given rows of a block [capacity, width], each at most once: x [n, I] -> y [n, H]. Thread-safe for
@@ -336,14 +328,52 @@ class Stack {
             char *scratch = own_scratch(scratch_bytes(PIECE));
             for (int64_t k = begin; k < end; k += PIECE)
                 step(block.as<float>(), rows.as<int64_t>() + k, std::min(PIECE, end - k), x.as<float>() + k * input,
-                     y.as<float>() + k * output, scratch);
+                     y.as<float>() + k * output, scratch, false);
         });
     }
 
   private:
     static constexpr int64_t PIECE = 96; // sessions that run through all layers together
 
-    void step(float *states, const int64_t *rows, int64_t count, const float *x, float *y, char *scratch) const {
+    int64_t run(nb::handle ring_object, int64_t row, nb::handle x_object, nb::handle y_object, bool check) const {
+        const Array ring(ring_object, "states", 'f', true), x(x_object, "x", 'f'), y(y_object, "y", 'f', true);
+        const int64_t rows = ring.size() / width_, input = stack_.front()->step.input;
+        const int64_t output = stack_.back()->step.hidden, steps = x.size() / input;
+        expect(x.size() == steps * input, "x", (steps + 1) * input, x.size());
+        expect(y.size() == steps * output, "y", steps * output, y.size());
+        if (row < 0 || row >= rows)
+            throw std::invalid_argument(out_of_range("row", row, rows));
+        const size_t row_bytes = width_ * sizeof(float);
+        char *scratch = own_scratch(single_ + row_bytes), *saved = scratch + single_;
+        std::optional<nb::gil_scoped_release> release;
+        if (steps > 1)
+            release.emplace();
+        const Engine *engine = stack_.front()->engine;
+        if (check && !engine->all_finite(x.as<float>(), x.size()))
+            for (int64_t t = 0; t < steps; t++)
+                if (!engine->all_finite(x.as<float>() + t * input, input))
+                    return -1 - t;
+        float *start = ring.as<float>() + row * width_;
+        if (check)
+            std::memcpy(saved, start, row_bytes);
+        for (int64_t t = 0; t < steps; t++) {
+            const int64_t next = row + 1 == rows ? 0 : row + 1;
+            float *from = ring.as<float>() + row * width_, *to = ring.as<float>() + next * width_;
+            if (next != row)
+                std::memcpy(to, from, row_bytes);
+            if (!step(to, nullptr, 1, x.as<float>() + t * input, y.as<float>() + t * output, scratch, check)) {
+                std::memcpy(start, saved, row_bytes);
+                return -1 - t;
+            }
+            row = next;
+        }
+        return row;
+    }
+
+    // Returns whether the new states are finite, true if that is not checked.
+    bool step(float *states, const int64_t *rows, int64_t count, const float *x, float *y, char *scratch,
+              bool check) const {
+        bool finite = true;
         float *between = reinterpret_cast<float *>(scratch), *spare = between + PIECE * widest_;
         char *rest = scratch + hidden_bytes();
         for (const Layer *layer : stack_) {
@@ -351,10 +381,12 @@ class Stack {
             s.count = count, s.slots = rows, s.stride = width_, s.x = x, s.scratch = rest;
             s.h = states + layer->h_at, s.c = layer->c_at < 0 ? nullptr : states + layer->c_at;
             s.y = layer == stack_.back() ? y : between;
-            layer->engine->step(s);
+            s.check = check;
+            finite &= layer->engine->step(s);
             x = between;
             std::swap(between, spare);
         }
+        return finite;
     }
     size_t hidden_bytes() const { return (2 * PIECE * widest_ * sizeof(float) + 63) / 64 * 64; }
     size_t scratch_bytes(int64_t count) const {
@@ -459,16 +491,17 @@ NB_MODULE(_native, m) {
             return w.engine->packed_bytes(w.packed.rows, w.packed.columns, w.packed.precision);
         });
     m.def("forward", &forward, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
-          "threads"_a, "packed_hh"_a.none(), "input"_a, "x"_a, "weight_ih"_a, "bias"_a, "weight_hh"_a, "weight_ch"_a,
-          "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "x_part"_a, "h_0"_a, "c_0"_a, "lengths"_a, "border"_a,
-          "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a, "h_n"_a, "c_n"_a, "gates"_a, "cells"_a,
-          "normalised"_a, "rstd"_a);
+          "threads"_a, "packed_hh"_a.none(), "packed_ih"_a.none(), "weight_hr"_a.none(), "gain_ih"_a, "input"_a, "x"_a,
+          "weight_ih"_a, "bias"_a, "weight_hh"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a,
+          "x_part"_a, "h_0"_a, "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a,
+          "output"_a, "h_n"_a, "c_n"_a, "gates"_a, "cells"_a, "normalised"_a, "rstd"_a);
     m.def("backward", &backward, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
           "threads"_a, "weight_hh_t"_a, "weight_ch"_a, "bias_hh"_a, "gain_hh"_a, "gain_c"_a, "bias_c"_a, "h_0"_a,
           "c_0"_a, "lengths"_a, "border"_a, "mask_h"_a, "mask_c"_a, "zone_h"_a, "zone_c"_a, "output"_a, "gates"_a,
           "cells"_a, "normalised"_a, "rstd"_a, "d_output"_a, "d_h_n"_a, "d_c_n"_a, "d_x_part"_a, "d_h_part"_a,
           "d_h_0"_a, "d_c_0"_a, "d_gain_c"_a, "d_bias_c"_a, "d_gain_hh"_a, "d_bias_hh"_a, "input"_a, "x"_a,
-          "weight_ih_t"_a.none(), "d_x"_a, "d_weight_ih"_a, "d_weight_hh"_a, "d_bias_ih"_a);
+          "weight_ih_t"_a.none(), "weight_hr_t"_a.none(), "d_x"_a, "d_weight_ih"_a, "d_weight_hh"_a, "d_bias_ih"_a,
+          "d_weight_hr"_a, "d_weight_ch"_a);
     m.def("expect_much", &expect_much);
     m.def("share_team", &share_team, "parallel"_a, "thread_number"_a, "team_size"_a,
           "Run on the threads of a loaded GNU OpenMP: the addresses of GOMP_parallel, omp_get_thread_num and "
@@ -487,5 +520,6 @@ NB_MODULE(_native, m) {
     nb::class_<Stack>(m, "Stack", "Layers above each other, ready to step.")
         .def(nb::init<nb::list, int64_t>())
         .def("walk", &Stack::walk)
+        .def("walk_finite", &Stack::walk_finite)
         .def("many", &Stack::many);
 }

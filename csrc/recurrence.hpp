@@ -33,9 +33,21 @@ inline void zone(float *now, const float *old, const float *mask, float share, i
     });
 }
 
+constexpr int64_t MAX_INPUT_STEPS = 64;
+constexpr int64_t ENOUGH_ROWS = 6;
+
+// The steps whose input products are computed together: with few rows, each step would read all of W_ih.
+inline int64_t input_steps(const Forward &f, int64_t rows) {
+    if (rows >= ENOUGH_ROWS)
+        return 1;
+    return f.steps < MAX_INPUT_STEPS ? f.steps : MAX_INPUT_STEPS;
+}
+
 struct ForwardBuffers {
     float *h, *c, *product, *h_new, *c_new, *gates;
     void *scratch;
+    float *x_part; // [steps, rows, G * H] of input_steps(), if x_part is computed here
+    void *scratch_x;
 };
 
 inline ForwardBuffers forward_buffers(Arena &a, const Packed &w, Cell cell, int64_t H, int64_t rows) {
@@ -46,15 +58,49 @@ inline ForwardBuffers forward_buffers(Arena &a, const Packed &w, Cell cell, int6
     return b;
 }
 
+inline ForwardBuffers forward_buffers(Arena &a, const Forward &f, int64_t rows) {
+    ForwardBuffers b = forward_buffers(a, *f.weight, f.cell, f.hidden, rows);
+    if (f.x_part)
+        return b;
+    // Threads differ by one row, and memory is allocated for the maximum: fewer rows may have more steps.
+    const int64_t steps = input_steps(f, rows > 1 ? rows - 1 : rows), count = steps > 1 ? steps * rows : rows;
+    b.x_part = a.floats(count * blocks(f.cell) * f.hidden);
+    b.scratch_x = a.bytes(product_scratch(*f.weight_ih, steps > rows ? steps : rows));
+    return b;
+}
+
+// The input products [rows, G * H] of the steps t .. t + count - 1 of the rows from `begin` on.
+template <Cell C>
+inline void input_products(const Forward &f, int64_t begin, int64_t rows, int64_t t, int64_t count,
+                           const ForwardBuffers &buffer) {
+    const int64_t GH = blocks(C) * f.hidden;
+    const float *x = f.x + (begin * f.row_stride + t * f.step_stride) * f.input;
+    const float *bias = C == Cell::layernorm ? nullptr : f.bias; // layernorm adds it after the normalisation
+    if (count == 1)
+        product(*f.weight_ih, x, f.row_stride * f.input, rows, buffer.x_part, GH, buffer.scratch_x, bias);
+    else
+        for (int64_t b = 0; b < rows; b++)
+            product(*f.weight_ih, x + b * f.row_stride * f.input, f.step_stride * f.input, count,
+                    buffer.x_part + b * GH, rows * GH, buffer.scratch_x, bias);
+    if constexpr (C == Cell::layernorm)
+        for (int64_t m = 0; m < count * rows; m++)
+            normalise_input(buffer.x_part + m * GH, f.gain_ih, f.bias, GH);
+}
+
 template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int64_t end, void *memory) {
     const int64_t H = f.hidden, T = f.steps, G = blocks(C), rows = end - begin;
     Arena arena{static_cast<uint8_t *>(memory)};
-    const ForwardBuffers buffer = forward_buffers(arena, *f.weight, C, H, rows);
+    const ForwardBuffers buffer = forward_buffers(arena, f, rows);
+    const int64_t together = f.x_part ? 1 : input_steps(f, rows);
     copy(buffer.h, f.h_0 + begin * H, rows * H);
     if (has_cell_state(C))
         copy(buffer.c, f.c_0 + begin * H, rows * H);
     for (int64_t k = 0; k < T; k++) {
         const int64_t t = f.reverse ? T - 1 - k : k;
+        if (!f.x_part && k % together == 0) {
+            const int64_t count = T - k < together ? T - k : together;
+            input_products<C>(f, begin, rows, f.reverse ? t - count + 1 : t, count, buffer);
+        }
         if (f.border)
             for (int64_t b = 0; b < rows; b++)
                 if (f.border[(begin + b) * T + t])
@@ -74,10 +120,15 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
                 continue;
             }
             float *h = buffer.h + b * H, *c = buffer.c + b * H, *p = buffer.product + b * G * H;
-            if (b + 1 < rows) // the next row's inputs are far away
+            const float *x = f.x_part + at * G * H;
+            if (!f.x_part) {
+                const int64_t first = k - k % together, count = T - first < together ? T - first : together;
+                x = buffer.x_part + ((f.reverse ? count - 1 - k % together : k % together) * rows + b) * G * H;
+            } else if (b + 1 < rows) { // the next row's inputs are far away
                 fetch(f.x_part + (at + f.row_stride) * G * H, G * H);
-            forward_row<C>({H, f.x_part + at * G * H, h, c, p, gates, buffer.c_new, buffer.h_new,
-                            f.rstd ? f.rstd + at : nullptr, f.extras});
+            }
+            forward_row<C>(
+                {H, x, h, c, p, gates, buffer.c_new, buffer.h_new, f.rstd ? f.rstd + at : nullptr, f.extras});
             if (f.normalised)
                 copy(f.normalised + at * G * H, p, G * H);
             if (f.mask_h || f.zone_h > 0)

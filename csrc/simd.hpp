@@ -55,14 +55,14 @@ template <class To, class From> inline To bits(From from) {
 }
 
 // NaN is propagated: for NaN the instructions return their second argument.
-inline F at_most(F x, float bound) {
+[[gnu::always_inline]] inline F at_most(F x, float bound) {
 #if defined(__AVX512F__)
     return bits<F>(_mm512_min_ps(_mm512_set1_ps(bound), bits<__m512>(x)));
 #else
     return x > bound ? splat(bound) : x;
 #endif
 }
-inline F at_least(F x, float bound) {
+[[gnu::always_inline]] inline F at_least(F x, float bound) {
 #if defined(__AVX512F__)
     return bits<F>(_mm512_max_ps(_mm512_set1_ps(bound), bits<__m512>(x)));
 #else
@@ -70,11 +70,14 @@ inline F at_least(F x, float bound) {
 #endif
 }
 
+// These are inlined always: a call would cost as much as the function, and the results of several could not be computed
+// at the same time. The compiler's own estimate of the growth of the code is wrong here.
+
 // x = n ln 2 + r with |r| <= ln(2)/2; p: e^r - 1 - r over r^2, a minimax polynomial.
 struct Reduced {
     F r, p, scale; // scale: 2^n
 };
-inline Reduced reduce(F x) {
+[[gnu::always_inline]] inline Reduced reduce(F x) {
     const F magic = splat(12582912.0f); // 1.5 * 2^23: adding it rounds to an integer
     F n = x * 1.44269504f + magic;
     const U whole = bits<U>(n); // unsigned: the value for NaN may wrap
@@ -90,16 +93,16 @@ inline Reduced reduce(F x) {
 }
 
 // e^x to 1 ulp; e^-87 below -87, infinity from 88.4: a gate is exactly 0 or 1 for infinite inputs. NaN stays NaN.
-inline F exp(F x) {
+[[gnu::always_inline]] inline F exp(F x) {
     const Reduced e = reduce(at_least(at_most(x, 89.0f), -87.0f));
     return (e.p * e.r * e.r + e.r + 1.0f) * e.scale;
 }
 
-inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }
+[[gnu::always_inline]] inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }
 
 // Near zero x + x^3 q(x^2), to keep the precision of small arguments; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x,
 // which is 1 from |x| = 10.
-inline F tanh(F x) {
+[[gnu::always_inline]] inline F tanh(F x) {
     const U sign = bits<U>(x) & 0x80000000u;
     const F magnitude = bits<F>(U(bits<U>(x) & 0x7fffffffu));
     const Reduced e = reduce(at_most(magnitude + magnitude, 40.0f));
@@ -113,11 +116,11 @@ inline F tanh(F x) {
     return magnitude < 0.625f ? x + x * z * q : bits<F>(U(bits<U>(large) | sign));
 }
 
-inline float sum(F v) { // in a fixed order
-    float total = 0;
-    for (int k = 0; k < V; k++)
-        total += v[k];
-    return total;
+inline float sum(F v) { // in a fixed order: halves onto each other
+    for (int width = V / 2; width > 0; width /= 2)
+        for (int k = 0; k < width; k++)
+            v[k] += v[k + width];
+    return v[0];
 }
 
 // Calls body(u, n) for every vector of a row of `count` values; n is V except for the last. The two calls are separate
@@ -134,6 +137,33 @@ template <class Body> inline void for_lanes(int64_t count, Body body) {
         body(u, Lanes<V>{});
     if (u < count)
         body(u, Lanes<0>{int(count - u)});
+}
+
+// The same with a number 0 .. SUMS - 1, body(u, n, j), for independent sums: a single one would wait for every
+// addition.
+constexpr int SUMS = 4;
+template <class Body> inline void for_lanes_apart(int64_t count, Body body) {
+    int64_t u = 0;
+    for (; u + SUMS * V <= count; u += SUMS * V) {
+        body(u, Lanes<V>{}, 0), body(u + V, Lanes<V>{}, 1);
+        body(u + 2 * V, Lanes<V>{}, 2), body(u + 3 * V, Lanes<V>{}, 3);
+    }
+    for (; u + V <= count; u += V)
+        body(u, Lanes<V>{}, 0);
+    if (u < count)
+        body(u, Lanes<0>{int(count - u)}, 0);
+}
+inline float sum(const F (&sums)[SUMS]) { return sum((sums[0] + sums[1]) + (sums[2] + sums[3])); }
+
+// Whether no value is NaN or infinite.
+inline bool all_finite(const float *p, int64_t count) {
+    constexpr uint32_t exponent = 0x7f800000u; // all ones for NaN and infinity alone
+    I odd{};
+    for_lanes(count, [&](int64_t u, auto lanes) { odd |= (bits<U>(lanes.load(p + u)) & exponent) == exponent; });
+    int32_t any = 0;
+    for (int k = 0; k < V; k++)
+        any |= odd[k];
+    return !any;
 }
 
 template <int N> struct Number { // a compile-time count, as an argument

@@ -19,7 +19,9 @@ inline StepBuffers step_buffers(Arena &a, const Step &s) {
     return b;
 }
 
-template <Cell C> inline void step_cell(const Step &s) {
+// Returns whether every new state is finite, true if that is not checked.
+template <Cell C> inline bool step_cell(const Step &s) {
+    bool finite = true;
     const int64_t H = s.hidden, GH = blocks(C) * H;
     Arena arena{static_cast<uint8_t *>(s.scratch)};
     const StepBuffers buffer = step_buffers(arena, s);
@@ -36,13 +38,8 @@ template <Cell C> inline void step_cell(const Step &s) {
     for (int64_t k = 0; k < s.count; k++) {
         const int64_t at = slot(k) * s.stride;
         float *x = buffer.x_part + k * GH, *h_now = s.h + at, *c_now = s.c ? s.c + at : nullptr;
-        if constexpr (C == Cell::layernorm) {
-            const Moments m = moments(x, GH);
-            for_lanes(GH, [&](int64_t u, auto lanes) {
-                const F normal = (lanes.load(x + u) - m.mean) * m.rstd;
-                lanes.store(x + u, normal * lanes.load(s.gain_ih + u) + lanes.load(s.bias + u));
-            });
-        }
+        if constexpr (C == Cell::layernorm)
+            normalise_input(x, s.gain_ih, s.bias, GH);
         const ForwardBuffers &f = buffer.forward;
         forward_row<C>({H, x, h_now, c_now, f.product + k * GH, f.gates, f.c_new, f.h_new, nullptr, s.extras});
         if (s.zone_h > 0)
@@ -54,7 +51,10 @@ template <Cell C> inline void step_cell(const Step &s) {
                 zone(f.c_new, c_now, nullptr, s.zone_c, H);
             copy(c_now, f.c_new, H);
         }
+        if (s.check)
+            finite &= all_finite(f.h_new, H) && (!has_cell_state(C) || all_finite(f.c_new, H));
     }
+    return finite;
 }
 
 } // namespace memorycell::MEMORYCELL_ISA

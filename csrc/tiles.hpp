@@ -23,8 +23,10 @@ inline int64_t block_capacity(int64_t bytes, int64_t rows, int64_t width) {
     return fit > rows ? fit : rows;
 }
 
-// Rows in a tile with G vectors each: the accumulators, the weights and one input fill the registers.
-template <int G> constexpr int tile_rows() { return V == 16 ? (G == 4 ? 6 : 8) : (G == 4 ? 2 : G == 3 ? 3 : 6); }
+// Rows in a tile with G vectors each. The accumulators fill the registers, except for the weights of a step and one
+// input; with 16 registers the weights may take turns in one of them. Fewer than 12 sums would not hide the latency of
+// the multiplications.
+template <int G> constexpr int tile_rows() { return V == 16 ? (G == 4 ? 6 : 8) : (G == 4 ? 3 : G == 3 ? 4 : 6); }
 
 inline int64_t unit_panels(int64_t H) { return (H + V - 1) / V; }
 inline size_t gate_panel_bytes(Cell cell, int64_t H, int64_t K) {
@@ -117,8 +119,9 @@ inline void products(int64_t count, int64_t p, int64_t end, const Factor (&facto
             p++;
             continue;
         }
-        for (int64_t m = 0; m < count; m += R) {
-            const int64_t rows = count - m < R ? count - m : R;
+        for (int64_t m = 0, rows; m < count; m += rows) {
+            const int64_t tiles = (count - m + R - 1) / R; // of nearly the same number of rows
+            rows = (count - m + tiles - 1) / tiles;
             take(m);
             for (int64_t r = 0; r < rows; r++)
                 fill(acc + r * G, m + r, p);

@@ -452,7 +452,7 @@ def test_an_adopted_encoder_decoder_trains_and_decodes_the_same():
 def test_explain_reports_backend_and_reason():
     layer = memorycell.LSTM(3, 4, batch_first=True)
     words = "the native engine has the lstm cell" if binding.engine is not None else "install g++"
-    assert words in str(memorycell.explain(layer, torch.zeros(1, 9, 3)))
+    assert words in str(memorycell.explain(layer, torch.zeros(32, 100, 3)))
     assert memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64)).backend == "torch"
     explanation = memorycell.explain(memorycell.LSTM(3, 4, dtype=torch.float64), trace=True)
     assert explanation.backend == "reference"

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 
 from memorycell.bench.peers import PEERS
-from memorycell.bench.timing import cpu_name
 from memorycell.bench.workloads import (
     measure_forward,
     measure_sessions,
@@ -62,7 +61,7 @@ def run(
     finally:
         torch.set_num_threads(threads_before)
     return {
-        "cpu": cpu_name(),
+        "cpu": binding.cpu_name(),
         "isa": binding.engine.instruction_set(),
         "rows": rows,
     }

@@ -1,5 +1,6 @@
-"""The peers that speed is compared with, on the same weights: PyTorch, ONNX Runtime, OpenVINO, and
-our reference implementation. The states of their sessions are stored here, in numpy arrays.
+"""The peers that speed is compared with, on the same weights: PyTorch, with and without
+torch.compile, ONNX Runtime, OpenVINO, and our reference implementation. The states of their
+sessions are stored here, in numpy arrays.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 from memorycell.cells import CELLS
 from memorycell.nn.layers import Recurrent
 
-PEERS = ("torch", "onnxruntime", "openvino", "reference")
+PEERS = ("torch", "compiled", "onnxruntime", "openvino", "reference")
 TORCH_CELLS = ("lstm", "gru", "rnn")
 """The cells that PyTorch, ONNX Runtime and OpenVINO support."""
 
@@ -80,6 +81,10 @@ def _supported_function(name: str, cell: str, layer: Recurrent) -> Run | str:
 def _run_function(name: str, cell: str, layer: Recurrent) -> Run:
     if name == "torch":
         return _torch_function(torch_layer(layer))
+    if name == "compiled":
+        theirs = torch_layer(layer)
+        theirs.compile()
+        return _torch_function(theirs)
     if name == "reference":
         return _torch_function(copy.deepcopy(layer), backend="reference")
     model = _onnx_model(cell, layer)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 import time
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,14 +88,3 @@ def peak_operations(precision: str) -> float:
     operations = binding.engine.multiply_add(number, rounds)
     fastest = min(seconds(lambda: binding.engine.multiply_add(number, rounds)) for _ in range(5))
     return float(operations / fastest) * torch.get_num_threads()
-
-
-def cpu_name() -> str:
-    """The processor's name, as reported by the operating system."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

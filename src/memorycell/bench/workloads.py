@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
@@ -119,10 +120,12 @@ def measure_forward(
     layer.batch_first = False
     x = torch.randn(steps, batch, size)
 
+    half = precision == "bfloat16"
+
     def forward() -> np.ndarray:
         with (
             torch.inference_mode(),
-            torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"),
+            torch.autocast("cpu", torch.bfloat16) if half else nullcontext(),
         ):
             y: Tensor = layer(x)[0]
         return y.float().numpy()

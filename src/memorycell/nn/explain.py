@@ -34,11 +34,10 @@ def explain(
     options: dict[str, Any] = {
         "dtype": layer.weight_hh_l0.dtype,
         "projected": layer.proj_size > 0,
-        "hidden": layer.hidden_size,
     }
     if x is not None:
         time = 1 if layer.batch_first and x.ndim == 3 else 0
-        options |= {"steps": x.shape[time], "device": x.device.type}
+        options |= {"steps": x.shape[time], "device": x.device.type, "hidden": layer.hidden_size}
         options |= {"batch": x.shape[1 - time]} if x.ndim == 3 else {}
     choice = ops.choose(call, lengths=lengths, reset=reset, **options)
     return Explanation(choice.backend, choice.reason or ops.native_reason(call))

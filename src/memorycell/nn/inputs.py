@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
 from memorycell.cells import CELLS
+from memorycell.nn.interop import autocast_dtype
 from memorycell.state import State
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def is_valid_packing(packed: PackedSequence) -> bool:
 def is_valid_for_torch(layer: Recurrent, x: Tensor, hx: Any, batch: int, packed: bool) -> bool:
     """Whether torch's layer accepts the shapes and types; if not, its forward raises the error."""
     batched = x.ndim == 3 or packed
-    half = (torch.bfloat16,) if torch.is_autocast_enabled("cpu") else ()
+    half = () if autocast_dtype(x.device.type) is None else (torch.bfloat16,)
     types = (cast(Tensor, getattr(layer, "weight_ih_l0")).dtype, *half)  # noqa: B009
     has_shape = x.ndim == (2 if packed or not batched else 3) and x.shape[-1] == layer.input_size
     if not (has_shape and x.dtype in types):
@@ -52,6 +53,13 @@ def is_valid_for_torch(layer: Recurrent, x: Tensor, hx: Any, batch: int, packed:
         and s.device == x.device
         for s, shape in zip(states, shapes, strict=True)
     )
+
+
+def has_resets(reset: Tensor) -> bool:
+    """Whether any sequence begins within a batch; on the CPU, where resets cost nothing, True. On
+    a GPU a call without resets is one call of cuDNN for all layers.
+    """
+    return reset.is_cpu or reset.is_meta or torch.compiler.is_compiling() or bool(reset.any())
 
 
 def check_inputs(layer: Recurrent, x: Tensor, hx: Any) -> None:

@@ -15,7 +15,12 @@ from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_
 from memorycell import ops
 from memorycell.cells import CELLS, Tensors
 from memorycell.nn.compiled import allow_in_dynamo
-from memorycell.nn.inputs import check_inputs, is_valid_for_torch, is_valid_packing
+from memorycell.nn.inputs import (
+    check_inputs,
+    has_resets,
+    is_valid_for_torch,
+    is_valid_packing,
+)
 from memorycell.nn.interop import as_torch_layer, autocast_dtype, fx_leaf
 from memorycell.nn.parameters import add_cell_parameters, initialise
 from memorycell.nn.stack import run_stack
@@ -208,6 +213,8 @@ class Recurrent(nn.RNNBase):
         packed = input if isinstance(input, PackedSequence) else None
         if packed is not None and lengths is not None:
             raise ValueError("lengths: a PackedSequence has its own; pass only one of them")
+        if reset is not None and not has_resets(reset):
+            reset = None
         extended = not (lengths is None and reset is None and not trace and self.is_plain())
         x = input.data if isinstance(input, PackedSequence) else input
         if x.ndim not in (2, 3):
@@ -331,7 +338,8 @@ class Recurrent(nn.RNNBase):
         if not isinstance(hx, State):
             return result
         output, final = result
-        return output, self._as_state((final,) if isinstance(final, Tensor) else final)
+        states = (final,) if isinstance(final, Tensor) else final
+        return output, self._as_state(tuple(s.to(hx[0].dtype) for s in states))
 
 
 allow_in_dynamo(Recurrent)

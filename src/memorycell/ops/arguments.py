@@ -8,10 +8,10 @@ from torch import Tensor
 
 
 class Arguments(NamedTuple):
-    """What a recurrence is computed from. The first eleven have gradients.
+    """What a recurrence is computed from. The first twelve have gradients.
 
-    x_part = x weight_ih^T + bias, or x itself if weight_ih is None. A vector that the cell does not
-    use is None.
+    x_part = x weight_ih^T + bias, or x itself if weight_ih is None. weight_hr [P, H] is the
+    projection's, or None. A vector that the cell does not use is None.
     """
 
     x: Tensor
@@ -25,6 +25,7 @@ class Arguments(NamedTuple):
     gain_hh: Tensor | None
     gain_c: Tensor | None
     bias_c: Tensor | None
+    weight_hr: Tensor | None
     lengths: Tensor | None
     border: Tensor | None
     mask_h: Tensor | None
@@ -46,7 +47,13 @@ class Arguments(NamedTuple):
     def sizes(self) -> tuple[int, int, int, int]:
         """B, T, H and the columns of x_part, G·H."""
         batch, steps = (self.x.shape[1], self.x.shape[0]) if self.time_first else self.x.shape[:2]
-        return batch, steps, self.weight_hh.shape[1], self.weight_hh.shape[0]
+        hidden = (self.weight_hh if self.weight_hr is None else self.weight_hr).shape[1]
+        return batch, steps, hidden, self.weight_hh.shape[0]
+
+    @property
+    def h_size(self) -> int:
+        """The features of h: P with a projection, else H."""
+        return self.weight_hh.shape[1]
 
     def sequence_shape(self, *features: int) -> tuple[int, ...]:
         """The shape of a sequence with these features per step."""

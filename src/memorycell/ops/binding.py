@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
 from collections.abc import Iterable
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -50,6 +52,20 @@ def _share_threads() -> bool:
 
 OPENMP = engine is not None and sys.platform == "linux" and _share_threads()
 """Whether the engine runs on PyTorch's threads."""
+
+FORKED = False
+"""Whether this process is a child of a fork: it lacks the threads of GNU OpenMP, which PyTorch's
+kernels would wait for.
+"""
+
+
+def _note_fork() -> None:
+    global FORKED
+    FORKED = True
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_note_fork)
 
 CELL_NUMBERS = {
     name: k
@@ -123,3 +139,15 @@ def allocate(like: Tensor, *shape: int) -> Tensor:
     if tensor.numel() >= 1 << 20:
         engine.expect_much(tensor.data_ptr(), tensor.numel() * tensor.element_size())
     return tensor
+
+
+@cache
+def cpu_name() -> str:
+    """The processor's name, as reported by the operating system."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()

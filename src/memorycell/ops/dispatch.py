@@ -20,6 +20,7 @@ from torch import Tensor
 from memorycell.cells import Params, Tensors
 from memorycell.ops import binding, native, reference, torch_kernels
 from memorycell.ops.call import Call, Inputs
+from memorycell.ops.crossover import Work, torch_is_faster
 from memorycell.ops.operator import is_traced, is_transformed
 
 BACKENDS = ("reference", "torch", "native")
@@ -101,7 +102,7 @@ def choose(
     *,
     steps: int = 2,
     batch: int = 1,
-    hidden: int = 1,
+    hidden: int = 0,
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     projected: bool = False,
@@ -109,18 +110,22 @@ def choose(
     reset: bool = False,
     backend: str | None = None,
 ) -> Choice:
-    """Which backend runs this call, and why. Raises ValueError if the requested one cannot."""
+    """Which backend runs this call, and why; without `hidden`, a call of unknown shape. Raises
+    ValueError if the requested one cannot.
+    """
     from_native = native.unsupported_reason(
         call, device=device, dtype=dtype, projected=projected
     ) or _context_reason(batch)
-    # Under torch.compile, PyTorch's own kernels would be unrolled over the steps: ours are one
-    # operator.
-    few_rows = hidden >= 256 and steps > 1 and batch < torch.get_num_threads()
-    if (
-        from_native is None
-        and backend is None
-        and (not (projected or few_rows) or torch.compiler.is_compiling())
-    ):
+    if from_native is None and backend is None:
+        if (
+            call.cell == "lstm"
+            and steps > 1
+            and hidden
+            and not (projected or lengths or reset)
+            and torch_kernels.unsupported_reason(call, lengths=False, reset=False) is None
+            and _torch_is_faster(batch, steps, hidden)
+        ):
+            return Choice("torch", "PyTorch's own kernel is faster for this shape (measured)")
         return Choice("native", "")
     from_torch = torch_kernels.unsupported_reason(call, lengths=lengths, reset=reset)
     if backend is not None:
@@ -134,14 +139,6 @@ def choose(
         return Choice(backend, "requested")
     if from_native is not None and is_transformed():
         return Choice("reference", "a transform of torch.func, or forward-mode differentiation")
-    if from_native is None:
-        # The engine iterates over the unprojected state, whose matrix is wider than the
-        # projection's. It splits rows over threads, PyTorch also the units of a row; see
-        # benchmarks/scaling.py.
-        case = "fewer rows than threads" if few_rows else "a plain lstm cell with a projection"
-        if from_torch is None and steps > 1:
-            return Choice("torch", f"{case}, for which PyTorch's own kernel is faster")
-        return Choice("native", "")
     single = steps == 1 and batch > 0 and device == "cpu" and dtype == torch.float32
     if from_torch is None and not single:
         library = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device
@@ -150,7 +147,21 @@ def choose(
         # oneDNN packs the weights in every call; see `memorycell bench step --peers
         # torch,reference`.
         return Choice("reference", f"a single step, for which oneDNN is slow; {from_native}")
-    return Choice("reference", f"{from_torch}; {from_native}")
+    cost = "" if device == "cpu" else f"; {LOOP_COST}"
+    return Choice("reference", f"{from_torch}; {from_native}{cost}")
+
+
+def _torch_is_faster(batch: int, steps: int, hidden: int) -> bool:
+    """By measurement, with the threads, precision and gradients of the current context."""
+    # Traced, PyTorch's own kernels would be unrolled over the steps: ours are one operator. In the
+    # child of a fork they would wait for OpenMP's threads.
+    if is_traced() or binding.FORKED:
+        return False
+    half = torch.is_autocast_enabled("cpu") and torch.get_autocast_dtype("cpu") == torch.bfloat16
+    precision = "bfloat16" if half else "float32"
+    threads = torch.get_num_threads()
+    work = Work(torch.is_grad_enabled(), precision, threads, batch, steps, hidden)
+    return torch_is_faster(work)
 
 
 def native_reason(call: Call) -> str:
@@ -176,6 +187,8 @@ def _context_reason(batch: int) -> str | None:
     return None
 
 
+LOOP_COST = "a loop of 3 to 17 kernels per step, and 5 to 34 in the backward pass"
+"""Of the cells, without resets; counted in tests/device."""
 TRACING = "torch.jit.trace and torch.onnx.export support only PyTorch's own operators"
 
 

@@ -1,7 +1,5 @@
-"""The C++ engine as a backend: every cell, float32 state, products in float32 or bfloat16.
-
-With a projection h = W_hr m, the recurrence runs over m: W_hh h_{t-1} = (W_hh W_hr) m_{t-1}. Only
-h_0 has no m.
+"""The C++ engine as a backend: every cell, float32 state, products in float32 or bfloat16, with a
+projection in float32.
 """
 
 from __future__ import annotations
@@ -17,7 +15,8 @@ from memorycell.ops import binding
 from memorycell.ops.arguments import Arguments
 from memorycell.ops.binding import CELL_NUMBERS, CELL_VECTORS, VECTORS
 from memorycell.ops.call import Call, Inputs
-from memorycell.ops.operator import recurrence
+from memorycell.ops.operator import is_traced, recurrence
+from memorycell.ops.passes import forward
 from memorycell.ops.reference import borders, valid_steps, zero_padding
 
 
@@ -34,8 +33,8 @@ def unsupported_reason(
         return f"the native engine runs on the CPU, not on {device}"
     if dtype != torch.float32:
         return f"the native engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
-    if projected and (cell == "layernorm" or any(call.zoneout)):
-        return "the native engine has no projection (proj_size) with layer normalisation or zoneout"
+    if projected and cell == "layernorm":
+        return "the native engine has no projection (proj_size) with layer normalisation"
     return None
 
 
@@ -67,16 +66,18 @@ def _run(
     c_0 = state[1].float() if len(state) > 1 else None
     border = borders(reset, call.reverse)
     added = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
-    if call.cell == "layernorm":  # its input is normalised before the recurrence
+    keep = call.trace or (
+        torch.is_grad_enabled() and any(v.requires_grad for v in (x, *params.values(), *state))
+    )
+    gain_ih = None
+    if call.cell == "layernorm" and (keep or is_traced(x, *params.values())):
+        # Its input is normalised before the recurrence, by PyTorch, which has the derivatives.
         x = cell.input_transform(_multiply(x, params["weight_ih"], precision), params)
         weight_ih = added = None
+    elif call.cell == "layernorm":
+        gain_ih, added = params["gain_ih"].contiguous(), bias if bias.ndim else None
     elif "weight_hr" in params:
-        x_part = _multiply(x, params["weight_ih"], precision)
-        x_part = x_part if added is None else x_part + added
-        x = _add_first_product(call, x_part, h_0 @ weight_hh.T, lengths, border)
-        weight_ih = added = None
-        weight_hh = weight_hh @ params["weight_hr"]
-        h_0 = h_0.new_zeros(len(h_0), params["weight_hr"].shape[1])
+        precision = "float32"
     vectors = {name: params[name] for name in CELL_VECTORS.get(call.cell, ())}
     vectors = {  # an absent bias is a scalar 0
         name: v if v.ndim else v.expand(len(weight_hh)) for name, v in vectors.items()
@@ -89,10 +90,8 @@ def _run(
         "c_0": c_0,
         "weight_hh": weight_hh,
         **{name: vectors.get(name) for name in VECTORS},
+        "weight_hr": params.get("weight_hr"),
     }
-    grads = torch.is_grad_enabled() and any(
-        v is not None and v.requires_grad for v in tensors.values()
-    )
     contiguous: dict[str, Any]  # visible to autograd: a second derivative passes through here
     if torch.compiler.is_compiling():
         contiguous = {name: None if v is None else v.contiguous() for name, v in tensors.items()}
@@ -103,25 +102,22 @@ def _run(
         }
     mask_h, mask_c = (*masks, None, None)[:2]
     zone_h, zone_c = call.expected_zoneout
-    results = recurrence(
-        Arguments(
-            **contiguous,
-            lengths=None if lengths is None else lengths.contiguous(),
-            border=None if border is None else border.contiguous(),
-            mask_h=mask_h,
-            mask_c=mask_c,
-            cell=call.cell,
-            reverse=call.reverse,
-            time_first=call.time_first,
-            precision=precision,
-            zone_h=zone_h,
-            zone_c=zone_c,
-            keep=grads or call.trace,
-        )
+    arguments = Arguments(
+        **contiguous,
+        lengths=None if lengths is None else lengths.contiguous(),
+        border=None if border is None else border.contiguous(),
+        mask_h=mask_h,
+        mask_c=mask_c,
+        cell=call.cell,
+        reverse=call.reverse,
+        time_first=call.time_first,
+        precision=precision,
+        zone_h=zone_h,
+        zone_c=zone_c,
+        keep=keep,
     )
+    results = recurrence(arguments) if gain_ih is None else forward(arguments, gain_ih)
     output, h_n = results.output, results.h_n
-    if "weight_hr" in params:
-        output, h_n = F.linear(output, params["weight_hr"]), F.linear(h_n, params["weight_hr"])
     trace = None
     if call.trace:
         assert results.gates is not None
@@ -141,20 +137,3 @@ def _multiply(x: Tensor, weight: Tensor, precision: str) -> Tensor:
     if precision == "float32":
         return F.linear(x, weight)
     return F.linear(x.bfloat16(), weight.bfloat16()).float()
-
-
-def _add_first_product(
-    call: Call, x_part: Tensor, product: Tensor, lengths: Tensor | None, border: Tensor | None
-) -> Tensor:
-    """x_part with the product W_hh h_0 added at each row's first step, so that the recurrence
-    starts from zero.
-    """
-    time = call.time
-    batch, steps = x_part.shape[1 - time], x_part.shape[time]
-    first = torch.zeros(batch, dtype=torch.int64)
-    if call.reverse:
-        first = first + steps - 1 if lengths is None else lengths - 1
-    if border is not None:
-        product = product.masked_fill(border.gather(1, first[:, None]), 0.0)
-    index = first[:, None].expand(product.shape).unsqueeze(time)
-    return x_part.scatter_add(time, index, product.unsqueeze(time))

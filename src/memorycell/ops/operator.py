@@ -27,9 +27,9 @@ PLAIN_TYPES = (Tensor, nn.Parameter)
 
 _ARGUMENTS = (
     "Tensor x, Tensor? weight_ih, Tensor? bias, Tensor h_0, Tensor? c_0, Tensor weight_hh, Tensor?"
-    " weight_ch, Tensor? bias_hh, Tensor? gain_hh, Tensor? gain_c, Tensor? bias_c, Tensor? lengths,"
-    " Tensor? border, Tensor? mask_h, Tensor? mask_c, str cell, bool reverse, bool time_first, str"
-    " precision, float zone_h, float zone_c, bool keep"
+    " weight_ch, Tensor? bias_hh, Tensor? gain_hh, Tensor? gain_c, Tensor? bias_c, Tensor?"
+    " weight_hr, Tensor? lengths, Tensor? border, Tensor? mask_h, Tensor? mask_c, str cell, bool"
+    " reverse, bool time_first, str precision, float zone_h, float zone_c, bool keep"
 )
 _RESULTS = (
     "Tensor output, Tensor h_n, Tensor c_n, Tensor gates, Tensor cells, Tensor normalised, Tensor"
@@ -114,7 +114,7 @@ def _shapes(*values: Any) -> tuple[Tensor, ...]:
     a = Arguments(*values)
     _, _, hidden, columns = a.sizes
     new = a.x.new_empty
-    output, h_n = new(a.sequence_shape(hidden)), torch.empty_like(a.h_0)
+    output, h_n = new(a.sequence_shape(a.h_size)), torch.empty_like(a.h_0)
     results: list[Tensor | None] = [
         output,
         h_n,
@@ -221,7 +221,7 @@ torch.library.register_autograd(
 
 
 def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -> list[Any]:
-    """The gradients of the first eleven arguments by the reference loop."""
+    """The gradients of the first twelve arguments by the reference loop."""
     d_output, d_h_n, d_c_n, d_gates, d_cells = grads
     with torch.enable_grad():
         # A separate tensor for each argument, even if two are the same tensor (tied weights).
@@ -234,6 +234,7 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
         params = {
             "weight_hh": a.weight_hh,
             **{name: getattr(a, name) for name in CELL_VECTORS.get(a.cell, ())},
+            **({} if a.weight_hr is None else {"weight_hr": a.weight_hr}),
         }
         valid = reference.valid_steps(a.lengths, a.sizes[1], a.x.device)
         masks = tuple(m for m in (a.mask_h, a.mask_c) if m is not None)

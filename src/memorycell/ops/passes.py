@@ -1,8 +1,8 @@
 """The engine's forward and backward pass over a full sequence: tensors in, tensors out, without
 autograd.
 
-In float32 the engine makes one pass over the sequence and computes the products of the input on the
-way; otherwise they are one matrix product before it. Weights are packed in each call. The values
+The engine makes one pass over the sequence and computes the products of the input on the way,
+except for layer normalisation with gradients. Weights are packed in each call. The values
 kept for the backward pass are also what `trace` returns. Weight gradients are computed block by
 block during the pass, or by products after it. Sequences are [B, T, K] or, with `time_first`,
 [T, B, K], contiguous.
@@ -32,11 +32,15 @@ MAX_UNPACKED_ROWS = 4
 """Up to this number of rows (B·T), a product with the unpacked weights costs less than packing."""
 
 
-def forward(a: Arguments) -> Results:
-    """Run the recurrence. Raises RuntimeError for a tensor of the wrong shape, type or device."""
+def forward(a: Arguments, gain_ih: Tensor | None = None) -> Results:
+    """Run the recurrence. Raises RuntimeError for a tensor of the wrong shape, type or device.
+
+    gain_ih   [4·H], for a layernorm cell whose weight_ih is not None: the engine normalises the
+              products of the input. Only without `keep`
+    """
     batch, steps, hidden, _ = a.sizes
     kept = gates_kept(a.cell)
-    output = allocate(a.x, *a.sequence_shape(hidden))
+    output = allocate(a.x, *a.sequence_shape(a.h_size))
     h_n = torch.empty_like(a.h_0)
     c_n = None if a.c_0 is None else torch.empty_like(a.c_0)
     gates = cells = normalised = rstd = None
@@ -45,7 +49,7 @@ def forward(a: Arguments) -> Results:
         cells = None if a.c_0 is None else allocate(a.x, *a.sequence_shape(hidden))
         if a.cell == "layernorm":
             normalised, rstd = torch.empty_like(a.x), a.x.new_empty(a.sequence_shape())
-    weights, x_part = _weights(a)
+    weights, x_part = _weights(a, gain_ih)
     engine.forward(
         **_options(a),
         **weights,
@@ -62,33 +66,51 @@ def forward(a: Arguments) -> Results:
     return Results(output, h_n, c_n, gates, cells, normalised, rstd)
 
 
-def _weights(a: Arguments) -> tuple[dict[str, Any], Tensor | None]:
-    """The operands of the forward pass: the input and both matrices, for one pass of the engine; or
-    x_part and the packed W_hh. Also x_part if it was computed here: it must outlive the pass.
+def _weights(a: Arguments, gain_ih: Tensor | None) -> tuple[dict[str, Any], Tensor | None]:
+    """The operands of the forward pass: the input and both matrices; or x_part and W_hh, packed or
+    in place. Also x_part if it was computed here: it must outlive the pass.
     """
     batch, steps, hidden, columns = a.sizes
-    in_place = a.precision == "float32" and batch * steps <= MAX_UNPACKED_ROWS
-    if a.weight_ih is not None and a.precision == "float32" and not in_place:
+    options: dict[str, Any] = {
+        "packed_hh": None,
+        "packed_ih": None,
+        "weight_hr": None,
+        **dict.fromkeys(("x_part", "input", "x", "weight_ih", "bias", "weight_hh", "gain_ih"), 0),
+    }
+    if a.weight_hr is not None:
+        options["weight_hr"] = matrix("weight_hr", a.weight_hr, a.h_size, hidden, a.precision)
+    in_place = (
+        a.precision == "float32" and batch * steps <= MAX_UNPACKED_ROWS and a.weight_hr is None
+    )
+    if a.weight_ih is not None and (gain_ih is not None or not in_place):
         features = a.x.shape[2]
-        return {
-            "packed_hh": None,
-            "x_part": 0,
+        options |= {
             "input": features,
             "x": address("x", a.x, *a.sequence_shape(features)),
-            "weight_ih": address("weight_ih", a.weight_ih, columns, features),
             "bias": address("bias", a.bias, columns),
-            "weight_hh": address("weight_hh", a.weight_hh, columns, hidden),
+        }
+        if a.precision == "float32" and gain_ih is None:
+            return options | {
+                "weight_ih": address("weight_ih", a.weight_ih, columns, features),
+                "weight_hh": address("weight_hh", a.weight_hh, columns, a.h_size),
+            }, None
+        return options | {
+            "packed_ih": matrix(
+                "weight_ih", a.weight_ih, columns, features, a.precision, in_place=in_place
+            ),
+            "packed_hh": matrix(
+                "weight_hh", a.weight_hh, columns, hidden, a.precision, in_place=in_place
+            ),
+            "gain_ih": address("gain_ih", gain_ih, columns),
         }, None
     x_part = a.x
     if a.weight_ih is not None:
         x_part = multiply(a.x, a.weight_ih, a.precision, a.bias, in_place=in_place)
-    return {
+    return options | {
         "packed_hh": matrix(
             "weight_hh", a.weight_hh, columns, hidden, a.precision, in_place=in_place
         ),
         "x_part": address("x", x_part, *a.sequence_shape(columns)),
-        "input": 0,
-        **dict.fromkeys(("x", "weight_ih", "bias", "weight_hh"), 0),
     }, x_part
 
 
@@ -100,7 +122,7 @@ def backward(
     d_c_n: Tensor | None,
     need_x: bool,
 ) -> list[Tensor | None]:
-    """The gradients of the first eleven arguments; None for those that are None, and for x if it is
+    """The gradients of the first twelve arguments; None for those that are None, and for x if it is
     not needed.
     """
     batch, steps, hidden, columns = a.sizes
@@ -115,15 +137,15 @@ def backward(
         **_options(a),
         "threads": threads,
         "weight_hh_t": matrix(
-            "weight_hh", a.weight_hh, columns, hidden, a.precision, transposed=True
+            "weight_hh", a.weight_hh, columns, a.h_size, a.precision, transposed=True
         ),
-        "output": address("output", r.output, *a.sequence_shape(hidden)),
+        "output": address("output", r.output, *a.sequence_shape(a.h_size)),
         "gates": address("gates", r.gates, *a.sequence_shape(gates_kept(a.cell), hidden)),
         "cells": address("cells", r.cells, *a.sequence_shape(hidden)),
         "normalised": address("normalised", r.normalised, *a.sequence_shape(columns)),
         "rstd": address("rstd", r.rstd, *a.sequence_shape()),
-        "d_output": address("gradient of output", d_output, *a.sequence_shape(hidden)),
-        "d_h_n": address("gradient of h_n", d_h_n, batch, hidden),
+        "d_output": address("gradient of output", d_output, *a.sequence_shape(a.h_size)),
+        "d_h_n": address("gradient of h_n", d_h_n, batch, a.h_size),
         "d_c_n": address("gradient of c_n", d_c_n, batch, hidden),
         "d_h_0": d_h_0.data_ptr(),
         "d_c_0": 0 if d_c_0 is None else d_c_0.data_ptr(),
@@ -134,13 +156,13 @@ def backward(
         if fused
         else _separate_gradients(a, r, options, need_x)
     )
-    d_x, d_weight_ih, d_bias, d_weight_hh, vectors = gradients
-    d_vectors = [vectors.get(name) for name in VECTORS]
+    d_x, d_weight_ih, d_bias, d_weight_hh, others = gradients
+    d_others = [others.get(name) for name in (*VECTORS, "weight_hr")]
     d_bias = None if a.bias is None else d_bias
-    return [d_x, d_weight_ih, d_bias, d_h_0, d_c_0, d_weight_hh, *d_vectors]
+    return [d_x, d_weight_ih, d_bias, d_h_0, d_c_0, d_weight_hh, *d_others]
 
 
-FUSED_CELLS = ("rnn", "rnn_relu", "lstm", "coupled", "gru")
+FUSED_CELLS = ("rnn", "rnn_relu", "lstm", "peephole", "coupled", "gru")
 """Cells whose weight gradients the engine computes block by block, while the gradients of the steps
 are in the cache.
 """
@@ -152,13 +174,15 @@ _SUMS = (
     "d_weight_ih",
     "d_weight_hh",
     "d_bias_ih",
+    "d_weight_hr",
+    "d_weight_ch",
 )
 WeightGradients = tuple[Tensor | None, Tensor | None, Tensor | None, Tensor, dict[str, Tensor]]
 
 
 def _fused_gradients(a: Arguments, options: dict[str, Any], need_x: bool) -> WeightGradients:
-    """(d_x, d_weight_ih, d_bias, d_weight_hh, gradients of the vectors by name), summed over the
-    threads' parts.
+    """(d_x, d_weight_ih, d_bias, d_weight_hh, gradients of other parameters by name), summed over
+    the threads' parts.
     """
     _, _, hidden, columns = a.sizes
     features, threads = a.x.shape[2], options["threads"]
@@ -166,11 +190,19 @@ def _fused_gradients(a: Arguments, options: dict[str, Any], need_x: bool) -> Wei
     d_x = allocate(a.x, *a.sequence_shape(features)) if need_x else None
     shapes = {
         "d_weight_ih": (columns, features),
-        "d_weight_hh": (columns, hidden),
+        "d_weight_hh": (columns, a.h_size),
         "d_bias_ih": (columns,),
     }
     if a.cell == "gru":
         shapes["d_bias_hh"] = (columns,)
+    if a.cell == "peephole":
+        shapes["d_weight_ch"] = (3 * hidden,)
+    projection = None
+    if a.weight_hr is not None:
+        shapes["d_weight_hr"] = (a.h_size, hidden)
+        projection = matrix(
+            "weight_hr", a.weight_hr, a.h_size, hidden, a.precision, transposed=True
+        )
     parts = {name: a.x.new_empty(threads, *shape) for name, shape in shapes.items()}
     weight_ih = address("weight_ih", a.weight_ih, columns, features)
     engine.backward(
@@ -183,11 +215,16 @@ def _fused_gradients(a: Arguments, options: dict[str, Any], need_x: bool) -> Wei
         weight_ih_t=(
             pack(a.weight_ih, a.precision, transposed=True) if weight_ih and need_x else None
         ),
+        weight_hr_t=projection,
         d_x=0 if d_x is None else d_x.data_ptr(),
     )
     sums = {name: part[0] if threads == 1 else part.sum(0) for name, part in parts.items()}
-    vectors = {"bias_hh": sums["d_bias_hh"]} if a.cell == "gru" else {}
-    return d_x, sums["d_weight_ih"], sums["d_bias_ih"], sums["d_weight_hh"], vectors
+    others = {
+        name: sums["d_" + name]
+        for name in ("bias_hh", "weight_hr", "weight_ch")
+        if "d_" + name in sums
+    }
+    return d_x, sums["d_weight_ih"], sums["d_bias_ih"], sums["d_weight_hh"], others
 
 
 def _separate_gradients(
@@ -212,6 +249,7 @@ def _separate_gradients(
         input=0,
         x=0,
         weight_ih_t=None,
+        weight_hr_t=None,
         d_x=0,
     )
     d_weight_hh, d_h_sum = sum_outer(
@@ -255,11 +293,11 @@ def _options(a: Arguments) -> dict[str, Any]:
         "gain_hh": address("gain_hh", a.gain_hh, columns),
         "gain_c": address("gain_c", a.gain_c, hidden),
         "bias_c": address("bias_c", a.bias_c, hidden),
-        "h_0": address("h_0", a.h_0, batch, hidden),
+        "h_0": address("h_0", a.h_0, batch, a.h_size),
         "c_0": address("c_0", a.c_0, batch, hidden),
         "lengths": address("lengths", a.lengths, batch, dtype=torch.int64),
         "border": address("reset", a.border, batch, steps, dtype=torch.bool),
-        "mask_h": address("zoneout mask", a.mask_h, batch, steps, hidden),
+        "mask_h": address("zoneout mask", a.mask_h, batch, steps, a.h_size),
         "mask_c": address("zoneout mask", a.mask_c, batch, steps, hidden),
         "zone_h": a.zone_h,
         "zone_c": a.zone_c,

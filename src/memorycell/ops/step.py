@@ -81,6 +81,10 @@ class StackStep:
         step reads a row of the ring and writes the next, or the same one if there is only one.
         Float32, contiguous.
         """
+        self.step_finite = self._stack.walk_finite
+        """The same, or -1 - t for the first step t whose input or new state is NaN or infinite. The
+        state in `row` is then unchanged, and so are the other rows if it is an input.
+        """
         self._work = sum(p["weight_ih"].numel() + p["weight_hh"].numel() for p in layers)
 
     def _layer(

@@ -1,12 +1,14 @@
 """Which inputs and states are safe to step with: NaN, infinity and overflow in a live sequence.
 
-A state that is not finite never recovers. `Stream` and `Pool` therefore check every input, at the
-cost of one dot product: x·x is below the stepper's `safe_limit` for ordinary inputs. Otherwise the
-input and the state after the step are checked value by value.
+A state that is not finite never recovers. `Stream` and `Pool` therefore check every input and
+state: a `Stream` of layers in the engine, see `finite_step`; others at the cost of one dot product:
+x·x is below the stepper's `safe_limit` for ordinary inputs. Otherwise the inputs and the states
+after the step are checked value by value.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -14,7 +16,7 @@ from numpy import vdot
 
 from memorycell.errors import DataError, StateError
 from memorycell.state import State
-from memorycell.streaming.stepping import LayerStepper, Stepper
+from memorycell.streaming.stepping import Bounded, LayerStepper, Stepper
 
 OnNonfinite = Literal["raise", "skip", "reset"]
 """What happens to a step whose input has NaN or infinity, or whose state overflows: it is refused,
@@ -46,8 +48,39 @@ def safe_limit(stepper: Stepper) -> np.float32:
     """The x·x below which a step of finite states up to `SAFE_NORM` cannot overflow; 0 where that
     is not known. Float32, since numpy compares equal types fastest.
     """
-    bounded = isinstance(stepper, LayerStepper) and stepper.bounded
+    bounded = isinstance(stepper, Bounded) and stepper.bounded
     return np.float32(SAFE_NORM**2) if bounded else UNKNOWN
+
+
+StepFinite = Callable[[np.ndarray, int, np.ndarray], tuple[np.ndarray, int]]
+
+
+def finite_step(stepper: Stepper, *, large: bool = False) -> StepFinite:
+    """`Stepper.step_one` for inputs that may not be finite and states that may overflow: (y, row of
+    the new state). The row is negative if an input or a new state is NaN or infinite; the state in
+    the old row is then unchanged, and others may have been overwritten.
+
+    large   whether the state may be beyond `SAFE_NORM`
+    """
+    if isinstance(stepper, LayerStepper):
+        return stepper.step_finite
+    limit = UNKNOWN if large else safe_limit(stepper)
+
+    def step(ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        squares = vdot(x, x)
+        if squares < limit:
+            return stepper.step_one(ring, row, x)
+        if not (squares < INFINITY or np.isfinite(x).all()):
+            return x, -1
+        before = ring[row].copy()
+        y, after = stepper.step_one(ring, row, x)
+        # In several steps the state may overflow and recover.
+        if all_finite(ring[after]) and (x.ndim == 1 or all_finite(y)):
+            return y, after
+        ring[row] = before
+        return y, -1
+
+    return step
 
 
 def all_finite(values: np.ndarray) -> bool:

@@ -26,7 +26,7 @@ import safetensors.numpy
 
 from memorycell.errors import StateError, quote
 from memorycell.files import METADATA_KEY
-from memorycell.settings import from_json, parse_json
+from memorycell.setting_fields import from_json, parse_json
 from memorycell.streaming.arguments import MAX_SLOTS, distinct
 
 FORMAT = "memorycell-spill-2"

@@ -6,10 +6,11 @@ own forward, or the stepper that a model builds itself (`Model.stepper`).
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
+from numpy import empty
 from torch import Tensor, nn
 
 from memorycell.cells import Params
@@ -110,10 +111,18 @@ def layer_params(module: Recurrent) -> list[Params]:
     return [module.layer_parameters(k, "") for k in range(module.num_layers)]
 
 
-class LayerStepper:
-    """Recurrent layers on the native engine: a step costs about as much as reading the weights.
+@runtime_checkable
+class Bounded(Protocol):
+    """A stepper of which no step overflows unless an input or a state is huge, if `bounded`; see
+    `finite.safe_limit`.
+    """
 
-    bounded   no step overflows unless an input or a state is huge; see `finite.safe_limit`
+    bounded: bool
+
+
+class LayerStepper:
+    """Recurrent layers on the native engine: a step costs about as much as reading the weights. See
+    `Bounded`.
     """
 
     def __init__(self, module: Recurrent, precision: str, extra_width: int = 0) -> None:
@@ -126,19 +135,27 @@ class LayerStepper:
         )
         self.layout, self.precision = self.stack.layout, precision
         self.input_size, self.output_size = self.stack.input_size, self.stack.hidden_size
+        self._output_shape = (self.output_size,)
         self.bounded = module.cell in BOUNDED_CELLS and all(
             bool(p.detach().abs().max() <= MAX_BOUNDED_WEIGHT)
             for params in layer_params(module)
             for p in params.values()
         )
         self.step_many = self.stack.step_many
-        self._step_one = self.stack.step_one
+        self._step_one, self._step_finite = self.stack.step_one, self.stack.step_finite
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         size = self.output_size
         y = np.empty(size if x.ndim == 1 else (len(x), size), FLOAT32)
         return y, self._step_one(ring, row, x, y)
+
+    def step_finite(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `finite.finite_step`: the engine checks the values while they are in its registers or
+        the first cache.
+        """
+        y = empty(self._output_shape if x.ndim == 1 else (len(x), self.output_size), FLOAT32)
+        return y, self._step_finite(ring, row, x, y)
 
 
 class ForwardStepper:

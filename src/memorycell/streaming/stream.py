@@ -8,7 +8,7 @@ from typing import Any, overload
 
 import numpy as np
 import torch
-from numpy import ascontiguousarray, ndarray, vdot
+from numpy import ascontiguousarray, ndarray
 from torch import Tensor, nn
 
 from memorycell.errors import StateError
@@ -17,15 +17,12 @@ from memorycell.state import State, fingerprint, read_state_file
 from memorycell.streaming.arguments import FLOAT32, as_count, as_inputs
 from memorycell.streaming.finite import (
     ADVICE,
-    INFINITY,
-    UNKNOWN,
     NonFiniteError,
     OnNonfinite,
-    all_finite,
     check_policy,
     check_states,
     describe,
-    safe_limit,
+    finite_step,
 )
 from memorycell.streaming.stepping import Stepper, WeightGuard, stepper
 
@@ -70,8 +67,7 @@ class Stream:
         """Pack the module's current weights, in evaluation mode; the state is kept."""
         self.stepper = stepper(self.module, self.stepper.precision)
         self._guard = WeightGuard(self.module)
-        self._step_one = self.stepper.step_one
-        self._limit = safe_limit(self.stepper) if check_states(self.row) else UNKNOWN
+        self._step_finite = finite_step(self.stepper, large=not check_states(self.row))
 
     def _start(self, history: int) -> None:
         self._ring = np.zeros((history + 1, self.stepper.layout.width), np.float32)
@@ -79,9 +75,8 @@ class Stream:
         self._steps = 0  # since the state was set
         self._oldest = 0  # the number of steps after which the history begins
         self.nonfinite_steps = 0
-        self._step_one = self.stepper.step_one
+        self._step_finite = finite_step(self.stepper)
         self._shape = (self.stepper.input_size,)
-        self._limit = safe_limit(self.stepper)
 
     @overload
     def step(self, x: Tensor) -> Tensor: ...
@@ -114,57 +109,45 @@ class Stream:
             raise ValueError(
                 f"x: expected [{self._shape[0]}] or [T, {self._shape[0]}], got {list(shape)}"
             )
-        squares = vdot(x, x)
-        if not squares < self._limit:
-            return self._step_checked(x, finite=squares < INFINITY or all_finite(x))
-        y, self._row = self._step_one(self._ring, self._row, x)
+        y, row = self._step_finite(self._ring, self._row, x)
+        if row < 0:
+            return self._step_each(x)
+        self._row = row
         self._steps += count
         return y
 
-    def _step_checked(self, x: np.ndarray, *, finite: bool) -> np.ndarray:
-        """`step` for inputs that may not be finite and states that may overflow."""
-        if finite:
-            y = self._try(x)
-            if y is not None:
-                return y
+    def _step_each(self, x: np.ndarray) -> np.ndarray:
+        """`step` where an input is not finite or a state overflows: step by step."""
         start, row, before = self._steps, self._row, self._ring[self._row].copy()
         steps = x.reshape(-1, *self._shape)
+        self._forget(len(steps))
         outputs: list[np.ndarray | None] = []
         for step in steps:
-            outputs.append(self._try(step) if all_finite(step) else None)
-            if outputs[-1] is None and self.on_nonfinite == "raise":
+            y, after = self._step_finite(self._ring, self._row, step)
+            outputs.append(y if after >= 0 else None)
+            if after >= 0:
+                self._row, self._steps = after, self._steps + 1
+            elif self.on_nonfinite == "raise":
                 number, self._steps = self._steps + 1, start
-                self._undo(row, before, len(steps))
+                self._row, self._ring[row] = row, before
+                self._forget(len(steps))
                 raise NonFiniteError(f"x: step {number}: {describe(step)}; {ADVICE}")
-            if outputs[-1] is None and self.on_nonfinite == "reset":
+            elif self.on_nonfinite == "reset":
                 self.reset()
         missing = self._missing_output()
         self.nonfinite_steps += sum(y is None for y in outputs)
         y = np.stack([missing if y is None else y for y in outputs])
         return y if x.ndim == 2 else y[0]
 
-    def _try(self, x: np.ndarray) -> np.ndarray | None:
-        """`step` for finite inputs; None, with the state unchanged, if the state overflows."""
-        row, before = self._row, self._ring[self._row].copy()
-        y, self._row = self._step_one(self._ring, row, x)
-        count = 1 if x.ndim == 1 else len(x)
-        # In several steps the state may overflow and recover.
-        if all_finite(self._ring[self._row]) and (count == 1 or all_finite(y)):
-            self._steps += count
-            return y
-        self._undo(row, before, count)
-        return None
-
-    def _undo(self, row: int, before: np.ndarray, count: int) -> None:
-        """Return to a state after `count` steps that overwrote as much of the history."""
-        self._row, self._ring[row] = row, before
+    def _forget(self, count: int) -> None:
+        """Shorten the history by what `count` steps that were not taken may have overwritten."""
         kept = max(0, len(self._ring) - 1 - count)
         self._oldest = max(self._oldest, self._steps - kept)
 
     def _missing_output(self) -> np.ndarray:
         """The output of a step that was left out: NaN."""
         ring = np.zeros((1, self.stepper.layout.width), np.float32)
-        y, _ = self._step_one(ring, 0, np.zeros(self._shape, np.float32))
+        y, _ = self.stepper.step_one(ring, 0, np.zeros(self._shape, np.float32))
         return np.full_like(y, np.nan)
 
     @property
@@ -188,13 +171,13 @@ class Stream:
             raise StateError(
                 f"state: expected one sequence, got {len(rows)}; use state.select([k])"
             )
-        self._limit = safe_limit(self.stepper) if check_states(rows) else UNKNOWN
+        self._step_finite = finite_step(self.stepper, large=not check_states(rows))
         self._ring[self._row], self._steps, self._oldest = rows[0], 0, 0
 
     def reset(self) -> None:
         """Begin a new sequence: zero the state and clear the history."""
         self._ring[self._row], self._steps, self._oldest = 0, 0, 0
-        self._limit = safe_limit(self.stepper)
+        self._step_finite = finite_step(self.stepper)
 
     def rewind(self, n: int = 1) -> None:
         """Undo the last n steps. Raises ValueError beyond the history, which setting the state
@@ -216,7 +199,8 @@ class Stream:
         other.on_nonfinite = self.on_nonfinite
         other._start(len(self._ring) - 1)
         other._ring[...], other._row = self._ring, self._row
-        other._steps, other._oldest, other._limit = self._steps, self._oldest, self._limit
+        other._steps, other._oldest = self._steps, self._oldest
+        other._step_finite = self._step_finite
         return other
 
     def snapshot(self, **extra: Any) -> bytes:

@@ -11,8 +11,8 @@ import memorycell
 rng = np.random.default_rng(0)
 users = ["ada", "grace", "alan", "edsger"]
 lines = [
-    f"{users[rng.integers(4)]} starts on node {(node := rng.integers(10, 99))} and then, much later,"
-    f" ends on node {node}."
+    f"{users[rng.integers(4)]} starts on node {(node := rng.integers(10, 99))} and then, much"
+    f" later, ends on node {node}."
     for _ in range(1500)
 ]
 

@@ -10,7 +10,7 @@ MAX_QUOTED_CHARS = 80
 class UserError(ValueError):
     """An error the user can fix; the message names the place and the fix.
 
-    It is a ValueError: where code catches ValueErrors of others to describe them, `except UserError:
+    It is a ValueError: where code catches the ValueErrors of others, `except UserError:
     raise` comes first.
     """
 

@@ -141,7 +141,8 @@ def test_checkpointed_variants_with_zoneout(cell, use_reentrant):
         call(x)[0].square().sum().backward()
         found.append([x.grad, *(p.grad.clone() for p in layer.parameters())])
         layer.zero_grad()
-    assert_same(*found, 1e-6)
+    # Without gradients the engine itself normalises the input: other rounding errors, amplified.
+    assert_same(*found, 3e-5 if cell == "layernorm" else 1e-6)
 
 
 @pytest.mark.parametrize("kind", KINDS)

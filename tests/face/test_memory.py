@@ -59,6 +59,16 @@ def test_sequences_are_a_long_table(tmp_path):
         write_sequences((arrays, ["a", None, "b"]), tmp_path)
 
 
+def test_unlabelled_sequences_are_predicted_as_those_with_labels():
+    y = np.arange(40) % 2
+    x = RNG.normal(size=(40, 6, 2)) + 2 * y[:, None, None]
+    options = {"epochs": 1, "hidden": 4, "members": 1, "augment": "none", "progress": False}
+    model = memorycell.train("sequences", (x, y), **options)
+    answers = [model.predict(data)["sequences"] for data in (x, list(x), (x, y))]
+    assert len(answers[0]) == 40
+    assert answers[0] == answers[1] == answers[2]
+
+
 def test_arrays_are_series():
     application = catalogue.load("forecast")
     arrays = [RNG.normal(size=200).cumsum(), RNG.normal(size=150).cumsum()]

@@ -47,23 +47,41 @@ def write_sequences(sequences: Sequence[Any], folder: Path) -> Path:
     """Pairs (array [T] or [T, F], target) as a table with the columns "sequence", "label" and one
     per feature. Also (X, y): arrays [N, T, F] or lists of arrays, and N targets.
     """
-    import polars as pl
-
-    if len(sequences) == 2 and len(sequences[0]) != 2:
+    if _is_x_and_y(sequences):
         values, labels = sequences
         if len(values) != len(labels):
             raise ValueError(f"{len(values)} sequences and {len(labels)} labels")
-        sequences = list(zip(values, labels, strict=True))
+    else:
+        values, labels = zip(*sequences, strict=True)
+    return _write_rows_of(values, labels, folder)
+
+
+def _write_unlabelled_sequences(sequences: Sequence[Any], folder: Path) -> Path:
+    """An array [N, T] or [N, T, F] or a list of arrays [T] or [T, F], also with labels."""
+    pairs = all(isinstance(one, tuple) and len(one) == 2 for one in sequences)
+    if pairs or (isinstance(sequences, tuple) and _is_x_and_y(sequences)):
+        return write_sequences(sequences, folder)
+    return _write_rows_of(sequences, None, folder)
+
+
+def _is_x_and_y(sequences: Sequence[Any]) -> bool:
+    return len(sequences) == 2 and len(sequences[0]) != 2
+
+
+def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: Path) -> Path:
+    import polars as pl
+
     frames, width = [], 0
-    for k, (array, label) in enumerate(sequences, 1):
+    for k, array in enumerate(values, 1):
         columns = _columns(array, f"sequence {k}")
         width = width or len(columns)
         if len(columns) != width:
             raise ValueError(f"sequence {k} has {len(columns)} columns, sequence 1 has {width}")
         frame = pl.DataFrame(_named(columns))
-        label = _present(label, f"label {k}")
         frame.insert_column(0, pl.lit(k).alias("sequence"))
-        frame.insert_column(1, pl.lit(label).alias("label"))
+        if labels is not None:
+            label = _present(labels[k - 1], f"label {k}")
+            frame.insert_column(1, pl.lit(label).alias("label"))
         frames.append(frame)
     return write_frame(pl.concat(frames, how="vertical_relaxed"), folder)
 
@@ -234,6 +252,7 @@ WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
     "pieces": _write_pieces,
 }
 UNLABELLED: Mapping[InMemory | None, Callable[[Any, Path], Path]] = {
+    "sequences": _write_unlabelled_sequences,
     "sounds": _write_unlabelled_sounds,
     "strokes": _write_unlabelled_strokes,
 }

@@ -37,7 +37,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest -n 2 $(if $(SLOW),,-m "not slow")
 
 # With SMOKE=1 every benchmark runs on small sizes, two at a time, to check that it works. Without it
-# quality is left out, which takes hours: see benchmarks/README.md.
+# quality is left out, which takes hours, and so is NeuralForecast, which takes 2 GB: see benchmarks/README.md.
 small := $(if $(SMOKE),--hidden 16 --batch 2 --steps 5 --sessions 4)
 smoke := $(if $(SMOKE),--smoke)
 bench: $(INSTALLED)
@@ -60,6 +60,7 @@ bench-scripts:
 	$(BIN)/python benchmarks/anomaly_live.py $(smoke)
 	$(BIN)/python benchmarks/speech_live.py $(smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/quality.py --smoke > /dev/null)
+	$(if $(SMOKE),$(BIN)/python benchmarks/peers_forecast.py --smoke)
 
 # A second environment, build/$(1), with the packages of .venv, for other builds of memorycell.
 define other_environment

@@ -36,6 +36,8 @@ TRIAL_HIDDEN, TRIAL_LANES, TRIAL_BPTT, TRIAL_UPDATES, TRIAL_LR = 32, 16, 48, 80,
 """The model of a trial, and its training: the same work whatever the machine."""
 TRIAL_LEADS = 12
 """Lead times of a trial."""
+LONGEST_HORIZONS = 3
+"""Horizons of a window that is tried where a longer one than usual is better."""
 MAX_TRIAL_WINDOW = 96
 """Steps of the longest window that is tried."""
 
@@ -144,6 +146,12 @@ def select_normal(
     best = int(np.argmin(scores))
     if not scores[best] < (1 - MIN_NORMAL_GAIN) * scores[0]:
         best = 0
+    longest = min(LONGEST_HORIZONS * (settings.horizon or 1), MAX_TRIAL_WINDOW)
+    if choices[best].window != windows[0] and longest > longer:
+        choices.append(replace(choices[best], window=longest))
+        scores.append(trial_score(dataset, choices[-1]))
+        if scores[-1] < (1 - MIN_NORMAL_GAIN) * scores[best]:
+            best = len(choices) - 1
     chosen = choices[best]
     if settings.linear is None:
         choices.append(replace(chosen, linear="trained"))

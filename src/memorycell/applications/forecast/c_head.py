@@ -50,12 +50,11 @@ static void normalise_input(const float *x, const float *more, float *inputs) {
 """)
 
 NORMALISE_WINDOW = """
-    for (int k = 0; k < PAST + F; k++) {
-        const int j = k % F;
-        if (j < T)
-            window[k] = window[k - j + $seen] > 0.5f ? (window[k] - mean[j]) / std[j] : 0.0f;
+    for (int k = 0; k <= PAST; k += F) {
+        const int seen = window[k + $seen] > 0.5f;
+        for (int j = 0; j < T; j++)
+            window[k + j] = seen ? (window[k + j] - mean[j]) / std[j] : 0.0f;
     }"""
-"""The flag of an observed step comes after its targets."""
 
 HEAD = Template("""\
 /* Quantiles of the next $horizon values of each target. `more` holds the inputs of past steps. */

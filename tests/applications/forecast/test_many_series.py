@@ -624,7 +624,7 @@ def test_a_session_rejects_other_states(trained):
 
 @pytest.mark.data
 def test_ETTh1_has_the_usual_split(public_data):
-    dataset = prepare("ETTh1", ForecastSettings())
+    dataset = prepare("ETTh1", ForecastSettings(normal="no", linear="trained"))
     assert [len(dataset.series.groups), dataset.settings.horizon] == [7, 96]
     assert np.bincount(dataset.split[dataset.split >= 0]).tolist() == [7 * 8640, 7 * 2880, 7 * 2880]
     train = pl.read_csv(public_data / "forecast" / "ETTh1.csv")["OT"].to_numpy()[:8640]

@@ -26,7 +26,7 @@ tank = pl.DataFrame({"time": times, "level": readings})
 # same rows. `memorycell.settings("forecast")` lists the settings.
 
 # %%
-model = memorycell.train("forecast", tank, target="level", horizon=12, hidden=32, epochs=10)
+model = memorycell.train("forecast", tank, target="level", horizon=12, hidden=32, epochs=24)
 print(model)
 
 # %% [markdown]

@@ -156,7 +156,7 @@ def test_models_without_a_head_for_export_say_why():
     with pytest.raises(ValueError, match="export: only for forecasters with head=quantiles"):
         onnx_export.export(model(head="student"))
     with pytest.raises(ValueError, match="export: only for forecasters with head=quantiles"):
-        c_export.export(model(normal="level"), "net")
+        c_export.export(model(normal="spread"), "net")
     language = LanguageModel(LanguageConfig(vocabulary=11, embedding_size=5, hidden_size=7))
     with pytest.raises(ValueError, match="export: not for a language model yet"):
         c_export.export(language, "net")
@@ -464,7 +464,7 @@ def test_models_that_an_exporter_cannot_write_are_refused():
     own = {"own": {"a": ((0.0, 0.0), (1.0, 1.0), (1.0, 1.0))}}
     for codec, options in (
         (series_codec(), {"head": "counts"}),
-        (series_codec(), {"normal": "level"}),
+        (series_codec(), {"normal": "spread"}),
         (series_codec(static={"kind": ("a", "b")}), {}),
         (series_codec(**own), {}),
         (series_codec(targets=(VALUE,), each=("load", "wind"), group=SERIES), {}),

@@ -115,7 +115,7 @@ def describe(row: dict[str, Any]) -> str:
     return text
 
 
-def plot(result: dict[str, Any], path: Path) -> None:
+def plot(result: dict[str, Any], path: Path, log: Callable[[str], None]) -> None:
     """Write an HTML page with the table, and the speed relative to each peer as bars."""
     from memorycell.files import write_atomically
     from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
@@ -151,3 +151,4 @@ def plot(result: dict[str, Any], path: Path) -> None:
         Section("Speed relative to each peer (above the dashed line: faster)", figure=fig),
     ]
     write_atomically(path, page("Speed compared with other libraries", lead, sections))
+    log(f"written: {path}")

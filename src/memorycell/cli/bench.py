@@ -87,7 +87,6 @@ def bench(
         log=log,
     )
     if plot is not None:
-        measure.plot(result, plot)
-        log(f"written: {plot}")
+        measure.plot(result, plot, log)
     if as_json:
         put_json(result)

@@ -52,7 +52,9 @@ def as_input(
     """
     if reads == "text" and x is not None:
         yield _text(application, x)
-    elif application.in_memory in UNLABELLED and not isinstance(x, (str, Path, type(None))):
+    elif application.in_memory in UNLABELLED and not (
+        isinstance(x, (str, Path, type(None))) or is_frame(x)
+    ):
         with _temporary_folder() as folder:
             with _described(application):
                 source = UNLABELLED[application.in_memory](x, folder)

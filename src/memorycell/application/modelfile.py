@@ -115,9 +115,8 @@ def _task(path: Path, info: Mapping[str, Any]) -> str:
     task = str(info["task"])
     if task not in catalogue.names():
         raise ModelFileError(
-            f"{path}: a model of the task {quote(task)}: this installation has"
-            f" {', '.join(catalogue.names())}; upgrade memorycell, or install the package that adds"
-            " the task"
+            f"{path}: a model of the task {quote(task)}, which this installation does not have"
+            " (memorycell tasks); upgrade memorycell, or install the package that adds the task"
         )
     return task
 

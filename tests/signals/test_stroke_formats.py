@@ -205,6 +205,22 @@ def test_transforms_are_nested(tmp_path):
     np.testing.assert_allclose(drawing.drawing[2], [[0, 1], [1, 2]], atol=1e-12)
 
 
+@pytest.mark.parametrize(
+    "path",
+    [
+        '<path transform="rotate(1e999)" d="M0 0L1 1"/>',
+        '<path transform="skewX(-1e400)" d="M0 0L1 1"/>',
+        '<path d="M0 0L1e999 1"/>',
+        '<path d="M0 0A1e999 1 30 0 1 2 2"/>',
+        '<path d="M0 0C1 1e999 2 2 3 3"/>',
+        '<polyline points="0,0 1e999,1"/>',
+    ],
+)
+def test_numbers_beyond_those_of_a_float_are_refused(tmp_path, path):
+    with pytest.raises(DataError):
+        svg(tmp_path, path)
+
+
 def on_curve(points: np.ndarray, curve: np.ndarray) -> float:
     """The largest distance of a point from a densely sampled curve."""
     return max(np.hypot(*(curve - p).T).min() for p in points)

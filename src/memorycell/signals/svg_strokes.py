@@ -97,7 +97,10 @@ def _numbers(text: str, where: str) -> list[float]:
     rest = re.sub(NUMBER, " ", text)
     if rest.replace(",", " ").strip():
         raise DataError(f"{where}: {quote(text)} are not numbers")
-    return [float(number) for number in re.findall(NUMBER, text)]
+    numbers = [float(number) for number in re.findall(NUMBER, text)]
+    if not all(map(math.isfinite, numbers)):
+        raise DataError(f"{where}: a number of {quote(text)} is too large")
+    return numbers
 
 
 # ---- transforms ----------------------------------------------------------------------------------

@@ -31,6 +31,9 @@ from memorycell.training.device import choose
 from memorycell.training.events import Log, OnEvent, ignore
 from memorycell.training.run import Run
 
+MAX_SHARE = 6.0
+"""Seconds per minute that are kept for the comparison with the baselines, at most."""
+
 
 def train(
     application: Application[S, P, O],
@@ -68,12 +71,16 @@ def train(
         log(note)
     metric = dataset.metric(application.metric)
     selection = application.selection_metric or metric.name
+    compared = time.monotonic()
     best_baseline = _best_on_validation(dataset.baselines("valid"), metric, selection, log)
+    compare_s = 2 * (time.monotonic() - compared)
     if chosen.type != "cpu":
         log(f"trains on {chosen}; validation and test on the CPU")
     elif binding.engine is None:
         log(f"the native engine is missing, training is slower: {binding.missing}")
-    budget_s = None if minutes is None else 60 * minutes - (time.monotonic() - began)
+    budget_s = None
+    if minutes is not None:  # of which a part is kept for the comparison on the test split
+        budget_s = 60 * minutes - (time.monotonic() - began) - min(compare_s, MAX_SHARE * minutes)
     run = Run(dataset, train_settings, selection, best_baseline, budget_s, chosen)
     if resume:
         load_checkpoint(run, checkpoint)

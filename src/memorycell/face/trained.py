@@ -148,7 +148,7 @@ class Trained(ModelFile[Any, Any]):
         return record
 
     def evaluate(self, data: Any = None, log: Log = ignore) -> Record:
-        """Metrics beside the baselines' on other data, or on the test split of its own; `log` is
+        """Metrics, with the baselines', on other data, or on the test split of its own; `log` is
         called with notes on the data. Raises `UserError`.
         """
         from memorycell.training import loop
@@ -203,7 +203,7 @@ class Trained(ModelFile[Any, Any]):
 
         options   of `memorycell.Pool`: spill, resident, on_nonfinite
 
-        Raises `UserError` for a model that needs its whole input.
+        Raises `UserError` for a model that needs its complete input.
         """
         from memorycell.streaming.pool import Pool
 

@@ -320,7 +320,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         return other
 
     def narrowed(self, inputs: Collection[str]) -> ForecastDataset:
-        """The same split with some of the inputs, numbers and words, and baselines fitted anew."""
+        """The same split with some of the inputs, numbers and words, and baselines fitted again."""
         series, codec = narrow(self.series, self.codec, inputs)
         fitted = fit_codec(codec, series, self.split == 0, self.settings, self.name)
         return self.rebuilt(replace(fitted, notes=codec.notes), series)

@@ -45,7 +45,7 @@ DAMAGED = (
     zipfile.BadZipFile,
     zlib.error,
 )
-"""What numpy raises for a file that is not a whole .npz."""
+"""What numpy raises for a file that is not a complete .npz."""
 
 
 def from_arrays(

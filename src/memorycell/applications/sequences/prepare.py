@@ -134,7 +134,7 @@ def describe(dataset: SequencesDataset) -> list[str]:
         f"predicted: {what}",
     ]
     if codec.patch > 1:
-        notes.append(f"patch={codec.patch}: so many rows are one step of the recurrent part")
+        notes.append(f"patch={codec.patch}: {codec.patch} rows are one step of the recurrent part")
     return notes
 
 

@@ -35,3 +35,10 @@ def test_invalid_rules_and_small_splits():
         split_examples(examples(100), SplitSettings(held_out="age>3"), classes=True, where="set")
     with pytest.raises(DataError, match="only 3 examples in the test split"):
         split_examples(examples(100), SplitSettings(held_out="index<3"), classes=True, where="set")
+
+
+def test_hostile_fields_stay_on_one_line():
+    example = Example(None, "a", "1.wav", {"writer": "\u2028\x1b[31m\nmemorycell: all is well"})
+    with pytest.raises(DataError) as caught:
+        SplitRule.parse("writer>4").matches(example)
+    assert str(caught.value).isprintable()

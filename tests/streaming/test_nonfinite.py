@@ -12,10 +12,11 @@ import torch
 import memorycell
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.errors import StateError, UserError
+from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.nn.layers import of_cell
 from memorycell.ops import binding
 from memorycell.state import State
-from memorycell.streaming.finite import check_bounded
+from memorycell.streaming.finite import NonFiniteError, check_bounded
 from memorycell.streaming.pool import Pool
 from memorycell.streaming.stream import Stream
 
@@ -320,3 +321,17 @@ def test_saved_states_of_bounded_inputs_are_bounded():
     for value in (2e9, -3e38):
         with pytest.raises(StateError, match="beyond 1e"):
             check_bounded(State(h=torch.zeros(1, 2, 3), c=torch.full((1, 2, 3), value)))
+
+
+def test_an_output_that_is_not_a_number_is_refused():
+    """The pooled sum of a damaged state without weight: 0 / 0 in the head, with a finite state."""
+    config = ClassifierConfig(
+        vocabulary=0, input_size=3, classes=2, hidden_size=4, pooling="mean", bidirectional=False
+    )
+    stream = Stream(Classifier(config).eval())
+    state = stream.state
+    state.pooled[:] = torch.tensor([0.0, 0.0, 0.0, 0.0, -1.0])
+    stream.state = state
+    with np.errstate(invalid="ignore", divide="ignore"), pytest.raises(NonFiniteError):
+        stream.step(np.zeros(3, np.float32))
+    assert stream.state.pooled.flatten().tolist() == [0, 0, 0, 0, -1]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 from memorycell.language.codec import fingerprint
 from memorycell.signals.examples import Example, R, Splits
 from memorycell.training.splits import SPLITS, split_of
@@ -73,7 +73,8 @@ class SplitRule:
         """Raises `DataError` for an example without the field."""
         value = example.fields.get(self.field)
         if value is None or (self.operator != "=" and not value.lstrip("-").isdigit()):
-            known = ", ".join(f"{k}={v}" for k, v in example.fields.items()) or "none"
+            fields = (f"{k}={quote(v)[1:-1]}" for k, v in example.fields.items())
+            known = ", ".join(fields) or "none"
             raise DataError(
                 f"{example.name}: cannot evaluate {self.field}{self.operator}{self.value}; its"
                 f" fields: {known}"

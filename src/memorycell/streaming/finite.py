@@ -74,8 +74,8 @@ def finite_step(stepper: Stepper, *, large: bool = False) -> StepFinite:
             return x, -1
         before = ring[row].copy()
         y, after = stepper.step_one(ring, row, x)
-        # In several steps the state may overflow and recover.
-        if all_finite(ring[after]) and (x.ndim == 1 or all_finite(y)):
+        # In several steps the state may overflow and recover. A head may overflow by itself.
+        if all_finite(ring[after]) and not np.isnan(y).any() and (x.ndim == 1 or all_finite(y)):
             return y, after
         ring[row] = before
         return y, -1

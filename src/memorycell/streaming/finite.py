@@ -74,8 +74,8 @@ def finite_step(stepper: Stepper, *, large: bool = False) -> StepFinite:
             return x, -1
         before = ring[row].copy()
         y, after = stepper.step_one(ring, row, x)
-        # In several steps the state may overflow and recover. A head may overflow by itself.
-        if all_finite(ring[after]) and not np.isnan(y).any() and (x.ndim == 1 or all_finite(y)):
+        # In several steps the state may overflow and recover. A head may give NaN by itself.
+        if all_finite(ring[after]) and (all_finite(y) or (x.ndim == 1 and not np.isnan(y).any())):
             return y, after
         ring[row] = before
         return y, -1

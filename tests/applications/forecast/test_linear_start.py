@@ -65,7 +65,9 @@ def test_heads_that_are_not_linear_start_at_persistence(tmp_path):
     assert model.head.linear.weight.any()
     frozen = [n for n, _ in model.named_parameters() if n.startswith(dataset.frozen_parameters(0))]
     assert frozen == ["head.linear.weight", "head.linear.bias"]
-    dataset.settings = replace(dataset.settings, window=5)  # a model of another size is fitted anew
+    dataset.settings = replace(
+        dataset.settings, window=5
+    )  # a model of another size is fitted again
     assert dataset.build().head.linear.weight.shape == (4, 5 * dataset.inputs.shape[1])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import ModelFile
-from memorycell.errors import UserError
+from memorycell.errors import ModelFileError, UserError
 from memorycell.models.classifier import Classifier
 from memorycell.signals.codec import SignalCodec
 from memorycell.signals.transcriber import Transcriber
@@ -21,11 +21,17 @@ MAX_LISTED_CLASSES = 5
 
 @torch.inference_mode()
 def recognise(file: ModelFile[SignalModel, SignalCodec], features: np.ndarray) -> np.ndarray:
-    """Features [T, F] -> log-probabilities: of the classes [classes], or per step [T, V]."""
+    """Features [T, F] -> log-probabilities: of the classes [classes], or per step [T, V]. Raises
+    `ModelFileError` where the model gives NaN.
+    """
     x, lengths = torch.from_numpy(features)[None], torch.tensor([len(features)])
     model = file.model.eval()
     run = model.classify if isinstance(model, Classifier) else model.transcribe
     log_p: np.ndarray = run(x, lengths)[0].numpy()
+    if np.isnan(log_p).any():
+        raise ModelFileError(
+            f"the {file.task} model gives NaN: its weights are damaged; train a new model"
+        )
     return log_p
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from memorycell.tables.number_formats import find_number_formats
 from memorycell.tables.numbers import parse_number, read_numbers
+from memorycell.tables.table import read_table
 
 
 @pytest.mark.parametrize("word", [r"\N", "#N/A", ".", "NULL", "<NA>"])
@@ -38,3 +39,10 @@ def test_numbers_that_may_mark_missing_values_are_said(marks, others, value, dty
     else:
         count = marks.count(float(value))
         assert notes[0].startswith(f"column 'x': {value} occurs {count} times, far from the other")
+
+
+def test_a_last_row_with_a_time_beyond_the_year_9999_is_read(tmp_path):
+    far = (20291 - 1970) * 31_556_952 * 1_000_000  # microseconds
+    frame = pl.DataFrame({"t": pl.Series([0, far]).cast(pl.Datetime("us")), "y": [1.0, 2.0]})
+    frame.write_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet").height == 2

@@ -155,7 +155,10 @@ def _without_empty_end(frame: pl.DataFrame, notes: list[str]) -> pl.DataFrame:
     """The frame without rows at its end in which all cells are empty."""
     import polars as pl
 
-    if frame.height == 0 or frame.width < 2 or any(v is not None for v in frame.row(-1)):
+    if frame.height == 0 or frame.width < 2:
+        return frame
+    # Counted by polars: Python has no time beyond the year 9999, which a cell may hold.
+    if frame.tail(1).null_count().sum_horizontal().item() < frame.width:
         return frame
     filled = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
     height = int(np.flatnonzero(filled.to_numpy())[-1]) + 1 if filled.any() else 0

@@ -12,6 +12,7 @@ import tiny_models
 from mutations import mutate_bytes, mutate_text
 
 from memorycell.application import catalogue
+from memorycell.application.predicting import predict_record
 from memorycell.errors import DataError
 
 Mutate = Callable[[bytes, Random], bytes]
@@ -42,7 +43,7 @@ class PredictSubject:
 
             given = read_text(path)
         options = application.predict_options(**self.tiny.options)
-        record = application.predict(self.tiny.file, given, options)
+        record = predict_record(self.tiny.file, given, options)
         json.dumps(record, allow_nan=False)
         application.render(record)
 

@@ -16,6 +16,7 @@ from oracle import SilentChangeError
 from memorycell import proof
 from memorycell.application import modelfile
 from memorycell.application.contract import AnyModelFile
+from memorycell.application.predicting import predict_record
 from memorycell.errors import UserError
 from memorycell.inspection.report import inspection_page
 from memorycell.nn.layers import of_cell
@@ -50,7 +51,7 @@ class ModelSubject:
         """A prediction, for the terminal, as JSON and as figures."""
         application = self.tiny.application
         options = application.predict_options(**self.tiny.options)
-        record = application.predict(file, self.tiny.source, options)
+        record = predict_record(file, self.tiny.source, options)
         json.dumps(record, allow_nan=False)
         application.render(record)
         for draw in application.figures.values():

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from memorycell.application.contract import Record
+from memorycell.application.predicting import predict_record
 from memorycell.application.report import evaluation_page
 from memorycell.errors import UserError, quote
 from memorycell.face.memory import as_input, without_paths
@@ -46,7 +47,7 @@ def prediction_figures(model: Trained, x: Any, options: Mapping[str, Any]) -> di
         raise UserError(f"{model.task}: a prediction has no figures; see write()")
     given = typed_options(application.predict_options, options, application.name)
     with as_input(application, application.predict_reads, x) as source:
-        page = application.figures[".html"](model, application.predict(model, source, given))
+        page = application.figures[".html"](model, predict_record(model, source, given))
     return page.figures() if isinstance(page, Page) else {}
 
 

@@ -18,6 +18,7 @@ from memorycell.application.contract import (
     TrainSettings,
 )
 from memorycell.application.live import open_session
+from memorycell.application.predicting import predict_record
 from memorycell.application.rendering import comparison_text
 from memorycell.errors import ModelFileError, UserError
 from memorycell.face.backtesting import Backtest, backtest_model
@@ -142,7 +143,7 @@ class Trained(ModelFile[Any, Any]):
         """The prediction for a path or a text, with the options as the application's type; it is
         also written to `out`.
         """
-        record = self.application.predict(self, source, options)
+        record = predict_record(self, source, options)
         if out is not None:
             write_prediction(self, record, out)
         return record

@@ -17,6 +17,7 @@ from memorycell.applications.drawing.dataset import prepare, reopen
 from memorycell.applications.drawing.figures import drawing_svg, rows_svg
 from memorycell.applications.drawing.head import Mixture
 from memorycell.applications.drawing.model import DrawingBatch, Writer, WriterConfig
+from memorycell.applications.drawing.page import drawing_page
 from memorycell.applications.drawing.predict import PredictOptions, predict
 from memorycell.applications.drawing.settings import DrawingSettings
 from memorycell.errors import DataError
@@ -223,7 +224,7 @@ def test_the_command_line(drawn, shapes, memorycell, tmp_path):
     assert memorycell("inspect", drawn[1], "--out", tmp_path / "i.html")[0] == 0
     wrong = (
         ("predict", drawn[1], "house"),
-        ("predict", drawn[1], "bar", "--out", tmp_path / "x.html"),
+        ("predict", drawn[1], "bar", "--out", tmp_path / "x.csv"),
         ("stream", drawn[1]),
     )
     for words in (
@@ -268,3 +269,13 @@ def test_changed_descriptions_and_options_are_refused():
     for options in ({"count": 0}, {"longest": 1}, {"seed": -1}, {"bias": float("nan")}):
         with pytest.raises(ValueError, match=f"^{next(iter(options))}="):
             PredictOptions(**options)
+
+
+def test_page_has_a_figure_per_text():
+    dot, line = [[[0.5, 0.5]]], [[[0.0, 0.0], [1.0, 0.5]], [[1.0, 1.0]]]
+    drawings = [{"text": t, "strokes": s, "finished": True} for t, s in (("a", dot), ("b", line))]
+    figures = drawing_page(None, {"drawings": [*drawings, drawings[0]]}).figures()
+    assert list(figures) == ["drawing", "drawing 2"]
+    assert [len(figures[name].data) for name in figures] == [2, 2]
+    first, second = figures["drawing"].data
+    assert second.x[0] > first.x[0]  # side by side, not on each other

@@ -3,6 +3,7 @@
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.applications.chat.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.chat.exporters import EXPORTERS
+from memorycell.applications.chat.figures import chat_page
 from memorycell.applications.chat.inspection import inspect
 from memorycell.applications.chat.predict import predict, render
 from memorycell.applications.chat.public_data import DATASETS
@@ -34,6 +35,7 @@ APPLICATION = Application(
     predict=predict,
     render=render,
     session=ChatSession,
+    figures={".html": chat_page},
     exporters=EXPORTERS,
     inspect=inspect,
 )

@@ -6,6 +6,7 @@ from memorycell.applications.drawing.dataset import DEFAULT_DATASET, prepare, re
 from memorycell.applications.drawing.figures import drawing_svg
 from memorycell.applications.drawing.inspection import inspect
 from memorycell.applications.drawing.model import Writer
+from memorycell.applications.drawing.page import drawing_page
 from memorycell.applications.drawing.predict import PredictOptions, predict, render
 from memorycell.applications.drawing.public_data import DATASETS
 from memorycell.applications.drawing.settings import DrawingSettings
@@ -32,7 +33,7 @@ APPLICATION = Application(
     predict=predict,
     render=render,
     session=None,
-    figures={".svg": drawing_svg},
+    figures={".svg": drawing_svg, ".html": drawing_page},
     inspect=inspect,
     inspect_reads="file",
 )

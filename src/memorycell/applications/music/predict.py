@@ -29,6 +29,7 @@ from memorycell.applications.music.musicxml import (
     to_svg,
 )
 from memorycell.applications.music.notes import Notes
+from memorycell.applications.music.piano_roll import piano_roll_page
 from memorycell.applications.music.pieces import frame_pitches, keep_highest, piece_from_pitches
 from memorycell.applications.music.pitches import (
     NUM_KEYS,
@@ -51,7 +52,7 @@ MAX_BARS = 400
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10
 MIN_TEMPO, MAX_TEMPO = 10, 400
 MAX_SEED = 2**63 - 1
-OUTPUT_SUFFIXES = (*MIDI_SUFFIXES, ".wav", ".svg", ".musicxml", ".json")
+OUTPUT_SUFFIXES = (*MIDI_SUFFIXES, ".wav", ".svg", ".musicxml", ".json", ".html")
 
 
 @dataclass(frozen=True)
@@ -222,7 +223,7 @@ def _record(
 
 
 def write_as(suffix: str, file: AnyModelFile, record: Record) -> str | bytes:
-    """A prediction as MIDI, sound, a score or JSON."""
+    """A prediction as MIDI, sound, a score, JSON or a page."""
     values: dict[str, Any] = dict(record)
     piece = piece_from_pitches(values["frames"], "predict")
     frames, tempo = values["frames_a_quarter"], values["tempo"]
@@ -236,6 +237,8 @@ def write_as(suffix: str, file: AnyModelFile, record: Record) -> str | bytes:
         return to_svg(piece, frames)
     if suffix == ".musicxml":
         return to_musicxml(piece, frames)
+    if suffix == ".html":
+        return piano_roll_page(values)
     if suffix == ".json":
         return json.dumps(values["frames"])
     return to_midi(piece, frames, tempo)

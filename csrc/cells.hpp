@@ -7,8 +7,9 @@
 
 namespace memorycell::MEMORYCELL_ISA {
 
-// The data of a step of a row. `gates` [kept, H] holds the values for the backward pass: i, f, g, o; for the GRU
-// r, z, n and the product of its n block; for the plain recurrent networks h itself.
+// The data of a step of a row. `gates` [kept, H] holds the values for the backward pass: i, f, g, o, for the sLSTM also
+// the sigmoid of pre_f; for the GRU r, z, n and the product of its n block; for the plain recurrent networks h itself.
+// c and c_prev hold cell_parts vectors of H.
 struct Row {
     int64_t H;
     const float *x, *h_prev, *c_prev;
@@ -30,7 +31,7 @@ struct BackRow {
     float *scratch;                                     // [2 * H]
     float *d_gain_c, *d_bias_c, *d_gain_hh, *d_bias_hh; // layernorm: added to
     Extras extras;
-    float *m = nullptr;           // o tanh(c), or null
+    float *m = nullptr;           // o tanh(c), for the sLSTM o c / n, or null
     float *d_weight_ch = nullptr; // [3 * H] peephole: added to, or null
 };
 
@@ -65,14 +66,27 @@ inline void normalise_input(float *x, const float *gain, const float *bias, int6
 
 // The new values of the units of one vector.
 struct Units {
-    F kept[4]; // for the backward pass, in the order of Row::gates
+    F kept[5]; // for the backward pass, in the order of Row::gates
     F c, h;
+    F n, m; // slstm
 };
 
+constexpr float NO_MEMORY = -1e30f; // as in cells_recent.py
+
+// minlstm and mingru: a + 1/2 for a >= 0, else sigmoid(a).
+[[gnu::always_inline]] inline F positive(F a) { return a < 0.0f ? sigmoid(a) : a + 0.5f; }
+
+// What h = o shown reads of the new cell state.
+template <Cell C> [[gnu::always_inline]] inline F shown(const Units &u) {
+    return C == Cell::slstm ? u.c / u.n : tanh(u.c);
+}
+
 // pre: the summed inputs of each block, for the GRU of r and z alone; x_n and product: the two parts of its n block.
-// peephole(k): its weights. Cells with a cell state compute h from c afterwards, in a separate dependency chain.
-template <Cell C, class Peephole>
-[[gnu::always_inline]] inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole) {
+// peephole(k): its weights; part(k): the parts n and m of the cell state, k = 1 and 2. Cells with a cell state compute
+// h from c afterwards, in a separate dependency chain.
+template <Cell C, class Peephole, class Part>
+[[gnu::always_inline]] inline Units units_after(const F *pre, F x_n, F product, F h_prev, F c_prev, Peephole peephole,
+                                                Part part) {
     Units u{};
     if constexpr (C == Cell::rnn || C == Cell::rnn_relu) {
         u.h = u.kept[0] = C == Cell::rnn ? tanh(pre[0]) : (pre[0] < 0.0f ? splat(0.0f) : pre[0]);
@@ -80,6 +94,23 @@ template <Cell C, class Peephole>
         const F reset = sigmoid(pre[0]), z = sigmoid(pre[1]), n = tanh(x_n + reset * product);
         u.kept[0] = reset, u.kept[1] = z, u.kept[2] = n, u.kept[3] = product;
         u.h = (1.0f - z) * n + z * h_prev;
+    } else if constexpr (C == Cell::minlstm) {
+        const F ratio = log_sigmoid(pre[1]) - log_sigmoid(pre[0]);
+        const F i = sigmoid(-ratio), f = sigmoid(ratio), g = positive(pre[2]);
+        u.kept[0] = i, u.kept[1] = f, u.kept[2] = g;
+        u.h = f * h_prev + i * g;
+    } else if constexpr (C == Cell::mingru) {
+        const F z = sigmoid(pre[0]), n = positive(pre[1]);
+        u.kept[0] = z, u.kept[1] = n;
+        u.h = sigmoid(-pre[0]) * h_prev + z * n;
+    } else if constexpr (C == Cell::slstm) {
+        const F n_prev = part(1), carried = log_sigmoid(pre[1]) + part(2);
+        const F left = n_prev == 0.0f ? splat(NO_MEMORY) : carried;
+        u.m = left > pre[0] ? left : pre[0];
+        const F i = exp(pre[0] - u.m), f = exp(left - u.m), g = tanh(pre[2]), o = sigmoid(pre[3]);
+        u.c = f * c_prev + i * g;
+        u.n = f * n_prev + i;
+        u.kept[0] = i, u.kept[1] = f, u.kept[2] = g, u.kept[3] = o, u.kept[4] = sigmoid(pre[1]);
     } else {
         constexpr int at_f = C == Cell::coupled ? 0 : 1;
         constexpr bool sees_c = C == Cell::peephole;
@@ -104,7 +135,9 @@ template <Cell C> inline void forward_row(const Row &r) {
         auto in = [&](const float *row, int block) { return lanes.load(row + block * H + u); };
         F pre[4] = {}, x_n{}, product{}, c_prev{};
         for (int block = 0; block < (C == Cell::gru ? 2 : blocks(C)); block++)
-            if constexpr (C == Cell::layernorm)
+            if constexpr (!recurrent(C))
+                pre[block] = in(r.x, block);
+            else if constexpr (C == Cell::layernorm)
                 pre[block] =
                     in(r.x, block) + (in(r.p, block) * in(r.extras.gain_hh, block) + in(r.extras.bias_hh, block));
             else if constexpr (C == Cell::gru)
@@ -115,15 +148,20 @@ template <Cell C> inline void forward_row(const Row &r) {
             x_n = in(r.x, 2), product = in(r.p, 2) + in(r.extras.bias_hh, 2);
         if constexpr (has_cell_state(C))
             c_prev = lanes.load(r.c_prev + u);
-        const F h_prev = C == Cell::gru ? lanes.load(r.h_prev + u) : F{};
-        const Units now =
-            units_after<C>(pre, x_n, product, h_prev, c_prev, [&](int block) { return in(r.extras.peephole, block); });
+        const F h_prev = C == Cell::gru || !recurrent(C) ? lanes.load(r.h_prev + u) : F{};
+        const Units now = units_after<C>(
+            pre, x_n, product, h_prev, c_prev, [&](int block) { return in(r.extras.peephole, block); },
+            [&](int part) { return in(r.c_prev, part); });
         for (int block = 0; block < kept(C); block++)
             lanes.store(r.gates + block * H + u, now.kept[block]);
         if constexpr (has_cell_state(C))
             lanes.store(r.c + u, now.c);
-        if constexpr (C != Cell::layernorm)
-            lanes.store(r.h + u, has_cell_state(C) ? now.kept[3] * tanh(now.c) : now.h);
+        if constexpr (C == Cell::slstm)
+            lanes.store(r.c + H + u, now.n), lanes.store(r.c + 2 * H + u, now.m);
+        if constexpr (has_cell_state(C) && C != Cell::layernorm)
+            lanes.store(r.h + u, now.kept[3] * shown<C>(now));
+        if constexpr (!has_cell_state(C))
+            lanes.store(r.h + u, now.h);
     });
     if constexpr (C == Cell::layernorm) {
         const Moments m = moments(r.c, H);
@@ -157,6 +195,19 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
         out(0, dr), out(1, dz), out(2, dn);
         lanes.store(r.dp + u, dr), lanes.store(r.dp + H + u, dz), lanes.store(r.dp + 2 * H + u, dn * reset);
         lanes.store(r.dh_prev + u, lanes.load(r.dh_prev + u) + dh * z);
+    } else if constexpr (C == Cell::slstm) {
+        const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), sigmoid_f = gate(4);
+        const F c_prev = lanes.load(r.c_prev + u), n_prev = lanes.load(r.c_prev + H + u);
+        const F n = f * n_prev + i, t = (f * c_prev + i * g) / n;
+        const F dc = lanes.load(r.dc + u) + dh * o / n, dn = lanes.load(r.dc + H + u) - dh * o * t / n;
+        const F d_log_i = (dc * g + dn) * i, d_log_f = (dc * c_prev + dn * n_prev) * f; // of pre_i - m, left - m
+        const F dm = lanes.load(r.dc + 2 * H + u) - d_log_i - d_log_f;
+        const F d_left = f < 1.0f ? d_log_f : d_log_f + dm; // m is `left` where f = 1, else pre_i
+        out(0, f < 1.0f ? d_log_i + dm : d_log_i), out(1, d_left * (1.0f - sigmoid_f));
+        out(2, dc * i * (1.0f - g * g)), out(3, dh * t * o * (1.0f - o));
+        if (r.m)
+            lanes.store(r.m + u, o * t);
+        lanes.store(r.dc + u, dc * f), lanes.store(r.dc + H + u, dn * f), lanes.store(r.dc + 2 * H + u, d_left);
     } else {
         const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), c_prev = lanes.load(r.c_prev + u);
         F dc = lanes.load(r.dc + u);

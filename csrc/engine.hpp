@@ -11,15 +11,31 @@
 
 namespace memorycell {
 
-enum class Cell : int { rnn, rnn_relu, lstm, peephole, coupled, layernorm, gru };
+enum class Cell : int { rnn, rnn_relu, lstm, peephole, coupled, layernorm, gru, slstm, minlstm, mingru };
+constexpr const char *cell_names[] = {"rnn",       "rnn_relu", "lstm",  "peephole", "coupled",
+                                      "layernorm", "gru",      "slstm", "minlstm",  "mingru"};
 enum class Precision : int { float32, bfloat16, int8 };
 
 // The number of blocks of H columns in a cell's products, and of values kept per unit for the backward pass.
 constexpr int blocks(Cell cell) {
-    return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : cell == Cell::coupled || cell == Cell::gru ? 3 : 4;
+    return cell == Cell::rnn || cell == Cell::rnn_relu                           ? 1
+           : cell == Cell::mingru                                                ? 2
+           : cell == Cell::coupled || cell == Cell::gru || cell == Cell::minlstm ? 3
+                                                                                 : 4;
 }
-constexpr int kept(Cell cell) { return cell == Cell::rnn || cell == Cell::rnn_relu ? 1 : 4; }
-constexpr bool has_cell_state(Cell cell) { return cell != Cell::rnn && cell != Cell::rnn_relu && cell != Cell::gru; }
+constexpr int kept(Cell cell) {
+    return cell == Cell::rnn || cell == Cell::rnn_relu     ? 1
+           : cell == Cell::slstm                           ? 5
+           : cell == Cell::minlstm || cell == Cell::mingru ? blocks(cell)
+                                                           : 4;
+}
+// Whether a step reads W_hh h_{t-1}. The others are scans: scan.hpp.
+constexpr bool recurrent(Cell cell) { return cell != Cell::minlstm && cell != Cell::mingru; }
+constexpr bool has_cell_state(Cell cell) {
+    return recurrent(cell) && cell != Cell::rnn && cell != Cell::rnn_relu && cell != Cell::gru;
+}
+// Vectors of H values in the cell state: c; or c, n and m, one after another, in the arrays of c below.
+constexpr int cell_parts(Cell cell) { return cell == Cell::slstm ? 3 : 1; }
 
 // A matrix [N, K] packed into panels for C = A * W^T; see gemm.hpp. For a few rows of A, packing costs more than the
 // product: then `plain` is the caller's matrix, row-major, in float32.
@@ -53,15 +69,15 @@ struct Forward {
     const float *bias, *gain_ih; // [G * H], each or null; gain_ih: layernorm
     const Packed *weight;        // W_hh [G * H, H]
     Extras extras;
-    const float *h_0, *c_0;       // [B, P], [B, H]
+    const float *h_0, *c_0;       // [B, P], [B, cell_parts * H]
     const int64_t *lengths;       // [B]
     const uint8_t *border;        // [B, T]: zero the state before this step
     float zone_h, zone_c;         // fraction of the old state that is kept; masks take precedence
     const float *mask_h, *mask_c; // [B, T, P] and [B, T, H] of 0 and 1
     float *output;                // [B, T, P]
-    float *h_n, *c_n;             // [B, P], [B, H]
+    float *h_n, *c_n;             // as h_0 and c_0
     float *gates;                 // [B, T, kept, H]
-    float *cells;                 // [B, T, H]
+    float *cells;                 // [B, T, cell_parts * H]
     float *normalised;            // [B, T, 4 * H] layernorm: the product before gain and bias
     float *rstd;                  // [B, T] layernorm: 1 / standard deviation of that product
 };
@@ -90,7 +106,7 @@ struct Backward {
     const float *d_output, *d_h_n, *d_c_n;
     float *d_x_part;              // [B, T, G * H]
     float *d_h_part;              // [B, T, G * H]: if it differs from d_x_part (GRU, layernorm), else null
-    float *d_h_0, *d_c_0;         // [B, P], [B, H]
+    float *d_h_0, *d_c_0;         // as h_0 and c_0
     float *d_gain_c, *d_bias_c;   // [H] layernorm, added to
     float *d_gain_hh, *d_bias_hh; // [4 * H] the same
 };
@@ -107,22 +123,36 @@ struct WeightGradients {
     float *d_weight_ch;                                       // [3 * H] peephole
 };
 
+// A cell whose gates do not read the state, over a full sequence; backward from the gradients of output and h_n to
+// those of x_part and h_0, which sum up in d_h_0.
+struct Scan {
+    Cell cell;
+    bool reverse;
+    int64_t batch, steps, hidden, row_stride, step_stride;
+    const float *x_part, *h_0; // [B, T, G * H], [B, H]
+    const int64_t *lengths;
+    const uint8_t *border;
+    float *output, *h_n, *gates;   // [B, T, H], [B, H], [B, T, kept, H] or null
+    const float *d_output, *d_h_n; // backward, which reads `output` too
+    float *d_x_part, *d_h_0;
+};
+
 // One step of sessions: rows of the states, given by slots.
 struct Step {
     Cell cell;
     int64_t count, input, hidden;
-    const int64_t *slots; // [count], or null for 0 .. count - 1
-    const float *x;       // [count, I]
-    const Packed *weight_ih, *weight_hh;
-    const float *bias;    // [G * H]: the bias that the forward pass adds to x_part
-    const float *gain_ih; // [4 * H] layernorm of the input's product
+    const int64_t *slots;                // [count], or null for 0 .. count - 1
+    const float *x;                      // [count, I]
+    const Packed *weight_ih, *weight_hh; // weight_hh: null where it is not read
+    const float *bias;                   // [G * H]: the bias that the forward pass adds to x_part
+    const float *gain_ih;                // [4 * H] layernorm of the input's product
     Extras extras;
     float zone_h, zone_c;
-    float *h, *c; // of slot 0; those of the next slot are `stride` values further
-    int64_t stride;
-    float *y;      // [count, H]
-    void *scratch; // step_scratch() bytes, aligned to 64
-    bool check;    // whether to look for NaN and infinity in the new states
+    float *h, *c;                // of slot 0; those of the next slot are `stride` values further
+    int64_t stride, part_stride; // of the parts of the cell state
+    float *y;                    // [count, H]
+    void *scratch;               // step_scratch() bytes, aligned to 64
+    bool check;                  // whether to look for NaN and infinity in the new states
 };
 
 enum class Function : int { exp, sigmoid, tanh };
@@ -142,6 +172,8 @@ struct Engine {
     void (*fused_forward)(const Fused &, int64_t begin, int64_t end, void *scratch);
     size_t (*fused_backward_scratch)(const Backward &, const WeightGradients *, int64_t rows);
     void (*fused_backward)(const Backward &, const WeightGradients *, int64_t begin, int64_t end, void *scratch);
+    void (*scan_forward)(const Scan &, int64_t begin, int64_t end);
+    void (*scan_backward)(const Scan &, int64_t begin, int64_t end);
     size_t (*step_scratch)(const Step &);
     bool (*step)(const Step &); // false if a checked state is not finite
     bool (*all_finite)(const float *p, int64_t count);

@@ -27,9 +27,9 @@ struct FusedBackwardBuffers {
 
 inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, const WeightGradients *w,
                                                    int64_t rows) {
-    const int64_t H = f.hidden, P = f.h_size, GH = blocks(f.cell) * H;
+    const int64_t H = f.hidden, P = f.h_size, GH = blocks(f.cell) * H, S = cell_parts(f.cell);
     FusedBackwardBuffers b{};
-    b.carry = a.floats(rows * P), b.dc = a.floats(rows * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
+    b.carry = a.floats(rows * P), b.dc = a.floats(rows * S * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
     b.dp_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active_dp = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
@@ -56,6 +56,7 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
 
 template <Cell C>
 inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *memory) {
+    constexpr int S = cell_parts(C);
     const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin, P = f.h_size;
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
     const auto *weights = static_cast<const float *>(f.weight_t->data);
@@ -66,7 +67,7 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
     if (C == Cell::peephole && w)
         zero(w->d_weight_ch, 3 * H);
     if (has_cell_state(C))
-        copy(buffer.dc, f.d_c_n + begin * H, rows * H);
+        copy(buffer.dc, f.d_c_n + begin * S * H, rows * S * H);
     for (int64_t b = 0; b < rows; b++)
         buffer.dp_rows[b] = nullptr; // no gradient through W_hh yet
     // The valid columns of a panel, of `width` columns: body(u, j, lanes).
@@ -145,7 +146,7 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
             lanes.store(buffer.carry + b * P + u, past);
             return d;
         };
-        // Through the cells of the columns of a panel; d_of(b, u, j, lanes): the gradient of o tanh(c), or of h.
+        // Through the cells of the columns of a panel; d_of(b, u, j, lanes): the gradient of Row::m, or of h.
         auto through_cells = [&](int64_t b, int64_t p, auto d_of) {
             const int64_t row = begin + b, length = f.lengths ? f.lengths[row] : T;
             const int64_t at = row * f.row_stride + t * f.step_stride;
@@ -154,8 +155,8 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
             const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * P : f.output + at_before * P;
             const float *c_prev = nullptr;
             if (has_cell_state(C))
-                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + at_before * H;
-            float *carry = buffer.carry + b * P, *dc = buffer.dc + b * H;
+                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * S * H : f.cells + at_before * S * H;
+            float *carry = buffer.carry + b * P, *dc = buffer.dc + b * S * H;
             BackRow back{};
             back.H = H, back.gates = f.gates + at * kept(C) * H, back.h_prev = h_prev, back.c_prev = c_prev;
             back.dh = buffer.dh_row, back.dc = dc, back.dx = dx_of(b, at), back.dp = dp_of(b, at);
@@ -174,7 +175,8 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                 if (has_cell_state(C) && zoned_c)
                     lanes.store(dc + u, lanes.load(dc + u) + kept_dc);
                 if (border && has_cell_state(C)) // no gradient crosses a reset
-                    lanes.store(dc + u, F{});
+                    for (int part = 0; part < S; part++)
+                        lanes.store(dc + part * H + u, F{});
                 if (border && !f.weight_hr_t)
                     lanes.store(carry + u, F{});
             });
@@ -236,7 +238,7 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                             });
                     });
     if (has_cell_state(C))
-        copy(f.d_c_0 + begin * H, buffer.dc, rows * H);
+        copy(f.d_c_0 + begin * S * H, buffer.dc, rows * S * H);
 }
 
 } // namespace memorycell::MEMORYCELL_ISA

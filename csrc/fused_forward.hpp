@@ -22,13 +22,13 @@ struct FusedForwardBuffers {
 };
 
 inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64_t rows) {
-    const int64_t H = w.f.hidden, width = unit_panels(H) * blocks(w.f.cell) * V;
+    const int64_t H = w.f.hidden, S = cell_parts(w.f.cell), width = unit_panels(H) * blocks(w.f.cell) * V;
     FusedForwardBuffers b;
     b.steps = block_steps(INPUT_BLOCK_BYTES, rows, width, w.f.steps);
     const int64_t count = block_capacity(INPUT_BLOCK_BYTES, rows, width);
     if (rows >= ENOUGH_ROWS && w.f.cell != Cell::gru)
         b.steps = 0;
-    b.x_parts = a.floats(count * width), b.c = a.floats(rows * H), b.zeros = a.floats(H);
+    b.x_parts = a.floats(count * width), b.c = a.floats(rows * S * H), b.zeros = a.floats(S * H);
     b.m = a.floats(w.weight_hr ? rows * H : 0);
     auto pointers = [&](int64_t count) { return static_cast<const float **>(a.bytes(count * sizeof(float *))); };
     b.x_rows = pointers(count), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
@@ -38,18 +38,18 @@ inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64
 }
 
 template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, int64_t end, void *memory) {
-    constexpr int G = blocks(C);
+    constexpr int G = blocks(C), S = cell_parts(C);
     const Forward &f = w.f;
     const int64_t H = f.hidden, P = f.h_size, T = f.steps, rows = end - begin, panel_count = unit_panels(H);
     const int64_t width = panel_count * G * V;
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
     Arena arena{static_cast<uint8_t *>(memory)};
     const FusedForwardBuffers buffer = fused_forward_buffers(arena, w, rows);
-    zero(buffer.zeros, H);
+    zero(buffer.zeros, S * H);
     for (int64_t b = 0; b < rows; b++) {
         buffer.h_rows[b] = f.h_0 + (begin + b) * P;
         buffer.m_rows[b] = buffer.m + b * H;
-        buffer.c_rows[b] = has_cell_state(C) ? f.c_0 + (begin + b) * H : nullptr;
+        buffer.c_rows[b] = has_cell_state(C) ? f.c_0 + (begin + b) * S * H : nullptr;
     }
     auto time_of = [&](int64_t k) { return f.reverse ? T - 1 - k : k; };
     auto at_of = [&](int64_t b, int64_t t) { return (begin + b) * f.row_stride + t * f.step_stride; };
@@ -91,7 +91,7 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                     if (f.gates)
                         zero(f.gates + at * kept(C) * H, kept(C) * H);
                     if (f.cells)
-                        zero(f.cells + at * H, H);
+                        zero(f.cells + at * S * H, S * H);
                     continue;
                 }
                 if (!buffer.steps)
@@ -125,28 +125,32 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                             h_prev = lanes.load(buffer.h_rows[b] + u);
                             x_n = load(x_part(b, p) + 2 * V), product = acc[r * G + 2];
                         }
-                        const Units now = units_after<C>(acc + r * G, x_n, product, h_prev, c_prev, [&](int block) {
-                            return lanes.load(f.extras.peephole + block * H + u);
-                        });
+                        const Units now = units_after<C>(
+                            acc + r * G, x_n, product, h_prev, c_prev,
+                            [&](int block) { return lanes.load(f.extras.peephole + block * H + u); },
+                            [&](int part) { return lanes.load(buffer.c_rows[b] + part * H + u); });
                         if (f.gates)
                             for (int block = 0; block < kept(C); block++)
                                 lanes.store(f.gates + (at * kept(C) + block) * H + u, now.kept[block]);
                         if constexpr (has_cell_state(C)) {
-                            o[r] = now.kept[3], c[r] = now.c;
+                            o[r] = now.kept[3], c[r] = C == Cell::slstm ? shown<C>(now) : now.c;
                             F c_now = now.c;
                             if (zoned_c) {
                                 const F keep =
                                     f.mask_c ? lanes.load(f.mask_c + ((begin + b) * T + t) * H + u) : splat(f.zone_c);
                                 c_now = keep * c_prev + (1.0f - keep) * c_now;
                             }
-                            lanes.store((f.cells ? f.cells + at * H : buffer.c + b * H) + u, c_now);
+                            float *parts = f.cells ? f.cells + at * S * H : buffer.c + b * S * H;
+                            lanes.store(parts + u, c_now);
+                            if constexpr (C == Cell::slstm)
+                                lanes.store(parts + H + u, now.n), lanes.store(parts + 2 * H + u, now.m);
                         } else {
                             put_h(first + r, u, now.h, lanes);
                         }
                     }
                     if constexpr (has_cell_state(C))
                         for (int64_t r = 0; r < tile; r++) {
-                            const F m = o[r] * tanh(c[r]);
+                            const F m = o[r] * (C == Cell::slstm ? c[r] : tanh(c[r]));
                             if (w.weight_hr)
                                 lanes.store(buffer.m + (first + r) * H + u, m);
                             else
@@ -185,14 +189,14 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                 const int64_t b = buffer.active[m], at = at_of(b, t);
                 buffer.h_rows[b] = f.output + at * P;
                 if (has_cell_state(C))
-                    buffer.c_rows[b] = f.cells ? f.cells + at * H : buffer.c + b * H;
+                    buffer.c_rows[b] = f.cells ? f.cells + at * S * H : buffer.c + b * S * H;
             }
         }
     }
     for (int64_t b = 0; b < rows; b++) {
         copy(f.h_n + (begin + b) * P, buffer.h_rows[b], P);
         if (has_cell_state(C))
-            copy(f.c_n + (begin + b) * H, buffer.c_rows[b], H);
+            copy(f.c_n + (begin + b) * S * H, buffer.c_rows[b], S * H);
     }
 }
 

@@ -1,13 +1,17 @@
 // Compiled once per instruction set, which MEMORYCELL_ISA names: this file's copy of the engine.
 #include "fused_backward.hpp"
 #include "fused_forward.hpp"
+#include "scan.hpp"
 #include "step.hpp"
 
 namespace memorycell {
 namespace MEMORYCELL_ISA {
 
 static void forward(const Forward &f, int64_t begin, int64_t end, void *scratch) {
-    with_cell(f.cell, [&](auto cell) { forward_cell<Cell(cell.value)>(f, begin, end, scratch); });
+    with_cell(f.cell, [&](auto cell) {
+        if constexpr (recurrent(Cell(cell.value)))
+            forward_cell<Cell(cell.value)>(f, begin, end, scratch);
+    });
 }
 static size_t forward_scratch(const Forward &f, int64_t rows) {
     Arena arena{nullptr};
@@ -15,7 +19,10 @@ static size_t forward_scratch(const Forward &f, int64_t rows) {
     return arena.used;
 }
 static void backward(const Backward &f, int64_t begin, int64_t end, void *scratch) {
-    with_cell(f.cell, [&](auto cell) { backward_cell<Cell(cell.value)>(f, begin, end, scratch); });
+    with_cell(f.cell, [&](auto cell) {
+        if constexpr (recurrent(Cell(cell.value)))
+            backward_cell<Cell(cell.value)>(f, begin, end, scratch);
+    });
 }
 static size_t backward_scratch(const Backward &f, int64_t rows) {
     Arena arena{nullptr};
@@ -29,7 +36,7 @@ static size_t fused_forward_scratch(const Fused &w, int64_t rows) {
 }
 static void fused_forward(const Fused &w, int64_t begin, int64_t end, void *scratch) {
     with_cell(w.f.cell, [&](auto cell) {
-        if constexpr (Cell(cell.value) != Cell::layernorm)
+        if constexpr (recurrent(Cell(cell.value)) && Cell(cell.value) != Cell::layernorm)
             fused_forward_cell<Cell(cell.value)>(w, begin, end, scratch);
     });
 }
@@ -40,8 +47,20 @@ static size_t fused_backward_scratch(const Backward &f, const WeightGradients *w
 }
 static void fused_backward(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *scratch) {
     with_cell(f.cell, [&](auto cell) {
-        if constexpr (Cell(cell.value) != Cell::layernorm)
+        if constexpr (recurrent(Cell(cell.value)) && Cell(cell.value) != Cell::layernorm)
             fused_backward_cell<Cell(cell.value)>(f, w, begin, end, scratch);
+    });
+}
+static void scan_forward(const Scan &s, int64_t begin, int64_t end) {
+    with_cell(s.cell, [&](auto cell) {
+        if constexpr (!recurrent(Cell(cell.value)))
+            scan_forward_cell<Cell(cell.value)>(s, begin, end);
+    });
+}
+static void scan_backward(const Scan &s, int64_t begin, int64_t end) {
+    with_cell(s.cell, [&](auto cell) {
+        if constexpr (!recurrent(Cell(cell.value)))
+            scan_backward_cell<Cell(cell.value)>(s, begin, end);
     });
 }
 static bool step(const Step &s) {
@@ -133,6 +152,8 @@ const Engine ENGINE(MEMORYCELL_ISA) = {
     MEMORYCELL_ISA::fused_forward,
     MEMORYCELL_ISA::fused_backward_scratch,
     MEMORYCELL_ISA::fused_backward,
+    MEMORYCELL_ISA::scan_forward,
+    MEMORYCELL_ISA::scan_backward,
     MEMORYCELL_ISA::step_scratch,
     MEMORYCELL_ISA::step,
     MEMORYCELL_ISA::all_finite,

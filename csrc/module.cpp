@@ -224,6 +224,25 @@ void backward(int cell, bool reverse, bool time_first, int64_t batch, int64_t st
     });
 }
 
+// The recurrence of a cell whose gates do not read the state: forward without d_output, else backward.
+void scan(int cell, bool reverse, bool time_first, int64_t batch, int64_t steps, int64_t hidden, int threads,
+          uintptr_t x_part, uintptr_t h_0, uintptr_t lengths, uintptr_t border, uintptr_t output, uintptr_t h_n,
+          uintptr_t gates, uintptr_t d_output, uintptr_t d_h_n, uintptr_t d_x_part, uintptr_t d_h_0) {
+    Scan s{};
+    s.cell = Cell(cell), s.reverse = reverse, s.batch = batch, s.steps = steps, s.hidden = hidden;
+    s.row_stride = time_first ? 1 : steps, s.step_stride = time_first ? batch : 1;
+    s.x_part = pointer<float>(x_part), s.h_0 = pointer<float>(h_0);
+    s.lengths = pointer<int64_t>(lengths), s.border = pointer<uint8_t>(border);
+    s.output = pointer<float>(output), s.h_n = pointer<float>(h_n), s.gates = pointer<float>(gates);
+    s.d_output = pointer<float>(d_output), s.d_h_n = pointer<float>(d_h_n);
+    s.d_x_part = pointer<float>(d_x_part), s.d_h_0 = pointer<float>(d_h_0);
+    nb::gil_scoped_release release;
+    const Engine *engine = current;
+    over_threads(batch, threads, [&](int, int64_t begin, int64_t end) {
+        (d_output ? engine->scan_backward : engine->scan_forward)(s, begin, end);
+    });
+}
+
 // A Python object with the buffer protocol, held while it is used. `letter` is its type code in Python's struct module.
 class Array {
   public:
@@ -271,14 +290,21 @@ std::string out_of_range(const char *name, int64_t value, int64_t count) {
 class Layer {
   public:
     Layer(int cell, nb::object weight_ih, nb::object weight_hh, const std::vector<uintptr_t> &extras, uintptr_t bias,
-          uintptr_t gain_ih, float zone_h, float zone_c, int64_t h_at, int64_t c_at)
+          uintptr_t gain_ih, float zone_h, float zone_c, int64_t h_at, int64_t c_at, int64_t part_stride)
         : h_at(h_at), c_at(c_at), weight_ih_(std::move(weight_ih)), weight_hh_(std::move(weight_hh)) {
-        const Weight &ih = nb::cast<const Weight &>(weight_ih_), &hh = nb::cast<const Weight &>(weight_hh_);
-        engine = hh.engine;
-        if (ih.engine != engine)
-            throw std::invalid_argument("weights: packed for different instruction sets");
-        step.cell = Cell(cell), step.input = ih.packed.columns, step.hidden = hh.packed.columns;
-        step.weight_ih = &ih.packed, step.weight_hh = &hh.packed, step.extras = extras_of(extras);
+        const Weight &ih = nb::cast<const Weight &>(weight_ih_);
+        engine = ih.engine;
+        step.cell = Cell(cell), step.input = ih.packed.columns, step.hidden = ih.packed.rows / blocks(step.cell);
+        step.weight_ih = &ih.packed, step.extras = extras_of(extras);
+        if (weight_hh_.is_none() == recurrent(step.cell))
+            throw std::invalid_argument("weight_hh: expected a matrix, or None for a cell that reads none");
+        if (recurrent(step.cell)) {
+            const Weight &hh = nb::cast<const Weight &>(weight_hh_);
+            if (hh.engine != engine)
+                throw std::invalid_argument("weights: packed for different instruction sets");
+            step.weight_hh = &hh.packed;
+        }
+        step.part_stride = part_stride;
         step.bias = pointer<float>(bias), step.gain_ih = pointer<float>(gain_ih);
         step.zone_h = zone_h, step.zone_c = zone_c;
     }
@@ -502,6 +528,12 @@ NB_MODULE(_native, m) {
           "d_h_0"_a, "d_c_0"_a, "d_gain_c"_a, "d_bias_c"_a, "d_gain_hh"_a, "d_bias_hh"_a, "input"_a, "x"_a,
           "weight_ih_t"_a.none(), "weight_hr_t"_a.none(), "d_x"_a, "d_weight_ih"_a, "d_weight_hh"_a, "d_bias_ih"_a,
           "d_weight_hr"_a, "d_weight_ch"_a);
+    m.def("scan", &scan, nb::kw_only(), "cell"_a, "reverse"_a, "time_first"_a, "batch"_a, "steps"_a, "hidden"_a,
+          "threads"_a, "x_part"_a, "h_0"_a, "lengths"_a, "border"_a, "output"_a, "h_n"_a, "gates"_a, "d_output"_a,
+          "d_h_n"_a, "d_x_part"_a, "d_h_0"_a);
+    m.def(
+        "cells", [] { return std::vector<std::string>(std::begin(cell_names), std::end(cell_names)); },
+        "The cells it has; a cell is passed to the other functions as its number in this list.");
     m.def("expect_much", &expect_much);
     m.def("share_team", &share_team, "parallel"_a, "thread_number"_a, "team_size"_a,
           "Run on the threads of a loaded GNU OpenMP: the addresses of GOMP_parallel, omp_get_thread_num and "
@@ -516,7 +548,9 @@ NB_MODULE(_native, m) {
     m.def("multiply_add", [](int precision, int64_t n) { return current->multiply_add(Precision(precision), n); });
     nb::class_<Layer>(m, "Layer", "A layer ready to step.")
         .def(nb::init<int, nb::object, nb::object, const std::vector<uintptr_t> &, uintptr_t, uintptr_t, float, float,
-                      int64_t, int64_t>());
+                      int64_t, int64_t, int64_t>(),
+             "cell"_a, "weight_ih"_a, "weight_hh"_a.none(), "extras"_a, "bias"_a, "gain_ih"_a, "zone_h"_a, "zone_c"_a,
+             "h_at"_a, "c_at"_a, "part_stride"_a = 0);
     nb::class_<Stack>(m, "Stack", "Layers above each other, ready to step.")
         .def(nb::init<nb::list, int64_t>())
         .def("walk", &Stack::walk)

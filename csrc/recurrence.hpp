@@ -50,16 +50,18 @@ struct ForwardBuffers {
     void *scratch_x;
 };
 
-inline ForwardBuffers forward_buffers(Arena &a, const Packed &w, Cell cell, int64_t H, int64_t rows) {
+// w: W_hh, or null where it is not read.
+inline ForwardBuffers forward_buffers(Arena &a, const Packed *w, Cell cell, int64_t H, int64_t rows) {
+    const int64_t S = cell_parts(cell);
     ForwardBuffers b;
-    b.h = a.floats(rows * H), b.c = a.floats(rows * H), b.product = a.floats(rows * blocks(cell) * H);
-    b.h_new = a.floats(H), b.c_new = a.floats(H), b.gates = a.floats(kept(cell) * H);
-    b.scratch = a.bytes(product_scratch(w, rows));
+    b.h = a.floats(rows * H), b.c = a.floats(rows * S * H), b.product = a.floats(w ? rows * blocks(cell) * H : 0);
+    b.h_new = a.floats(H), b.c_new = a.floats(S * H), b.gates = a.floats(kept(cell) * H);
+    b.scratch = a.bytes(w ? product_scratch(*w, rows) : 0);
     return b;
 }
 
 inline ForwardBuffers forward_buffers(Arena &a, const Forward &f, int64_t rows) {
-    ForwardBuffers b = forward_buffers(a, *f.weight, f.cell, f.hidden, rows);
+    ForwardBuffers b = forward_buffers(a, f.weight, f.cell, f.hidden, rows);
     if (f.x_part)
         return b;
     // Threads differ by one row, and memory is allocated for the maximum: fewer rows may have more steps.
@@ -88,13 +90,13 @@ inline void input_products(const Forward &f, int64_t begin, int64_t rows, int64_
 }
 
 template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int64_t end, void *memory) {
-    const int64_t H = f.hidden, T = f.steps, G = blocks(C), rows = end - begin;
+    const int64_t H = f.hidden, T = f.steps, G = blocks(C), S = cell_parts(C), rows = end - begin;
     Arena arena{static_cast<uint8_t *>(memory)};
     const ForwardBuffers buffer = forward_buffers(arena, f, rows);
     const int64_t together = f.x_part ? 1 : input_steps(f, rows);
     copy(buffer.h, f.h_0 + begin * H, rows * H);
     if (has_cell_state(C))
-        copy(buffer.c, f.c_0 + begin * H, rows * H);
+        copy(buffer.c, f.c_0 + begin * S * H, rows * S * H);
     for (int64_t k = 0; k < T; k++) {
         const int64_t t = f.reverse ? T - 1 - k : k;
         if (!f.x_part && k % together == 0) {
@@ -104,7 +106,7 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
         if (f.border)
             for (int64_t b = 0; b < rows; b++)
                 if (f.border[(begin + b) * T + t])
-                    zero(buffer.h + b * H, H), zero(buffer.c + b * H, H);
+                    zero(buffer.h + b * H, H), zero(buffer.c + b * S * H, S * H);
         product(*f.weight, buffer.h, H, rows, buffer.product, G * H, buffer.scratch);
         for (int64_t b = 0; b < rows; b++) {
             const int64_t at = (begin + b) * f.row_stride + t * f.step_stride, mask_at = ((begin + b) * T + t) * H;
@@ -114,12 +116,12 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
                 if (f.gates)
                     zero(gates, kept(C) * H);
                 if (f.cells)
-                    zero(f.cells + at * H, H);
+                    zero(f.cells + at * S * H, S * H);
                 if (f.normalised)
                     zero(f.normalised + at * G * H, G * H), f.rstd[at] = 0;
                 continue;
             }
-            float *h = buffer.h + b * H, *c = buffer.c + b * H, *p = buffer.product + b * G * H;
+            float *h = buffer.h + b * H, *c = buffer.c + b * S * H, *p = buffer.product + b * G * H;
             const float *x = f.x_part + at * G * H;
             if (!f.x_part) {
                 const int64_t first = k - k % together, count = T - first < together ? T - first : together;
@@ -138,15 +140,15 @@ template <Cell C> inline void forward_cell(const Forward &f, int64_t begin, int6
             if (has_cell_state(C)) {
                 if (f.mask_c || f.zone_c > 0)
                     zone(buffer.c_new, c, f.mask_c ? f.mask_c + mask_at : nullptr, f.zone_c, H);
-                copy(c, buffer.c_new, H);
+                copy(c, buffer.c_new, S * H);
                 if (f.cells)
-                    copy(f.cells + at * H, c, H);
+                    copy(f.cells + at * S * H, c, S * H);
             }
         }
     }
     copy(f.h_n + begin * H, buffer.h, rows * H);
     if (has_cell_state(C))
-        copy(f.c_n + begin * H, buffer.c, rows * H);
+        copy(f.c_n + begin * S * H, buffer.c, rows * S * H);
 }
 
 struct BackwardBuffers {
@@ -155,25 +157,25 @@ struct BackwardBuffers {
 };
 
 inline BackwardBuffers backward_buffers(Arena &a, const Backward &f, int64_t rows) {
-    const int64_t H = f.hidden;
+    const int64_t H = f.hidden, S = cell_parts(f.cell);
     BackwardBuffers b;
-    b.dh = a.floats(rows * H), b.carry = a.floats(rows * H), b.dc = a.floats(rows * H);
+    b.dh = a.floats(rows * H), b.carry = a.floats(rows * H), b.dc = a.floats(rows * S * H);
     b.dp = a.floats(rows * blocks(f.cell) * H);
-    b.dh_row = a.floats(H), b.dc_kept = a.floats(H), b.scratch_row = a.floats(2 * H), b.zeros = a.floats(H);
+    b.dh_row = a.floats(H), b.dc_kept = a.floats(H), b.scratch_row = a.floats(2 * H), b.zeros = a.floats(S * H);
     b.scratch = a.bytes(product_scratch(*f.weight_t, rows));
     return b;
 }
 
 template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, int64_t end, void *memory) {
-    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, rows = end - begin;
+    const int64_t H = f.hidden, T = f.steps, GH = blocks(C) * H, S = cell_parts(C), rows = end - begin;
     Arena arena{static_cast<uint8_t *>(memory)};
     const BackwardBuffers buffer = backward_buffers(arena, f, rows);
     const bool zoned_h = f.mask_h || f.zone_h > 0, zoned_c = f.mask_c || f.zone_c > 0;
-    zero(buffer.zeros, H);
+    zero(buffer.zeros, S * H);
     zero(buffer.dp, rows * GH);
     copy(buffer.carry, f.d_h_n + begin * H, rows * H);
     if (has_cell_state(C))
-        copy(buffer.dc, f.d_c_n + begin * H, rows * H);
+        copy(buffer.dc, f.d_c_n + begin * S * H, rows * S * H);
     // dh = dp W_hh + carry: the gradient of h_t from the next step.
     auto reach_h = [&](bool first) {
         if (first)
@@ -191,7 +193,7 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
             const int64_t row = begin + b, length = f.lengths ? f.lengths[row] : T;
             const int64_t at = row * f.row_stride + t * f.step_stride, mask_at = (row * T + t) * H;
             const int64_t at_before = row * f.row_stride + before * f.step_stride;
-            float *dh = buffer.dh + b * H, *carry = buffer.carry + b * H, *dc = buffer.dc + b * H,
+            float *dh = buffer.dh + b * H, *carry = buffer.carry + b * H, *dc = buffer.dc + b * S * H,
                   *dp = buffer.dp + b * GH;
             if (t >= length) {
                 copy(carry, dh, H);
@@ -205,13 +207,13 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
                 fetch(f.gates + (at + f.row_stride) * kept(C) * H, kept(C) * H);
                 fetch(f.d_output + (at + f.row_stride) * H, H);
                 if (has_cell_state(C) && before >= 0 && before < T)
-                    fetch(f.cells + (at_before + f.row_stride) * H, H);
+                    fetch(f.cells + (at_before + f.row_stride) * S * H, S * H);
             }
             const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
             const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * H : f.output + at_before * H;
             const float *c_prev = nullptr;
             if (has_cell_state(C))
-                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * H : f.cells + at_before * H;
+                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * S * H : f.cells + at_before * S * H;
             for_lanes(H, [&](int64_t u, auto lanes) {
                 F d = lanes.load(dh + u) + lanes.load(f.d_output + at * H + u), past = splat(0);
                 if (zoned_h) {
@@ -241,14 +243,14 @@ template <Cell C> inline void backward_cell(const Backward &f, int64_t begin, in
             if (border) { // no gradient crosses a reset
                 zero(dp, GH), zero(carry, H);
                 if (has_cell_state(C))
-                    zero(dc, H);
+                    zero(dc, S * H);
             }
         }
     }
     reach_h(T == 0);
     copy(f.d_h_0 + begin * H, buffer.dh, rows * H);
     if (has_cell_state(C))
-        copy(f.d_c_0 + begin * H, buffer.dc, rows * H);
+        copy(f.d_c_0 + begin * S * H, buffer.dc, rows * S * H);
 }
 
 // Calls body with the cell as a constant.
@@ -268,6 +270,12 @@ template <class Body> inline void with_cell(Cell cell, Body body) {
         return body(Number<int(Cell::layernorm)>{});
     case Cell::gru:
         return body(Number<int(Cell::gru)>{});
+    case Cell::slstm:
+        return body(Number<int(Cell::slstm)>{});
+    case Cell::minlstm:
+        return body(Number<int(Cell::minlstm)>{});
+    case Cell::mingru:
+        return body(Number<int(Cell::mingru)>{});
     }
 }
 

@@ -100,6 +100,24 @@ struct Reduced {
 
 [[gnu::always_inline]] inline F sigmoid(F x) { return 1.0f / (1.0f + exp(-x)); }
 
+// ln(1 + u) for 0 <= u <= 1: 2 artanh(s) with s = u / (2 + u) <= 1/3, to the term of s^13.
+[[gnu::always_inline]] inline F log1p(F u) {
+    const F s = u / (2.0f + u), z = s * s;
+    F q = splat(0.0769230769f);
+    q = q * z + 0.0909090909f;
+    q = q * z + 0.111111111f;
+    q = q * z + 0.142857143f;
+    q = q * z + 0.2f;
+    q = q * z + 0.333333333f;
+    return 2.0f * (s + s * z * q);
+}
+
+// ln sigmoid(x) = min(x, 0) - ln(1 + e^-|x|)
+[[gnu::always_inline]] inline F log_sigmoid(F x) {
+    const F magnitude = bits<F>(U(bits<U>(x) & 0x7fffffffu));
+    return at_most(x, 0.0f) - log1p(exp(-magnitude));
+}
+
 // Near zero x + x^3 q(x^2), to keep the precision of small arguments; beyond, 1 - 2 / (e^2|x| + 1) with the sign of x,
 // which is 1 from |x| = 10.
 [[gnu::always_inline]] inline F tanh(F x) {

@@ -13,7 +13,7 @@ struct StepBuffers {
 
 inline StepBuffers step_buffers(Arena &a, const Step &s) {
     StepBuffers b;
-    b.forward = forward_buffers(a, *s.weight_hh, s.cell, s.hidden, s.count);
+    b.forward = forward_buffers(a, s.weight_hh, s.cell, s.hidden, s.count);
     b.x_part = a.floats(s.count * blocks(s.cell) * s.hidden);
     b.scratch_x = a.bytes(product_scratch(*s.weight_ih, s.count));
     return b;
@@ -22,7 +22,7 @@ inline StepBuffers step_buffers(Arena &a, const Step &s) {
 // Returns whether every new state is finite, true if that is not checked.
 template <Cell C> inline bool step_cell(const Step &s) {
     bool finite = true;
-    const int64_t H = s.hidden, GH = blocks(C) * H;
+    const int64_t H = s.hidden, GH = blocks(C) * H, S = cell_parts(C);
     Arena arena{static_cast<uint8_t *>(s.scratch)};
     const StepBuffers buffer = step_buffers(arena, s);
     auto slot = [&](int64_t k) { return s.slots ? s.slots[k] : k; };
@@ -34,14 +34,21 @@ template <Cell C> inline bool step_cell(const Step &s) {
     }
     const float *bias = C == Cell::layernorm ? nullptr : s.bias; // layernorm adds it after the normalisation
     product(*s.weight_ih, s.x, s.input, s.count, buffer.x_part, GH, buffer.scratch_x, bias);
-    product(*s.weight_hh, h, H, s.count, buffer.forward.product, GH, buffer.forward.scratch);
+    if constexpr (recurrent(C))
+        product(*s.weight_hh, h, H, s.count, buffer.forward.product, GH, buffer.forward.scratch);
     for (int64_t k = 0; k < s.count; k++) {
         const int64_t at = slot(k) * s.stride;
         float *x = buffer.x_part + k * GH, *h_now = s.h + at, *c_now = s.c ? s.c + at : nullptr;
         if constexpr (C == Cell::layernorm)
             normalise_input(x, s.gain_ih, s.bias, GH);
         const ForwardBuffers &f = buffer.forward;
-        forward_row<C>({H, x, h_now, c_now, f.product + k * GH, f.gates, f.c_new, f.h_new, nullptr, s.extras});
+        const float *c_prev = c_now;
+        if constexpr (S > 1) { // the parts are apart in a session's row
+            for (int64_t part = 0; part < S; part++)
+                copy(f.c + part * H, c_now + part * s.part_stride, H);
+            c_prev = f.c;
+        }
+        forward_row<C>({H, x, h_now, c_prev, f.product + k * GH, f.gates, f.c_new, f.h_new, nullptr, s.extras});
         if (s.zone_h > 0)
             zone(f.h_new, h_now, nullptr, s.zone_h, H);
         copy(h_now, f.h_new, H);
@@ -49,10 +56,11 @@ template <Cell C> inline bool step_cell(const Step &s) {
         if (has_cell_state(C)) {
             if (s.zone_c > 0)
                 zone(f.c_new, c_now, nullptr, s.zone_c, H);
-            copy(c_now, f.c_new, H);
+            for (int64_t part = 0; part < S; part++)
+                copy(c_now + part * s.part_stride, f.c_new + part * H, H);
         }
         if (s.check)
-            finite &= all_finite(f.h_new, H) && (!has_cell_state(C) || all_finite(f.c_new, H));
+            finite &= all_finite(f.h_new, H) && (!has_cell_state(C) || all_finite(f.c_new, S * H));
     }
     return finite;
 }

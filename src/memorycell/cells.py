@@ -7,8 +7,9 @@ Every cell maps the two products of one time step and the previous state to the 
     x_part   [B, G·H]   the part that does not depend on the state, computed for the full sequence
                         before the recurrence: the result of the cell's `input_transform` on
                         W_ih x_t, which adds the biases or applies layer normalisation
-    h_part   [B, G·H]   W_hh h_{t-1}, without bias
-    state    (h, c) or (h,), each [B, H] (h is [B, P] with projection)
+    h_part   [B, G·H]   W_hh h_{t-1}, without bias; h_{t-1} itself for cells without that product
+    state    the tensors of the row's `state`: (h, c) or (h,), each [B, H] (h is [B, P] with
+             projection), or others; see `Cell.state_sizes`
     params   "bias_hh" [G·H], and the extra parameters of the cell's row in `CELLS`
     gates    the cell's gates at this step, after activation, each [B, H], in the order of the row
 
@@ -27,11 +28,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memorycell.cells_recent import MOGRIFIER_ROUNDS, mingru, minlstm, mlstm, mogrifier, slstm
+from memorycell.cells_recent import Params as Params
+from memorycell.cells_recent import Tensors as Tensors
+
 GATES = ("i", "f", "g", "o")
 """Input gate, forget gate, candidate, output gate: the order of the LSTM's rows."""
 
-Tensors = tuple[Tensor, ...]
-Params = Mapping[str, Tensor]
 Step = Callable[[Tensor, Tensor, Tensors, Params], tuple[Tensors, Tensors]]
 
 
@@ -192,6 +195,60 @@ class Cell:
     """Parameters that torch does not have: name -> length in units of hidden_size."""
     input_transform: Callable[[Tensor, Params], Tensor] = _add_biases
     """Applied to W_ih x [..., G·H] before the recurrence."""
+    matrices: Mapping[str, tuple[int, str, str]] = field(default_factory=dict)
+    """More of them: name -> (count, rows, columns) of [count, rows, columns], with rows and columns
+    "input" or "hidden".
+    """
+    recurrent: bool = True
+    """Whether a step reads W_hh h_{t-1}; if not, there is no W_hh and no b_hh."""
+    reads_input: bool = False
+    """Whether `step` computes the products itself, from x_t and h_{t-1}."""
+    per_head: tuple[str, ...] = ()
+    """The blocks that have one row per head instead of H; c is then a matrix per head."""
+    stabilised: bool = False
+    """Whether c, n and m share a scale: such cells have heads and no zoneout."""
+    elementwise: bool = True
+    """Whether units depend on each other through W_hh alone."""
+
+    def rows(self, hidden_size: int, heads: int = 1) -> dict[str, slice]:
+        """The rows of each block."""
+        result, start = {}, 0
+        for name in self.blocks:
+            stop = start + (heads if name in self.per_head else hidden_size)
+            result[name] = slice(start, stop)
+            start = stop
+        return result
+
+    def num_rows(self, hidden_size: int, heads: int = 1) -> int:
+        """G·H: the rows of W_ih."""
+        return self.rows(hidden_size, heads)[self.blocks[-1]].stop
+
+    def state_sizes(self, hidden_size: int, output_size: int, heads: int = 1) -> dict[str, int]:
+        """Values per sequence of each tensor of the state."""
+        sizes = dict.fromkeys(self.state, hidden_size) | {"h": output_size}
+        if self.per_head:
+            sizes |= {"c": hidden_size * hidden_size // heads, "m": heads}
+        return sizes
+
+    def extra_shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """The shapes of the parameters that torch does not have."""
+        sizes = {"input": input_size, "hidden": hidden_size}
+        return {name: (times * hidden_size,) for name, times in self.extra.items()} | {
+            name: (count, sizes[rows], sizes[columns])
+            for name, (count, rows, columns) in self.matrices.items()
+        }
+
+    def input_part(self, x: Tensor, params: Params) -> Tensor:
+        """x_part of all steps at once, from x [..., I]."""
+        if self.reads_input:
+            return x
+        return self.input_transform(x @ params["weight_ih"].T, params)
+
+    def advance(self, x_part: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
+        """`step` with the product of the state."""
+        multiplies = self.recurrent and not self.reads_input
+        h_part = state[0] @ params["weight_hh"].T if multiplies else state[0]
+        return self.step(x_part, h_part, state, params)
 
 
 CELLS: dict[str, Cell] = {
@@ -207,12 +264,56 @@ CELLS: dict[str, Cell] = {
         ("h", "c"),
         {"gain_ih": 4, "gain_hh": 4, "gain_c": 1, "bias_c": 1},
         _normalise_input,
+        elementwise=False,
     ),
     "gru": Cell(gru, ("r", "z", "n"), ("r", "z", "n"), ("h",), input_transform=_add_input_bias),
     "gru_reset_before": Cell(
         gru_reset_before, ("r", "z", "n"), ("r", "z", "n"), ("h",), input_transform=_add_input_bias
     ),
+    "mogrifier": Cell(
+        mogrifier,
+        GATES,
+        GATES,
+        ("h", "c"),
+        matrices={
+            "weight_xh": ((MOGRIFIER_ROUNDS + 1) // 2, "input", "hidden"),
+            "weight_hx": (MOGRIFIER_ROUNDS // 2, "hidden", "input"),
+        },
+        reads_input=True,
+        elementwise=False,
+    ),
+    "slstm": Cell(slstm, GATES, GATES, ("h", "c", "n", "m"), stabilised=True),
+    "mlstm": Cell(
+        mlstm,
+        ("q", "k", "v", "o", "i", "f"),
+        ("i", "f", "o"),
+        ("h", "c", "n", "m"),
+        input_transform=_add_input_bias,
+        recurrent=False,
+        per_head=("i", "f"),
+        stabilised=True,
+        elementwise=False,
+    ),
+    "minlstm": Cell(
+        minlstm,
+        GATES[:3],
+        GATES[:3],
+        ("h",),
+        input_transform=_add_input_bias,
+        recurrent=False,
+    ),
+    "mingru": Cell(
+        mingru,
+        ("z", "n"),
+        ("z", "n"),
+        ("h",),
+        input_transform=_add_input_bias,
+        recurrent=False,
+    ),
 }
+
+STATE_NAMES = ("h", "c", "n", "m")
+"""Every name of a cell's state."""
 
 
 def _normalise(a: Tensor, gain: Tensor, bias: Tensor) -> Tensor:

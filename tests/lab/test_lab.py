@@ -9,7 +9,7 @@ import torch
 from memorycell.cli.verbs import app
 from memorycell.errors import UserError
 from memorycell.lab.classics import carousel_change, run_trials
-from memorycell.lab.problems import PROBLEMS, adding, copy, order, recall
+from memorycell.lab.problems import PROBLEMS, adding, associative, copy, order, parity, recall
 from memorycell.lab.reader import Reader, answer_probabilities, question_after
 from memorycell.lab.stories import (
     ANIMALS,
@@ -24,6 +24,8 @@ from memorycell.lab.story_report import story_page
 from memorycell.lab.trained_readers import shipped_readers, train_readers
 from memorycell.lab.trial import (
     CELLS,
+    CLASSIC_CELLS,
+    RECENT_CELLS,
     TrialModel,
     build_layer,
     gradient_by_distance,
@@ -68,6 +70,48 @@ def test_adding_order_and_copy_have_the_documented_targets():
     assert (x[:, :5, :8].argmax(2) == target).all()
     assert not x[:, 5:, :8].any()
     assert (x[:, -5:, 9] == 1).all()
+
+
+def test_parity_and_associative_recall_have_the_documented_targets():
+    x, target = draw(parity(9))
+    bits = x.argmax(2)
+    for row in range(50):
+        assert [sum(bits[row, : k + 1]) % 2 for k in range(9)] == target[row].tolist()
+    assert target.mean() == pytest.approx(1 / 2, abs=0.02)
+    x, target = draw(associative(12))
+    assert x.shape == (2000, 12 + 8, 12 + 8 + 1)
+    assert (x[:, :12, :12].sum(1) == 1).all()  # every key once
+    assert not x[:, :12, -1].any()
+    assert (x[:, 12:, -1] == 1).all()
+    assert not x[:, 12:, 12:-1].any()  # no value where it is asked for
+    for row in range(50):
+        value_of = {int(step[:12].argmax()): int(step[12:20].argmax()) for step in x[row, :12]}
+        asked = x[row, 12:, :12].argmax(1)
+        assert [value_of[int(key)] for key in asked] == target[row].tolist()
+    assert associative(3).num_answers == 3
+
+
+def test_a_cell_whose_gates_read_the_state_learns_parity_and_another_does_not():
+    assert run_trial("parity", 6, "slstm", 400).accuracy > 0.95
+    assert run_trial("parity", 6, "minlstm", 400).accuracy < 0.9
+
+
+def test_a_matrix_memory_learns_associations():
+    assert run_trial("associative", 12, "mlstm", 300).accuracy > 0.95
+    assert run_trial("associative", 12, "lstm", 300).accuracy < 0.7
+
+
+def test_gates_of_the_recent_cells_are_initialised_to_remember():
+    """Time constants of 1 to T - 1 steps, as in the classic cells."""
+    for cell in ("minlstm", "mingru"):
+        layer = build_layer(cell, 3, 4000, 100)
+        with torch.no_grad():
+            layer.weight_ih_l0.zero_()
+            _, _, (trace,) = layer(torch.zeros(1, 1, 3), trace=True)
+        keep = trace["f"] if cell == "minlstm" else 1 - trace["z"]
+        spans = 1 / (1 - keep) - 1
+        assert float(spans.mean()) == pytest.approx(50, abs=2)
+    assert set(CELLS) == {*CLASSIC_CELLS, *RECENT_CELLS}
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -119,7 +163,7 @@ def test_gradient_by_distance_matches_autograd(cell):
 def test_gate_biases_are_initialised_to_remember():
     plain = build_layer("rnn", 3, 50, 100)  # torch's initialisation
     assert float(plain.bias_ih_l0.detach().abs().max()) <= 50**-0.5
-    for cell in CELLS[1:]:
+    for cell in CLASSIC_CELLS[1:]:
         layer = build_layer(cell, 3, 4000, 100)
         block = {"gru": 1, "coupled": 0}.get(cell, 1)
         bias = (layer.bias_ih_l0 + layer.bias_hh_l0).detach()[4000 * block : 4000 * (block + 1)]
@@ -269,4 +313,4 @@ def test_the_story_can_be_trained_again(tmp_path, memorycell):
 
 
 def test_every_problem_is_in_the_lab():
-    assert set(PROBLEMS) == {"recall", "adding", "order", "copy"}
+    assert set(PROBLEMS) == {"recall", "adding", "order", "copy", "parity", "associative"}

@@ -38,12 +38,14 @@ OPTIONS = [
     "projected",
     "projected zoneout training",
 ]
-PROJECTED_CELLS = ("lstm", "peephole", "coupled")
+PROJECTED_CELLS = ("lstm", "peephole", "coupled", "slstm")
+WITHOUT_ZONEOUT = ("slstm", "minlstm", "mingru")
 CASES = [
     (cell, option)
     for cell in CELL_NAMES
     for option in OPTIONS
-    if "projected" not in option or cell in PROJECTED_CELLS
+    if ("projected" not in option or cell in PROJECTED_CELLS)
+    and not ("zoneout" in option and cell in WITHOUT_ZONEOUT)
 ]
 
 
@@ -102,7 +104,8 @@ def random_case(cell, option, batch, steps, hidden):
     """(layer, x, states, options of the call)"""
     torch.manual_seed(batch * 100 + steps * 10 + hidden)
     settings = {"bias": False} if option == "no bias" else {}
-    settings |= {"zoneout": (0.3, 0.2)} if "zoneout" in option else {}
+    zoned = "zoneout" in option and cell not in WITHOUT_ZONEOUT
+    settings |= {"zoneout": (0.3, 0.2)} if zoned else {}
     projected = "projected" in option and cell in PROJECTED_CELLS and hidden > 1
     settings |= {"proj_size": (hidden + 1) // 2} if projected else {}
     layer = build(cell, 5, hidden, bidirectional=True, **settings)
@@ -112,8 +115,16 @@ def random_case(cell, option, batch, steps, hidden):
         call["lengths"] = torch.randint(1, steps + 1, (batch,))
     if "reset" in option or projected:
         call["reset"] = torch.rand(batch, steps) < 0.3
-    hx = [torch.randn_like(s) for s in layer.initial_state(batch)]
-    return layer, torch.randn(batch, steps, 5), hx, call
+    return layer, torch.randn(batch, steps, 5), random_state(layer, batch), call
+
+
+def random_state(layer, batch: int) -> list[torch.Tensor]:
+    """Normal numbers; a normaliser is 1 or more."""
+    zeros = layer.initial_state(batch).asdict()
+    return [
+        torch.randn_like(v).abs() + 1 if name == "n" else torch.randn_like(v)
+        for name, v in zeros.items()
+    ]
 
 
 @pytest.mark.parametrize(("cell", "option"), CASES)
@@ -144,7 +155,10 @@ def test_random_shapes(cell, sizes, option):
         results(layer, x, hx, backend="native", **call),
         results(layer, x, hx, backend="reference", **call),
     )
-    assert difference(ours, theirs) < (1e-4 if cell == "layernorm" else 2e-6)
+    # The variance of two or three units that are normalised alone may be near 1e-5.
+    ill_conditioned = cell == "layernorm" and sizes[2] <= 3
+    usual = 1e-4 if cell == "layernorm" else 2e-6
+    assert difference(ours, theirs) < (1e-3 if ill_conditioned else usual)
 
 
 @pytest.mark.parametrize("cell", CELL_NAMES)
@@ -189,18 +203,21 @@ def test_bfloat16_products(isa, cell):
         for name, parameter in layer.named_parameters():
             if name.startswith(("gain_ih", "gain_hh")):
                 parameter.fill_(0.3)
-    x, hx = torch.randn(7, 11, 33), [torch.randn(1, 7, 63) for _ in CELLS[cell].state]
+    x, hx = torch.randn(7, 11, 33), random_state(layer, 7)
     exact = results(layer, x, hx, backend="native")
     with torch.autocast("cpu", torch.bfloat16):
         half = results(layer, x, hx, backend="native")
     # Output and states have the types of torch's layers under autocast, whose GRU stays in float32;
     # gradients in float32.
-    results_dtype = torch.float32 if cell == "gru" else torch.bfloat16
-    count = 1 + len(CELLS[cell].state)
-    assert [value.dtype for value in half] == [results_dtype] * count + [torch.float32] * (
-        len(half) - count
-    )
-    assert 1e-5 < difference(half, exact) < 0.05
+    # n and m are counts and exponents, which bfloat16 would round to nothing: float32.
+    output_type = torch.float32 if layer.mode == "GRU" else torch.bfloat16
+    state_type = torch.float32 if cell == "slstm" else output_type
+    count = len(CELLS[cell].state)
+    assert [value.dtype for value in half] == [output_type, *([state_type] * count)] + [
+        torch.float32
+    ] * (len(half) - count - 1)
+    # PyTorch's products, of the cells that the engine only scans, are rounded to bfloat16 too.
+    assert 1e-5 < difference(half, exact) < (0.05 if CELLS[cell].recurrent else 0.1)
 
 
 def test_functions_over_the_full_float_range(isa):
@@ -286,8 +303,9 @@ def test_threads(cell):
     try:
         for count in (1, 2, 5):
             torch.set_num_threads(count)
-            used = binding.threads_for(23 * 90 * layer.weight_hh_l0.numel(), 23)
-            assert used == count
+            if CELLS[cell].recurrent:
+                used = binding.threads_for(23 * 90 * layer.weight_hh_l0.numel(), 23)
+                assert used == count
             found[count] = results(layer, x, hx, backend="native")
             again = results(layer, x, hx, backend="native")
             assert all(torch.equal(a, b) for a, b in zip(found[count], again, strict=True))
@@ -341,7 +359,7 @@ def test_threads_without_openmp():
 def test_steps_equal_the_full_sequence(isa, cell, precision, bound):
     for inputs, hidden in ((1, 2), (5, 63), (33, 64)):
         torch.manual_seed(0)
-        layer = build(cell, inputs, hidden, zoneout=0.1).eval()
+        layer = build(cell, inputs, hidden, zoneout=0.0 if cell == "slstm" else 0.1).eval()
         with torch.no_grad():
             for name, parameter in layer.named_parameters():
                 if name.startswith(("gain_ih", "gain_hh")):

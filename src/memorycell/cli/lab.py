@@ -40,11 +40,14 @@ def lab(
         int, typer.Option("--gap", help="The longest gap of recall.", **whole(2, 100_000))
     ] = 200,
     cell: Annotated[
-        list[str] | None, typer.Option("--cell", help="Cells [default: all six].")
+        list[str] | None, typer.Option("--cell", help="Cells [default: six; see docs/cells.md].")
     ] = None,
     problem: Annotated[
         list[str] | None,
-        typer.Option("--problem", help="recall, adding, order, copy [default: all]."),
+        typer.Option(
+            "--problem",
+            help="recall, adding, order, copy [default: these four], parity, associative.",
+        ),
     ] = None,
     retrain: Annotated[
         bool, typer.Option("--retrain", help="Train the story's models instead of loading them.")
@@ -75,15 +78,16 @@ def _classics(
 ) -> tuple[str, dict[str, Any]]:
     from memorycell.lab import classics
     from memorycell.lab.classics_report import classics_page
-    from memorycell.lab.problems import PROBLEMS
-    from memorycell.lab.trial import CELLS, MAX_UPDATES
+    from memorycell.lab.problems import CLASSIC_PROBLEMS
+    from memorycell.lab.trial import MAX_UPDATES
 
     began = time.monotonic()
+    problems = problems or list(CLASSIC_PROBLEMS)
     trials = classics.run_trials(
         updates or MAX_UPDATES,
         gap,
-        cells or CELLS,
-        problems or tuple(PROBLEMS),
+        cells or classics.default_cells(problems),
+        problems,
         seed=seed,
         log=log,
     )

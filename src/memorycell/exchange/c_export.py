@@ -6,6 +6,7 @@ The weights are constants in float32; in int8, the recurrent ones are int8 with 
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -13,7 +14,6 @@ from typing import Any
 import numpy as np
 from torch import Tensor, nn
 
-from memorycell.cells import CELLS
 from memorycell.errors import quote
 from memorycell.exchange.c_cells import CELLS_IN_C, STORE_H, STORE_PROJECTED_H
 from memorycell.exchange.c_templates import FUNCTIONS, HEADER, LAYER_HEAD, SOURCE, TEST
@@ -142,22 +142,26 @@ class _Source:
         self._head, self._normalises = head.write(self), head.normalises
         cell = CELLS_IN_C[recurrent.cell]
         floats = cell.local_arrays * recurrent.hidden_size + recurrent.proj_size
+        floats += cell.input_arrays * self._max_columns
         self.stack_bytes = head.stack_bytes + 4 * floats + self._int8 * self._max_columns
 
     def text(self, fields: dict[str, Any]) -> str:
         """The file."""
         recurrent = self.recurrent
-        layers, H, P = recurrent.num_layers, recurrent.hidden_size, recurrent.output_size
-        has_c = "c" in CELLS[recurrent.cell].state
-        more_at = layers * P + has_c * layers * H
+        layers, P = recurrent.num_layers, recurrent.output_size
+        sizes = [size for _, _, size in recurrent.state_shapes(1).values()]
+        starts = [layers * start for start in itertools.accumulate(sizes, initial=0)]
+        more_at = starts.pop()
         calls = []
         if self._normalises:
             calls.append(f"    float inputs[{recurrent.input_size}];\n")
             calls.append(f"    normalise_input(x, state + {more_at}, inputs);")
         for k in range(layers):
             x = f"state + {(k - 1) * P}" if k else "inputs" if self._normalises else "x"
-            c = f", state + {layers * P + k * H}" if has_c else ""
-            calls.append(f"    layer_{k}({x}, state + {k * P}{c});")
+            parts = [
+                f"state + {start + k * size}" for start, size in zip(starts, sizes, strict=True)
+            ]
+            calls.append(f"    layer_{k}({', '.join([x, *parts])});")
         functions = [
             code.substitute(max_columns=self._max_columns)
             for name, code in FUNCTIONS.items()
@@ -210,7 +214,7 @@ class _Source:
         params = {n: p.detach() for n, p in recurrent.layer_parameters(k, "").items()}
         zeros = params["weight_ih"].new_zeros(len(params["weight_ih"]))
         for name in ("bias_ih", "bias_hh"):  # an absent bias is a scalar zero
-            params[name] = params[name] + zeros
+            params[name] = params.get(name, zeros) + zeros
         fields = {
             name: self.matrix(f"{layer}_{name}", weight, bias, int8=self._int8)
             for name, (weight, bias) in cell.matrices(params).items()
@@ -223,6 +227,8 @@ class _Source:
             fields,
             layer=layer,
             H=recurrent.hidden_size,
+            I=params["weight_ih"].shape[1],
+            heads=recurrent.heads,
             product="product_int8" if self._int8 else "product",
             new_c=_zoneout("c[u]", "c_new", zoneout_c),
             store_h=self._store_h(layer, params, zoneout_h),

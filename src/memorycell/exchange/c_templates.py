@@ -139,6 +139,11 @@ static float sigmoid(float x) {
     return 1.0f / (1.0f + expf(-x));
 }
 """),
+    "positive": Template("""\
+static float positive(float x) {
+    return x < 0.0f ? sigmoid(x) : x + 0.5f;
+}
+"""),
     "softplus": Template("""\
 /* log(1 + exp(x)) */
 static float softplus(float x) {

@@ -1,5 +1,5 @@
-"""Import recurrent layers from Keras 3 files (.keras): LSTM, GRU, SimpleRNN, and Bidirectional
-around them.
+"""Import recurrent layers from Keras 3 files (.keras): LSTM, GRU, SimpleRNN, Bidirectional around
+them, and ConvLSTM2D.
 
 A .keras file is a zip archive: config.json describes the layers, model.weights.h5 holds their
 arrays in groups whose `vars` have the layer's name as an attribute. Nothing in it is executed.
@@ -18,6 +18,8 @@ import numpy as np
 import torch
 
 from memorycell.errors import UserError
+from memorycell.exchange.keras_conv import CONV_KIND, convert_conv
+from memorycell.nn.conv import ConvRecurrent
 from memorycell.nn.layers import GRU, LSTM, RNN, Recurrent
 
 KINDS: dict[str, type[Recurrent]] = {"LSTM": LSTM, "GRU": GRU, "SimpleRNN": RNN}
@@ -29,7 +31,6 @@ UNSUPPORTED = (
     "RNN",
     "StackedRNNCells",
     "ConvLSTM1D",
-    "ConvLSTM2D",
     "ConvLSTM3D",
     "LSTMCell",
     "GRUCell",
@@ -37,15 +38,15 @@ UNSUPPORTED = (
 )
 
 
-def from_keras(path: str | Path) -> dict[str, Recurrent]:
+def from_keras(path: str | Path) -> dict[str, Recurrent | ConvRecurrent]:
     """The recurrent layers of a Keras 3 model by name, with their weights, batch first, in one or
-    two directions.
+    two directions; a ConvLSTM2D as a `ConvLSTM`.
 
     Other layers (Dense, Embedding, Dropout, …) are ignored, and so are a layer's dropout, masks,
     `stateful` and `return_sequences`: the imported layers return every step.
 
     Raises `UserError`, naming the layer, for a file that is not a Keras 3 model, an unsupported
-    recurrent layer (ConvLSTM2D, an RNN of custom cells), or other activations.
+    recurrent layer (ConvLSTM1D, an RNN of custom cells), or other activations.
     """
     path = Path(path)
     try:
@@ -62,7 +63,7 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
         raise UserError(
             f"{path}: not a Keras 3 model ({error}); save it with model.save('model.keras')"
         ) from None
-    layers: dict[str, Recurrent] = {}
+    layers: dict[str, Recurrent | ConvRecurrent] = {}
     with weights:
         groups: dict[str, Any] = {}
         weights.visititems(lambda name, item: _add_group(groups, name, item))
@@ -81,7 +82,7 @@ def from_keras(path: str | Path) -> dict[str, Recurrent]:
                 ) from None
     if not layers:
         raise UserError(
-            f"{path}: contains no recurrent layer (LSTM, GRU, SimpleRNN, Bidirectional)"
+            f"{path}: contains no recurrent layer (LSTM, GRU, SimpleRNN, Bidirectional, ConvLSTM2D)"
         )
     return layers
 
@@ -101,16 +102,18 @@ def _recurrent_layers(part: Any, where: str) -> Iterator[Mapping[str, Any]]:
         if kind in UNSUPPORTED:
             raise UserError(
                 f"{where}: layer {part['config'].get('name', kind)!r}: memorycell has no {kind}; "
-                "LSTM, GRU, SimpleRNN and Bidirectional around them are supported"
+                "LSTM, GRU, SimpleRNN, Bidirectional around them and ConvLSTM2D are supported"
             )
-        if kind in KINDS or kind == "Bidirectional":
+        if kind in KINDS or kind in ("Bidirectional", CONV_KIND):
             yield part
         else:
             for each in part.values():
                 yield from _recurrent_layers(each, where)
 
 
-def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent:
+def _convert(layer: Mapping[str, Any], group: Any, where: str) -> Recurrent | ConvRecurrent:
+    if layer["class_name"] == CONV_KIND:
+        return convert_conv(layer["config"], group, where)
     outer, inner, parts = layer["config"], layer, {"": group}
     bidirectional = layer["class_name"] == "Bidirectional"
     if bidirectional:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -91,8 +92,16 @@ class SymbolicTensor:
             name, shape = self.graph.constant(float(other)), ()
         inputs = (name, self.name) if swapped else (self.name, name)
         return SymbolicTensor(
-            self.graph, self.graph.op(kind, *inputs), max(self.shape, shape, key=len)
+            self.graph, self.graph.op(kind, *inputs), _broadcast(self.shape, shape)
         )
+
+    def _same(self, kind: str, *more: str) -> SymbolicTensor:
+        """The result of an operator that keeps the shape."""
+        return SymbolicTensor(self.graph, self.graph.op(kind, self.name, *more), self.shape)
+
+    def _reshaped(self, shape: tuple[int, ...]) -> SymbolicTensor:
+        name = self.graph.op("Reshape", self.name, self.graph.constant(shape))
+        return SymbolicTensor(self.graph, name, shape)
 
     def __add__(self, other: Any) -> SymbolicTensor:
         return self._binary("Add", other)
@@ -102,6 +111,54 @@ class SymbolicTensor:
 
     def __rmul__(self, other: Any) -> SymbolicTensor:
         return self._binary("Mul", other)
+
+    def __neg__(self) -> SymbolicTensor:
+        return self._same("Neg")
+
+    def __sub__(self, other: Any) -> SymbolicTensor:
+        return self._binary("Sub", other)
+
+    def __truediv__(self, other: Any) -> SymbolicTensor:
+        return self._binary("Div", other)
+
+    def __eq__(self, other: object) -> SymbolicTensor:  # type: ignore[override]  # as of tensors
+        return self._binary("Equal", other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def abs(self) -> SymbolicTensor:
+        """Of every value."""
+        return self._same("Abs")
+
+    def sum(self, dim: int) -> SymbolicTensor:
+        """Along an axis."""
+        axis = dim % self.ndim
+        name = self.graph.op("ReduceSum", self.name, self.graph.constant([axis]), keepdims=0)
+        return SymbolicTensor(self.graph, name, self.shape[:axis] + self.shape[axis + 1 :])
+
+    def unsqueeze(self, dim: int) -> SymbolicTensor:
+        """With an axis of length 1."""
+        axis = dim % (self.ndim + 1)
+        name = self.graph.op("Unsqueeze", self.name, self.graph.constant([axis]))
+        return SymbolicTensor(self.graph, name, (*self.shape[:axis], 1, *self.shape[axis:]))
+
+    def unflatten(self, dim: int, sizes: tuple[int, ...]) -> SymbolicTensor:
+        """With the last axis as several."""
+        assert dim == -1
+        return self._reshaped((*self.shape[:-1], *sizes))
+
+    def flatten(self, dim: int) -> SymbolicTensor:
+        """With the axes from `dim` on as one."""
+        return self._reshaped((*self.shape[:dim], math.prod(self.shape[dim:])))
+
+    def unbind(self) -> list[SymbolicTensor]:
+        """The parts along the first axis."""
+        names = self.graph.split(self.name, 0, [1] * self.shape[0])
+        axis = self.graph.constant([0])
+        return [
+            SymbolicTensor(self.graph, self.graph.op("Squeeze", name, axis), self.shape[1:])
+            for name in names
+        ]
 
     def __rsub__(self, other: Any) -> SymbolicTensor:
         return self._binary("Sub", other, swapped=True)
@@ -118,11 +175,17 @@ class SymbolicTensor:
 
     def chunk(self, count: int, dim: int = 0) -> list[SymbolicTensor]:
         """Equal parts along an axis."""
+        return self.split([self.shape[dim] // count] * count, dim)
+
+    def split(self, sizes: Sequence[int], dim: int = 0) -> list[SymbolicTensor]:
+        """Parts of given sizes along an axis."""
         axis = dim % self.ndim
-        size = self.shape[axis] // count
-        shape = (*self.shape[:axis], size, *self.shape[axis + 1 :])
-        names = self.graph.split(self.name, axis, [size] * count)
-        return [SymbolicTensor(self.graph, name, shape) for name in names]
+        names = self.graph.split(self.name, axis, sizes)
+        before, after = self.shape[:axis], self.shape[axis + 1 :]
+        return [
+            SymbolicTensor(self.graph, name, (*before, size, *after))
+            for name, size in zip(names, sizes, strict=True)
+        ]
 
     @classmethod
     def __torch_function__(
@@ -130,7 +193,21 @@ class SymbolicTensor:
     ) -> SymbolicTensor:
         x = args[0]
         if function in ACTIVATIONS:
-            return SymbolicTensor(x.graph, x.graph.op(ACTIVATIONS[function], x.name), x.shape)
+            return x._same(ACTIVATIONS[function])
+        if function is F.logsigmoid:
+            return -((-x)._same("Softplus"))
+        if function is torch.maximum:
+            return x._binary("Max", args[1])
+        if function is torch.clamp:
+            return x._same("Clip", *map(x.graph.constant, map(float, args[1:])))
+        if function is torch.full_like:
+            return SymbolicTensor(x.graph, x.graph.constant(float(args[1])), ())
+        if function is torch.ones_like:
+            ones = torch.ones(x.shape[1:])
+            return SymbolicTensor(x.graph, x.graph.constant(ones), x.shape[1:])
+        if function is torch.where:
+            name = x.graph.op("Where", *(part.name for part in args))
+            return SymbolicTensor(x.graph, name, _broadcast(args[1].shape, args[2].shape))
         if function is F.layer_norm:
             _, _, gain, bias = (*args, kwargs.get("weight"), kwargs.get("bias"))[:4]
             parameters = [p.name for p in (gain, bias) if p is not None]
@@ -141,4 +218,17 @@ class SymbolicTensor:
         return NotImplemented
 
 
-ACTIVATIONS: dict[Any, str] = {torch.sigmoid: "Sigmoid", torch.tanh: "Tanh", torch.relu: "Relu"}
+def _broadcast(a: tuple[int, ...], b: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of an elementwise result."""
+    count = max(len(a), len(b))
+    a, b = ((1,) * (count - len(shape)) + shape for shape in (a, b))
+    return tuple(y if x == 1 else x for x, y in zip(a, b, strict=True))
+
+
+ACTIVATIONS: dict[Any, str] = {
+    torch.sigmoid: "Sigmoid",
+    torch.tanh: "Tanh",
+    torch.relu: "Relu",
+    torch.exp: "Exp",
+    F.softplus: "Softplus",
+}

@@ -125,21 +125,29 @@ def write_scan(
     cell = CELLS[module.cell]
     rows = len(params["weight_ih"])
     # The equations are typed for tensors; symbolic tensors are Any to the type checker.
+    shapes = module.state_shapes(1)
+    sizes = {name: shapes[name][2] for name in state}
     outer: Any = {
         n: SymbolicTensor(graph, graph.constant(p, n), tuple(p.shape)) for n, p in params.items()
     }
-    weight_ih = graph.constant(params["weight_ih"].T, "W_ih")
-    product: Any = SymbolicTensor(graph, graph.op("MatMul", x, weight_ih), (0, 0, rows))
-    x_part: Any = cell.input_transform(product, outer)
+    columns = params["weight_ih"].shape[1]
+    x_part: Any = SymbolicTensor(graph, x, (0, 0, columns))
+    if cell.reads_input:
+        rows = columns
+    else:
+        weight_ih = graph.constant(params["weight_ih"].T, "W_ih")
+        product: Any = SymbolicTensor(graph, graph.op("MatMul", x, weight_ih), (0, 0, rows))
+        x_part = cell.input_transform(product, outer)
 
     body = Graph(prefix="step_")
-    sizes = {"h": module.output_size, "c": module.hidden_size}
     before: dict[str, Any] = {
         name: SymbolicTensor(body, body.name(name), (0, sizes[name])) for name in state
     }
     step_x: Any = SymbolicTensor(body, body.name("x_part"), (0, rows))
-    weight_hh = graph.constant(params["weight_hh"].T, "W_hh")
-    h_part: Any = SymbolicTensor(body, body.op("MatMul", before["h"].name, weight_hh), (0, rows))
+    h_part: Any = before["h"]
+    if cell.recurrent and not cell.reads_input:
+        weight_hh = graph.constant(params["weight_hh"].T, "W_hh")
+        h_part = SymbolicTensor(body, body.op("MatMul", before["h"].name, weight_hh), (0, rows))
     inner: Any = {n: SymbolicTensor(body, p.name, p.shape) for n, p in outer.items()}
     new, _ = cell.step(step_x, h_part, tuple(before.values()), inner)
     after: dict[str, Any] = dict(zip(state, new, strict=True))
@@ -148,7 +156,7 @@ def write_scan(
         projected = body.op("MatMul", after["h"].name, weight_hr)
         after["h"] = SymbolicTensor(body, projected, before["h"].shape)
     if any(module.zoneout):
-        rates = dict(zip("hc", module.zoneout, strict=True))
+        rates = dict(zip(state, module.zoneout, strict=False))
         after = {n: before[n] * rates[n] + value * (1 - rates[n]) for n, value in after.items()}
     outputs = {name: body.op("Identity", value.name) for name, value in after.items()}
     y = body.op("Identity", outputs["h"])

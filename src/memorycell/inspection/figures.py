@@ -139,7 +139,9 @@ def gates_figure(trace: LayerTrace, labels: Sequence[str], begin: int = 0) -> go
 
     end = min(begin + MAX_SHOWN_STEPS, trace.steps)
     units = _shown_units(trace, begin, end)
-    names = [n for n in (*CELLS[trace.module.cell].gates, "c", "h") if n in trace.gates]
+    cell = CELLS[trace.module.cell]
+    shown = (*cell.gates, *(() if cell.per_head else cell.state[1:2]), "h")
+    names = [name for name in shown if name in trace.gates]
     style = figure().layout
     fig = make_subplots(
         rows=len(names),

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from memorycell.cells import CELLS
 from memorycell.inspection.horizon import (
     Horizon,
     forget_half_lives,
@@ -236,10 +237,12 @@ def _last_steps(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[tuple[Any, .
 
 def _layer_report(trace: LayerTrace, traces: Sequence[LayerTrace]) -> LayerReport:
     saturation = {}
-    for gate, value in trace.gates.items():
+    cell = CELLS[trace.module.cell]
+    for gate in cell.gates:
+        value = trace.gates[gate]
         if gate in SIGMOID_GATES:
             saturation[gate] = (_share(value < MAX_CLOSED), _share(value > MIN_OPEN))
-        elif gate in CANDIDATES:
+        elif gate in CANDIDATES and cell.recurrent:  # others are not bounded
             saturation[gate] = (_share(value < -MIN_OPEN), _share(value > MIN_OPEN))
     h = trace.gates["h"].flatten(0, 1)
     forget = trace.gates.get("f")
@@ -269,7 +272,7 @@ def _share(mask: Tensor) -> float:
 def _single_layer(trace: LayerTrace) -> Recurrent:
     """The traced layer as a stack of one layer in one direction, sharing its parameters."""
     module = trace.module
-    params = module.layer_parameters(trace.index, "_reverse" if trace.reverse else "")
+    params = module.stored_parameters(trace.index, "_reverse" if trace.reverse else "")
     options: dict[str, Any] = {"proj_size": module.proj_size} if module.proj_size else {}
     layer = of_cell(
         module.cell,
@@ -278,12 +281,12 @@ def _single_layer(trace: LayerTrace) -> Recurrent:
         bias=module.bias,
         batch_first=True,
         zoneout=module.zoneout,
+        heads=module.heads,
         device="meta",
         **options,
     )
     for name, value in params.items():
-        if value.ndim:
-            setattr(layer, f"{name}_l0", nn.Parameter(value.detach(), requires_grad=False))
+        setattr(layer, f"{name}_l0", nn.Parameter(value.detach(), requires_grad=False))
     return layer
 
 

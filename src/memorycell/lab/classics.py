@@ -14,21 +14,43 @@ from typing import Any
 import torch
 
 from memorycell.errors import UserError
-from memorycell.lab.problems import PROBLEMS
-from memorycell.lab.trial import CELLS, MAX_UPDATES, TrialResult, run_trial
+from memorycell.lab.problems import CLASSIC_PROBLEMS, PROBLEMS
+from memorycell.lab.trial import (
+    CELLS,
+    CLASSIC_CELLS,
+    MAX_UPDATES,
+    RECENT_CELLS,
+    TrialResult,
+    run_trial,
+)
 from memorycell.nn.layers import LSTM
 
-OTHER_PROBLEMS = (("adding", 100), ("order", 100), ("copy", 30))
+OTHER_PROBLEMS = (
+    ("adding", 100),
+    ("order", 100),
+    ("copy", 30),
+    ("parity", 40),
+    ("associative", 32),
+)
 """Problems other than recall, with their gaps."""
 CAROUSEL_STEPS = 100_000
 PAGE_ONLY_FIELDS = ("history", "gradient_before", "gradient_after", "cell_state")
 
 
+def default_cells(problems: Sequence[str]) -> tuple[str, ...]:
+    """The cells that are compared by default: the LSTM and the recent ones on the problems where
+    these differ, the classic ones on all others.
+    """
+    if set(problems) & set(CLASSIC_PROBLEMS):
+        return CLASSIC_CELLS
+    return ("lstm", *RECENT_CELLS)
+
+
 def run_trials(
     max_updates: int = MAX_UPDATES,
     gap: int = 200,
-    cells: Sequence[str] = CELLS,
-    problems: Sequence[str] = tuple(PROBLEMS),
+    cells: Sequence[str] = CLASSIC_CELLS,
+    problems: Sequence[str] = tuple(CLASSIC_PROBLEMS),
     *,
     seed: int = 0,
     log: Callable[[str], None] = lambda line: None,

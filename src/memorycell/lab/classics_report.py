@@ -11,7 +11,7 @@ import numpy as np
 
 from memorycell.inspection.page import BLUE, GREEN, GREY, ORANGE, PURPLE, Section, figure, page
 from memorycell.lab.classics import CAROUSEL_STEPS
-from memorycell.lab.trial import CELLS, HIDDEN_SIZE, TrialResult
+from memorycell.lab.trial import CELLS, HIDDEN_SIZE, SOLVED_ACCURACY, TrialResult
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -23,6 +23,11 @@ COLOURS = {
     "peephole": PURPLE,
     "coupled": GREY,
     "layernorm": "#56b4e9",
+    "mogrifier": PURPLE,
+    "slstm": ORANGE,
+    "mlstm": GREEN,
+    "minlstm": "#e69f00",
+    "mingru": "#882255",
 }
 DASHES = {
     "rnn": "solid",
@@ -31,6 +36,11 @@ DASHES = {
     "peephole": "dot",
     "coupled": "dashdot",
     "layernorm": "longdash",
+    "mogrifier": "dash",
+    "slstm": "dash",
+    "mlstm": "dot",
+    "minlstm": "dashdot",
+    "mingru": "longdash",
 }
 MAX_HEATMAP_STEPS = 400
 
@@ -44,10 +54,19 @@ def classics_page(results: Sequence[TrialResult], carousel_change: float) -> str
         sections.append(
             Section(
                 "The other problems",
-                "Share of correct answers. A sum is correct within 0.04.",
+                "Share of correct answers on new sequences, and the updates of the training, which"
+                f" ends at {SOLVED_ACCURACY:.1%} or at the limit. A sum is correct within 0.04.",
                 table=_accuracy_table(others),
             )
         )
+    sections += [
+        Section(
+            f"{name.capitalize()}: correct answers during training",
+            f"Share on validation sequences against updates, gap {of_problem[0].gap}.",
+            learning_figure(of_problem),
+        )
+        for name, of_problem in _by_problem(others).items()
+    ]
     sections.append(
         Section(
             f"The constant error carousel: after {CAROUSEL_STEPS:,} steps with f = 1 and i = 0, c"
@@ -57,10 +76,17 @@ def classics_page(results: Sequence[TrialResult], carousel_change: float) -> str
         )
     )
     lead = (
-        "Long-lag problems of Hochreiter & Schmidhuber (1997) and Arjovsky et al. (2016), the same"
-        " for every cell."
+        "Long-lag problems of Hochreiter & Schmidhuber (1997) and Arjovsky et al. (2016), and"
+        " problems on which the newer cells differ; the same for every cell."
     )
     return page(_title(_at_longest_gap(recall)), lead, sections)
+
+
+def _by_problem(results: Sequence[TrialResult]) -> dict[str, list[TrialResult]]:
+    return {
+        name: [r for r in results if r.problem == name]
+        for name in dict.fromkeys(r.problem for r in results)
+    }
 
 
 def _at_longest_gap(recall: Sequence[TrialResult]) -> dict[str, TrialResult]:
@@ -138,6 +164,25 @@ def recall_figure(results: Sequence[TrialResult]) -> go.Figure:
     return fig
 
 
+def learning_figure(results: Sequence[TrialResult]) -> go.Figure:
+    """Validation accuracy against updates, one line per cell."""
+    fig = figure(340)
+    for r in results:
+        fig.add_scatter(
+            x=[updates for updates, _ in r.history],
+            y=[accuracy for _, accuracy in r.history],
+            name=r.cell,
+            mode="lines",
+            line={"color": COLOURS[r.cell], "dash": DASHES[r.cell]},
+        )
+    fig.add_hline(
+        y=results[0].chance, line={"color": GREY, "dash": "dot"}, annotation_text="chance"
+    )
+    fig.update_xaxes(title="updates")
+    fig.update_yaxes(title="accuracy", tickformat=".0%", range=[0, 1.05])
+    return fig
+
+
 def gradient_figure(norms_by_cell: dict[str, list[float]]) -> go.Figure:
     """Gradient norm against distance, each curve relative to its value at the end."""
     fig = figure(400)
@@ -187,7 +232,9 @@ def state_figure(result: TrialResult) -> go.Figure:
 
 def _accuracy_table(results: Sequence[TrialResult]) -> list[list[str]]:
     columns = {(r.problem, r.gap): r.chance for r in results}
-    accuracy = {(r.problem, r.gap, r.cell): f"{r.accuracy:.1%}" for r in results}
+    accuracy = {
+        (r.problem, r.gap, r.cell): f"{r.accuracy:.1%}, {r.updates:,} updates" for r in results
+    }
     header = ["cell", *(f"{name}, gap {gap}" for name, gap in columns)]
     chance = ["chance", *(f"{p:.1%}" for p in columns.values())]
     cells = [cell for cell in CELLS if any(r.cell == cell for r in results)]

@@ -9,6 +9,15 @@ adding      two marked numbers among many: their sum; the marks are at least 0.4
 order       two symbols (X or Y) far apart among distractors: XX, XY, YX or YY? Ibid., 5.6
 copy        5 symbols, the gap, a cue: repeat them in order. Arjovsky, Shah & Bengio (2016), who
             use 10
+
+and two where the newer cells differ:
+
+parity      bits: after every one, has the number of ones so far been even or odd? The smallest case
+            of state tracking; gates that do not read the state cannot solve it (Merrill, Petty &
+            Sabharwal 2024, arXiv:2404.08819; Grazzi et al. 2024, arXiv:2411.12537)
+associative `gap` keys, each with one of 8 values, then 8 of the keys: which values? Ba et al.
+            (2016), arXiv:1610.06258, and Arora et al. (2023), arXiv:2312.04927; here a key and its
+            value come in one step. More pairs than a vector of units holds, but not a matrix
 """
 
 from __future__ import annotations
@@ -23,6 +32,8 @@ from torch.nn import functional as F
 
 Batch = tuple[Tensor, Tensor]
 COPY_LENGTH = 5
+NUM_VALUES = NUM_QUERIES = 8
+"""Of the associative problem."""
 MAX_SUM_ERROR = 0.04
 """Hochreiter & Schmidhuber's bound for a correct sum."""
 
@@ -132,9 +143,46 @@ def copy(gap: int) -> Problem:
     return Problem("copy", gap, draw, 10, 8, num_answers=COPY_LENGTH, chance=1 / 8)
 
 
-PROBLEMS: dict[str, Callable[[int], Problem]] = {
+def parity(gap: int) -> Problem:
+    """`gap` bits; the answers are the parities after each."""
+
+    def draw(rng: np.random.Generator, count: int) -> Batch:
+        bits = rng.integers(2, size=(count, gap))
+        x = np.eye(2, dtype=np.float32)[bits]
+        return torch.from_numpy(x), torch.from_numpy(bits.cumsum(1) % 2)
+
+    return Problem("parity", gap, draw, 2, 2, num_answers=gap, chance=1 / 2)
+
+
+def associative(gap: int) -> Problem:
+    """`gap` keys in random order, each with a value in the same step; then `NUM_QUERIES` of the
+    keys, marked.
+    """
+    queries = min(NUM_QUERIES, gap)
+
+    def draw(rng: np.random.Generator, count: int) -> Batch:
+        rows = np.arange(count)[:, None]
+        keys = rng.permuted(np.tile(np.arange(gap), (count, 1)), axis=1)
+        values = rng.integers(NUM_VALUES, size=(count, gap))  # of each step
+        asked = rng.permuted(np.tile(np.arange(gap), (count, 1)), axis=1)[:, :queries]
+        x = np.zeros((count, gap + queries, gap + NUM_VALUES + 1), np.float32)
+        steps = np.arange(gap)
+        x[rows, steps, keys] = 1
+        x[rows, steps, gap + values] = 1
+        x[rows, gap + np.arange(queries), keys[rows, asked]] = 1
+        x[:, gap:, -1] = 1
+        return torch.from_numpy(x), torch.from_numpy(values[rows, asked])
+
+    size = gap + NUM_VALUES + 1
+    return Problem(
+        "associative", gap, draw, size, NUM_VALUES, num_answers=queries, chance=1 / NUM_VALUES
+    )
+
+
+CLASSIC_PROBLEMS: dict[str, Callable[[int], Problem]] = {
     "recall": recall,
     "adding": adding,
     "order": order,
     "copy": copy,
 }
+PROBLEMS = CLASSIC_PROBLEMS | {"parity": parity, "associative": associative}

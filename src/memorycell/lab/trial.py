@@ -15,7 +15,9 @@ from memorycell.inspection.trace import trace_layers
 from memorycell.lab.problems import PROBLEMS, Batch, Problem
 from memorycell.nn.layers import Recurrent, of_cell
 
-CELLS = ("rnn", "gru", "lstm", "peephole", "coupled", "layernorm")
+CLASSIC_CELLS = ("rnn", "gru", "lstm", "peephole", "coupled", "layernorm")
+RECENT_CELLS = ("mogrifier", "slstm", "mlstm", "minlstm", "mingru")
+CELLS = CLASSIC_CELLS + RECENT_CELLS
 HIDDEN_SIZE = 48
 BATCH_SIZE = 32
 NUM_TEST = 512
@@ -35,7 +37,8 @@ class TrialResult:
     history           (updates, validation accuracy)
     gradient_before   |∂loss / ∂h_t| against the distance T - 1 - t, batch mean, before training
     gradient_after    the same after training
-    cell_state        [T, H] c (h for cells without c) of the first test sequence after training
+    cell_state        [T, H] c (h for cells without c, or with a matrix) of the first test sequence
+                      after training
     """
 
     problem: str
@@ -73,13 +76,15 @@ def build_layer(cell: str, input_size: int, hidden_size: int, seq_len: int) -> R
     """
     layer = of_cell(cell, input_size, hidden_size, batch_first=True)
     bias = torch.empty(hidden_size).uniform_(1, max(2, seq_len - 1)).log()
-    blocks = CELL_TABLE[cell].blocks
+    rows = CELL_TABLE[cell].rows(hidden_size)
+    keeps = {"f": bias, "i": -bias, "z": -bias if cell == "mingru" else bias}
     with torch.no_grad():
-        for name, value in (("z" if cell == "gru" else "f", bias), ("i", -bias)):
-            if name in blocks:
-                begin = blocks.index(name) * hidden_size
-                layer.get_parameter("bias_ih_l0")[begin : begin + hidden_size] = value
-                layer.get_parameter("bias_hh_l0")[begin : begin + hidden_size] = 0.0
+        for name, value in keeps.items():
+            if name in rows:
+                block = layer.get_parameter("bias_ih_l0")[rows[name]]
+                block.copy_(value[: len(block)])  # one value per head in the mlstm
+                if CELL_TABLE[cell].recurrent:
+                    layer.get_parameter("bias_hh_l0")[rows[name]] = 0.0
     return layer
 
 
@@ -103,7 +108,8 @@ def run_trial(
     with torch.no_grad(), trace_layers(model) as traces:
         model(test[0][:1])
     gates = traces[0].gates
-    result.cell_state = np.round(gates.get("c", gates["h"])[0].numpy(), 3).tolist()
+    has_vector = "c" in gates and not CELL_TABLE[cell].per_head
+    result.cell_state = np.round(gates["c" if has_vector else "h"][0].numpy(), 3).tolist()
     return result
 
 
@@ -168,11 +174,11 @@ def hidden_with_offsets(layer: Recurrent, x: Tensor, offsets: Tensor) -> Tensor:
     """
     params = layer.layer_parameters(0, "")
     cell = CELL_TABLE[layer.cell]
-    projected = cell.input_transform(x @ params["weight_ih"].T, params)
+    projected = cell.input_part(x, params)
     state = tuple(s[0] for s in layer.initial_state(len(x)))
     outputs = []
     for t in range(x.shape[1]):
-        state, _ = cell.step(projected[:, t], state[0] @ params["weight_hh"].T, state, params)
+        state, _ = cell.advance(projected[:, t], state, params)
         state = (state[0] + offsets[:, t], *state[1:])
         outputs.append(state[0])
     return torch.stack(outputs, 1)

@@ -32,7 +32,7 @@ def explain(
     """Which backend runs `layer(x)` with these options, and why."""
     call = Call(layer.cell, zoneout=layer.zoneout, training=layer.training, trace=trace)
     options: dict[str, Any] = {
-        "dtype": layer.weight_hh_l0.dtype,
+        "dtype": layer.weight_ih_l0.dtype,
         "projected": layer.proj_size > 0,
     }
     if x is not None:

@@ -79,4 +79,11 @@ def check_inputs(layer: Recurrent, x: Tensor, hx: Any) -> None:
     if len(states) != len(names):
         raise ValueError(f"hx: expected {', '.join(names)}, got {len(states)} tensors")
     states = tuple(s if s.ndim == 3 else s[:, None] for s in states)
-    layer.check_forward_args(x, states if len(names) > 1 else states[0], None)  # type: ignore[arg-type]
+    if names in (("h", "c"), ("h",)) and (len(names) > 1) == (layer.mode == "LSTM"):
+        layer.check_forward_args(x, states if len(names) > 1 else states[0], None)  # type: ignore[arg-type]
+        return
+    layer.check_input(x, None)
+    shapes = layer.state_shapes(x.shape[0 if layer.batch_first else 1])
+    for (name, shape), state in zip(shapes.items(), states, strict=True):
+        if state.shape != shape:
+            raise RuntimeError(f"Expected hidden {name} {shape}, got {list(state.shape)}")

@@ -15,19 +15,30 @@ __all__ = ["GRU", "LSTM", "RNN", "Recurrent", "of_cell"]
 
 class LSTM(Recurrent, nn.LSTM):
     """Long short-term memory: a torch.nn.LSTM. See `Recurrent`; cells: lstm, peephole, coupled,
-    layernorm.
+    layernorm, mogrifier, slstm, mlstm, minlstm.
     """
 
-    cells = ("lstm", "peephole", "coupled", "layernorm")
+    cells = (
+        "lstm",
+        "peephole",
+        "coupled",
+        "layernorm",
+        "mogrifier",
+        "slstm",
+        "mlstm",
+        "minlstm",
+    )
 
     def __init__(self, *args: Any, cell: str = "lstm", **kwargs: Any) -> None:
         super().__init__(*args, cell=cell, **kwargs)
 
 
 class GRU(Recurrent, nn.GRU):
-    """Gated recurrent unit: a torch.nn.GRU. See `Recurrent`; cells: gru, gru_reset_before."""
+    """Gated recurrent unit: a torch.nn.GRU. See `Recurrent`; cells: gru, gru_reset_before,
+    mingru.
+    """
 
-    cells = ("gru", "gru_reset_before")
+    cells = ("gru", "gru_reset_before", "mingru")
 
     def __init__(self, *args: Any, cell: str = "gru", **kwargs: Any) -> None:
         super().__init__(*args, cell=cell, **kwargs)

@@ -22,7 +22,12 @@ from memorycell.nn.inputs import (
     is_valid_packing,
 )
 from memorycell.nn.interop import as_torch_layer, autocast_dtype, fx_leaf
-from memorycell.nn.parameters import add_cell_parameters, initialise
+from memorycell.nn.parameters import (
+    add_cell_parameters,
+    check_cell_options,
+    dense_recurrent_weight,
+    initialise,
+)
 from memorycell.nn.stack import run_stack
 from memorycell.ops.call import Call
 from memorycell.state import State
@@ -46,6 +51,9 @@ class Recurrent(nn.RNNBase):
     weight_drop           probability that a recurrent weight is dropped for a full sequence
     variational_dropout   probability that a feature of a layer's input is dropped for a full
                           sequence
+    heads                 slstm: W_hh connects only the units within each of `heads` groups
+                          of H / heads, and its parameter is [4·H, H / heads]; mlstm: the number of
+                          matrix memories, each [H / heads, H / heads]
     """
 
     cells: tuple[str, ...] = ()
@@ -56,6 +64,7 @@ class Recurrent(nn.RNNBase):
     zoneout: tuple[float, float] = (0.0, 0.0)
     weight_drop: float = 0.0
     variational_dropout: float = 0.0
+    heads: int = 1
     train_calls: int = 0
     """How often the layer was put into training mode."""
     _has_cell_parameters: bool = True
@@ -70,6 +79,7 @@ class Recurrent(nn.RNNBase):
         zoneout: float | tuple[float, float] = 0.0,
         weight_drop: float = 0.0,
         variational_dropout: float = 0.0,
+        heads: int = 1,
         **kwargs: Any,
     ) -> None:
         if cell not in self.cells:
@@ -93,12 +103,14 @@ class Recurrent(nn.RNNBase):
             else (float(zoneout),) * 2
         )
         self.weight_drop, self.variational_dropout = weight_drop, variational_dropout
+        self.heads = heads
         self._has_cell_parameters = cell in TORCH_CELLS
         super().__init__(*args, **kwargs)
         if forget_bias is not None and ("f" not in CELLS[cell].blocks or not self.bias):
             raise ValueError(
                 f"forget_bias: the cell {cell!r} with bias={self.bias} has no forget gate bias"
             )
+        check_cell_options(self)
         if cell not in TORCH_CELLS:
             add_cell_parameters(self)
             self._has_cell_parameters = True
@@ -122,20 +134,32 @@ class Recurrent(nn.RNNBase):
             initialise(self)
 
     def layer_parameters(self, layer: int, direction: str) -> dict[str, Tensor]:
-        """One layer's parameters in one direction, named without suffix; an absent bias is a scalar
-        zero.
+        """One layer's parameters in one direction as the cell reads them, named without suffix: an
+        absent bias is a scalar zero, and the recurrent weights of heads are one matrix.
         """
+        params = self.stored_parameters(layer, direction)
+        if not self.bias:
+            params["bias_ih"] = params["bias_hh"] = params["weight_ih"].new_zeros(())
+        if self.heads > 1 and "weight_hh" in params:
+            blocks = len(CELLS[self.cell].blocks)
+            weight = params["weight_hh"]
+            params["weight_hh"] = dense_recurrent_weight(weight, blocks, self.heads)
+        return params
+
+    def stored_parameters(self, layer: int, direction: str) -> dict[str, Tensor]:
+        """One layer's parameters in one direction, named without suffix."""
+        cell = CELLS[self.cell]
         names = [
             "weight_ih",
             "weight_hh",
             *(["weight_hr"] if self.proj_size else []),
-            *CELLS[self.cell].extra,
+            *cell.extra,
+            *cell.matrices,
         ]
         names += ["bias_ih", "bias_hh"] if self.bias else []
-        params = {name: getattr(self, f"{name}_l{layer}{direction}") for name in names}
-        if not self.bias:
-            params["bias_ih"] = params["bias_hh"] = params["weight_ih"].new_zeros(())
-        return params
+        if not cell.recurrent:
+            names = [name for name in names if not name.endswith("_hh")]
+        return {name: getattr(self, f"{name}_l{layer}{direction}") for name in names}
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults: torch's, then ours."""
@@ -146,6 +170,7 @@ class Recurrent(nn.RNNBase):
             "zoneout": (0.0, 0.0),
             "weight_drop": 0.0,
             "variational_dropout": 0.0,
+            "heads": 1,
         }
         changed = [
             f", {k}={getattr(self, k)!r}" for k, v in defaults.items() if getattr(self, k) != v
@@ -163,7 +188,9 @@ class Recurrent(nn.RNNBase):
     # ---- the call --------------------------------------------------------------------------------
 
     def initial_state(self, batch_size: int = 1, *, like: Tensor | None = None) -> State:
-        """Zeros: h [L·directions, B, H or P] and, if the cell has one, c [L·directions, B, H]."""
+        """Zeros: h [L·directions, B, H or P] and, if the cell has one, c [L·directions, B, H]; for
+        other cells see `state_shapes`.
+        """
         like = next(self.parameters()) if like is None else like
         return State(
             **{n: like.new_zeros(shape) for n, shape in self.state_shapes(batch_size).items()}
@@ -172,8 +199,8 @@ class Recurrent(nn.RNNBase):
     def state_shapes(self, batch: int) -> dict[str, tuple[int, int, int]]:
         """The shapes of the state's tensors by name."""
         rows = self.num_layers * len(self.directions)
-        sizes = {"h": self.output_size, "c": self.hidden_size}
-        return {name: (rows, batch, sizes[name]) for name in CELLS[self.cell].state}
+        sizes = CELLS[self.cell].state_sizes(self.hidden_size, self.output_size, self.heads)
+        return {name: (rows, batch, size) for name, size in sizes.items()}
 
     def forward(
         self,
@@ -259,12 +286,13 @@ class Recurrent(nn.RNNBase):
         return self._run(call, x, packed, hx, lengths, reset, choice.backend)
 
     def runs_as_one_operator(self) -> bool:
-        """Whether torch.compile sees this layer as one operator, not as an unrolled loop over the
-        steps.
+        """Whether torch.compile sees this layer as one operator, or as a few for all steps, not as
+        an unrolled loop over the steps.
         """
-        weight = cast(Tensor, getattr(self, "weight_hh_l0"))  # noqa: B009
+        weight = cast(Tensor, getattr(self, "weight_ih_l0"))  # noqa: B009
         call = Call(self.cell, zoneout=self.zoneout)
-        return ops.choose(call, device=weight.device.type, dtype=weight.dtype).backend == "native"
+        choice = ops.choose(call, device=weight.device.type, dtype=weight.dtype)
+        return choice.backend == "native" or ops.runs_all_steps_at_once(call)
 
     def __prepare_scriptable__(self) -> nn.Module:
         """The layer that torch.jit.script compiles: torch's own, with the same parameters."""
@@ -314,7 +342,7 @@ class Recurrent(nn.RNNBase):
             half = x.dtype  # torch's autocast does not cover these
         if half is not None:
             output = output.to(half)
-            if not isinstance(hx, State):  # a State stays in float32
+            if not isinstance(hx, State) and len(state) < 3:  # others stay in float32
                 state = tuple(s.to(half) for s in state)
         result: Any = output
         if packed is not None:

@@ -21,7 +21,8 @@ class OneStep(nn.RNNCellBase):
     """One step of a recurrent layer. Use `LSTMCell`, `GRUCell` or `RNNCell`.
 
     The arguments are torch's plus `cell`, a row of `memorycell.cells.CELLS`. Parameters: weight_ih
-    [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H], and the cell's extra ones.
+    [G·H, I], weight_hh [G·H, H], bias_ih and bias_hh [G·H], and the cell's extra ones; without
+    weight_hh and bias_hh for cells without that product.
     """
 
     cells: tuple[str, ...] = ()
@@ -41,11 +42,13 @@ class OneStep(nn.RNNCellBase):
         table, hidden = CELLS[self.cell], self.hidden_size
         rows = len(table.blocks) * hidden
         for name, value in list(self._parameters.items()):
-            if value is not None and len(value) != rows:
+            if name.endswith("_hh") and not table.recurrent:
+                self.register_parameter(name, None)
+            elif value is not None and len(value) != rows:
                 setattr(self, name, nn.Parameter(value.detach()[:rows].clone()))
         bound = 1 / math.sqrt(hidden)
-        for name, multiple in table.extra.items():
-            parameter = nn.Parameter(self.weight_ih.detach().new_empty(multiple * hidden))
+        for name, shape in table.extra_shapes(self.input_size, hidden).items():
+            parameter = nn.Parameter(self.weight_ih.detach().new_empty(shape))
             self.register_parameter(name, parameter)
             if name.startswith("gain_"):
                 nn.init.ones_(parameter)
@@ -88,8 +91,7 @@ class OneStep(nn.RNNCellBase):
         params |= {
             name: getattr(self, name) for name, p in self._parameters.items() if p is not None
         }
-        x_part = table.input_transform(x @ params["weight_ih"].T, params)
-        after, _ = table.step(x_part, state[0] @ params["weight_hh"].T, state, params)
+        after, _ = table.advance(table.input_part(x, params), state, params)
         after = tuple(s[0] for s in after) if single else after
         return after if len(after) > 1 else after[0]
 
@@ -114,16 +116,16 @@ class OneStep(nn.RNNCellBase):
 
 
 class LSTMCell(OneStep, nn.LSTMCell):
-    """A torch.nn.LSTMCell. See `OneStep`; cells: lstm, peephole, coupled, layernorm."""
+    """A torch.nn.LSTMCell. See `OneStep`; cells: those of `LSTM`, except mlstm."""
 
-    cells = LSTM.cells
+    cells = tuple(cell for cell in LSTM.cells if not CELLS[cell].per_head)
 
     def __init__(self, *args: Any, cell: str = "lstm", **kwargs: Any) -> None:
         super().__init__(*args, cell=cell, **kwargs)
 
 
 class GRUCell(OneStep, nn.GRUCell):
-    """A torch.nn.GRUCell. See `OneStep`; cells: gru, gru_reset_before."""
+    """A torch.nn.GRUCell. See `OneStep`; cells: gru, gru_reset_before, mingru."""
 
     cells = GRU.cells
 

@@ -8,6 +8,7 @@ from memorycell.ops.dispatch import (
     choose,
     native_reason,
     recurrence,
+    runs_all_steps_at_once,
 )
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "choose",
     "native_reason",
     "recurrence",
+    "runs_all_steps_at_once",
 ]

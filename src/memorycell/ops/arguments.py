@@ -6,12 +6,15 @@ from typing import NamedTuple, cast
 
 from torch import Tensor
 
+from memorycell.cells import CELLS
+
 
 class Arguments(NamedTuple):
     """What a recurrence is computed from. The first twelve have gradients.
 
     x_part = x weight_ih^T + bias, or x itself if weight_ih is None. weight_hr [P, H] is the
-    projection's, or None. A vector that the cell does not use is None.
+    projection's, or None. A vector that the cell does not use is None. c_0 is c, or the states
+    after h joined: [B, cell_width · H].
     """
 
     x: Tensor
@@ -78,4 +81,11 @@ class Results(NamedTuple):
 
 def gates_kept(cell: str) -> int:
     """The number of values kept per unit and step; for the plain recurrent nets, h itself."""
-    return 1 if cell.startswith("rnn") else 4
+    return 1 if cell.startswith("rnn") else 5 if cell == "slstm" else 4
+
+
+def cell_width(cell: str) -> int:
+    """The width of the engine's cell state, in units of hidden_size: that of c, or of c, n and m
+    joined.
+    """
+    return max(1, len(CELLS[cell].state) - 1)

@@ -67,10 +67,12 @@ def _note_fork() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_note_fork)
 
+_FIRST_CELLS = ("rnn", "rnn_relu", "lstm", "peephole", "coupled", "layernorm", "gru")
 CELL_NUMBERS = {
-    name: k
-    for k, name in enumerate(("rnn", "rnn_relu", "lstm", "peephole", "coupled", "layernorm", "gru"))
+    name: k for k, name in enumerate(engine.cells() if hasattr(engine, "cells") else _FIRST_CELLS)
 }
+SCANNED_CELLS = ("minlstm", "mingru")
+"""Those of which the engine runs the recurrence alone: their gates do not read the state."""
 PRECISIONS = {"float32": 0, "bfloat16": 1, "int8": 2}
 VECTORS = ("weight_ch", "bias_hh", "gain_hh", "gain_c", "bias_c")
 """The parameters other than the matrices, in the engine's order."""

@@ -5,7 +5,8 @@
     reference   a Python loop over cells.py: every cell and option; the other backends are tested
                 against it
     torch       PyTorch's own kernels (oneDNN on the CPU, cuDNN on CUDA): the plain cells, without a
-                trace of the gates
+                trace of the gates; or its operators over all steps at once: the cells whose gates
+                do not read the state
     native      the C++ engine in csrc/: every cell on the CPU, in float32 or with bfloat16 products
 """
 
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from memorycell.cells import Params, Tensors
-from memorycell.ops import binding, native, reference, torch_kernels
+from memorycell.ops import binding, native, parallel, reference, torch_kernels
 from memorycell.ops.call import Call, Inputs
 from memorycell.ops.crossover import Work, torch_is_faster
 from memorycell.ops.operator import is_traced, is_transformed
@@ -139,6 +140,10 @@ def choose(
         return Choice(backend, "requested")
     if from_native is not None and is_transformed():
         return Choice("reference", "a transform of torch.func, or forward-mode differentiation")
+    if from_torch is None and runs_all_steps_at_once(call):
+        if steps == 1:
+            return Choice("reference", f"a single step; {from_native}")
+        return Choice("torch", f"PyTorch's operators over all steps at once; {from_native}")
     single = steps == 1 and batch > 0 and device == "cpu" and dtype == torch.float32
     if from_torch is None and not single:
         library = "cuDNN" if device == "cuda" else "oneDNN" if device == "cpu" else device
@@ -149,6 +154,11 @@ def choose(
         return Choice("reference", f"a single step, for which oneDNN is slow; {from_native}")
     cost = "" if device == "cpu" else f"; {LOOP_COST}"
     return Choice("reference", f"{from_torch}; {from_native}{cost}")
+
+
+def runs_all_steps_at_once(call: Call) -> bool:
+    """Whether the torch backend computes the call without a loop over its steps."""
+    return parallel.unsupported_reason(call) is None
 
 
 def _torch_is_faster(batch: int, steps: int, hidden: int) -> bool:
@@ -187,7 +197,7 @@ def _context_reason(batch: int) -> str | None:
     return None
 
 
-LOOP_COST = "a loop of 3 to 17 kernels per step, and 5 to 34 in the backward pass"
+LOOP_COST = "a loop of 3 to 34 kernels per step, and 5 to 77 in the backward pass"
 """Of the cells, without resets; counted in tests/device."""
 TRACING = "torch.jit.trace and torch.onnx.export support only PyTorch's own operators"
 

@@ -11,9 +11,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memorycell.cells import CELLS, Tensors
-from memorycell.ops import binding
-from memorycell.ops.arguments import Arguments
-from memorycell.ops.binding import CELL_NUMBERS, CELL_VECTORS, VECTORS
+from memorycell.ops import binding, scan
+from memorycell.ops.arguments import Arguments, cell_width
+from memorycell.ops.binding import CELL_NUMBERS, CELL_VECTORS, SCANNED_CELLS, VECTORS
 from memorycell.ops.call import Call, Inputs
 from memorycell.ops.operator import is_traced, recurrence
 from memorycell.ops.passes import forward
@@ -35,6 +35,10 @@ def unsupported_reason(
         return f"the native engine computes in float32, not in {str(dtype).removeprefix('torch.')}"
     if projected and cell == "layernorm":
         return "the native engine has no projection (proj_size) with layer normalisation"
+    if cell in SCANNED_CELLS and any(call.zoneout):
+        return f"the native engine has no zoneout for the {cell} cell"
+    if cell in SCANNED_CELLS and is_traced():
+        return f"the native engine has no operator for tracing the {cell} cell"
     return None
 
 
@@ -42,6 +46,8 @@ def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] 
     """(output, final state, trace). Under autocast to bfloat16 products are in bfloat16, everything
     else in float32.
     """
+    if call.cell in SCANNED_CELLS:
+        return scan.run(call, inputs)
     if torch.is_autocast_enabled("cpu"):
         half = torch.get_autocast_dtype("cpu") == torch.bfloat16
         with torch.autocast("cpu", enabled=False):
@@ -63,7 +69,7 @@ def _run(
     x = zero_padding(x.float(), valid_steps(lengths, x.shape[call.time], x.device), call)
     weight_ih: Tensor | None = params["weight_ih"]
     weight_hh, h_0, bias = params["weight_hh"], state[0].float(), params["bias_ih"]
-    c_0 = state[1].float() if len(state) > 1 else None
+    c_0 = torch.cat(state[1:], -1).float() if len(state) > 1 else None
     border = borders(reset, call.reverse)
     added = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
     keep = call.trace or (
@@ -123,8 +129,10 @@ def _run(
         assert results.gates is not None
         trace = {name: results.gates[:, :, k] for k, name in enumerate(cell.gates)} | {"h": output}
         if results.cells is not None:
-            trace["c"] = results.cells
-    return output, (h_n,) if results.c_n is None else (h_n, results.c_n), trace
+            parts = results.cells.chunk(cell_width(call.cell), -1)
+            trace |= dict(zip(cell.state[1:], parts, strict=True))
+    parts = () if results.c_n is None else results.c_n.chunk(cell_width(call.cell), -1)
+    return output, (h_n, *parts), trace
 
 
 def _is_readable(tensor: Tensor) -> bool:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS
 from memorycell.ops import passes, reference
-from memorycell.ops.arguments import GRADIENTS, Arguments, Results, gates_kept
+from memorycell.ops.arguments import GRADIENTS, Arguments, Results, cell_width, gates_kept
 from memorycell.ops.binding import CELL_VECTORS
 from memorycell.ops.call import Call
 
@@ -126,7 +126,8 @@ def _shapes(*values: Any) -> tuple[Tensor, ...]:
     ]
     if a.keep:
         results[3] = new(a.sequence_shape(gates_kept(a.cell), hidden))
-        results[4] = None if a.c_0 is None else new(a.sequence_shape(hidden))
+        width = cell_width(a.cell) * hidden
+        results[4] = None if a.c_0 is None else new(a.sequence_shape(width))
         if a.cell == "layernorm":
             results[5:] = new(a.sequence_shape(columns)), new(a.sequence_shape())
     return _none_to_empty(a.x, results)
@@ -239,11 +240,15 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
         valid = reference.valid_steps(a.lengths, a.sizes[1], a.x.device)
         masks = tuple(m for m in (a.mask_h, a.mask_c) if m is not None)
         call = Call(a.cell, a.reverse, (a.zone_h, a.zone_c), False, True, a.time_first)
-        state = (a.h_0,) if a.c_0 is None else (a.h_0, a.c_0)
+        names = CELLS[a.cell].state
+        parts = () if a.c_0 is None else a.c_0.chunk(cell_width(a.cell), -1)
+        state = (a.h_0, *parts)
         output, final, trace = reference.loop(call, x_part, params, state, valid, a.border, masks)
         assert trace is not None
         pairs = [(output, d_output), (final[0], d_h_n)]
-        pairs += [(final[1], d_c_n), (trace["c"], d_cells)] if a.c_0 is not None else []
+        if a.c_0 is not None:
+            cells = torch.cat([trace[name] for name in names[1:]], -1)
+            pairs += [(torch.cat(final[1:], -1), d_c_n), (cells, d_cells)]
         if d_gates is not None:
             pairs += [(trace[name], d_gates[:, :, k]) for k, name in enumerate(CELLS[a.cell].gates)]
         pairs = [(value, grad) for value, grad in pairs if grad is not None]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from memorycell.ops.arguments import Arguments, Results, gates_kept
+from memorycell.ops.arguments import Arguments, Results, cell_width, gates_kept
 from memorycell.ops.binding import (
     CELL_NUMBERS,
     CELL_VECTORS,
@@ -46,7 +46,8 @@ def forward(a: Arguments, gain_ih: Tensor | None = None) -> Results:
     gates = cells = normalised = rstd = None
     if a.keep:
         gates = allocate(a.x, *a.sequence_shape(kept, hidden))
-        cells = None if a.c_0 is None else allocate(a.x, *a.sequence_shape(hidden))
+        width = cell_width(a.cell) * hidden
+        cells = None if a.c_0 is None else allocate(a.x, *a.sequence_shape(width))
         if a.cell == "layernorm":
             normalised, rstd = torch.empty_like(a.x), a.x.new_empty(a.sequence_shape())
     weights, x_part = _weights(a, gain_ih)
@@ -141,12 +142,12 @@ def backward(
         ),
         "output": address("output", r.output, *a.sequence_shape(a.h_size)),
         "gates": address("gates", r.gates, *a.sequence_shape(gates_kept(a.cell), hidden)),
-        "cells": address("cells", r.cells, *a.sequence_shape(hidden)),
+        "cells": address("cells", r.cells, *a.sequence_shape(cell_width(a.cell) * hidden)),
         "normalised": address("normalised", r.normalised, *a.sequence_shape(columns)),
         "rstd": address("rstd", r.rstd, *a.sequence_shape()),
         "d_output": address("gradient of output", d_output, *a.sequence_shape(a.h_size)),
         "d_h_n": address("gradient of h_n", d_h_n, batch, a.h_size),
-        "d_c_n": address("gradient of c_n", d_c_n, batch, hidden),
+        "d_c_n": address("gradient of c_n", d_c_n, batch, cell_width(a.cell) * hidden),
         "d_h_0": d_h_0.data_ptr(),
         "d_c_0": 0 if d_c_0 is None else d_c_0.data_ptr(),
     }
@@ -162,7 +163,7 @@ def backward(
     return [d_x, d_weight_ih, d_bias, d_h_0, d_c_0, d_weight_hh, *d_others]
 
 
-FUSED_CELLS = ("rnn", "rnn_relu", "lstm", "peephole", "coupled", "gru")
+FUSED_CELLS = ("rnn", "rnn_relu", "lstm", "peephole", "coupled", "gru", "slstm")
 """Cells whose weight gradients the engine computes block by block, while the gradients of the steps
 are in the cache.
 """
@@ -294,7 +295,7 @@ def _options(a: Arguments) -> dict[str, Any]:
         "gain_c": address("gain_c", a.gain_c, hidden),
         "bias_c": address("bias_c", a.bias_c, hidden),
         "h_0": address("h_0", a.h_0, batch, a.h_size),
-        "c_0": address("c_0", a.c_0, batch, hidden),
+        "c_0": address("c_0", a.c_0, batch, cell_width(a.cell) * hidden),
         "lengths": address("lengths", a.lengths, batch, dtype=torch.int64),
         "border": address("reset", a.border, batch, steps, dtype=torch.bool),
         "mask_h": address("zoneout mask", a.mask_h, batch, steps, a.h_size),

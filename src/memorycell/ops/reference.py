@@ -17,7 +17,7 @@ def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] 
     cell = CELLS[call.cell]
     valid = valid_steps(lengths, x.shape[call.time], x.device)
     x = zero_padding(x, valid, call)
-    x_part = cell.input_transform(x @ params["weight_ih"].T, params)
+    x_part = cell.input_part(x, params)
     return loop(call, x_part, params, state, valid, borders(reset, call.reverse), masks)
 
 
@@ -32,7 +32,7 @@ def loop(
 ) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
     """The recurrence alone.
 
-    x_part     the result of the cell's `input_transform`, laid out as `call` says
+    x_part     the cell's `input_part`, laid out as `call` says
     valid      [B, T] bool: within the row's length; None if every step is
     border   [B, T] bool: the state is zeroed before that step (see `borders`)
     masks      zoneout's masks, or () for its expectation
@@ -45,7 +45,7 @@ def loop(
     for t in reversed(range(steps)) if call.reverse else range(steps):
         if border is not None:
             state = tuple(s.masked_fill(border[:, t, None], 0.0) for s in state)
-        new, gates = cell.step(x_parts[t], state[0] @ params["weight_hh"].T, state, params)
+        new, gates = cell.advance(x_parts[t], state, params)
         if "weight_hr" in params:
             new = (new[0] @ params["weight_hr"].T, *new[1:])
         if masks or any(call.expected_zoneout):

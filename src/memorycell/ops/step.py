@@ -26,7 +26,7 @@ bound of hidden states, and relative above.
 
 def unsupported_reason(cell: str, layers: Sequence[Params]) -> str | None:
     """Why the engine cannot step these layers, or None."""
-    weight = layers[0]["weight_hh"]
+    weight = layers[0]["weight_ih"]
     if "weight_hr" in layers[0]:
         return "the native engine has no step with a projection (proj_size)"
     return native.unsupported_reason(
@@ -67,7 +67,7 @@ class StackStep:
                 f"precision: expected one of {', '.join(binding.PRECISIONS)}, got {precision!r}"
             )
         self.input_size = layers[0]["weight_ih"].shape[1]
-        self.hidden_size = layers[0]["weight_hh"].shape[1]
+        self.hidden_size = len(layers[0]["weight_ih"]) // len(CELLS[cell].blocks)
         self.layout = Layout({name: (len(layers), self.hidden_size) for name in CELLS[cell].state})
         self.bytes_read = 0
         """Bytes of weights that one step reads."""
@@ -85,35 +85,41 @@ class StackStep:
         """The same, or -1 - t for the first step t whose input or new state is NaN or infinite. The
         state in `row` is then unchanged, and so are the other rows if it is an input.
         """
-        self._work = sum(p["weight_ih"].numel() + p["weight_hh"].numel() for p in layers)
+        self._work = sum(
+            p[name].numel() for p in layers for name in ("weight_ih", "weight_hh") if name in p
+        )
 
     def _layer(
         self, cell: str, params: Params, index: int, precision: str, zoneout: tuple[float, float]
     ) -> object:
-        weight_ih, weight_hh = (params[n].detach().contiguous() for n in ("weight_ih", "weight_hh"))
-        if not bool(weight_ih.isfinite().all() and weight_hh.isfinite().all()):
+        names = ("weight_ih", "weight_hh") if CELLS[cell].recurrent else ("weight_ih",)
+        weights = [params[name].detach().contiguous() for name in names]
+        if not all(bool(weight.isfinite().all()) for weight in weights):
             raise ValueError("weights: expected finite values, got NaN or infinity")
-        zero = torch.zeros(len(weight_ih))
-        bias_ih, bias_hh = (params[n].detach() + zero for n in ("bias_ih", "bias_hh"))
+        zero = torch.zeros(len(weights[0]))
+        bias_ih = params["bias_ih"].detach() + zero
+        bias_hh = params["bias_hh"].detach() + zero if "bias_hh" in params else zero
         bias = bias_ih if cell in ("gru", "layernorm") else bias_ih + bias_hh
         vectors = {**{n: params[n].detach().clone() for n in CELLS[cell].extra}, "bias_hh": bias_hh}
         gain_ih = vectors.get("gain_ih")
-        packed = [binding.pack(w, precision) for w in (weight_ih, weight_hh)]
+        packed = [binding.pack(weight, precision) for weight in weights]
         self._references += [bias, vectors]
         self.bytes_read += sum(p.bytes for p in packed)
         slices = self.layout.slices
         h_start, c_start = (
             slices[name].start + index * self.hidden_size if name in slices else -1 for name in "hc"
         )
+        parts = [slices["n"].start - slices["c"].start] if "n" in slices else []
         return binding.engine.Layer(
             binding.CELL_NUMBERS[cell],
-            *packed,
+            *(packed if len(packed) > 1 else [*packed, None]),
             binding.addresses(vectors.get(n) for n in binding.VECTORS),
             bias.data_ptr(),
             0 if gain_ih is None else gain_ih.data_ptr(),
             *zoneout,
             h_start,
             c_start,
+            *parts,
         )
 
     def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:

@@ -1,4 +1,5 @@
-"""PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA.
+"""PyTorch's own kernels, called without a module: oneDNN on the CPU, cuDNN on CUDA; and the cells
+that its operators compute for all steps at once (ops/parallel.py).
 
 Plain calls use torch.nn's own forward (see nn/recurrent.py); this module adds what it lacks. The
 kernels support neither `reset` nor, in the reverse direction, `lengths`. Both are built from
@@ -8,6 +9,7 @@ padded row is reversed within its length.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -15,7 +17,9 @@ from torch import Tensor
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from memorycell.cells import Params, Tensors
+from memorycell.ops import parallel
 from memorycell.ops.call import Call, Inputs
+from memorycell.ops.reference import valid_steps, zero_padding
 
 KERNELS: dict[str, Any] = {
     "lstm": torch._VF.lstm,
@@ -27,6 +31,8 @@ KERNELS: dict[str, Any] = {
 
 def unsupported_reason(call: Call, *, lengths: bool, reset: bool) -> str | None:
     """Why PyTorch's kernels cannot run this call, or None."""
+    if call.cell in parallel.FORMS:
+        return parallel.unsupported_reason(call)
     if call.cell not in KERNELS:
         return f"PyTorch has no kernel for the {call.cell} cell"
     if call.trace:
@@ -38,22 +44,33 @@ def unsupported_reason(call: Call, *, lengths: bool, reset: bool) -> str | None:
     return None
 
 
-def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, None]:
-    """(output, final state, no trace)."""
+def run(call: Call, inputs: Inputs) -> tuple[Tensor, Tensors, dict[str, Tensor] | None]:
+    """(output, final state, trace, of the cells that run for all steps at once)."""
     x, params, state, lengths, reset, _ = inputs
     x = x.transpose(0, 1) if call.time_first else x
+    trace = None
     order = None
     if call.reverse:
         order = _reversal(x.shape[1], lengths, x.device)
         x = _reorder(x, order)
         if reset is not None:
-            reset = torch.cat([torch.zeros_like(reset[:, :1]), reset.flip(1)[:, :-1]], 1)
-    if reset is not None:
+            border = torch.cat([reset[:, 1:], torch.zeros_like(reset[:, :1])], 1)
+            reset = _reorder(border[..., None], order)[..., 0]
+    if call.cell in parallel.FORMS:
+        valid = valid_steps(lengths, x.shape[1], x.device)
+        x = zero_padding(x, valid, replace(call, time_first=False))
+        output, state, trace = parallel.run(call, x, params, state, valid, reset)
+    elif reset is not None:
         output, state = _run_segments(call, x, params, state, reset)
     else:
         output, state = _run_plain(call, x, params, state, lengths)
-    output = output if order is None else _reorder(output, order)
-    return (output.transpose(0, 1) if call.time_first else output), state, None
+
+    def laid_out(sequence: Tensor) -> Tensor:
+        sequence = sequence if order is None else _reorder(sequence, order)
+        return sequence.transpose(0, 1) if call.time_first else sequence
+
+    named = None if trace is None else {name: laid_out(value) for name, value in trace.items()}
+    return laid_out(output), state, named
 
 
 def _run_plain(
@@ -118,6 +135,6 @@ def _reversal(steps: int, lengths: Tensor | None, device: torch.device) -> Tenso
 
 
 def _reorder(x: Tensor, index: Tensor) -> Tensor:
-    if index.shape[0] == 1:
+    if index.shape[0] < x.shape[0]:  # the same for every row: without lengths
         return x.flip(1)
     return x.gather(1, index[..., None].expand(-1, -1, x.shape[2]))

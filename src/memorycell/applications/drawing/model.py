@@ -19,6 +19,7 @@ from torch.nn import functional as F
 
 from memorycell.applications.drawing.codec import PEN_END, PEN_UP
 from memorycell.applications.drawing.head import Mixture
+from memorycell.cells import STATE_NAMES
 from memorycell.models.model import Model, ModelConfig, carried
 from memorycell.nn.attention import padding
 from memorycell.nn.regularise import variational_dropout
@@ -167,6 +168,10 @@ class Writer(Model[DrawingBatch]):
         move, pen = self.nats(batch)
         return (move.sum() + pen.sum()) / batch.lengths.sum(), None
 
+    def loss_count(self, batch: DrawingBatch) -> int:
+        """See `Model`: points."""
+        return batch.steps
+
     @torch.inference_mode()
     def draw(
         self,
@@ -206,4 +211,4 @@ class Writer(Model[DrawingBatch]):
 
 
 def _layer_state(state: Mapping[str, Tensor], prefix: str) -> State:
-    return State(**{name: state[prefix + name] for name in ("h", "c") if prefix + name in state})
+    return State(**{name: state[prefix + name] for name in STATE_NAMES if prefix + name in state})

@@ -139,8 +139,8 @@ class Translator(Model[PairBatch]):
         zeros = self.lower.initial_state(len(source)).asdict()
         state = State(
             **{
-                name: h.float() if name == "h" else torch.zeros_like(h, dtype=torch.float32)
-                for name in zeros
+                name: h.float() if name == "h" else value.float().repeat(2, 1, 1)
+                for name, value in zeros.items()
             }
         )
         return EncodedSource(memory, self.attention.keys(memory), is_padding), state
@@ -179,6 +179,10 @@ class Translator(Model[PairBatch]):
             self.head.loss(logits, batch.target, self.config.smoothing if self.training else 0.0),
             None,
         )
+
+    def loss_count(self, batch: PairBatch) -> int:
+        """See `Model`: target tokens."""
+        return batch.steps
 
     def _dropout(self, x: Tensor) -> Tensor:
         return dropout(x, self.config.dropout, self.training)

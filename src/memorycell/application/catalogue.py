@@ -31,6 +31,8 @@ EXTRAS = {
     "music": "music",
     "anomaly": "anomaly",
     "sequences": "sequences",
+    "video": "video",
+    "control": "control",
 }
 """Built-in application -> the extra that installs what it needs."""
 

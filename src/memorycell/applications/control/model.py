@@ -1,0 +1,282 @@
+"""Policies = observations -> scaling -> features -> actions, and the value of the state.
+
+The features are those of recurrent layers (`RecurrentPolicy`), or of a feedforward network that
+reads the last frames (`FeedforwardPolicy`), the baseline. Actor and critic share them (Mnih et al.
+2016, arXiv:1602.01783).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from memorycell.applications.control.scaling import Scaling
+from memorycell.cells import CELLS
+from memorycell.models.model import ModelConfig, SteppedModel, windows
+from memorycell.nn.layers import Recurrent
+from memorycell.state import State
+from memorycell.streaming.stepping import Stepper
+
+
+class Lesson(Protocol):
+    """What a policy learns from in a batch; see `Experience` and `Demonstrations`."""
+
+    carry: bool
+
+    @property
+    def steps(self) -> int:
+        """See `Batch`."""
+
+    def objective(self, policy: Policy) -> Tensor:
+        """The loss to minimise, a scalar."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(ModelConfig):
+    """The configuration of a policy; see `ModelConfig`.
+
+    input_size   of an observation
+    choices      number of choices of each discrete action; empty for numbers
+    low, high    bounds of each number
+    frames       of a feedforward policy: the observations that it reads
+    """
+
+    input_size: int
+    choices: tuple[int, ...] = ()
+    low: tuple[float, ...] = ()
+    high: tuple[float, ...] = ()
+    frames: int = 1
+
+    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "frames")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for count in self.choices:
+            if not 1 <= count <= 1_000_000:
+                raise ValueError(f"choices: expected 1 or more, got {count}")
+        if len(self.low) != len(self.high) or bool(self.choices) == bool(self.low):
+            raise ValueError("expected choices, or bounds low and high")
+        for low, high in zip(self.low, self.high, strict=True):
+            if not (math.isfinite(low) and math.isfinite(high) and low < high):
+                raise ValueError(f"bounds: expected low < high, got {low} and {high}")
+
+    @property
+    def outputs(self) -> int:
+        """Scores of all choices, or one number per action."""
+        return sum(self.choices) or len(self.low)
+
+
+class Policy(SteppedModel[Any]):
+    """See the module. Numbers are scaled: -1 is `low`, 1 is `high`.
+
+    log_std   logarithm of the standard deviation of numbers while training
+    """
+
+    config_class = PolicyConfig
+    config: PolicyConfig
+
+    def __init__(self, config: PolicyConfig, features: int) -> None:
+        super().__init__()
+        self.config = config
+        self.scaling = Scaling(config.input_size)
+        self.actor = nn.Linear(features, config.outputs)
+        self.critic = nn.Linear(features, 1)
+        self.log_std = nn.Parameter(torch.full((len(config.low),), -0.5))
+        _orthogonal(self.actor, 0.01)
+        _orthogonal(self.critic, 1.0)
+
+    def features(
+        self, x: Tensor, state: State | None, reset: Tensor | None, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """Scaled observations [B, T, I], reset [B, T] bool -> (features [B, T, G], state)."""
+        raise NotImplementedError
+
+    def evaluate(
+        self, x: Tensor, state: State | None, reset: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Observations [B, T, I] -> (outputs [B, T, O] of the actor, values [B, T]); numbers are
+        scaled.
+        """
+        z, _ = self.features(self.scaling(x), state, reset)
+        return self.actor(z), self.critic(z)[..., 0]
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        reset: Tensor | None = None,
+        backend: str | None = None,
+    ) -> tuple[Tensor, State]:
+        """Observations [B, T, I] -> (scores [B, T, sum of choices], or the most likely action
+        [B, T, A] within its bounds; state).
+        """
+        z, state = self.features(self.scaling(x), state, reset, backend)
+        outputs = self.actor(z)
+        if not self.config.choices:
+            middle, half = (outputs.new_tensor(bound) for bound in self.bounds())
+            outputs = middle + half * outputs.clamp(-1, 1)
+        return outputs, state
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """(middle, half the range) of each number, [A] float32."""
+        low, high = np.array(self.config.low), np.array(self.config.high)
+        return ((low + high) / 2).astype(np.float32), ((high - low) / 2).astype(np.float32)
+
+    def environment_actions(self, actions: np.ndarray) -> np.ndarray:
+        """Actions [..., A] as the policy learns them -> as the environment reads them, float32."""
+        if self.config.choices:
+            return actions
+        middle, half = self.bounds()
+        return np.asarray(middle + half * actions.clip(-1, 1), np.float32)
+
+    def acting_stepper(self) -> Stepper:
+        """Steps the features of scaled observations of many environments at once."""
+        raise NotImplementedError
+
+    def loss(self, batch: Lesson, state: State | None) -> tuple[Tensor, None]:
+        """See `Model`."""
+        return batch.objective(self), None
+
+
+class RecurrentPolicy(Policy):
+    """Its features are the hidden states of recurrent layers."""
+
+    kind = "policy"
+
+    def __init__(self, config: PolicyConfig, memory: int | None = None) -> None:
+        super().__init__(config, config.hidden_size)
+        self.recurrent = config.stack(config.input_size)
+        if memory is not None and has_gates(config.cell):
+            _chrono(self.recurrent, memory)
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros."""
+        return self.recurrent.initial_state(batch_size)
+
+    def features(
+        self, x: Tensor, state: State | None, reset: Tensor | None, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Policy`."""
+        if state is None:
+            state = self.recurrent.initial_state(len(x))
+        z, state = self.recurrent(x, state, reset=reset, backend=backend)
+        return z, state
+
+    def acting_stepper(self) -> Stepper:
+        """See `Policy`."""
+        from memorycell.streaming.stepping import stepper
+
+        return stepper(self.recurrent)
+
+    def native_stepper(self, precision: str) -> Stepper:
+        """See `SteppedModel`."""
+        from memorycell.applications.control.stepper import PolicyStepper
+
+        return PolicyStepper(self, precision)
+
+    def onnx_head(self) -> Any:
+        """See `Model`."""
+        from memorycell.applications.control.onnx_head import PolicyOnnxHead
+
+        return PolicyOnnxHead(self)
+
+    def c_head(self) -> Any:
+        """See `Model`."""
+        from memorycell.applications.control.c_head import PolicyCHead
+
+        return PolicyCHead(self)
+
+
+class FeedforwardPolicy(Policy):
+    """Its features are those of two layers of tanh that read the last `frames` observations."""
+
+    kind = "feedforward-policy"
+
+    def __init__(self, config: PolicyConfig) -> None:
+        super().__init__(config, config.hidden_size)
+        self.network = FrameNetwork(config.input_size, config.frames, config.hidden_size)
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros."""
+        return self.network.initial_state(batch_size)
+
+    def features(
+        self, x: Tensor, state: State | None, reset: Tensor | None, backend: str | None = None
+    ) -> tuple[Tensor, State]:
+        """See `Policy`."""
+        return self.network(x, state, reset)
+
+    def unsupported_reason(self) -> str:
+        """See `Model`."""
+        return "a policy without memory runs in float32 through PyTorch"
+
+    def acting_stepper(self) -> Stepper:
+        """See `Policy`."""
+        from memorycell.streaming.stepping import ForwardStepper
+
+        return ForwardStepper(self.network, self.config.input_size)
+
+
+class FrameNetwork(nn.Module):
+    """Two layers of tanh over the last `frames` inputs."""
+
+    def __init__(self, input_size: int, frames: int, hidden_size: int) -> None:
+        super().__init__()
+        self.frames, self.input_size = frames, input_size
+        self.first = nn.Linear(frames * input_size, hidden_size)
+        self.second = nn.Linear(hidden_size, hidden_size)
+        for layer in (self.first, self.second):
+            _orthogonal(layer, math.sqrt(2))
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros: the last inputs [frames, B, I], of which the oldest is not read."""
+        return State(frames=self.first.weight.new_zeros(self.frames, batch_size, self.input_size))
+
+    def forward(
+        self, x: Tensor, state: State | Tensor | None = None, reset: Tensor | None = None
+    ) -> tuple[Tensor, State]:
+        """X [B, T, I], reset [B, T] bool -> (features [B, T, H], state)."""
+        state = self.initial_state(len(x)) if state is None else state
+        past = state if isinstance(state, Tensor) else state.frames
+        seen, past = windows(x, past[1:], reset)
+        z = torch.tanh(self.second(torch.tanh(self.first(seen.flatten(-2)))))
+        return z, State(frames=torch.cat([past.new_zeros(1, *past.shape[1:]), past]))
+
+
+def width_of_size(config: PolicyConfig, parameters: int, frames: int) -> int:
+    """The hidden size with which a feedforward policy has about that many parameters."""
+    more = frames * config.input_size + config.outputs + 3
+    return max(2, round((math.sqrt(more**2 + 4 * parameters) - more) / 2))
+
+
+def _orthogonal(layer: nn.Linear, gain: float) -> None:
+    nn.init.orthogonal_(layer.weight, gain)
+    nn.init.zeros_(layer.bias)
+
+
+def has_gates(cell: str) -> bool:
+    """Whether a cell has the biases that `memory` sets."""
+    return "f" in CELLS[cell].blocks
+
+
+@torch.no_grad()
+def _chrono(recurrent: Recurrent, memory: int) -> None:
+    """Biases of the gates for memories of up to `memory` steps (Tallec & Ollivier 2018,
+    arXiv:1804.11188): b_f = log U(1, memory - 1), b_i = -b_f.
+    """
+    blocks, size = CELLS[recurrent.cell].blocks, recurrent.hidden_size
+    for name, bias in recurrent.named_parameters():
+        if not name.startswith(("bias_ih", "bias_hh")):
+            continue
+        gates = dict(zip(blocks, bias.split(size), strict=True))
+        own = name.startswith("bias_ih")
+        forget = torch.log(1 + torch.rand(size) * max(memory - 2, 0)) if own else torch.zeros(size)
+        gates["f"].copy_(forget)
+        if "i" in gates:
+            gates["i"].copy_(-forget)

@@ -1,0 +1,262 @@
+"""FramePredictor = patches of a frame -> ConvLSTM -> how each block moves, and what is added.
+
+With x_t the frame, x_{t-1} the one before and s_t its slow means (exponential moving averages over
+about 4 and 16 frames), the next frame at pixel p is
+
+    y_t(p) = Σ_k a_k z_t(p + k) + w_{t,0}(p) x_t(p)
+             + Σ_k≠0 w_{t,k}(p) (x_t(p + k) - x_t(p)) + r_t(p)
+
+The first sum is linear and the same everywhere: z_t are all of these frames, and `a` is the ridge
+regression of the training data (`baselines.Ridge`), which is not trained further. The weights w_t
+of the shifts k within `reach` pixels, one set per block, and the residual r_t are read from the
+recurrent layers; they begin at zero. Kernels that depend on the input are those of Jia et al.
+(2016), "Dynamic filter networks", arXiv:1605.09673, and Finn et al. (2016), arXiv:1605.07157.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from memorycell.models.model import Model, ModelConfig
+from memorycell.nn.conv import of_conv_cell
+from memorycell.nn.conv_step import ConvStepper
+from memorycell.state import State
+
+SLOW_RATES = (1 / 4, 1 / 16)
+"""Of the moving averages."""
+NUM_MAPS = 2 + len(SLOW_RATES)
+"""The frame, the one before, and the slow means."""
+MAX_PIXELS = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class FrameConfig(ModelConfig):
+    """The configuration of a frame predictor; see `ModelConfig` and `VideoSettings`."""
+
+    height: int
+    width: int
+    kernel: int = 3
+    patch: int = 4
+    reach: int = 2
+    block: int = 2
+
+    counts: ClassVar[tuple[str, ...]] = (
+        *ModelConfig.counts, "height", "width", "kernel", "patch", "block",
+    )  # fmt: skip
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.reach, int) or not 0 <= self.reach <= 15:
+            raise ValueError(f"reach: expected 0 to 15, got {self.reach!r}")
+        if self.patch > 64 or self.patch % self.block or self.kernel > 63:
+            raise ValueError("patch, block, kernel: out of range, or block no divisor of patch")
+        if self.height * self.width > MAX_PIXELS:
+            raise ValueError(f"height, width: more than {MAX_PIXELS:,} pixels")
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """(rows, columns) of patches."""
+        return -(-self.height // self.patch), -(-self.width // self.patch)
+
+
+class FrameBatch(NamedTuple):
+    """Sequences of frames.
+
+    frames    [B, T + 1, height, width] float32 in 0 … 1
+    reset     [B, T + 1] bool: a new clip begins at that frame
+    rollout   frames at the end that are not seen: the model reads its own predictions instead
+    carry     see `Batch`
+    """
+
+    frames: Tensor
+    reset: Tensor
+    rollout: int = 0
+    carry: bool = False
+
+    @property
+    def steps(self) -> int:
+        """Frames to learn from."""
+        return self.reset[:, 1:].numel()
+
+
+class FramePredictor(Model[FrameBatch]):
+    """Predicts the next frame; frames are [height, width] float32 in 0 … 1."""
+
+    kind = "frames"
+    config_class = FrameConfig
+    config: FrameConfig
+    linear_weight: Tensor
+    linear_bias: Tensor
+
+    def __init__(self, config: FrameConfig) -> None:
+        super().__init__()
+        self.config = config
+        area = config.patch**2
+        self.taps = (2 * config.reach + 1) ** 2
+        self.recurrent = of_conv_cell(
+            config.cell,
+            2 * area,
+            config.hidden_size,
+            config.kernel,
+            config.num_layers,
+            batch_first=True,
+            size=config.grid,
+            forget_bias=config.forget_bias if config.cell in ("lstm", "peephole") else None,
+        )
+        side = 2 * config.reach + 1
+        self.register_buffer("linear_weight", torch.zeros(1, NUM_MAPS, side, side))
+        self.register_buffer("linear_bias", torch.zeros(1))
+        kernels = self.taps * (config.patch // config.block) ** 2
+        self.head = nn.Conv2d(config.hidden_size + 2 * area, kernels + area, 1)
+        with torch.no_grad():
+            self.head.weight.zero_()  # it begins as the linear part alone
+            cast(Tensor, self.head.bias).zero_()
+            self.linear_weight[0, 0, config.reach, config.reach] = 1  # the last frame
+
+    def initial_state(self, batch_size: int = 1) -> State:
+        """Zeros: h and c [L, B, C, rows, columns], `past` [1, B, height, width], `slow` [K, B,
+        height, width], and `seen` [1, B, 1], 1 after the first frame.
+        """
+        layers = self.recurrent.initial_state(batch_size).asdict()
+        zeros = layers["h"].new_zeros
+        size = (self.config.height, self.config.width)
+        return State(
+            **layers,
+            past=zeros(1, batch_size, *size),
+            slow=zeros(len(SLOW_RATES), batch_size, *size),
+            seen=zeros(1, batch_size, 1),
+        )
+
+    def forward(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        reset: Tensor | None = None,
+        trace: bool = False,
+        backend: str | None = None,
+    ) -> Any:
+        """Frames x [B, T, height, width], or as rows [B, T, height·width] -> (the next frame after
+        each, [B, T, height, width], the state); with `trace` also the trace of the layers.
+
+        `backend` is accepted for `prove`; there is one.
+        """
+        x = x.reshape(*x.shape[:2], self.config.height, self.config.width)
+        before = (self.initial_state(len(x)) if state is None else state).asdict()
+        maps, past, slow = self._maps(x, before, reset)
+        patches = self._patches(maps)
+        layers = State(**{n: before[n] for n in ("h", "c") if n in before})
+        hidden, after, *traces = self.recurrent(patches, layers, reset=reset, trace=trace)
+        y = self._next(hidden.flatten(0, 1), patches.flatten(0, 1), maps.flatten(0, 1))
+        result = State(**after.asdict(), past=past, slow=slow, seen=torch.ones_like(before["seen"]))
+        return (y.unflatten(0, x.shape[:2]), result, *traces)
+
+    def _maps(
+        self, x: Tensor, before: dict[str, Tensor], reset: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """(maps [B, T, NUM_MAPS, height, width], past, slow means) after frames x [B, T, …]."""
+        past, slow = before["past"][0], before["slow"]
+        fresh = before["seen"][0, :, :, None] < 0.5
+        rates = torch.tensor(SLOW_RATES, dtype=x.dtype, device=x.device)[:, None, None, None]
+        maps = []
+        for t in range(x.shape[1]):
+            frame = x[:, t]
+            if reset is not None:
+                fresh = fresh | reset[:, t, None, None]
+            past, slow = torch.where(fresh, frame, past), torch.where(fresh, frame, slow)
+            slow = slow + rates * (frame - slow)
+            maps.append(torch.stack([frame, past, *slow], 1))
+            past, fresh = frame, torch.zeros_like(fresh)
+        return torch.stack(maps, 1), past[None], slow
+
+    def maps(self, x: Tensor) -> Tensor:
+        """The maps [B, T, NUM_MAPS, height, width] z of the module's equation, for frames x [B, T,
+        height, width] from the beginning of their clips.
+        """
+        return self._maps(x, self.initial_state(len(x)).asdict(), None)[0]
+
+    def _patches(self, maps: Tensor) -> Tensor:
+        """The frame and its difference from the slowest mean as [B, T, 2·patch², rows, columns]."""
+        seen = torch.stack([maps[:, :, 0], maps[:, :, 0] - maps[:, :, -1]], 2)
+        rows, columns = self.config.grid
+        bottom = rows * self.config.patch - self.config.height
+        right = columns * self.config.patch - self.config.width
+        seen = seen.flatten(0, 1)
+        if bottom or right:
+            seen = F.pad(seen, (0, right, 0, bottom), mode="replicate")
+        return F.pixel_unshuffle(seen, self.config.patch).unflatten(0, maps.shape[:2])
+
+    def _next(self, hidden: Tensor, patches: Tensor, maps: Tensor) -> Tensor:
+        """The next frames [N, height, width] from hidden [N, C, rows, columns]; see the module."""
+        c = self.config
+        padded = F.pad(maps, (c.reach,) * 4, mode="replicate")
+        linear = F.conv2d(padded, self.linear_weight, self.linear_bias)[:, 0]
+        out = self.head(torch.cat([hidden, patches], 1))
+        area = c.patch**2
+        residual = F.pixel_shuffle(out[:, -area:], c.patch)[:, 0, : c.height, : c.width]
+        weights = self._kernels(out[:, :-area])
+        side = 2 * c.reach + 1
+        shifted = padded[:, 0].unfold(1, side, 1).unfold(2, side, 1).permute(0, 3, 4, 1, 2)
+        moved = (weights * shifted.flatten(1, 2)).sum(1)
+        moved = moved - maps[:, 0] * (weights.sum(1) - weights[:, self.taps // 2])
+        return linear + moved + residual
+
+    def _kernels(self, out: Tensor) -> Tensor:
+        """The weights w [N, taps, height, width] of every pixel."""
+        c = self.config
+        blocks = c.patch // c.block
+        count, _, rows, columns = out.shape
+        w = out.reshape(count, self.taps, blocks, blocks, rows, columns)
+        w = w.permute(0, 1, 4, 2, 5, 3).reshape(count, self.taps, rows * blocks, columns * blocks)
+        w = w.repeat_interleave(c.block, 2).repeat_interleave(c.block, 3)
+        return w[..., : c.height, : c.width]
+
+    def loss(self, batch: FrameBatch, state: State | None) -> tuple[Tensor, State | None]:
+        """Mean squared error of all next frames, in units of 1/100; those of the last `rollout`
+        frames are predicted from predictions.
+        """
+        steps = batch.frames.shape[1] - 1 - batch.rollout
+        y, after = self(batch.frames[:, :steps], state, reset=batch.reset[:, :steps])
+        if batch.rollout:
+            y = torch.cat([y, self.roll(y[:, -1], after, batch.rollout)[0]], 1)
+        error = ((y - batch.frames[:, 1:]) ** 2).mean((2, 3))
+        # The frame after the last one of a clip is that of another clip.
+        known = (~batch.reset[:, 1:]).to(error.dtype)
+        return 100 * (error * known).sum() / known.sum().clamp(min=1), after
+
+    def loss_count(self, batch: FrameBatch) -> float:
+        """See `Model`: the frames that `loss` compares."""
+        return float((~batch.reset[:, 1:]).sum())
+
+    def roll(self, frame: Tensor, state: State, count: int) -> tuple[Tensor, State]:
+        """The `count` frames [B, count, …] after a predicted frame [B, …], by reading its own
+        predictions, limited to 0 … 1.
+        """
+        frames = []
+        for _ in range(count):
+            y, state = self(frame[:, None].clamp(0, 1), state)
+            frame = y[:, 0]
+            frames.append(frame)
+        return torch.stack(frames, 1), state
+
+    def stepper(self, precision: str = "float32") -> ConvStepper:
+        """See `Model`; an input is a frame as a row of height·width numbers."""
+        return ConvStepper(self, (self.config.height * self.config.width,), precision)
+
+    def random_inputs(self, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """See `Model`: brightness in 0 … 1."""
+        return rng.random(shape, np.float32)
+
+    def onnx_head(self) -> str:
+        """See `Model`."""
+        return "not for convolutional layers"
+
+    def c_head(self) -> str:
+        """See `Model`."""
+        return "not for convolutional layers"

@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: help install demo test bench bench-command bench-scripts sanitize sanitize-threads no-compiler lint docs format clean
+.PHONY: help install debian-packages demo test bench bench-command bench-scripts sanitize sanitize-threads no-compiler lint docs format clean
 
 help:
 	@echo "make demo     train a forecaster on real sensor readings, compare it with baselines, run it live (3 minutes; SMOKE=1: seconds)"
@@ -16,13 +16,18 @@ help:
 	@echo "make lint     ruff, mypy, import-linter, clang-format"
 	@echo "make docs     build the documentation site in build/site; a broken link fails"
 	@echo "make install  install everything into .venv"
+	@echo "make debian-packages  install Chromium and Redis, which the tests of the page and the server drive (Debian, as root)"
 
 install: $(INSTALLED)
 
 $(INSTALLED): pyproject.toml constraints.txt CMakeLists.txt $(wildcard csrc/*)
 	test -d .venv || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[forecast,excel,classic,sequences,sklearn,anomaly,language,speech,handwriting,music,musicxml,data,bench,keras,log,docs,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[forecast,excel,classic,sequences,sklearn,anomaly,language,speech,handwriting,music,musicxml,video,control,serve,tune,data,bench,keras,log,docs,dev]'
 	@touch $@
+
+# A browser and a database that some tests drive; without them those tests are skipped.
+debian-packages:
+	(command -v chromium && command -v redis-server) || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium redis-server)
 
 demo: $(INSTALLED)
 	@mkdir -p demo
@@ -59,6 +64,7 @@ bench-scripts:
 	$(BIN)/python benchmarks/forecast_step.py $(smoke)
 	$(BIN)/python benchmarks/anomaly_live.py $(smoke)
 	$(BIN)/python benchmarks/speech_live.py $(smoke)
+	$(BIN)/python benchmarks/serve.py $(if $(SMOKE),--smoke --row messages --row kills,--peer)
 	$(if $(SMOKE),$(BIN)/python benchmarks/quality.py --smoke > /dev/null)
 	$(if $(SMOKE),$(BIN)/python benchmarks/peers_forecast.py --smoke)
 

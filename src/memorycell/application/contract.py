@@ -14,18 +14,30 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, Protocol, TypeAlias, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    Protocol,
+    TypeAlias,
+    TypeVar,
+    runtime_checkable,
+)
 
 import numpy as np
 from torch import Tensor
 
 from memorycell.application.named_dataset import NamedDataset
+from memorycell.application.search_space import SearchSpace
 from memorycell.errors import ModelFileError
 from memorycell.exchange.files import Exported
 from memorycell.files import tensors_to_bytes, write_atomically
 from memorycell.models.batches import Batch
 from memorycell.models.model import Model
 from memorycell.setting_fields import check_choices, check_ranges, settings_from_json
+from memorycell.streaming.stepwise import StreamSteps
 
 if TYPE_CHECKING:
     from typing import Self
@@ -84,9 +96,10 @@ class Metric:
 
     def skill(self, ours: float, baseline: float) -> float:
         """Relative improvement over a baseline: positive where ours is better."""
+        gain = ours - baseline if self.higher_is_better else baseline - ours
         if baseline == 0:
-            return 0.0 if ours == 0 else -1.0
-        return ours / baseline - 1 if self.higher_is_better else 1 - ours / baseline
+            return float(np.sign(gain))
+        return gain / abs(baseline)
 
 
 @dataclass(frozen=True)
@@ -256,6 +269,12 @@ class Dataset(ABC, Generic[M, B]):
     def info(self) -> Record:
         """For the model file: the data's name and fingerprint, the split, the settings."""
 
+    def attach(self, model: M, log: Callable[[str], None]) -> None:
+        """Called before the first epoch with the model that is trained, for data that depend on it,
+        such as rollouts of a policy. `log` takes a line on work that takes long.
+        """
+        return
+
     def validate(self, model: M) -> Metrics:
         """The metrics on "valid" after an epoch; the selection metric is among them."""
         return self.evaluate(model, "valid")
@@ -295,6 +314,24 @@ class Session(Protocol):
 
     def restore(self, data: bytes) -> None:
         """Continue from a snapshot. Raises `StateError` and is then unchanged."""
+
+
+@runtime_checkable
+class Forkable(Session, Protocol):
+    """A session that can be copied quickly."""
+
+    def fork(self) -> Self:
+        """An independent session with the same state; the packed weights are shared."""
+
+
+@runtime_checkable
+class Stepwise(Forkable, Protocol):
+    """A session whose steps can run together with those of other sessions of the same model, in one
+    call of the engine; see `streaming.stepwise`.
+    """
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """`feed` as a generator, which yields the streams to step and their inputs."""
 
 
 class Exporter(Protocol):
@@ -351,6 +388,8 @@ class Application(Generic[S, P, O]):
     training: TrainSettings = field(default_factory=TrainSettings)
     minutes: float | None = None
     """Default duration of training; None: by epochs."""
+    search_space: SearchSpace | None = None
+    """What `tune` searches; None: as `search_space.default_space` says."""
 
     settings: type[S]
     predict_options: type[P]
@@ -373,6 +412,8 @@ class Application(Generic[S, P, O]):
     session: Callable[[AnyModelFile, str, O], Session] | None
     """(model file, precision, options) -> Session; None: the model needs its whole input."""
     stream_reads: Literal["lines", "bytes"] = "lines"
+    session_columns: Callable[[AnyModelFile], Sequence[str]] | None = None
+    """The columns of the rows that a session reads; None: it reads no rows."""
     check_frame: Callable[[pl.DataFrame, S], None] | None = None
     """Raises `UserError` for a data frame in memory that is not meant to be trained on, though its
     file would be read.

@@ -13,6 +13,11 @@ from memorycell.streaming.stream import Stream
 MAX_TEMPERATURE = 1000
 
 
+def token_input(token: int) -> np.ndarray:
+    """The input [1] float32 of the step that reads a token."""
+    return np.array([token], np.float32)
+
+
 def sample(
     log_p: np.ndarray,
     rng: np.random.Generator,

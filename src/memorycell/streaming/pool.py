@@ -99,6 +99,16 @@ class Pool:
         self.stepper = stepper(self.module, self.stepper.precision)
         self._guard, self._limit = WeightGuard(self.module), safe_limit(self.stepper)
 
+    def adopt(self, other: Pool) -> None:
+        """Continue all sessions with the weights of another pool, whose states have the same
+        layout. Raises ValueError for another one.
+        """
+        self._check_usable()
+        if self.stepper.layout.sizes != other.stepper.layout.sizes:
+            raise ValueError("adopt: expected a model with the same layout of its state")
+        self.module, self.stepper = other.module, other.stepper
+        self._guard, self._limit = other._guard, other._limit
+
     def __len__(self) -> int:
         return len(self.slots)
 
@@ -258,6 +268,18 @@ class Pool:
         if not distinct(slots):
             raise ValueError("slots: expected each slot at most once")
         self._sessions.set_states(slots, rows)
+
+    def rows(self, slots: Sequence[int] | np.ndarray) -> np.ndarray:
+        """A copy of the states of sessions as rows [n, width] in the stepper's layout."""
+        self._check_usable()
+        return self._sessions.states(as_slots(slots))
+
+    def set_rows(self, slots: Sequence[int] | np.ndarray, rows: np.ndarray) -> None:
+        """Set the states of different sessions from rows [n, width] float32. Raises `StateError`
+        for NaN and infinity.
+        """
+        self._check_usable()
+        self._sessions.set_states(as_slots(slots), rows)
 
     # ---- files -----------------------------------------------------------------------------------
 

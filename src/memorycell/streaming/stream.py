@@ -174,6 +174,14 @@ class Stream:
         self._step_finite = finite_step(self.stepper, large=not check_states(rows))
         self._ring[self._row], self._steps, self._oldest = rows[0], 0, 0
 
+    def advance(self, row: np.ndarray) -> None:
+        """Take a step that was computed elsewhere from `row`: the state is then the given row
+        [width], which is finite.
+        """
+        self._row = (self._row + 1) % len(self._ring)
+        self._ring[self._row] = row
+        self._steps += 1
+
     def reset(self) -> None:
         """Begin a new sequence: zero the state and clear the history."""
         self._ring[self._row], self._steps, self._oldest = 0, 0, 0

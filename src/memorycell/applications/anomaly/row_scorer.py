@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple
@@ -25,6 +26,7 @@ from memorycell.applications.anomaly.score import (
     normal_deviates,
     recording_threshold,
 )
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
 SAVED_ARRAYS = {
@@ -112,12 +114,18 @@ class RowScorer:
 
         values [K] with NaN where missing, choices [C] int64, time in microseconds
         """
+        return run(self.steps(values, choices, time))
+
+    def steps(
+        self, values: np.ndarray, choices: np.ndarray, time: int
+    ) -> StreamSteps[RowScore | None]:
+        """`step` as a generator; see `streaming.stepwise`."""
         stuck = self._count_runs(values)
         if self.settling:
             self._settling_rows.append((time, values, choices))
             self.rows += 1
             if not self.settling:
-                self._settle()
+                yield from self._settle()
             return None
         z = values - self.mean
         z /= self.std
@@ -132,7 +140,8 @@ class RowScorer:
         previous = self._filled if self.rows else filled
         self._time[0] = time
         x = self.codec.row_inputs(filled, previous, missing, choices, self._time)
-        self.y = self.stream.step(x).astype(np.float64)  # once, for all computations that follow
+        y = yield self.stream, x
+        self.y = y.astype(np.float64)  # once, for all computations that follow
         self._filled = filled
         self.rows += 1
         return RowScore(float(contributions.dot(self._ones)), contributions, stuck)
@@ -172,16 +181,24 @@ class RowScorer:
             deviates += self._averaged
         return deviates
 
-    def _settle(self) -> None:
+    def _settle(self) -> StreamSteps[None]:
         """Set the level and the threshold from the settling rows."""
         times, values, choices = (np.array(part) for part in zip(*self._settling_rows, strict=True))
         self._settling_rows = []
         self.mean, self.std = self.codec.level(values)
         x, z, choices = self.codec.encode_arrays(values, choices.reshape(len(times), -1), times)
-        y = self.stream.step(x)
+        y = yield self.stream, x
         contributions, self._averaged = self._score.of_rows(y, z, choices)
         self.threshold = recording_threshold(self.model, self.codec, contributions @ self._ones)
         self.y, self._filled = y[-1], bounded(z)[-1]
+
+    def fork(self) -> RowScorer:
+        """An independent copy; the packed weights are shared."""
+        other = copy.copy(self)
+        other.stream, other._runs = self.stream.fork(), self._runs.copy()
+        other._settling_rows, other._time = list(self._settling_rows), self._time.copy()
+        other._averaged = self._averaged.copy()
+        return other
 
     def snapshot(self) -> SavedScorer:
         """The state without that of the stream."""

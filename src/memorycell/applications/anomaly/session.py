@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -27,6 +28,7 @@ from memorycell.errors import DataError, StateError, quote
 from memorycell.setting_fields import check_ranges, from_json
 from memorycell.state import State
 from memorycell.streaming.finite import check_bounded
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 from memorycell.tables.numbers import read_number
 from memorycell.tables.rows import RowReader
@@ -105,8 +107,14 @@ class AnomalySession:
 
     def feed(self, item: Item) -> list[Record]:
         """See `Session`; a row, or a line of JSON, or of CSV after a header line."""
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         row = self._rows.read(item)
-        return [] if row is None else [self.step(*row)]
+        if row is None:
+            return []
+        return [(yield from self._step(*row))]
 
     def step(self, row: Mapping[str, Any], where: str = "row") -> Record:
         """The score of a row: `{"time", "score", "threshold", "anomaly", "blame"}`; with
@@ -114,12 +122,15 @@ class AnomalySession:
 
         Raises `DataError` for a row that cannot be read; the state is then unchanged.
         """
+        return run(self._step(row, where))
+
+    def _step(self, row: Mapping[str, Any], where: str) -> StreamSteps[Record]:
         codec = self.codec
         name = self._recording_name(row, where)
         recording = self._recordings.get(name) or _LiveRecording(self._new_scorer())
         scorer = recording.scorer
         parsed = _parse_row(codec, recording, row, where)
-        scored = scorer.step(parsed.values, parsed.choices, parsed.time)
+        scored = yield from scorer.steps(parsed.values, parsed.choices, parsed.time)
         recording.time = parsed.time
         self._recordings[name] = recording
         for column in parsed.unknown:
@@ -145,6 +156,16 @@ class AnomalySession:
     def close(self) -> list[Record]:
         """See `Session`; no answer is pending."""
         return []
+
+    def fork(self) -> AnomalySession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._rows, other.unknown = copy.copy(self._rows), dict(self.unknown)
+        other._recordings = {
+            name: _LiveRecording(one.scorer.fork(), one.time)
+            for name, one in self._recordings.items()
+        }
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`; the states of all recordings."""
@@ -234,3 +255,11 @@ def _parse_row(
         if choice == UNKNOWN_CATEGORY and text
     ]
     return _ParsedRow(time, np.array(values), choices, unknown)
+
+
+def session_columns(file: DetectorFile) -> list[str]:
+    """The columns of the rows that a session reads."""
+    codec, columns = file.codec, file.codec.table_columns
+    times = () if codec.times is None else codec.times.columns
+    group = () if codec.group is None else (codec.group,)
+    return [*times, *group, *columns.table_numbers, *columns.categories]

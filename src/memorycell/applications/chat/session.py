@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import dataclass
 from typing import Annotated, Any
@@ -16,9 +17,11 @@ from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
 from memorycell.language.model import LanguageModel
+from memorycell.language.search import token_input
 from memorycell.language.snapshots import read_extra
 from memorycell.reading import normalise
 from memorycell.state import State
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
 UNSURE_BELOW = 0.12
@@ -46,12 +49,16 @@ class ChatSession:
 
     def feed(self, item: Item) -> list[Record]:
         """The reply to a line, see `say`; an empty line begins a new conversation."""
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         line = self._lines.read(item)
         if not line.strip():
             self._stream.reset()
             self._begin()
             return []
-        return [self.say(line)]
+        return [(yield from self._say(line))]
 
     def close(self) -> list[Record]:
         """See `Session`: nothing."""
@@ -63,11 +70,14 @@ class ChatSession:
 
         Raises `DataError` for an empty message, which changes nothing.
         """
+        return run(self._say(text, options))
+
+    def _say(self, text: str, options: PredictOptions | None = None) -> StreamSteps[dict[str, Any]]:
         options = options or PredictOptions()
         tokens = self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])
         if not tokens:
             raise DataError("the message is empty")
-        self._read([USER_ID, *tokens, REPLY_ID])
+        yield from self._read([USER_ID, *tokens, REPLY_ID])
         reply, mean_log_p = find_reply(
             self._stream,
             self._log_p,
@@ -75,7 +85,7 @@ class ChatSession:
             options,
             seed=options.seed + self._turns,
         )
-        self._read(reply)
+        yield from self._read(reply)
         self._turns += 1
         p = math.exp(mean_log_p)
         mostly_unknown = 2 * tokens.count(UNKNOWN_ID) > len(tokens)
@@ -91,11 +101,17 @@ class ChatSession:
 
     def read_reply(self, text: str) -> None:
         """Read a reply that the model did not give itself, such as a greeting."""
-        self._read([REPLY_ID, *self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])])
+        run(self._read([REPLY_ID, *self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])]))
 
-    def _read(self, tokens: list[int]) -> None:
+    def _read(self, tokens: list[int]) -> StreamSteps[None]:
         for token in tokens:
-            self._log_p = self._stream.step([float(token)])
+            self._log_p = yield self._stream, token_input(token)
+
+    def fork(self) -> ChatSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._stream, other._lines = self._stream.fork(), copy.copy(self._lines)
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -109,6 +110,10 @@ class RowEncoder:
         own = self.codec.each and column == VALUE
         number_format = self.codec.numbers.get(str(row[SERIES]) if own else column)
         return read_number(row, column, where, number_format)
+
+    def fork(self) -> RowEncoder:
+        """A copy that continues independently."""
+        return copy.copy(self)  # what `encode` changes, it replaces
 
     def restore(self, memory: Mapping[str, Any]) -> None:
         """Continue from `memory`. Raises ValueError for values that are not one."""

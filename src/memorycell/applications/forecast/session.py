@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,7 @@ from memorycell.errors import DataError, StateError
 from memorycell.setting_fields import from_json
 from memorycell.state import State
 from memorycell.streaming.finite import check_bounded
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 from memorycell.tables.numbers import read_number
 from memorycell.tables.rows import RowReader
@@ -57,8 +59,14 @@ class ForecastSession:
 
     def feed(self, item: Item) -> list[Record]:
         """See `Session`: a row, or a line of JSON, or of CSV under a header line."""
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         row = self._rows.read(item)
-        return [] if row is None else [self.step(*row)]
+        if row is None:
+            return []
+        return [(yield from self._step(*row))]
 
     def close(self) -> list[Record]:
         """See `Session`."""
@@ -71,9 +79,12 @@ class ForecastSession:
         A row that shares a step with the previous one changes nothing and repeats its forecast with
         `"repeat"`. Raises `DataError`; the state is then unchanged.
         """
+        return run(self._step(row, where))
+
+    def _step(self, row: Mapping[str, Any], where: str) -> StreamSteps[dict[str, Any]]:
         return self._step_each(row, where) if self.codec.each else self._step_series(row, where)
 
-    def _step_series(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _step_series(self, row: Mapping[str, Any], where: str) -> StreamSteps[dict[str, Any]]:
         codec, name = self.codec, ""
         if codec.group is not None:
             require_columns(row, [codec.group], where)
@@ -84,7 +95,9 @@ class ForecastSession:
             return {**self._last[name], "repeat": True}
         if new_segment:
             stream.reset()
-        quantiles = stream.step(inputs)[-1:].astype(np.float64)
+        # One row as [I], so that it can run together with the rows of other sessions.
+        y = (yield stream, inputs[0])[None] if len(inputs) == 1 else (yield stream, inputs)
+        quantiles = y[-1:].astype(np.float64)
         now = int(encoder.memory["time"])
         if self._paths:
             quantiles = path_quantiles(
@@ -110,14 +123,14 @@ class ForecastSession:
     def _new_series(self, name: str) -> tuple[RowEncoder, Stream]:
         return RowEncoder(self.codec, name), self._initial.fork()
 
-    def _step_each(self, row: Mapping[str, Any], where: str) -> dict[str, Any]:
+    def _step_each(self, row: Mapping[str, Any], where: str) -> StreamSteps[dict[str, Any]]:
         """The forecasts of all columns that are series of their own."""
         # All values are read first, so that an error leaves every state unchanged.
         numbers = self.codec.numbers
         values = {c: read_number(row, c, where, numbers.get(c)) for c in self.codec.each}
         result: dict[str, Any] = {}
         for c, value in values.items():
-            one = self._step_series({**row, SERIES: c, VALUE: value}, where)
+            one = yield from self._step_series({**row, SERIES: c, VALUE: value}, where)
             result = result or {k: v for k, v in one.items() if k not in (SERIES, "clipped")} | {
                 "forecast": {}
             }
@@ -125,6 +138,16 @@ class ForecastSession:
             if "clipped" in one:
                 result["clipped"] = [*result.get("clipped", []), c]
         return result
+
+    def fork(self) -> ForecastSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._rows, other._last = copy.copy(self._rows), dict(self._last)
+        other._series = {
+            name: (encoder.fork(), stream.fork())
+            for name, (encoder, stream) in self._series.items()
+        }
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`; the states and encoders of all series."""
@@ -164,3 +187,11 @@ class ForecastSession:
             stream.state = state.select([k])
             series[name] = encoder, stream
         return series
+
+
+def session_columns(file: ModelFile[Forecaster, SeriesCodec]) -> list[str]:
+    """The columns of the rows that a session reads."""
+    codec = file.codec
+    times = () if codec.times is None else codec.times.columns
+    group = () if codec.group is None or codec.each else (codec.group,)
+    return [*times, *group, *codec.row_columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Mapping
@@ -94,6 +95,12 @@ class HandwritingSession:
                 " one"
             )
         self.strokes[-1].append((float(x), float(y)))
+
+    def fork(self) -> HandwritingSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other.strokes = [list(stroke) for stroke in self.strokes]
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ from memorycell.applications.music.pitches import (
 from memorycell.errors import DataError, StateError
 from memorycell.setting_fields import from_json
 from memorycell.state import State
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
 NUM_SAMPLES = 400
@@ -56,6 +58,10 @@ class MusicSession:
         """See `Session`; a line of keys by name or number, separated by spaces or commas, such as
         "C3 E4 G4 C5"; "-" or an empty line is a rest.
         """
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         self._line += 1
         where = f"stdin, line {self._line}"
         if isinstance(item, Mapping):
@@ -64,7 +70,7 @@ class MusicSession:
         frame = self._parse_frame(text, where)
         with torch.inference_mode():
             nats = self.model.head.nats(torch.from_numpy(self._hidden), torch.from_numpy(frame))
-        self._hidden = self._stream.step(frame)
+        self._hidden = yield self._stream, frame
         return [
             {
                 "heard": [pitch_name(pitch) for pitch in frame_pitches(frame)],
@@ -103,6 +109,12 @@ class MusicSession:
     def close(self) -> list[Record]:
         """See `Session`; no answer is pending."""
         return []
+
+    def fork(self) -> MusicSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._stream = self._stream.fork()
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`."""

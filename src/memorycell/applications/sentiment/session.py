@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,11 @@ from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.predict import label_record
 from memorycell.errors import DataError, UserError
 from memorycell.language.lines import LineReader
+from memorycell.language.search import token_input
 from memorycell.language.snapshots import read_extra
 from memorycell.models.classifier import Classifier
 from memorycell.state import State
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
 
@@ -41,6 +44,10 @@ class SentimentSession:
         """The label after the next line of the text and after each of its words: `{"text", "label",
         "p", "probabilities", "words"}`; an empty line begins a new text.
         """
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         line = self._lines.read(item)
         if not line.strip():
             self._stream.reset()
@@ -50,7 +57,7 @@ class SentimentSession:
         p = np.zeros(0)
         for span in self.codec.text.spans(line):
             for token in self.codec.text.encode_span(span):
-                p = np.exp(self._stream.step([float(token)]))
+                p = np.exp((yield self._stream, token_input(token)))
             label = self.codec.labels[int(p.argmax())]
             words.append({"word": span.strip(), "label": label, "p": round(float(p.max()), 4)})
         if not words:
@@ -61,6 +68,12 @@ class SentimentSession:
     def close(self) -> list[Record]:
         """See `Session`: nothing."""
         return []
+
+    def fork(self) -> SentimentSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._stream, other._lines = self._stream.fork(), copy.copy(self._lines)
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Annotated, Any
 
 import msgspec
@@ -12,12 +13,14 @@ import numpy as np
 from memorycell.application.contract import Item, NoOptions, Record
 from memorycell.applications.sequences.codec import Column, SequenceCodec
 from memorycell.applications.sequences.live_rows import row_scaler
+from memorycell.applications.sequences.own_scale import no_moments
 from memorycell.applications.sequences.predict import answer_record
 from memorycell.applications.sequences.prepare import SequencesFile
 from memorycell.errors import DataError, StateError, UserError, quote
 from memorycell.setting_fields import from_json
 from memorycell.state import State
 from memorycell.streaming.finite import check_bounded
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 from memorycell.tables.cells import is_missing
 from memorycell.tables.numbers import read_number
@@ -34,6 +37,7 @@ class _Live:
     """One open sequence.
 
     last     the last known value of each channel, NaN before the first
+    moments  of each channel so far; see `SequenceCodec.moments_after`
     static   inputs, of the first row; `static_values` as given
     answer   the last one
     rows     the inputs [1, R] of each row since the last complete patch
@@ -41,6 +45,7 @@ class _Live:
 
     stream: Stream
     last: np.ndarray
+    moments: np.ndarray
     static: np.ndarray
     static_values: list[float | None]
     answer: np.ndarray
@@ -51,7 +56,7 @@ class _Live:
 
 @dataclass(frozen=True)
 class _SavedLive:
-    """As `_Live`, without the state; `answer` is flat."""
+    """As `_Live`, without the state; `answer` and `moments` are flat."""
 
     rows: tuple[tuple[float, ...], ...]
     last: tuple[float | None, ...]
@@ -59,6 +64,7 @@ class _SavedLive:
     answer: tuple[float, ...]
     steps: Annotated[int, msgspec.Meta(ge=1)]
     sure_after: Annotated[int, msgspec.Meta(ge=1)] | None
+    moments: tuple[float | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -103,10 +109,16 @@ class SequencesSession:
 
     def feed(self, item: Item) -> list[Record]:
         """See `Session`: a row, a line of JSON, or of CSV under a header line."""
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         if isinstance(item, (str, bytes)) and not item.strip():
             return [] if self._rows.header is None and not self._open else self.close()
         row = self._rows.read(item)
-        return [] if row is None else [self.step(*row)]
+        if row is None:
+            return []
+        return [(yield from self._step(*row))]
 
     def close(self) -> list[Record]:
         """See `Session`: the final answers of the sequences that are open."""
@@ -118,6 +130,9 @@ class SequencesSession:
 
         Raises `DataError` for a row that cannot be read; the state is then unchanged.
         """
+        return run(self._step(row, where))
+
+    def _step(self, row: Mapping[str, Any], where: str) -> StreamSteps[Record]:
         name = self._name(row, where)
         if row.get(END) is True:
             if name not in self._open:
@@ -130,7 +145,7 @@ class SequencesSession:
             if len(self._open) >= MAX_OPEN:
                 raise DataError(f"{where}: {MAX_OPEN:,} sequences are open; end some of them")
             live = self._new(_static_values(codec, row, where))
-        answer = self._advance(live, values)
+        answer = yield from self._advance(live, values)
         self._open[name] = live
         return self._record(name, live, answer)
 
@@ -150,23 +165,24 @@ class SequencesSession:
         x = np.asarray(x, np.float64)
         inputs = None if self._scaler is None else self._scaler(x, live.last)
         if inputs is None:
-            return self._advance(live, x)
+            return run(self._advance(live, x))
         live.answer = self.answer = self.codec.answers(live.stream.step(inputs))
         live.last = x
         live.steps += 1
         self._note_sure(live)
         return self.answer
 
-    def _advance(self, live: _Live, values: np.ndarray) -> np.ndarray:
+    def _advance(self, live: _Live, values: np.ndarray) -> StreamSteps[np.ndarray]:
         """One row; the answer for the sequence so far."""
         codec = self.codec
-        rows = codec.rows(values[None], live.last)
+        rows = codec.rows(values[None], live.last, live.moments)
         patch = codec.steps(np.concatenate([*live.rows, rows]), live.static)[0]
         complete = len(live.rows) + 1 == codec.patch
         # A patch that is not complete is filled up with its last row, and read by a copy.
-        y = (live.stream if complete else live.stream.fork()).step(patch)
+        y = yield (live.stream if complete else live.stream.fork()), patch
         live.rows = [] if complete else [*live.rows, rows]
         live.last = np.where(np.isnan(values), live.last, values)
+        live.moments = codec.moments_after(values[None], live.moments)
         live.steps += 1
         self.answer = live.answer = codec.answers(y)
         self._note_sure(live)
@@ -183,6 +199,7 @@ class SequencesSession:
         return _Live(
             self._initial.fork(),
             np.full(len(codec.channels), np.nan),
+            no_moments(len(codec.channels)),
             codec.static_inputs(values if static else None),
             static,
             np.zeros(0),
@@ -222,6 +239,16 @@ class SequencesSession:
 
     # ---- state -----------------------------------------------------------------------------------
 
+    def fork(self) -> SequencesSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._rows = copy.copy(self._rows)
+        other._open = {
+            name: replace(live, stream=live.stream.fork(), rows=list(live.rows))
+            for name, live in self._open.items()
+        }
+        return other
+
     def snapshot(self) -> bytes:
         """See `Session`; the states of all open sequences."""
         lives = list(self._open.values())
@@ -234,6 +261,7 @@ class SequencesSession:
                 tuple(map(float, live.answer.ravel())),
                 live.steps,
                 live.sure_after,
+                tuple(None if np.isnan(v) else float(v) for v in live.moments.ravel()),
             )
             for live in lives
         ]
@@ -281,8 +309,21 @@ class SequencesSession:
             live.rows = [np.array([row], np.float32) for row in memory.rows]
             live.last = np.array([np.nan if v is None else v for v in memory.last])
             live.steps, live.sure_after = memory.steps, memory.sure_after
+            if codec.has_own_scale:
+                live.moments = _moments(memory.moments, len(codec.channels))
             restored[name] = live
         return restored
+
+
+def _moments(saved: tuple[float | None, ...], channels: int) -> np.ndarray:
+    """Raises ValueError for moments that no rows have."""
+    moments = np.array([np.nan if v is None else v for v in saved], np.float64)
+    if moments.shape != (4 * channels,) or np.isnan(moments[channels:]).any():
+        raise ValueError("moments: expected four of each channel")
+    moments = moments.reshape(4, channels)
+    if (moments[[1, 3]] < 0).any():
+        raise ValueError("moments: a number or a sum of squares below 0")
+    return moments
 
 
 def _first(numbers: dict[str, dict[str, list[float]]]) -> dict[str, dict[str, float]]:
@@ -306,3 +347,10 @@ def _number(column: Column, row: Mapping[str, Any], codec: SequenceCodec, where:
     if is_missing(cell) or str(cell) not in column.words:
         return np.nan
     return float(column.words.index(str(cell)))
+
+
+def session_columns(file: SequencesFile) -> list[str]:
+    """The columns of the rows that a session reads."""
+    codec: SequenceCodec = file.codec
+    own = () if codec.sequence is None else (codec.sequence,)
+    return [*own, *(column.name for column in (*codec.channels, *codec.static))]

@@ -7,6 +7,7 @@ samples, so chunks give the same numbers as the full recording.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -16,6 +17,7 @@ import numpy as np
 from msgspec import Meta
 
 from memorycell.applications.speech.audio import Sound
+from memorycell.errors import StateError
 from memorycell.signals.codec import SignalCodec
 
 FRAME_S, SHIFT_S = 0.025, 0.010
@@ -228,6 +230,17 @@ class FeatureStream:
         complete = len(self._frames) // codec.stack * codec.stack
         ready, self._frames = self._frames[:complete], self._frames[complete:]
         return codec.stack_frames(ready)
+
+    def fork(self) -> FeatureStream:
+        """An independent copy. Raises `StateError` while resampling, since the resampler cannot be
+        copied.
+        """
+        if self._resampler is not None:
+            raise StateError(
+                f"stream: samples of {self.rate_hz:,} Hz are resampled, and the resampler cannot be"
+                f" copied; send {self.codec.rate_hz:,} Hz"
+            )
+        return copy.copy(self)  # what `feed` changes, it replaces
 
     def snapshot(self) -> dict[str, list[float]] | None:
         """JSON values for `restore`; None while resampling, since the resampler's state is not

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from dataclasses import dataclass
 
@@ -25,6 +26,7 @@ from memorycell.setting_fields import check_choices
 from memorycell.signals import ctc
 from memorycell.signals.recognise import SignalModel, check_unidirectional, label_record
 from memorycell.state import State
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
 MAX_PAUSE_S = 3600
@@ -102,22 +104,35 @@ class SpeechSession:
 
     def feed(self, item: Item) -> list[Record]:
         """See `Session`."""
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         if not isinstance(item, bytes):
             raise DataError("stream: expected bytes of a WAV file or of PCM samples")
         samples = self._reader.read(item)
-        return self.feed_samples(samples, self._reader.rate_hz) if len(samples) else []
+        if not len(samples):
+            return []
+        return (yield from self._feed_samples(samples, self._reader.rate_hz, last=False))
 
     def feed_samples(
         self, samples: np.ndarray, rate_hz: int, *, last: bool = False
     ) -> list[Record]:
         """Like `feed`, for samples [N] float32 in -1 … 1. `last`: no samples follow."""
+        return run(self._feed_samples(samples, rate_hz, last=last))
+
+    def _feed_samples(
+        self, samples: np.ndarray, rate_hz: int, *, last: bool
+    ) -> StreamSteps[list[Record]]:
         check_samples(samples, "stream")
         if self._features is None or self._features.rate_hz != rate_hz:
             self._features = FeatureStream(self.codec, rate_hz)
         features = self._features.feed(samples, last=last)
         if len(features) == 0:
             return []
-        return self._new_labels(features) if self.codec.text is None else self._new_words(features)
+        if self.codec.text is None:
+            return (yield from self._new_labels(features))
+        return (yield from self._new_words(features))
 
     def close(self) -> list[Record]:
         """See `Session`. Raises `DataError` where no samples were read."""
@@ -149,14 +164,14 @@ class SpeechSession:
 
     # ---- classes ---------------------------------------------------------------------------------
 
-    def _new_labels(self, features: np.ndarray) -> list[Record]:
+    def _new_labels(self, features: np.ndarray) -> StreamSteps[list[Record]]:
         records: list[Record] = []
         pause_steps = round(self.options.pause / self.codec.step_s)
         begin = 0
         previous = int(self._log_p.argmax()) if len(self._log_p) else -1
         for k, silent_steps in enumerate(self._level.silence_lengths(features)):
             if pause_steps and silent_steps == pause_steps:
-                self._step(features[begin : k + 1])
+                yield from self._step(features[begin : k + 1])
                 begin = k + 1
                 records.append(self._label_record(final=True))
                 self._stream.reset()
@@ -164,13 +179,13 @@ class SpeechSession:
                 previous = -1
                 self._level.spoken = False
         if begin < len(features):
-            self._step(features[begin:])
+            yield from self._step(features[begin:])
             if int(self._log_p.argmax()) != previous and self._level.spoken:
                 records.append(self._label_record(final=False))
         return records
 
-    def _step(self, features: np.ndarray) -> None:
-        self._log_p = self._stream.step(features)[-1]
+    def _step(self, features: np.ndarray) -> StreamSteps[None]:
+        self._log_p = (yield self._stream, features)[-1]
         self._steps += len(features)
 
     def _label_record(self, *, final: bool) -> Record:
@@ -185,8 +200,8 @@ class SpeechSession:
 
     # ---- text ------------------------------------------------------------------------------------
 
-    def _new_words(self, features: np.ndarray) -> list[Record]:
-        self._decoder.feed(self._stream.step(features))
+    def _new_words(self, features: np.ndarray) -> StreamSteps[list[Record]]:
+        self._decoder.feed((yield self._stream, features))
         self._steps += len(features)
         words = ctc.letters_to_words(self.codec, self._decoder.letters)
         silent_steps = self._steps - (words[-1].end if words else 0)
@@ -207,6 +222,17 @@ class SpeechSession:
         return [{**word_record(word, self.codec.step_s), "final": True} for word in words]
 
     # ---- state -----------------------------------------------------------------------------------
+
+    def fork(self) -> SpeechSession:
+        """See `Forkable`. Raises `StateError` while resampling."""
+        other = copy.copy(self)
+        other._stream, other._reader = self._stream.fork(), copy.copy(self._reader)
+        other._features = None if self._features is None else self._features.fork()
+        other._level = copy.copy(self._level)
+        decoder = self._decoder
+        other._decoder = ctc.GreedyDecoder(decoder.letters, decoder.steps, decoder.last_token)
+        other._final_words = deque(self._final_words, MAX_STORED_WORDS)
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`. Raises `StateError` while resampling."""

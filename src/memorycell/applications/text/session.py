@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +18,11 @@ from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
 from memorycell.language.model import LanguageModel
-from memorycell.language.search import initial_beam, sample
+from memorycell.language.search import initial_beam, sample, token_input
 from memorycell.language.snapshots import read_extra
 from memorycell.setting_fields import parse_json
 from memorycell.state import State
+from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
 NEXT_WORDS = 5
@@ -56,6 +58,10 @@ class TextSession:
         """Read a line of text and a space after it, a newline for an empty line, or a quoted line
         as a JSON string without a space; `{"read", "nats", "next"}`.
         """
+        return run(self.steps(item))
+
+    def steps(self, item: Item) -> StreamSteps[list[Record]]:
+        """See `Stepwise`."""
         line = self._lines.read(item)
         if line.startswith('"'):
             try:
@@ -67,7 +73,7 @@ class TextSession:
         else:
             text = line + " " if line else "\n"
         self.nats.clear()
-        self.read(text)
+        yield from self._read(text)
         nats = [round(v, 4) for v in self.nats]
         return [{"read": text, "nats": nats, "next": self.next_words(NEXT_WORDS)}]
 
@@ -85,23 +91,26 @@ class TextSession:
 
     def read(self, text: str) -> None:
         """Read a piece of text. It may end inside a word, but not inside a character."""
+        run(self._read(text))
+
+    def _read(self, text: str) -> StreamSteps[None]:
         text = self._tail + self.codec.normalise(text)
         end_read = 0
         for span, end in self.codec.split_spans(text, self._line_start):
             if self.codec.unit != "char" and span != "\n" and end == len(text):
                 break  # may be unfinished
-            self._read_span(span)
+            yield from self._read_span(span)
             end_read = end
         self._tail = text[end_read:]
 
     def finish_word(self) -> None:
         """Read the pending text as a finished word."""
         for span, _ in self.codec.split_spans(self._tail, self._line_start):
-            self._read_span(span)
+            run(self._read_span(span))
         self._tail = ""
 
-    def _read_span(self, span: str) -> None:
-        self._read_tokens(self.codec.encode_span(span))
+    def _read_span(self, span: str) -> StreamSteps[None]:
+        yield from self._read_tokens(self.codec.encode_span(span))
         self._update_position(span)
 
     def _update_position(self, surface: str) -> None:
@@ -109,10 +118,10 @@ class TextSession:
         if self.codec.unit == "char":
             self._word_start = self._word_start + surface if is_word_char(surface) else ""
 
-    def _read_tokens(self, tokens: list[int]) -> None:
+    def _read_tokens(self, tokens: list[int]) -> StreamSteps[None]:
         for token in tokens:
             self.nats.append(-float(self._log_p[token]))
-            self._log_p = self._stream.step([float(token)])
+            self._log_p = yield self._stream, token_input(token)
 
     # ---- predicting ------------------------------------------------------------------------------
 
@@ -155,7 +164,7 @@ class TextSession:
             token = sample(log_p, rng, temperature=temperature, top_k=top_k, top_p=top_p)
             if token == END_ID:
                 break
-            self._read_tokens([token])
+            run(self._read_tokens([token]))
             surface = self.codec.surfaces[token]
             if drop_space or (self._line_start and self.codec.unit != "char"):
                 text += surface.removeprefix(" ")
@@ -186,6 +195,13 @@ class TextSession:
         return np.array([k >= special and s[0] == " " for k, s in enumerate(self.codec.surfaces)])
 
     # ---- state -----------------------------------------------------------------------------------
+
+    def fork(self) -> TextSession:
+        """See `Forkable`."""
+        other = copy.copy(self)
+        other._stream, other._lines = self._stream.fork(), copy.copy(self._lines)
+        other.nats = deque(self.nats, MAX_NATS)
+        return other
 
     def snapshot(self) -> bytes:
         """See `Session`."""

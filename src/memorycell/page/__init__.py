@@ -1,0 +1,1 @@
+"""The page that `memorycell serve` shows: ES modules, styles and samples, served as they are."""

@@ -1,0 +1,263 @@
+// A column of the live view: its input, its answers, its gates, and the controls of its state.
+
+import { anyInput } from "./input_any.js";
+import { chatInput } from "./input_chat.js";
+import { drawInput } from "./input_draw.js";
+import { lineInput } from "./input_line.js";
+import { pianoInput } from "./input_piano.js";
+import { predictForm } from "./input_predict.js";
+import { soundInput } from "./input_sound.js";
+import { tableInput } from "./input_table.js";
+import { tensorInput } from "./input_tensor.js";
+import { textInput } from "./input_text.js";
+import { clearProblem, fill, h, perFrame, problem } from "./dom.js";
+
+const INPUTS = {
+  text: textInput,
+  chat: chatInput,
+  handwriting: drawInput,
+  speech: soundInput,
+  music: pianoInput,
+  forecast: tableInput,
+  anomaly: tableInput,
+  sequences: tableInput,
+  sentiment: lineInput,
+  tensors: tensorInput,
+};
+const PRECISIONS = ["float32", "bfloat16", "int8"];
+const FLOAT32_ONLY = new Set(["handwriting", "story"]);
+
+let views = 0;
+
+export class ColumnView {
+  constructor(live, column, about) {
+    this.live = live;
+    this.column = column;
+    this.about = about;
+    this.key = `column-${(views += 1)}`;
+    this.draw = perFrame(() => this.now());
+    column.onchange = () => this.draw();
+    column.onproblem = (error) => problem(this.box, error);
+  }
+
+  async start() {
+    const { column, about } = this,
+      { model } = column;
+    this.title = h("h2", { tabindex: "-1" }, model.name);
+    this.detail = h("p", { class: "hint" }, describe(about));
+    this.box = h("div", { class: "input" });
+    this.element = h(
+      "section",
+      { class: "panel column", "aria-label": `Session of ${model.name}` },
+      h("header", { class: "row" }, this.title, this.closer()),
+      this.detail,
+      this.box,
+    );
+    if (!model.live) {
+      this.box.append(predictForm(this.live.client, model));
+      return;
+    }
+    this.input = (INPUTS[model.task] ?? anyInput)(column, about, (error) =>
+      problem(this.box, error),
+    );
+    if (!column.session) {
+      column.options = { ...column.options, ...(await this.input.options?.()) };
+      await column.open();
+    }
+    this.box.append(this.input.element);
+    this.element.append(this.controls(), column.gates.element);
+    this.now();
+  }
+
+  closer() {
+    return h(
+      "button",
+      {
+        class: "ghost icon close",
+        type: "button",
+        "aria-label": "Close this column",
+        hidden: true,
+        onclick: () => this.live.remove(this),
+      },
+      "×",
+    );
+  }
+
+  controls() {
+    const { column } = this,
+      { model } = column;
+    this.slider = h("input", {
+      type: "range",
+      min: "0",
+      max: "0",
+      value: "0",
+      id: `${this.key}-time`,
+      oninput: () => column.goTo(Number(this.slider.value)),
+    });
+    this.place = h("output", { class: "hint", for: `${this.key}-time` });
+    const name = h("input", {
+      type: "text",
+      id: `${this.key}-name`,
+      placeholder: "name",
+      maxlength: "40",
+    });
+    const saved = h("select", { id: `${this.key}-saved`, hidden: true });
+    const compare = h(
+      "select",
+      { id: `${this.key}-compare` },
+      h("option", { value: "" }, "Compare with …"),
+      this.choices().map(([label, value]) => h("option", { value }, label)),
+    );
+    compare.setAttribute("aria-label", "Compare with another model or precision");
+    compare.addEventListener("change", () => {
+      const [other, precision] = JSON.parse(compare.value || "[]");
+      compare.value = "";
+      if (other)
+        this.live.compare(
+          this,
+          this.live.models.find((m) => m.name === other),
+          precision,
+        );
+    });
+    saved.setAttribute("aria-label", "Open a saved state");
+    saved.addEventListener("change", () => this.openSaved(saved));
+    const form = h(
+      "form",
+      {
+        class: "row save",
+        onsubmit: (event) => {
+          event.preventDefault();
+          if (name.value) this.save(name, saved);
+        },
+      },
+      h("label", { class: "visually-hidden", for: name.id }, "Name of the saved state"),
+      name,
+      h("button", { type: "submit" }, "Save state"),
+      saved,
+    );
+    this.listSaved(saved);
+    return h(
+      "div",
+      { class: "state-controls" },
+      h(
+        "div",
+        { class: "row time" },
+        h("label", { for: this.slider.id }, "Time"),
+        this.slider,
+        this.place,
+      ),
+      h(
+        "div",
+        { class: "row" },
+        h("button", { type: "button", onclick: () => this.live.fork(this) }, "Fork"),
+        h(
+          "button",
+          {
+            type: "button",
+            onclick: () => {
+              this.input.stop?.();
+              column.restart();
+            },
+          },
+          "Start again",
+        ),
+        compare.length > 1 ? compare : null,
+        form,
+      ),
+    );
+  }
+
+  choices() {
+    const { model, precision } = this.column;
+    const same = FLOAT32_ONLY.has(model.task)
+      ? []
+      : PRECISIONS.filter((p) => p !== precision).map((p) => [
+          `${model.name} in ${p}`,
+          JSON.stringify([model.name, p]),
+        ]);
+    const others = this.live.models
+      .filter(
+        (m) => m.task === model.task && m.name !== model.name && m.live && m.status === "ready",
+      )
+      .map((m) => [m.name, JSON.stringify([m.name, "float32"])]);
+    return [...same, ...others];
+  }
+
+  async save(field, saved) {
+    await this.column.save(`saved-${field.value.trim().replace(/[^\w.-]+/g, "-")}`);
+    field.value = "";
+    this.listSaved(saved);
+  }
+
+  async listSaved(saved) {
+    const { client } = this.live,
+      { model } = this.column;
+    try {
+      const { sessions } = await client._get(
+        `/v1/models/${encodeURIComponent(model.name)}/sessions?limit=1000`,
+      );
+      const names = sessions.map((session) => session.id).filter((id) => id.startsWith("saved-"));
+      fill(
+        saved,
+        h("option", { value: "" }, "Open a saved state …"),
+        names.map((id) => h("option", { value: id }, id.slice("saved-".length))),
+      );
+      saved.hidden = !names.length;
+    } catch {
+      saved.hidden = true;
+    }
+  }
+
+  async openSaved(saved) {
+    const id = saved.value;
+    saved.value = "";
+    if (!id) return;
+    this.input.stop?.();
+    this.input.reset?.();
+    await this.column.openSaved(id);
+  }
+
+  name(letter, several) {
+    const { model, precision } = this.column;
+    fill(
+      this.title,
+      several ? h("span", { class: "letter" }, letter) : null,
+      model.name,
+      precision === "float32" ? null : h("small", {}, ` ${precision}`),
+    );
+    this.element.querySelector(".close").hidden = !several;
+  }
+
+  refresh() {
+    this.draw();
+  }
+
+  now() {
+    const { column } = this;
+    if (!this.input) return;
+    clearProblem(this.box);
+    this.input.show();
+    column.gates.draw();
+    this.slider.max = String(column.records.length);
+    this.slider.value = String(column.position);
+    const at = column.dropped + column.position;
+    this.place.textContent = `${at.toLocaleString("en")} of ${(column.dropped + column.records.length).toLocaleString("en")}`;
+    this.slider.setAttribute("aria-valuetext", `after ${at} items`);
+  }
+
+  end() {
+    this.input?.stop?.();
+    if (this.column.session) this.column.close();
+  }
+}
+
+function describe(about) {
+  const layers = about.architecture?.layers ?? [];
+  const shape = layers
+    .map(
+      (l) =>
+        `${l.num_layers > 1 ? `${l.num_layers} × ` : ""}${l.hidden_size} ${l.cell.toUpperCase()} units`,
+    )
+    .join(" + ");
+  return [about.summary, shape].filter(Boolean).join(" · ");
+}

@@ -1,0 +1,105 @@
+// Text as it is typed, and the words that may follow. Going back in the text rewinds the state.
+
+import { fill, h, percent } from "./dom.js";
+
+const MAX_LETTERS = 40,
+  MAX_WORDS = 300;
+
+/** One character at a time while it is typed, words or lines of what is pasted. */
+function pieces(text) {
+  if (text.length <= MAX_LETTERS)
+    return Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment);
+  const words = text.match(/\s*\S+|\s+/g);
+  return words.length <= MAX_WORDS ? words : text.match(/[^\n]*\n|[^\n]+$/g);
+}
+
+export function textInput(column) {
+  let base = ""; // text of records that are no longer kept
+  let busy = false;
+  const area = h("textarea", {
+    rows: "4",
+    spellcheck: "false",
+    placeholder: "Type here",
+    "aria-label": "Text",
+    oninput: () => sync(),
+  });
+  const words = h("div", { class: "next", role: "group", "aria-label": "Next words" });
+  const score = h("p", { class: "hint" });
+  const element = h("div", {}, area, words, score);
+  const textOf = (record) => JSON.parse(record.item);
+  const read = () => base + column.past.map(textOf).join("");
+  column.ondropped = (records) => {
+    base += records.map(textOf).join("");
+  };
+
+  async function sync() {
+    if (busy) return;
+    busy = true;
+    while (area.value !== read() && !column.session.ended) {
+      const wanted = area.value;
+      if (!wanted.startsWith(base)) {
+        base = "";
+        await column.restart();
+      }
+      let kept = base.length,
+        k = 0;
+      for (const record of column.past) {
+        const text = textOf(record);
+        if (!wanted.startsWith(text, kept)) break;
+        kept += text.length;
+        k += 1;
+      }
+      if (k < column.position) await column.goTo(k);
+      const rest = wanted.slice(kept);
+      if (rest && !(await column.feed([JSON.stringify(pieces(rest)[0])]))) break;
+    }
+    busy = false;
+  }
+
+  function show() {
+    if (!busy && area.value !== read()) {
+      if (document.activeElement === area)
+        sync(); // such as after a lost connection
+      else area.value = read();
+    }
+    const answer = column.answers[0];
+    fill(
+      words,
+      (answer?.next ?? []).map(({ word, p }) => {
+        const bar = h("span", { class: "bar blue" });
+        bar.style.width = percent(p);
+        return h(
+          "button",
+          { type: "button", class: "word", onclick: () => accept(word) },
+          h("span", {}, word),
+          h("span", { class: "value" }, percent(p)),
+          h("span", { class: "track", "aria-hidden": "true" }, bar),
+        );
+      }),
+    );
+    const nats = column.past.flatMap((record) => record.answers[0]?.nats ?? []);
+    score.textContent = nats.length
+      ? `${(nats.reduce((a, b) => a + b, 0) / nats.length / Math.LN2).toFixed(2)} bits per token` +
+        ` over ${nats.length} tokens: the fewer, the better it predicted what you typed.`
+      : "";
+  }
+
+  function accept(word) {
+    const begun = area.value.match(/[\p{L}\p{N}'’-]*$/u)[0];
+    const start = word.toLowerCase().startsWith(begun.toLowerCase())
+      ? area.value.length - begun.length
+      : area.value.length;
+    area.value = `${area.value.slice(0, start)}${word} `;
+    area.focus();
+    sync();
+  }
+
+  return {
+    element,
+    show,
+    reset: () => {
+      base = "";
+      area.value = "";
+    },
+  };
+}

@@ -1,0 +1,102 @@
+"""A server with small models in a process of its own, and a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from page_server import Server
+from safetensors.torch import save_file
+
+import memorycell
+from memorycell.server.demo_digits import digit_lines
+
+CHROMIUM = Path("/usr/bin/chromium")
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Small models of four tasks."""
+    folder = tmp_path_factory.mktemp("models")
+    old = ROOT / "tests" / "application" / "old_files"
+    files = {name: folder / f"{name}.safetensors" for name in ("text", "forecast", "anomaly")}
+    for name, path in files.items():
+        path.write_bytes((old / f"{name}.safetensors").read_bytes())
+    data = folder / "digits.jsonl"
+    data.write_text("\n".join(digit_lines(12)))
+    files["digits"] = folder / "digits.safetensors"
+    small = {"hidden": 16, "layers": 1, "epochs": 1, "progress": False}
+    memorycell.train("handwriting", data, out=files["digits"], **small)
+    files["speech"] = folder / "speech.safetensors"
+    memorycell.train("speech", tones(), out=files["speech"], **small)
+    files["music"] = folder / "music.safetensors"
+    data = folder / "pieces.json"
+    chords = [[48 + k % 5, 60 + k % 7, 64 + k % 4, 67 + k % 6] for k in range(16)]
+    data.write_text(json.dumps(dict.fromkeys(("train", "valid", "test"), [chords] * 2)))
+    memorycell.train("music", data, out=files["music"], **small)
+    return files
+
+
+def tones() -> list[tuple[tuple[np.ndarray, int], str]]:
+    """Half a second each of low and high tones at 8 kHz."""
+    t = np.arange(4000) / 8000
+    return [
+        (((0.3 * np.sin(2 * np.pi * hz * (1 + 0.01 * k) * t)).astype(np.float32), 8000), label)
+        for k in range(30)
+        for label, hz in (("low", 300), ("high", 1500))
+    ]
+
+
+@pytest.fixture(scope="session")
+def server(
+    model_files: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A running server."""
+    folder = tmp_path_factory.mktemp("server")
+    layer = folder / "layer.safetensors"
+    save_file(torch.nn.LSTM(3, 16).state_dict(), layer)
+    options = ["--module", f"layer={layer}"]
+    server = Server(folder, list(model_files.values()), options)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
+    if not CHROMIUM.exists():
+        pytest.skip(f"needs {CHROMIUM}")
+    arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]
+    arguments += ["--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"]
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(browser: Any, server: Server) -> Iterator[Any]:
+    """A page whose console and requests are clean at the end; `page.expected` holds parts of
+    messages that a test causes itself.
+    """
+    page = browser.new_page(
+        viewport={"width": 1280, "height": 900}, reduced_motion="reduce", base_url=server.url
+    )
+    found: list[str] = []
+    page.expected = []
+    page.on("console", lambda m: m.type in ("error", "warning") and found.append(m.text))
+    page.on("pageerror", lambda error: found.append(f"uncaught: {error}"))
+    page.on("requestfailed", lambda r: found.append(f"failed: {r.url} {r.failure}"))
+    page.on("response", lambda r: r.status >= 400 and found.append(f"{r.status}: {r.url}"))
+    page.set_default_timeout(15_000)
+    yield page
+    page.close()
+    assert [line for line in found if not any(part in line for part in page.expected)] == []

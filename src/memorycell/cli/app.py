@@ -20,6 +20,7 @@ from memorycell.errors import UserError, quote
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication, AnyModelFile
     from memorycell.face.trained import Trained
+    from memorycell.face.workers import Work
 
 
 class Verbs(TyperGroup):
@@ -78,6 +79,15 @@ def load_model(path: Path) -> Trained:
     from memorycell.face.trained import load
 
     return load(path)
+
+
+def jobs_at(address: str | None) -> Work | None:
+    """What runs jobs on the Ray cluster at an address; None: processes of this machine."""
+    if address is None:
+        return None
+    from memorycell.cluster.jobs import work_at
+
+    return work_at(address)
 
 
 def load_task(name: str) -> AnyApplication:

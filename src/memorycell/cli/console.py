@@ -7,9 +7,12 @@ import json
 import os
 import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memorycell.errors import UserError
+
+if TYPE_CHECKING:
+    from memorycell.face.trained import Trained
 
 MAX_ERROR_CHARS = 299
 """Length of an error line."""
@@ -83,7 +86,13 @@ def discard_stdout() -> None:
 
 
 def print_result(result: dict[str, Any], as_json: bool) -> None:
-    """The metrics of a model and of the baselines, as a table or as JSON."""
+    """The metrics of a model and of the baselines, as a table or as JSON; printed by the first of
+    several workers.
+    """
+    from memorycell.training.parallel import is_first
+
+    if not is_first():
+        return
     if as_json:
         put_json(result)
         return
@@ -108,3 +117,17 @@ def print_backtest(result: dict[str, Any], as_json: bool) -> None:
     from memorycell.application.rendering import backtest_text
 
     put(backtest_text(result))
+
+
+def print_search(model: Trained, as_json: bool) -> None:
+    """The result of `tune`: the best trials, and the comparison of the winner with the baselines;
+    or both as JSON.
+    """
+    result, search = model.result or {}, model.search or {}
+    if as_json:
+        put_json({**result, "search": search})
+        return
+    from memorycell.face.tuning_report import search_text
+
+    put(search_text(search))
+    print_result(result, as_json=False)

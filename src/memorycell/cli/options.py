@@ -56,6 +56,17 @@ Device = Annotated[
     str | None,
     typer.Option("--device", help="Where to train: cpu, cuda, mps [default: cuda, else cpu]."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", help="Processes that share the work [default: 1].", **whole(1, 1024)),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        "--address",
+        help="Run on a Ray cluster: auto, HOST:PORT, ray://HOST:PORT, or local.",
+    ),
+]
 Seed = Annotated[int, typer.Option("--seed", **whole(0, 2**32 - 1))]
 
 

@@ -24,6 +24,7 @@ from memorycell.cli.options import (
     Minutes,
     ModelPath,
     Settings,
+    Workers,
     key_values,
     number,
     whole,
@@ -66,6 +67,7 @@ def train(
     device: Device = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    workers: Workers = None,
     report: Report = None,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", help="Log to this folder.")
@@ -73,7 +75,7 @@ def train(
     as_json: AsJson = False,
 ) -> None:
     """Train a model on a dataset or a file of yours, keep the best, compare it with baselines."""
-    application, own, train_settings = _settings(task, settings)
+    application, own, train_settings = settings_of(task, settings)
     out = out or Path(f"{task}.safetensors")
     check_file("--out", out, MODEL, inputs=(data,))
     check_file("--report", report, PAGE, inputs=(data,))
@@ -91,6 +93,7 @@ def train(
             device=device,
             resume=resume,
             tensorboard=tensorboard,
+            workers=workers,
             log=console.log,
         )
     if report is not None:
@@ -125,7 +128,7 @@ def backtest(
     as_json: AsJson = False,
 ) -> None:
     """Walk-forward evaluation: train on the past, test on the next period, move on."""
-    application, own, train_settings = _settings(task, settings)
+    application, own, train_settings = settings_of(task, settings)
     check_folder("--out", out)
     from memorycell.face.backtesting import backtest_model
 
@@ -160,7 +163,7 @@ def evaluate(
     console.print_result(model.result, as_json)
 
 
-def _settings(task: str, pairs: list[str] | None) -> tuple[AnyApplication, Any, TrainSettings]:
+def settings_of(task: str, pairs: list[str] | None) -> tuple[AnyApplication, Any, TrainSettings]:
     """The application, its settings and those of training. Raises `UserError`."""
     from memorycell.setting_fields import parse_settings
 

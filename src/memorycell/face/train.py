@@ -9,13 +9,14 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from memorycell.application import catalogue
-from memorycell.application.contract import AnyApplication, TrainSettings
+from memorycell.application.contract import AnyApplication, Record, TrainSettings
 from memorycell.errors import UserError
-from memorycell.face.following import followed, to_stderr
+from memorycell.face.following import to_stderr
 from memorycell.face.memory import NAME, as_source
 from memorycell.face.options import check_range, with_options
+from memorycell.face.parallel_training import MAX_WORKERS, train_by_workers, train_part
 from memorycell.face.trained import Trained, load
-from memorycell.training import checkpoint, loop
+from memorycell.training import checkpoint, parallel
 from memorycell.training.events import Log
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def train(
     epochs: int | None = None,
     device: str | torch.device | None = None,
     resume: bool = False,
+    workers: int | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Trained:
@@ -44,6 +46,9 @@ def train(
     epochs     passes over the training data
     device     "cpu", "cuda", "cuda:1", "mps"; None: a CUDA GPU where there is one, else the CPU
     resume     continue an interrupted run that wrote `out`
+    workers    processes that train together, each on its share of the cores; the batches, the
+               learning rate and, but for rounding and the model's own noise, the losses do not
+               depend on their number, see docs/scale.md
     progress   a progress bar on stderr, and notes on the data; False: silent
     settings   those of the task and of training, by name: `memorycell.settings(task)` lists them
                with types, defaults and meanings. Training has lr, weight_decay, clip, average,
@@ -53,6 +58,7 @@ def train(
     """
     application = catalogue.load(task)
     check_range("minutes", minutes, 0.01, 100_000)
+    check_range("workers", workers, 1, MAX_WORKERS)
     if resume and out is None:
         raise UserError("resume needs out=, the model file of the run that was interrupted")
     if epochs is not None:
@@ -71,6 +77,7 @@ def train(
             minutes=minutes,
             device=device,
             resume=resume,
+            workers=workers,
             log=to_stderr if progress else None,
         )
     if out is None:
@@ -89,10 +96,13 @@ def train_model(
     device: str | torch.device | None = None,
     resume: bool = False,
     tensorboard: Path | None = None,
+    workers: int | None = None,
+    search: Record | None = None,
     log: Log | None = None,
 ) -> Trained:
     """`train` with the settings as the application's types.
 
+    search   that found the settings, for the model file
     log   called with notes and, where there is no terminal for a bar, with a line per epoch; None:
           silent
     """
@@ -102,25 +112,25 @@ def train_model(
         minutes = application.minutes
     if resume:  # before the data are read
         checkpoint.read_checkpoint(checkpoint.checkpoint_path(out))
-    with (
-        as_source(application, data, settings) as source,
-        followed(application, log) as (log_line, on_event),
-    ):
+    with as_source(application, data, settings) as source:
         in_memory = source is not None and source != str(data)
-        result = loop.train(
-            application,
-            source,
-            settings,
-            train_settings,
-            out,
-            minutes=minutes,
-            device=device,
-            resume=resume,
-            tensorboard=tensorboard,
-            name=NAME if in_memory else None,
-            log=log_line,
-            on_event=on_event,
-        )
+        options: dict[str, Any] = {
+            "minutes": minutes,
+            "device": None if device is None else str(device),
+            "resume": resume,
+            "tensorboard": None if tensorboard is None else str(tensorboard),
+            "name": NAME if in_memory else None,
+            "search": search,
+        }
+        if parallel.is_worker():
+            result = train_part(
+                application, source, settings, train_settings, out, log=log, **options
+            )
+        else:
+            count = workers or 1
+            result = train_by_workers(
+                application, source, settings, train_settings, out, count, log=log, **options
+            )
     trained = load(out)
     trained.remember(result, data if in_memory else None)
     return trained

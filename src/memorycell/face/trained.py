@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     import torch
 
+    from memorycell.face.shards import ShardResults
+    from memorycell.face.workers import Work
     from memorycell.inspection.inspect import Inspection
     from memorycell.inspection.page import Page
     from memorycell.streaming.pool import Pool
@@ -111,6 +113,12 @@ class Trained(ModelFile[Any, Any]):
         """Whether `inspect` reads files or texts."""
         return self.application.inspect_reads or self.application.predict_reads
 
+    @property
+    def search(self) -> dict[str, Any] | None:
+        """The search that found its settings, see `memorycell.tune`; None without one."""
+        search: dict[str, Any] | None = self.info.get("search")
+        return search
+
     # ---- what it can do --------------------------------------------------------------------------
 
     def predict(self, x: Any = None, **options: Any) -> Any:
@@ -138,6 +146,27 @@ class Trained(ModelFile[Any, Any]):
         given = typed_options(application.predict_options, options, application.name)
         with as_input(application, application.predict_reads, x) as source:
             self.predict_record(source, given, Path(path))
+
+    def predict_files(
+        self,
+        inputs: str | Sequence[str | Path],
+        out: str | Path,
+        *,
+        workers: int = 1,
+        log: Log = ignore,
+        run_jobs: Work | None = None,
+        **options: Any,
+    ) -> ShardResults:
+        """Predictions for many files, by `workers` processes, as files in the folder `out`; see
+        `face.shards.predict_files`. Raises `UserError`.
+
+        inputs     a pattern such as "rows/*.parquet", or paths
+        run_jobs   replaces the processes of this machine: `cluster.jobs.work_at(address)`
+        """
+        from memorycell.face.shards import predict_files
+
+        given = typed_options(self.application.predict_options, options, self.application.name)
+        return predict_files(self, inputs, out, given, workers=workers, log=log, run_jobs=run_jobs)
 
     def predict_record(self, source: str | None, options: Any, out: Path | None = None) -> Record:
         """The prediction for a path or a text, with the options as the application's type; it is

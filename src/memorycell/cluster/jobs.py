@@ -1,0 +1,132 @@
+"""`face.workers.work` by actors of a Ray cluster: the same functions, jobs and answers.
+
+The machines of the cluster must have memorycell installed, and see the same files.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+from memorycell.errors import UserError
+from memorycell.face.workers import WAIT, WAIT_S, Answer, Job, Work
+
+CONNECT_S = 5.0
+"""To wait for an answer; Ray itself waits for minutes."""
+
+
+def work_at(address: str) -> Work:
+    """`work` by actors of the cluster at an address: auto, HOST:PORT or ray://HOST:PORT; "local":
+    of a cluster on this machine, on the loopback interface, which ends with the work.
+    """
+
+    def work(
+        function: str,
+        workers: int,
+        next_job: Callable[[], Job | None],
+        on_answer: Callable[[Job, Answer], None],
+    ) -> None:
+        with _connected(address, workers) as ray:
+            _run(ray, function, workers, next_job, on_answer)
+
+    return work
+
+
+def _run(
+    ray: Any,
+    function: str,
+    workers: int,
+    next_job: Callable[[], Job | None],
+    on_answer: Callable[[Job, Answer], None],
+) -> None:
+    runner = ray.remote(num_cpus=1, max_restarts=0)(Runner)
+    idle = [runner.remote(function) for _ in range(workers)]
+    running: dict[Any, tuple[Any, Job]] = {}
+    ended = False
+    while running or not ended:
+        while idle and not ended:
+            job = next_job()
+            if job is WAIT:
+                break
+            if job is None:
+                ended = True
+                break
+            actor = idle.pop()
+            running[actor.run.remote(job)] = (actor, job)
+        done, _ = ray.wait(list(running), timeout=WAIT_S) if running else ([], [])
+        for future in done:
+            actor, job = running.pop(future)
+            try:
+                answer = Answer(**ray.get(future))
+                idle.append(actor)
+            except ray.exceptions.RayActorError:
+                answer = Answer(error="its worker process was killed", died=True)
+                idle.append(runner.remote(function))
+            on_answer(job, answer)
+            ended = False  # a job whose worker died may come again
+
+
+class Runner:
+    """A worker process of the cluster."""
+
+    def __init__(self, function: str) -> None:
+        module, _, name = function.partition(":")
+        self._run = getattr(import_module(module), name)
+
+    def run(self, job: Job) -> dict[str, Any]:
+        """The fields of an `Answer`."""
+        try:
+            return {"result": self._run(job)}
+        except UserError as error:
+            return {"error": str(error)}
+        except Exception as error:
+            return {"error": f"internal error ({type(error).__name__}: {error})"[:300]}
+
+
+@contextlib.contextmanager
+def _connected(address: str, workers: int) -> Iterator[Any]:
+    """The module ray, connected. Raises `UserError` where no Ray answers."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry
+    try:
+        import ray
+    except ModuleNotFoundError:
+        raise UserError("--address needs a package: pip install 'memorycell[ray]'") from None
+    options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
+    if address == "local":
+        options |= {"_node_ip_address": "127.0.0.1", "num_cpus": workers}
+        options |= {"include_dashboard": False}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            _check_answers(address)
+            with _kept_handler():
+                ray.init(address=address, **options)
+        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
+            raise UserError(f"--address {address}: no Ray there ({reason[:120]})") from None
+        try:
+            yield ray
+        finally:
+            ray.shutdown()
+
+
+def _check_answers(address: str) -> None:
+    """Raises OSError or ValueError where nothing listens at HOST:PORT."""
+    if address not in ("auto", "local"):
+        host, _, port = address.removeprefix("ray://").rpartition(":")
+        socket.create_connection((host, int(port)), CONNECT_S).close()
+
+
+@contextlib.contextmanager
+def _kept_handler() -> Iterator[None]:
+    """Ray replaces the handler of SIGTERM."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    with contextlib.suppress(ValueError):  # not in the main thread
+        signal.signal(signal.SIGTERM, before)

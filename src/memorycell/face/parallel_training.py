@@ -1,0 +1,192 @@
+"""Training by several worker processes on this machine, which PyTorch's elastic launcher starts,
+and starts again from the last checkpoint where one dies.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import os
+import secrets
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from memorycell.application import catalogue
+from memorycell.application.contract import AnyApplication, Record, TrainSettings
+from memorycell.errors import UserError
+from memorycell.face.following import followed, to_stderr
+from memorycell.face.parent import end_with, environment, note_workers, threads_of
+from memorycell.setting_fields import settings_from_json
+from memorycell.training import loop, parallel
+from memorycell.training.checkpoint import checkpoint_path
+from memorycell.training.device import choose
+from memorycell.training.events import Log, ignore
+from memorycell.training.parallel import ALONE
+
+MAX_WORKERS = 1024
+MAX_RESTARTS = 3
+LOOK_EVERY_S = 0.2
+"""Seconds between two looks at the workers."""
+
+
+def train_by_workers(
+    application: AnyApplication,
+    source: str | None,
+    settings: Any,
+    train_settings: TrainSettings,
+    out: Path,
+    workers: int,
+    *,
+    log: Log | None,
+    **options: Any,
+) -> Record:
+    """`loop.train` by `workers` processes, or for one in this process; its result.
+
+    log       called with lines; worker processes print them on stderr. None: silent
+    options   further ones of `loop.train`, as JSON values
+
+    Raises `UserError` as `loop.train`, and where workers die too often.
+    """
+    if workers == 1:
+        return train_part(
+            application, source, settings, train_settings, out, log=log, joined=ALONE, **options
+        )
+    note_workers(workers, log or ignore)
+    with tempfile.TemporaryDirectory(prefix="memorycell-training-") as folder:
+        job = Path(folder) / "job.json"
+        checkpoint = checkpoint_path(out)
+        content = {
+            "task": application.name,
+            "source": source,
+            "settings": dataclasses.asdict(settings),
+            "train_settings": dataclasses.asdict(train_settings),
+            "out": str(out),
+            "options": options,
+            "progress": log is not None,
+            "parent": os.getpid(),
+            "checkpoint": _modified(checkpoint),
+        }
+        job.write_text(json.dumps(content))
+        _launch(job, workers)
+        for error in sorted(Path(folder).glob("error.*"), key=lambda p: p.stat().st_mtime_ns):
+            raise UserError(error.read_text())
+        if not (result := Path(folder) / "result").exists():
+            reasons = sorted(Path(folder).glob("failure.*"), key=lambda p: p.stat().st_mtime_ns)
+            reason = f" ({reasons[0].read_text()})" if reasons else ""
+            kept = (
+                "; resume continues from the last epoch"
+                if _modified(checkpoint) != content["checkpoint"]
+                else ""
+            )
+            raise UserError(f"a worker died {MAX_RESTARTS + 1} times{reason}{kept}")
+        record: Record = json.loads(result.read_text())
+        return record
+
+
+def _launch(job: Path, workers: int) -> None:
+    """Start the workers, and start them again where one dies, up to `MAX_RESTARTS` times."""
+    from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)
+    config = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=workers,
+        logs_specs=DefaultLogsSpecs(log_dir=str(job.parent)),
+        run_id=secrets.token_hex(8),
+        rdzv_backend="c10d",
+        rdzv_endpoint="127.0.0.1:0",
+        local_addr="127.0.0.1",
+        max_restarts=MAX_RESTARTS,
+        monitor_interval=LOOK_EVERY_S,
+        signals_to_handle="SIGQUIT",  # the others stay with whoever handles them
+    )
+    variables = {"TORCH_CPP_LOG_LEVEL": "ERROR", **threads_of(workers)}
+    with (
+        contextlib.suppress(ChildFailedError),  # the workers say why, in files beside the job
+        environment(variables, "TORCHELASTIC_SIGNALS_TO_HANDLE"),
+    ):
+        elastic_launch(config, sys.executable)("-m", __name__, str(job))
+
+
+def work(job: Path) -> None:
+    """What a worker process does: its part of the training that a file describes. Errors of the
+    user are written beside the file, and end it without a restart.
+    """
+    content = json.loads(job.read_text())
+    end_with(content["parent"])
+    rank, restarted = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+    if any(job.parent.glob("error.*")):
+        return
+    out = Path(content["out"])
+    options = content["options"]
+    if restarted and _modified(checkpoint_path(out)) != content["checkpoint"]:
+        options["resume"] = True
+    try:
+        application = catalogue.load(content["task"])
+        result = train_part(
+            application,
+            content["source"],
+            settings_from_json(application.settings, content["settings"]),
+            settings_from_json(TrainSettings, content["train_settings"]),
+            out,
+            log=to_stderr if content["progress"] else None,
+            **options,
+        )
+    except UserError as error:
+        job.with_name(f"error.{rank}").write_text(str(error))
+        return
+    except Exception as error:
+        job.with_name(f"failure.{restarted}.{rank}").write_text(f"{type(error).__name__}: {error}")
+        if os.environ.get("MEMORYCELL_TRACEBACK"):
+            raise
+        os._exit(1)
+    if rank == 0:
+        job.with_name("result").write_text(json.dumps(result))
+
+
+def train_part(
+    application: AnyApplication,
+    *arguments: Any,
+    log: Log | None = None,
+    joined: parallel.Workers | None = None,
+    **options: Any,
+) -> Record:
+    """`loop.train` as one of several worker processes; only the first logs, and returns the result.
+
+    joined   the workers; None: those that `torch.distributed.run` describes in the environment
+    """
+    tensorboard = options.pop("tensorboard", None)
+    device = choose(options.pop("device", None))
+    workers = joined or parallel.join(device)
+    try:
+        with followed(application, log if workers.first else None) as (log_line, on_event):
+            result = loop.train(
+                application,
+                *arguments,
+                device=device,
+                tensorboard=None if tensorboard is None else Path(tensorboard),
+                workers=workers,
+                log=log_line,
+                on_event=on_event,
+                **options,
+            )
+        return result if joined else workers.from_first(result)
+    finally:
+        if joined is None:
+            parallel.leave()
+
+
+def _modified(path: Path) -> int | None:
+    """When a file was written; None where there is none."""
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+if __name__ == "__main__":
+    work(Path(sys.argv[1]))

@@ -19,6 +19,7 @@ PUBLISHED = (
     "docs/*.md",
     "docs/api/*.md",
     "docs/examples/*.py",
+    "docs/examples/serve/*",
     "docs/examples/tides/tides/*.py",
     "docs/pictures/*.png",
     "docs/site/*.css",

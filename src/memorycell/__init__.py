@@ -28,7 +28,9 @@ _HOME = {
     "load": "memorycell.face.trained",
     "Trained": "memorycell.face.trained",
     "train": "memorycell.face.train",
+    "tune": "memorycell.face.tuning",
     "settings": "memorycell.face.setting_list",
+    "serve": "memorycell.server.running",
     "UserError": "memorycell.errors",
 }
 
@@ -52,9 +54,11 @@ __all__ = [
     "load",
     "prove",
     "release",
+    "serve",
     "settings",
     "stream",
     "train",
+    "tune",
 ]
 
 if TYPE_CHECKING:
@@ -65,12 +69,14 @@ if TYPE_CHECKING:
     from memorycell.face.setting_list import settings
     from memorycell.face.train import train
     from memorycell.face.trained import Trained, load
+    from memorycell.face.tuning import tune
     from memorycell.inspection.inspect import inspect
     from memorycell.nn.adopt import adopt, release
     from memorycell.nn.explain import explain
     from memorycell.nn.layers import GRU, LSTM, RNN
     from memorycell.nn.step_layers import GRUCell, LSTMCell, RNNCell
     from memorycell.proof import prove
+    from memorycell.server.running import serve
     from memorycell.state import State
     from memorycell.streaming.pool import Pool
     from memorycell.streaming.stream import Stream

@@ -15,7 +15,9 @@ pytest.importorskip("sklearn", reason="pip install 'memorycell[anomaly]'")
 pytest.importorskip("regex", reason="pip install 'memorycell[language]'")
 pytest.importorskip("kaldi_native_fbank", reason="pip install 'memorycell[speech]'")
 pytest.importorskip("PIL", reason="pip install 'memorycell[handwriting]'")
+pytest.importorskip("optuna", reason="pip install 'memorycell[tune]'")
 pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
+pytest.importorskip("av", reason="pip install 'memorycell[video]'")
 
 from untrained import DATA, write_data, write_model
 

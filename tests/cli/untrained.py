@@ -23,6 +23,8 @@ SETTINGS = {
     "handwriting": TINY,
     "drawing": TINY,
     "music": TINY,
+    "video": {**TINY, "context": "3", "horizon": "2"},
+    "control": TINY,
 }
 DATA = {
     "forecast": "rows.csv",
@@ -35,6 +37,8 @@ DATA = {
     "handwriting": "pen.jsonl",
     "drawing": "pen.jsonl",
     "music": "chorales.json",
+    "video": "clips.npz",
+    "control": "log.csv",
 }
 
 
@@ -70,7 +74,11 @@ def write_data(folder: Path) -> None:
         for _ in range(3)
     ]
     (folder / "pen.jsonl").write_text("\n".join(map(json.dumps, pen)) + "\n")
+    clips = np.random.default_rng(0).integers(0, 256, (12, 6, 8, 9), np.uint8)
+    np.savez(folder / "clips.npz", clips=clips)
     pieces = [[[48 + k % 7, 60 + (k + n) % 12, 72] for k in range(32)] for n in range(6)]
+    log = [f"{k // 9},{draw.random():.3f},{draw.random():.3f},{k % 2}" for k in range(72)]
+    (folder / "log.csv").write_text("\n".join(["episode,obs_a,obs_b,action", *log]) + "\n")
     chorales = {"train": pieces, "valid": pieces[:2], "test": pieces[2:4]}
     (folder / "chorales.json").write_text(json.dumps(chorales))
 

@@ -220,6 +220,7 @@ FILES: dict[str, Callable[[tiny_models.Tiny], bytes]] = {
 PREDICT = (
     *(f"forecast .{suffix}" for suffix in ("csv", "tsv", "ndjson", "parquet")),
     *(f"anomaly .{suffix}" for suffix in ("csv", "ndjson")),
+    "control .csv",
     *(f"speech classes .{suffix}" for suffix in ("wav", "flac", "ogg")),
     *(f"handwriting lines .{suffix}" for suffix in ("png", "jpg", "tif", "gif")),
     *(f"handwriting strokes .{s}" for s in ("jsonl", "inkml", "svg", "quick.ndjson")),

@@ -3,6 +3,7 @@ an input that it reads. `names` replaces words of the data, for hostile names.
 """
 
 import atexit
+import base64
 import csv
 import functools
 import json
@@ -353,6 +354,44 @@ def _midi_file(path: Path, seed: int = 0) -> str:
     return str(path)
 
 
+def control(folder: Path, names: Names) -> Data:
+    """A policy cloned from logged trajectories."""
+    rng = np.random.default_rng(0)
+    rows: list[list[Any]] = [["episode", "step", "place", "speed", "turn"]]
+    for episode in range(8):
+        for step in range(6):
+            numbers = [f"{v:.3f}" for v in rng.normal(size=2)]
+            rows.append([f"run {episode}", step, *numbers, ("left", "right")[step % 2]])
+    table = write_table(folder / "log.csv", rows, names)
+    settings = {"hidden": 5, "observations": _column(names, "place", "speed")}
+    settings |= {key: names.get(key, key) for key in ("episode", "step")}
+    settings |= {"actions": names.get("turn", "turn")}
+    items = ["0.5,-0.1", "[0.2, 0.3]", '{"observation": [1, 2]}', "", "0.1 0.2", "reset"]
+    return Data(table, settings, str(table), items)
+
+
+def video(goal: str) -> Callable[[Path, Names], Data]:
+    """A model of frames or a classifier of clips, in a folder of pictures per clip."""
+
+    def data(folder: Path, names: Names) -> Data:
+        from PIL import Image
+
+        rng = np.random.default_rng(0)
+        classes = [names.get(word, word) for word in ("run", "jump")]
+        frames = rng.integers(0, 256, (12, 5, 8, 9), np.uint8)
+        labels = np.array([classes[k % 2] for k in range(12)])
+        extra = {"labels": labels} if goal == "class" else {}
+        np.savez(folder / "clips.npz", clips=frames, **extra)
+        for k, frame in enumerate(frames[0]):
+            Image.fromarray(frame).save(folder / f"f{k}.png")
+        settings = {"hidden": 3, "context": 3, "horizon": 2, "lanes": 2, "goal": goal}
+        raw = base64.b64encode(frames[1, 0].tobytes()).decode()
+        items = [str(folder / "f0.png"), f"raw:{raw}", str(folder / "f2.png"), f"raw:{raw}"]
+        return Data(folder / "clips.npz", settings, str(folder / "clips.npz"), items)
+
+    return data
+
+
 KINDS: dict[str, Callable[[Path, Names], Data]] = {
     "forecast": forecast,
     "forecast panel": forecast_panel,
@@ -371,4 +410,7 @@ KINDS: dict[str, Callable[[Path, Names], Data]] = {
     "drawing": drawing,
     "music": music,
     "music events": events,
+    "video": video("frames"),
+    "video class": video("class"),
+    "control": control,
 }

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.models.batches import LaneBatch
+from memorycell.models.batches import LaneBatch, known_targets
 from memorycell.models.exporting import OnnxHead
 from memorycell.models.heads import NextStep
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
@@ -133,6 +133,10 @@ class LanguageModel(SteppedModel[LaneBatch]):
                 + self.config.slowness * (hidden[:, 1:] - hidden[:, :-1]).float().square().mean()
             )
         return loss, after
+
+    def loss_count(self, batch: LaneBatch) -> int:
+        """See `Model`: tokens."""
+        return known_targets(batch.target)
 
     @torch.inference_mode()
     def nats(

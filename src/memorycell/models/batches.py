@@ -35,10 +35,36 @@ def on_device(batch: B, device: torch.device) -> B:
     if device.type == "cpu":
         return batch
     kind: Any = type(batch)
-    names = kind._fields if isinstance(batch, tuple) else [f.name for f in dataclasses.fields(kind)]
-    values = {name: getattr(batch, name) for name in names}
+    values = _fields(batch)
     moved: B = kind(**{n: v.to(device) if isinstance(v, Tensor) else v for n, v in values.items()})
     return moved
+
+
+def rows_of(batch: Batch) -> int:
+    """Sequences in a batch: the length of its tensors' first axis."""
+    return next(len(v) for v in _fields(batch).values() if isinstance(v, Tensor))
+
+
+def take_rows(batch: B, rows: slice) -> B:
+    """The batch of some of its sequences: those rows of every tensor."""
+    kind: Any = type(batch)
+    values = _fields(batch)
+    taken: B = kind(
+        **{n: v[rows].contiguous() if isinstance(v, Tensor) else v for n, v in values.items()}
+    )
+    return taken
+
+
+def known_targets(target: Tensor) -> int:
+    """The targets that are known: not NaN; of class and token ids, not negative (`IGNORE`)."""
+    known = ~target.isnan() if target.is_floating_point() else target >= 0
+    return int(known.sum())
+
+
+def _fields(batch: Batch) -> dict[str, Any]:
+    kind: Any = type(batch)
+    names = kind._fields if isinstance(batch, tuple) else [f.name for f in dataclasses.fields(kind)]
+    return {name: getattr(batch, name) for name in names}
 
 
 class LaneBatch(NamedTuple):

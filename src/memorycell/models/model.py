@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS
-from memorycell.models.batches import Batch
+from memorycell.models.batches import Batch, rows_of, take_rows
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.nn.layers import Recurrent, of_cell
 from memorycell.ops.step import unsupported_reason
@@ -95,6 +95,19 @@ class Model(nn.Module, Generic[B]):
     def loss(self, batch: B, state: State | None) -> tuple[Tensor, State | None]:
         """The training loss of a batch, and the state after it where one is carried."""
         raise NotImplementedError
+
+    def loss_count(self, batch: B) -> float:
+        """What `loss` is the mean over, by which the losses of parts of a batch are weighted: its
+        sequences, unless a model says otherwise.
+        """
+        return rows_of(batch)
+
+    def part(self, batch: B, rows: slice) -> tuple[B, float]:
+        """(some sequences of a batch, the weight of their loss): the weighted losses of parts that
+        make up the batch sum to its loss, and so do their gradients.
+        """
+        taken = take_rows(batch, rows)
+        return taken, self.loss_count(taken) / max(self.loss_count(batch), 1)
 
     def unsupported_reason(self) -> str | None:
         """Why the native engine cannot step it, so that only float32 is available; None where it
@@ -201,11 +214,11 @@ def log_softmax(scores: np.ndarray) -> np.ndarray:
 def carried(
     recurrent: Recurrent, x: Tensor, state: State, **options: Any
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Run recurrent layers from a `State` that may hold more than h and c.
+    """Run recurrent layers from a `State` that may hold more than theirs.
 
-    Returns the output, and h and c afterwards by name.
+    Returns the output, and their state afterwards by name.
     """
-    names = [name for name in ("h", "c") if name in state.asdict()]
+    names = CELLS[recurrent.cell].state
     output, final = recurrent(x, State(**{name: getattr(state, name) for name in names}), **options)
     return output, final.asdict()
 

@@ -82,6 +82,10 @@ class Transcriber(SteppedModel[PaddedBatch]):
         """Nats per token."""
         return self.nats(batch).sum() / (batch.target > BLANK_ID).sum().clamp(min=1), None
 
+    def loss_count(self, batch: PaddedBatch) -> int:
+        """See `Model`: tokens."""
+        return int((batch.target > BLANK_ID).sum())
+
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`: y is the log-probabilities [V] of a step."""
         score = LinearStep(self.head.linear.weight, self.head.linear.bias)

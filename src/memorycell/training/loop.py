@@ -20,6 +20,7 @@ from memorycell.application.contract import (
     ModelFile,
     O,
     P,
+    Record,
     S,
     TrainSettings,
 )
@@ -29,6 +30,7 @@ from memorycell.ops import binding
 from memorycell.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
 from memorycell.training.device import choose
 from memorycell.training.events import Log, OnEvent, ignore
+from memorycell.training.parallel import ALONE, Workers, joined_device
 from memorycell.training.run import Run
 
 MAX_SHARE = 6.0
@@ -47,11 +49,15 @@ def train(
     resume: bool = False,
     tensorboard: Path | None = None,
     name: str | None = None,
+    workers: Workers = ALONE,
+    search: Record | None = None,
     log: Log = ignore,
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
-    """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`.
+    """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`;
+    of several workers only the first compares, saves and returns it, the others return {}.
 
+    search   that found the settings, for the model file
     device   to train on, see `device.choose`; the model file and its metrics are the CPU's
     name     of the data in the model file; by default as the dataset names them
     resume   continue from `OUT.resume`, with the losses of a run that was never interrupted
@@ -60,7 +66,7 @@ def train(
     the best model; KeyboardInterrupt is passed on after that.
     """
     began = time.monotonic()
-    chosen = choose(device)
+    chosen = joined_device(choose(device)) if workers.count > 1 else choose(device)
     checkpoint = checkpoint_path(out)
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
@@ -72,7 +78,9 @@ def train(
     metric = dataset.metric(application.metric)
     selection = application.selection_metric or metric.name
     compared = time.monotonic()
-    best_baseline = _best_on_validation(dataset.baselines("valid"), metric, selection, log)
+    best_baseline = None
+    if workers.first:
+        best_baseline = _best_on_validation(dataset.baselines("valid"), metric, selection, log)
     compare_s = 2 * (time.monotonic() - compared)
     if chosen.type != "cpu":
         log(f"trains on {chosen}; validation and test on the CPU")
@@ -81,10 +89,12 @@ def train(
     budget_s = None
     if minutes is not None:  # of which a part is kept for the comparison on the test split
         budget_s = 60 * minutes - (time.monotonic() - began) - min(compare_s, MAX_SHARE * minutes)
-    run = Run(dataset, train_settings, selection, best_baseline, budget_s, chosen)
+    budget_s = budget_s if workers.count == 1 else workers.from_first(budget_s)
+    run = Run(dataset, train_settings, selection, best_baseline, budget_s, chosen, workers)
     if resume:
         load_checkpoint(run, checkpoint)
         log(f"resumed after epoch {run.progress.epoch}")
+    dataset.attach(run.model, log)
     info = {
         "task": application.name,
         "primary": metric.name,
@@ -94,16 +104,22 @@ def train(
         "notes": dataset.notes,
         "training": dataclasses.asdict(train_settings),
         "to_beat": best_baseline,
+        **({} if search is None else {"search": search}),
     }
 
     def on_checkpoint(better: bool) -> None:
+        if not workers.first:
+            return
         save_checkpoint(run, checkpoint)
         if better:
             model = dataset.build()
             model.load_state_dict(run.best_weights)
             _save(model, dataset, {**info, "history": run.progress.history}, out)
 
-    run.fit(on_event, on_checkpoint, tensorboard)
+    with run.threads:
+        run.fit(on_event, on_checkpoint, tensorboard)
+    if not workers.first:
+        return {}
     model = run.best_model()
     dataset.calibrate(model)
     result = compare(application, dataset, model, file=str(out), seconds=time.monotonic() - began)

@@ -24,7 +24,9 @@ from memorycell.state import State
 from memorycell.training.device import supports_bfloat16
 from memorycell.training.events import Epoch, OnEvent, Step
 from memorycell.training.gradients import GradientWatch
+from memorycell.training.parallel import ALONE, Workers
 from memorycell.training.schedule import learning_rate, planned_epochs, timed_learning_rate
+from memorycell.training.threads import StepThreads
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -32,6 +34,8 @@ if TYPE_CHECKING:
 CPU = torch.device("cpu")
 SEED_STRIDE = 1_000_003
 """Between the seeds of two runs, so that none of their epochs share one."""
+WORKER_STRIDE = 1 << 40
+"""Between the seeds of two workers."""
 VALIDATION_SHARE = 0.1
 """Of the time to train, kept for the first validation, whose duration is not known yet."""
 
@@ -65,6 +69,7 @@ class Run(Generic[M, B]):
     device             of the model, its average, the optimiser and the batches. Initial weights,
                        batches and validation are the CPU's: what is saved, and how it is scored,
                        does not depend on it
+    workers            that train together; the first one's clock, validation and weights count
     """
 
     def __init__(
@@ -75,8 +80,10 @@ class Run(Generic[M, B]):
         best_baseline: float | None,
         budget_s: float | None,
         device: torch.device = CPU,
+        workers: Workers = ALONE,
     ) -> None:
         self.dataset, self.settings, self.device = dataset, settings, device
+        self.workers = workers
         self.selection_metric, self.best_baseline = selection_metric, best_baseline
         self.progress = Progress(
             epochs=settings.epochs if budget_s is None else None, budget_s=budget_s
@@ -92,6 +99,7 @@ class Run(Generic[M, B]):
         self.optimizer = _optimizer(self.model, settings)
         self.gradients = GradientWatch()
         self.flow = GradientFlow(self.model, every=1)
+        self.threads = StepThreads(self.model)
         self.speed = 0.0
         self._validation_s = VALIDATION_SHARE * (budget_s or 0.0)
         self.bfloat16 = _uses_bfloat16(settings.precision, device)
@@ -106,20 +114,19 @@ class Run(Generic[M, B]):
 
         on_checkpoint   called after every epoch with whether it is the best so far
         """
-        writer = _tensorboard(tensorboard)
+        writer = _tensorboard(tensorboard) if self.workers.first else None
+        self.workers.share_weights(self.model, self.average)
         p = self.progress
         while p.epochs is None or p.epoch < p.epochs:
             began, first_step = time.monotonic(), self.flow.steps
             loss = self._train_epoch(on_event)
-            validation_began = time.monotonic()
-            valid = self.dataset.validate(self._average_on_cpu())
-            self._validation_s = time.monotonic() - validation_began
+            valid = self._validate()
             self._check_finite(valid)
             better = valid[self.selection_metric] < p.best
             if better:
                 p.best, p.best_epoch = valid[self.selection_metric], p.epoch
                 self.best_weights = copy_weights(self._scored)  # with what validation fits
-            p.seconds += time.monotonic() - began
+            p.seconds += self._agreed(time.monotonic() - began)
             p.epoch += 1
             if p.epochs is None or p.budget_s is not None:
                 p.epochs = planned_epochs(
@@ -158,6 +165,17 @@ class Run(Generic[M, B]):
         self._scored.load_state_dict(self.best_weights)
         return self._scored.eval()
 
+    def _validate(self) -> Metrics:
+        """The metrics of the average on "valid"."""
+        began = time.monotonic()
+        valid = self.dataset.validate(self._average_on_cpu()) if self.workers.first else {}
+        self._validation_s = self._agreed(time.monotonic() - began)
+        return valid if self.workers.count == 1 else self.workers.from_first(valid)
+
+    def _agreed(self, seconds: float) -> float:
+        """Seconds on the clock of the first worker."""
+        return seconds if self.workers.count == 1 else self.workers.from_first(seconds)
+
     def _average_on_cpu(self) -> M:
         if self._scored is not self.average:
             self._scored.load_state_dict(self.average.state_dict())
@@ -171,10 +189,12 @@ class Run(Generic[M, B]):
         state: State | None = None
         seed = self.settings.seed * SEED_STRIDE + p.epoch
         self._freeze(self.dataset.frozen_parameters(p.epoch))
-        torch.manual_seed(seed)  # per epoch, so that a resumed run draws the same numbers
+        # Per epoch, so that a resumed run draws the same numbers; other ones on every worker.
+        torch.manual_seed(seed + WORKER_STRIDE * self.workers.rank)
         for batch in self.dataset.batches(seed):
+            self.threads.choose(batch.steps)
             batch = on_device(batch, self.device)
-            loss, state = self._train_step(batch, state, time.monotonic() - began)
+            loss, state, clock = self._train_step(batch, state, time.monotonic() - began)
             p.step += 1
             total += loss
             batches += 1
@@ -192,7 +212,7 @@ class Run(Generic[M, B]):
                     speed=self.speed,
                 )
             )
-            if self._is_time_over(seconds):
+            if self._is_time_over(seconds if clock is None else clock):
                 break
         p.steps_per_epoch = max(p.steps_per_epoch, batches)
         return float(total) / max(batches, 1)
@@ -219,16 +239,24 @@ class Run(Generic[M, B]):
 
     def _train_step(
         self, batch: B, state: State | None, epoch_s: float
-    ) -> tuple[Tensor, State | None]:
-        """(loss, state after the batch where one is carried)"""
-        rate = self._learning_rate(epoch_s)
+    ) -> tuple[Tensor, State | None, float | None]:
+        """(loss, state after the batch where one is carried, seconds into the epoch before the
+        batch on the clock of the first of several workers)
+        """
+        carried = state.detach() if batch.carry and state is not None else None
+        self.optimizer.zero_grad(set_to_none=True)
+        clock = None
+        if self.workers.count == 1:
+            with self._autocast():
+                loss, state = self.model.loss(batch, carried)
+            loss.backward()
+        else:
+            loss, state = self.workers.loss(self.model, batch, carried, self._autocast())
+            loss.backward()
+            loss, clock = self.workers.sum_gradients(self._trained, loss, epoch_s)
+        rate = self._learning_rate(epoch_s if clock is None else clock)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        carried = state.detach() if batch.carry and state is not None else None
-        with self._autocast():
-            loss, state = self.model.loss(batch, carried)
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
         self.flow.record()
         norm = float(nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.clip))
         self.gradients.add(norm)
@@ -237,7 +265,12 @@ class Run(Generic[M, B]):
         else:  # such a step would ruin every weight
             state = None
         self._update_average()
-        return loss.detach(), state
+        return loss.detach(), state, clock
+
+    @property
+    def _trained(self) -> list[nn.Parameter]:
+        """The parameters that are not frozen."""
+        return [p for p in self.model.parameters() if p.requires_grad]
 
     def _autocast(self) -> AbstractContextManager[object]:
         if not self.bfloat16:  # a device without autocast refuses even to disable it

@@ -6,7 +6,8 @@ import json
 import numpy as np
 import pytest
 
-from memorycell.applications.sequences.codec import Column, SequenceCodec, fill_forward, fit_codec
+from memorycell.applications.sequences.codec import Column, SequenceCodec, fill_forward
+from memorycell.applications.sequences.codec_fitting import fit_codec
 from memorycell.applications.sequences.sequence_set import Channel, SequenceSet, Target
 from memorycell.errors import DataError
 

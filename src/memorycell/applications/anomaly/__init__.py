@@ -10,7 +10,7 @@ from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.predict import PredictOptions, predict, render
 from memorycell.applications.anomaly.public_data import DATASETS
 from memorycell.applications.anomaly.rows import score_columns, to_csv, to_parquet
-from memorycell.applications.anomaly.session import AnomalySession, StreamOptions
+from memorycell.applications.anomaly.session import AnomalySession, StreamOptions, session_columns
 from memorycell.applications.anomaly.settings import AnomalySettings
 
 APPLICATION = Application(
@@ -38,6 +38,7 @@ APPLICATION = Application(
     predict_reads="file",
     render=render,
     session=AnomalySession,
+    session_columns=session_columns,
     columns=score_columns,
     figures={".html": anomaly_page, ".csv": to_csv, ".parquet": to_parquet},
     inspect=inspect,

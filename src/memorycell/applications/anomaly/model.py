@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memorycell.applications.anomaly.head import NextRow, NextRowStep
-from memorycell.models.batches import LaneBatch
+from memorycell.models.batches import LaneBatch, known_targets
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State
 from memorycell.streaming.stepping import LayerStepper, Stepper
@@ -118,6 +118,10 @@ class Detector(SteppedModel[LaneBatch]):
         y, _ = self(batch.x, None, batch.reset)
         known = ~batch.target.isnan()
         return self.head.nats(y, batch.target).sum() / known.sum().clamp(min=1), None
+
+    def loss_count(self, batch: LaneBatch) -> int:
+        """See `Model`: known columns."""
+        return known_targets(batch.target)
 
     @torch.inference_mode()
     def run(self, x: np.ndarray, *, precision: str = "float32") -> np.ndarray:

@@ -18,7 +18,7 @@ from memorycell.applications.forecast.predict import PredictOptions, predict, re
 from memorycell.applications.forecast.prepare import DEFAULT_DATASET, prepare
 from memorycell.applications.forecast.public_data import DATASETS
 from memorycell.applications.forecast.report import report
-from memorycell.applications.forecast.session import ForecastSession
+from memorycell.applications.forecast.session import ForecastSession, session_columns
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.walk_forward import ForecastWalk
 
@@ -45,6 +45,7 @@ APPLICATION = Application(
     render=render,
     render_details=render_details,
     session=ForecastSession,
+    session_columns=session_columns,
     check_frame=check_frame,
     columns=forecast_columns,
     figures={".csv": forecast_csv, ".parquet": forecast_parquet, ".html": forecast_page},

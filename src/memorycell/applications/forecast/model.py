@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from memorycell.applications.forecast.head import HEADS, CountForecast, Forecast, ForecastParams
 from memorycell.applications.forecast.stepper import ForecasterStepper
 from memorycell.applications.forecast.windows import RETURN_DECAY, StepInputs, step_inputs
-from memorycell.models.batches import LaneBatch
+from memorycell.models.batches import LaneBatch, known_targets
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.models.model import Model, ModelConfig, SteppedModel, carried, windows
 from memorycell.setting_fields import check_choices
@@ -181,6 +181,10 @@ class Forecaster(SteppedModel[LaneBatch]):
         """See `Model`: the loss of the head."""
         params, state = self.params(batch.x, state, batch.reset)
         return self.head.loss(params, batch.target), state
+
+    def loss_count(self, batch: LaneBatch) -> int:
+        """See `Model`: known values."""
+        return known_targets(batch.target)
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`."""

@@ -89,6 +89,10 @@ class Composer(SteppedModel[PaddedBatch]):
         """Nats per frame."""
         return self.nats(batch).sum() / batch.lengths.sum(), None
 
+    def loss_count(self, batch: PaddedBatch) -> int:
+        """See `Model`: frames."""
+        return batch.steps
+
     @property
     def step_size(self) -> int:
         """See `SteppedModel`."""

@@ -19,7 +19,7 @@ from memorycell.applications.sequences.predict import (
 from memorycell.applications.sequences.prepare import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.sequences.public_data import DATASETS
 from memorycell.applications.sequences.report import report_page
-from memorycell.applications.sequences.session import SequencesSession
+from memorycell.applications.sequences.session import SequencesSession, session_columns
 from memorycell.applications.sequences.settings import SequencesSettings
 
 APPLICATION = Application(
@@ -51,6 +51,7 @@ APPLICATION = Application(
     predict_reads="file",
     render=render,
     session=SequencesSession,
+    session_columns=session_columns,
     columns=answer_columns,
     figures={".html": sequences_page, ".csv": to_csv, ".parquet": to_parquet},
     render_details=classification_details,

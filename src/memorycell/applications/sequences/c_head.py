@@ -8,6 +8,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from memorycell.applications.sequences.c_convolutions import (
+    CONVOLVE,
+    branch_in_c,
+    stack_bytes,
+)
 from memorycell.applications.sequences.heads import standard_student
 from memorycell.models.exporting import CWriter
 
@@ -52,11 +57,16 @@ POOLS = {
 MEMBER = Template("""\
 /* One network: the values pooled so far are in `more`; `out` receives $outputs numbers. */
 static void member($arguments, const float *h, float *more, float *out) {
-    enum { H = $hidden_size };
-    float z[H];
-$pool    product(weights, bias, $outputs, H, z, out);
+    enum { H = $hidden_size, F = $features };
+    float z[H + F];
+$pool$join    product(weights, bias, $outputs, H + F, z, out);
 }
 """)
+
+JOIN = """\
+    for (int u = 0; u < F; u++)
+        z[H + u] = features[u];
+"""
 
 SCORES = """\
     for (int k = 0; k < C; k++)
@@ -131,12 +141,12 @@ $members        for (int j = 0; j < Q; j++)
     }
 """)
 HEAD = Template("""\
-$member
+$branches$member
 /* $about */
 static void head(const float *x, const float *h, float *more, float *y) {
     enum { M = $members, C = $classes };
     float params[M * $outputs];
-
+$features
     (void)x;
 $calls    for (int k = 0; k < $output_size; k++)
         y[k] = 0.0f;
@@ -169,6 +179,10 @@ class SequenceCHead:
         attention = config.hidden_size if self._pooling == "attention" else 0
         params = config.members * config.outputs * config.params
         self.stack_bytes = 4 * (config.hidden_size + attention + params)
+        branch = model.networks[0].branch
+        self._features = 0 if branch is None else branch.output_size
+        if branch is not None:
+            self.stack_bytes += stack_bytes(branch)
 
     @property
     def _pooling(self) -> str:
@@ -182,7 +196,8 @@ class SequenceCHead:
         attends = self._pooling == "attention"
         if attends:
             writer.constant("zero", np.zeros(1))
-        calls = []
+        calls, branches = [], []
+        convolutions_at = config.members * config.member_state
         for k, member in enumerate(model.networks):
             names = [
                 writer.constant(f"head_{k}", member.head.weight),
@@ -196,15 +211,25 @@ class SequenceCHead:
                 ]
             where = f"h + {k * config.hidden_size}, more + {k * config.member_state}"
             out = f"params + {k * config.outputs * config.params}"
+            if (branch := member.branch) is not None:
+                branches.append(branch_in_c(writer, branch, k))
+                own = convolutions_at + k * branch.state_size
+                calls.append(f"    branch_{k}(x, more + {own}, features);\n")
+                names.append("features")
             calls.append(f"    member({', '.join(names)}, {where}, {out});\n")
         arguments = ["weights", "bias"]
         arguments += ["pool", "pool_bias", "pool_score"] if attends else []
+        arguments += ["features"] if branches else []
         outputs = config.outputs * config.params
         return HEAD.substitute(
+            branches="\n".join([CONVOLVE, *branches, ""]) if branches else "",
+            features=f"    float features[{self._features}];\n" if branches else "",
             member=MEMBER.substitute(
                 arguments=", ".join(f"const float *{name}" for name in arguments),
                 hidden_size=config.hidden_size,
                 pool=POOLS[self._pooling],
+                features=self._features,
+                join=JOIN if branches else "",
                 outputs=outputs,
             ),
             about=self._about(),

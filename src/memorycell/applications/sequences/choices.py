@@ -1,17 +1,19 @@
-"""The strength of augmentation, chosen by short trials on validation sequences, or where there are
-none by cross-validation.
+"""The strength of augmentation and the encoder, chosen by short trials on validation sequences, or
+where there are none by cross-validation.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
 from memorycell.applications.sequences.augmentation import LEVELS
+from memorycell.training.threads import StepThreads
 
 if TYPE_CHECKING:
     from memorycell.applications.sequences.dataset import SequencesDataset
@@ -27,43 +29,66 @@ USUAL, MIN_GAIN = "light", 0.15
 """The augmentation that is used unless another one saves this share of the loss: in short trials
 none is at an advantage, as it is fitted sooner.
 """
+MAX_CONVOLVED_ROWS = 4096
+"""Training of convolutions needs memory for every row."""
 
 
-def choose_augmentation(dataset: SequencesDataset) -> SequencesDataset:
-    """The dataset with `augment` set. A target at every step is trained without, as time must stay
-    as it is.
+def choose(dataset: SequencesDataset) -> SequencesDataset:
+    """The dataset with `augment` and `encoder` set. A target at every step is trained without
+    augmentation, as time must stay as it is, and without convolutions.
+
+    Convolutions are chosen where they save `MIN_GAIN` of the loss, as a model without them runs
+    faster live and in every precision; they are not tried where `augment` is set, nor on sequences
+    longer than `MAX_CONVOLVED_ROWS`.
     """
     settings = dataset.settings
-    if settings.augment is not None:
-        return dataset
-    if dataset.codec.every_step:
-        return dataset.with_settings(replace(settings, augment="none"))
+    if settings.augment is not None or dataset.codec.every_step:
+        augment = settings.augment or "none"
+        encoder = settings.encoder or "none"
+        return dataset.with_settings(replace(settings, augment=augment, encoder=encoder))
+    encoders = ("none", "conv") if settings.encoder is None else (settings.encoder,)
+    if settings.encoder is None and int(dataset.part("train").lengths.max()) > MAX_CONVOLVED_ROWS:
+        encoders = ("none",)
     members = 1
     if dataset.parts.left_out is not None:
         few = len(dataset.part("train")) <= MAX_FEW
         members = dataset.members if few else min(TRIAL_MEMBERS, dataset.members)
     small = replace(settings, hidden=min(settings.hidden, TRIAL_HIDDEN), members=members)
-    scores = {
-        name: trial_loss(dataset.with_settings(replace(small, augment=name))) for name in LEVELS
-    }
-    best = min(scores, key=scores.__getitem__)
-    if scores[best] > (1 - MIN_GAIN) * scores[USUAL]:
-        best = USUAL
-    chosen = dataset.with_settings(replace(settings, augment=best))
-    tried = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
+    found: dict[str, tuple[str, float]] = {}
+    notes = []
+    for encoder in encoders:
+        scores = {
+            name: trial_loss(dataset.with_settings(replace(small, augment=name, encoder=encoder)))
+            for name in LEVELS
+        }
+        best = min(scores, key=scores.__getitem__)
+        if scores[best] > (1 - MIN_GAIN) * scores[USUAL]:
+            best = USUAL
+        found[encoder] = best, scores[best]
+        tried = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
+        notes.append(tried if len(encoders) == 1 else f"encoder={encoder}: {tried}")
+    encoder = encoders[0]
+    if len(encoders) > 1 and found["conv"][1] < (1 - MIN_GAIN) * found["none"][1]:
+        encoder = "conv"
+    augment = found[encoder][0]
+    chosen = dataset.with_settings(replace(settings, augment=augment, encoder=encoder))
+    both = f"encoder={encoder} and augment={augment}" if len(encoders) > 1 else f"augment={augment}"
     chosen.notes.append(
-        f"augment={best} chosen by trials of {TRIAL_UPDATES} updates; loss on validation: {tried}"
+        f"{both} chosen by trials of {TRIAL_UPDATES} updates; loss on validation:"
+        f" {'; '.join(notes)}"
     )
     return chosen
 
 
 def trial_loss(dataset: SequencesDataset) -> float:
     """The validation loss after a fixed number of updates."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), ExitStack() as stack:
         torch.manual_seed(0)
         model = dataset.build().train()
+        threads = stack.enter_context(StepThreads(model))
         optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
         for update, batch in enumerate(_batches(dataset, TRIAL_UPDATES)):
+            threads.choose(batch.steps)
             share = update / TRIAL_UPDATES
             for group in optimizer.param_groups:
                 rise = min(1.0, (update + 1) / 20)

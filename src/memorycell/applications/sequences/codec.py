@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 
+from memorycell.applications.sequences.own_scale import running_moments
 from memorycell.applications.sequences.sequence_set import Channel, SequenceSet, Target, TargetKind
 from memorycell.errors import DataError, quote
 from memorycell.setting_fields import from_json
@@ -26,10 +27,6 @@ from memorycell.tables.numbers import NumberFormat
 MAX_COLUMNS, MAX_NAMES = 10_000, 10_000
 MAX_SCALED = 1e4
 """Scaled values are clipped to ± this, so that an absurd reading stays finite in float32."""
-MIN_STD = 1e-12
-HEAVY_TAIL = 25.0
-"""A column is read through asinh where the 99.5% quantile of the distances from its median is more
-than this many times their median: a linear scale would hide the small values."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +38,9 @@ class Column:
     unit       above 0: values are read as asinh(value / unit)
     change     standard deviation of the changes from row to row in scaled units, which are inputs
                too; 0: they are not
+    floor      above 0: two more inputs are the value relative to the mean and the deviation of the
+               sequence so far, and the logarithm of that deviation, at least `floor`
+    log_mean, log_std   of that logarithm in training
     gappy      training had missing values: an input flags them
     """
 
@@ -50,12 +50,20 @@ class Column:
     std: float = 1.0
     unit: float = 0.0
     change: float = 0.0
+    floor: float = 0.0
+    log_mean: float = 0.0
+    log_std: float = 1.0
     gappy: bool = False
 
     @property
     def size(self) -> int:
         """Inputs that it becomes."""
-        return (len(self.words) or 1) + (self.change > 0) + self.gappy
+        return (len(self.words) or 1) + self.numbers_after_first + self.gappy
+
+    @property
+    def numbers_after_first(self) -> int:
+        """Numeric inputs besides the value."""
+        return (self.change > 0) + 2 * (self.floor > 0)
 
     @property
     def channel(self) -> Channel:
@@ -128,22 +136,38 @@ class SequenceCodec:
         return np.concatenate(
             [
                 [not c.words]
-                + ([True] if c.change else [])
-                + [False] * (c.size - 1 - (c.change > 0))
+                + [True] * c.numbers_after_first
+                + [False] * (c.size - 1 - c.numbers_after_first)
                 for c in self.channels
             ]
         ).astype(bool)
 
     # ---- inputs ----------------------------------------------------------------------------------
 
-    def rows(self, values: np.ndarray, before: np.ndarray | None = None) -> np.ndarray:
+    def rows(
+        self,
+        values: np.ndarray,
+        before: np.ndarray | None = None,
+        moments: np.ndarray | None = None,
+    ) -> np.ndarray:
         """Inputs [T, R] float32 of the rows [T, F] float64 of a sequence, NaN where missing.
 
         before   the last known values [F] of the rows before, NaN where there are none
+        moments  [4, F] of the rows before, see `moments_after`
         """
         filled = fill_forward(values, before)
         first = np.full((1, values.shape[1]), np.nan) if before is None else before[None]
-        return self._columns(self.channels, filled, np.isnan(values), first)
+        own = running_moments(values, moments)[:2] if self.has_own_scale else None
+        return self._columns(self.channels, filled, np.isnan(values), first, own)
+
+    @cached_property
+    def has_own_scale(self) -> bool:
+        """Whether columns are also read relative to their own sequence."""
+        return any(column.floor for column in self.channels)
+
+    def moments_after(self, values: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """The moments [4, F] after rows [T, F]; see `own_scale.no_moments`."""
+        return running_moments(values, moments)[2] if self.has_own_scale else moments
 
     def static_inputs(self, static: np.ndarray | None) -> np.ndarray:
         """Inputs [S] float32 of the values that are constant in a sequence."""
@@ -173,9 +197,15 @@ class SequenceCodec:
 
     @staticmethod
     def _columns(
-        columns: Sequence[Column], filled: np.ndarray, missing: np.ndarray, first: np.ndarray
+        columns: Sequence[Column],
+        filled: np.ndarray,
+        missing: np.ndarray,
+        first: np.ndarray,
+        own: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> np.ndarray:
-        """Inputs of rows without gaps; `first` [1, F] is the row before them."""
+        """Inputs of rows without gaps; `first` [1, F] is the row before them, `own` the mean and
+        the deviation [T, F] of the sequence so far.
+        """
         parts: list[np.ndarray] = []
         for k, column in enumerate(columns):
             values = filled[:, k]
@@ -195,6 +225,10 @@ class SequenceCodec:
                     known = ~np.isnan(np.concatenate([start, values[:-1]]))
                     change = np.where(known, (scaled - before) / column.change, 0.0)
                     parts.append(_bounded(change)[:, None])
+                if column.floor and own is not None:
+                    std = np.maximum(own[1][:, k], column.floor)
+                    parts.append(_bounded((values - own[0][:, k]) / std)[:, None])
+                    parts.append(((np.log(std) - column.log_mean) / column.log_std)[:, None])
             if column.gappy:
                 parts.append(missing[:, k : k + 1])
         return np.concatenate(parts, 1, dtype=np.float32)
@@ -294,82 +328,6 @@ def _bounded(scaled: np.ndarray) -> np.ndarray:
     return np.clip(np.where(np.isnan(scaled), 0.0, scaled), -MAX_SCALED, MAX_SCALED)
 
 
-def fit_codec(
-    data: SequenceSet, *, patch: int, changes: bool, sequence: str | None = None
-) -> SequenceCodec:
-    """The codec of labelled sequences, fitted on training sequences alone.
-
-    changes    the changes of numbers from row to row are inputs too
-    sequence   column that names the sequence of a row
-    """
-    target = data.target
-    assert target is not None
-    table = np.concatenate(data.values)
-    channels = [fit_column(c, table[:, k]) for k, c in enumerate(data.channels)]
-    if changes:
-        channels = [
-            replace(c, change=_change(c, [v[:, k] for v in data.values]))
-            for k, c in enumerate(channels)
-        ]
-    static: list[Column] = []
-    if data.static is not None:
-        static = [fit_column(c, data.static[:, k]) for k, c in enumerate(data.static_channels)]
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    if target.kind in ("number", "step_number"):
-        own = target.array
-        mean = tuple(float(m) for m in np.nanmean(own, 0))
-        std = tuple(float(s) if s > MIN_STD else 1.0 for s in np.nanstd(own, 0))
-    names = {column.name for column in (*channels, *static)}
-    return SequenceCodec(
-        target=target.kind,
-        names=tuple(target.names),
-        channels=tuple(channels),
-        static=tuple(static),
-        patch=patch,
-        target_mean=mean,
-        target_std=std,
-        sequence=sequence,
-        formats={name: how for name, how in data.formats.items() if name in names},
-    )
-
-
-def fit_column(channel: Channel, values: np.ndarray) -> Column:
-    """The scaling of a column from its training values [N]."""
-    missing = np.isnan(values)
-    gappy = bool(missing.any())
-    if channel.words:
-        return Column(channel.name, tuple(channel.words), gappy=gappy)
-    known = values[~missing]
-    if not len(known):
-        return Column(channel.name, gappy=gappy)
-    unit = 0.0
-    distance = np.abs(known - np.median(known))
-    typical = float(np.median(distance))
-    if typical > 0 and float(np.quantile(distance, 0.995)) > HEAVY_TAIL * typical:
-        unit = typical
-        known = np.arcsinh(known / unit)
-    std = float(known.std())
-    return Column(
-        channel.name,
-        mean=float(known.mean()),
-        std=std if std > MIN_STD else 1.0,
-        unit=unit,
-        gappy=gappy,
-    )
-
-
-def _change(column: Column, values: Sequence[np.ndarray]) -> float:
-    """The standard deviation of the changes of a column in scaled units; 0 for a constant one."""
-    if column.words:
-        return 0.0
-    steps = [np.diff(column.scaled(fill_forward(v[:, None])[:, 0])) for v in values if len(v) > 1]
-    if not steps:
-        return 0.0
-    std = float(np.nanstd(np.concatenate(steps)))
-    return std if std > MIN_STD else 0.0
-
-
 def _check(codec: SequenceCodec) -> None:
     """Raises ValueError where the fields do not fit each other."""
     columns = (*codec.channels, *codec.static)
@@ -387,8 +345,10 @@ def _check(codec: SequenceCodec) -> None:
     for column in columns:
         if not (math.isfinite(column.mean) and 0 < column.std < math.inf):
             raise ValueError("channels: expected a finite mean and a standard deviation above 0")
-        if not (0 <= column.unit < math.inf and 0 <= column.change < math.inf):
-            raise ValueError("channels: expected a finite unit and change")
+        if not all(0 <= v < math.inf for v in (column.unit, column.change, column.floor)):
+            raise ValueError("channels: expected a finite unit, change and floor")
+        if not (math.isfinite(column.log_mean) and 0 < column.log_std < math.inf):
+            raise ValueError("channels: expected a finite log_mean and a log_std above 0")
     numbers = len(codec.names) if codec.numeric else 0
     if len(codec.target_mean) != numbers or len(codec.target_std) != numbers:
         raise ValueError("target_mean: expected one of each number")
@@ -396,5 +356,7 @@ def _check(codec: SequenceCodec) -> None:
         raise ValueError("target_mean: not finite")
     if not all(0 < s < math.inf for s in codec.target_std):
         raise ValueError("target_std: expected standard deviations above 0")
+    if any(column.floor for column in codec.static):
+        raise ValueError("static: one value has no deviation")
     if codec.every_step and codec.patch > 1:
         raise ValueError("patch: expected 1 for a target at every step")

@@ -137,7 +137,12 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         codec = self.codec
         model = SequenceModel(
             self.settings.model_config(
-                codec.target, codec.input_size, len(codec.names), members=self.members
+                codec.target,
+                codec.input_size,
+                len(codec.names),
+                members=self.members,
+                patch=codec.patch,
+                row_size=codec.row_size,
             )
         )
         if self.settings.balance and not codec.numeric and "train" in self.parts.sets:

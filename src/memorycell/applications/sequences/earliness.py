@@ -14,6 +14,8 @@ import numpy as np
 MAX_LOSS = 0.01
 """Of accuracy, for an early decision."""
 THRESHOLDS = np.array([0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995])
+NEVER = float(np.nextafter(np.float32(1), np.float32(2)))
+"""A threshold that no probability reaches, not even one that is rounded to 1."""
 
 
 class Early(NamedTuple):
@@ -37,9 +39,9 @@ def decide(paths: Sequence[np.ndarray], truth: np.ndarray, threshold: float) -> 
 
 
 def fit_threshold(paths: Sequence[np.ndarray], truth: np.ndarray) -> float:
-    """The lowest threshold that loses at most `MAX_LOSS` of the accuracy; 1 where none does."""
+    """The lowest threshold that costs at most `MAX_LOSS` of accuracy; `NEVER` where none does."""
     complete = float(np.mean([p[-1].argmax() == own for p, own in zip(paths, truth, strict=True)]))
     for threshold in THRESHOLDS:
         if decide(paths, truth, float(threshold)).accuracy >= complete - MAX_LOSS:
             return float(threshold)
-    return 1.0
+    return NEVER

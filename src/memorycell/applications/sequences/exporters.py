@@ -75,6 +75,11 @@ class CExporter:
             raise UserError(
                 f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}"
             )
+        if precision != "float32" and file.model.config.encoder == "conv":
+            raise UserError(
+                f"--precision {precision}: convolutions are exported in float32; leave it out, or"
+                " train with --set encoder=none"
+            )
         codec = file.codec
         return c_export.export(
             file.model,
@@ -118,6 +123,10 @@ def _lines(column: Column) -> list[str]:
             f"change of {name}: (that input - that of the row before, or 0 at the first) /"
             f" {column.change:.9g}"
         )
+    if column.floor:
+        deviation = f"max(deviation of {name} in the sequence so far, {column.floor:.9g})"
+        lines.append(f"{name}: (value - its mean in the sequence so far) / {deviation}")
+        lines.append(f"(log of {deviation} - {column.log_mean:.9g}) / {column.log_std:.9g}")
     if column.gappy:
         lines.append(f"1 where {name} is missing, else 0; the value is then the last one known")
     return lines

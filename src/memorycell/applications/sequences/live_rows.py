@@ -18,7 +18,9 @@ RowScaler = Callable[[np.ndarray, np.ndarray], "np.ndarray | None"]
 def row_scaler(codec: SequenceCodec) -> RowScaler | None:
     """The scaler of a codec whose rows are complete numbers; None for other codecs."""
     columns = codec.channels
-    if codec.patch > 1 or codec.static or any(c.words or c.unit or c.gappy for c in columns):
+    if codec.patch > 1 or codec.static or codec.has_own_scale:
+        return None
+    if any(c.words or c.unit or c.gappy for c in columns):
         return None
     mean, std = np.array([c.mean for c in columns]), np.array([c.std for c in columns])
     change, limit = np.array([c.change for c in columns]), MAX_SCALED**2

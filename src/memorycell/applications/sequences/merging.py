@@ -10,9 +10,7 @@ from torch import Tensor
 from memorycell.cells import CELLS
 from memorycell.nn.layers import Recurrent, of_cell
 
-MERGEABLE_CELLS = tuple(
-    name for name, cell in CELLS.items() if not any("gain" in extra for extra in cell.extra)
-)
+MERGEABLE_CELLS = tuple(name for name, cell in CELLS.items() if cell.elementwise)
 """The cells whose units depend on each other through W_hh alone."""
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar, NamedTuple, cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -11,102 +10,22 @@ from torch.nn import functional as F
 
 from memorycell.applications.sequences.heads import (
     crps_loss,
-    first_bias,
     ordered_quantiles,
-    params_per_output,
     standard_student,
     student_nats,
 )
-from memorycell.applications.sequences.merging import MERGEABLE_CELLS, merged
-from memorycell.applications.sequences.sequence_set import TargetKind
+from memorycell.applications.sequences.member import Member
+from memorycell.applications.sequences.merging import merged
+from memorycell.applications.sequences.model_config import SequenceModelConfig
 from memorycell.models.exporting import CHead, OnnxHead
-from memorycell.models.model import Model, ModelConfig, carried
-from memorycell.models.pooling import POOLINGS, pool_complete, pool_steps, pooled_size
-from memorycell.nn.attention import AttentionPool
+from memorycell.models.model import Model
 from memorycell.nn.layers import Recurrent
-from memorycell.nn.regularise import dropout, variational_dropout
 from memorycell.ops.step import unsupported_reason
 from memorycell.state import State
 from memorycell.streaming.stepping import ForwardStepper, Stepper, layer_params
 
-KINDS: tuple[TargetKind, ...] = ("class", "labels", "number", "step_class", "step_number")
-INTERVALS = ("quantiles", "student")
-MAX_MEMBERS = 100
 MIN_PROBABILITY = 1e-7
 """Of a label, so that its log-odds are finite in float32."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class SequenceModelConfig(ModelConfig):
-    """The configuration of a sequence model; see `ModelConfig`.
-
-    target      what is predicted, see `TargetKind`
-    outputs     classes, labels or numbers
-    members     networks whose answers are averaged
-    pooling     over time, see `memorycell.models.pooling`; not used for a target at every step
-    interval    of numbers: "quantiles", or "student" (Student's t)
-    quantiles   of a number
-    smoothing   label smoothing of classes (Szegedy et al. 2016)
-    """
-
-    target: TargetKind
-    input_size: int
-    outputs: int
-    members: int = 1
-    pooling: str = "attention"
-    interval: str = "quantiles"
-    quantiles: int = 15
-    bidirectional: bool = False
-    smoothing: float = 0.0
-
-    counts: ClassVar[tuple[str, ...]] = (
-        *ModelConfig.counts,
-        "input_size",
-        "outputs",
-        "members",
-        "quantiles",
-    )
-    probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "smoothing")
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        for name, allowed in {
-            "target": KINDS,
-            "pooling": POOLINGS,
-            "interval": INTERVALS,
-        }.items():
-            value = vars(self)[name]
-            if value not in allowed:
-                raise ValueError(f"{name}: expected {', '.join(allowed)}, got {value!r}")
-        if self.members > MAX_MEMBERS or self.quantiles > 999:
-            raise ValueError("members: at most 100; quantiles: at most 999")
-        if self.quantiles % 2 == 0:
-            raise ValueError(f"quantiles: expected an odd number, got {self.quantiles}")
-        if self.members > 1 and self.cell not in MERGEABLE_CELLS:
-            raise ValueError(
-                f"members={self.members}: not with the cell {self.cell}; use members=1, or one of"
-                f" {', '.join(MERGEABLE_CELLS)}"
-            )
-
-    @property
-    def every_step(self) -> bool:
-        """Whether there is an answer of its own at every step."""
-        return self.target in ("step_class", "step_number")
-
-    @property
-    def numeric(self) -> bool:
-        """Whether numbers are predicted."""
-        return self.target in ("number", "step_number")
-
-    @property
-    def params(self) -> int:
-        """Values that the network gives for each output."""
-        return params_per_output(self.target, self.interval, self.quantiles)
-
-    @property
-    def member_state(self) -> int:
-        """Pooled values that a member carries from step to step."""
-        return 0 if self.every_step else pooled_size(self.pooling, self.hidden_size)
 
 
 class SequenceBatch(NamedTuple):
@@ -129,34 +48,6 @@ class SequenceBatch(NamedTuple):
     def steps(self) -> int:
         """Steps read, padding not counted."""
         return int(self.lengths.sum())
-
-
-class Member(nn.Module):
-    """One recurrent stack with its pooling and its head."""
-
-    def __init__(self, config: SequenceModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.recurrent = config.stack(config.input_size, bidirectional=config.bidirectional)
-        size = config.hidden_size * len(self.recurrent.directions)
-        attends = config.pooling == "attention" and not config.every_step
-        self.pool = AttentionPool(size) if attends else None
-        self.head = nn.Linear(size, config.outputs * config.params)
-        if config.numeric:
-            nn.init.normal_(self.head.weight, std=0.01)
-            with torch.no_grad():
-                bias = first_bias(config.interval, config.quantiles, config.outputs)
-                self.head.bias.copy_(bias)
-
-    def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
-        """X [B, T, I], lengths [B] -> parameters [B, outputs · P], or [B, T, outputs · P]."""
-        config = self.config
-        hidden, _ = self.recurrent(x, lengths=lengths)
-        if config.every_step:
-            return self.head(variational_dropout(hidden, config.dropout, self.training))
-        hidden = variational_dropout(hidden, config.dropout / 2, self.training)
-        z = pool_complete(config.pooling, self.pool, hidden, lengths, config.hidden_size)
-        return self.head(dropout(z, config.dropout, self.training))
 
 
 class SequenceModel(Model[SequenceBatch]):
@@ -205,9 +96,17 @@ class SequenceModel(Model[SequenceBatch]):
         """
         total = batch.x.new_zeros(())
         for member, weight in zip(self.networks, batch.weight.unbind(1), strict=True):
-            losses = self._losses(member(batch.x, batch.lengths).float(), batch.target)
-            total = total + (losses * weight).sum() / weight.sum().clamp(min=1)
+            # Convolutions are normalised over what a member learns from.
+            own = weight > 0 if weight.any() else weight == 0
+            params = member(batch.x[own], batch.lengths[own]).float()
+            losses = self._losses(params, batch.target[own])
+            total = total + (losses * weight[own]).sum() / weight.sum().clamp(min=1)
         return total / self.config.members, None
+
+    def part(self, batch: SequenceBatch, rows: slice) -> tuple[SequenceBatch, float]:
+        """See `Model`: a member's weights are shares of its sum over the complete batch."""
+        weight = batch.weight / batch.weight.sum(0).clamp(min=1)
+        return super().part(batch._replace(weight=weight), rows)[0], 1.0
 
     def _losses(self, params: Tensor, target: Tensor) -> Tensor:
         """Parameters [B, ..., outputs · P] -> loss of each sequence [B]."""
@@ -287,7 +186,9 @@ class SequenceModel(Model[SequenceBatch]):
         return params[..., :1] + params[..., 1:].clamp(-8, 8).exp() * standard
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h and c of all members, and the pooled values [1, B, members · G]."""
+        """Zeros: h and c of all members, the pooled values [1, B, members · G], and what the
+        convolutions keep [1, B, members · W].
+        """
         config = self.config
         first = self.networks[0].recurrent
         state = {
@@ -297,6 +198,9 @@ class SequenceModel(Model[SequenceBatch]):
         size = config.members * config.member_state
         if size:
             state["pooled"] = next(iter(state.values())).new_zeros(1, batch_size, size)
+        if (branch := self.networks[0].branch) is not None:
+            size = config.members * branch.state_size
+            state["convolutions"] = next(iter(state.values())).new_zeros(1, batch_size, size)
         return State(**state)
 
     def forward(
@@ -325,13 +229,8 @@ class SequenceModel(Model[SequenceBatch]):
         outputs, after = [], []
         for k, member in enumerate(self.networks):
             own = State(**{name: part[k].contiguous() for name, part in parts.items()})
-            hidden, new = carried(member.recurrent, x, own, backend=backend)
-            if not config.every_step:
-                before = own.pooled[0] if "pooled" in parts else None
-                pooled, hidden = pool_steps(config.pooling, member.pool, hidden, before)
-                if pooled is not None:
-                    new["pooled"] = pooled[None]
-            outputs.append(self._output(member.head(hidden)))
+            params, new = member.steps(x, own, backend)
+            outputs.append(self._output(params))
             after.append(new)
         new_state = {name: torch.cat([one[name] for one in after], -1) for name in after[0]}
         return torch.stack(outputs), State(**new_state)
@@ -356,6 +255,8 @@ class SequenceModel(Model[SequenceBatch]):
 
     def unsupported_reason(self) -> str | None:
         """See `Model`."""
+        if self.config.encoder == "conv":
+            return "convolutions (encoder=conv) run in float32 through PyTorch"
         return unsupported_reason(self.config.cell, layer_params(self.stacks[0]))
 
     def stepper(self, precision: str = "float32") -> Stepper:
@@ -373,6 +274,8 @@ class SequenceModel(Model[SequenceBatch]):
         """See `Model`."""
         from memorycell.applications.sequences.onnx_head import SequenceOnnxHead
 
+        if self.config.encoder == "conv":
+            return "not with convolutions; use --to c, or train with --set encoder=none"
         if self.config.bidirectional:
             return "not for a bidirectional model"
         if self.config.pooling == "max" and not self.config.every_step:

@@ -8,9 +8,11 @@ from typing import Any
 import numpy as np
 
 from memorycell.application.contract import ModelFile
+from memorycell.application.rendering import printable
 from memorycell.applications.sequences import splits
-from memorycell.applications.sequences.choices import choose_augmentation
-from memorycell.applications.sequences.codec import SequenceCodec, fit_codec
+from memorycell.applications.sequences.choices import choose
+from memorycell.applications.sequences.codec import SequenceCodec
+from memorycell.applications.sequences.codec_fitting import fit_codec
 from memorycell.applications.sequences.dataset import Parts, SequencesDataset
 from memorycell.applications.sequences.model import SequenceModel
 from memorycell.applications.sequences.reading import read_sequences
@@ -48,7 +50,7 @@ def prepare(data: str | None, settings: SequencesSettings) -> SequencesDataset:
     codec = fit_codec(train, patch=patch, changes=settings.changes, sequence=column)
     dataset = SequencesDataset(read.where, read.fingerprint, parts, codec, settings)
     dataset.notes = [*read.notes, *notes, *describe(dataset)]
-    return choose_augmentation(dataset)
+    return choose(dataset)
 
 
 def split_parts(
@@ -133,6 +135,12 @@ def describe(dataset: SequencesDataset) -> list[str]:
         + f" sequences of {int(lengths.min()):,} to {int(lengths.max()):,} steps, {channels}",
         f"predicted: {what}",
     ]
+    own = [column.name for column in codec.channels if column.floor]
+    if own:
+        notes.append(
+            f"{printable(', '.join(own[:8]))}: the sequences differ much in scale, so values are"
+            " also read relative to the mean and deviation of their sequence so far"
+        )
     if codec.patch > 1:
         notes.append(f"patch={codec.patch}: {codec.patch} rows are one step of the recurrent part")
     return notes

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from memorycell.applications.sequences.model import INTERVALS, SequenceModelConfig
+from memorycell.applications.sequences.model_config import (
+    ENCODERS,
+    INTERVALS,
+    SequenceModelConfig,
+)
 from memorycell.applications.sequences.reading_options import ReadOptions
 from memorycell.applications.sequences.sequence_set import TargetKind
 from memorycell.models.pooling import POOLINGS
@@ -21,9 +25,12 @@ class SequencesSettings(ReadOptions):
 
     split       shares of training, validation and test sequences, where the data have no parts
     split_seed  of the split
-    patch       rows that are one step of the recurrent part; by default as many as give about 60
+    patch       rows that are one step of the recurrent part; by default as many as give about 20
                 steps, 1 for targets at every step
     changes     the changes of numbers from row to row are inputs too
+    encoder     none, or conv: causal convolutions over the rows, joined with the recurrent part; by
+                default chosen by trials
+    channels    of the convolutions
     pooling     how the steps become one answer: attention, max, mean or last; by default attention
     interval    of numbers: quantiles, or student (Student's t)
     quantiles   number of quantiles of a number
@@ -42,6 +49,8 @@ class SequencesSettings(ReadOptions):
     split_seed: int = 0
     patch: int | None = None
     changes: bool = True
+    encoder: str | None = None
+    channels: int = 32
     pooling: str | None = None
     interval: str = "quantiles"
     quantiles: int = 15
@@ -61,7 +70,7 @@ class SequencesSettings(ReadOptions):
     batch: int = 16
 
     def __post_init__(self) -> None:
-        check_counts(self, "hidden", "layers", "window", "batch")
+        check_counts(self, "hidden", "channels", "layers", "window", "batch")
         check_ranges(
             self,
             split_seed=(0, 2**31),
@@ -74,6 +83,7 @@ class SequencesSettings(ReadOptions):
             self,
             pooling=(None, *POOLINGS),
             interval=INTERVALS,
+            encoder=(None, *ENCODERS),
             augment=(None, *AUGMENTATIONS),
         )
         _ = self.shares
@@ -93,7 +103,14 @@ class SequencesSettings(ReadOptions):
         return train, valid, test
 
     def model_config(
-        self, kind: TargetKind, inputs: int, outputs: int, *, members: int
+        self,
+        kind: TargetKind,
+        inputs: int,
+        outputs: int,
+        *,
+        members: int,
+        patch: int = 1,
+        row_size: int = 1,
     ) -> SequenceModelConfig:
         """The configuration of the model; see `SequenceModelConfig`."""
         return SequenceModelConfig(
@@ -106,6 +123,10 @@ class SequencesSettings(ReadOptions):
             quantiles=self.quantiles,
             bidirectional=self.bidirectional,
             smoothing=self.smoothing,
+            encoder=self.encoder or "none",
+            channels=self.channels,
+            patch=patch,
+            row_size=row_size,
             hidden_size=self.hidden,
             cell=self.cell,
             num_layers=self.layers,

@@ -1,0 +1,86 @@
+"""Small training steps run on one thread; what the user has set is kept."""
+
+import pytest
+import torch
+from sequence_data import TINY, write_table
+from torch import nn
+
+from memorycell.application.contract import TrainSettings
+from memorycell.applications.sequences import APPLICATION
+from memorycell.applications.sequences.settings import SequencesSettings
+from memorycell.training import loop
+from memorycell.training import threads as tested
+from memorycell.training.threads import MIN_SHARED_WORK, VARIABLES, StepThreads
+
+MODEL = nn.Linear(100, 10, bias=False)
+SMALL, LARGE = 10, int(MIN_SHARED_WORK / (6 * 1000)) + 1
+
+
+@pytest.fixture(autouse=True)
+def two_processors(monkeypatch):
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tested, "processors", lambda: 2)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_small_steps_run_on_one_thread_and_large_ones_on_all():
+    with StepThreads(MODEL) as threads:
+        found = []
+        for steps in (SMALL, LARGE, LARGE - 1, LARGE):
+            threads.choose(steps)
+            found.append(torch.get_num_threads())
+    assert found == [1, 2, 1, 2]
+    assert torch.get_num_threads() == 2
+
+
+def test_the_number_is_restored_after_an_error():
+    def interrupted():
+        with StepThreads(MODEL) as threads:
+            threads.choose(SMALL)
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_number_in_the_environment_is_kept(monkeypatch, name):
+    monkeypatch.setenv(name, "2")
+    with StepThreads(MODEL) as threads:
+        threads.choose(SMALL)
+        assert torch.get_num_threads() == 2
+
+
+def test_a_number_that_was_set_is_kept():
+    torch.set_num_threads(3)
+    with StepThreads(MODEL) as threads:
+        threads.choose(SMALL)
+        assert torch.get_num_threads() == 3
+
+
+def test_nothing_changes_outside_a_run():
+    StepThreads(MODEL).choose(SMALL)
+    assert torch.get_num_threads() == 2
+
+
+def test_training_runs_small_steps_on_one_thread(tmp_path):
+    table = write_table(tmp_path / "t.csv", count=20, seed=0)
+    settings = SequencesSettings(
+        sequence="recording", time="step", target="y", static="site", members=1, **TINY
+    )
+    seen = set()
+    loop.train(
+        APPLICATION,
+        str(table),
+        settings,
+        TrainSettings(epochs=1),
+        tmp_path / "m.safetensors",
+        on_event=lambda event: seen.add(torch.get_num_threads()),
+    )
+    assert seen == {1}
+    assert torch.get_num_threads() == 2

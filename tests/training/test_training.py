@@ -3,6 +3,7 @@ reported.
 """
 
 import dataclasses
+import itertools
 import json
 import math
 import threading
@@ -14,6 +15,7 @@ import torch
 from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.forecast.dataset import ForecastDataset
+from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import UserError
 from memorycell.files import read_tensors, tensors_to_bytes
@@ -221,6 +223,25 @@ def test_a_learning_rate_that_diverges_is_reported(hourly, tmp_path, monkeypatch
     monkeypatch.setattr(ForecastDataset, "validate", lambda self, model: {"crps": math.nan})
     with pytest.raises(UserError, match="diverged in epoch 1.*--set lr"):
         run(hourly, tmp_path / "m.safetensors")
+
+
+@pytest.mark.parametrize("every", [1, 2])
+def test_losses_that_are_not_finite_are_left_out_of_the_history(
+    hourly, tmp_path, monkeypatch, every
+):
+    """Of one batch in two, and of all."""
+    loss_of, calls = Forecaster.loss, itertools.count()
+
+    def damaged(self, batch, state=None):
+        loss, state = loss_of(self, batch, state)
+        return (loss * math.nan if next(calls) % every == 0 else loss), state
+
+    monkeypatch.setattr(Forecaster, "loss", damaged)
+    run(hourly, tmp_path / "m.safetensors", how=TrainSettings(epochs=2))
+    history = modelfile.load(tmp_path / "m.safetensors").history
+    assert [("loss" in entry, "valid_crps" in entry) for entry in history] == [
+        (every == 2, True)
+    ] * 2
 
 
 def test_tensorboard_log(hourly, tmp_path):

@@ -182,10 +182,11 @@ class Run(Generic[M, B]):
         return self._scored
 
     def _train_epoch(self, on_event: OnEvent) -> float:
-        """The mean loss of one epoch."""
+        """The mean loss of one epoch, of the batches with a finite one; NaN where none has."""
         p, began = self.progress, time.monotonic()
         self.model.train()
-        total, batches, data_steps = torch.zeros((), device=self.device), 0, 0
+        losses: list[float] = []
+        batches, data_steps = 0, 0
         state: State | None = None
         seed = self.settings.seed * SEED_STRIDE + p.epoch
         self._freeze(self.dataset.frozen_parameters(p.epoch))
@@ -194,9 +195,11 @@ class Run(Generic[M, B]):
         for batch in self.dataset.batches(seed):
             self.threads.choose(batch.steps)
             batch = on_device(batch, self.device)
-            loss, state, clock = self._train_step(batch, state, time.monotonic() - began)
+            result, state, clock = self._train_step(batch, state, time.monotonic() - began)
+            loss = float(result)
+            if math.isfinite(loss):
+                losses.append(loss)
             p.step += 1
-            total += loss
             batches += 1
             data_steps += batch.steps
             seconds = time.monotonic() - began
@@ -207,7 +210,7 @@ class Run(Generic[M, B]):
                     epochs=p.epochs,
                     step=p.step,
                     steps=None if p.epochs is None else p.epochs * max(p.steps_per_epoch, batches),
-                    loss=float(loss),
+                    loss=loss,
                     seconds=p.seconds + seconds,
                     speed=self.speed,
                 )
@@ -215,7 +218,7 @@ class Run(Generic[M, B]):
             if self._is_time_over(seconds if clock is None else clock):
                 break
         p.steps_per_epoch = max(p.steps_per_epoch, batches)
-        return float(total) / max(batches, 1)
+        return math.fsum(losses) / len(losses) if losses else math.nan
 
     def _is_time_over(self, epoch_s: float) -> bool:
         """Whether the next batch would leave no time for a validation, epoch_s into the epoch."""
@@ -296,7 +299,8 @@ class Run(Generic[M, B]):
             for layer, norms in self.flow.summary(first_step).items()
             if math.isfinite(norms["median"])
         }
-        return {"loss": loss, **{f"valid_{k}": v for k, v in valid.items()}, **flow}
+        known = {"loss": loss} if math.isfinite(loss) else {}
+        return {**known, **{f"valid_{k}": v for k, v in valid.items()}, **flow}
 
     def _check_finite(self, valid: Metrics) -> None:
         if math.isfinite(valid[self.selection_metric]):

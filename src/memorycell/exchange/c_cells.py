@@ -35,7 +35,7 @@ static void $layer(const float *x, float *h) {
     $product($W_ih, x, x_part);
     $product($W_hh, h, h_part);
     for (int u = 0; u < H; u++)
-        h_new[u] = tanhf(x_part[u] + h_part[u]);
+        h_new[u] = hyperbolic_tangent(x_part[u] + h_part[u]);
 $store_h}
 """)
 
@@ -61,10 +61,10 @@ static void $layer(const float *x, float *h, float *c) {
     for (int u = 0; u < H; u++) {
         const float i = sigmoid(x_part[u] + h_part[u]);
         const float f = sigmoid(x_part[H + u] + h_part[H + u]);
-        const float g = tanhf(x_part[2 * H + u] + h_part[2 * H + u]);
+        const float g = hyperbolic_tangent(x_part[2 * H + u] + h_part[2 * H + u]);
         const float o = sigmoid(x_part[3 * H + u] + h_part[3 * H + u]);
         const float c_new = f * c[u] + i * g;
-        h_new[u] = o * tanhf(c_new);
+        h_new[u] = o * hyperbolic_tangent(c_new);
         c[u] = $new_c;
     }
 $store_h}
@@ -81,10 +81,10 @@ static void $layer(const float *x, float *h, float *c) {
     for (int u = 0; u < H; u++) {
         const float i = sigmoid(x_part[u] + h_part[u] + w_ci[u] * c[u]);
         const float f = sigmoid(x_part[H + u] + h_part[H + u] + w_cf[u] * c[u]);
-        const float g = tanhf(x_part[2 * H + u] + h_part[2 * H + u]);
+        const float g = hyperbolic_tangent(x_part[2 * H + u] + h_part[2 * H + u]);
         const float c_new = f * c[u] + i * g;
         const float o = sigmoid(x_part[3 * H + u] + h_part[3 * H + u] + w_co[u] * c_new);
-        h_new[u] = o * tanhf(c_new);
+        h_new[u] = o * hyperbolic_tangent(c_new);
         c[u] = $new_c;
     }
 $store_h}
@@ -99,10 +99,10 @@ static void $layer(const float *x, float *h, float *c) {
     $product($W_hh, h, h_part);
     for (int u = 0; u < H; u++) {
         const float f = sigmoid(x_part[u] + h_part[u]);
-        const float g = tanhf(x_part[H + u] + h_part[H + u]);
+        const float g = hyperbolic_tangent(x_part[H + u] + h_part[H + u]);
         const float o = sigmoid(x_part[2 * H + u] + h_part[2 * H + u]);
         const float c_new = f * c[u] + (1.0f - f) * g;
-        h_new[u] = o * tanhf(c_new);
+        h_new[u] = o * hyperbolic_tangent(c_new);
         c[u] = $new_c;
     }
 $store_h}
@@ -120,7 +120,7 @@ static void $layer(const float *x, float *h, float *c) {
     for (int u = 0; u < H; u++) {
         const float i = sigmoid(x_part[u] + h_part[u]);
         const float f = sigmoid(x_part[H + u] + h_part[H + u]);
-        const float g = tanhf(x_part[2 * H + u] + h_part[2 * H + u]);
+        const float g = hyperbolic_tangent(x_part[2 * H + u] + h_part[2 * H + u]);
         const float c_new = f * c[u] + i * g;
         normal_c[u] = c_new;
         c[u] = $new_c;
@@ -128,7 +128,7 @@ static void $layer(const float *x, float *h, float *c) {
     normalise(normal_c, H, $gain_c, $bias_c);
     for (int u = 0; u < H; u++) {
         const float o = sigmoid(x_part[3 * H + u] + h_part[3 * H + u]);
-        h_new[u] = o * tanhf(normal_c[u]);
+        h_new[u] = o * hyperbolic_tangent(normal_c[u]);
     }
 $store_h}
 """)
@@ -143,7 +143,7 @@ static void $layer(const float *x, float *h) {
     for (int u = 0; u < H; u++) {
         const float r = sigmoid(x_part[u] + h_part[u]);
         const float z = sigmoid(x_part[H + u] + h_part[H + u]);
-        const float n = tanhf(x_part[2 * H + u] + r * h_part[2 * H + u]);
+        const float n = hyperbolic_tangent(x_part[2 * H + u] + r * h_part[2 * H + u]);
         h_new[u] = (1.0f - z) * n + z * h[u];
     }
 $store_h}
@@ -161,7 +161,7 @@ static void $layer(const float *x, float *h) {
     $product($W_hn, reset_h, n_part);
     for (int u = 0; u < H; u++) {
         const float z = sigmoid(x_part[H + u] + h_part[H + u]);
-        const float n = tanhf(x_part[2 * H + u] + n_part[u]);
+        const float n = hyperbolic_tangent(x_part[2 * H + u] + n_part[u]);
         h_new[u] = (1.0f - z) * n + z * h[u];
     }
 $store_h}
@@ -205,8 +205,8 @@ static void $layer(const float *x, float *h, float *c, float *n, float *m) {
         const float log_i = x_part[u] + h_part[u];
         const float log_f = n[u] != 0.0f ? m[u] - softplus(-x_part[H + u] - h_part[H + u]) : -1e30f;
         const float m_new = fmaxf(log_i, log_f);
-        const float i = expf(log_i - m_new), f = expf(log_f - m_new);
-        const float g = tanhf(x_part[2 * H + u] + h_part[2 * H + u]);
+        const float i = exponential(log_i - m_new), f = exponential(log_f - m_new);
+        const float g = hyperbolic_tangent(x_part[2 * H + u] + h_part[2 * H + u]);
         const float o = sigmoid(x_part[3 * H + u] + h_part[3 * H + u]);
         c[u] = f * c[u] + i * g;
         n[u] = f * n[u] + i;
@@ -226,14 +226,14 @@ static void $layer(const float *x, float *h, float *c, float *n, float *m) {
     for (int a = 0; a < HEADS; a++) {
         const float log_i = pre_i[a], log_f = m[a] - softplus(-pre_i[HEADS + a]);
         const float m_new = fmaxf(log_i, log_f), scale = 1.0f / sqrtf((float)D);
-        const float i = expf(log_i - m_new) * scale, f = expf(log_f - m_new);
+        const float i = exponential(log_i - m_new) * scale, f = exponential(log_f - m_new);
         float product_n = 0.0f, norm;
 
         for (int r = 0; r < D; r++) {
             n[r] = f * n[r] + i * k[r];
             product_n += n[r] * q[r];
         }
-        norm = fmaxf(fabsf(product_n), expf(-fminf(fmaxf(m_new, -80.0f), 80.0f)));
+        norm = fmaxf(fabsf(product_n), exponential(-fminf(fmaxf(m_new, -80.0f), 80.0f)));
         for (int r = 0; r < D; r++) {
             float read = 0.0f;
             for (int s = 0; s < D; s++) {
@@ -338,7 +338,6 @@ class CCell:
     template       of a layer's step function
     local_arrays   floats of the function's arrays, in units of hidden_size, at most
     input_arrays   the same in units of the size of the input
-    functions      of `c_templates.FUNCTIONS` that it calls, besides the products
     vectors        parameters that it reads as constant arrays
     matrices       parameters -> the operands of its products
     """
@@ -346,32 +345,28 @@ class CCell:
     template: Template
     local_arrays: int
     input_arrays: int = field(default=0, kw_only=True)
-    functions: tuple[str, ...] = ("sigmoid",)
     vectors: tuple[str, ...] = ()
     matrices: Callable[[Params], Matrices] = _biases_added
 
 
 CELLS_IN_C = {
-    "rnn": CCell(RNN, 3, functions=()),
-    "rnn_relu": CCell(RNN_RELU, 3, functions=()),
+    "rnn": CCell(RNN, 3),
+    "rnn_relu": CCell(RNN_RELU, 3),
     "lstm": CCell(LSTM, 9),
     "peephole": CCell(PEEPHOLE, 9, vectors=("weight_ch",)),
     "coupled": CCell(COUPLED, 7),
     "layernorm": CCell(
         LAYERNORM,
         10,
-        functions=("sigmoid", "normalise"),
         vectors=("gain_ih", "bias_ih", "gain_hh", "bias_hh", "gain_c", "bias_c"),
         matrices=_no_biases,
     ),
     "gru": CCell(GRU, 7, matrices=_biases_apart),
     "gru_reset_before": CCell(GRU_RESET_BEFORE, 8, matrices=_candidate_apart),
     "mogrifier": CCell(MOGRIFIER, 11, input_arrays=2, matrices=_mogrifier),
-    "slstm": CCell(SLSTM, 9, functions=("sigmoid", "softplus")),
-    "mlstm": CCell(MLSTM, 6, functions=("sigmoid", "softplus"), matrices=_input_alone),
-    "minlstm": CCell(
-        MINLSTM, 4, functions=("sigmoid", "softplus", "positive"), matrices=_input_alone
-    ),
-    "mingru": CCell(MINGRU, 3, functions=("sigmoid", "positive"), matrices=_input_alone),
+    "slstm": CCell(SLSTM, 9),
+    "mlstm": CCell(MLSTM, 6, matrices=_input_alone),
+    "minlstm": CCell(MINLSTM, 4, matrices=_input_alone),
+    "mingru": CCell(MINGRU, 3, matrices=_input_alone),
 }
 """One entry for each cell of `memorycell.cells.CELLS`."""

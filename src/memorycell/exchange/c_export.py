@@ -28,6 +28,8 @@ TOLERANCE = {"float32": 1e-4, "int8": 1e-3}
 """Largest difference between the C code and `Stream` in the same precision, relative to values over
 one. In int8 a value is now and then rounded the other way.
 """
+SUMS_BYTES = 32
+"""Of the partial sums in `product`."""
 
 
 def export(
@@ -137,13 +139,13 @@ class _Source:
         self._int8 = precision == "int8"
         self._max_columns = max(recurrent.hidden_size, recurrent.input_size)
         self._constants: list[str] = []
-        self._used: set[str] = set()
         self._layers = [self._layer(k) for k in range(recurrent.num_layers)]
         self._head, self._normalises = head.write(self), head.normalises
         cell = CELLS_IN_C[recurrent.cell]
         floats = cell.local_arrays * recurrent.hidden_size + recurrent.proj_size
         floats += cell.input_arrays * self._max_columns
         self.stack_bytes = head.stack_bytes + 4 * floats + self._int8 * self._max_columns
+        self.stack_bytes += SUMS_BYTES
 
     def text(self, fields: dict[str, Any]) -> str:
         """The file."""
@@ -162,23 +164,23 @@ class _Source:
                 f"state + {start + k * size}" for start, size in zip(starts, sizes, strict=True)
             ]
             calls.append(f"    layer_{k}({', '.join([x, *parts])});")
-        functions = [
-            code.substitute(max_columns=self._max_columns)
-            for name, code in FUNCTIONS.items()
-            if name in self._used
-        ]
         return SOURCE.substitute(
             fields,
             constants="\n".join(self._constants),
-            functions="\n".join([*functions, *self._layers, self._head]),
+            functions="\n".join([*self._functions(), *self._layers, self._head]),
             layers="\n".join(calls),
             hidden_at=(layers - 1) * P,
             more_at=more_at,
         )
 
-    def use(self, function: str) -> None:
-        """See `CWriter`."""
-        self._used.add(function)
+    def _functions(self) -> list[str]:
+        """The functions that the layers, the head and other functions call."""
+        calling, found = "\n".join([*self._layers, self._head]), list[str]()
+        for name, template in reversed(FUNCTIONS.items()):  # one calls only those before it
+            if re.search(rf"\b{name}\(", calling):
+                found.insert(0, template.substitute(max_columns=self._max_columns))
+                calling += found[0]
+        return found
 
     def constant(self, name: str, values: Any, *, int8: bool = False) -> str:
         """See `CWriter`; in int8 an array of signed char."""
@@ -204,7 +206,6 @@ class _Source:
         else:
             self.constant(name, weight)
         arrays.append(self.constant(f"{name}_bias", bias))
-        self.use("product_int8" if int8 else "product")
         return ", ".join([*arrays, *map(str, weight.shape)])
 
     def _layer(self, k: int) -> str:
@@ -220,8 +221,6 @@ class _Source:
             for name, (weight, bias) in cell.matrices(params).items()
         }
         fields |= {name: self.constant(f"{layer}_{name}", params[name]) for name in cell.vectors}
-        for function in cell.functions:
-            self.use(function)
         zoneout_h, zoneout_c = recurrent.zoneout
         return cell.template.substitute(
             fields,

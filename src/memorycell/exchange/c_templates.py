@@ -38,6 +38,7 @@ SOURCE = Template("""\
 #include "$name.h"
 
 #include <math.h>
+#include <stdint.h>
 
 $constants
 $functions
@@ -102,14 +103,23 @@ int main(void) {
 
 FUNCTIONS = {
     "product": Template("""\
-/* out [rows] = w [rows, columns] a [columns] + bias */
+/* out [rows] = w [rows, columns] a [columns] + bias. Eight sums: a single one would wait for each
+ * addition.
+ */
 static void product(const float *w, const float *bias, int rows, int columns,
                     const float *a, float *out) {
-    for (int r = 0; r < rows; r++) {
-        float sum = 0.0f;
-        for (int k = 0; k < columns; k++)
-            sum += w[(long)r * columns + k] * a[k];
-        out[r] = sum + bias[r];
+    for (int r = 0; r < rows; r++, w += columns) {
+        float sums[8] = {0.0f}, sum = bias[r];
+        int k = 0;
+
+        for (; k + 8 <= columns; k += 8)
+            for (int j = 0; j < 8; j++)
+                sums[j] += w[k + j] * a[k + j];
+        for (; k < columns; k++)
+            sum += w[k] * a[k];
+        for (int j = 0; j < 4; j++)
+            sums[j] += sums[j + 4];
+        out[r] = sum + ((sums[0] + sums[2]) + (sums[1] + sums[3]));
     }
 }
 """),
@@ -134,9 +144,50 @@ static void product_int8(const signed char *w, const float *scale, const float *
     }
 }
 """),
+    "exponential": Template("""\
+/* exp(x) for x from -87 to 88, and at these beyond, to 2e-7 of it; NaN stays NaN. Without branches,
+ * so that a compiler can compute several at once. x = n ln 2 + r; a polynomial gives exp(r).
+ */
+static float exponential(float x) {
+    const float above = x > -87.0f ? x : -87.0f, bounded = above < 88.0f ? above : 88.0f;
+    const float shifted = bounded * 1.44269504f;
+    const int n = (int)(shifted + (shifted < 0.0f ? -0.5f : 0.5f));
+    const float r = bounded - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
+    union {
+        uint32_t bits;
+        float value;
+    } power; /* 2^n */
+    float p = 0.00138141909649f, y;
+
+    p = p * r + 0.00836891368384f;
+    p = p * r + 0.0416684071819f;
+    p = p * r + 0.166665190058f;
+    p = p * r + 0.49999993338f;
+    power.bits = (uint32_t)(n + 127) << 23;
+    y = (p * r * r + r + 1.0f) * power.value;
+    return x == x ? y : x;
+}
+"""),
     "sigmoid": Template("""\
 static float sigmoid(float x) {
-    return 1.0f / (1.0f + expf(-x));
+    return 1.0f / (1.0f + exponential(-x));
+}
+"""),
+    "hyperbolic_tangent": Template("""\
+/* Near zero x + x^3 q(x^2), to keep the precision of small arguments; beyond, from the exponential.
+ */
+static float hyperbolic_tangent(float x) {
+    const float magnitude = fabsf(x), z = x * x;
+    const float large = 1.0f - 2.0f / (exponential(2.0f * magnitude) + 1.0f);
+    const float signed_large = copysignf(large, x);
+    float q = -0.00570498695913f, small;
+
+    q = q * z + 0.0206390871791f;
+    q = q * z - 0.0537397150508f;
+    q = q * z + 0.133314421975f;
+    q = q * z - 0.33333281942f;
+    small = x + x * z * q;
+    return magnitude < 0.625f ? small : signed_large;
 }
 """),
     "positive": Template("""\
@@ -147,7 +198,7 @@ static float positive(float x) {
     "softplus": Template("""\
 /* log(1 + exp(x)) */
 static float softplus(float x) {
-    return fmaxf(x, 0.0f) + log1pf(expf(-fabsf(x)));
+    return fmaxf(x, 0.0f) + log1pf(exponential(-fabsf(x)));
 }
 """),
     "normalise": Template("""\

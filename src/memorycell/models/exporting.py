@@ -60,9 +60,6 @@ class CWriter(Protocol):
     def constant(self, name: str, values: Any) -> str:
         """Add a constant float array; return its name."""
 
-    def use(self, function: str) -> None:
-        """Add a function of `memorycell.exchange.c_templates.FUNCTIONS`."""
-
 
 class CHead(Protocol):
     """The part of a model after its recurrent layers, as C99.

@@ -48,7 +48,6 @@ class PolicyCHead:
         """See `CHead`."""
         policy = self._policy
         config, scaling = policy.config, policy.scaling
-        writer.use("product")
         writer.constant("input_mean", scaling.mean)
         writer.constant("input_std", scaling.std)
         writer.constant("actor", policy.actor.weight)

@@ -125,8 +125,6 @@ class ForecastCHead:
         writer.constant("head_linear_bias", head.linear.bias)
         writer.constant("head_scale", self._scale)
         writer.constant("head_offset", self._offset)
-        writer.use("product")
-        writer.use("softplus")
         sizes = {
             "features": config.input_size,
             "past": (config.window - 1) * config.input_size,

@@ -191,7 +191,6 @@ class SequenceCHead:
     def write(self, writer: CWriter) -> str:
         """See `CHead`."""
         config, model = self._config, self._model
-        writer.use("product")
         writer.constant("head_temperature", np.array([model.temperature.item()]))
         attends = self._pooling == "attention"
         if attends:
@@ -264,7 +263,6 @@ class SequenceCHead:
         writer.constant("head_scale", self._scale)
         writer.constant("head_offset", self._offset)
         if model.tails is None:
-            writer.use("softplus")
             return NUMBERS.substitute(quantiles=config.quantiles, members=QUANTILES)
         freedom = model.degrees_of_freedom.detach().cpu().numpy()
         writer.constant("head_standard", standard_student(freedom, config.quantiles))

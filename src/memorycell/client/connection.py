@@ -67,16 +67,18 @@ class Connection:
     async def _once(self, build: Callable[[int], str | bytes]) -> Any:
         from websockets.exceptions import ConnectionClosed
 
-        if self._socket is None:
+        socket = self._socket
+        if socket is None:
             raise ConnectionLostError(f"{self.address}: the connection was lost")
         self._ref = self._ref % MAX_REF + 1
         ref, future = self._ref, asyncio.get_running_loop().create_future()
         message = build(ref)
         self._waiting[ref] = future
         try:
-            await self._socket.send(message)
+            await socket.send(message)
             return await asyncio.wait_for(future, self.timeout_s)
         except ConnectionClosed:
+            self._drop(socket)  # the reader may not have noticed it yet
             raise ConnectionLostError(f"{self.address}: the connection was lost") from None
         except TimeoutError:
             raise TimeoutError(f"{self.address}: no answer within {self.timeout_s:g} s") from None
@@ -166,6 +168,10 @@ class Connection:
                 self._received(message)
         except ConnectionClosed:
             pass
+        self._drop(socket)
+
+    def _drop(self, socket: ClientConnection) -> None:
+        """A socket was lost: the requests under way fail, and the next one connects again."""
         if self._socket is socket:
             self._socket = None
             self._lost(ConnectionLostError(f"{self.address}: the connection was lost"))

@@ -33,6 +33,8 @@ T = TypeVar("T")
 TIMEOUT = timedelta(minutes=30)
 """To wait for another worker: it may read data or evaluate meanwhile. One that dies is noticed at
 once."""
+JOIN_TIMEOUT = timedelta(seconds=60)
+"""gloo was seen to wait for a connection that never comes; the workers are then started again."""
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,9 @@ def join(device: torch.device) -> Workers:
     """
     if device.type == "cuda":
         torch.cuda.set_device(joined_device(device))
-    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=TIMEOUT)
+    dist.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=JOIN_TIMEOUT)
+    if dist.group.WORLD is not None:
+        dist.group.WORLD.set_timeout(TIMEOUT)
     return Workers(dist.get_rank(), dist.get_world_size())
 
 

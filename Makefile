@@ -64,7 +64,9 @@ bench-scripts:
 	$(BIN)/python benchmarks/forecast_step.py $(smoke)
 	$(BIN)/python benchmarks/anomaly_live.py $(smoke)
 	$(BIN)/python benchmarks/speech_live.py $(smoke)
+	$(BIN)/python benchmarks/conv.py $(smoke)
 	$(BIN)/python benchmarks/serve.py $(if $(SMOKE),--smoke --row messages --row kills,--peer)
+	$(if $(SMOKE),$(BIN)/python benchmarks/scale.py predict --smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/quality.py --smoke > /dev/null)
 	$(if $(SMOKE),$(BIN)/python benchmarks/peers_forecast.py --smoke)
 

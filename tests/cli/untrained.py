@@ -25,6 +25,7 @@ SETTINGS = {
     "music": TINY,
     "video": {**TINY, "context": "3", "horizon": "2"},
     "control": TINY,
+    "sequences": {**TINY, "sequence": "id", "target": "label", "encoder": "none"},
 }
 DATA = {
     "forecast": "rows.csv",
@@ -39,6 +40,7 @@ DATA = {
     "music": "chorales.json",
     "video": "clips.npz",
     "control": "log.csv",
+    "sequences": "walks.csv",
 }
 
 
@@ -74,6 +76,10 @@ def write_data(folder: Path) -> None:
         for _ in range(3)
     ]
     (folder / "pen.jsonl").write_text("\n".join(map(json.dumps, pen)) + "\n")
+    walks = [
+        f"{n},{draw.random():.3f},{('run', 'rest')[n % 2]}" for n in range(40) for _ in range(5)
+    ]
+    (folder / "walks.csv").write_text("\n".join(["id,x,label", *walks]) + "\n")
     clips = np.random.default_rng(0).integers(0, 256, (12, 6, 8, 9), np.uint8)
     np.savez(folder / "clips.npz", clips=clips)
     pieces = [[[48 + k % 7, 60 + (k + n) % 12, 72] for k in range(32)] for n in range(6)]

@@ -22,6 +22,7 @@ DATA = {
     "chat": [[f"is day {k} long?", f"day {k} is long", "why?", "it is"] for k in range(300)],
     "speech": [((RNG.normal(size=4000) * 0.1, 8000), f"w{k % 2}") for k in range(120)],
     "handwriting": [([RNG.normal(size=(9, 2)).cumsum(0)], f"s{k % 2}") for k in range(120)],
+    "video": [(RNG.random((24, 9, 11)), f"class {k % 2}") for k in range(40)],
     "drawing": [([RNG.normal(size=(9, 2)).cumsum(0)], f"s{k % 2}") for k in range(120)],
 }
 
@@ -94,3 +95,41 @@ def test_other_data_are_refused_in_one_line(task, data, words):
     with pytest.raises(UserError, match=words) as raised:
         memorycell.train(task, data, progress=False)
     assert "\n" not in str(raised.value)
+
+
+def test_clips_in_memory_are_those_of_a_file(tmp_path):
+    frames = RNG.integers(0, 256, (12, 7, 9, 11), np.uint8)
+    np.save(tmp_path / "clips.npy", frames)
+    options = {"epochs": 1, "hidden": 2, "context": 3, "horizon": 1, "progress": False}
+    expected = memorycell.train("video", str(tmp_path / "clips.npy"), **options).metrics
+    for data in (frames, list(frames / np.float32(255))):
+        model = memorycell.train("video", data, **options)
+        assert model.metrics == expected
+    alone, listed = model.predict(frames[0], frames=2), model.predict([frames[0]], frames=2)
+    assert alone["predicted"] == listed["predicted"]
+    one = memorycell.train("video", RNG.random((80, 9, 11)), **options)
+    assert one.metrics["mse"] > 0
+
+
+def test_clips_with_labels_are_classified():
+    clips = [(np.full((4 + k % 3, 8, 9), 255 * (k % 2), np.uint8), k % 2) for k in range(40)]
+    options = {"epochs": 4, "hidden": 3, "goal": "class", "progress": False}
+    model = memorycell.train("video", clips, **options)
+    assert model.metrics["accuracy"] > 0.9
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (np.zeros((5, 4)), r"clip 1: float64 \[5, 4\]"),
+        ([np.zeros((5, 4, 4)), (np.zeros((5, 4, 4)), "a")], "clip 1 has no label"),
+        ([(np.zeros((5, 4, 4)), None)], "label 1 is missing"),
+        ([np.zeros((5, 4, 4)), np.array([[["a"]]])], "clip 2: <U1"),
+        (np.full((5, 4, 4), 7.0), "floats outside 0 … 1"),
+        (np.zeros((5, 4, 4), int), "values of type int64"),
+    ],
+)
+def test_clips_that_cannot_be_used(data, problem):
+    with pytest.raises(UserError, match=problem) as caught:
+        memorycell.train("video", data, epochs=1, progress=False)
+    assert "memorycell-data" not in str(caught.value)

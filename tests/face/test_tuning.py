@@ -14,7 +14,7 @@ pytest.importorskip("optuna", reason="pip install 'memorycell[tune]'")
 import memorycell
 from memorycell.application import catalogue
 from memorycell.application.contract import TrainSettings
-from memorycell.application.search_space import Choice, Uniform, default_space
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.errors import UserError
 from memorycell.face import tuning, tuning_space, tuning_trial
 from memorycell.face.tuning_report import search_page, search_text
@@ -103,21 +103,6 @@ def test_spaces_come_from_files_too(tmp_path):
         tuning_space.read_spaces([str(path)])
     with pytest.raises(UserError, match="key=distribution"):
         tuning_space.read_spaces(["lr"])
-
-
-@pytest.mark.parametrize("task", catalogue.names())
-def test_every_task_has_a_space_that_holds_its_defaults(task):
-    try:
-        application = catalogue.load(task)
-    except UserError as error:
-        pytest.skip(str(error))
-    space = default_space(application)
-    known = {**vars(application.settings()), **vars(application.training)}
-    assert {"lr"} <= set(space)
-    assert all(known[key] in distribution for key, distribution in space.items())
-    checked = {key: str(value) for key, value in space.items()}
-    assert space_of(task, checked).keys() == space.keys()  # every value is allowed
-    assert tuning_space.from_json(tuning_space.to_json(space)) == space
 
 
 # ---- searches ------------------------------------------------------------------------------------
@@ -257,6 +242,27 @@ def test_errors_of_the_user(hourly, tmp_path, in_process):
             memorycell.tune("forecast", hourly, **{name: 0})
     with pytest.raises(UserError, match="no setting"):
         memorycell.tune("forecast", hourly, hiden=4)
+
+
+def test_what_a_trial_reached_counts_where_the_time_ends_before_any_has_ended(
+    hourly, tmp_path, in_process, monkeypatch
+):
+    run_trial, later = tuning_trial.Run.fit, time.time() + 3600
+
+    def fit(run, on_event, *others):
+        def follow(event):
+            if run.progress.epoch == 3:
+                monkeypatch.setattr(time, "time", lambda: later)
+            on_event(event)
+
+        return run_trial(run, follow, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tuning_trial.Run, "fit", fit)
+        trained = search(hourly, tmp_path / "m.safetensors", minutes=5, seeds=1, trials=3)
+    (trial,) = trained.search["trials"]
+    assert trial["epochs"] == 3
+    assert trial["value"] > 0
 
 
 @pytest.mark.slow

@@ -344,3 +344,22 @@ def test_other_options_of_keras_are_refused(keras, tmp_path, options, words):
     assert zipfile.is_zipfile(tmp_path / "m.keras")
     with pytest.raises(UserError, match=words):
         memorycell.from_keras(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("size", [(5, 6), (37, 41)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_inference_gives_the_outputs_of_training_and_leaves_its_arguments(size, bias):
+    """On a small and a large grid, which use different operations for tanh."""
+    torch.manual_seed(0)
+    module = ConvLSTM(2, 3, 3, 2, batch_first=True, bias=bias)
+    x = torch.randn(3, 4, 2, *size)
+    state = State(h=torch.randn(2, 3, 3, *size), c=torch.randn(2, 3, 3, *size))
+    before = [value.clone() for value in (x, *state, *module.parameters())]
+    options = {"lengths": [4, 2, 3], "reset": torch.rand(3, 4) < 0.4}
+    expected, final = module(x, state, **options)
+    with torch.no_grad():
+        y, after = module(x, state, **options)
+    for a, b in zip((y, *after), (expected, *final), strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=1e-6)
+    for a, b in zip((x, *state, *module.parameters()), before, strict=True):
+        assert torch.equal(a, b)

@@ -8,6 +8,7 @@ from torch import nn
 from memorycell.application.contract import TrainSettings
 from memorycell.applications.sequences import APPLICATION
 from memorycell.applications.sequences.settings import SequencesSettings
+from memorycell.face import parent
 from memorycell.training import loop
 from memorycell.training import threads as tested
 from memorycell.training.threads import MIN_SHARED_WORK, VARIABLES, StepThreads
@@ -18,7 +19,7 @@ SMALL, LARGE = 10, int(MIN_SHARED_WORK / (6 * 1000)) + 1
 
 @pytest.fixture(autouse=True)
 def two_processors(monkeypatch):
-    for name in VARIABLES:
+    for name in (*VARIABLES, *parent.THREADS, tested.SHARE):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tested, "processors", lambda: 2)
     before = torch.get_num_threads()
@@ -54,6 +55,27 @@ def test_a_number_in_the_environment_is_kept(monkeypatch, name):
     with StepThreads(MODEL) as threads:
         threads.choose(SMALL)
         assert torch.get_num_threads() == 2
+
+
+def test_the_share_of_a_worker_is_not_a_choice_of_the_user(monkeypatch):
+    monkeypatch.setattr(parent, "cores", lambda: 4)
+    assert parent.threads_of(1) == {}
+    for name, value in parent.threads_of(2).items():
+        monkeypatch.setenv(name, value)
+    with StepThreads(MODEL) as threads:
+        threads.choose(SMALL)
+        assert torch.get_num_threads() == 1
+        threads.choose(LARGE)
+        assert torch.get_num_threads() == 2
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_number_in_the_environment_holds_for_all_libraries_of_a_worker(monkeypatch, workers):
+    for name in parent.THREADS:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    others = [name for name in parent.THREADS if name != "OMP_NUM_THREADS"]
+    assert parent.threads_of(workers) == dict.fromkeys(others, "1")
 
 
 def test_a_number_that_was_set_is_kept():

@@ -66,6 +66,7 @@ InMemory: TypeAlias = Literal[
     "sounds",
     "strokes",
     "pieces",
+    "clips",
 ]
 """Kinds of data in memory that an application takes instead of a path; see `face.memory`."""
 

@@ -33,6 +33,7 @@ def serve(
     new_token: Annotated[
         str | None, typer.Option(metavar="NAME", help="Print a new token and its line, and end.")
     ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes. [default: 1]")] = None,
     demo: Annotated[
         bool | None, typer.Option("--demo", help="Train and serve small models.")
     ] = None,
@@ -61,6 +62,7 @@ def serve(
         "state": None if state is None else str(state),
         "store": store,
         "token_file": None if token_file is None else str(token_file),
+        "workers": workers,
         "demo": demo,
         **parsed_settings(key_values(settings)),
     }

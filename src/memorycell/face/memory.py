@@ -103,7 +103,7 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
         if settings is not None and application.check_frame is not None:
             application.check_frame(frame, settings)
         return write_frame(frame, folder)
-    if isinstance(data, np.ndarray) and kind == "table":
+    if isinstance(data, np.ndarray) and kind in ("table", "clips"):
         data = [data]
     if not isinstance(data, Sequence) or not len(data):
         raise UserError(

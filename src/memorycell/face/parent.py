@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 
 from memorycell.training.events import Log
+from memorycell.training.threads import SHARE
 
 LOOK_EVERY_S = 0.5
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "POLARS_MAX_THREADS")
@@ -46,11 +47,15 @@ def note_workers(workers: int, log: Log) -> None:
 
 
 def threads_of(workers: int) -> dict[str, str]:
-    """Environment variables by which every worker has its share of the cores; those that are set
-    stay.
+    """Environment variables by which every worker has its share of the cores. Those that are set
+    stay, and the first of them decides for the others. A single worker without any needs none.
     """
-    share = str(max(cores() // workers, 1))
-    return {name: share for name in THREADS if name not in os.environ}
+    given = next((os.environ[name] for name in THREADS if name in os.environ), None)
+    if given is None and workers == 1:
+        return {}
+    share = given or str(max(cores() // workers, 1))
+    variables = {name: share for name in THREADS if name not in os.environ}
+    return variables if given else {**variables, SHARE: share}
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -155,6 +156,7 @@ def tune_model(
                 Path(f"{out}.trials.db").unlink(missing_ok=True)  # nothing was found
             raise
         own, how = with_options([settings, train_settings], record["best"], application.name)
+        search.log(f"trains the model with the best settings: {_settings_text(record['best'])}")
         return train_model(application, data, own, how, out, device=device, search=record, log=log)
 
 
@@ -188,6 +190,7 @@ class _Search:
         self.end: float | None = job["end"]
         self.running = self.deaths = 0
         self.logged: set[int] = set()
+        self.began, self.done_before = time.monotonic(), 0
 
     def run(self, space: SearchSpace) -> dict[str, Any]:
         """Run the trials and repeat the best. Returns the record of the search."""
@@ -195,6 +198,8 @@ class _Search:
         tuning_study.retry_dead_trials(self.study)
         done = tuning_study.finished(self.study)
         self.logged |= {trial.number for trial in done}
+        self.done_before = len(done)
+        self.log(f"searches {', '.join(f'{k} {v}' for k, v in space.items())}")
         if done:
             self.log(f"continues the search: {len(done)} of {self.options.trials} trials are done")
         elif not self.study.get_trials(deepcopy=False):
@@ -203,7 +208,9 @@ class _Search:
         best = self._best()
         repeats = self._missing_repeats(best)
         if repeats:
-            self.log(f"repeats the best {len(best)} with {self.options.seeds - 1} further seeds")
+            further = self.options.seeds - 1
+            seeds = f"{further} further seed{'s' if further > 1 else ''}"
+            self.log(f"repeats the best {len(best)} with {seeds}")
             self.run_jobs(
                 FUNCTION, self.options.workers, lambda: self._next_repeat(repeats), self._on_repeat
             )
@@ -246,21 +253,31 @@ class _Search:
         self.deaths = 0
         if answer.error or "stop" in answer.result:
             raise UserError(answer.error or answer.result["stop"])
-        for trial in tuning_study.finished(self.study):
+        done = tuning_study.finished(self.study)
+        for trial in done:
             if trial.number not in self.logged:
                 self.logged.add(trial.number)
-                self.log(f"trial {len(self.logged)}/{self.options.trials}  {self._line(trial)}")
+                line = f"trial {len(self.logged)}/{self.options.trials}  {self._outcome(trial)}"
+                best = min((t.value for t in done if t.value is not None), default=math.inf)
+                settings = _settings_text(trial.params)
+                self.log(f"{line} (best {best:.4g})  {settings}  {self._time_left()}")
 
-    def _line(self, trial: Any) -> str:
-        settings = "  ".join(f"{k}={_text(v)}" for k, v in trial.params.items())
+    def _time_left(self) -> str:
+        """The time since the start, and what the other trials will take at this speed."""
+        now = time.monotonic() - self.began
+        left = self.options.trials - len(self.logged)
+        left_s = now / max(len(self.logged) - self.done_before, 1) * left
+        if self.end is not None:
+            left_s = min(left_s, max(self.end - time.time(), 0))
+        return f"{now:.0f} s, {left_s:.0f} s left"
+
+    def _outcome(self, trial: Any) -> str:
         reached = sorted(trial.intermediate_values.items())
-        value = f"{self.metric} {reached[-1][1]:.4g}" if reached else ""
         if trial.state.name == "COMPLETE":
-            return f"{settings}  {self.metric} {trial.value:.4g}"
-        reason = trial.user_attrs.get(
-            ERROR, f"pruned after epoch {reached[-1][0] if reached else 0}"
-        )
-        return f"{settings}  {value}  {reason}"
+            return f"{self.metric} {trial.value:.4g}"
+        value = f"{self.metric} {reached[-1][1]:.4g}, " if reached else ""
+        epoch = reached[-1][0] if reached else 0
+        return value + str(trial.user_attrs.get(ERROR, f"pruned after epoch {epoch}"))
 
     def _best(self) -> list[Any]:
         """The best trials, best first. Raises `UserError` where none has ended."""
@@ -295,8 +312,7 @@ class _Search:
             raise UserError(answer.error)
         value = answer.result["value"]
         reached = "no value" if value is None else f"{self.metric} {value:.4g}"
-        settings = "  ".join(f"{k}={_text(v)}" for k, v in job["values"].items())
-        self.log(f"seed {job['seed']}  {settings}  {reached}")
+        self.log(f"seed {job['seed']}  {reached}  {_settings_text(job['values'])}")
 
     def _record(self, space: SearchSpace, best: Sequence[Any]) -> dict[str, Any]:
         """What the model file says of the search."""
@@ -330,5 +346,8 @@ class _Search:
         return record
 
 
-def _text(value: Any) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+def _settings_text(settings: Mapping[str, Any]) -> str:
+    return "  ".join(
+        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
+        for key, value in settings.items()
+    )

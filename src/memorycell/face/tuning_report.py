@@ -71,8 +71,11 @@ def _choice(search: Mapping[str, Any]) -> str:
 
 def _table(search: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     repeated = {r["trial"]: r["values"] for r in search["repeated"]}
+    order = {number: rank for rank, number in enumerate(repeated)}  # the chosen one is the first
     header = ["trial", *search["space"], "epochs", search["metric"], "mean over seeds"]
-    complete = sorted(_complete(search), key=lambda t: t["value"])
+    complete = sorted(
+        _complete(search), key=lambda t: (order.get(t["trial"], len(order)), t["value"])
+    )
     rows = []
     for trial in complete[:MAX_ROWS]:
         values = repeated.get(trial["trial"], [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -31,7 +32,14 @@ OnEpoch = Callable[[int, float], None]
 
 
 class Stopped(Exception):
-    """A run ends early: the time of the search is over, or the data have changed."""
+    """A run ends early: the time of the search is over, or the data have changed.
+
+    best   the best validation metric until then; infinite where there is none
+    """
+
+    def __init__(self, best: float = math.inf) -> None:
+        super().__init__()
+        self.best = best
 
 
 def run(job: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,6 +86,11 @@ def _trial(job: Mapping[str, Any]) -> dict[str, Any]:
 
         try:
             return train(application, job, values, on_epoch, check_data)
+        except Stopped as stopped:
+            ended = tuning_study.finished(study)
+            if math.isinf(stopped.best) or any(t.state.name == "COMPLETE" for t in ended):
+                raise
+            return stopped.best  # of the epochs until then: the search has no other result
         except Diverged as error:
             trial.set_user_attr(ERROR, str(error))
         except UserError as error:
@@ -140,7 +153,7 @@ def train(
         if isinstance(event, Epoch):
             on_epoch(event.epoch, event.valid[metric])
         elif end is not None and time.time() > end:
-            raise Stopped
+            raise Stopped(run.progress.best)
 
     try:
         run.fit(on_event, lambda better: None)

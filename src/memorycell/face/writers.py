@@ -220,6 +220,27 @@ def _write_pieces(paths: Sequence[Any], folder: Path) -> Path:
     return folder
 
 
+def _write_clips(clips: Sequence[Any], folder: Path) -> Path:
+    """Arrays [T, height, width] or (array, label), a file each; or one array [N, T, height, width].
+    The reader checks their values.
+    """
+    labelled = [isinstance(clip, tuple) for clip in clips]
+    if any(labelled) and not all(labelled):
+        raise ValueError(f"clip {labelled.index(False) + 1} has no label")
+    for k, clip in enumerate(clips, 1):
+        frames, label = clip if labelled[0] else (clip, None)
+        frames = np.asarray(frames)
+        axes = (3, 4) if len(clips) == 1 and not labelled[0] else (3,)
+        if frames.ndim not in axes or frames.dtype.kind not in "fiub" or not frames.size:
+            raise ValueError(f"clip {k}: {frames.dtype} {list(frames.shape)}")
+        if not labelled[0]:
+            np.save(folder / f"clip-{k}.npy", frames)
+            continue
+        text = str(_present(label, f"label {k}"))
+        np.savez(folder / f"clip-{k}.npz", frames=frames[None], labels=np.array([text]))
+    return folder
+
+
 def strings(values: Sequence[Any], what: str) -> list[str]:
     """The values. Raises TypeError for one that is not a string."""
     for k, value in enumerate(values, 1):
@@ -238,6 +259,8 @@ TAKES: Mapping[InMemory, str] = {
     "sounds": "a list of ((samples, sample rate in Hz), label)",
     "strokes": "a list of (strokes, label); a stroke is a list of points [x, y] or [x, y, t]",
     "pieces": "a list of paths of MIDI files",
+    "clips": "an array [T, height, width] or [N, T, height, width], uint8 or floats in 0 … 1, or a"
+    " list of arrays [T, height, width] or of (array, label)",
 }
 """Kind -> the data in memory that are taken, in words."""
 WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
@@ -250,6 +273,7 @@ WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
     "sounds": _write_sounds,
     "strokes": _write_strokes,
     "pieces": _write_pieces,
+    "clips": _write_clips,
 }
 UNLABELLED: Mapping[InMemory | None, Callable[[Any, Path], Path]] = {
     "sequences": _write_unlabelled_sequences,

@@ -23,7 +23,12 @@ import torch
 from torch import Tensor, nn
 
 from memorycell.cells import CELLS, Tensors
-from memorycell.nn.conv_cells import STEPS, same_conv
+from memorycell.nn.conv_cells import (
+    STEPS,
+    STEPS_WITHOUT_GRADIENT,
+    doubled_candidate,
+    same_conv,
+)
 from memorycell.nn.conv_step import ConvStepper
 from memorycell.state import State
 
@@ -240,12 +245,15 @@ class ConvRecurrent(nn.Module):
             product = same_conv(x.flatten(0, 1), params["weight_ih"], bias)
             parts = product.unflatten(0, x.shape[:2])
         step = STEPS[self.cell]
+        if not (torch.is_grad_enabled() or trace) and x.dtype is torch.float32:
+            step = STEPS_WITHOUT_GRADIENT[self.cell]
+            if self.cell == "lstm":
+                doubled_candidate(params)
         outputs: list[Tensor] = []
         records: list[tuple[Tensors, Tensors]] = []
-        for t in range(x.shape[0]):
-            begin, end = kept[t], ends[t]
+        for part, begin, end in zip(parts.unbind(), kept, ends, strict=True):
             before = state if begin is None else tuple(value * begin for value in state)
-            after, gates = step(parts[t], before, params)
+            after, gates = step(part, before, params)
             if end is not None:
                 after = tuple(torch.where(end, a, b) for a, b in zip(after, state, strict=True))
             outputs.append(after[0] if end is None else after[0] * end)

@@ -30,6 +30,8 @@ from memorycell.server.config import ServerConfig
 from memorycell.server.durable import Store
 from memorycell.server.hub import Hub
 from memorycell.server.openapi import openapi
+from memorycell.server.peers import Peers, merged_metrics
+from memorycell.server.placement import Place
 from memorycell.server.problems import Problem, internal_problem, problem_of
 from memorycell.server.socket import POLICY, PROTOCOL, Socket
 from memorycell.server.stores import open_store
@@ -57,10 +59,13 @@ class App:
 
     tokens     who may call
     sockets    the open ones
+    place      of this process among the workers of a server; None: it is the only one
     """
 
-    def __init__(self, config: ServerConfig, store: Store | None = None) -> None:
-        self.config, self._store = config, store
+    def __init__(
+        self, config: ServerConfig, store: Store | None = None, place: Place | None = None
+    ) -> None:
+        self.config, self._store, self.place = config, store, place
         self.tokens = Tokens(None if config.token_file is None else Path(config.token_file))
         self.hub: Hub | None = None
         self.sockets: set[Socket] = set()
@@ -71,8 +76,12 @@ class App:
     @asynccontextmanager
     async def lifespan(self) -> AsyncIterator[Hub]:
         """The time in which it answers."""
-        store = open_store(self.config) if self._store is None else self._store
-        hub = self.hub = Hub(self.config, store)
+        place = self.place
+        store = self._store
+        if store is None:
+            store = open_store(self.config, None if place is None else place.worker)
+        peers = None if place is None else Peers(place)
+        hub = self.hub = Hub(self.config, store, peers)
         hub.on_version = self._announce
         self.router.router.routes[:] = routes = self._routes(hub)
         self._api.routes[:] = [route for route in routes if not isinstance(route, Mount)]
@@ -81,6 +90,8 @@ class App:
             yield hub
         finally:
             await hub.stop()
+            if peers is not None:
+                await peers.close()
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -108,7 +119,13 @@ class App:
             return rest.json_response({"status": "ready", "models": list(hub.registry.versions)})
 
         async def metrics(request: Request) -> Response:
-            return Response(hub.metrics.text(), 200, media_type="text/plain; version=0.0.4")
+            text = hub.metrics.text()
+            if hub.peers is not None and not rest.is_hop(request):
+                others = await hub.peers.ask_others(request.scope)
+                texts = {worker: answer.text for worker, answer in others.items()}
+                texts[hub.peers.place.worker] = text.decode()
+                text = merged_metrics(texts, hub.peers.place.workers)
+            return Response(text, 200, media_type="text/plain; version=0.0.4")
 
         async def document(request: Request) -> Response:
             return rest.json_response(openapi())
@@ -163,8 +180,14 @@ class App:
         try:
             _check_origin(scope)
             caller = self._caller(scope, path, method)
-            scope["state"] = {**scope.get("state", {}), "request_id": request_id, "caller": caller}
-            await self._inner_http(scope, receive, send_with_headers)
+            hop = hub.peers is not None and hub.peers.is_hop(scope)
+            state = {"request_id": request_id, "caller": caller, "hop": hop}
+            scope["state"] = {**scope.get("state", {}), **state}
+            worker = None if hub.peers is None or hop else hub.peers.of_path(path)
+            if worker is None:
+                await self._inner_http(scope, receive, send_with_headers)
+            else:
+                await self._forward(hub, worker, scope, receive, send_with_headers)
         except HTTPException as error:
             problem = _http_problem(error, path)
         except Exception as error:
@@ -191,6 +214,15 @@ class App:
                     "ms": round(1000 * (time.perf_counter() - started), 2),
                 },
             )
+
+    async def _forward(
+        self, hub: Hub, worker: int, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        """To the worker of a session."""
+        hub.check_open()
+        body = await rest.read_body(Request(scope, receive), int(self.config.max_body_mb * 1e6))
+        assert hub.peers is not None
+        await (await hub.peers.forward(worker, scope, body))(scope, receive, send)
 
     async def _inner_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         # The router alone: Starlette's middleware would answer exceptions itself.
@@ -229,7 +261,10 @@ class App:
         offered = scope.get("subprotocols", [])
         chosen = PROTOCOL if PROTOCOL in offered else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
-        socket = Socket(self.hub, caller, wire_of(scope, receive, send))
+        peers = self.hub.peers
+        relayed = peers is not None and not peers.is_hop(scope)
+        headers = _token_headers(scope) if relayed else None
+        socket = Socket(self.hub, caller, wire_of(scope, receive, send), headers)
         self.sockets.add(socket)
         try:
             await socket.run()
@@ -255,9 +290,20 @@ class App:
             await asyncio.sleep(0.05)  # the writers send what is left
 
 
-def build(config: ServerConfig, store: Store | None = None) -> App:
+def build(config: ServerConfig, store: Store | None = None, place: Place | None = None) -> App:
     """The application of a configuration. Raises `UserError`."""
-    return App(config, store)
+    return App(config, store, place)
+
+
+def _token_headers(scope: Scope) -> dict[str, str]:
+    """The token of a WebSocket, for another worker."""
+    for offered in scope.get("subprotocols", []):
+        if offered.startswith("bearer."):
+            return {"authorization": f"Bearer {offered.removeprefix('bearer.')}"}
+    for name, value in scope["headers"]:
+        if name == b"authorization":
+            return {"authorization": value.decode("latin-1")}
+    return {}
 
 
 def _scope(method: str, path: str, rest_of_path: str) -> str:

@@ -32,6 +32,7 @@ class ServerConfig:
     token_file            tokens that callers need; see `server.auth`
     tls_cert, tls_key     files for HTTPS
     demo                  train and serve small models
+    workers               processes; a session lives in one of them
     carry                 sessions of a model file that is replaced: "none" (they continue on the
                           old version) or "state" (they continue on the new one where the
                           architecture and the codec are the same)
@@ -57,6 +58,7 @@ class ServerConfig:
     tls_cert: str | None = None
     tls_key: str | None = None
     demo: bool = False
+    workers: int = 1
     carry: str = "none"
     reload_s: float = 1.0
     window_ms: float = 0.0
@@ -76,6 +78,7 @@ class ServerConfig:
         check_ranges(
             self,
             port=(0, 65_535),
+            workers=(1, 256),
             reload_s=(0, 3600),
             window_ms=(0, 2),
             drain_s=(0, 600),
@@ -90,6 +93,8 @@ class ServerConfig:
         )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert, tls_key: expected both or neither")
+        if self.demo and self.workers > 1:
+            raise ValueError("demo: its models are trained in one process; leave out workers")
 
 
 def read_config(

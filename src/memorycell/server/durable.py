@@ -201,6 +201,11 @@ class SqliteStore:
             ).fetchall()
         return [row[0] for row in rows]
 
+    def every_key(self) -> list[Key]:
+        """Of all models."""
+        with _translated():
+            return self._db.execute("select model, id from sessions").fetchall()
+
     def expire(self, before: float) -> int:
         """See `Store`."""
         with self._transaction():

@@ -25,6 +25,7 @@ from memorycell.server.item_lane import ItemWork
 from memorycell.server.loading import Source
 from memorycell.server.metrics import Metrics
 from memorycell.server.opening import Opener, gone
+from memorycell.server.peers import Peers
 from memorycell.server.problems import Problem
 from memorycell.server.registry import Registry
 from memorycell.server.restoring import restored
@@ -41,15 +42,15 @@ from memorycell.server.stores import store_problem
 from memorycell.server.tensor_steps import step_tensors
 from memorycell.server.upkeep import Upkeep
 
-ID_BYTES = 10
-
 
 class Hub:
     """See the module's text. `start` before use, `stop` at the end."""
 
-    def __init__(self, config: ServerConfig, store: Store | None = None) -> None:
+    def __init__(
+        self, config: ServerConfig, store: Store | None = None, peers: Peers | None = None
+    ) -> None:
         loop = asyncio.get_running_loop()
-        self.config = config
+        self.config, self.peers = config, peers
         self.metrics = Metrics(self._gauges)
         self.compute = Compute(loop)
         committer = None if store is None else Committer(store, loop)
@@ -114,10 +115,11 @@ class Hub:
 
     # ---- sessions --------------------------------------------------------------------------------
 
-    async def open(self, model: str, options: OpenOptions) -> LiveSession:
-        """Open a session. Raises `Problem`."""
+    async def open(self, model: str, options: OpenOptions, *, steps: int = 0) -> LiveSession:
+        """Open a session; `steps` items led to its state. Raises `Problem`."""
         self.check_open()
         session = await self._opener.open(self.model(model), options)
+        session.steps += steps
         if options.durable != "none":
             try:
                 await self.save(session)
@@ -225,7 +227,7 @@ class Hub:
         snapshot = await self.snapshot(session)
         steps = session.steps
         old = session.options
-        forked = await self.open(
+        return await self.open(
             session.served.name,
             OpenOptions(
                 options.id,
@@ -238,10 +240,8 @@ class Hub:
                 options.owner,
                 snapshot,
             ),
+            steps=steps,
         )
-        forked.steps = steps
-        await self._save_durable(forked)
-        return forked
 
     async def rewind(self, session: LiveSession, items: int) -> None:
         """Undo the last items. Raises `Problem` 422 beyond the history."""

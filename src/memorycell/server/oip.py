@@ -36,7 +36,7 @@ from memorycell.server.oip_tensors import (
     parse_request,
 )
 from memorycell.server.problems import Problem, problem_of
-from memorycell.server.rest import caller_of, read_body
+from memorycell.server.rest import caller_of, is_hop, read_body
 from memorycell.server.served import ServedModel
 from memorycell.server.sessions import LiveSession
 
@@ -131,12 +131,17 @@ class _Doors:
 
     async def infer(self, request: Request) -> Response:
         model = self._model(request)
+        raw = await read_body(request, self.max_body_bytes)
         body = decompressed(
-            await read_body(request, self.max_body_bytes),
+            raw,
             request.headers.get("content-encoding", ""),
             self.max_body_bytes,
         )
         asked = parse_request(body, request.headers.get(LENGTH_HEADER))
+        if self.hub.peers is not None and asked.sequence_id and not is_hop(request):
+            worker = self.hub.peers.place.elsewhere(model.name, asked.sequence_id)
+            if worker is not None:
+                return await self.hub.peers.forward(worker, request.scope, raw)
         outputs = await self._steps(model, asked, caller_of(request).name)
         parameters = {}
         if asked.sequence_id:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from memorycell.face.options import check_precision
 from memorycell.server.durable import Key, StoredSession
 from memorycell.server.item_lane import ItemLane
+from memorycell.server.placement import ID_BYTES
 from memorycell.server.problems import Problem
 from memorycell.server.restoring import restored
 from memorycell.server.served import ServedModel
@@ -21,8 +22,6 @@ from memorycell.server.tensor_lane import TensorLane
 
 if TYPE_CHECKING:
     from memorycell.server.hub import Hub
-
-ID_BYTES = 10
 
 
 class Opener:
@@ -42,7 +41,7 @@ class Opener:
     async def open(self, served: ServedModel, options: OpenOptions) -> LiveSession:
         """A new session. Raises `Problem`."""
         options = self._checked(served, options)
-        id = options.id or secrets.token_hex(ID_BYTES)
+        id = options.id or self._new_id(served.name)
         key = (served.name, id)
         if key in self._opening or (options.id is not None and await self._exists(key)):
             raise Problem("session-exists", f"session {id!r} is open; use another id, or this one")
@@ -106,6 +105,10 @@ class Opener:
                 retry_after=5,
             )
         return replace(options, input=kind)
+
+    def _new_id(self, model: str) -> str:
+        peers = self._hub.peers
+        return secrets.token_hex(ID_BYTES) if peers is None else peers.place.new_id(model)
 
     async def _exists(self, key: Key) -> bool:
         if key in self._hub.sessions or key in self.spilling or key in self._loading:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -15,8 +16,9 @@ from memorycell.server import bodies, predicting
 from memorycell.server.auth import Caller
 from memorycell.server.describe import model_description, model_summary, session_description
 from memorycell.server.hub import Hub
+from memorycell.server.peers import STEPS, Peers, merged_sessions
 from memorycell.server.problems import Problem
-from memorycell.server.sessions import LiveSession, StepResult, TensorSession
+from memorycell.server.sessions import LiveSession, OpenOptions, StepResult, TensorSession
 
 JSON = "application/json"
 OCTETS = "application/octet-stream"
@@ -83,6 +85,11 @@ def caller_of(request: Request) -> Caller:
     return caller
 
 
+def is_hop(request: Request) -> bool:
+    """Whether another worker of this server sent a request."""
+    return bool(request.scope["state"].get("hop"))
+
+
 async def read_body(request: Request, limit: int) -> bytes:
     """The body of a request. Raises `Problem` 413."""
     length = request.headers.get("content-length", "")
@@ -126,14 +133,33 @@ class _Rest:
     async def open(self, request: Request) -> Response:
         body = await self._object(request, self.limit)
         options = bodies.parse_opening(body, caller_of(request).name)
-        session = await self.hub.open(request.path_params["model"], options)
-        return self._created(session)
+        model, peers = request.path_params["model"], self._peers(request)
+        if peers is not None and options.id is not None:
+            worker = peers.place.elsewhere(model, options.id)
+            if worker is not None:
+                return await peers.forward(worker, request.scope, orjson.dumps(body))
+        steps = request.headers.get(STEPS, "0") if is_hop(request) else "0"
+        return self._created(await self.hub.open(model, options, steps=int(steps)))
+
+    def _peers(self, request: Request) -> Peers | None:
+        """The other workers; None where there are none, or one of them asks."""
+        return None if is_hop(request) else self.hub.peers
 
     def _created(self, session: LiveSession) -> Response:
         path = f"/v1/models/{session.served.name}/sessions/{session.id}"
         return json_response(self._describe(session), 201, {"location": path})
 
     async def list_sessions(self, request: Request) -> Response:
+        page = await self._page(request)
+        peers = self._peers(request)
+        if peers is not None:
+            others = await peers.ask_others(request.scope)
+            pages = [orjson.loads(one.content) for one in others.values() if one.is_success]
+            limit = int(request.query_params.get("limit", "100"))
+            page = merged_sessions([*pages, page], limit)
+        return json_response(page)
+
+    async def _page(self, request: Request) -> dict[str, Any]:
         model = self.hub.model(request.path_params["model"]).name
         query = request.query_params
         limit = bodies.whole_number(query.get("limit", "100"), "limit", 1, MAX_PAGE)
@@ -151,7 +177,7 @@ class _Rest:
             else:
                 page.append({"id": id, "model": model, "resident": False})
         cursor = ids[limit - 1] if len(ids) > limit or len(stored) == limit else None
-        return json_response({"sessions": page, "next": cursor})
+        return {"sessions": page, "next": cursor}
 
     async def info(self, request: Request) -> Response:
         return json_response(self._describe(await self._session(request)))
@@ -188,7 +214,33 @@ class _Rest:
         body = await self._object(request)
         options = bodies.parse_opening(body, caller_of(request).name)
         session = await self._session(request)
+        if self.hub.peers is not None and options.id is not None:
+            worker = self.hub.peers.place.elsewhere(session.served.name, options.id)
+            if worker is not None:
+                return await self._fork_to(worker, session, options, request)
         return self._created(await self.hub.fork(session, options))
+
+    async def _fork_to(
+        self, worker: int, session: LiveSession, options: OpenOptions, request: Request
+    ) -> Response:
+        """A copy whose id belongs to another worker."""
+        snapshot, old = await self.hub.snapshot(session), session.options
+        body = {
+            "id": options.id,
+            "input": old.input,
+            "precision": old.precision,
+            "durable": options.durable,
+            "ttl_s": options.ttl_s,
+            "history": options.history,
+            "options": old.options,
+            "state": base64.b64encode(snapshot).decode(),
+        }
+        path = f"/v1/models/{session.served.name}/sessions"
+        peers, headers = self.hub.peers, {STEPS: str(session.steps)}
+        assert peers is not None
+        return await peers.forward(
+            worker, request.scope, orjson.dumps(body), path=path, headers=headers
+        )
 
     async def rewind(self, request: Request) -> Response:
         body = await self._object(request)
@@ -245,6 +297,9 @@ class _Rest:
 
     async def reload(self, request: Request) -> Response:
         served = await self.hub.registry.reload(request.path_params["model"])
+        peers = self._peers(request)
+        if peers is not None:
+            await peers.ask_others(request.scope)
         return json_response(model_summary(served))
 
     async def describe(self, request: Request) -> Response:

@@ -16,6 +16,7 @@ from memorycell.server.describe import session_description
 from memorycell.server.frames import BYTES, HEADER, STEPS, WATCH, problem_frame
 from memorycell.server.hub import Hub
 from memorycell.server.problems import Problem, internal_problem, problem_of
+from memorycell.server.relay import Relay
 from memorycell.server.rest import model_list, step_json
 from memorycell.server.sessions import LiveSession, TensorSession
 from memorycell.server.socket_steps import Handles
@@ -34,13 +35,21 @@ JSON_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_NON_STR_KEYS
 class Socket:
     """One connection. It ends its hold on sessions when it closes; the sessions live on."""
 
-    def __init__(self, hub: Hub, caller: Caller, wire: Wire) -> None:
+    def __init__(
+        self, hub: Hub, caller: Caller, wire: Wire, headers: dict[str, str] | None = None
+    ) -> None:
+        """With headers, those of the client's token, sessions of other workers are relayed."""
         self.hub, self.caller, self._wire = hub, caller, wire
         self._sessions: dict[int, LiveSession] = {}
         self._handles, self._next_handle = Handles(), 1
         self._tasks: set[asyncio.Task[None]] = set()
         self._in_flight = 0
         self._held = self._ended = False
+        self._relay: Relay | None = None
+        if headers is not None and hub.peers is not None:
+            self._relay = Relay(
+                hub.peers, headers, self._new_handle, self._post_json, self._lost_worker
+            )
 
     async def run(self) -> None:
         """Serve until the client or the server closes the connection."""
@@ -48,6 +57,8 @@ class Socket:
             await self._wire.run(self._on_message)
         finally:
             self._ended = True
+            if self._relay is not None:
+                self._relay.close()
             for session in self._sessions.values():
                 session.socket = None
             self._sessions.clear()
@@ -92,6 +103,14 @@ class Socket:
         if not self._ended:
             self._wire.close(RESTARTING, "restarting")
 
+    def _lost_worker(self) -> None:
+        """A worker with sessions of this socket has ended: the client attaches them again, and
+        repeats what was not answered.
+        """
+        if not self._ended:
+            self._post_json({"event": "drain", "reconnect_ms": 100})
+            self._wire.close(RESTARTING, "restarting")
+
     def announce(self, name: str, version: int) -> None:
         """A model has a new version."""
         self._post_json({"event": "model", "name": name, "version": version})
@@ -106,7 +125,11 @@ class Socket:
             kind, flags, zero, frame, count, width = HEADER.unpack_from(data)
             self.hub.check_open()
             if kind == STEPS and not flags and not zero:
-                self._handles.step(data, frame, count, width, self._answer_bytes)
+                step, send = self._handles.step, self._answer_bytes
+                if self._relay:
+                    self._relay.step(data, frame, count, width, send, step)
+                else:
+                    step(data, frame, count, width, send)
             elif kind == BYTES and not zero:
                 self._on_item(data, flags, frame, count, width)
             else:
@@ -144,6 +167,12 @@ class Socket:
     async def _answer(self, message: dict[str, Any], items: list[Any] | None) -> None:
         ref = message.get("ref")
         try:
+            if self._relay is not None:
+                relayed = await self._relay.answer(message, items, self._key(message))
+                if relayed is not None:
+                    self._post_json({**relayed, "ref": ref})
+                    self._landed()
+                    return
             op = message.get("op")
             if op == "step":
                 answer = await self._step(message, items)
@@ -168,6 +197,17 @@ class Socket:
         self.hub.metrics.problem(problem.slug)
         self._post_json({"ref": ref, "ok": False, "problem": problem.to_json()})
         self._landed()
+
+    def _key(self, message: dict[str, Any]) -> tuple[str, str] | None:
+        handle = message.get("handle")
+        session = self._sessions.get(handle) if isinstance(handle, int) else None
+        return None if session is None else session.key
+
+    def _new_handle(self) -> int:
+        if self._next_handle > MAX_HANDLES * 1024:
+            raise Problem("too-many-sessions", "too many sessions on this socket; open another")
+        handle, self._next_handle = self._next_handle, self._next_handle + 1
+        return handle
 
     def _session(self, message: dict[str, Any]) -> LiveSession:
         session = self._sessions.get(message.get("handle", 0))

@@ -17,28 +17,40 @@ from memorycell.server.durable import (
 )
 from memorycell.server.problems import Problem
 
-FILE_NAME = "sessions.sqlite"
 
-
-def open_store(config: ServerConfig) -> Store | None:
-    """The store of a configuration; None: sessions end with the process. Raises `UserError`."""
+def open_store(config: ServerConfig, worker: int | None = None) -> Store | None:
+    """The store of a configuration, of one of its workers; None: sessions end with the process.
+    Raises `UserError`.
+    """
     if config.store is not None and config.store.startswith(("redis://", "rediss://", "unix://")):
         from memorycell.server.redis_store import RedisStore
 
         store: Store = RedisStore(config.store)
         return _checked(store, config.store)
-    folder = config.state
-    if config.store is not None:
-        kind, _, path = config.store.partition(":")
-        if kind != "sqlite" or not path:
-            raise UserError(f"store={config.store}: expected redis://HOST or sqlite:FOLDER")
-        folder = path
+    folder = sqlite_folder(config)
     if folder is None:
         return None
     try:
-        return _checked(SqliteStore(Path(folder) / FILE_NAME), folder)
+        return _checked(SqliteStore(Path(folder) / file_name(worker)), folder)
     except (StoreUnavailable, StoreDamaged, StoreFull, OSError) as error:
         raise UserError(f"{folder}: cannot be used for sessions ({error})") from None
+
+
+def sqlite_folder(config: ServerConfig) -> str | None:
+    """Where sessions are kept in SQLite. Raises `UserError`."""
+    if config.store is None:
+        return config.state
+    kind, _, path = config.store.partition(":")
+    if kind in ("redis", "rediss", "unix"):
+        return None
+    if kind != "sqlite" or not path:
+        raise UserError(f"store={config.store}: expected redis://HOST or sqlite:FOLDER")
+    return path
+
+
+def file_name(worker: int | None) -> str:
+    """Of a server's SQLite file: workers have one each, and do not wait for each other."""
+    return "sessions.sqlite" if worker is None else f"sessions-{worker}.sqlite"
 
 
 def _checked(store: Store, where: str) -> Store:

@@ -17,6 +17,8 @@ MIN_SHARED_WORK = 2e8
 OPERATIONS_PER_WEIGHT = 6
 """Of a step of a sequence: a product and a sum forward, and twice as many backward."""
 VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+SHARE = "MEMORYCELL_THREADS_SHARE"
+"""Set in worker processes whose `VARIABLES` are their share of the cores, not a user's choice."""
 
 
 class StepThreads:
@@ -62,6 +64,8 @@ class StepThreads:
 
 def user_has_chosen() -> bool:
     """Whether the number of threads is one that the user set; see `StepThreads`."""
+    if os.environ.get(SHARE):
+        return False
     if any(os.environ.get(name) for name in VARIABLES):
         return True
     count = processors()

@@ -208,8 +208,8 @@ def test_the_next_frame_is_the_equation_by_loops():
     """With random kernels, on a frame whose sides are no multiples of a patch."""
     torch.manual_seed(0)
     model = FramePredictor(FrameConfig(height=6, width=5, hidden_size=2, reach=1)).double()
-    hidden, patches = torch.randn(1, 2, 2, 2).double(), torch.randn(1, 32, 2, 2).double()
-    maps = torch.rand(1, 4, 6, 5).double()
+    hidden, maps = torch.randn(1, 2, 2, 2).double(), torch.rand(1, 4, 6, 5).double()
+    patches = model._patches(maps[:, None])[0]
     with torch.no_grad():
         model.head.weight.normal_()
         model.linear_weight.normal_()

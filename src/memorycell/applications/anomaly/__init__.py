@@ -1,6 +1,7 @@
 """Anomaly detection in sensor readings and events."""
 
 from memorycell.application.contract import Application, Metric, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.anomaly.baselines import BASELINES
 from memorycell.applications.anomaly.codec import ReadingsCodec
 from memorycell.applications.anomaly.dataset import DEFAULT_DATASET, prepare, reopen
@@ -28,6 +29,13 @@ APPLICATION = Application(
     training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.99),
     minutes=3.0,
     settings=AnomalySettings,
+    search_space={
+        "lr": Uniform(1e-3, 1.6e-2, log=True),
+        "weight_decay": Uniform(1e-3, 0.1, log=True),
+        "hidden": Choice([32, 64, 128]),
+        "dropout": Uniform(0.0, 0.5),
+        "window": Choice([None, 4, 16, 32]),
+    },
     predict_options=PredictOptions,
     stream_options=StreamOptions,
     models={Detector.kind: Detector},

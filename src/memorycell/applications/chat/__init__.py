@@ -1,6 +1,7 @@
 """Chat: reply to messages, with the state of the conversation."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.chat.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.chat.exporters import EXPORTERS
 from memorycell.applications.chat.figures import chat_page
@@ -26,6 +27,14 @@ APPLICATION = Application(
     training=TrainSettings(lr=5e-3, weight_decay=0.1, average=0.998, precision="auto"),
     minutes=4.5,
     settings=ChatSettings,
+    search_space={
+        "lr": Uniform(1.25e-3, 2e-2, log=True),
+        "weight_decay": Uniform(0.01, 1.0, log=True),
+        "hidden": Choice([128, 256, 512]),
+        "dropout": Uniform(0.2, 0.7),
+        "weight_drop": Uniform(0.2, 0.7),
+        "noise": Uniform(0.0, 0.3),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={LanguageModel.kind: LanguageModel},

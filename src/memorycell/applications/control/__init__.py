@@ -1,6 +1,7 @@
 """Control: policies that remember what an observation does not show."""
 
 from memorycell.application.contract import Application, Metric, NoOptions
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.control.baselines import TRAINING
 from memorycell.applications.control.codec import ControlCodec
 from memorycell.applications.control.exporters import EXPORTERS
@@ -37,6 +38,13 @@ APPLICATION = Application(
     training=TRAINING,
     minutes=3.0,
     settings=ControlSettings,
+    search_space={
+        "lr": Uniform(2.5e-4, 4e-3, log=True),
+        "hidden": Choice([32, 64, 128]),
+        "passes": Choice([2, 4, 8]),
+        "entropy": Uniform(0.0, 0.02),
+        "trace": Uniform(0.9, 0.99),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={RecurrentPolicy.kind: RecurrentPolicy},

@@ -1,6 +1,7 @@
 """Drawing by pen."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.drawing.codec import PenCodec
 from memorycell.applications.drawing.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.drawing.figures import drawing_svg
@@ -24,6 +25,13 @@ APPLICATION = Application(
     training=TrainSettings(lr=4e-3, weight_decay=0.0, average=0.998, precision="auto"),
     minutes=4.0,
     settings=DrawingSettings,
+    search_space={
+        "lr": Uniform(1e-3, 1.6e-2, log=True),
+        "hidden": Choice([96, 192, 384]),
+        "mixtures": Choice([6, 12, 20]),
+        "dropout": Uniform(0.0, 0.5),
+        "warp": Uniform(0.0, 1.0),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Writer.kind: Writer},

@@ -1,6 +1,7 @@
 """Probabilistic forecasts of time series."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.columns import (
     forecast_columns,
@@ -34,6 +35,14 @@ APPLICATION = Application(
     baselines=("persistence", "seasonal naive", "ridge"),
     training=TrainSettings(lr=8e-3),
     settings=ForecastSettings,
+    search_space={
+        "lr": Uniform(2e-3, 3.2e-2, log=True),
+        "weight_decay": Uniform(1e-3, 0.1, log=True),
+        "hidden": Choice([64, 128, 256]),
+        "layers": Choice([1, 2]),
+        "dropout": Uniform(0.0, 0.5),
+        "window": Choice([None, 24, 96]),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Forecaster.kind: Forecaster},

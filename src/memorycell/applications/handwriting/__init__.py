@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.application.rendering import classification_details
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.handwriting.codec import LineCodec
 from memorycell.applications.handwriting.dataset import prepare, reopen
 from memorycell.applications.handwriting.figures import handwriting_page
@@ -29,6 +30,14 @@ APPLICATION = Application(
     training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.995, precision="auto"),
     minutes=4.0,
     settings=HandwritingSettings,
+    search_space={
+        "lr": Uniform(1e-3, 1.6e-2, log=True),
+        "weight_decay": Uniform(1e-3, 0.1, log=True),
+        "hidden": Choice([64, 128, 256]),
+        "layers": Choice([1, 2, 3]),
+        "dropout": Uniform(0.1, 0.6),
+        "warp": Uniform(0.0, 2.0),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Classifier.kind: Classifier, Transcriber.kind: Transcriber},

@@ -3,6 +3,7 @@
 from functools import partial
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.music.codec import MusicCodec
 from memorycell.applications.music.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.music.events import EventCodec
@@ -38,6 +39,13 @@ APPLICATION = Application(
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=3.0,
     settings=MusicSettings,
+    search_space={
+        "lr": Uniform(1.25e-3, 2e-2, log=True),
+        "hidden": Choice([128, 256, 512]),
+        "dropout": Uniform(0.1, 0.6),
+        "weight_drop": Uniform(0.0, 0.5),
+        "noise": Uniform(0.0, 0.3),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Composer.kind: Composer, LanguageModel.kind: LanguageModel},

@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.application.rendering import classification_details
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.sentiment.figures import words_page
@@ -29,6 +30,13 @@ APPLICATION = Application(
     training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, precision="auto"),
     minutes=4.5,
     settings=SentimentSettings,
+    search_space={
+        "lr": Uniform(5e-4, 8e-3, log=True),
+        "weight_decay": Uniform(1e-3, 0.1, log=True),
+        "hidden": Choice([64, 128, 256]),
+        "dropout": Uniform(0.2, 0.7),
+        "word_dropout": Uniform(0.0, 0.3),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Classifier.kind: Classifier},

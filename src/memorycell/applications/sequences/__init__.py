@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
 from memorycell.application.rendering import classification_details
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.sequences.codec import SequenceCodec
 from memorycell.applications.sequences.dataset import LOSS
 from memorycell.applications.sequences.exporters import EXPORTERS
@@ -41,6 +42,14 @@ APPLICATION = Application(
     ),
     training=TrainSettings(epochs=60, lr=6e-3, weight_decay=0.02, average=0.99),
     settings=SequencesSettings,
+    search_space={
+        "lr": Uniform(1.5e-3, 2.4e-2, log=True),
+        "weight_decay": Uniform(2e-3, 0.2, log=True),
+        "hidden": Choice([32, 64, 128]),
+        "layers": Choice([1, 2]),
+        "dropout": Uniform(0.0, 0.6),
+        "weight_drop": Uniform(0.0, 0.5),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={SequenceModel.kind: SequenceModel},

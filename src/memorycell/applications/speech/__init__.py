@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, TrainSettings
 from memorycell.application.rendering import classification_details
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.speech.codec import AudioCodec
 from memorycell.applications.speech.dataset import prepare, reopen
 from memorycell.applications.speech.figures import speech_page
@@ -29,6 +30,14 @@ APPLICATION = Application(
     training=TrainSettings(lr=3e-3, weight_decay=0.01, average=0.995, precision="auto"),
     minutes=4.0,
     settings=SpeechSettings,
+    search_space={
+        "lr": Uniform(7.5e-4, 1.2e-2, log=True),
+        "weight_decay": Uniform(1e-3, 0.1, log=True),
+        "hidden": Choice([64, 128, 256]),
+        "layers": Choice([1, 2, 3]),
+        "dropout": Uniform(0.0, 0.6),
+        "noise": Uniform(0.0, 0.6),
+    },
     predict_options=PredictOptions,
     stream_options=StreamOptions,
     models={Classifier.kind: Classifier, Transcriber.kind: Transcriber},

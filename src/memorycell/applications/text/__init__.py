@@ -1,6 +1,7 @@
 """Language models of text: generate, complete, score, predict the next word."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.text.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.text.exporters import EXPORTERS
 from memorycell.applications.text.figures import text_page
@@ -24,6 +25,13 @@ APPLICATION = Application(
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=4.0,
     settings=TextSettings,
+    search_space={
+        "lr": Uniform(1.25e-3, 2e-2, log=True),
+        "hidden": Choice([128, 256, 512]),
+        "layers": Choice([1, 2]),
+        "dropout": Uniform(0.0, 0.5),
+        "weight_drop": Uniform(0.0, 0.5),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={LanguageModel.kind: LanguageModel},

@@ -1,6 +1,7 @@
 """Translation between two languages, with attention."""
 
 from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.translation.codec import PairCodec
 from memorycell.applications.translation.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.translation.figures import attention_page
@@ -26,6 +27,14 @@ APPLICATION = Application(
     training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, clip=1.0, precision="auto"),
     minutes=4.5,
     settings=TranslationSettings,
+    search_space={
+        "lr": Uniform(5e-4, 8e-3, log=True),
+        "weight_decay": Uniform(1e-3, 0.1, log=True),
+        "hidden": Choice([128, 256, 512]),
+        "dropout": Uniform(0.0, 0.5),
+        "weight_drop": Uniform(0.0, 0.5),
+        "smoothing": Uniform(0.0, 0.2),
+    },
     predict_options=PredictOptions,
     stream_options=NoOptions,
     models={Translator.kind: Translator},

@@ -2,6 +2,7 @@
 
 from memorycell.application.contract import Application, Metric, TrainSettings
 from memorycell.application.rendering import classification_details
+from memorycell.application.search_space import Choice, Uniform
 from memorycell.applications.video.classifier import ClipClassifier
 from memorycell.applications.video.codec import FrameCodec
 from memorycell.applications.video.digits import NAME
@@ -21,6 +22,7 @@ APPLICATION = Application(
     reads="folders of frames (PNG, JPEG), videos (MP4, AVI, GIF and others), arrays [T, height,"
     " width] or [N, T, height, width] (.npz, .npy); for classes one folder per class, or labels in"
     " the .npz",
+    in_memory="clips",
     default_dataset=NAME,
     datasets=DATASETS,
     metric=Metric("mse"),
@@ -36,6 +38,13 @@ APPLICATION = Application(
     training=TrainSettings(lr=4e-3, weight_decay=0.0),
     minutes=5.0,
     settings=VideoSettings,
+    search_space={
+        "lr": Uniform(1e-3, 1.6e-2, log=True),
+        "hidden": Choice([24, 48, 96]),
+        "layers": Choice([1, 2]),
+        "kernel": Choice([3, 5]),
+        "reach": Choice([1, 2, 3]),
+    },
     predict_options=PredictOptions,
     stream_options=StreamOptions,
     models={FramePredictor.kind: FramePredictor, ClipClassifier.kind: ClipClassifier},

@@ -16,6 +16,7 @@ recurrent layers; they begin at zero. Kernels that depend on the input are those
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, ClassVar, NamedTuple, cast
 
 import numpy as np
@@ -54,7 +55,7 @@ class FrameConfig(ModelConfig):
         super().__post_init__()
         if not isinstance(self.reach, int) or not 0 <= self.reach <= 15:
             raise ValueError(f"reach: expected 0 to 15, got {self.reach!r}")
-        if self.patch > 64 or self.patch % self.block or self.kernel > 63:
+        if self.patch > 16 or self.patch % self.block or self.kernel > 63:
             raise ValueError("patch, block, kernel: out of range, or block no divisor of patch")
         if self.height * self.width > MAX_PIXELS:
             raise ValueError(f"height, width: more than {MAX_PIXELS:,} pixels")
@@ -118,6 +119,13 @@ class FramePredictor(Model[FrameBatch]):
             self.head.weight.zero_()  # it begins as the linear part alone
             cast(Tensor, self.head.bias).zero_()
             self.linear_weight[0, 0, config.reach, config.reach] = 1  # the last frame
+
+    @property
+    def _margins(self) -> tuple[int, int]:
+        """Pixels (below, to the right) by which the patches exceed the frame."""
+        rows, columns = self.config.grid
+        patch = self.config.patch
+        return rows * patch - self.config.height, columns * patch - self.config.width
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h and c [L, B, C, rows, columns], `past` [1, B, height, width], `slow` [K, B,
@@ -184,38 +192,48 @@ class FramePredictor(Model[FrameBatch]):
     def _patches(self, maps: Tensor) -> Tensor:
         """The frame and its difference from the slowest mean as [B, T, 2·patch², rows, columns]."""
         seen = torch.stack([maps[:, :, 0], maps[:, :, 0] - maps[:, :, -1]], 2)
-        rows, columns = self.config.grid
-        bottom = rows * self.config.patch - self.config.height
-        right = columns * self.config.patch - self.config.width
+        bottom, right = self._margins
         seen = seen.flatten(0, 1)
         if bottom or right:
             seen = F.pad(seen, (0, right, 0, bottom), mode="replicate")
         return F.pixel_unshuffle(seen, self.config.patch).unflatten(0, maps.shape[:2])
 
     def _next(self, hidden: Tensor, patches: Tensor, maps: Tensor) -> Tensor:
-        """The next frames [N, height, width] from hidden [N, C, rows, columns]; see the module."""
-        c = self.config
-        padded = F.pad(maps, (c.reach,) * 4, mode="replicate")
-        linear = F.conv2d(padded, self.linear_weight, self.linear_bias)[:, 0]
-        out = self.head(torch.cat([hidden, patches], 1))
-        area = c.patch**2
-        residual = F.pixel_shuffle(out[:, -area:], c.patch)[:, 0, : c.height, : c.width]
-        weights = self._kernels(out[:, :-area])
-        side = 2 * c.reach + 1
-        shifted = padded[:, 0].unfold(1, side, 1).unfold(2, side, 1).permute(0, 3, 4, 1, 2)
-        moved = (weights * shifted.flatten(1, 2)).sum(1)
-        moved = moved - maps[:, 0] * (weights.sum(1) - weights[:, self.taps // 2])
-        return linear + moved + residual
+        """The next frames [N, height, width] from hidden [N, C, rows, columns]; see the module.
 
-    def _kernels(self, out: Tensor) -> Tensor:
-        """The weights w [N, taps, height, width] of every pixel."""
+        Every sum is formed for the patch² pixels of a patch, [N, patch², rows, columns], so that
+        products run along the patches, which have one distance in memory.
+        """
         c = self.config
+        (bottom, right), reach, side, area = self._margins, c.reach, 2 * c.reach + 1, c.patch**2
+        sides = (reach, reach + right, reach, reach + bottom)
+        padded = F.pad(maps, sides, mode="replicate")
+        out = self.head(torch.cat([hidden, patches], 1))
+        bias = self.linear_bias.expand(area)
+        y = F.conv2d(padded, self._linear_of_patch(), bias, stride=c.patch) + out[:, -area:]
+
         blocks = c.patch // c.block
-        count, _, rows, columns = out.shape
-        w = out.reshape(count, self.taps, blocks, blocks, rows, columns)
-        w = w.permute(0, 1, 4, 2, 5, 3).reshape(count, self.taps, rows * blocks, columns * blocks)
-        w = w.repeat_interleave(c.block, 2).repeat_interleave(c.block, 3)
-        return w[..., : c.height, : c.width]
+        weights = out[:, :-area].flatten(2).unflatten(1, (side, side, blocks, 1, blocks, 1))
+        reaching = F.unfold(padded[:, :1], c.patch + 2 * reach, stride=c.patch)
+        pixels = reaching.unflatten(1, (c.patch + 2 * reach,) * 2)
+        # [N, k, k, blocks, block, blocks, block, patches]: pixel p + k of every pixel p of a patch
+        shifted = pixels.unfold(1, c.patch, 1).unfold(2, c.patch, 1).permute(0, 1, 2, 4, 5, 3)
+        shifted = shifted.unflatten(4, (blocks, c.block)).unflatten(3, (blocks, c.block))
+        moved = (weights * shifted).sum((1, 2))
+        others = weights.sum((1, 2)) - weights[:, reach, reach]
+        here = patches[:, :area].reshape_as(moved)
+        y = y + (moved - here * others).reshape_as(y)
+        return F.pixel_shuffle(y, c.patch)[:, 0, : c.height, : c.width]
+
+    def _linear_of_patch(self) -> Tensor:
+        """The linear part as one convolution per patch: a copy of its weights for every pixel of a
+        patch, at that pixel's place, [patch², NUM_MAPS, patch + 2·reach, patch + 2·reach].
+        """
+        weight = F.pad(self.linear_weight[0].flatten(1), (0, 1))  # the last weight is zero
+        patch, reach = self.config.patch, self.config.reach
+        copies = weight.index_select(1, _places(patch, 2 * reach + 1).to(weight.device))
+        side = patch + 2 * reach
+        return copies.unflatten(1, (-1, side, side)).transpose(0, 1)
 
     def loss(self, batch: FrameBatch, state: State | None) -> tuple[Tensor, State | None]:
         """Mean squared error of all next frames, in units of 1/100; those of the last `rollout`
@@ -260,3 +278,16 @@ class FramePredictor(Model[FrameBatch]):
     def c_head(self) -> str:
         """See `Model`."""
         return "not for convolutional layers"
+
+
+@cache
+@torch.inference_mode(False)
+def _places(patch: int, side: int) -> Tensor:
+    """For pixel p of a patch and pixel q of its window of patch + side - 1 pixels to each side: the
+    number of the weight of a side × side kernel at p that lies at q, side² where none does.
+    [patch² · (patch + side - 1)²] int64.
+    """
+    shift = torch.arange(patch + side - 1) - torch.arange(patch)[:, None]  # of q from p, per axis
+    down, right = shift[:, None, :, None], shift[None, :, None, :]
+    within = (down >= 0) & (down < side) & (right >= 0) & (right < side)
+    return torch.where(within, down * side + right, side**2).flatten()

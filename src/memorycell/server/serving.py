@@ -1,0 +1,107 @@
+"""An application on uvicorn: start, answer, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import threading
+from pathlib import Path
+from typing import Any
+
+import orjson
+import uvicorn
+
+from memorycell.errors import UserError
+from memorycell.server.app import App
+from memorycell.server.config import ServerConfig
+from memorycell.server.direct_websocket import DirectWebSocket
+from memorycell.server.listening import BACKLOG, announce
+
+
+def serve_app(app: App, config: ServerConfig, listening: socket.socket) -> None:
+    """Serve until the process is asked to end. Raises `UserError`."""
+    server = Server(app, _uvicorn_config(app, config))
+    if app.place is not None:
+        server.end_with_stdin()
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.run_until_stopped(listening))
+    if server.failure is not None:
+        raise server.failure
+
+
+def _uvicorn_config(app: App, config: ServerConfig) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        ws=DirectWebSocket,
+        ws_per_message_deflate=False,
+        ws_max_size=int(config.max_message_mb * 1e6),
+        ws_ping_interval=20.0,
+        ws_ping_timeout=20.0,
+        ssl_certfile=config.tls_cert,
+        ssl_keyfile=config.tls_key,
+        timeout_graceful_shutdown=max(1, round(config.drain_s)),
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        lifespan="off",
+        proxy_headers=False,
+    )
+
+
+class Server(uvicorn.Server):
+    """uvicorn's server that asks the clients of sockets to connect again before it ends."""
+
+    def __init__(self, app: App, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+        self.failure: BaseException | None = None
+
+    async def run_until_stopped(self, listening: socket.socket) -> None:
+        """Load the models, answer, drain."""
+        try:
+            async with self._app.lifespan() as hub:
+                if self._app.place is None:
+                    announce(self._app.config, listening, list(hub.registry.versions))
+                else:  # for the supervisor
+                    print(orjson.dumps({"ready": list(hub.registry.versions)}).decode(), flush=True)
+                await self.serve(sockets=[listening])
+        except UserError as error:
+            self.failure = error
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn; a worker also listens to its peers."""
+        await super().startup(sockets)
+        place = self._app.place
+        if place is not None:
+            path = Path(place.path(place.worker))
+            path.unlink(missing_ok=True)  # of a worker that was killed
+            loop = asyncio.get_running_loop()
+            inner = await loop.create_unix_server(self._protocol, path=str(path), backlog=BACKLOG)
+            self.servers.append(inner)
+
+    def _protocol(self) -> asyncio.Protocol:
+        kind: Any = self.config.http_protocol_class
+        protocol: asyncio.Protocol = kind(
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
+        return protocol
+
+    def end_with_stdin(self) -> None:
+        """Shut down when the supervisor has ended, which holds the other end of stdin."""
+
+        def wait() -> None:
+            while os.read(0, 1):  # sys.stdin's lock would disturb the end of the process
+                pass
+            self.should_exit = True
+
+        threading.Thread(target=wait, daemon=True).start()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """See uvicorn."""
+        for server in self.servers:
+            server.close()
+        await self._app.drain()
+        await super().shutdown(sockets)
+        self._captured_signals.clear()  # else it would end by the signal, not orderly

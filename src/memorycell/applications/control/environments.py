@@ -75,8 +75,14 @@ def make(name: str, gap: int, **options: Any) -> gymnasium.Env[Any, Any]:
     except gymnasium.error.DependencyNotInstalled as error:
         raise UserError(_missing(name, str(error.__cause__ or error))) from None
     except ModuleNotFoundError as error:
-        if error.name == package:
+        if package is not None and error.name == package:
             raise UserError(f"{name} needs {package}: pip install {package}") from None
+        module, colon, _ = name.partition(":")
+        if colon and (error.name or module) == module:  # gymnasium's error has no name
+            raise UserError(
+                f"{quote(name)[1:-1]}: there is no Python module {quote(module)[1:-1]}; install the"
+                " package that brings it"
+            ) from None
         raise UserError(_missing(name, str(error.name))) from None
     except gymnasium.error.Error as error:
         first = str(error).split("\n")[0].rstrip(".")

@@ -89,3 +89,14 @@ def cell_width(cell: str) -> int:
     joined.
     """
     return max(1, len(CELLS[cell].state) - 1)
+
+
+def cell_parts(c: Tensor | None, cell: str) -> tuple[Tensor, ...]:
+    """The cell states [..., H] of a tensor that has them one after another. Not by `chunk`, whose
+    results cannot be changed in place.
+    """
+    width = cell_width(cell)
+    if c is None or width == 1:
+        return () if c is None else (c,)
+    size = c.shape[-1] // width
+    return tuple(c.narrow(-1, k * size, size) for k in range(width))

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS, Tensors
 from memorycell.ops import binding, scan
-from memorycell.ops.arguments import Arguments, cell_width
+from memorycell.ops.arguments import Arguments, cell_parts
 from memorycell.ops.binding import CELL_NUMBERS, CELL_VECTORS, SCANNED_CELLS, VECTORS
 from memorycell.ops.call import Call, Inputs
 from memorycell.ops.operator import is_traced, recurrence
@@ -129,10 +129,9 @@ def _run(
         assert results.gates is not None
         trace = {name: results.gates[:, :, k] for k, name in enumerate(cell.gates)} | {"h": output}
         if results.cells is not None:
-            parts = results.cells.chunk(cell_width(call.cell), -1)
+            parts = cell_parts(results.cells, call.cell)
             trace |= dict(zip(cell.state[1:], parts, strict=True))
-    parts = () if results.c_n is None else results.c_n.chunk(cell_width(call.cell), -1)
-    return output, (h_n, *parts), trace
+    return output, (h_n, *cell_parts(results.c_n, call.cell)), trace
 
 
 def _is_readable(tensor: Tensor) -> bool:

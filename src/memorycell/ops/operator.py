@@ -17,7 +17,14 @@ from torch.nn import functional as F
 
 from memorycell.cells import CELLS
 from memorycell.ops import passes, reference
-from memorycell.ops.arguments import GRADIENTS, Arguments, Results, cell_width, gates_kept
+from memorycell.ops.arguments import (
+    GRADIENTS,
+    Arguments,
+    Results,
+    cell_parts,
+    cell_width,
+    gates_kept,
+)
 from memorycell.ops.binding import CELL_VECTORS
 from memorycell.ops.call import Call
 
@@ -241,8 +248,7 @@ def _by_reference(a: Arguments, grads: tuple[Any, ...], *, create_graph: bool) -
         masks = tuple(m for m in (a.mask_h, a.mask_c) if m is not None)
         call = Call(a.cell, a.reverse, (a.zone_h, a.zone_c), False, True, a.time_first)
         names = CELLS[a.cell].state
-        parts = () if a.c_0 is None else a.c_0.chunk(cell_width(a.cell), -1)
-        state = (a.h_0, *parts)
+        state = (a.h_0, *cell_parts(a.c_0, a.cell))
         output, final, trace = reference.loop(call, x_part, params, state, valid, a.border, masks)
         assert trace is not None
         pairs = [(output, d_output), (final[0], d_h_n)]

@@ -50,13 +50,15 @@ def run(
     valid: Tensor | None,
     reset: Tensor | None,
 ) -> tuple[Tensor, Tensors, Gates | None]:
-    """(output, final state, trace) in the forward direction; sequences are batch first.
+    """(output, final state, trace) in the forward direction; sequences are batch first. The final
+    state is a copy: callers may change it in place.
 
     valid   [B, T] bool: within the row's length, in whose padding x is zero; None if every step is
     reset   [B, T] bool: the state is zeroed before that step
     """
     x_part = CELLS[call.cell].input_part(x, params)
     output, final, gates = FORMS[call.cell](x_part, state, valid, reset)
+    final = tuple(s.clone() for s in final)
     if valid is None:
         return output, final, {**gates, "h": output} if call.trace else None
     output = output.masked_fill(~valid[..., None], 0.0)

@@ -73,7 +73,9 @@ def loop(
             name: torch.stack(values, time)
             for name, values in zip(names, zip(*traces, strict=True), strict=True)
         }
-    return torch.stack(outputs, time), state, trace
+    # Copies: callers may change the final state in place, and the output of some cells is computed
+    # from it.
+    return torch.stack(outputs, time), tuple(s.clone() for s in state), trace
 
 
 def valid_steps(lengths: Tensor | None, steps: int, device: torch.device) -> Tensor | None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +11,7 @@ import numpy as np
 from memorycell.applications.handwriting.codec import Line
 from memorycell.applications.handwriting.ink import crop_to_ink, find_ink
 from memorycell.errors import DataError, quote
+from memorycell.signals.pillow_errors import PILLOW_ERRORS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -57,20 +56,7 @@ def _read_grey(path: Path) -> np.ndarray:
             raise DataError(
                 f"{path}: more pixels than the maximum, {MAX_PIXELS:,}; scale the image down"
             ) from None
-        except (
-            OSError,
-            ValueError,
-            TypeError,
-            LookupError,
-            ArithmeticError,
-            EOFError,
-            SyntaxError,
-            MemoryError,
-            RuntimeError,
-            AttributeError,
-            struct.error,
-            zlib.error,
-        ) as error:  # what Pillow's readers raise for damaged files
+        except PILLOW_ERRORS as error:
             reason = str(error).strip().split("\n")[0].replace(str(path), path.name)
             if "truncated" in reason.lower():
                 reason = "the file is truncated; copy it again"

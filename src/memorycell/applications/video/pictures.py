@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from memorycell.errors import DataError, quote
+from memorycell.signals.pillow_errors import PILLOW_ERRORS
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -47,21 +46,7 @@ def read_picture(path: Path, size: Size | None = None) -> np.ndarray:
         raise
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (
-        OSError,
-        ValueError,
-        TypeError,
-        LookupError,
-        ArithmeticError,
-        EOFError,
-        SyntaxError,
-        MemoryError,
-        RuntimeError,
-        AttributeError,
-        Image.DecompressionBombError,
-        struct.error,
-        zlib.error,
-    ) as error:  # what Pillow's readers raise for damaged files
+    except (Image.DecompressionBombError, *PILLOW_ERRORS) as error:
         reason = str(error).strip().split("\n")[0].replace(str(path), path.name)
         if "cannot identify" in reason:
             reason = "neither PNG nor JPEG"

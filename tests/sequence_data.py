@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from memorycell.application import modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.sequences import APPLICATION
 from memorycell.applications.sequences.settings import SequencesSettings
 from memorycell.training import loop as training

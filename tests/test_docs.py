@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from memorycell.application import catalogue
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.training import loop as training
 

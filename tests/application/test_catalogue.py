@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from memorycell.application import catalogue
-from memorycell.application.contract import TrainSettings
 from memorycell.application.datasets import locate, named_dataset, named_datasets
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import DataError, UserError
 
 DOCS = Path(__file__).parents[2] / "docs"

@@ -8,8 +8,8 @@ from fake_device import NAME, FakeDevice
 
 from memorycell import explain, train
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
 from memorycell.application.live import open_session
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.drawing.model import DrawingBatch, Writer, WriterConfig
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig

@@ -13,8 +13,8 @@ pytest.importorskip("optuna", reason="pip install 'memorycell[tune]'")
 
 import memorycell
 from memorycell.application import catalogue
-from memorycell.application.contract import TrainSettings
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face import tuning, tuning_space, tuning_trial
 from memorycell.face.tuning_report import search_page, search_text

@@ -5,7 +5,7 @@ import torch
 from sequence_data import TINY, write_table
 from torch import nn
 
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.sequences import APPLICATION
 from memorycell.applications.sequences.settings import SequencesSettings
 from memorycell.face import parent

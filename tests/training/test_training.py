@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.settings import ForecastSettings

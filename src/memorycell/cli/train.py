@@ -32,7 +32,8 @@ from memorycell.cli.options import (
 from memorycell.cli.outputs import MODEL, PAGE, check_file, check_folder
 
 if TYPE_CHECKING:
-    from memorycell.application.contract import AnyApplication, TrainSettings
+    from memorycell.application.contract import AnyApplication
+    from memorycell.application.train_settings import TrainSettings
     from memorycell.face.trained import Trained
 
 Report = Annotated[Path | None, typer.Option("--report", help="Also write an HTML report.")]

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memorycell.application.contract import AnyApplication, TrainSettings
+from memorycell.application.contract import AnyApplication
 from memorycell.application.rendering import backtest_text
+from memorycell.application.train_settings import TrainSettings
 from memorycell.face.following import followed
 from memorycell.face.memory import as_source
 from memorycell.files import make_folder

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from memorycell.application import catalogue
-from memorycell.application.contract import AnyApplication, Record, TrainSettings
+from memorycell.application.contract import AnyApplication, Record
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face.following import followed, to_stderr
 from memorycell.face.parent import end_with, environment, note_workers, threads_of

@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from memorycell.application import catalogue
-from memorycell.application.contract import AnyApplication, Record, TrainSettings
+from memorycell.application.contract import AnyApplication, Record
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face.following import to_stderr
 from memorycell.face.memory import NAME, as_source

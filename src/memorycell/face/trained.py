@@ -15,11 +15,11 @@ from memorycell.application.contract import (
     ModelFile,
     Record,
     Session,
-    TrainSettings,
 )
 from memorycell.application.live import open_session
 from memorycell.application.predicting import predict_record
 from memorycell.application.rendering import comparison_text
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import ModelFileError, UserError
 from memorycell.face.backtesting import Backtest, backtest_model
 from memorycell.face.exporting import Exported, checked_exporter, export_model

@@ -12,8 +12,9 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from memorycell.application import catalogue
-from memorycell.application.contract import AnyApplication, TrainSettings
+from memorycell.application.contract import AnyApplication
 from memorycell.application.search_space import Distribution, SearchSpace
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face import tuning_space, tuning_study
 from memorycell.face.following import to_stderr

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from memorycell.application.contract import AnyApplication, TrainSettings
+from memorycell.application.contract import AnyApplication
 from memorycell.application.search_space import (
     Choice,
     Distribution,
@@ -17,6 +17,7 @@ from memorycell.application.search_space import (
     Value,
     default_space,
 )
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError, quote
 from memorycell.face.options import with_options
 from memorycell.reading import read_text

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from memorycell.application import catalogue
-from memorycell.application.contract import AnyApplication, TrainSettings
+from memorycell.application.contract import AnyApplication
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face import tuning_study
 from memorycell.face.options import with_options

@@ -11,15 +11,8 @@ from typing import Any
 import torch
 
 from memorycell.application import modelfile
-from memorycell.application.contract import (
-    AnyModelFile,
-    Application,
-    Metrics,
-    O,
-    P,
-    S,
-    TrainSettings,
-)
+from memorycell.application.contract import AnyModelFile, Application, Metrics, O, P, S
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.training.device import choose
 from memorycell.training.events import Log, OnEvent, ignore

@@ -22,8 +22,8 @@ from memorycell.application.contract import (
     P,
     Record,
     S,
-    TrainSettings,
 )
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.models.model import Model
 from memorycell.ops import binding

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Generic
 import torch
 from torch import Tensor, nn
 
-from memorycell.application.contract import B, Dataset, M, Metrics, TrainSettings
+from memorycell.application.contract import B, Dataset, M, Metrics
+from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.inspection.flow import GradientFlow
 from memorycell.models.batches import on_device

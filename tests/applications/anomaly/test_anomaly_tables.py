@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.anomaly.codec import ReadingsCodec
 from memorycell.applications.anomaly.dataset import prepare
 from memorycell.applications.anomaly.labels import read_labels

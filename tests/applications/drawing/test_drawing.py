@@ -10,7 +10,7 @@ from signal_data import shape
 from torch.distributions import MultivariateNormal
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.drawing.baselines import LinearMoves
 from memorycell.applications.drawing.codec import PEN_END, PEN_UP, PenCodec, join_in_row
 from memorycell.applications.drawing.dataset import prepare, reopen

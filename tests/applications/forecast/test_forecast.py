@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.dataset import reopen
 from memorycell.applications.forecast.prepare import prepare

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from memorycell.application import catalogue
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.history import FutureValues, History
 from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.ridge import Ridge

@@ -6,7 +6,7 @@ import torch
 
 import memorycell
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.predict import forecast_table
 from memorycell.applications.forecast.session import ForecastSession

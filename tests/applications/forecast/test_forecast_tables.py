@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.columns import forecast_csv, forecast_parquet
 from memorycell.applications.forecast.predict import PredictOptions, predict, quantile_at, render

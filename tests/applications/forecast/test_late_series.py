@@ -3,7 +3,7 @@
 import numpy as np
 
 from memorycell.application import catalogue
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.training import loop
 

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast import words
 from memorycell.applications.forecast.next_inputs import next_inputs
 from memorycell.applications.forecast.predict import PredictOptions, predict

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from memorycell.application import modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.handwriting import APPLICATION
 from memorycell.applications.handwriting.augmentation import splice_letters
 from memorycell.applications.handwriting.codec import Line, LineCodec

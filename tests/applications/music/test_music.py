@@ -13,7 +13,7 @@ import torch
 symusic = pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
 
 from memorycell.application import catalogue, modelfile  # noqa: E402
-from memorycell.application.contract import TrainSettings  # noqa: E402
+from memorycell.application.train_settings import TrainSettings  # noqa: E402
 from memorycell.applications.music import midi, musicxml, pitches  # noqa: E402
 from memorycell.applications.music.baselines import FirstOrder, KeyFrequency  # noqa: E402
 from memorycell.applications.music.codec import MusicCodec  # noqa: E402

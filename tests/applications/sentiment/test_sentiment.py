@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from memorycell.application import modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.sentiment import APPLICATION
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.dataset import prepare

@@ -4,7 +4,7 @@ import pytest
 from signal_data import *  # noqa: F403
 from signal_data import SMALL_SPEECH
 
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.speech import APPLICATION
 from memorycell.applications.speech.settings import SpeechSettings
 from memorycell.training import loop as training

@@ -10,7 +10,7 @@ import torch
 from signal_data import RATE, SMALL_SPEECH, letter_tones, sf
 
 from memorycell.application import modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.speech import APPLICATION
 from memorycell.applications.speech.audio import read_audio
 from memorycell.applications.speech.dataset import prepare

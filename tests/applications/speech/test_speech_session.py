@@ -9,7 +9,7 @@ from signal_data import RATE, SMALL_SPEECH, chirp, letter_tones, sf
 
 import memorycell
 from memorycell.application import modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.speech import APPLICATION
 from memorycell.applications.speech.audio import Sound
 from memorycell.applications.speech.session import SpeechSession, StreamOptions

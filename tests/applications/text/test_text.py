@@ -10,7 +10,8 @@ from text_data import tale
 
 import memorycell
 from memorycell.application import catalogue, modelfile
-from memorycell.application.contract import ModelFile, TrainSettings
+from memorycell.application.contract import ModelFile
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.text import APPLICATION
 from memorycell.applications.text.dataset import prepare, reopen, split_texts, token_sequence
 from memorycell.applications.text.dynamic_evaluation import dynamic_nats

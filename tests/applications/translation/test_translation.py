@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memorycell.application import modelfile
-from memorycell.application.contract import TrainSettings
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.translation import APPLICATION
 from memorycell.applications.translation.cleaning import ReadOptions
 from memorycell.applications.translation.codec import PairCodec, fit_pair_codec

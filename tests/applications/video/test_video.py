@@ -15,8 +15,9 @@ pytest.importorskip("PIL", reason="pip install 'memorycell[video]'")
 from PIL import Image
 
 from memorycell.application import catalogue
-from memorycell.application.contract import ModelFile, NamedDataset, TrainSettings
+from memorycell.application.contract import ModelFile, NamedDataset
 from memorycell.application.modelfile import from_bytes
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.video import baselines, metrics
 from memorycell.applications.video.digits import moving_digits, read_digits, split_digits
 from memorycell.applications.video.model import FrameBatch, FrameConfig, FramePredictor

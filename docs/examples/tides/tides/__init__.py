@@ -1,6 +1,7 @@
 """tides: the next water level of a series. The smallest complete application."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
+from memorycell.application.train_settings import TrainSettings
 from tides.codec import TideCodec
 from tides.dataset import TideSettings, prepare, reopen
 from tides.model import TideModel

@@ -1,7 +1,8 @@
 """Anomaly detection in sensor readings and events."""
 
-from memorycell.application.contract import Application, Metric, TrainSettings
+from memorycell.application.contract import Application, Metric
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.anomaly.baselines import BASELINES
 from memorycell.applications.anomaly.codec import ReadingsCodec
 from memorycell.applications.anomaly.dataset import DEFAULT_DATASET, prepare, reopen

@@ -1,7 +1,8 @@
 """Chat: reply to messages, with the state of the conversation."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.chat.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.chat.exporters import EXPORTERS
 from memorycell.applications.chat.figures import chat_page

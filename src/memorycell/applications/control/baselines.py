@@ -13,7 +13,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from memorycell.application.contract import AnyDataset, TrainSettings
+from memorycell.application.contract import AnyDataset
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.control.model import (
     FeedforwardPolicy,
     PolicyConfig,

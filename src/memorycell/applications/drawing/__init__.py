@@ -1,7 +1,8 @@
 """Drawing by pen."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.drawing.codec import PenCodec
 from memorycell.applications.drawing.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.drawing.figures import drawing_svg

@@ -1,7 +1,8 @@
 """Probabilistic forecasts of time series."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.columns import (
     forecast_columns,

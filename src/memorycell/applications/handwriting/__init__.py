@@ -1,8 +1,9 @@
 """Recognise handwriting: characters and text, from pen strokes or images of lines."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.rendering import classification_details
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.handwriting.codec import LineCodec
 from memorycell.applications.handwriting.dataset import prepare, reopen
 from memorycell.applications.handwriting.figures import handwriting_page

@@ -2,8 +2,9 @@
 
 from functools import partial
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.music.codec import MusicCodec
 from memorycell.applications.music.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.music.events import EventCodec

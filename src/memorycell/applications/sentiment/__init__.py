@@ -1,8 +1,9 @@
 """Sentiment and other text classification, with the words behind each prediction."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.rendering import classification_details
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.sentiment.figures import words_page

@@ -1,8 +1,9 @@
 """Sequences of measurements: one class or number each, or one at every step."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.rendering import classification_details
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.sequences.codec import SequenceCodec
 from memorycell.applications.sequences.dataset import LOSS
 from memorycell.applications.sequences.exporters import EXPORTERS

@@ -1,8 +1,9 @@
 """Recognise spoken words, or transcribe speech, from files or live."""
 
-from memorycell.application.contract import Application, Metric, TrainSettings
+from memorycell.application.contract import Application, Metric
 from memorycell.application.rendering import classification_details
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.speech.codec import AudioCodec
 from memorycell.applications.speech.dataset import prepare, reopen
 from memorycell.applications.speech.figures import speech_page

@@ -1,7 +1,8 @@
 """Language models of text: generate, complete, score, predict the next word."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.text.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.text.exporters import EXPORTERS
 from memorycell.applications.text.figures import text_page

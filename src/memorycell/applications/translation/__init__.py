@@ -1,7 +1,8 @@
 """Translation between two languages, with attention."""
 
-from memorycell.application.contract import Application, Metric, NoOptions, TrainSettings
+from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.translation.codec import PairCodec
 from memorycell.applications.translation.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.translation.figures import attention_page

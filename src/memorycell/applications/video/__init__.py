@@ -1,8 +1,9 @@
 """Videos: the next frames, surprising frames, and the class of a clip."""
 
-from memorycell.application.contract import Application, Metric, TrainSettings
+from memorycell.application.contract import Application, Metric
 from memorycell.application.rendering import classification_details
 from memorycell.application.search_space import Choice, Uniform
+from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.video.classifier import ClipClassifier
 from memorycell.applications.video.codec import FrameCodec
 from memorycell.applications.video.digits import NAME

@@ -68,9 +68,11 @@ def server(
     server.stop()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium."""
+    """Debian's Chromium. For a module only: meanwhile playwright's event loop counts as running,
+    and tests elsewhere could not start their own.
+    """
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}")

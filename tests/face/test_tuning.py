@@ -238,9 +238,10 @@ def test_errors_of_the_user(hourly, tmp_path, in_process, monkeypatch):
         assert "\n" not in str(error.value)
     fit = tuning_trial.Run.fit
     late = lambda *arguments: time.sleep(0.7) or fit(*arguments)  # noqa: E731
-    with monkeypatch.context() as patch, pytest.raises(UserError, match="no trial has ended"):
+    with monkeypatch.context() as patch:
         patch.setattr(tuning_trial.Run, "fit", late)
-        search(hourly, tmp_path / "late.safetensors", minutes=0.01, trials=1)
+        with pytest.raises(UserError, match="no trial has ended"):
+            search(hourly, tmp_path / "late.safetensors", minutes=0.01, trials=1)
     for name in ("trials", "seeds", "workers"):
         with pytest.raises(UserError, match=name):
             memorycell.tune("forecast", hourly, **{name: 0})

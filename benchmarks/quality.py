@@ -28,7 +28,10 @@ from memorycell.errors import DataError
 from memorycell.setting_fields import parse_settings
 from memorycell.training import loop as training
 
-SMOKE_SETTINGS = {"epochs": "1", "hidden": "8", "embedding": "8", "vocabulary": "60"}
+SMOKE_SETTINGS = {
+    **{"epochs": "1", "hidden": "8", "embedding": "8", "vocabulary": "60"},
+    **{"augment": "none", "encoder": "none"},
+}
 """Where an application has them."""
 
 

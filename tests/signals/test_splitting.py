@@ -37,8 +37,11 @@ def test_invalid_rules_and_small_splits():
         split_examples(examples(100), SplitSettings(held_out="index<3"), classes=True, where="set")
 
 
-def test_hostile_fields_stay_on_one_line():
-    example = Example(None, "a", "1.wav", {"writer": "\u2028\x1b[31m\nmemorycell: all is well"})
+@pytest.mark.parametrize(
+    "fields", [{"writer": "\u2028\x1b[31m\nmemorycell: all is well"}, {"wri\u2028ter\n": "4"}]
+)
+def test_hostile_fields_stay_on_one_line(fields):
+    example = Example(None, "a", "1.wav", fields)
     with pytest.raises(DataError) as caught:
         SplitRule.parse("writer>4").matches(example)
     assert str(caught.value).isprintable()

@@ -73,7 +73,7 @@ class SplitRule:
         """Raises `DataError` for an example without the field."""
         value = example.fields.get(self.field)
         if value is None or (self.operator != "=" and not value.lstrip("-").isdigit()):
-            fields = (f"{k}={quote(v)[1:-1]}" for k, v in example.fields.items())
+            fields = (f"{quote(k)[1:-1]}={quote(v)[1:-1]}" for k, v in example.fields.items())
             known = ", ".join(fields) or "none"
             raise DataError(
                 f"{example.name}: cannot evaluate {self.field}{self.operator}{self.value}; its"

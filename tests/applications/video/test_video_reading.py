@@ -285,3 +285,12 @@ def test_splits_by_clip_and_by_time(tmp_path):
 def test_wrong_settings(settings):
     with pytest.raises(ValueError, match=next(iter(settings)).replace("patch", "block")):
         VideoSettings(**settings)
+
+
+def test_a_damaged_header_of_an_array(tmp_path):
+    """NumPy raises a TokenError for it."""
+    np.save(tmp_path / "x.npy", FRAMES)
+    damaged = (tmp_path / "x.npy").read_bytes().replace(b"}", b"(", 1)
+    (tmp_path / "x.npy").write_bytes(damaged)
+    with pytest.raises(DataError, match="x.npy: not arrays of numbers"):
+        read(tmp_path / "x.npy")

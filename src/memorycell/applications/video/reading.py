@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tokenize
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -141,7 +142,7 @@ def _arrays(path: Path, settings: ReadSettings) -> list[Clip]:
     except (
         OSError, ValueError, EOFError, KeyError, TypeError, SyntaxError, MemoryError,
         OverflowError, NotImplementedError, RuntimeError, UnicodeError, zipfile.BadZipFile,
-        AttributeError, IndexError,
+        AttributeError, IndexError, tokenize.TokenError,
     ) as error:  # fmt: skip  # what numpy and zipfile raise for damaged files
         reason = str(error).split("\n")[0]
         if "pickle" in reason:

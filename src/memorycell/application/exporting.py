@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from memorycell.errors import UserError
+from memorycell.exchange import c_export
 from memorycell.exchange.files import Exported
 from memorycell.models.model import Model
 
@@ -24,3 +25,9 @@ def write_onnx(
     except ModuleNotFoundError as error:
         raise UserError(f"--to onnx needs {error.name}: pip install 'memorycell[onnx]'") from None
     return Exported({f"{name}.onnx": onnx_export.export(model, note=note).SerializeToString()})
+
+
+def check_c_precision(precision: str) -> None:
+    """Raises `UserError` for a precision that C code does not have."""
+    if precision not in c_export.PRECISIONS:
+        raise UserError(f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}")

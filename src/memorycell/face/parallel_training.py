@@ -110,7 +110,7 @@ def _launch(job: Path, workers: int) -> None:
     )
     variables = {"TORCH_CPP_LOG_LEVEL": "ERROR", **threads_of(workers)}
     with (
-        contextlib.suppress(ChildFailedError),  # the workers say why, in files beside the job
+        contextlib.suppress(ChildFailedError),  # the workers say why, in files next to the job
         environment(variables, "TORCHELASTIC_SIGNALS_TO_HANDLE"),
     ):
         elastic_launch(config, sys.executable)("-m", __name__, str(job))
@@ -118,7 +118,7 @@ def _launch(job: Path, workers: int) -> None:
 
 def work(job: Path) -> None:
     """What a worker process does: its part of the training that a file describes. Errors of the
-    user are written beside the file, and end it without a restart.
+    user are written next to the file, and end it without a restart.
     """
     content = json.loads(job.read_text())
     end_with(content["parent"])

@@ -48,7 +48,7 @@ class SearchOptions:
     workers   processes that train at the same time, each on its share of the cores
     minutes   no run begins, and the running ones end, when they are over; then the winner is
               trained. None: no limit
-    storage   URL of the database of the trials; by default an SQLite file beside the model file
+    storage   URL of the database of the trials; by default an SQLite file next to the model file
     """
 
     trials: int = 20

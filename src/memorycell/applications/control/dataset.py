@@ -43,8 +43,8 @@ RANDOM = "random actions"
 class EnvironmentDataset(Dataset[Policy, Experience]):
     """See `Dataset`.
 
-    frames   the policy to train is a feedforward one that reads so many frames, a baseline; None: a
-             recurrent one
+    frames   number of observations that a feedforward policy reads, a baseline; None: the policy to
+             train is recurrent
     fitted   baselines from a model file
     """
 

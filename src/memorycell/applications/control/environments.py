@@ -149,7 +149,7 @@ class Environments:
     """Several copies of an environment, stepped one after the other in one process.
 
     name        as for `make`
-    max_steps   an episode is cut off after so many steps
+    max_steps   number of steps after which an episode is cut off
 
     Raises `UserError` as `make`.
     """

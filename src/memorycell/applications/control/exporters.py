@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from memorycell.application.contract import Exporter, ModelFile
-from memorycell.application.exporting import write_onnx
+from memorycell.application.exporting import check_c_precision, write_onnx
 from memorycell.applications.control.codec import ControlCodec
 from memorycell.applications.control.model import RecurrentPolicy
-from memorycell.errors import UserError
 from memorycell.exchange import c_export
 from memorycell.exchange.files import Exported
 from memorycell.state import fingerprint
@@ -60,10 +59,7 @@ class CExporter:
         test: np.ndarray | None = None,
     ) -> Exported:
         """See `Exporter`."""
-        if precision not in c_export.PRECISIONS:
-            raise UserError(
-                f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}"
-            )
+        check_c_precision(precision)
         codec = file.codec
         return c_export.export(
             file.model,

@@ -20,7 +20,7 @@ class ControlSettings:
     environments   that are stepped together
     rollout        steps of each environment that are learnt from at once; gradients flow back
                    through them
-    rollouts       per epoch; episodes begin anew with each epoch
+    rollouts       per epoch; each epoch begins new episodes
     passes         over a rollout, each in `minibatches` parts
     discount       of a reward one step later
     trace          λ of generalised advantage estimation
@@ -29,7 +29,7 @@ class ControlSettings:
     value          weight of the error of the value
     episodes       to evaluate
     checked        episodes that select the best epoch
-    max_steps      an episode that does not end is cut off after so many steps
+    max_steps      number of steps after which an episode that does not end is cut off
     baseline_share   steps that each trained baseline gets, as a share of ours; 0: none is trained
     frames         frames that the stacked baseline reads
     environment    of logged trajectories: the environment to evaluate in

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.application.contract import Exporter
-from memorycell.application.exporting import write_onnx
+from memorycell.application.exporting import check_c_precision, write_onnx
 from memorycell.applications.forecast.c_head import ForecastCHead
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.series import RETURN
@@ -69,10 +69,7 @@ class CExporter:
         test: np.ndarray | None = None,
     ) -> Exported:
         """See `Exporter`."""
-        if precision not in c_export.PRECISIONS:
-            raise UserError(
-                f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}"
-            )
+        check_c_precision(precision)
         codec, config = file.codec, file.model.config
         targets = len(codec.targets)
         output = (

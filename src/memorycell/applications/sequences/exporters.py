@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from memorycell.application.contract import Exporter
-from memorycell.application.exporting import write_onnx
+from memorycell.application.exporting import check_c_precision, write_onnx
 from memorycell.applications.sequences.c_head import SequenceCHead
 from memorycell.applications.sequences.codec import Column, SequenceCodec
 from memorycell.applications.sequences.prepare import SequencesFile
@@ -71,10 +71,7 @@ class CExporter:
         test: np.ndarray | None = None,
     ) -> Exported:
         """See `Exporter`."""
-        if precision not in c_export.PRECISIONS:
-            raise UserError(
-                f"--precision {precision}: C code is in {' or '.join(c_export.PRECISIONS)}"
-            )
+        check_c_precision(precision)
         if precision != "float32" and file.model.config.encoder == "conv":
             raise UserError(
                 f"--precision {precision}: convolutions are exported in float32; leave it out, or"

@@ -14,6 +14,7 @@ import uvicorn
 
 from memorycell.errors import UserError
 from memorycell.server.app import App
+from memorycell.server.collecting import rare_collections
 from memorycell.server.config import ServerConfig
 from memorycell.server.direct_websocket import DirectWebSocket
 from memorycell.server.listening import BACKLOG, announce
@@ -66,7 +67,8 @@ class Server(uvicorn.Server):
                     announce(self._app.config, listening, list(hub.registry.versions))
                 else:  # for the supervisor
                     print(orjson.dumps({"ready": list(hub.registry.versions)}).decode(), flush=True)
-                await self.serve(sockets=[listening])
+                with rare_collections():
+                    await self.serve(sockets=[listening])
         except UserError as error:
             self.failure = error
 

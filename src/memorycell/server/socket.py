@@ -13,7 +13,8 @@ import orjson
 from memorycell.server import bodies, predicting
 from memorycell.server.auth import Caller
 from memorycell.server.describe import session_description
-from memorycell.server.frames import BYTES, HEADER, STEPS, WATCH, problem_frame
+from memorycell.server.frame_steps import FrameStep
+from memorycell.server.frames import BYTES, HEADER, ONE, STEPS, WATCH, problem_frame
 from memorycell.server.hub import Hub
 from memorycell.server.problems import Problem, internal_problem, problem_of
 from memorycell.server.relay import Relay
@@ -78,11 +79,20 @@ class Socket:
 
     # ---- sending ---------------------------------------------------------------------------------
 
-    def _answer_bytes(self, data: bytes) -> None:
-        """The answer to a frame."""
+    def answer(self, data: bytes) -> None:
+        """Send the answer to a frame."""
         if not self._ended:
             self._wire.post(data)
         self._landed()
+
+    def answer_frame(self, frame: bytes) -> None:
+        """The same, as a complete frame of the WebSocket protocol."""
+        if not self._ended:
+            self._wire.post_frame(frame)
+        if self._held:
+            self._landed()
+        else:
+            self._in_flight -= 1
 
     def _post_json(self, content: dict[str, Any]) -> None:
         if not self._ended:
@@ -122,10 +132,12 @@ class Socket:
         try:
             if len(data) < HEADER.size:
                 raise Problem("bad-request", "frame: shorter than its header of 16 bytes")
+            if len(data) >= ONE.size and self._is_one(data):
+                return
             kind, flags, zero, frame, count, width = HEADER.unpack_from(data)
             self.hub.check_open()
             if kind == STEPS and not flags and not zero:
-                step, send = self._handles.step, self._answer_bytes
+                step, send = self._handles.step, self.answer
                 if self._relay:
                     self._relay.step(data, frame, count, width, send, step)
                 else:
@@ -136,10 +148,23 @@ class Socket:
                 raise Problem("bad-request", f"frame: unknown kind {kind} or flags {flags}")
         except Problem as problem:
             self.hub.metrics.problem(problem.slug)
-            self._answer_bytes(problem_frame(frame, problem))
+            self.answer(problem_frame(frame, problem))
         except Exception as error:
             self.hub.context.defect(error)
-            self._answer_bytes(problem_frame(frame, internal_problem()))
+            self.answer(problem_frame(frame, internal_problem()))
+
+    def _is_one(self, data: bytes) -> bool:
+        """Submit the most frequent message: one step of a session that is here; False: another."""
+        kind, flags, zero, frame, count, width, handle = ONE.unpack_from(data)
+        if kind != STEPS or count != 1 or flags or zero or len(data) != ONE.size + 4 * width:
+            return False
+        session = self._sessions.get(handle)
+        if type(session) is not TensorSession or width != session.lane.input_size:
+            return False
+        if self.hub.draining:
+            return False
+        session.lane.submit(FrameStep(session.slot, data, frame, self))
+        return True
 
     def _on_item(self, data: bytes, flags: int, frame: int, count: int, handle: int) -> None:
         if len(data) != HEADER.size + count:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.server.durable import StoreFull
+from memorycell.server.frame_steps import FrameStep
 from memorycell.server.tensor_work import NO_HANDLE, REFUSED, STORE_FULL, STORE_UNAVAILABLE, Work
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 
 def keep(
     lane: TensorLane,
-    works: Sequence[Work],
+    works: Sequence[Work | FrameStep],
     slots: np.ndarray,
     before: np.ndarray,
     y: np.ndarray,
     refused: np.ndarray | None,
-) -> tuple[list[Work], np.ndarray, np.ndarray | None]:
+) -> tuple[list[Work | FrameStep], np.ndarray, np.ndarray | None]:
     """Remember the states before the step for sessions with a history, and commit durable ones.
 
     Returns the works that can be answered now, with their outputs and statuses; the others are
@@ -51,8 +52,8 @@ def keep(
         return list(works), y, None if refused is None else status
     waits = np.zeros(len(slots), bool)
     waits[[k for k, _ in durable]] = True
-    ready: list[Work] = []
-    later: list[Work] = []
+    ready: list[Work | FrameStep] = []
+    later: list[Work | FrameStep] = []
     rows: list[np.ndarray] = []
     at = 0
     for work in works:  # works without a durable session do not wait
@@ -72,7 +73,7 @@ def keep(
 
 def _commit(
     lane: TensorLane,
-    works: list[Work],
+    works: list[Work | FrameStep],
     rows: np.ndarray,
     durable: list[tuple[int, TensorSession]],
     before: np.ndarray,

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.server.compute import Cost
+from memorycell.server.frame_steps import FrameStep, answer_frames, are_frames, inputs_of
 from memorycell.server.problems import Problem
 from memorycell.server.scheduling import Scheduler
 from memorycell.server.sessions import call_alive
@@ -52,7 +53,7 @@ class TensorLane:
         self._stamp = np.zeros(64, np.int64)
         self._batch = 0
         self._blocked = 0  # sessions with the stamp BLOCKED
-        self._pending: deque[Work | Call] = deque()
+        self._pending: deque[Work | FrameStep | Call] = deque()
         self.rows = 0  # that wait
         self.busy = False
         self._cost = Cost(FIRST_GUESS_US)
@@ -113,20 +114,20 @@ class TensorLane:
 
     # ---- steps -----------------------------------------------------------------------------------
 
-    def submit(self, work: Work) -> None:
+    def submit(self, work: Work | FrameStep) -> None:
         """Step, soon."""
         if self.rows + work.count > self.context.config.max_queue:
             self._fail(work, QUEUE_FULL)
             return
         self._add(work)
 
-    def _add(self, work: Work | Call) -> None:
+    def _add(self, work: Work | FrameStep | Call) -> None:
         self._pending.append(work)
         self.rows += work.count
         if not self.busy:
             self._scheduler.schedule(self.rows)
 
-    def _fail(self, work: Work, status: int) -> None:
+    def _fail(self, work: Work | FrameStep, status: int) -> None:
         work.reply(self._missing(work.count), np.full(work.count, status, np.uint8))
 
     def _missing(self, count: int) -> bytes:
@@ -190,21 +191,21 @@ class TensorLane:
         call.done(result)
         self.again()
 
-    def _take(self) -> tuple[list[Work], Call | None]:
+    def _take(self) -> tuple[list[Work | FrameStep], Call | None]:
         """The next batch; or one long call, to be run alone."""
         pending = self._pending
         if not self._blocked and len(pending) <= MAX_BATCH:
-            slots = [work.slots for work in pending if type(work) is Work and work.count == 1]
-            if len(slots) == len(pending) == len(set(slots)) and not any(
-                work.deadline for work in pending
-            ):
-                works: list[Any] = list(pending)
+            works: list[Any] = list(pending)
+            if not are_frames(pending):
+                works = [work for work in works if type(work) is not Call and work.count == 1]
+                works = [work for work in works if not work.deadline]
+            if len(works) == len(pending) == len({work.slots for work in works}):
                 pending.clear()
                 self.rows = 0
                 return works, None
         self._batch += 1
-        taken: list[Work] = []
-        later: list[Work | Call] = []
+        taken: list[Work | FrameStep] = []
+        later: list[Work | FrameStep | Call] = []
         count, now, long_call = 0, time.perf_counter(), None
         while pending:
             work = pending.popleft()
@@ -245,8 +246,12 @@ class TensorLane:
         pending.extend(later)
         return taken, long_call
 
-    def _gather(self, works: Sequence[Work], count: int) -> tuple[np.ndarray, np.ndarray]:
-        raw = works[0].raw if len(works) == 1 else b"".join([work.raw for work in works])
+    def _gather(
+        self, works: Sequence[Work | FrameStep], count: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        if are_frames(works):
+            return np.array([work.slots for work in works]), inputs_of(works, self.input_size)
+        raw = works[0].row if len(works) == 1 else b"".join([work.row for work in works])
         x = np.frombuffer(raw, np.float32).reshape(count, self.input_size)
         if len(works) == count:
             slots = np.array([work.slots for work in works], np.int64)
@@ -267,7 +272,7 @@ class TensorLane:
         self._cost.measured(len(slots), time.thread_time() - started)
         return y, refused, before
 
-    def _stepped(self, works: Sequence[Work], slots: np.ndarray, done: Any) -> None:
+    def _stepped(self, works: Sequence[Work | FrameStep], slots: np.ndarray, done: Any) -> None:
         self.busy = False
         if isinstance(done, BaseException):
             self.context.defect(done)
@@ -289,8 +294,13 @@ class TensorLane:
         self.reply(works, y, status)
         self.again()
 
-    def reply(self, works: Sequence[Work], y: np.ndarray, status: np.ndarray | None) -> None:
+    def reply(
+        self, works: Sequence[Work | FrameStep], y: np.ndarray, status: np.ndarray | None
+    ) -> None:
         """Answer works with outputs [n, width] and statuses [n]."""
+        if status is None and are_frames(works):
+            answer_frames(works, y)
+            return
         out, size, begin = y.tobytes(), 4 * self.width, 0
         if status is None:
             for work in works:

@@ -20,19 +20,19 @@ class Reply(Protocol):
 
 
 class Work:
-    """Rows of different sessions: slots [n], or an int for one; raw: inputs as bytes."""
+    """Rows of different sessions: slots [n], or an int for one; row: inputs as bytes."""
 
-    __slots__ = ("arrived", "count", "deadline", "raw", "reply", "slots")
+    __slots__ = ("arrived", "count", "deadline", "reply", "row", "slots")
 
     def __init__(
         self,
         slots: int | np.ndarray,
-        raw: bytes | memoryview,
+        row: bytes | memoryview,
         count: int,
         reply: Reply,
         deadline: float = 0.0,
     ) -> None:
-        self.slots, self.raw, self.count, self.reply = slots, raw, count, reply
+        self.slots, self.row, self.count, self.reply = slots, row, count, reply
         self.deadline = deadline
         self.arrived = time.perf_counter()
 

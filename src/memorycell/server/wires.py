@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
-from memorycell.server.direct_websocket import EXTENSION, DirectWebSocket
+from memorycell.server.direct_websocket import EXTENSION, LENGTH_16, LENGTH_64, DirectWebSocket
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -24,6 +24,9 @@ class Wire(Protocol):
 
     def post(self, data: bytes | str) -> None:
         """Send a message, soon."""
+
+    def post_frame(self, frame: bytes) -> None:
+        """Send a message that is a complete frame of the WebSocket protocol, soon."""
 
     def hold(self) -> None:
         """Deliver no more messages until `release`."""
@@ -84,6 +87,10 @@ class AsgiWire:
         kind = "text" if isinstance(data, str) else "bytes"
         self._put({"type": "websocket.send", kind: data})
 
+    def post_frame(self, frame: bytes) -> None:
+        """See `Wire`; the server makes a frame of its own."""
+        self.post(frame[{LENGTH_16: 4, LENGTH_64: 10}.get(frame[1], 2) :])
+
     def hold(self) -> None:
         """See `Wire`."""
         self._free.clear()
@@ -102,7 +109,8 @@ class DirectWire:
 
     def __init__(self, direct: DirectWebSocket, receive: Receive, send: Send) -> None:
         self._direct, self._receive, self._send = direct, receive, send
-        self.post, self.hold, self.release = direct.write, direct.hold, direct.release
+        self.post, self.post_frame = direct.write, direct.write_frame
+        self.hold, self.release = direct.hold, direct.release
         self._closing: asyncio.Future[None] | None = None
 
     async def run(self, on_message: OnMessage) -> None:

@@ -15,7 +15,7 @@ def chirp_model(chirps, tmp_path_factory):
     """(result, path) of a classifier of chirps."""
     out = tmp_path_factory.mktemp("chirp_model") / "c.safetensors"
     settings = SpeechSettings(**SMALL_SPEECH, speed=0.02)
-    train_settings = TrainSettings(epochs=12, lr=0.01, average=0.9)
+    train_settings = TrainSettings(epochs=16, lr=0.01, average=0.9)
     return training.train(APPLICATION, str(chirps), settings, train_settings, out), out
 
 
@@ -23,6 +23,6 @@ def chirp_model(chirps, tmp_path_factory):
 def spelling_model(spellings, tmp_path_factory):
     """(result, path) of a transcriber of letter tones."""
     out = tmp_path_factory.mktemp("spelling_model") / "t.safetensors"
-    settings = SpeechSettings(**{**SMALL_SPEECH, "hidden": 40}, speed=0.0)
+    settings = SpeechSettings(**{**SMALL_SPEECH, "hidden": 40}, speed=0.0, silence=0.2)
     train_settings = TrainSettings(epochs=40, lr=0.02, average=0.9)
     return training.train(APPLICATION, str(spellings), settings, train_settings, out), out

@@ -74,23 +74,57 @@ def test_parts_of_recordings():
         part_of_sound(sound, 1, 1 + 1e-9, "a.wav")
 
 
-def test_augmentation_of_samples_is_seeded_and_bounded():
+OFF = {"rate_hz": RATE, "speed": 0.0, "noise": 0.0, "silence": 0.0, "level": 1.0}
+
+
+def augmented(samples, seed, **options):
+    return augment_samples(samples, np.random.default_rng(seed), **(OFF | options))
+
+
+def test_augmentation_of_speed_is_seeded_and_bounded():
     samples = chirp("up", np.random.default_rng(0))
-    draw = lambda seed, **options: augment_samples(samples, np.random.default_rng(seed), **options)  # noqa: E731
-    np.testing.assert_array_equal(draw(1, speed=0.2, noise=1.0), draw(1, speed=0.2, noise=1.0))
-    lengths = [len(draw(k, speed=0.2, noise=0.0)) for k in range(60)]
+    twice = [augmented(samples, 1, speed=0.2, noise=1.0, silence=0.5, level=9.0) for _ in range(2)]
+    np.testing.assert_array_equal(*twice)
+    lengths = [len(augmented(samples, k, speed=0.2)) for k in range(60)]
     assert 0.82 * len(samples) < min(lengths) < 0.9 * len(samples)
     assert 1.12 * len(samples) < max(lengths) < 1.21 * len(samples)
-    clean = draw(5, speed=0.0, noise=0.0)
-    np.testing.assert_allclose(
-        clean / samples, (clean / samples)[0], rtol=1e-5
-    )  # only the gain changes
-    shares = []
+    np.testing.assert_array_equal(augmented(samples, 1), samples)
+
+
+def test_augmentation_of_level_multiplies_and_clips():
+    samples = chirp("up", np.random.default_rng(0))
+    factors = []
     for k in range(60):
-        noisy, same = draw(k, speed=0.0, noise=1.0), draw(k, speed=0.0, noise=0.0)
-        shares.append(20 * np.log10(same.std() / (noisy - same).std()))
-    assert 3 < min(shares) < 12
-    assert 28 < max(shares) < 37
+        scaled = augmented(samples, k, level=10.0)
+        factors.append(scaled[1000] / samples[1000])
+        np.testing.assert_allclose(scaled, np.clip(samples * factors[-1], -1, 1), rtol=1e-4)
+    assert 0.1 <= min(factors) < 0.15
+
+
+def test_augmentation_by_noise_has_the_stated_signal_to_noise_ratio():
+    samples = chirp("up", np.random.default_rng(0))
+    ratios = []
+    for k in range(60):
+        noisy = augmented(samples, k, noise=1.0)
+        ratios.append(20 * np.log10(samples.std() / (noisy - samples).std()))
+    assert 3 < min(ratios) < 12
+    assert 28 < max(ratios) < 37
+
+
+def test_augmentation_adds_silence_at_both_ends():
+    samples = chirp("up", np.random.default_rng(0))
+    begins, kinds = [], set()
+    for k in range(60):
+        longer = augmented(samples, k, silence=0.25)
+        inside = np.lib.stride_tricks.sliding_window_view(longer, len(samples))
+        begin = int(np.flatnonzero((inside == samples).all(1))[0])
+        ends = np.concatenate([longer[:begin], longer[begin + len(samples) :]])
+        begins.append(begin)
+        kinds.add("none" if len(ends) == 0 else "digital" if not ends.any() else "noise")
+        if ends.any():
+            assert -65 < 20 * np.log10(ends[ends != 0].std() / samples.std()) < -17
+    assert kinds == {"none", "digital", "noise"}
+    assert 0.15 * RATE < max(begins) <= 0.25 * RATE
 
 
 def test_augmentation_of_frames_adds_one_curve_and_shifts_bands():

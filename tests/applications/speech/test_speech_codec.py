@@ -11,7 +11,15 @@ from signal_data import RATE, chirp
 
 from memorycell.application.contract import ModelFile
 from memorycell.applications.speech.audio import Sound, mfcc, resample_sound
-from memorycell.applications.speech.codec import AudioCodec, FeatureStream, delta_features
+from memorycell.applications.speech.codec import (
+    LEVEL_DECAY,
+    MAX_BELOW_LEVEL,
+    MIN_LEVEL,
+    AudioCodec,
+    FeatureStream,
+    delta_features,
+    relative_to_level,
+)
 from memorycell.applications.speech.session import SpeechSession
 from memorycell.errors import UserError
 from memorycell.models.classifier import Classifier, ClassifierConfig
@@ -57,9 +65,10 @@ def test_frames_are_kaldis():
     rate=st.sampled_from([RATE, 11025, 16000, 44100]),
     adapt=st.sampled_from([0, 20]),
     ceps=st.sampled_from([0, 9]),
+    gain_control=st.booleans(),
 )
-def test_chunks_give_the_features_of_the_full_recording(cuts, rate, adapt, ceps):
-    codec = replace(CODEC, adapt=adapt, ceps=ceps)
+def test_chunks_give_the_features_of_the_full_recording(cuts, rate, adapt, ceps, gain_control):
+    codec = replace(CODEC, adapt=adapt, ceps=ceps, gain_control=gain_control)
     sound = Sound(chirp("down", np.random.default_rng(1), rate=rate), rate)
     full = codec.encode(sound)
     stream = FeatureStream(codec, rate)
@@ -73,6 +82,41 @@ def test_chunks_give_the_features_of_the_full_recording(cuts, rate, adapt, ceps)
     found = np.concatenate(parts)
     assert found.shape == full.shape
     np.testing.assert_allclose(found, full, atol=1e-5)
+
+
+def test_levels_are_those_of_the_definition():
+    """The level is the maximum over the frames so far of their loudness minus its decay since."""
+    frames = np.random.default_rng(0).normal(-6, 3, (400, 23)).astype(np.float32)
+    frames[100:] -= 5
+    found, last = relative_to_level(frames, MIN_LEVEL)
+    loudness = np.log(np.exp(frames.astype(np.float64)).mean(1))
+    for t in (0, 1, 99, 150, 399):
+        decayed = loudness[: t + 1] - LEVEL_DECAY * np.arange(t, -1, -1)
+        level = max(decayed.max(), MIN_LEVEL)
+        expected = np.maximum(frames[t] - level, -MAX_BELOW_LEVEL)
+        np.testing.assert_allclose(found[t], expected, atol=1e-5)
+    assert last == pytest.approx(level)
+
+
+@pytest.mark.parametrize("factor", [0.05, 0.2, 5.0, 20.0])
+def test_features_do_not_depend_on_the_level(factor):
+    codec = replace(CODEC, gain_control=True)
+    samples = (0.05 * np.random.default_rng(0).normal(size=4000)).astype(np.float32)
+    at_level = codec.encode(Sound(samples * np.float32(factor), RATE))
+    np.testing.assert_allclose(at_level, codec.encode(Sound(samples, RATE)), atol=2e-3)
+
+
+def test_features_do_not_depend_on_faint_noise_after_a_word():
+    codec = replace(CODEC, gain_control=True)
+    word = chirp("up", np.random.default_rng(0))
+    silence = np.zeros(RATE // 2, np.float32)
+    faint = (3e-5 * np.random.default_rng(1).standard_normal(RATE // 2)).astype(np.float32)
+    digital, noisy = (
+        codec.encode(Sound(np.concatenate([word, s]), RATE)) for s in (silence, faint)
+    )
+    np.testing.assert_allclose(digital, noisy, atol=0.02)
+    unchanged = CODEC.encode(Sound(np.concatenate([word, faint]), RATE))
+    assert abs(unchanged - CODEC.encode(Sound(np.concatenate([word, silence]), RATE))).max() > 0.5
 
 
 def test_features_do_not_depend_on_the_sample_rate():

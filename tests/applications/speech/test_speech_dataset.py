@@ -6,6 +6,7 @@ from signal_data import RATE, SMALL_SPEECH, chirp, letter_tones, sf
 
 from memorycell.application import modelfile
 from memorycell.application.contract import ModelFile
+from memorycell.applications.speech.codec import MIN_LEVEL, relative_to_level
 from memorycell.applications.speech.dataset import prepare, reopen
 from memorycell.applications.speech.settings import SpeechSettings
 from memorycell.errors import DataError
@@ -121,7 +122,8 @@ def test_transcripts_longer_than_their_sound_are_left_out(tmp_path):
 def test_lexicon_and_scaling_are_fitted_on_the_training_split(spellings):
     dataset = prepare(str(spellings), SpeechSettings(**SMALL_SPEECH))
     assert set(dataset.codec.sentences) == labels(dataset, "train")
-    frames = [dataset.codec.frames(e.raw.samples) for e in dataset.splits["train"]]
+    sounds = [e.raw.samples for e in dataset.splits["train"]]
+    frames = [relative_to_level(dataset.codec.frames(s), MIN_LEVEL)[0] for s in sounds]
     mean = np.concatenate(frames).mean(0)
     assert dataset.codec.mean == pytest.approx(mean.tolist(), rel=1e-4)
 

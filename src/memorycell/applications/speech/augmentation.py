@@ -4,34 +4,58 @@ from __future__ import annotations
 
 import numpy as np
 
-MAX_GAIN = 0.5
-"""As a power of ten of the amplitude: 10 dB."""
 MIN_SNR_DB, MAX_SNR_DB = 5, 35
+SILENCE_PROBABILITY, DIGITAL_SILENCE_PROBABILITY = 0.5, 0.3
+"""Of silence at one end, and of zeros there rather than noise."""
+MIN_FLOOR_DB, MAX_FLOOR_DB = 20, 60
+"""Of the noise in that silence, below the recording."""
 
 
 def augment_samples(
-    samples: np.ndarray, rng: np.random.Generator, *, speed: float, noise: float
+    samples: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    rate_hz: int,
+    speed: float,
+    noise: float,
+    silence: float,
+    level: float,
 ) -> np.ndarray:
-    """Change speed, gain and noise of samples [N].
+    """Change speed, surroundings, noise and level of samples [N] in -1 … 1.
 
-    speed   the speed changes by a factor of 1/(1 + speed) … 1 + speed, and the pitch with it (Ko et
-            al. 2015, Audio augmentation for speech recognition)
-    noise   probability of white or brownish noise, 5 to 35 dB below the signal
-
-    The gain changes by up to 10 dB.
+    speed     the speed changes by a factor of 1/(1 + speed) … 1 + speed, and the pitch with it (Ko
+              et al. 2015, Audio augmentation for speech recognition)
+    silence   maximum length in seconds of silence, digital or with faint noise, at each end
+    noise     probability of white or brownish noise, 5 to 35 dB below the signal
+    level     the level changes by a factor of 1/level … level; above full scale it is clipped
     """
     if speed:
         factor = np.exp(rng.uniform(-1, 1) * np.log1p(speed))
         at = np.arange(0, len(samples) - 1, factor)
         samples = np.interp(at, np.arange(len(samples)), samples)
-    samples = samples * 10 ** (rng.uniform(-MAX_GAIN, MAX_GAIN))
+    power = float(np.sqrt((samples**2).mean()))
+    if silence:
+        ends = [_silence(power, rng, round(silence * rate_hz)) for _ in range(2)]
+        samples = np.concatenate([ends[0], samples, ends[1]])
     if noise and rng.random() < noise:
         added = rng.standard_normal(len(samples))
         if rng.random() < 0.5:
             added = np.convolve(added, 0.9 ** np.arange(20), "same")
-        scale = np.sqrt((samples**2).mean()) / max(float(added.std()), 1e-9)
+        scale = power / max(float(added.std()), 1e-9)
         samples = samples + added * scale * 10 ** (-rng.uniform(MIN_SNR_DB, MAX_SNR_DB) / 20)
-    return samples.astype(np.float32)
+    samples = samples * level ** rng.uniform(-1, 1)
+    return np.clip(samples, -1, 1).astype(np.float32)
+
+
+def _silence(power: float, rng: np.random.Generator, max_samples: int) -> np.ndarray:
+    """Up to `max_samples` of silence at one end; often none."""
+    if rng.random() >= SILENCE_PROBABILITY:
+        return np.zeros(0)
+    count = int(rng.random() ** 2 * (max_samples + 1))  # more often short
+    if rng.random() < DIGITAL_SILENCE_PROBABILITY:
+        return np.zeros(count)
+    amplitude = power * 10 ** (-rng.uniform(MIN_FLOOR_DB, MAX_FLOOR_DB) / 20)
+    return amplitude * rng.standard_normal(count)
 
 
 def augment_frames(

@@ -26,6 +26,8 @@ MAX_LOG_ENERGY, MIN_SCALE = 1000.0, 1e-3
 """Of the mean and the standard deviation of frames, in nats."""
 MAX_SAVED = 1e15
 """Of the values in a saved state."""
+MIN_LEVEL, LEVEL_DECAY, MAX_BELOW_LEVEL = -13.0, 0.01, 10.0
+"""In nats of the energy, of samples in -1 … 1, and nats per frame: 4.3 dB per second."""
 MIN_STD = 0.5
 """Added to a recording's own standard deviation, in nats, so that near-constant bands are not
 amplified.
@@ -46,6 +48,7 @@ class AudioCodec(SignalCodec):
                 bands; 0: the bands
     whole       scale by the recording's own mean and standard deviation, and append delta features
                 (Furui 1986); cannot run live
+    gain_control   energies relative to the recent level, see `relative_to_level`
     """
 
     kind: ClassVar[str] = "audio"
@@ -57,6 +60,7 @@ class AudioCodec(SignalCodec):
     adapt: Annotated[int, Meta(ge=0, lt=10**6)] = 0
     ceps: Annotated[int, Meta(ge=0, le=200)] = 0
     whole: bool = False
+    gain_control: bool = False
 
     @property
     def input_size(self) -> int:
@@ -118,10 +122,24 @@ class AudioCodec(SignalCodec):
     ) -> tuple[np.ndarray, np.ndarray]:
         """Frames [T, bins] -> (scaled frames float32, sums).
 
-        sums   [bins + 1] float64, for `adapt`: the sum and the number of the frames so far; pass
-               the returned value with the next frames
+        sums   float64, `no_frames` before the first: for `adapt` the sum and the number of the
+               frames so far [bins + 1], and for `gain_control` the level; pass the returned value
+               with the next frames
         """
-        sums = np.zeros(self.bins + 1) if sums is None else sums
+        sums = self.no_frames if sums is None else sums
+        if self.gain_control:
+            frames, level = relative_to_level(frames, sums[-1])
+            scaled, rest = self._scale(frames, sums[:-1])
+            return scaled, np.append(rest, level)
+        return self._scale(frames, sums)
+
+    @property
+    def no_frames(self) -> np.ndarray:
+        """What `scale` carries, before the first frame."""
+        sums = np.zeros(self.bins + 1)
+        return np.append(sums, MIN_LEVEL) if self.gain_control else sums
+
+    def _scale(self, frames: np.ndarray, sums: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         if self.whole:
             return frames, sums
         if self.mean:
@@ -150,6 +168,8 @@ class AudioCodec(SignalCodec):
 
     def fit_scaling(self, frames: Sequence[np.ndarray]) -> AudioCodec:
         """The codec with the mean and standard deviation of training frames."""
+        if self.gain_control:
+            frames = [relative_to_level(f, MIN_LEVEL)[0] for f in frames]
         joined = np.concatenate(frames).astype(np.float64)
         std = np.maximum(joined.std(0), MIN_SCALE)
         return replace(self, mean=tuple(joined.mean(0).tolist()), std=tuple(std.tolist()))
@@ -166,7 +186,7 @@ class AudioCodec(SignalCodec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AudioCodec:
         """See `Codec`."""
-        codec = cls._checked_from_json(data, optional=("whole",))
+        codec = cls._checked_from_json(data, optional=("whole", "gain_control"))
         mean, std = np.array(codec.mean), np.array(codec.std)
         if not len(mean) == len(std) == codec.bins:
             raise ValueError("mean and std do not fit the bins")
@@ -191,6 +211,23 @@ class AudioCodec(SignalCodec):
             ) from None
 
 
+def relative_to_level(frames: np.ndarray, level: float) -> tuple[np.ndarray, float]:
+    """Automatic gain control. Log energies [T, bins] -> (the same minus the level, at least
+    -`MAX_BELOW_LEVEL`, float32; the level after the last frame).
+
+    level   before the first frame, in nats; the level of a frame is the log of its mean energy or,
+            where that is less, the previous level minus `LEVEL_DECAY`, but never below `MIN_LEVEL`
+
+    So a recording at another volume, or with faint noise in its pauses, gives the same features.
+    """
+    levels = np.empty(len(frames))
+    loudness = np.log(np.exp(frames.astype(np.float64)).mean(1))
+    for t, loud in enumerate(loudness.tolist()):
+        level = levels[t] = max(loud, level - LEVEL_DECAY, MIN_LEVEL)
+    relative = np.maximum(frames - levels[:, None], -MAX_BELOW_LEVEL)
+    return relative.astype(np.float32), float(level)
+
+
 def delta_features(frames: np.ndarray) -> np.ndarray:
     """[T, F]: three times the least-squares slope of every feature over five frames."""
     padded = np.pad(frames, ((2, 2), (0, 0)), mode="edge")
@@ -209,7 +246,7 @@ class FeatureStream:
             self._resampler = soxr.ResampleStream(rate_hz, codec.rate_hz, 1, dtype="float32")
         self._samples = np.zeros(0, np.float32)  # from the start of the next frame
         self._frames = np.zeros((0, codec.bins), np.float32)  # scaled, of an incomplete step
-        self._sums = np.zeros(codec.bins + 1)
+        self._sums = codec.no_frames
 
     def feed(self, samples: np.ndarray, *, last: bool = False) -> np.ndarray:
         """Samples [N] -> features [n, input_size] of the steps they complete.
@@ -267,7 +304,7 @@ class FeatureStream:
             raise ValueError("more samples than between two steps")
         if not all((np.abs(array) <= MAX_SAVED).all() for array in (samples, frames, sums)):
             raise ValueError("values that are not finite or too large")
-        if sums[-1] < 0:
+        if sums[codec.bins] < 0:
             raise ValueError("a negative number of frames")
         self._samples, self._sums = samples.astype(np.float32), sums
         self._frames = frames.astype(np.float32).reshape(-1, self.codec.bins)

@@ -53,9 +53,17 @@ class SpeechDataset(SignalDataset[Sound, AudioCodec]):
         return self.codec.encode(example.raw)
 
     def augment(self, example: Example[Sound], rng: np.random.Generator) -> np.ndarray:
-        """See `SignalDataset`: speed, gain, noise, microphone, vocal tract and masking."""
+        """See `SignalDataset`: speed, silence, noise, level, microphone, vocal tract, masking."""
         s = self.settings
-        samples = augment_samples(example.raw.samples, rng, speed=s.speed, noise=s.noise)
+        samples = augment_samples(
+            example.raw.samples,
+            rng,
+            rate_hz=self.codec.rate_hz,
+            speed=s.speed,
+            noise=s.noise,
+            silence=s.silence,
+            level=s.level,
+        )
         frames = self.codec.frames(samples)
         scaled, _ = self.codec.scale(augment_frames(frames, rng, tilt=s.tilt, throat=s.throat))
         if not self.codec.whole:  # masking would change the mean of the recording
@@ -84,6 +92,7 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
         adapt=settings.adapt,
         ceps=settings.ceps,
         whole=settings.whole,
+        gain_control=settings.gain_control,
     )
     try:
         codec.check_bands()

@@ -8,6 +8,7 @@ from memorycell.signals.settings import SignalSettings, check_ranges
 
 MAX_TILT = 100
 """Nats."""
+MAX_SILENCE_S, MAX_LEVEL = 10, 1000
 
 
 @dataclass(frozen=True)
@@ -21,10 +22,13 @@ class SpeechSettings(SignalSettings):
     ceps      number of cepstra per frame to use instead of the bands; 0: the bands
     adapt     subtract the running mean of the features, where training's mean counts as this many
               frames; 0: off
+    gain_control   energies relative to the recent level, so that volume makes no difference
     whole     normalise every recording by its own mean and standard deviation and append delta
               features, for unknown speakers; such a model cannot run live
     speed     augmentation: maximum change of speed, as a fraction
     noise     augmentation: probability of added noise
+    silence   augmentation: maximum silence at each end, in seconds
+    level     augmentation: the level changes by up to this factor, both ways; 1: off
     tilt      augmentation: microphone response, height in nats of a smooth curve over the bands
     throat    augmentation: vocal tract length, maximum stretch of the bands, as a fraction
     bands, share   augmentation: maximum width of the masked bands, and maximum fraction of the
@@ -37,9 +41,12 @@ class SpeechSettings(SignalSettings):
     stack: int = 2
     adapt: int = 0
     ceps: int = 0
+    gain_control: bool = True
     whole: bool = False
     speed: float = 0.1
     noise: float = 0.3
+    silence: float = 1.0
+    level: float = 30.0
     tilt: float = 0.0
     throat: float = 0.0
     bands: int = 8
@@ -52,6 +59,11 @@ class SpeechSettings(SignalSettings):
             raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the number of bands")
         if not 0 <= self.tilt <= MAX_TILT or not 0 <= self.throat < 1:
             raise ValueError(f"tilt: expected 0 to {MAX_TILT}; throat: a fraction below 1")
+        if not 0 <= self.silence <= MAX_SILENCE_S or not 1 <= self.level <= MAX_LEVEL:
+            raise ValueError(
+                f"silence: expected 0 to {MAX_SILENCE_S} seconds; level: a factor of 1 to"
+                f" {MAX_LEVEL}"
+            )
         fractions_valid = 0 <= self.speed < 1 and 0 <= self.noise <= 1 and 0 <= self.share < 1
         if not fractions_valid or not 0 <= self.bands < self.bins:
             raise ValueError(

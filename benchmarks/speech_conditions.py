@@ -1,0 +1,95 @@
+"""Accuracy of a model of spoken words under conditions that its training data do not have: level,
+silence around the word, noise and sample rate.
+
+    python benchmarks/speech_conditions.py MODEL.safetensors [--split valid] [--json]
+
+Each condition changes every recording of the split in the same way, with one fixed seed, and the
+model classifies the changed recording. Levels above full scale are clipped, as a sound card does.
+The baseline is the nearest neighbour by dynamic time warping, under the same conditions, with
+--baseline (slow).
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+
+import numpy as np
+
+from memorycell.application import modelfile
+from memorycell.applications.speech.audio import Sound, mfcc, resample_sound
+from memorycell.applications.speech.dataset import reopen
+from memorycell.signals.dtw import DtwClassifier
+from memorycell.signals.recognise import recognise
+
+SILENCE_S = 0.5
+FAINT = 1e-3
+"""Amplitude of faint noise, as a fraction of full scale: -60 dB."""
+
+Condition = Callable[[Sound, np.random.Generator], Sound]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("model")
+    parser.add_argument("--split", default="test", choices=("valid", "test"))
+    parser.add_argument("--baseline", action="store_true", help="also the nearest neighbour")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    file = modelfile.load(options.model)
+    dataset = reopen(None, file)
+    examples, truth = dataset.splits[options.split], dataset.truth[options.split]
+    nearest = None
+    if options.baseline:
+        train = dataset.splits["train"]
+        nearest = DtwClassifier([mfcc(e.raw) for e in train], dataset.truth["train"])
+    for name, condition in conditions().items():
+        rng = np.random.default_rng(0)
+        sounds = [condition(example.raw, rng) for example in examples]
+        answers = [int(recognise(file, file.codec.encode(s)).argmax()) for s in sounds]
+        result = {"condition": name, "accuracy": round(float((answers == truth).mean()), 4)}
+        if nearest is not None:
+            at_rate = [mfcc(resample_sound(s, file.codec.rate_hz)) for s in sounds]
+            result["nearest"] = round(float((nearest.classify(at_rate) == truth).mean()), 4)
+        print(json.dumps(result) if options.json else "  ".join(map(str, result.values())))
+
+
+def conditions() -> dict[str, Condition]:
+    """Name -> how a recording is changed."""
+    result: dict[str, Condition] = {"as recorded": lambda sound, rng: sound}
+    for factor in (0.05, 0.2, 5, 20):
+        result[f"level × {factor:g}"] = lambda sound, rng, factor=factor: level(sound, factor)
+    result |= {
+        f"{SILENCE_S:g} s of digital silence at both ends": lambda s, rng: surrounded(s, 0, rng),
+        f"{SILENCE_S:g} s of faint noise at both ends": lambda s, rng: surrounded(s, FAINT, rng),
+        "noise at 20 dB": lambda sound, rng: with_noise(sound, 20, rng),
+        "noise at 10 dB": lambda sound, rng: with_noise(sound, 10, rng),
+        "level × 0.05, noise at 20 dB, silence": lambda sound, rng: surrounded(
+            with_noise(level(sound, 0.05), 20, rng), 0, rng
+        ),
+    }
+    for rate_hz in (16_000, 44_100):
+        result[f"at {rate_hz:,} Hz"] = lambda s, rng, rate_hz=rate_hz: resample_sound(s, rate_hz)
+    return result
+
+
+def level(sound: Sound, factor: float) -> Sound:
+    return sound._replace(samples=np.clip(sound.samples * np.float32(factor), -1, 1))
+
+
+def surrounded(sound: Sound, amplitude: float, rng: np.random.Generator) -> Sound:
+    count = round(SILENCE_S * sound.rate_hz)
+    ends = (amplitude * rng.standard_normal((2, count))).astype(np.float32)
+    return sound._replace(samples=np.concatenate([ends[0], sound.samples, ends[1]]))
+
+
+def with_noise(sound: Sound, snr_db: float, rng: np.random.Generator) -> Sound:
+    """White noise, `snr_db` below the power of the recording."""
+    scale = np.sqrt((sound.samples.astype(np.float64) ** 2).mean()) * 10 ** (-snr_db / 20)
+    noise = (scale * rng.standard_normal(len(sound.samples))).astype(np.float32)
+    return sound._replace(samples=sound.samples + noise)
+
+
+if __name__ == "__main__":
+    main()

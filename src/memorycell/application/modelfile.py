@@ -150,8 +150,9 @@ def _built(
     trained = dict(model.named_parameters())
     for name, expected in model.state_dict().items():
         given = weights.get(name)
-        if given is None or given.shape != expected.shape or given.dtype != torch.float32:
-            raise ValueError(f"tensor {name}: expected {list(expected.shape)} float32")
+        if given is None or given.shape != expected.shape or given.dtype != expected.dtype:
+            dtype = str(expected.dtype).removeprefix("torch.")
+            raise ValueError(f"tensor {name}: expected {list(expected.shape)} {dtype}")
         largest = MAX_WEIGHT if name in trained else torch.finfo(torch.float32).max
         if not bool((given.abs() <= largest).all()):
             raise ValueError(f"tensor {name}: holds NaN, infinite or absurdly large values")

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.application.exporting import write_onnx
+from memorycell.errors import UserError
 from memorycell.exchange.files import Exported
 from memorycell.language.codec import TextCodec
+from memorycell.language.model import WITH_NGRAM
 from memorycell.state import fingerprint
 
 if TYPE_CHECKING:
@@ -20,7 +22,9 @@ class OnnxExporter:
     """The model from token ids to log-probabilities, with its vocabulary in the file's metadata."""
 
     def check(self, file: ModelFile[LanguageModel, TextCodec]) -> None:
-        """See `Exporter`: every language model of text can be exported."""
+        """See `Exporter`. Raises `UserError` for a model with an n-gram model mixed in."""
+        if file.model.ngram is not None:
+            raise UserError(f"export: {WITH_NGRAM}")
 
     def write(
         self,

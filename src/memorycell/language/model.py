@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -10,17 +10,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memorycell.language.mixing import NGramMix, Sequences
+from memorycell.language.ngram_trie import MAX_NODES
 from memorycell.models.batches import LaneBatch, known_targets
 from memorycell.models.exporting import OnnxHead
 from memorycell.models.heads import NextStep
 from memorycell.models.model import ModelConfig, ScoredStepper, SteppedModel, carried
 from memorycell.nn.regularise import embedding_dropout, variational_dropout
 from memorycell.ops.step import LinearStep
-from memorycell.state import State
+from memorycell.state import Layout, State
 from memorycell.streaming.stepping import Stepper
 
 MAX_PENALTY = 1e3
 """Weight of AR and of TAR."""
+WITH_NGRAM = "not with an n-gram model mixed in; train with --set mix=no"
+"""Why a model is not exported."""
+MAX_ORDER = 16
+"""Of n-grams."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +41,7 @@ class LanguageConfig(ModelConfig):
                         similar to smoothing in n-gram models (Xie et al. 2017, arXiv:1703.02573)
     activation          weight of the mean square of the head's input (AR)
     slowness            weight of the mean square of the last layer's change between steps (TAR)
+    ngram_entries, ngram_order   of the n-gram model that is mixed in, see `NGramMix`; 0: none
     """
 
     vocabulary: int
@@ -44,6 +51,8 @@ class LanguageConfig(ModelConfig):
     noise: float = 0.0
     activation: float = 0.0
     slowness: float = 0.0
+    ngram_entries: int = 0
+    ngram_order: int = 0
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "vocabulary", "embedding_size")
     probabilities: ClassVar[tuple[str, ...]] = (
@@ -59,10 +68,19 @@ class LanguageConfig(ModelConfig):
                 raise ValueError(
                     f"{name}: expected 0 to {MAX_PENALTY:g}, got {getattr(self, name)!r}"
                 )
+        entries, order = self.ngram_entries, self.ngram_order
+        is_none = entries == order == 0
+        if not is_none and not (1 <= entries <= MAX_NODES and 2 <= order <= MAX_ORDER):
+            raise ValueError(f"ngram_entries, ngram_order: got {entries!r} and {order!r}")
 
 
 class LanguageModel(SteppedModel[LaneBatch]):
-    """Maps tokens to log-probabilities of the next token, with a state carried between calls."""
+    """Maps tokens to log-probabilities of the next token, with a state carried between calls.
+
+    After training the n-gram model of the training text can be mixed in (`add_ngram`). Then the
+    state also holds the last tokens as nodes of its table, and only `hidden` and `loss` are those
+    of the network alone.
+    """
 
     kind = "language"
     config_class = LanguageConfig
@@ -77,10 +95,24 @@ class LanguageModel(SteppedModel[LaneBatch]):
         self.head = NextStep(
             config.hidden_size, config.vocabulary, config.embedding_size if config.tied else None
         )
+        self.ngram = (
+            NGramMix(config.ngram_entries, config.ngram_order, config.vocabulary)
+            if config.ngram_entries
+            else None
+        )
+
+    def add_ngram(self, ngram: NGramMix) -> None:
+        """Mix an n-gram model in."""
+        self.ngram = ngram
+        self.config = replace(self.config, ngram_entries=len(ngram.packed), ngram_order=ngram.order)
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros."""
-        return self.recurrent.initial_state(batch_size)
+        """Zeros: h, c, and the nodes of the last tokens [1, B, order - 1]."""
+        state = self.recurrent.initial_state(batch_size)
+        if self.ngram is None:
+            return state
+        context = state[0].new_zeros(1, batch_size, self.ngram.order - 1)
+        return State(**state.asdict(), context=context)
 
     def forward(
         self,
@@ -93,10 +125,20 @@ class LanguageModel(SteppedModel[LaneBatch]):
         """X [B, T] token ids (or [B, T, 1] of any dtype), reset [B, T] bool -> (log-probabilities
         [B, T, V], state).
         """
-        hidden, state = self.hidden(
-            x if x.ndim == 2 else x[..., 0].long(), state, reset, backend=backend
-        )
-        return F.log_softmax(self.head(hidden, self.embedding.weight).float(), -1), state
+        tokens = x if x.ndim == 2 else x[..., 0].long()
+        hidden, after = self.hidden(tokens, state, reset, backend=backend)
+        log_p = F.log_softmax(self.head(hidden, self.embedding.weight).float(), -1)
+        if self.ngram is None:
+            return log_p, after
+        before = self.ngram.initial_context(len(tokens))
+        if state is not None:
+            before = self.ngram.read_context(state.context[0].numpy())
+        flags = None if reset is None else reset.numpy()
+        context = self.ngram.trie.contexts(tokens.numpy(), before, flags)
+        rows = log_p.detach().numpy().reshape(-1, log_p.shape[-1])
+        mixed = self.ngram.mix(rows, context.reshape(len(rows), -1))
+        last = torch.from_numpy(context[:, -1]).to(log_p)[None]
+        return torch.from_numpy(mixed).view(log_p.shape), State(**after.asdict(), context=last)
 
     def hidden(
         self,
@@ -147,6 +189,16 @@ class LanguageModel(SteppedModel[LaneBatch]):
         reset   [B, T] bool: a new sequence begins at that step
         chunk   steps per call of the model
         """
+        network = self.network_nats(tokens, target, reset, chunk)
+        if self.ngram is None:
+            return network
+        return self.ngram.nats(network, Sequences(tokens, target, reset))
+
+    @torch.inference_mode()
+    def network_nats(
+        self, tokens: Tensor, target: Tensor, reset: Tensor | None = None, chunk: int = 512
+    ) -> Tensor:
+        """The same, of the network without the n-gram model."""
         self.eval()
         state, parts = None, []
         for begin in range(0, tokens.shape[1], chunk):
@@ -168,8 +220,10 @@ class LanguageModel(SteppedModel[LaneBatch]):
         """See `Model`: token ids."""
         return rng.integers(0, self.config.vocabulary, size=shape).astype(np.float32)
 
-    def onnx_head(self) -> OnnxHead:
+    def onnx_head(self) -> OnnxHead | str:
         """See `Model`."""
+        if self.ngram is not None:
+            return WITH_NGRAM
         from memorycell.language.onnx_head import LanguageOnnxHead
 
         return LanguageOnnxHead(self)
@@ -180,20 +234,54 @@ class LanguageModel(SteppedModel[LaneBatch]):
 
 
 class LanguageStepper(ScoredStepper):
-    """Single steps of a language model on the native engine."""
+    """Single steps of a language model on the native engine. In a session's row, the nodes of the
+    n-gram model follow h and c.
+    """
 
     def __init__(self, model: LanguageModel, precision: str) -> None:
         head = model.head
         weight = head.weight if head.weight is not None else model.embedding.weight
         score = LinearStep(weight, head.bias)
+        extra = 0 if model.ngram is None else model.ngram.order - 1
         if head.project is not None:
             project = LinearStep(head.project.weight, torch.zeros(len(head.project.weight)))
-            super().__init__(model.recurrent, precision, lambda hidden: score(project(hidden)))
+            super().__init__(
+                model.recurrent, precision, lambda hidden: score(project(hidden)), extra
+            )
         else:
-            super().__init__(model.recurrent, precision, score)
+            super().__init__(model.recurrent, precision, score, extra)
         self.input_size = 1
         self._table = model.embedding.weight.detach().float().numpy().copy()
+        self._ngram = model.ngram
+        if extra:
+            self.layout = Layout({**self.layout.sizes, "context": (1, extra)})
+            self._context = self.layout.slices["context"]
 
     def inputs(self, x: np.ndarray) -> np.ndarray:
         """The embeddings of token ids [..., 1]."""
         return self._table[x[..., 0].astype(np.int64)]
+
+    def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
+        """See `Stepper`."""
+        if self._ngram is None:
+            return super().step_one(ring, row, x)
+        before = self._ngram.read_context(ring[row : row + 1, self._context])
+        log_p, row = super().step_one(ring, row, x)
+        if x.ndim == 1:
+            context = self._ngram.trie.step(before, x.astype(np.int64))
+        else:
+            context = self._ngram.trie.contexts(x[None, :, 0].astype(np.int64), before, None)[0]
+        for back in range(min(len(context), len(ring))):  # the steps that the ring stores
+            ring[row - back, self._context] = context[len(context) - 1 - back]
+        mixed = self._ngram.mix(log_p.reshape(len(context), -1), context)
+        return mixed.reshape(log_p.shape), row
+
+    def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
+        """See `Stepper`."""
+        log_p = super().step_many(block, rows, x)
+        if self._ngram is None or not len(rows):
+            return log_p
+        before = self._ngram.read_context(block[rows, self._context])
+        context = self._ngram.trie.step(before, x[:, 0].astype(np.int64))
+        block[rows, self._context] = context
+        return self._ngram.mix(log_p, context)

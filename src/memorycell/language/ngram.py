@@ -20,7 +20,7 @@ class KneserNey:
     def __init__(self, tokens: np.ndarray, vocabulary: int, order: int) -> None:
         order = min(order, len(tokens))
         self.vocabulary, self.order = vocabulary, order
-        self._levels = []
+        self.levels = []
         # The key of an n-gram is (index of its first n-1 tokens) · V + last token, where the index
         # is the position in the sorted keys of the order below. `grams[n]` holds the distinct keys
         # of order n + 1.
@@ -40,12 +40,12 @@ class KneserNey:
                 counts[n] if n == order - 1 else np.bincount(suffix[n], minlength=len(counts[n]))
             )
             # The n-gram at the start of the sequence may have no context; it counts once.
-            self._levels.append(_Level(self.grams[n] // vocabulary, np.maximum(count, 1)))
+            self.levels.append(_Level(self.grams[n] // vocabulary, np.maximum(count, 1)))
 
     def probabilities(self, tokens: np.ndarray) -> np.ndarray:
         """[N] float64: of each token of a sequence [N] given the tokens before it."""
         p = np.full(len(tokens), 1.0 / self.vocabulary)
-        for n, level in enumerate(self._levels):
+        for n, level in enumerate(self.levels):
             context = self._contexts(tokens, n)
             seen = level.known(context)
             gram = np.full(len(tokens), -1)

@@ -178,10 +178,14 @@ class ScoredStepper:
     """Recurrent layers on the native engine with a head: y = log softmax(score(h)) per step."""
 
     def __init__(
-        self, recurrent: Recurrent, precision: str, score: Callable[[np.ndarray], np.ndarray]
+        self,
+        recurrent: Recurrent,
+        precision: str,
+        score: Callable[[np.ndarray], np.ndarray],
+        extra_width: int = 0,
     ) -> None:
         self.precision = precision
-        self._layers = LayerStepper(recurrent, precision)
+        self._layers = LayerStepper(recurrent, precision, extra_width)
         self.layout, self.input_size = self._layers.layout, self._layers.input_size
         self._score = score
 

@@ -78,9 +78,9 @@ def test_replies_to_a_picture_alone_are_not_learned(tmp_path):
 
 def test_a_greeting_is_a_turn_of_its_own(tmp_path):
     dialogues, _ = read_messages(
-        tmp_path, reply("How can I help?"), user("my name is Ann"), reply("Hello Ann")
+        tmp_path, reply("How can I help?"), user("I am Ann"), reply("Hello Ann")
     )
-    assert dialogues == [["", "How can I help?", "my name is Ann", "Hello Ann"]]
+    assert dialogues == [["", "How can I help?", "I am Ann", "Hello Ann"]]
     codec = fit_text_codec(
         [turn for turn in dialogues[0] if turn] * 2,
         "word",

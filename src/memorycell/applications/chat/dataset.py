@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
-from memorycell.application.datasets import locate
+from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.chat.dialogues import (
     REPLY_ID,
     REPLY_TOKEN,
@@ -26,15 +26,25 @@ from memorycell.applications.chat.session import ChatSession
 from memorycell.applications.chat.settings import ChatSettings
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, TextCodec, fingerprint, fit_text_codec
+from memorycell.language.mixing import Sequences
 from memorycell.language.model import LanguageModel
 from memorycell.language.ngram import KneserNey, fit_kneser_ney
-from memorycell.models.batches import LaneBatch, by_length, padded
+from memorycell.language.ngram_fitting import mix_where_better
+from memorycell.models.batches import LaneBatch, by_length, known_targets, padded
 from memorycell.models.heads import IGNORE
 from memorycell.training.splits import SPLITS, split_of
 
 DEFAULT_DATASET = "chatterbot"
 MIN_DIALOGUES = {"train": 50, "valid": 5, "test": 5}
 NUM_EXAMPLES = 6
+MAX_TRAINED_TOKENS = 100
+"""Longer dialogues are trained on in parts."""
+EVALUATION_BUDGET = 8000
+"""Tokens per batch in evaluation, including padding."""
+MAX_VALIDATION = 30_000
+"""Tokens of the dialogues that are validated on after every epoch."""
+MAX_QUESTION_TURNS = 4
+"""Of a dialogue that its first question represents."""
 
 
 class ChatDataset(Dataset[LanguageModel, LaneBatch]):
@@ -73,25 +83,57 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
 
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `Dataset`: dialogues of similar length. All turns are learned, also the user's."""
-        tokens = self.tokens["train"]
+        tokens = [part for t in self.tokens["train"] for part in _parts(t)]
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
             x, _ = padded([tokens[k][:-1] for k in rows])
             y, _ = padded([tokens[k][1:] for k in rows], IGNORE)
             yield LaneBatch(x, y, torch.zeros(x.shape, dtype=torch.bool), carry=False)
 
     def evaluate(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
-        """See `Dataset`: perplexity and nats per token of the replies."""
-        nats = []
-        for tokens in self.tokens[split]:
-            sequence = torch.from_numpy(tokens)[None]
-            nats.append(model.nats(sequence[:, :-1], sequence[:, 1:])[0].double().numpy())
-        return self._reply_metrics(np.concatenate(nats), split)
+        """See `Dataset`: perplexity and nats per token of the replies; network: the perplexity of
+        the network alone, where the n-gram model is mixed in.
+        """
+        return self._evaluate(model, self._reply_sequences(self.tokens[split]))
+
+    def validate(self, model: LanguageModel) -> Metrics:
+        """See `Dataset`: on the first dialogues, where there are many."""
+        tokens = self.tokens["valid"]
+        count = int(np.searchsorted(np.cumsum([len(t) for t in tokens]), MAX_VALIDATION)) + 1
+        return self._evaluate(model, self._reply_sequences(tokens[:count]))
+
+    def _evaluate(self, model: LanguageModel, data: list[Sequences]) -> Metrics:
+        total = alone = count = 0.0
+        for part in data:
+            network = model.network_nats(part.x, part.target)
+            nats = network if model.ngram is None else model.ngram.nats(network, part)
+            total += float(nats.double().sum())
+            alone += float(network.double().sum())
+            count += known_targets(part.target)
+        result = _metrics(total / count)
+        if model.ngram is not None:
+            result["network"] = _metrics(alone / count)["perplexity"]
+        return result
+
+    def _reply_sequences(self, tokens: list[np.ndarray]) -> list[Sequences]:
+        """Dialogues of similar length, with the tokens of the replies as targets."""
+        data = []
+        for rows in by_length(np.array([len(t) for t in tokens]), EVALUATION_BUDGET, 0):
+            x, _ = padded([tokens[k][:-1] for k in rows])
+            targets = [np.where(reply_mask(t), t, IGNORE)[1:] for t in (tokens[k] for k in rows)]
+            y, _ = padded(targets, IGNORE)
+            data.append(Sequences(x, y))
+        return data
+
+    def calibrate(self, model: LanguageModel) -> None:
+        """See `Dataset`: the n-gram model is mixed in, where that is better."""
+        if self.settings.mix and self.ngram is not None:
+            valid = self._reply_sequences(self.tokens["valid"])
+            self.notes.append(mix_where_better(model, self.ngram, valid))
 
     def _reply_metrics(self, nats: np.ndarray, split: str) -> Metrics:
         """The metrics of a split from the nats of all tokens but the first of each dialogue."""
         replies = np.concatenate([reply_mask(tokens)[1:] for tokens in self.tokens[split]])
-        mean = float(nats[replies].mean())
-        return {"perplexity": math.exp(min(mean, 700.0)), "nats": mean}
+        return _metrics(float(nats[replies].mean()))
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Dataset`: token ids [T, 1]."""
@@ -125,6 +167,16 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
             "settings": dataclasses.asdict(self.settings),
             "unit": f"per {self.settings.unit} of the replies",
         }
+
+
+def _metrics(nats: float) -> Metrics:
+    return {"perplexity": math.exp(min(nats, 700.0)), "nats": nats}
+
+
+def _parts(tokens: np.ndarray) -> list[np.ndarray]:
+    """A long dialogue in parts for training; each begins with the last token of the one before."""
+    begins = range(0, max(len(tokens) - 1, 1), MAX_TRAINED_TOKENS)
+    return [tokens[k : k + MAX_TRAINED_TOKENS + 1] for k in begins]
 
 
 def _example(file: ModelFile[LanguageModel, TextCodec], turns: Dialogue) -> Record:
@@ -161,6 +213,7 @@ def reply_mask(tokens: np.ndarray) -> np.ndarray:
 
 def prepare(data: str | None, settings: ChatSettings) -> ChatDataset:
     """See `Application`. The vocabulary is that of the training split."""
+    settings = with_dataset_settings(settings, locate(data or DEFAULT_DATASET)[1])
     dialogues, name, notes = _read(data or DEFAULT_DATASET, settings)
     splits = split_dialogues(dialogues)
     for split, part in splits.items():
@@ -221,9 +274,12 @@ def _read(data: str, settings: ChatSettings) -> tuple[list[Dialogue], str, list[
 
 def split_dialogues(dialogues: list[Dialogue]) -> dict[str, list[Dialogue]]:
     """80 / 10 / 10 by a hash of the user's first turn, so that equal questions are in the same
-    split.
+    split; of a long conversation, which often begins with a greeting, by a hash of all turns.
     """
     splits: dict[str, list[Dialogue]] = {split: [] for split in SPLITS}
     for turns in dialogues:
-        splits[split_of(" ".join(turns[first_message(turns)].lower().split()), 10)].append(turns)
+        first = first_message(turns)
+        is_long = len(turns) > first + MAX_QUESTION_TURNS
+        key = "\n".join(turns) if is_long else turns[first]
+        splits[split_of(" ".join(key.lower().split()), 10)].append(turns)
     return splits

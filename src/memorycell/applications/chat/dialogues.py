@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from memorycell.applications.chat.layouts import parse_dialogue
+from memorycell.applications.chat.masking import mask_dialogue
 from memorycell.applications.chat.records import read_records
 from memorycell.errors import DataError, ModelFileError, quote
 from memorycell.language.codec import END_ID, TextCodec
@@ -67,6 +68,11 @@ def read_dialogues(
     complete = [dialogue for dialogue in dialogues if _has_reply(dialogue)]
     losses.skip("without a reply", len(found) - len(complete))
     losses.check(len(found), where, lossy)
+    masked = [mask_dialogue(dialogue) for dialogue in complete]
+    complete = [dialogue for dialogue, _ in masked]
+    count = sum(number for _, number in masked)
+    if count:
+        notes.append(f"masked: {count:,} names that people give, addresses, numbers and links")
     distinct = [list(dialogue) for dialogue in dict.fromkeys(map(tuple, complete))]
     losses.repair("repeated, used once", len(complete) - len(distinct))
     return distinct, [*notes, *losses.notes(len(found)), *turns.notes(0)]

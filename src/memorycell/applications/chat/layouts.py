@@ -31,9 +31,10 @@ def parse_dialogue(value: Any, losses: Losses) -> list[str]:
     """The alternating turns of a JSON value, the user's first; it is "" where the assistant speaks
     first. `losses` counts the turns that are left out or joined.
 
-    A list of turns, {"messages": [{"role", "content"}, …]} as in OpenAI's files, {"conversations":
-    [{"from", "value"}, …]} as in ShareGPT's, {"instruction", "input", "output"} as in Alpaca's,
-    {"prompt", "reply"}.
+    A list of turns, {"messages": [{"role", "content"}, …]} as in OpenAI's files, {"messages":
+    [[{"text", "sender"}, …], …]} of lists of messages per turn, {"conversations": [{"from",
+    "value"}, …]} as in ShareGPT's, {"instruction", "input", "output"} as in Alpaca's, {"prompt",
+    "reply"}.
 
     Raises ValueError for another layout and for an unknown role.
     """
@@ -79,6 +80,8 @@ def _pair(message: Any, reply: Any, losses: Losses) -> list[str]:
 def _turns(items: Any, losses: Losses) -> list[str]:
     if not isinstance(items, list):
         raise ValueError(f"expected a list of turns, got {quote(items)}")
+    if items and all(isinstance(item, list) for item in items):
+        return [_joined(item) for item in items]
     if not any(isinstance(item, Mapping) for item in items):
         return [_text(item) for item in items]
     turns: list[str] = []
@@ -98,6 +101,12 @@ def _turns(items: Any, losses: Losses) -> list[str]:
         else:
             losses.repair("without text, such as calls of tools, left out")
     return turns
+
+
+def _joined(messages: list[Any]) -> str:
+    """The messages of one turn, each with its "text"."""
+    texts = [_text(m.get("text")) if isinstance(m, Mapping) else _text(m) for m in messages]
+    return " ".join(filter(None, texts))
 
 
 def _append(turns: list[str], role: str, text: str, losses: Losses) -> None:

@@ -10,4 +10,21 @@ DATASETS = (
         "G. Cox, chatterbot-corpus",
         package=("chatterbot_corpus", "data/english", "chatterbot-corpus"),
     ),
+    NamedDataset(
+        "chitchat",
+        "7,168 conversations between students, 258,145 messages",
+        "MIT",
+        "W. Myers et al. (2018), Chit-Chat Challenge, BYU Perception, Control & Cognition Lab",
+        package=("chitchat_dataset", "dataset.json", "chitchat-dataset"),
+        settings={
+            "lossy": True,  # many of its conversations were never answered
+            "vocabulary": 2000,
+            "dropout": 0.1,
+            "variational": 0.0,
+            "weight_drop": 0.0,
+            "embedding_dropout": 0.0,
+            "noise": 0.0,
+            "budget": 2000,
+        },
+    ),
 )

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from memorycell.applications.chat.layouts import MESSAGE_FIELDS
 from memorycell.errors import DataError
 from memorycell.language.files import read_file, unpacked_name
 from memorycell.setting_fields import parse_json
@@ -17,7 +18,8 @@ WRAPPERS = ("conversations", "data", "dialogues", "examples", "messages")
 
 def read_records(path: Path, encoding: str | None, notes: list[str]) -> Iterator[tuple[str, Any]]:
     """(place such as "line 3", JSON value) of every dialogue in a file: one per line, the elements
-    of an array, or those of an array in an object. Raises `DataError` with the line.
+    of an array, those of an array in an object, or the values of an object. Raises `DataError` with
+    the line.
     """
     text = read_file(path, encoding, notes)
     is_document = unpacked_name(path).endswith(".json")
@@ -52,6 +54,8 @@ def _entries(value: Any) -> list[Any]:
             wrapped = value.get(name)
             if isinstance(wrapped, list) and wrapped and not _is_dialogue(wrapped):
                 return wrapped
+        if value and all(isinstance(v, Mapping) and _has_turns(v) for v in value.values()):
+            return list(value.values())
     if isinstance(value, list) and not _is_dialogue(value):
         return value
     return [value]
@@ -62,7 +66,13 @@ def _is_dialogue(value: list[Any]) -> bool:
     first = value[0] if value else None
     if isinstance(first, Mapping):
         return not {"role", "from"}.isdisjoint(first)
-    return not isinstance(first, list)
+    if isinstance(first, list):  # the messages of a turn
+        return bool(first) and isinstance(first[0], Mapping) and "sender" in first[0]
+    return True
+
+
+def _has_turns(value: Mapping[str, Any]) -> bool:
+    return any(name in value for name in MESSAGE_FIELDS)
 
 
 def _first_line_is_json(text: str) -> bool:

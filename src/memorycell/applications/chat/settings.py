@@ -19,6 +19,8 @@ class ChatSettings:
     cell, hidden, layers, embedding   of the recurrent layers, and the embedding size
     dropout, variational, weight_drop, embedding_dropout, noise   probabilities, see
                  `LanguageConfig` and `ModelConfig`
+    mix          mix the n-gram model of the dialogues in, where that is better on the validation
+                 split: yes or no
     budget       tokens per batch, including padding
     encoding     of the files; by default UTF-8, or UTF-16 with a byte order mark
     lossy        accept data of which more than 5% cannot be used: yes or no
@@ -35,6 +37,7 @@ class ChatSettings:
     weight_drop: float = 0.5
     embedding_dropout: float = 0.1
     noise: float = 0.15
+    mix: bool = True
     budget: int = 1500
     encoding: str | None = None
     lossy: bool = False

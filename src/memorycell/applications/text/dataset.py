@@ -25,9 +25,12 @@ from memorycell.language.codec import (
 )
 from memorycell.language.evaluation import stepped_nats
 from memorycell.language.files import is_blank, read_file, unpacked_name
+from memorycell.language.mixing import Sequences
 from memorycell.language.model import LanguageModel
 from memorycell.language.ngram import KneserNey, fit_kneser_ney
+from memorycell.language.ngram_fitting import mix_where_better
 from memorycell.models.batches import LaneBatch, lanes
+from memorycell.models.heads import IGNORE
 from memorycell.reading import Losses
 from memorycell.training.splits import SPLITS
 
@@ -73,23 +76,39 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
         return lanes(x, y, x == END_ID, count=count, bptt=s.bptt, shift=shift)
 
     def evaluate(self, model: LanguageModel, split: str, precision: str = "float32") -> Metrics:
-        """See `Dataset`: nats per token, perplexity, bits_per_character; "test" also has the nats
-        per token of dynamic evaluation, where the settings ask for it.
+        """See `Dataset`: nats per token, perplexity, bits_per_character; network: nats per token
+        of the network alone, where the n-gram model is mixed in; "test" also has those of dynamic
+        evaluation, where the settings ask for it.
         """
-        tokens = torch.from_numpy(self.tokens[split])
         if precision != "float32":
             return self._loss_metrics(stepped_nats(model, self.tokens[split], precision), split)
+        data = self._sequences(split)
+        network = model.network_nats(data.x, data.target, data.reset)
+        nats = network if model.ngram is None else model.ngram.nats(network, data)
+        counted = data.target != IGNORE
+        result = self._loss_metrics(nats[counted].double().numpy(), split)
+        if model.ngram is not None:
+            result["network"] = float(network[counted].double().mean())
+        if split == "test" and self.settings.dynamic:
+            tokens = torch.from_numpy(self.tokens[split])
+            result["dynamic"] = dynamic_nats(model, tokens, self.settings.dynamic)
+        return result
+
+    def _sequences(self, split: str) -> Sequences:
+        """The tokens of a split in one sequence; of a long validation split in parallel lanes."""
+        tokens = torch.from_numpy(self.tokens[split])
         parallel = split == "valid" and len(tokens) > VALID_LANES * MIN_LANE_TOKENS
         rows = VALID_LANES if parallel else 1
         length = -(-(len(tokens) - 1) // rows)
-        fill = tokens.new_full((rows * length + 1 - len(tokens),), END_ID)
-        padded = torch.cat([tokens, fill])
-        x, y = padded[:-1].view(rows, length), padded[1:].view(rows, length)
-        nats = model.nats(x, y, x == END_ID).flatten()[: len(tokens) - 1]
-        result = self._loss_metrics(nats.double().numpy(), split)
-        if split == "test" and self.settings.dynamic:
-            result["dynamic"] = dynamic_nats(model, tokens, self.settings.dynamic)
-        return result
+        missing = rows * length + 1 - len(tokens)
+        x = torch.cat([tokens[:-1], tokens.new_full((missing,), END_ID)]).view(rows, length)
+        y = torch.cat([tokens[1:], tokens.new_full((missing,), IGNORE)]).view(rows, length)
+        return Sequences(x, y, x == END_ID)
+
+    def calibrate(self, model: LanguageModel) -> None:
+        """See `Dataset`: the n-gram model is mixed in, where that is better."""
+        if self.settings.mix and self.ngram is not None:
+            self.notes.append(mix_where_better(model, self.ngram, [self._sequences("valid")]))
 
     def _loss_metrics(self, nats: np.ndarray, split: str) -> Metrics:
         """The metrics of a split from the nats of every token but the first."""

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from memorycell.language.codec import END_ID
+from memorycell.language.mixing import Sequences
 from memorycell.language.model import LanguageModel
 
 
@@ -15,12 +16,12 @@ def dynamic_nats(
 ) -> float:
     """Mean nats per token of tokens [N] int64, where after each chunk the weights move by a
     gradient step and decay towards their initial values (Krause et al. 2018, arXiv:1709.07432, with
-    SGD). The model is restored afterwards.
+    SGD). The model is restored afterwards; its n-gram model does not learn.
     """
     initial = {name: value.clone() for name, value in model.state_dict().items()}
     model.eval()
     state = None
-    total = 0.0
+    nats: list[Tensor] = []
     try:
         for begin in range(0, len(tokens) - 1, chunk):
             y = tokens[None, begin + 1 : begin + chunk + 1]
@@ -28,9 +29,9 @@ def dynamic_nats(
             state = None if state is None else state.detach()
             hidden, state = model.hidden(x, state, x == END_ID)
             scores = model.head(hidden, model.embedding.weight)
-            loss = F.cross_entropy(scores[0], y[0])
-            total += float(loss.detach()) * y.shape[1]
-            gradients = torch.autograd.grad(loss, list(model.parameters()))
+            losses = F.cross_entropy(scores[0], y[0], reduction="none")
+            nats.append(losses.detach())
+            gradients = torch.autograd.grad(losses.mean(), list(model.parameters()))
             with torch.no_grad():
                 for (name, parameter), gradient in zip(
                     model.named_parameters(), gradients, strict=True
@@ -38,4 +39,9 @@ def dynamic_nats(
                     parameter.add_(decay * (initial[name] - parameter) - lr * gradient)
     finally:
         model.load_state_dict(initial)
-    return total / (len(tokens) - 1)
+    network = torch.cat(nats)[None]
+    if model.ngram is None:
+        return float(network.double().mean())
+    x = tokens[None, :-1]
+    mixed = model.ngram.nats(network, Sequences(x, tokens[None, 1:], x == END_ID))
+    return float(mixed.double().mean())

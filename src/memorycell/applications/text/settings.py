@@ -28,6 +28,8 @@ class TextSettings:
                  `LanguageConfig` and `ModelConfig`
     activation, slowness   weights of AR and TAR
     lanes, bptt  sequences per batch, and steps per batch, through which gradients flow back
+    mix          mix the n-gram model of the training text in, where that is better on the
+                 validation split: yes or no
     dynamic      learning rate of dynamic evaluation (Krause et al. 2018, arXiv:1709.07432), a
                  second test metric of a model that keeps learning from the test text; 0: off
     """
@@ -51,6 +53,7 @@ class TextSettings:
     slowness: float = 0.0
     lanes: int = 16
     bptt: int = 64
+    mix: bool = True
     dynamic: float = 0.0
 
     def __post_init__(self) -> None:

@@ -232,10 +232,14 @@ class Dataset(ABC, Generic[M, B]):
         """For the model file: the data's name and fingerprint, the split, the settings."""
 
     def attach(self, model: M, log: Callable[[str], None]) -> None:
-        """Called before the first epoch with the model that is trained, for data that depend on it,
-        such as rollouts of a policy. `log` takes a line on work that takes long.
+        """Called before the first epoch, for data that depend on the model that is trained, such as
+        rollouts of a policy. `log` takes a line on work that takes long.
         """
         return
+
+    def training_budget(self, budget_s: float) -> float:
+        """Seconds for the model; the rest is for baselines that are trained after it."""
+        return budget_s
 
     def validate(self, model: M) -> Metrics:
         """The metrics on "valid" after an epoch; the selection metric is among them."""
@@ -288,9 +292,7 @@ class Forkable(Session, Protocol):
 
 @runtime_checkable
 class Stepwise(Forkable, Protocol):
-    """A session whose steps can run together with those of other sessions of the same model, in one
-    call of the engine; see `streaming.stepwise`.
-    """
+    """A session whose steps can run together with others' in one call; see `streaming.stepwise`."""
 
     def steps(self, item: Item) -> StreamSteps[list[Record]]:
         """`feed` as a generator, which yields the streams to step and their inputs."""
@@ -377,9 +379,7 @@ class Application(Generic[S, P, O]):
     session_columns: Callable[[AnyModelFile], Sequence[str]] | None = None
     """The columns of the rows that a session reads; None: it reads no rows."""
     check_frame: Callable[[pl.DataFrame, S], None] | None = None
-    """Raises `UserError` for a data frame in memory that is not meant to be trained on, though its
-    file would be read.
-    """
+    """Raises `UserError` for a data frame in memory that is not meant to be trained on."""
     columns: Callable[[AnyModelFile, Record], Mapping[str, Sequence[object]]] | None = None
     """A prediction as the columns of a data frame; None: it is no table."""
     figures: Mapping[str, Callable[[AnyModelFile, Record], str | bytes]] = field(

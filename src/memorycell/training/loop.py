@@ -89,6 +89,7 @@ def train(
     budget_s = None
     if minutes is not None:  # of which a part is kept for the comparison on the test split
         budget_s = 60 * minutes - (time.monotonic() - began) - min(compare_s, MAX_SHARE * minutes)
+        budget_s = dataset.training_budget(budget_s)
     budget_s = budget_s if workers.count == 1 else workers.from_first(budget_s)
     run = Run(dataset, train_settings, selection, best_baseline, budget_s, chosen, workers)
     if resume:

@@ -126,6 +126,12 @@ SPACES = [
         [1.0],
         (2,),
     ),
+    (
+        spaces.Dict({"a": spaces.Discrete(2), "mission": spaces.Space(dtype=str)}),  # MiniGrid's
+        {"a": 1, "mission": "go to the object"},
+        [1.0],
+        (2,),
+    ),
     (spaces.Tuple((spaces.Discrete(2), spaces.Discrete(4))), (1, 3), [1.0, 3.0], (2, 4)),
 ]
 

@@ -10,12 +10,14 @@ from hypothesis import strategies as st
 from torch.distributions import Categorical, Normal
 
 from memorycell.application import modelfile
+from memorycell.applications.control import baselines
 from memorycell.applications.control.actions import log_likelihood, sample
 from memorycell.applications.control.baselines import feedforward
 from memorycell.applications.control.experience import Experience, advantages
 from memorycell.applications.control.model import FeedforwardPolicy, PolicyConfig, RecurrentPolicy
 from memorycell.applications.control.scaling import Scaling
 from memorycell.state import State
+from memorycell.training import loop
 
 CONFIG = PolicyConfig(hidden_size=7, input_size=3, choices=(2, 3))
 NUMBERS = PolicyConfig(hidden_size=5, input_size=3, low=(-2.0, 0.0), high=(2.0, 5.0))
@@ -183,6 +185,40 @@ def test_it_learns_what_needs_memory_and_its_baselines_cannot(maze):
     assert set(baselines) == {"random actions", "without memory", "last 4 observations"}
     assert all(scores["return"] < 0.8 for scores in baselines.values())
     assert result["skill"] > 0.2
+
+
+@pytest.mark.parametrize("kind", ["environment", "table"])
+def test_minutes_are_shared_with_the_baselines(application, cue_table, tmp_path, monkeypatch, kind):
+    budgets = []
+
+    class Watched(baselines.Run):
+        def __init__(self, *args):
+            super().__init__(*args)
+            budgets.append(self.progress.budget_s)
+
+    monkeypatch.setattr(baselines, "Run", Watched)
+    monkeypatch.setattr(loop, "Run", Watched)
+    settings_ = application.settings(
+        **{"hidden": 16, "environments": 4, "rollout": 16, "rollouts": 2, "episodes": 4},
+        checked=2,
+        baseline_share=0.5,
+    )
+    data = "t-maze" if kind == "environment" else str(cue_table(tmp_path / "t.csv"))
+    lines: list[str] = []
+    result = loop.train(
+        application,
+        data,
+        settings_,
+        application.training,
+        tmp_path / "m.safetensors",
+        minutes=0.03,
+        log=lines.append,
+    )
+    ours, *others = budgets
+    assert others == [0.5 * ours] * 2
+    assert 0 < ours + sum(others) <= 1.8  # of 1.8 s, less what was spent before
+    assert len(result["baselines"]) == 3
+    assert sum(line.startswith("trains the baseline") for line in lines) == 2
 
 
 def test_the_model_file_holds_the_baselines(maze, application):

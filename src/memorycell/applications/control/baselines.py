@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -27,6 +28,9 @@ from memorycell.training.run import Run
 TRAINING = TrainSettings(lr=1e-3, weight_decay=0.0, clip=0.5, average=0.0)
 """Of ours by default, and of the baselines."""
 NAMES = {1: "without memory"}
+MAX_PATIENCE = 100_000
+NUM_TRAINED = 2
+"""Baselines that are trained: of the last observation, and of the last few."""
 
 
 def name_of(frames: int) -> str:
@@ -41,10 +45,28 @@ def feedforward(config: PolicyConfig, frames: int) -> PolicyConfig:
     return dataclasses.replace(config, frames=frames, hidden_size=width, num_layers=1)
 
 
+@dataclass
+class Plan:
+    """How long each baseline is trained.
+
+    share      of our training; 0: none is trained
+    budget_s   seconds that each gets at most; None: the same steps as ours
+    """
+
+    share: float
+    budget_s: float | None = None
+
+    def training_budget(self, budget_s: float) -> float:
+        """The part of a budget that our training takes; each baseline gets `share` of it."""
+        ours = budget_s / (1 + NUM_TRAINED * self.share)
+        self.budget_s = self.share * ours
+        return ours
+
+
 def trained_baselines(
     variant: Callable[[int], AnyDataset],
+    plan: Plan,
     *,
-    share: float,
     steps: float,
     steps_per_epoch: int,
     frames: Sequence[int],
@@ -53,31 +75,36 @@ def trained_baselines(
     """Name -> policy, each the best on validation.
 
     variant   frames -> the dataset that trains that baseline
-    share     of our `steps` that each is trained for; 0: none is trained
+    steps     that ours was trained for
     """
-    if not share or not steps:
+    if not plan.share or not steps:
         return {}
-    epochs = max(1, math.ceil(share * steps / steps_per_epoch))
-    fitted = {}
-    for count in frames:
-        fitted[name_of(count)] = _trained(variant(count), epochs, name_of(count), log)
-    return fitted
+    epochs = max(1, math.ceil(plan.share * steps / steps_per_epoch))
+    return {
+        name_of(count): _trained(variant(count), epochs, plan.budget_s, name_of(count), log)
+        for count in frames
+    }
 
 
 def _trained(
-    dataset: AnyDataset, epochs: int, name: str, log: Callable[[str], None]
+    dataset: AnyDataset,
+    epochs: int,
+    budget_s: float | None,
+    name: str,
+    log: Callable[[str], None],
 ) -> FeedforwardPolicy:
-    settings = dataclasses.replace(TRAINING, epochs=epochs, patience=epochs)
-    run = Run(dataset, settings, "cost", None, None)
+    settings = dataclasses.replace(TRAINING, epochs=epochs, patience=MAX_PATIENCE)
+    run = Run(dataset, settings, "cost", None, budget_s)
     dataset.attach(run.model, ignore)
-    log(f"trains the baseline {name}: {epochs} epochs")
+    duration = f"{epochs} epochs" if budget_s is None else f"{budget_s:.0f} s"
+    log(f"trains the baseline {name}: {duration}")
     shown = 0.0
 
     def on_event(event: Step | Epoch) -> None:
         nonlocal shown
-        if isinstance(event, Epoch) and (event.seconds - shown > 30 or event.epoch == epochs):
+        if isinstance(event, Epoch) and (event.seconds - shown > 30 or event.epoch == event.epochs):
             shown = event.seconds
-            log(f"baseline {name}: epoch {event.epoch}/{epochs}, best cost {event.best:.4g}")
+            log(f"baseline {name}: epoch {event.epoch}/{event.epochs}, best cost {event.best:.4g}")
 
     run.fit(on_event, lambda better: None)
     model: FeedforwardPolicy = run.best_model()

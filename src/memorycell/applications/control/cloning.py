@@ -13,6 +13,7 @@ from torch import Tensor
 from memorycell.application.contract import Dataset, Metric, Metrics, Record
 from memorycell.applications.control.actions import log_likelihood
 from memorycell.applications.control.baselines import (
+    Plan,
     feedforward,
     restored,
     stored,
@@ -97,6 +98,7 @@ class TrajectoryDataset(Dataset[Policy, Demonstrations]):
         )
         self._fitted = restored(fitted or {}, self.config)
         self._log: Callable[[str], None] = lambda line: None
+        self._plan = Plan(settings.baseline_share)
         self._epochs = 0
         self._played: Environments | None = None
         if codec.environment:
@@ -123,6 +125,10 @@ class TrajectoryDataset(Dataset[Policy, Demonstrations]):
     def attach(self, model: Policy, log: Callable[[str], None]) -> None:
         """See `Dataset`."""
         self._log = log
+
+    def training_budget(self, budget_s: float) -> float:
+        """See `Dataset`; the rest is for the baselines."""
+        return self._plan.training_budget(budget_s)
 
     def batches(self, seed: int) -> Iterator[Demonstrations]:
         """See `Dataset`."""
@@ -186,7 +192,7 @@ class TrajectoryDataset(Dataset[Policy, Demonstrations]):
         if self._epochs and not self._fitted and split == "test":
             self._fitted = trained_baselines(
                 self.variant,
-                share=self.settings.baseline_share,
+                self._plan,
                 steps=self._epochs,
                 steps_per_epoch=1,
                 frames=(1, self.settings.frames),

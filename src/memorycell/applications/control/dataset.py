@@ -12,6 +12,7 @@ from torch import Tensor
 
 from memorycell.application.contract import Dataset, Metrics, Record
 from memorycell.applications.control.baselines import (
+    Plan,
     feedforward,
     restored,
     stored,
@@ -65,6 +66,7 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
         self._fitted = restored(fitted or {}, self.config)
         self._trained: Policy | None = None
         self._log: Callable[[str], None] = lambda line: None
+        self._plan = Plan(settings.baseline_share)
         self._collector: Collector | None = None
         count = min(MAX_PLAYED, max(settings.checked, settings.episodes))
         self._played = Environments(name, count, gap=settings.gap, max_steps=settings.max_steps)
@@ -90,6 +92,10 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
             self.name, settings.environments, gap=settings.gap, max_steps=settings.max_steps
         )
         self._collector = Collector(environments, self.codec, model, self.build(), settings)
+
+    def training_budget(self, budget_s: float) -> float:
+        """See `Dataset`; the rest is for the baselines."""
+        return self._plan.training_budget(budget_s)
 
     def batches(self, seed: int) -> Iterator[Experience]:
         """See `Dataset`; rollouts of the attached model, and of an untrained one before."""
@@ -122,7 +128,7 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
         if self._trained is not None and not self._fitted and split == "test":
             self._fitted = trained_baselines(
                 self.variant,
-                share=self.settings.baseline_share,
+                self._plan,
                 steps=float(self._trained.scaling.count),
                 steps_per_epoch=self.settings.steps_per_epoch,
                 frames=(1, self.settings.frames),

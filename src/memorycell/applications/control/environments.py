@@ -34,6 +34,8 @@ VELOCITIES = {
     "Acrobot": (4, 5),
     "LunarLander": (2, 3, 5),
     "LunarLanderContinuous": (2, 3, 5),
+    "BipedalWalker": (1, 2, 3, 5, 7, 10, 12),
+    "BipedalWalkerHardcore": (1, 2, 3, 5, 7, 10, 12),
     "InvertedPendulum": (2, 3),
     "InvertedDoublePendulum": (5, 6, 7),
     "Swimmer": (3, 4, 5, 6, 7),

@@ -85,8 +85,9 @@ def _notes(name: str, codec: ControlCodec, settings: ControlSettings) -> list[st
         notes.append(f"hidden from the policy and from all baselines: {hidden}")
     if settings.baseline_share:
         notes.append(
-            "policies without memory are trained after the model, each on"
-            f" {settings.baseline_share:.0%} of its steps; less: --set baseline_share=0.1"
+            "policies without memory are trained after the model, each for"
+            f" {settings.baseline_share:.0%} of its time, which --minutes includes, or of its"
+            " steps; less: --set baseline_share=0.1"
         )
     return notes
 

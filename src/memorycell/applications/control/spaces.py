@@ -55,8 +55,8 @@ def observation_space(space: spaces.Space[Any], name: str) -> ObservationSpace:
 
 def _observation(space: spaces.Space[Any], name: str, path: str) -> ObservationSpace | None:
     """None for texts, which are left out."""
-    if isinstance(space, spaces.Text):
-        return None
+    if isinstance(space, spaces.Text) or (space.dtype is not None and space.dtype.kind == "U"):
+        return None  # the second are texts of a package's own kind, such as MiniGrid's missions
     if isinstance(space, spaces.Discrete):
         start = int(space.start)
         return ObservationSpace((path or "value",), (int(space.n),), lambda x: [int(x) - start])

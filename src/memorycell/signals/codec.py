@@ -7,9 +7,10 @@ import itertools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import regex
+from msgspec import Meta
 
 from memorycell.errors import DataError, quote
 from memorycell.language.codec import TextCodec, fit_text_codec
@@ -34,12 +35,14 @@ class SignalCodec(ABC):
     labels      class names; empty for a text
     text        characters or subwords of a text; None for classes
     sentences   training transcripts: the lexicon and the n-grams of the lexicon search
+    unknown_below   probability of the best class below which the answer is "unknown"
     """
 
     kind: ClassVar[str]
     labels: tuple[str, ...] = ()
     text: TextCodec | None = None
     sentences: tuple[str, ...] = ()
+    unknown_below: Annotated[float, Meta(ge=0, le=1)] = 0.0
 
     @property
     @abstractmethod
@@ -65,7 +68,12 @@ class SignalCodec(ABC):
     def to_json(self) -> dict[str, Any]:
         """See `Codec`."""
         text = None if self.text is None else self.text.to_json()
-        return {"labels": list(self.labels), "text": text, "sentences": list(self.sentences)}
+        return {
+            "labels": list(self.labels),
+            "text": text,
+            "sentences": list(self.sentences),
+            "unknown_below": self.unknown_below,
+        }
 
     @classmethod
     @abstractmethod
@@ -80,7 +88,7 @@ class SignalCodec(ABC):
         optional   fields that earlier versions did not write
         """
         for field in dataclasses.fields(cls):
-            if field.name not in data and field.name not in optional:
+            if field.name not in data and field.name not in ("unknown_below", *optional):
                 raise ValueError(f"missing field {field.name}")
         codec = from_json(cls, {**data, "text": None})
         text = None if data["text"] is None else TextCodec.from_json(data["text"])

@@ -27,6 +27,7 @@ from memorycell.signals.lexicon import lexicon_search
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.settings import SignalSettings
 from memorycell.signals.transcriber import Transcriber
+from memorycell.signals.unknown import describe_unknown, fit_threshold
 from memorycell.training import metrics
 
 SEARCH_WEIGHTS = [(weight, bonus) for weight in (0.5, 1.0, 1.5) for bonus in (-1.0, 0.0, 1.0)]
@@ -46,6 +47,8 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
     """Labelled examples by split, and the codec that encodes them.
 
     An application implements `encode`, `augment` and `fit_dtw`.
+
+    unknown   examples of classes that the model does not learn: "valid" and "test", or none
     """
 
     codec: C
@@ -62,6 +65,7 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
         self.name, self.codec, self.settings = name, codec, settings
         self.classes = codec.text is None
         self.notes = list(notes)
+        self.unknown: Splits[R] = {}
         self.splits: Splits[R] = {}
         self.features: dict[str, list[np.ndarray]] = {}
         too_short: list[str] = []
@@ -164,8 +168,18 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
 
         At a lower precision the model runs step by step, as a session does.
         """
+        return self._log_p(model, self.features[split], precision)
+
+    @torch.inference_mode()
+    def unknown_p(self, model: SignalModel, split: str, precision: str = "float32") -> np.ndarray:
+        """The probability of the best class of every unknown example [N]."""
+        encoded = [x for x in map(self.encode, self.unknown[split]) if len(x)]
+        return np.exp(np.array(self._log_p(model, encoded, precision)).max(1))
+
+    def _log_p(
+        self, model: SignalModel, features: Sequence[np.ndarray], precision: str
+    ) -> list[np.ndarray]:
         model.eval()
-        features = self.features[split]
         if precision != "float32":
             stepper = model.stepper(precision)
             zeros = np.zeros((1, stepper.layout.width), np.float32)
@@ -183,7 +197,13 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
         """See `Dataset`. Transcripts are decoded greedily; on "test" also by lexicon search."""
         log_p = self.log_p(model, split, precision)
         if isinstance(model, Classifier):
-            return metrics.classification_metrics(self.truth[split], np.array(log_p))
+            result = metrics.classification_metrics(self.truth[split], np.array(log_p))
+            if self.unknown and self.codec.unknown_below:
+                below = self.codec.unknown_below
+                accepted = self.unknown_p(model, split, precision) >= below
+                result["false_acceptance"] = float(accepted.mean())
+                result["false_rejection"] = float((np.exp(np.array(log_p).max(1)) < below).mean())
+            return result
         transcripts = self.labels(split)
         result = metrics.transcription_metrics(transcripts, [self.greedy_text(p) for p in log_p])
         targets = [np.array(self.codec.targets(text), np.int64) for text in transcripts]
@@ -201,11 +221,17 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
         return ctc.letters_to_text(self.codec, ctc.greedy_letters(log_p))
 
     def calibrate(self, model: SignalModel) -> None:
-        """See `Dataset`: the temperature of a classifier, the search weights of a transcriber."""
+        """See `Dataset`: the temperature of a classifier and the probability below which its answer
+        is "unknown"; the search weights of a transcriber.
+        """
         if isinstance(model, Classifier):
             model.head.temperature.fill_(1.0)
             log_p = torch.from_numpy(np.array(self.log_p(model, "valid")))
             model.head.calibrate(log_p.float(), torch.from_numpy(self.truth["valid"]))
+            if self.unknown:
+                p = self.unknown_p(model, "valid")
+                below = fit_threshold(p, self.settings.false_acceptance)
+                self.codec = dataclasses.replace(self.codec, unknown_below=below)
         else:
             model.search.copy_(torch.tensor(self._select_search(model)))
 
@@ -240,6 +266,12 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
     def split_sizes(self) -> str:
         """The number of examples of every split, for notes."""
         return ", ".join(f"{len(examples):,} {name}" for name, examples in self.splits.items())
+
+    def set_unknown(self, unknown: Splits[R]) -> None:
+        """Examples of classes that the model does not learn, with a note."""
+        self.unknown = unknown
+        if unknown:
+            self.notes.append(describe_unknown(unknown))
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Dataset`: the features of the test examples one after another."""

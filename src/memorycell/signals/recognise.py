@@ -13,6 +13,7 @@ from memorycell.errors import ModelFileError, UserError
 from memorycell.models.classifier import Classifier
 from memorycell.signals.codec import SignalCodec
 from memorycell.signals.transcriber import Transcriber
+from memorycell.signals.unknown import UNKNOWN_LABEL
 
 SignalModel: TypeAlias = Classifier | Transcriber
 MAX_LISTED_CLASSES = 5
@@ -45,17 +46,30 @@ def probabilities_over_time(
     return probabilities
 
 
-def label_record(labels: Sequence[str], p: np.ndarray) -> dict[str, Any]:
-    """The label, its probability and those of the most probable classes, from p [classes]."""
+def label_record(
+    labels: Sequence[str], p: np.ndarray, unknown_below: float = 0.0
+) -> dict[str, Any]:
+    """The label, its probability and those of the most probable classes, from p [classes]. Below
+    `unknown_below` the label is "unknown", and `nearest` the most probable class.
+    """
     best = np.argsort(-p, kind="stable")[:MAX_LISTED_CLASSES]
     rounded = {labels[k]: round(float(p[k]), 4) for k in best}
-    return {"label": labels[best[0]], "p": round(float(p[best[0]]), 4), "probabilities": rounded}
+    label, highest = labels[best[0]], float(p[best[0]])
+    record = {"label": label, "p": round(highest, 4), "probabilities": rounded}
+    if highest < unknown_below:
+        record |= {"label": UNKNOWN_LABEL, "nearest": label}
+    return record
 
 
-def other_classes(record: dict[str, Any]) -> str:
-    """The next probable classes of a `label_record`, for people."""
-    others = list(record["probabilities"].items())[1:4]
-    return ", ".join(f"{label} {p:.1%}" for label, p in others if p >= 0.001)
+def answer_text(record: dict[str, Any], name: str) -> str:
+    """A `label_record` for people: the label, the name of the input, the next probable classes."""
+    unknown = "nearest" in record
+    label = record["label"] if unknown else f"{record['label']} ({record['p']:.1%})"
+    probable = list(record["probabilities"].items())[0 if unknown else 1 : 4]
+    others = ", ".join(f"{other} {p:.1%}" for other, p in probable if p >= 0.001)
+    return f"{label}  {name}" + (
+        f"   ({'nearest' if unknown else 'else'} {others})" if others else ""
+    )
 
 
 def check_unidirectional(model: SignalModel) -> None:

@@ -13,6 +13,7 @@ from memorycell.signals.examples import LabelledData, R, Splits, drop_unknown_cl
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.settings import SignalSettings
 from memorycell.signals.splitting import split_examples
+from memorycell.signals.unknown import separate_unknown
 
 D = TypeVar("D", bound=SignalDataset[Any, Any])
 
@@ -32,17 +33,19 @@ def reopen(
     codec = file.codec
     classes = codec.text is None
 
-    def own_splits() -> tuple[Splits[R], list[str]]:
+    def own_splits() -> tuple[Splits[R], Splits[R], list[str]]:
         own = read(file.data)
-        splits, notes = split_examples(own.examples, settings, classes=classes, where=own.name)
+        examples, apart = separate_unknown(own, settings.unknown if classes else None)
+        splits, notes = split_examples(examples, settings, classes=classes, where=own.name)
         if not classes:
-            return splits, [*own.notes, *notes]
+            return splits, apart, [*own.notes, *notes]
         splits, unknown = drop_unknown_classes(splits, codec.labels)
-        return splits, [*own.notes, *notes, *unknown]
+        return splits, apart, [*own.notes, *notes, *unknown]
 
     if data is None or data == file.data:
-        own, own_notes = own_splits()
+        own, apart, own_notes = own_splits()
         dataset = build(file.data, own, [*own_notes, "evaluated on the held-out test split"])
+        dataset.set_unknown(apart)
         if dataset.fingerprint != file.fingerprint:
             dataset.notes.append(f"{file.data} has changed since the model was trained")
         return dataset
@@ -52,7 +55,7 @@ def reopen(
         kept, unknown = drop_unknown_classes({"test": examples}, codec.labels)
         examples, notes = kept["test"], notes + unknown
     try:
-        own, _ = own_splits()
+        own, _, _ = own_splits()
         splits = {split: members for split, members in own.items() if split != "test"}
         note = f"the baselines were fitted on {file.data}, like the model"
     except UserError as error:

@@ -24,6 +24,10 @@ class SignalSettings(ReadSettings, SplitSettings):
     pooling      how a classifier reduces a sequence to one vector: attention, max or last
     cell, hidden, layers   of the recurrent stack
     dropout, weight_drop, smoothing   probabilities
+    unknown      classes that the model does not learn, as names or patterns, separated by commas,
+                 such as "seven,eight" or "Korean*": half of them set the probability below which
+                 the answer is "unknown", the other half measure it
+    false_acceptance   share of the first half's examples that may get a label all the same
     budget       steps per batch, padding included
     """
 
@@ -38,6 +42,8 @@ class SignalSettings(ReadSettings, SplitSettings):
     dropout: float = 0.3
     weight_drop: float = 0.0
     smoothing: float = 0.0
+    unknown: str | None = None
+    false_acceptance: float = 0.05
     budget: int = 1500
 
     def __post_init__(self) -> None:
@@ -52,6 +58,8 @@ class SignalSettings(ReadSettings, SplitSettings):
         check_ranges(
             self, vocabulary=(1, 50_000), hidden=(1, 8192), layers=(1, 32), budget=(1, 10_000_000)
         )
+        if not 0 < self.false_acceptance < 1:
+            raise ValueError(f"false_acceptance={self.false_acceptance}: expected 0 to 1")
         self.model_config(10, 3, classes=True)  # checks the rest
 
     def model_config(

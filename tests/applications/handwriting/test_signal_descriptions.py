@@ -21,8 +21,9 @@ def test_codecs_from_json(kind):
     values = json.loads(json.dumps(codec.to_json()))
     assert type(codec).from_json(values) == codec
     for name in values:
-        with pytest.raises((ValueError, KeyError, TypeError)):
-            type(codec).from_json({k: v for k, v in values.items() if k != name})
+        if name != "unknown_below":  # which files of earlier versions do not have
+            with pytest.raises((ValueError, KeyError, TypeError)):
+                type(codec).from_json({k: v for k, v in values.items() if k != name})
         for value in VALUES:
             if (name, value) in (("sentences", []), ("sentences", ["a", "a"]), ("sentences", [""])):
                 continue

@@ -104,9 +104,10 @@ def prepare(data: str | None, settings: HandwritingSettings) -> StrokeDataset | 
 
 def _prepare_lines(source: Source) -> LineDataset:
     labelled, settings = read_images(source), source.settings
-    splits, outputs, notes = split_and_fit(labelled, settings, choose_head(settings.head, labelled))
-    codec = LineCodec(**outputs, height=settings.height, stack=settings.stack)
-    dataset = LineDataset(labelled.name, splits, codec, settings, notes)
+    prepared = split_and_fit(labelled, settings, choose_head(settings.head, labelled))
+    codec = LineCodec(**prepared.outputs, height=settings.height, stack=settings.stack)
+    dataset = LineDataset(labelled.name, prepared.splits, codec, settings, prepared.notes)
+    dataset.set_unknown(prepared.unknown)
     dataset.notes.append(f"{len(labelled.examples):,} images: {dataset.split_sizes()}")
     return dataset
 
@@ -114,15 +115,16 @@ def _prepare_lines(source: Source) -> LineDataset:
 def _prepare_strokes(source: Source) -> StrokeDataset:
     labelled, settings = read_drawings(source), source.settings
     head = choose_head(settings.head, labelled)
-    splits, outputs, notes = split_and_fit(labelled, settings, head)
-    heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in splits["train"]]
+    prepared = split_and_fit(labelled, settings, head)
+    heights = [float(np.ptp(np.concatenate(e.raw)[:, 1])) for e in prepared.splits["train"]]
     codec = StrokeCodec(
-        **outputs,
+        **prepared.outputs,
         frame="box" if head == "classes" else "line",
         height=max(float(np.median(heights)), 1e-6),
         spacing=settings.spacing,
     )
-    dataset = StrokeDataset(labelled.name, splits, codec, settings, notes)
+    dataset = StrokeDataset(labelled.name, prepared.splits, codec, settings, prepared.notes)
+    dataset.set_unknown(prepared.unknown)
     dataset.notes.append(f"{len(labelled.examples):,} drawings: {dataset.split_sizes()}")
     return dataset
 

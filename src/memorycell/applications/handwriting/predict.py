@@ -14,7 +14,7 @@ from memorycell.applications.handwriting.images import IMAGE_SUFFIXES, read_line
 from memorycell.errors import DataError, quote
 from memorycell.signals import ctc
 from memorycell.signals.lexicon import LexiconSearch, selected_search
-from memorycell.signals.recognise import SignalModel, label_record, other_classes, recognise
+from memorycell.signals.recognise import SignalModel, answer_text, label_record, recognise
 from memorycell.signals.stroke_files import read_strokes
 from memorycell.signals.strokes import Drawing, StrokeCodec
 from memorycell.signals.transcriber import Transcriber
@@ -122,7 +122,7 @@ def answer(
     codec = file.codec
     log_p = recognise(file, features)
     if codec.text is None:
-        return label_record(codec.labels, np.exp(log_p))
+        return label_record(codec.labels, np.exp(log_p), codec.unknown_below)
     letters = ctc.greedy_letters(log_p)
     p = float(np.mean([letter.p for letter in letters] or [0.0]))
     record = {"text": ctc.letters_to_text(codec, letters), "p": round(p, 4)}
@@ -134,9 +134,7 @@ def render(record: dict[str, Any]) -> str:
     lines = []
     for one in record["drawings"]:
         if "label" in one:
-            others = other_classes(one)
-            others = f"   (else {others})" if others else ""
-            lines.append(f"{one['label']} ({one['p']:.1%})  {one['name']}{others}")
+            lines.append(answer_text(one, one["name"]))
         else:
             searched = f"   (with lexicon: {one['searched']})" if one.get("searched") else ""
             lines.append(f"{one['text']} ({one['p']:.1%} per letter)  {one['name']}{searched}")

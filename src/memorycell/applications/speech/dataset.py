@@ -82,10 +82,11 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
     head = choose_head(settings.head, labelled)
     if head == "text":
         labelled = _with_speech(labelled, settings)
-    splits, outputs, notes = split_and_fit(labelled, settings, head)
-    rate = splits["train"][0].raw.rate_hz
+    prepared = split_and_fit(labelled, settings, head)
+    train = prepared.splits["train"]
+    rate = train[0].raw.rate_hz
     codec = AudioCodec(
-        **outputs,
+        **prepared.outputs,
         rate_hz=rate,
         bins=settings.bins,
         stack=settings.stack,
@@ -98,8 +99,9 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
         codec.check_bands()
     except ValueError as error:
         raise DataError(f"--set {error}") from None
-    codec = codec.fit_scaling([codec.frames(e.raw.samples) for e in splits["train"]])
-    dataset = SpeechDataset(labelled.name, splits, codec, settings, notes)
+    codec = codec.fit_scaling([codec.frames(e.raw.samples) for e in train])
+    dataset = SpeechDataset(labelled.name, prepared.splits, codec, settings, prepared.notes)
+    dataset.set_unknown(prepared.unknown)
     minutes = sum(len(e.raw.samples) for e in labelled.examples) / rate / 60
     dataset.notes += [
         f"{len(labelled.examples):,} recordings, {minutes:.1f} minutes at {rate:,} Hz:"

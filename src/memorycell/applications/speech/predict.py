@@ -15,7 +15,7 @@ from memorycell.applications.speech.word_model import load_word_model
 from memorycell.errors import DataError
 from memorycell.signals import ctc
 from memorycell.signals.lexicon import LexiconSearch, selected_search
-from memorycell.signals.recognise import SignalModel, label_record, other_classes, recognise
+from memorycell.signals.recognise import SignalModel, answer_text, label_record, recognise
 from memorycell.signals.transcriber import Transcriber
 
 
@@ -79,7 +79,7 @@ def _recording_record(
         record["notes"] = list(sound.notes)
     log_p = recognise(file, features)
     if codec.text is None:
-        return {**record, **label_record(codec.labels, np.exp(log_p))}
+        return {**record, **label_record(codec.labels, np.exp(log_p), codec.unknown_below)}
     words = ctc.letters_to_words(codec, ctc.greedy_letters(log_p))
     record["text"] = " ".join(word.word for word in words)
     record["words"] = [word_record(word, codec.step_s) for word in words]
@@ -105,9 +105,7 @@ def render(record: dict[str, Any]) -> str:
     for one in record["recordings"]:
         notes = f"   [{', '.join(one['notes'])}]" if "notes" in one else ""
         if "label" in one:
-            others = other_classes(one)
-            others = f"   (else {others})" if others else ""
-            lines.append(f"{one['label']} ({one['p']:.1%})  {one['file']}{others}{notes}")
+            lines.append(answer_text(one, one["file"]) + notes)
             continue
         text = one.get("searched") or one["text"]
         lines.append(f"{text}   ({one['file']}, {one['seconds']} s){notes}")

@@ -189,7 +189,7 @@ class SpeechSession:
         self._steps += len(features)
 
     def _label_record(self, *, final: bool) -> Record:
-        record = label_record(self.codec.labels, np.exp(self._log_p))
+        record = label_record(self.codec.labels, np.exp(self._log_p), self.codec.unknown_below)
         return {
             "label": record["label"],
             "p": record["p"],

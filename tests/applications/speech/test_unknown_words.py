@@ -1,0 +1,122 @@
+"""Words that a model does not learn are answered as "unknown"."""
+
+import dataclasses
+import shutil
+
+import numpy as np
+import pytest
+import soundfile as sf
+from signal_data import RATE, SMALL_SPEECH
+
+from memorycell.application import modelfile
+from memorycell.application.train_settings import TrainSettings
+from memorycell.applications.speech import APPLICATION
+from memorycell.applications.speech.dataset import prepare, reopen
+from memorycell.applications.speech.predict import PredictOptions, predict, render
+from memorycell.applications.speech.session import SpeechSession, StreamOptions
+from memorycell.applications.speech.settings import SpeechSettings
+from memorycell.errors import DataError
+from memorycell.signals.recognise import recognise
+from memorycell.signals.unknown import fit_threshold
+from memorycell.training import loop as training
+
+
+@pytest.fixture(scope="module")
+def noises(chirps, tmp_path_factory):
+    """The chirps, and two classes of noise: "hiss" and "hum"."""
+    folder, rng = tmp_path_factory.mktemp("noises"), np.random.default_rng(3)
+    for kind in ("up", "down", "flat"):
+        shutil.copytree(chirps / kind, folder / kind)
+    for kind in ("hiss", "hum"):
+        (folder / kind).mkdir()
+        for k in range(24):
+            noise = rng.standard_normal(RATE // 3)
+            if kind == "hum":
+                noise = np.convolve(noise, np.ones(12) / 12, "same")
+            sf.write(folder / kind / f"{k}.wav", 0.1 * noise, RATE)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(noises, tmp_path_factory):
+    out = tmp_path_factory.mktemp("unknown") / "u.safetensors"
+    settings = SpeechSettings(**SMALL_SPEECH, unknown="h*", false_acceptance=0.1)
+    result = training.train(
+        APPLICATION, str(noises), settings, TrainSettings(epochs=12, lr=0.01, average=0.9), out
+    )
+    return result, modelfile.load(out)
+
+
+def test_threshold_accepts_at_most_the_share():
+    p = np.random.default_rng(0).uniform(0.3, 1, 57)
+    for share in (0.01, 0.05, 0.3):
+        accepted = (p >= fit_threshold(p, share)).mean()
+        assert share - 1 / 57 < accepted <= share
+
+
+def test_unknown_classes_are_not_learnt_and_their_acceptance_is_measured(trained, noises):
+    result, file = trained
+    assert file.codec.labels == ("down", "flat", "up")
+    assert 0.3 < file.codec.unknown_below < 1
+    assert any("hiss set the threshold" in note for note in file.notes)
+    accepted, rejected = 0, 0
+    for k in range(24):
+        record = predict(file, str(noises / "hum" / f"{k}.wav"), PredictOptions())
+        accepted += record["recordings"][0]["label"] != "unknown"
+    assert result["metrics"]["false_acceptance"] == pytest.approx(accepted / 24)
+    again = reopen(None, file)
+    examples = again.splits["test"]
+    for example in examples:
+        p = np.exp(recognise(file, file.codec.encode(example.raw)))
+        rejected += p.max() < file.codec.unknown_below
+    assert result["metrics"]["false_rejection"] == pytest.approx(rejected / len(examples))
+    assert again.evaluate(file.model, "test") == pytest.approx(result["metrics"])
+
+
+def test_answers_name_the_nearest_class(trained, noises):
+    codec = dataclasses.replace(trained[1].codec, unknown_below=1.0)
+    file = dataclasses.replace(trained[1], codec=codec)
+    record = predict(file, str(noises / "hum" / "0.wav"), PredictOptions())
+    (answer,) = record["recordings"]
+    assert (answer["label"], answer["nearest"]) == ("unknown", next(iter(answer["probabilities"])))
+    assert render(record).startswith("unknown  ")
+    assert "(nearest " in render(record)
+    session = SpeechSession(file, options=StreamOptions(pause=0))
+    session.feed_samples(sf.read(noises / "hum" / "0.wav", dtype="float32")[0], RATE)
+    assert session.close()[-1]["label"] == "unknown"
+
+
+def test_one_unknown_class_is_divided_by_example(noises):
+    dataset = prepare(str(noises), SpeechSettings(**SMALL_SPEECH, unknown="hum"))
+    halves = dataset.unknown
+    assert {e.label for members in halves.values() for e in members} == {"hum"}
+    assert sum(map(len, halves.values())) == 24
+    assert min(map(len, halves.values())) >= 5
+    assert "hiss" in dataset.codec.labels
+
+
+def test_files_of_earlier_versions_have_no_threshold(trained):
+    codec = trained[1].codec
+    data = codec.to_json()
+    del data["unknown_below"], data["gain_control"]
+    assert type(codec).from_json(data) == dataclasses.replace(
+        codec, unknown_below=0.0, gain_control=False
+    )
+
+
+@pytest.mark.parametrize(
+    ("unknown", "message"),
+    [("bell", "unknown=bell: no such class; there are 'down', 'flat', 'hiss'")],
+)
+def test_unknown_classes_that_are_not_there(noises, unknown, message):
+    with pytest.raises(DataError, match=message):
+        prepare(str(noises), SpeechSettings(**SMALL_SPEECH, unknown=unknown))
+
+
+def test_a_class_may_not_be_named_unknown(noises, tmp_path):
+    for kind in ("up", "down", "flat", "hum"):
+        shutil.copytree(noises / kind, tmp_path / kind)
+    shutil.copytree(noises / "hiss", tmp_path / "unknown")
+    with pytest.raises(DataError, match='a class is named "unknown"'):
+        prepare(str(tmp_path), SpeechSettings(**SMALL_SPEECH, unknown="hum"))
+    assert prepare(str(tmp_path), SpeechSettings(**SMALL_SPEECH, unknown="unknown")).unknown

@@ -44,7 +44,7 @@ class SpeechSettings(SignalSettings):
     gain_control: bool = True
     whole: bool = False
     speed: float = 0.1
-    noise: float = 0.3
+    noise: float = 0.6
     silence: float = 1.0
     level: float = 30.0
     tilt: float = 0.0

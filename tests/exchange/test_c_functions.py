@@ -5,7 +5,9 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 
+from memorycell.exchange.c_export import in_blocks
 from memorycell.exchange.c_templates import FUNCTIONS
 
 pytestmark = pytest.mark.skipif(shutil.which("gcc") is None, reason="needs gcc")
@@ -25,10 +27,10 @@ int main(void) {
 def values(folder, x: np.ndarray, *flags: str) -> np.ndarray:
     """[4, n] float64: exp, sigmoid, tanh and softplus of x."""
     names = ("exponential", "sigmoid", "hyperbolic_tangent", "softplus")
-    code = "".join(FUNCTIONS[name].substitute() for name in names)
+    code = "".join(FUNCTIONS[name].substitute() for name in ("choose", *names))
     include = "".join(f"#include <{name}.h>\n" for name in ("math", "stdint", "stdio"))
     (folder / "f.c").write_text(include + code + MAIN)
-    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror")
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
     command = ["gcc", *strict, *flags, "f.c", "-lm", "-o", "f"]
     subprocess.run(command, cwd=folder, check=True, timeout=60)
     raw = subprocess.run(
@@ -67,3 +69,50 @@ def test_extremes(tmp_path):
         softplus[:6], [np.inf, 0, 3e38, 0, np.log(2), np.log(2)], rtol=1e-6, atol=2e-38
     )
     assert np.isnan([exp[6], sigmoid[6], tanh[6]]).all()
+
+
+PRODUCT_MAIN = """
+int main(void) {
+    int sizes[2];
+    while (fread(sizes, sizeof *sizes, 2, stdin) == 2) {
+        const int rows = sizes[0], columns = sizes[1], all = rows * columns + rows + columns;
+        float *w = malloc(all * sizeof *w), *out = malloc(rows * sizeof *out);
+        if (fread(w, sizeof *w, all, stdin) != (size_t)all)
+            return 1;
+        product_blocks(w, w + rows * columns, rows, columns, w + rows * columns + rows, out);
+        fwrite(out, sizeof *out, rows, stdout);
+        free(w);
+        free(out);
+    }
+    return 0;
+}
+"""
+"""Reads rows, columns, w, bias and a; several times."""
+SIZES = [(1, 1), (15, 3), (16, 1), (16, 8), (17, 7), (35, 9), (64, 33), (96, 16)]
+
+
+@pytest.mark.parametrize(
+    "flags", ["-O2", "-O2 -U__SSE__", "-O3 -march=native", "-O1 -fsanitize=undefined,address"]
+)
+def test_products_of_blocks(tmp_path, flags):
+    rng = np.random.default_rng(0)
+    given, expected = b"", []
+    for rows, columns in SIZES:
+        w, bias, a = (
+            rng.normal(size=size).astype("<f4") for size in ((rows, columns), rows, columns)
+        )
+        data = (in_blocks(torch.from_numpy(w)).numpy(), bias, a)
+        given += np.array([rows, columns], "<i4").tobytes() + b"".join(v.tobytes() for v in data)
+        expected.append(w.astype(np.float64) @ a + bias)
+    include = "".join(f"#include <{name}.h>\n" for name in ("stdio", "stdlib"))
+    code = "".join(FUNCTIONS[name].substitute() for name in ("product", "product_blocks"))
+    (tmp_path / "p.c").write_text(include + code + PRODUCT_MAIN)
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+    command = ["gcc", *strict, *flags.split(), "p.c", "-o", "p"]
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    found = subprocess.run(
+        [tmp_path / "p"], input=given, capture_output=True, check=True, timeout=60
+    )
+    np.testing.assert_allclose(
+        np.frombuffer(found.stdout, "<f4"), np.concatenate(expected), rtol=1e-5, atol=1e-5
+    )

@@ -4,7 +4,7 @@ A template is C with these fields, filled in for every layer:
 
     $layer           the function's name
     $H               hidden_size
-    $product         `product` or `product_int8`, see `c_templates.FUNCTIONS`
+    $product         `product_blocks` or `product_int8`, see `c_templates.FUNCTIONS`
     $W_ih, $W_hh     arguments of the products: weights, scales (int8), bias, rows, columns
     $I               the size of the layer's input
     $heads           the heads of an mlstm

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor, nn
 
 from memorycell.errors import quote
@@ -30,6 +31,8 @@ one. In int8 a value is now and then rounded the other way.
 """
 SUMS_BYTES = 32
 """Of the partial sums in `product`."""
+BLOCK_ROWS = 16
+"""In `product_blocks`."""
 
 
 def export(
@@ -194,17 +197,17 @@ class _Source:
         self.flash_bytes += len(array) * (1 if int8 else 4)
         return name
 
-    def matrix(self, name: str, weight: Tensor, bias: Tensor, *, int8: bool = False) -> str:
-        """Add a weight and a bias; the arguments that `product`, or `product_int8`, takes."""
+    def matrix(self, name: str, weight: Tensor, bias: Tensor, *, product: str = "product") -> str:
+        """Add a weight and a bias; the arguments that one of the three products takes."""
         weight = weight.detach()
         arrays = [name]
-        if int8:
+        if product == "product_int8":
             largest = weight.abs().amax(1)
             scale = (largest / 127).where(largest > 0, 1.0)
             self.constant(name, (weight / scale[:, None]).round(), int8=True)
             arrays.append(self.constant(f"{name}_scale", scale))
         else:
-            self.constant(name, weight)
+            self.constant(name, in_blocks(weight) if product == "product_blocks" else weight)
         arrays.append(self.constant(f"{name}_bias", bias))
         return ", ".join([*arrays, *map(str, weight.shape)])
 
@@ -216,8 +219,9 @@ class _Source:
         zeros = params["weight_ih"].new_zeros(len(params["weight_ih"]))
         for name in ("bias_ih", "bias_hh"):  # an absent bias is a scalar zero
             params[name] = params.get(name, zeros) + zeros
+        product = "product_int8" if self._int8 else "product_blocks"
         fields = {
-            name: self.matrix(f"{layer}_{name}", weight, bias, int8=self._int8)
+            name: self.matrix(f"{layer}_{name}", weight, bias, product=product)
             for name, (weight, bias) in cell.matrices(params).items()
         }
         fields |= {name: self.constant(f"{layer}_{name}", params[name]) for name in cell.vectors}
@@ -228,7 +232,7 @@ class _Source:
             H=recurrent.hidden_size,
             I=params["weight_ih"].shape[1],
             heads=recurrent.heads,
-            product="product_int8" if self._int8 else "product",
+            product=product,
             new_c=_zoneout("c[u]", "c_new", zoneout_c),
             store_h=self._store_h(layer, params, zoneout_h),
         )
@@ -258,6 +262,13 @@ def _description(inputs: Sequence[str], output: str) -> str:
     lines = [f" *   x[{k}]  {comment(text)}\n" for k, text in enumerate(inputs)]
     lines += [f" *   y  {comment(output)}\n"] if output else []
     return " *\n" + "".join(lines) if lines else ""
+
+
+def in_blocks(weight: Tensor) -> Tensor:
+    """Rows [R, C] in the order of `product_blocks`."""
+    complete = len(weight) - len(weight) % BLOCK_ROWS
+    blocks = weight[:complete].unflatten(0, (-1, BLOCK_ROWS)).transpose(1, 2)
+    return torch.cat([blocks.flatten(), weight[complete:].flatten()])
 
 
 def _zoneout(before: str, new: str, rate: float) -> str:

@@ -123,8 +123,75 @@ static void product(const float *w, const float *bias, int rows, int columns,
     }
 }
 """),
+    "product_blocks": Template("""\
+/* The same with the weights of 16 rows next to each other, column by column: w[r][k] is at
+ * 16 k + r of its block, so that the sums of several rows are computed at once. Rows after the last
+ * complete block are as for product.
+ */
+#if defined __GNUC__ && (defined __SSE__ || defined __ARM_NEON)
+#ifdef __AVX512F__
+#define LANES 16
+#elif defined __AVX__
+#define LANES 8
+#else
+#define LANES 4
+#endif
+typedef float lanes __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+#define ADD(i) s##i += *(const lanes *)(w + LANES * i) * a[k + LANES * i / 16]
+#define STORE(i) *(lanes *)(out + LANES * i % 16) += s##i
+static void add_block(const float *w, int columns, const float *a, float *out) {
+    lanes s0 = {0.0f}, s1 = {0.0f}, s2 = {0.0f}, s3 = {0.0f};
+    lanes s4 = {0.0f}, s5 = {0.0f}, s6 = {0.0f}, s7 = {0.0f};
+    int k = 0;
+
+    for (; k + LANES / 2 <= columns; k += LANES / 2, w += 8 * LANES) {
+        ADD(0), ADD(1), ADD(2), ADD(3);
+        ADD(4), ADD(5), ADD(6), ADD(7);
+    }
+    for (; k < columns; k++, w += 16)
+        for (int j = 0; j < 16; j++)
+            out[j] += w[j] * a[k];
+    STORE(0), STORE(1), STORE(2), STORE(3);
+    STORE(4), STORE(5), STORE(6), STORE(7);
+}
+#undef ADD
+#undef STORE
+#undef LANES
+#else
+static void add_block(const float *w, int columns, const float *a, float *out) {
+    for (int j = 0; j < 16; j += 4) { /* four rows: few enough for registers */
+        float s0 = 0.0f, s1 = 0.0f, s2 = 0.0f, s3 = 0.0f;
+
+        for (int k = 0; k < columns; k++) {
+            const float *v = w + 16L * k + j;
+            s0 += v[0] * a[k];
+            s1 += v[1] * a[k];
+            s2 += v[2] * a[k];
+            s3 += v[3] * a[k];
+        }
+        out[j] += s0;
+        out[j + 1] += s1;
+        out[j + 2] += s2;
+        out[j + 3] += s3;
+    }
+}
+#endif
+
+static void product_blocks(const float *w, const float *bias, int rows, int columns,
+                           const float *a, float *out) {
+    int r = 0;
+
+    for (; r + 16 <= rows; r += 16, w += 16L * columns) {
+        for (int j = r; j < r + 16; j++)
+            out[j] = bias[j];
+        add_block(w, columns, a, out + r);
+    }
+    product(w, bias + r, rows - r, columns, a, out + r);
+}
+"""),
     "product_int8": Template("""\
-/* The same with int8 weights and a scale per row; a is quantised to 127 steps of its largest value.
+/* As product, with int8 weights and a scale per row; a is quantised to 127 steps of its largest
+ * value.
  */
 static void product_int8(const signed char *w, const float *scale, const float *bias,
                          int rows, int columns, const float *a, float *out) {
@@ -144,50 +211,63 @@ static void product_int8(const signed char *w, const float *scale, const float *
     }
 }
 """),
-    "exponential": Template("""\
-/* exp(x) for x from -87 to 88, and at these beyond, to 2e-7 of it; NaN stays NaN. Without branches,
- * so that a compiler can compute several at once. x = n ln 2 + r; a polynomial gives exp(r).
- */
-static float exponential(float x) {
-    const float above = x > -87.0f ? x : -87.0f, bounded = above < 88.0f ? above : 88.0f;
-    const float shifted = bounded * 1.44269504f;
-    const int n = (int)(shifted + (shifted < 0.0f ? -0.5f : 0.5f));
-    const float r = bounded - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
+    "choose": Template("""\
+/* yes ? a : b without a branch, so that a compiler can compute several at once. */
+static inline float choose(int yes, float a, float b) {
+    const uint32_t mask = -(uint32_t)(yes != 0);
     union {
         uint32_t bits;
         float value;
-    } power; /* 2^n */
-    float p = 0.00138141909649f, y;
+    } chosen, other;
 
+    chosen.value = a;
+    other.value = b;
+    chosen.bits = (chosen.bits & mask) | (other.bits & ~mask);
+    return chosen.value;
+}
+"""),
+    "exponential": Template("""\
+/* exp(x) for x from -87 to 88, and at these beyond, to 2e-7 of it; NaN stays NaN. x = n ln 2 + r; a
+ * polynomial gives exp(r). Adding 3 * 2^22 leaves the nearest integer in the last bits.
+ */
+static inline float exponential(float x) {
+    const float bounded = choose(x > 88.0f, 88.0f, choose(x < -87.0f, -87.0f, x));
+    union {
+        uint32_t bits;
+        float value;
+    } whole, power; /* n, 2^n */
+    float n, r, p = 0.00138141909649f;
+
+    whole.value = bounded * 1.44269504f + 12582912.0f;
+    whole.bits -= 0x4b400000u;
+    n = (float)(int32_t)whole.bits;
+    r = bounded - n * 0.693359375f + n * 2.12194440e-4f;
     p = p * r + 0.00836891368384f;
     p = p * r + 0.0416684071819f;
     p = p * r + 0.166665190058f;
     p = p * r + 0.49999993338f;
-    power.bits = (uint32_t)(n + 127) << 23;
-    y = (p * r * r + r + 1.0f) * power.value;
-    return x == x ? y : x;
+    power.bits = (whole.bits + 127u) << 23;
+    return (p * r * r + r + 1.0f) * power.value;
 }
 """),
     "sigmoid": Template("""\
-static float sigmoid(float x) {
+static inline float sigmoid(float x) {
     return 1.0f / (1.0f + exponential(-x));
 }
 """),
     "hyperbolic_tangent": Template("""\
 /* Near zero x + x^3 q(x^2), to keep the precision of small arguments; beyond, from the exponential.
  */
-static float hyperbolic_tangent(float x) {
+static inline float hyperbolic_tangent(float x) {
     const float magnitude = fabsf(x), z = x * x;
     const float large = 1.0f - 2.0f / (exponential(2.0f * magnitude) + 1.0f);
-    const float signed_large = copysignf(large, x);
-    float q = -0.00570498695913f, small;
+    float q = -0.00570498695913f;
 
     q = q * z + 0.0206390871791f;
     q = q * z - 0.0537397150508f;
     q = q * z + 0.133314421975f;
     q = q * z - 0.33333281942f;
-    small = x + x * z * q;
-    return magnitude < 0.625f ? small : signed_large;
+    return choose(magnitude < 0.625f, x + x * z * q, copysignf(large, x));
 }
 """),
     "positive": Template("""\

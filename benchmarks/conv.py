@@ -6,6 +6,10 @@ Two loops, with the activations of the equations: one convolution of [x_t, h_{t-
 the convolution of all x_t at once followed by one of h_{t-1} per step. Their outputs are compared
 with the layer's first. Then the three take turns in one process, and the ratio is that of the
 quicker loop's median processor time to the layer's: above 1 the layer is quicker.
+
+Last, a live frame of the video model for 72 x 96 pixels (`pedestrians`), from pixels to the next
+frame through `Stream`: minimum and median, with 24 (docs/video.md) and 48 channels (the default).
+The frames are compared with those of the complete sequence first. Weights are random.
 """
 
 import argparse
@@ -13,11 +17,14 @@ import statistics
 import time
 from collections.abc import Callable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memorycell.applications.video.model import FrameConfig, FramePredictor
 from memorycell.nn.conv import ConvLSTM
+from memorycell.streaming.stream import Stream
 
 # (steps, batch, channels of the input, channels of the state, height, width, side of the kernel)
 SHAPES = (
@@ -44,6 +51,8 @@ def main() -> None:
     print("steps batch input state grid     kernel  layer ms  joint  separate  ratio")
     for shape in SMOKE_SHAPES if options.smoke else SHAPES:
         measure(*shape, rounds=1 if options.smoke else ROUNDS)
+    for channels in (24, 48):
+        live_frame(channels, frames=4 if options.smoke else 400)
 
 
 @torch.inference_mode()
@@ -76,6 +85,29 @@ def measure(
     print(
         f"{steps:5} {batch:5} {inputs:5} {size:5} {f'{height} x {width}':9} {side:5}"
         f" {ours:9.3f} {joint:6.3f} {separate:9.3f} {min(joint, separate) / ours:6.2f}"
+    )
+
+
+@torch.inference_mode()
+def live_frame(channels: int, frames: int) -> None:
+    """Print one line: processor milliseconds of a step of the video model."""
+    model = FramePredictor(FrameConfig(height=72, width=96, hidden_size=channels)).eval()
+    for parameter in model.parameters():
+        parameter.normal_(std=0.02)
+    stream = Stream(model, history=0)
+    x = torch.rand(8, 72 * 96)
+    expected = model(x[None])[0][0]
+    for frame, next_frame in zip(x.numpy(), expected.numpy(), strict=True):
+        difference = float(np.abs(stream.step(frame) - next_frame).max())
+        assert difference <= TOLERANCE, f"frames differ by {difference}"
+    times = []
+    for k in range(frames):
+        start = time.process_time()
+        stream.step(x[k % 8].numpy())
+        times.append((time.process_time() - start) * 1e3)
+    print(
+        f"live frame 72 x 96, {channels} channels: {min(times):.2f} ms minimum,"
+        f" {statistics.median(times):.2f} ms median"
     )
 
 

@@ -1,5 +1,6 @@
 """ConvLSTM and ConvGRU: a naive reference, torch's layers on one cell, gradients, Keras, live."""
 
+import copy
 import os
 import zipfile
 
@@ -272,6 +273,25 @@ def test_live_steps_are_the_full_sequence(cell, tmp_path):
     assert np.abs(both[0] - y[-1]).max() < 1e-6
     with pytest.raises(StateError, match="expected h=.2, .B., 3, 4, 5."):
         stream.state = State(h=torch.zeros(2, 1, 3, 5, 4))
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_weights_are_packed_once(cell):
+    module = layer(cell, 3, 2, size=(4, 5)).float().eval()
+    x = torch.randn(40).numpy()
+    stream, same = Stream(module), Stream(copy.deepcopy(module))
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.mul_(1.5)
+    assert np.array_equal(stream.step(x), same.step(x))
+    module.train().eval()
+    with pytest.raises(RuntimeError, match="refresh"):
+        stream.step(x)
+    stream.refresh()
+    stream.reset()
+    with torch.no_grad():
+        expected = module(torch.from_numpy(x).reshape(1, 2, 4, 5))[0][0].numpy()
+    assert np.abs(stream.step(x) - expected).max() < 1e-6
 
 
 def test_a_stream_needs_a_size_and_float32():

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -26,7 +26,9 @@ from memorycell.cells import CELLS, Tensors
 from memorycell.nn.conv_cells import (
     STEPS,
     STEPS_WITHOUT_GRADIENT,
+    Params,
     doubled_candidate,
+    lstm_sequence,
     same_conv,
 )
 from memorycell.nn.conv_step import ConvStepper
@@ -54,6 +56,7 @@ class ConvRecurrent(nn.Module):
     """
 
     cells: tuple[str, ...] = ()
+    train_calls: int = 0
 
     def __init__(
         self,
@@ -93,6 +96,7 @@ class ConvRecurrent(nn.Module):
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
         self.kernel_size: tuple[int, int] = (kernel[0], kernel[1])
         self.size, self.forget_bias = size, forget_bias
+        self._packed: list[Params] | None = None
         rows = len(CELLS[cell].blocks) * hidden_size
         options = {"device": device, "dtype": dtype}
         for k in range(num_layers):
@@ -121,6 +125,11 @@ class ConvRecurrent(nn.Module):
             if self.forget_bias is not None and name.startswith("bias_"):
                 block = parameter.narrow(0, self.hidden_size, self.hidden_size)
                 block.fill_(self.forget_bias if name.startswith("bias_ih") else 0.0)
+
+    def train(self, mode: bool = True) -> Self:
+        """As in torch; calls are counted as in `nn.recurrent`."""
+        self.train_calls += mode
+        return super().train(mode)
 
     def extra_repr(self) -> str:
         """The arguments."""
@@ -234,21 +243,18 @@ class ConvRecurrent(nn.Module):
         trace: bool,
     ) -> tuple[Tensor, Tensors, dict[str, Tensor]]:
         """One layer over x [T, B, I, height, width]: (output, final state, trace)."""
-        params = self.layer_parameters(layer)
+        quick = not (torch.is_grad_enabled() or trace) and x.dtype is torch.float32
+        packed = quick and self._packed is not None
+        params = self._packed[layer] if packed else self._step_parameters(layer, quick)  # type: ignore[index]
         if "c" in CELLS[self.cell].state:
-            # One convolution of x_t and h_{t-1} together is quicker than one of each.
-            params["weight"] = torch.cat([params["weight_ih"], params["weight_hh"]], 1)
-            params["bias"] = params["bias_ih"] + params["bias_hh"]
             parts = x
         else:
             bias = params["bias_ih"] if self.bias else None
             product = same_conv(x.flatten(0, 1), params["weight_ih"], bias)
             parts = product.unflatten(0, x.shape[:2])
-        step = STEPS[self.cell]
-        if not (torch.is_grad_enabled() or trace) and x.dtype is torch.float32:
-            step = STEPS_WITHOUT_GRADIENT[self.cell]
-            if self.cell == "lstm":
-                doubled_candidate(params)
+        if quick and self.cell == "lstm" and not any(v is not None for v in (*kept, *ends)):
+            return *lstm_sequence(parts, state, params), {}
+        step = (STEPS_WITHOUT_GRADIENT if quick else STEPS)[self.cell]
         outputs: list[Tensor] = []
         records: list[tuple[Tensors, Tensors]] = []
         for part, begin, end in zip(parts.unbind(), kept, ends, strict=True):
@@ -262,6 +268,27 @@ class ConvRecurrent(nn.Module):
             state = after
         output = torch.stack(outputs)
         return output, state, self._stacked(records) if trace else {}
+
+    def _step_parameters(self, layer: int, quick: bool) -> Params:
+        """What the steps of a layer read; `quick`: those of `STEPS_WITHOUT_GRADIENT`."""
+        params = self.layer_parameters(layer)
+        if "c" in CELLS[self.cell].state:
+            # One convolution of x_t and h_{t-1} together is quicker than one of each.
+            params["weight"] = torch.cat([params["weight_ih"], params["weight_hh"]], 1)
+            params["bias"] = params["bias_ih"] + params["bias_hh"]
+            if quick and self.cell == "lstm":
+                doubled_candidate(params)
+        return params
+
+    @torch.no_grad()
+    def pack(self) -> None:
+        """Prepare the weights for single steps without gradients, which no longer see changes of
+        the parameters.
+        """
+        layers = range(self.num_layers)
+        self._packed = [
+            self._step_parameters(k, next(self.parameters()).dtype is torch.float32) for k in layers
+        ]
 
     def _stacked(self, records: list[tuple[Tensors, Tensors]]) -> dict[str, Tensor]:
         cell = CELLS[self.cell]

@@ -29,6 +29,25 @@ def _lstm(x: Tensor, state: Tensors, params: dict[str, Tensor]) -> tuple[Tensors
     return (o * c.tanh(), c), (i, f, g, o)
 
 
+def lstm_sequence(x: Tensor, state: Tensors, params: Params) -> tuple[Tensor, Tensors]:
+    """Steps of `_lstm_without_gradient` over x [T, B, I, …]: (output, state), with the same values.
+
+    Each h_t is written next to x_{t+1}, where the next convolution reads them.
+    """
+    h, c = state
+    if len(x) == 1:
+        (h, c), _ = _lstm_without_gradient(x[0], state, params)
+        return h[None], (h, c)
+    joint = x.new_empty(*x.shape[:2], x.shape[2] + h.shape[1], *x.shape[3:])
+    joint[:, :, : x.shape[2]] = x
+    before = joint[:, :, x.shape[2] :].unbind()
+    before[0].copy_(h)
+    outputs = [*before[1:], torch.empty_like(h)]
+    for both, h_t in zip(joint.unbind(), outputs, strict=True):
+        c = _lstm_from_joint(both, c, params, h_t)
+    return torch.stack(outputs), (outputs[-1], c)
+
+
 def _lstm_without_gradient(x: Tensor, state: Tensors, params: Params) -> tuple[Tensors, Tensors]:
     """As `_lstm` up to rounding, in place and with one activation for all gates: by tanh(a) =
     2 σ(2 a) - 1, with params as of `doubled_candidate`,
@@ -38,11 +57,22 @@ def _lstm_without_gradient(x: Tensor, state: Tensors, params: Params) -> tuple[T
     The gates are not returned.
     """
     h, c = state
-    i, f, g, o = _joint_conv(x, h, params).sigmoid_().chunk(4, 1)
+    h_t = torch.empty_like(h)
+    c = _lstm_from_joint(torch.cat([x, h], 1), c, params, h_t)
+    return (h_t, c), ()
+
+
+def _lstm_from_joint(both: Tensor, c: Tensor, params: Params, h_t: Tensor) -> Tensor:
+    """c_t from [x_t, h_{t-1}] and c_{t-1}; h_t is written to its place."""
+    bias = params["bias"]
+    pre = same_conv(both, params["weight"], bias if bias.ndim else None)
+    i, f, g, o = pre.sigmoid_().chunk(4, 1)
     c = f.mul_(c).sub_(i).addcmul_(i, g, value=2)
     if c.numel() < MIN_VALUES_FOR_SIGMOID * len(c):
-        return (o * c.tanh(), c), ()
-    return (o * (2 * c).sigmoid_().mul_(2).sub_(1), c), ()
+        torch.mul(o, c.tanh(), out=h_t)
+    else:
+        torch.mul(o, (2 * c).sigmoid_().mul_(2).sub_(1), out=h_t)
+    return c
 
 
 def doubled_candidate(params: Params) -> None:

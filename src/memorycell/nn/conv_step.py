@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -44,9 +46,17 @@ class SpatialLayout(Layout):
         return super().rows(State(**{n: v.flatten(2) for n, v in named.items()}))
 
 
+@runtime_checkable
+class Packable(Protocol):
+    """A part of a module that prepares its weights for single steps once, if asked."""
+
+    def pack(self) -> None:
+        """Prepare them; later changes of the parameters have no effect."""
+
+
 class ConvStepper:
-    """Steps a module with `initial_state()` and `forward(x [B, T, …], state) -> (y [B, T, …],
-    state)` through its forward; see `streaming.stepping.Stepper`.
+    """Steps a copy of a module with `initial_state()` and `forward(x [B, T, …], state) -> (y [B, T,
+    …], state)` through its forward; see `streaming.stepping.Stepper`.
 
     shape   of an input, whose numbers a row holds in order
 
@@ -59,7 +69,7 @@ class ConvStepper:
                 f"stream: precision={precision!r} needs the native engine; convolutions run in"
                 " float32 through PyTorch"
             )
-        self.module, self.shape, self.precision = module, shape, precision
+        self.module, self.shape, self.precision = _packed(module), shape, precision
         self.input_size = math.prod(shape)
         state: State = module.initial_state()  # type: ignore[operator]
         self.layout: Layout = SpatialLayout(
@@ -99,6 +109,15 @@ class ConvStepper:
         axis = 1 if self._batch_first else 0
         y, after = self.module(frames.unsqueeze(axis), state)
         return y.select(axis, 0).float().cpu().numpy(), self.layout.rows(after)
+
+
+def _packed(module: nn.Module) -> nn.Module:
+    """A copy of a module with the weights of its parts prepared for single steps."""
+    own = copy.deepcopy(module).eval().requires_grad_(False)
+    for part in own.modules():
+        if isinstance(part, Packable):
+            part.pack()
+    return own
 
 
 def _text(shapes: Mapping[str, tuple[int, ...]]) -> str:

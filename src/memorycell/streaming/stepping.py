@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from memorycell.cells import Params
 from memorycell.nn.adopt import view
+from memorycell.nn.conv import ConvRecurrent
 from memorycell.nn.layers import Recurrent
 from memorycell.ops.step import StackStep, unsupported_reason
 from memorycell.state import Layout, State
@@ -92,7 +93,8 @@ class WeightGuard:
 
     def __init__(self, module: nn.Module) -> None:
         self._module = module
-        self._layer = next((m for m in module.modules() if isinstance(m, Recurrent)), None)
+        counting = (m for m in module.modules() if isinstance(m, (Recurrent, ConvRecurrent)))
+        self._layer = next(counting, None)
         self._train_calls = 0 if self._layer is None else self._layer.train_calls
 
     def check(self) -> None:

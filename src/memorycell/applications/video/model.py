@@ -94,6 +94,7 @@ class FramePredictor(Model[FrameBatch]):
     config: FrameConfig
     linear_weight: Tensor
     linear_bias: Tensor
+    slow_rates: Tensor
 
     def __init__(self, config: FrameConfig) -> None:
         super().__init__()
@@ -113,6 +114,9 @@ class FramePredictor(Model[FrameBatch]):
         side = 2 * config.reach + 1
         self.register_buffer("linear_weight", torch.zeros(1, NUM_MAPS, side, side))
         self.register_buffer("linear_bias", torch.zeros(1))
+        rates = torch.tensor(SLOW_RATES)[:, None, None, None]
+        self.register_buffer("slow_rates", rates, persistent=False)
+        self._packed_linear: Tensor | None = None
         kernels = self.taps * (config.patch // config.block) ** 2
         self.head = nn.Conv2d(config.hidden_size + 2 * area, kernels + area, 1)
         with torch.no_grad():
@@ -171,14 +175,13 @@ class FramePredictor(Model[FrameBatch]):
         """(maps [B, T, NUM_MAPS, height, width], past, slow means) after frames x [B, T, …]."""
         past, slow = before["past"][0], before["slow"]
         fresh = before["seen"][0, :, :, None] < 0.5
-        rates = torch.tensor(SLOW_RATES, dtype=x.dtype, device=x.device)[:, None, None, None]
         maps = []
         for t in range(x.shape[1]):
             frame = x[:, t]
             if reset is not None:
                 fresh = fresh | reset[:, t, None, None]
             past, slow = torch.where(fresh, frame, past), torch.where(fresh, frame, slow)
-            slow = slow + rates * (frame - slow)
+            slow = torch.lerp(slow, frame, self.slow_rates)
             maps.append(torch.stack([frame, past, *slow], 1))
             past, fresh = frame, torch.zeros_like(fresh)
         return torch.stack(maps, 1), past[None], slow
@@ -210,7 +213,8 @@ class FramePredictor(Model[FrameBatch]):
         padded = F.pad(maps, sides, mode="replicate")
         out = self.head(torch.cat([hidden, patches], 1))
         bias = self.linear_bias.expand(area)
-        y = F.conv2d(padded, self._linear_of_patch(), bias, stride=c.patch) + out[:, -area:]
+        linear = self._linear_of_patch() if self._packed_linear is None else self._packed_linear
+        y = F.conv2d(padded, linear, bias, stride=c.patch) + out[:, -area:]
 
         blocks = c.patch // c.block
         weights = out[:, :-area].flatten(2).unflatten(1, (side, side, blocks, 1, blocks, 1))
@@ -234,6 +238,10 @@ class FramePredictor(Model[FrameBatch]):
         copies = weight.index_select(1, _places(patch, 2 * reach + 1).to(weight.device))
         side = patch + 2 * reach
         return copies.unflatten(1, (-1, side, side)).transpose(0, 1)
+
+    def pack(self) -> None:
+        """See `nn.conv_step.Packable`."""
+        self._packed_linear = self._linear_of_patch()
 
     def loss(self, batch: FrameBatch, state: State | None) -> tuple[Tensor, State | None]:
         """Mean squared error of all next frames, in units of 1/100; those of the last `rollout`

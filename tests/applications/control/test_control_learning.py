@@ -1,6 +1,7 @@
 """PPO: its parts against closed forms and torch, and what it learns."""
 
 import dataclasses
+import math
 
 import numpy as np
 import pytest
@@ -16,7 +17,9 @@ from memorycell.applications.control.baselines import feedforward
 from memorycell.applications.control.experience import Experience, advantages
 from memorycell.applications.control.model import FeedforwardPolicy, PolicyConfig, RecurrentPolicy
 from memorycell.applications.control.scaling import Scaling
+from memorycell.cells import CELLS
 from memorycell.state import State
+from memorycell.streaming.stream import Stream
 from memorycell.training import loop
 
 CONFIG = PolicyConfig(hidden_size=7, input_size=3, choices=(2, 3))
@@ -287,6 +290,25 @@ def test_memory_sets_the_biases_of_the_gates():
     assert 40 < float(times.mean()) < 60
 
 
+@pytest.mark.parametrize("cell", sorted(CELLS))
+def test_policies_of_every_cell(application, cell):
+    heads = 2 if CELLS[cell].stabilised else 1
+    settings_ = application.settings(cell=cell, hidden=8, heads=heads)
+    config = settings_.policy_config(3, (2,), (), ())
+    policy = RecurrentPolicy(config, memory=10).eval()
+    x = torch.randn(1, 5, 3)
+    expected = policy(x)[0][0].detach().numpy()
+    stream = Stream(policy)
+    for step, scores in zip(x[0].numpy(), expected, strict=True):
+        np.testing.assert_allclose(stream.step(step), scores, atol=1e-5)
+    if "f" in CELLS[cell].blocks:
+        rows = CELLS[cell].rows(8, heads)
+        bias = policy.recurrent.bias_ih_l0.detach()
+        assert 0 <= float(bias[rows["f"]].min()) <= float(bias[rows["f"]].max()) <= math.log(9)
+        if "i" in rows:
+            torch.testing.assert_close(bias[rows["i"]], -bias[rows["f"]])
+
+
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
@@ -294,6 +316,9 @@ def test_memory_sets_the_biases_of_the_gates():
         ({"rollout": 0}, "rollout=0"),
         ({"cell": "rnn", "memory": 10}, "no forget gate"),
         ({"frames": 1}, "frames=1"),
+        ({"cell": "nothing"}, "cell"),
+        ({"heads": 2}, "heads=2: the cell lstm has none"),
+        ({"cell": "slstm", "heads": 5}, "divisor of hidden=64"),
     ],
 )
 def test_settings_are_checked(application, wrong, words):

@@ -42,7 +42,7 @@ def feedforward(config: PolicyConfig, frames: int) -> PolicyConfig:
     """The configuration of a feedforward policy with as many parameters as the recurrent one."""
     size = sum(p.numel() for p in RecurrentPolicy(config).recurrent.parameters())
     width = width_of_size(config, size, frames)
-    return dataclasses.replace(config, frames=frames, hidden_size=width, num_layers=1)
+    return dataclasses.replace(config, frames=frames, hidden_size=width, num_layers=1, heads=1)
 
 
 @dataclass

@@ -44,6 +44,7 @@ class PolicyConfig(ModelConfig):
     choices      number of choices of each discrete action; empty for numbers
     low, high    bounds of each number
     frames       of a feedforward policy: the observations that it reads
+    heads        of the cells slstm and mlstm, see `memorycell.LSTM`
     """
 
     input_size: int
@@ -51,11 +52,16 @@ class PolicyConfig(ModelConfig):
     low: tuple[float, ...] = ()
     high: tuple[float, ...] = ()
     frames: int = 1
+    heads: int = 1
 
-    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "frames")
+    counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "frames", "heads")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.heads > 1 and not CELLS[self.cell].stabilised:
+            raise ValueError(f"heads={self.heads}: the cell {self.cell} has none; slstm has, mlstm")
+        if self.hidden_size % self.heads:
+            raise ValueError(f"heads={self.heads}: expected a divisor of hidden={self.hidden_size}")
         for count in self.choices:
             if not 1 <= count <= 1_000_000:
                 raise ValueError(f"choices: expected 1 or more, got {count}")
@@ -151,7 +157,7 @@ class RecurrentPolicy(Policy):
 
     def __init__(self, config: PolicyConfig, memory: int | None = None) -> None:
         super().__init__(config, config.hidden_size)
-        self.recurrent = config.stack(config.input_size)
+        self.recurrent = config.stack(config.input_size, heads=config.heads)
         if memory is not None and has_gates(config.cell):
             _chrono(self.recurrent, memory)
 
@@ -270,13 +276,12 @@ def _chrono(recurrent: Recurrent, memory: int) -> None:
     """Biases of the gates for memories of up to `memory` steps (Tallec & Ollivier 2018,
     arXiv:1804.11188): b_f = log U(1, memory - 1), b_i = -b_f.
     """
-    blocks, size = CELLS[recurrent.cell].blocks, recurrent.hidden_size
+    rows = CELLS[recurrent.cell].rows(recurrent.hidden_size, recurrent.heads)
     for name, bias in recurrent.named_parameters():
         if not name.startswith(("bias_ih", "bias_hh")):
             continue
-        gates = dict(zip(blocks, bias.split(size), strict=True))
+        gate = bias[rows["f"]]
         own = name.startswith("bias_ih")
-        forget = torch.log(1 + torch.rand(size) * max(memory - 2, 0)) if own else torch.zeros(size)
-        gates["f"].copy_(forget)
-        if "i" in gates:
-            gates["i"].copy_(-forget)
+        gate.copy_(torch.log(1 + torch.rand(len(gate)) * max(memory - 2, 0)) if own else 0 * gate)
+        if "i" in rows:
+            bias[rows["i"]] = -gate

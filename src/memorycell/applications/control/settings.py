@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.applications.control.model import PolicyConfig, has_gates
-from memorycell.setting_fields import check_counts, check_ranges
+from memorycell.cells import CELLS
+from memorycell.setting_fields import check_choices, check_counts, check_ranges
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class ControlSettings:
                    numbers, as in 2,3
     gap            of t-maze: steps between the sign and the junction
     cell, hidden, layers   the recurrent part
+    heads          of the cells slstm and mlstm; a divisor of hidden
     memory         steps that the initial forget biases are made for; by default those of the cell
     environments   that are stepped together
     rollout        steps of each environment that are learnt from at once; gradients flow back
@@ -44,6 +46,7 @@ class ControlSettings:
     cell: str = "lstm"
     hidden: int = 64
     layers: int = 1
+    heads: int = 1
     memory: int | None = None
     environments: int = 32
     rollout: int = 128
@@ -68,6 +71,7 @@ class ControlSettings:
     actions: str | None = None
 
     def __post_init__(self) -> None:
+        check_choices(self, cell=tuple(CELLS))
         check_counts(self, "hidden", "layers", "environments", "rollout", "rollouts", "max_steps")
         check_ranges(
             self,
@@ -112,5 +116,6 @@ class ControlSettings:
             hidden_size=self.hidden,
             cell=self.cell,
             num_layers=self.layers,
-            recurrent_init="orthogonal",
+            heads=self.heads,
+            recurrent_init="orthogonal" if CELLS[self.cell].recurrent else "uniform",
         )

@@ -31,8 +31,10 @@ class Clip:
         return Clip(self.name, self.frames[begin:end], self.label, anomalies)
 
 
-def check_clips(clips: Sequence[Clip], where: str, min_frames: int = 2) -> None:
-    """Raises `DataError` for frames of different sizes, and for a clip of too few frames."""
+def check_clips(clips: Sequence[Clip], where: str, min_frames: int = 2, fix: str = "") -> None:
+    """Raises `DataError` for frames of different sizes, and for a clip of too few frames; `fix`
+    follows the number that is needed.
+    """
     if not clips:
         raise DataError(f"{where}: contains no clip")
     size = clips[0].frames.shape[1:]
@@ -44,9 +46,10 @@ def check_clips(clips: Sequence[Clip], where: str, min_frames: int = 2) -> None:
                 f" size={shown_size(size)}"
             )
         if len(clip.frames) < min_frames:
+            plural = "s" if len(clip.frames) > 1 else ""
             raise DataError(
-                f"{where}: {quote(clip.name)[1:-1]} has {len(clip.frames)}"
-                f" frame{'s' if len(clip.frames) > 1 else ''}; at least {min_frames} are needed"
+                f"{where}: {quote(clip.name)[1:-1]} has {len(clip.frames)} frame{plural}; at least"
+                f" {min_frames} are needed{fix}"
             )
 
 

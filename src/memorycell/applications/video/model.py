@@ -94,7 +94,6 @@ class FramePredictor(Model[FrameBatch]):
     config: FrameConfig
     linear_weight: Tensor
     linear_bias: Tensor
-    slow_rates: Tensor
 
     def __init__(self, config: FrameConfig) -> None:
         super().__init__()
@@ -114,8 +113,6 @@ class FramePredictor(Model[FrameBatch]):
         side = 2 * config.reach + 1
         self.register_buffer("linear_weight", torch.zeros(1, NUM_MAPS, side, side))
         self.register_buffer("linear_bias", torch.zeros(1))
-        rates = torch.tensor(SLOW_RATES)[:, None, None, None]
-        self.register_buffer("slow_rates", rates, persistent=False)
         self._packed_linear: Tensor | None = None
         kernels = self.taps * (config.patch // config.block) ** 2
         self.head = nn.Conv2d(config.hidden_size + 2 * area, kernels + area, 1)
@@ -175,13 +172,14 @@ class FramePredictor(Model[FrameBatch]):
         """(maps [B, T, NUM_MAPS, height, width], past, slow means) after frames x [B, T, …]."""
         past, slow = before["past"][0], before["slow"]
         fresh = before["seen"][0, :, :, None] < 0.5
+        rates = torch.tensor(SLOW_RATES, dtype=x.dtype, device=x.device)[:, None, None, None]
         maps = []
         for t in range(x.shape[1]):
             frame = x[:, t]
             if reset is not None:
                 fresh = fresh | reset[:, t, None, None]
             past, slow = torch.where(fresh, frame, past), torch.where(fresh, frame, slow)
-            slow = torch.lerp(slow, frame, self.slow_rates)
+            slow = torch.lerp(slow, frame, rates)
             maps.append(torch.stack([frame, past, *slow], 1))
             past, fresh = frame, torch.zeros_like(fresh)
         return torch.stack(maps, 1), past[None], slow

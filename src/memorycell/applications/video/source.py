@@ -53,6 +53,10 @@ def open_source(data: str, settings: VideoSettings, *, own: bool) -> tuple[Sourc
         return _digits(settings), settings
     where = named.name if named else data
     needed = settings.context + settings.horizon
+    fix = (
+        f" (context {settings.context} + horizon {settings.horizon}); fewer: --set context=5"
+        " --set horizon=1"
+    )
     clips = read_clips(path, where, settings)
     total = sum(len(clip.frames) for clip in clips)
     size = shown_size(clips[0].frames.shape[1:])
@@ -62,7 +66,7 @@ def open_source(data: str, settings: VideoSettings, *, own: bool) -> tuple[Sourc
     else:
         splits = _split(clips, settings) if own else {"test": clips}
         for split, part in splits.items():
-            check_clips(part, f"{where}, {split} split", needed)
+            check_clips(part, f"{where}, {split} split", needed, fix)
     if own:
         notes.append(
             ", ".join(

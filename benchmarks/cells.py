@@ -4,15 +4,18 @@
 
 The cells take turns in one process; the median processor time counts. Training: forward and
 backward over 16 sequences of 100 steps with the backend that is chosen by default. Live: one step
-of one sequence through `Stream`.
+of one sequence through `Stream`. C99: one step of the export, compiled with cc -O2, its outputs
+compared first; for hidden sizes up to 64, whose source compiles quickly.
 """
 
 import argparse
+import shutil
 import statistics
 import time
 
 import numpy as np
 import torch
+from c_step import step_us
 
 import memorycell
 from memorycell.nn.layers import of_cell
@@ -27,6 +30,7 @@ CELLS = {
     "minlstm": {},
     "mingru": {},
 }
+MAX_IN_C = 64
 BATCH, STEPS, ROUNDS, LIVE_STEPS = 16, 100, 7, 50
 
 
@@ -71,9 +75,17 @@ def measure(hidden: int, rounds: int) -> None:
             f"  {name:15} {memorycell.explain(layer, x).backend:10}"
             f" training {1e3 * trained:7.1f} ms, x{trained / first['t']:.2f};"
             f" live {1e6 * stepped:7.1f} us, x{stepped / first['l']:.2f};"
+            f" C99 {c99(layer, hidden, rounds)};"
             f" state {streams[name].stepper.layout.width:,} values;"
             f" {sum(p.numel() for p in layer.parameters()):,} parameters"
         )
+
+
+def c99(layer: torch.nn.Module, hidden: int, rounds: int) -> str:
+    """Microseconds per step."""
+    if hidden > MAX_IN_C or shutil.which("cc") is None:
+        return "not run"
+    return f"{step_us(layer, ['-O2'], rounds=rounds, steps=500):.2f} us"
 
 
 if __name__ == "__main__":

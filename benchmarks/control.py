@@ -2,48 +2,27 @@
 
 python benchmarks/control.py CartPole-v1 --set hide=velocity --epochs 6 --target 475
 python benchmarks/control.py live      # a step of a policy with 64 units, from Python and in C99
+                                       # (compiled here, outputs compared first)
 """
 
 import argparse
 import json
-import subprocess
-import tempfile
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from c_step import FLAGS, step_us
 
 from memorycell.application import catalogue
 from memorycell.application.contract import AnyDataset
-from memorycell.exchange import c_export
 from memorycell.setting_fields import parse_settings
 from memorycell.streaming.stream import Stream
 from memorycell.training.events import Epoch, Step, ignore
 from memorycell.training.run import Run
 
 TIMED_STEPS, ROUNDS = 2000, 15
-FLAGS = (["-O2"], ["-O3"], ["-O2", "-march=native"], ["-O3", "-march=native"])
-C_MAIN = """
-#include "policy.h"
-#include <stdio.h>
-#include <time.h>
-int main(void) {
-    static float state[POLICY_STATE], x[POLICY_INPUTS], y[POLICY_OUTPUTS];
-    double best = 1e9;
-    policy_init(state);
-    for (int r = 0; r < 15; r++) {
-        clock_t began = clock();
-        for (int t = 0; t < 20000; t++) { x[0] = (float)(t & 7) * 0.1f; policy_step(state, x, y); }
-        double us = (double)(clock() - began) / CLOCKS_PER_SEC / 20000 * 1e6;
-        if (us < best) best = us;
-    }
-    printf("%.3f\\n", best);
-    return y[0] > 1e9f;
-}
-"""
 
 
 def learn(dataset: AnyDataset, seed: int, epochs: int, target: float | None) -> dict[str, Any]:
@@ -108,22 +87,8 @@ def live() -> None:
             stream.step(x)
         best = min(best, (time.process_time() - began) / TIMED_STEPS * 1e6)
     print(f"python: {best:.2f} us per step")
-    with tempfile.TemporaryDirectory() as folder:
-        for name, text in c_export.export(model, "policy").files.items():
-            Path(folder, name).write_text(str(text))
-        Path(folder, "main.c").write_text(C_MAIN)
-        for flags in FLAGS:
-            check = _compiled(folder, [*flags, "policy_test.c"])  # outputs as those of `Stream`
-            print(f"C99, {' '.join(flags)}: {check.splitlines()[0]}")
-            print(f"C99, {' '.join(flags)}: {_compiled(folder, [*flags, 'main.c'])} us per step")
-
-
-def _compiled(folder: str, arguments: list[str]) -> str:
-    """What a program with the policy prints. Raises CalledProcessError where it fails."""
-    command = ["cc", "-std=c99", *arguments, "policy.c", "-o", "policy", "-lm"]
-    subprocess.run(command, cwd=folder, check=True)
-    program = [str(Path(folder, "policy"))]
-    return subprocess.run(program, check=True, capture_output=True, text=True).stdout.strip()
+    for flags in FLAGS:
+        print(f"C99, {' '.join(flags)}: {step_us(model, flags):.2f} us per step")
 
 
 def main() -> None:

@@ -47,7 +47,7 @@ static void $layer(const float *x, float *h) {
     $product($W_ih, x, x_part);
     $product($W_hh, h, h_part);
     for (int u = 0; u < H; u++)
-        h_new[u] = fmaxf(x_part[u] + h_part[u], 0.0f);
+        h_new[u] = choose(x_part[u] + h_part[u] < 0.0f, 0.0f, x_part[u] + h_part[u]);
 $store_h}
 """)
 
@@ -195,7 +195,8 @@ static void $layer(const float *x, float *h, float *c) {
 )
 
 SLSTM = Template("""\
-static void $layer(const float *x, float *h, float *c, float *n, float *m) {
+static void $layer(const float *x, float *h, float *restrict c, float *restrict n,
+                   float *restrict m) {
     enum { H = $H };
     float x_part[4 * H], h_part[4 * H], h_new[H];
 
@@ -203,8 +204,9 @@ static void $layer(const float *x, float *h, float *c, float *n, float *m) {
     $product($W_hh, h, h_part);
     for (int u = 0; u < H; u++) {
         const float log_i = x_part[u] + h_part[u];
-        const float log_f = n[u] != 0.0f ? m[u] - softplus(-x_part[H + u] - h_part[H + u]) : -1e30f;
-        const float m_new = fmaxf(log_i, log_f);
+        const float kept = m[u] - softplus(-x_part[H + u] - h_part[H + u]);
+        const float log_f = choose(n[u] != 0.0f, kept, -1e30f);
+        const float m_new = choose(log_i > log_f, log_i, log_f);
         const float i = exponential(log_i - m_new), f = exponential(log_f - m_new);
         const float g = hyperbolic_tangent(x_part[2 * H + u] + h_part[2 * H + u]);
         const float o = sigmoid(x_part[3 * H + u] + h_part[3 * H + u]);

@@ -271,14 +271,23 @@ static inline float hyperbolic_tangent(float x) {
 }
 """),
     "positive": Template("""\
-static float positive(float x) {
-    return x < 0.0f ? sigmoid(x) : x + 0.5f;
+static inline float positive(float x) {
+    return choose(x < 0.0f, sigmoid(x), x + 0.5f);
 }
 """),
     "softplus": Template("""\
-/* log(1 + exp(x)) */
-static float softplus(float x) {
-    return fmaxf(x, 0.0f) + log1pf(exponential(-fabsf(x)));
+/* log(1 + exp(x)), to 3e-7 of it, from log(1 + e) = 2 artanh(s) with s = e / (2 + e). */
+static inline float softplus(float x) {
+    const float e = exponential(-fabsf(x)), s = e / (2.0f + e), z = s * s;
+    float sum = 2.0f / 15.0f;
+
+    sum = sum * z + 2.0f / 13.0f;
+    sum = sum * z + 2.0f / 11.0f;
+    sum = sum * z + 2.0f / 9.0f;
+    sum = sum * z + 2.0f / 7.0f;
+    sum = sum * z + 2.0f / 5.0f;
+    sum = sum * z + 2.0f / 3.0f;
+    return choose(x > 0.0f, x, 0.0f) + (s * z * sum + 2.0f * s);
 }
 """),
     "normalise": Template("""\

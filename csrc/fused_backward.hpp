@@ -2,11 +2,19 @@
 // a block of steps stay in the cache until the weight gradients have read them.
 #pragma once
 
+#include "outer.hpp"
 #include "tiles.hpp"
 
 namespace memorycell::MEMORYCELL_ISA {
 
 constexpr int64_t GRADIENT_BLOCK_BYTES = 256 << 10;
+// Rows of a block, at least: each block reads and writes the sums of the weight gradients once.
+constexpr int64_t GRADIENT_BLOCK_ROWS = 192;
+
+inline int64_t gradient_block_bytes(int64_t width) {
+    const int64_t rows = GRADIENT_BLOCK_ROWS * width * int64_t(sizeof(float));
+    return rows > GRADIENT_BLOCK_BYTES ? rows : GRADIENT_BLOCK_BYTES;
+}
 
 struct FusedBackwardBuffers {
     float *carry, *dc, *dh_row, *zeros;
@@ -15,8 +23,8 @@ struct FusedBackwardBuffers {
     // With weight gradients: two blocks of d_x_part and d_h_part, since a block's first step reads the last of the
     // preceding block; the corresponding rows of x and h; and the destinations of d_x.
     int64_t steps;
-    float *dx[2], *dh[2], *x_right, *h_right;
-    const float **dx_rows;
+    float *dx[2], *dh[2];
+    const float **x_right, **h_right, **dx_rows;
     int64_t *x_at;
     // With a projection: the gradients of W_hr m and the values m of the block, and the valid rows of a step.
     float *d_left, *m_right;
@@ -36,13 +44,14 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
     b.steps = f.steps;
     if (!w)
         return b;
-    b.steps = block_steps(GRADIENT_BLOCK_BYTES, rows, GH, f.steps);
-    const int64_t count = block_capacity(GRADIENT_BLOCK_BYTES, rows, GH);
+    b.steps = block_steps(gradient_block_bytes(GH), rows, GH, f.steps);
+    const int64_t count = block_capacity(gradient_block_bytes(GH), rows, GH);
     for (int half = 0; half < 2; half++) {
         b.dx[half] = a.floats(count * GH);
         b.dh[half] = f.cell == Cell::gru ? a.floats(count * GH) : b.dx[half];
     }
-    b.x_right = a.floats(count * w->input), b.h_right = a.floats(count * P);
+    b.x_right = static_cast<const float **>(a.bytes(count * sizeof(float *)));
+    b.h_right = static_cast<const float **>(a.bytes(count * sizeof(float *)));
     if (f.weight_hr_t) {
         b.d_left = a.floats(count * P), b.m_right = a.floats(count * H);
         b.left_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
@@ -50,7 +59,8 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
     }
     b.dx_rows = static_cast<const float **>(a.bytes(count * sizeof(float *)));
     b.x_at = static_cast<int64_t *>(a.bytes(count * sizeof(int64_t)));
-    b.scratch = a.bytes(outer_scratch(w->input > H ? w->input : H));
+    const int64_t both = vectors(w->input) + vectors(P), of_m = vectors(H);
+    b.scratch = a.bytes(outer_scratch(both > of_m ? both : of_m));
     return b;
 }
 
@@ -77,17 +87,20 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
     };
     // The gradients of the weights and the input from a block of steps.
     auto products_of_block = [&](int half, int64_t count, bool more) {
-        for (int64_t q = 0; q < count; q++) {
-            copy(buffer.x_right + q * w->input, w->x + buffer.x_at[q] * w->input, w->input);
+        for (int64_t q = 0; q < count; q++)
             buffer.dx_rows[q] = buffer.dx[half] + q * GH;
+        const Right of_x{buffer.x_right, nullptr, w->input, w->d_weight_ih};
+        const Right of_h{buffer.h_right, nullptr, P, w->d_weight_hh};
+        if constexpr (C == Cell::gru) {
+            outer<Precision::float32>(buffer.dx[half], count, GH, {of_x}, 0, GH, w->d_bias_ih, buffer.scratch, more);
+            outer<Precision::float32>(buffer.dh[half], count, GH, {of_h}, 0, GH, w->d_bias_hh, buffer.scratch, more);
+        } else {
+            outer<Precision::float32>(buffer.dx[half], count, GH, {of_x, of_h}, 0, GH, w->d_bias_ih, buffer.scratch,
+                                      more);
         }
-        outer<Precision::float32>(buffer.dx[half], buffer.x_right, count, GH, w->input, 0, GH, w->d_weight_ih,
-                                  w->d_bias_ih, buffer.scratch, more);
-        outer<Precision::float32>(buffer.dh[half], buffer.h_right, count, GH, P, 0, GH, w->d_weight_hh,
-                                  C == Cell::gru ? w->d_bias_hh : nullptr, buffer.scratch, more);
         if (f.weight_hr_t)
-            outer<Precision::float32>(buffer.d_left, buffer.m_right, count, P, H, 0, P, w->d_weight_hr, nullptr,
-                                      buffer.scratch, more);
+            outer<Precision::float32>(buffer.d_left, count, P, {Right{nullptr, buffer.m_right, H, w->d_weight_hr}}, 0,
+                                      P, nullptr, buffer.scratch, more);
         if (!w->d_x)
             return;
         column_products(count, w->input, {buffer.dx_rows, static_cast<const float *>(w->weight_ih_t->data), GH},
@@ -120,7 +133,8 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                 const float *h_prev = border     ? buffer.zeros
                                       : at_start ? f.h_0 + row * P
                                                  : f.output + (row * f.row_stride + before * f.step_stride) * P;
-                copy(buffer.h_right + (slot * rows + b) * P, h_prev, P);
+                buffer.h_right[slot * rows + b] = h_prev;
+                buffer.x_right[slot * rows + b] = w->x + at * w->input;
                 buffer.x_at[slot * rows + b] = at;
             }
             if (t >= length) {
@@ -200,11 +214,27 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
                         lanes.store(carry + u, F{});
                 });
         };
-        column_products(count, P, {buffer.active_dp, weights, GH},
-                        [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
-                            for (int64_t r = 0; r < tile; r++)
-                                row_done(acc + r * wide.value, m + r, p);
-                        });
+        // Rows are far apart in memory: fetched during the products that come first.
+        auto fetch_row = [&](int64_t m, int64_t p) {
+            const int64_t row = begin + buffer.active[m], at = row * f.row_stride + t * f.step_stride;
+            const int64_t at_before = row * f.row_stride + before * f.step_stride;
+            const int64_t u = p * TILE, here = H - u < TILE ? H - u : TILE;
+            if (f.weight_hr_t)
+                return;
+            fetch(f.d_output + at * P + u, here);
+            for (int block = 0; block < kept(C); block++)
+                fetch(f.gates + (at * kept(C) + block) * H + u, here);
+            if (has_cell_state(C) && before >= 0 && before < T)
+                for (int part = 0; part < S; part++)
+                    fetch(f.cells + (at_before * S + part) * H + u, here);
+        };
+        column_products(
+            count, P, {buffer.active_dp, weights, GH},
+            [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
+                for (int64_t r = 0; r < tile; r++)
+                    row_done(acc + r * wide.value, m + r, p);
+            },
+            fetch_row);
         if (f.weight_hr_t) {
             int64_t valid = 0; // rows that are not padding
             for (int64_t m = 0; m < count; m++) {

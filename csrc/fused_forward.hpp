@@ -94,8 +94,11 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                         zero(f.cells + at * S * H, S * H);
                     continue;
                 }
-                if (!buffer.steps)
+                if (!buffer.steps) {
                     buffer.x_rows[count] = f.x + at_of(b, t) * f.input;
+                    if (k + 1 < T)
+                        fetch(f.x + at_of(b, time_of(k + 1)) * f.input, f.input);
+                }
                 buffer.active[count] = b;
                 buffer.active_h[count++] = buffer.h_rows[b];
             }
@@ -158,10 +161,27 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
                         }
                 });
             };
+            // Rows are far apart in memory: fetched during the products that come first.
+            auto fetch_row = [&](int64_t m, int64_t p) {
+                const int64_t at = at_of(buffer.active[m], t), u = p * V;
+                fetch_to_write(f.output + at * P + u, 1);
+                if (!f.gates)
+                    return;
+                for (int block = 0; block < kept(C); block++)
+                    fetch_to_write(f.gates + (at * kept(C) + block) * H + u, 1);
+                if (has_cell_state(C))
+                    for (int part = 0; part < S; part++)
+                        fetch_to_write(f.cells + (at * S + part) * H + u, 1);
+            };
             const Factor of_x{buffer.x_rows, w.panels_ih, f.input}, of_h{buffer.active_h, w.panels_hh, P};
             if (!buffer.steps)
                 products<G, G>(
-                    count, 0, panel_count, {of_x, of_h}, [&](F *acc, int64_t, int64_t p) { bias_of(acc, p); }, done);
+                    count, 0, panel_count, {of_x, of_h},
+                    [&](F *acc, int64_t m, int64_t p) {
+                        bias_of(acc, p);
+                        fetch_row(m, p);
+                    },
+                    done);
             else
                 products<G, G>(
                     count, 0, panel_count, {of_h},

@@ -174,27 +174,24 @@ inline float convert_int8(const float *a, int64_t K, uint8_t *out) {
 
 // ---- kernels: R rows, P adjacent panels -----------------------------------------------------------------------------
 //
-// Row r of A at k is at a[r * lda + k], or, packed as a strip (lda == STRIP), at a[k * ROWS + r].
+// Row r of A at k is at a[r * lda + k].
 
-constexpr int64_t STRIP = -1;
 // Stored by value, so that the compiler can keep it in registers.
-template <class Sum, int R, int P, int W = NV> struct Sums {
-    Sum at[R][P * W];
+template <class Sum, int R, int P> struct Sums {
+    Sum at[R][P * NV];
 };
-template <bool strip> inline int64_t place(int r, int64_t k, int64_t lda) { return strip ? k * ROWS + r : r * lda + k; }
 
-// W: the number of vectors of a panel to compute.
-template <int R, int P, bool strip = false, int W = NV>
-[[gnu::noinline]] Sums<F, R, P, W> kernel_float32(const float *a, int64_t lda, const float *w, int64_t K) {
-    Sums<F, R, P, W> sums{};
+template <int R, int P>
+[[gnu::noinline]] Sums<F, R, P> kernel_float32(const float *a, int64_t lda, const float *w, int64_t K) {
+    Sums<F, R, P> sums{};
     for (int64_t k = 0; k < K; k++)
         for (int p = 0; p < P; p++) {
-            F b[W];
-            for (int j = 0; j < W; j++)
+            F b[NV];
+            for (int j = 0; j < NV; j++)
                 b[j] = load(w + (p * K + k) * TILE + j * V);
             for (int r = 0; r < R; r++)
-                for (int j = 0; j < W; j++)
-                    sums.at[r][p * W + j] += a[place<strip>(r, k, lda)] * b[j];
+                for (int j = 0; j < NV; j++)
+                    sums.at[r][p * NV + j] += a[r * lda + k] * b[j];
         }
     return sums;
 }
@@ -219,7 +216,7 @@ constexpr auto dot_int8 = [](I acc, U a, U weights) -> I { // a: four uint8, wei
 #endif
 };
 
-template <class Sum, int R, int P, bool strip = false, class Dot>
+template <class Sum, int R, int P, class Dot>
 [[gnu::noinline]] Sums<Sum, R, P> kernel_grouped(const uint32_t *a, int64_t lda, const uint32_t *w, int64_t groups,
                                                  Dot dot) {
     Sums<Sum, R, P> sums{};
@@ -229,7 +226,7 @@ template <class Sum, int R, int P, bool strip = false, class Dot>
             for (int j = 0; j < NV; j++)
                 memcpy(&b[j], w + (p * groups + k) * TILE + j * V, sizeof(U));
             for (int r = 0; r < R; r++) {
-                const U s = a[place<strip>(r, k, lda)] - U{};
+                const U s = a[r * lda + k] - U{};
                 for (int j = 0; j < NV; j++)
                     sums.at[r][p * NV + j] = dot(sums.at[r][p * NV + j], s, b[j]);
             }
@@ -351,113 +348,6 @@ inline void product(const Packed &w, const float *a, int64_t lda, int64_t M, flo
             break;
         default:
             break;
-        }
-    }
-}
-
-// ---- weight gradients -----------------------------------------------------------------------------------------------
-
-constexpr int64_t CHUNK = 192;      // steps summed before the next are packed
-constexpr int64_t AHEAD = 8;        // words
-constexpr int64_t GROUP = 8 * ROWS; // rows of the result that are packed together
-
-inline size_t outer_scratch(int64_t K) {
-    return align64(CHUNK * panels(K) * TILE * sizeof(float)) + align64(CHUNK * GROUP * sizeof(float));
-}
-
-// Rows [begin, end) of C [N, K] = left^T right, with left [M, N] and right [M, K]; and the sums of left's columns.
-// `more` adds to the previous values.
-template <Precision precision>
-inline void outer(const float *left, const float *right, int64_t M, int64_t N, int64_t K, int64_t begin, int64_t end,
-                  float *c, float *sums, void *scratch, bool more = false) {
-    constexpr bool half = precision == Precision::bfloat16;
-    constexpr int pair = half ? 2 : 1; // steps in one 32-bit word
-    auto *panel_words = static_cast<uint32_t *>(scratch);
-    auto *strip_words = panel_words + align64(CHUNK * panels(K) * TILE * sizeof(float)) / sizeof(uint32_t);
-    // V words of a matrix from step m: values of a step, or pairs of values of two steps; zero past the edges.
-    // Adds the values to `total`, if there is one.
-    auto words_at = [&](const float *matrix, int64_t width, int64_t m, int64_t column, F *total = nullptr)
-                        __attribute__((always_inline)) {
-                            const int64_t here = width - column < V ? width - column : V;
-                            const float *first = matrix + m * width + column;
-                            const F value = here == V ? load(first) : load(first, int(here > 0 ? here : 0));
-                            if (total)
-                                *total += value;
-                            if constexpr (!half)
-                                return bits<U>(value);
-                            F next = splat(0);
-                            if (m + 1 < M)
-                                next = here == V ? load(first + width) : load(first + width, int(here > 0 ? here : 0));
-                            if (total)
-                                *total += next;
-                            return (round_bfloat16(value) >> 16) | (round_bfloat16(next) & 0xffff0000u);
-                        };
-    for (int64_t m0 = 0; m0 < M; m0 += CHUNK) {
-        const int64_t steps = M - m0 < CHUNK ? M - m0 : CHUNK, words = (steps + pair - 1) / pair;
-        for (int64_t k = 0; k < words; k++)
-            for (int64_t p = 0; p < panels(K); p++)
-                for (int j = 0; j < NV; j++) {
-                    const U w = words_at(right, K, m0 + k * pair, p * TILE + j * V);
-                    memcpy(panel_words + (p * words + k) * TILE + j * V, &w, sizeof w);
-                }
-        for (int64_t n0 = begin; n0 < end; n0 += GROUP) {
-            const int64_t group = end - n0 < GROUP ? end - n0 : GROUP;
-            uint32_t row[GROUP];
-            F totals[GROUP / V] = {};
-            for (int64_t k = 0; k < words; k++) {
-                for (int64_t r = 0; r < GROUP; r += V) { // rows are far apart: prefetch the next ones
-                    if (m0 + (k + AHEAD) * pair < M)
-                        __builtin_prefetch(left + (m0 + (k + AHEAD) * pair) * N + n0 + r);
-                    const U w = words_at(left, N, m0 + k * pair, n0 + r, totals + r / V);
-                    memcpy(row + r, &w, sizeof w);
-                }
-                for (int64_t r = 0; r < GROUP; r += ROWS)
-                    memcpy(strip_words + (r / ROWS * words + k) * ROWS, row + r, ROWS * sizeof(uint32_t));
-            }
-            if (sums)
-                for_lanes(group, [&](int64_t r, auto lanes) {
-                    F total = totals[r / V];
-                    if (m0 || more)
-                        total += lanes.load(sums + n0 + r);
-                    lanes.store(sums + n0 + r, total);
-                });
-            for (int64_t p = 0; p < panels(K); p++)
-                for (int64_t r0 = 0; r0 < group; r0 += ROWS) {
-                    const int64_t rows = group - r0 < ROWS ? group - r0 : ROWS;
-                    const uint32_t *strip = strip_words + r0 * words, *panel = panel_words + p * words * TILE;
-                    float *to = c + (n0 + r0) * K + p * TILE;
-                    for (int64_t r = 0; r < rows; r++) // needed after the kernel
-                        fetch(to + r * K, K - p * TILE < TILE ? K - p * TILE : TILE);
-                    auto narrow = [&](auto vectors) {
-                        constexpr int W = half ? NV : vectors.value;
-                        const auto acc = [&] {
-                            if constexpr (half)
-                                return kernel_grouped<F, ROWS, 1, true>(strip, STRIP, panel, words, dot_bfloat16);
-                            else
-                                return kernel_float32<ROWS, 1, true, W>(reinterpret_cast<const float *>(strip), STRIP,
-                                                                        reinterpret_cast<const float *>(panel), words);
-                        }();
-                        for (int r = 0; r < ROWS; r++)
-                            for (int j = 0; j < W; j++) {
-                                const int64_t here = K - p * TILE - j * V;
-                                if (r >= rows || here <= 0)
-                                    continue;
-                                float *at = to + r * K + j * V;
-                                if (here >= V)
-                                    store(at, m0 || more ? load(at) + acc.at[r][j] : acc.at[r][j]);
-                                else
-                                    store(at, m0 || more ? load(at, int(here)) + acc.at[r][j] : acc.at[r][j],
-                                          int(here));
-                            }
-                    };
-                    const int64_t wide = (K - p * TILE + V - 1) / V; // the last panel may be narrower
-                    if (wide == 1)
-                        narrow(Number<1>{});
-                    else if (wide == 2 && NV > 2)
-                        narrow(Number<2>{});
-                    else
-                        narrow(Number<NV>{});
-                }
         }
     }
 }

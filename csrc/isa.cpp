@@ -1,6 +1,7 @@
 // Compiled once per instruction set, which MEMORYCELL_ISA names: this file's copy of the engine.
 #include "fused_backward.hpp"
 #include "fused_forward.hpp"
+#include "outer.hpp"
 #include "scan.hpp"
 #include "step.hpp"
 
@@ -82,12 +83,14 @@ static void multiply(const Packed &w, const float *a, int64_t rows, const float 
 static size_t multiply_scratch(const Packed &w, int64_t rows) {
     return product_scratch(w, rows < 16 * ROWS ? rows : 16 * ROWS);
 }
+static size_t outer_scratch_of(int64_t columns) { return outer_scratch(vectors(columns)); }
 static void outer_any(const float *left, const float *right, int64_t M, int64_t N, int64_t K, Precision precision,
                       int64_t begin, int64_t end, float *c, float *sums, void *scratch) {
+    const Right rights[] = {{nullptr, right, K, c}};
     if (precision == Precision::bfloat16)
-        outer<Precision::bfloat16>(left, right, M, N, K, begin, end, c, sums, scratch);
+        outer<Precision::bfloat16>(left, M, N, rights, begin, end, sums, scratch);
     else
-        outer<Precision::float32>(left, right, M, N, K, begin, end, c, sums, scratch);
+        outer<Precision::float32>(left, M, N, rights, begin, end, sums, scratch);
 }
 static void map(Function function, const float *in, float *out, int64_t count) {
     for_lanes(count, [&](int64_t u, auto lanes) {
@@ -159,7 +162,7 @@ const Engine ENGINE(MEMORYCELL_ISA) = {
     MEMORYCELL_ISA::all_finite,
     MEMORYCELL_ISA::multiply_scratch,
     MEMORYCELL_ISA::multiply,
-    MEMORYCELL_ISA::outer_scratch,
+    MEMORYCELL_ISA::outer_scratch_of,
     MEMORYCELL_ISA::outer_any,
     MEMORYCELL_ISA::map,
     MEMORYCELL_ISA::read,

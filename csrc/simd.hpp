@@ -41,10 +41,14 @@ inline F load(const float *p, int n) {
 }
 inline void store(float *p, F v, int n) { memcpy(p, &v, n * sizeof(float)); }
 
-// Prefetches `count` values from p.
+// Prefetches `count` values from p, to be read or written.
 inline void fetch(const float *p, int64_t count) {
     for (int64_t u = 0; u < count; u += 16)
         __builtin_prefetch(p + u);
+}
+inline void fetch_to_write(float *p, int64_t count) {
+    for (int64_t u = 0; u < count; u += 16)
+        __builtin_prefetch(p + u, 1);
 }
 
 template <class To, class From> inline To bits(From from) {

@@ -131,20 +131,24 @@ inline void products(int64_t count, int64_t p, int64_t end, const Factor (&facto
     }
 }
 
+constexpr auto nothing = [](int64_t, int64_t) {};
+
 // The products of rows with a matrix of N columns packed in panels of TILE (gemm.hpp); the last may be narrower.
-template <int G = NV, class Done>
-inline void column_products(int64_t count, int64_t N, const Factor &factor, Done done) {
+// before(m, panel) is called before the tile of row m.
+template <int G = NV, class Done, class Before = decltype(nothing)>
+inline void column_products(int64_t count, int64_t N, const Factor &factor, Done done, Before before = nothing) {
     const int64_t vectors = (N + V - 1) / V, whole = vectors / NV, left = vectors % NV;
-    auto none = [](F *acc, int64_t, int64_t) {
+    auto none = [&](F *acc, int64_t m, int64_t p) {
         for (int j = 0; j < G; j++)
             acc[j] = F{};
+        before(m, p);
     };
     if constexpr (G == NV)
         products<G, NV>(count, 0, whole, {factor}, none, done);
     else if (left == G)
         products<G, NV>(count, whole, whole + 1, {factor}, none, done);
     if constexpr (G > 1)
-        column_products<G - 1>(count, N, factor, done);
+        column_products<G - 1>(count, N, factor, done, before);
 }
 
 // Calls body(lanes) with the units of panel p.

@@ -88,15 +88,27 @@ def test_on_another_processor_only_clear_differences_count(measured):
     assert backend(1, 16, 256) == "native"
 
 
-def test_calibrate_keeps_the_tables_of_other_processors(tmp_path):
+def test_a_name_without_family_and_model_counts_for_the_processor(measured, monkeypatch):
+    monkeypatch.setattr(binding, "cpu_name", lambda: "Chip X, family 1, model 2")
+    name = "Chip X"
+    measured(table(cpu=name))
+    assert backend(64, 16, 256) == "torch"  # 0.9, as on this processor
+    measured(table(cpu=name), table(rows=[(64, 16, 256, 1.1)]))
+    assert backend(64, 16, 256) == "native"
+    measured(table(cpu=name[:-1]))
+    assert backend(64, 16, 256) == "native"
+
+
+def test_calibrate_keeps_other_processors_and_numbers_of_threads(tmp_path):
     path = tmp_path / "crossover.jsonl"
-    other = table(cpu="another")
+    old = [(9, 9, 9, 9.0)]
+    kept = [table(cpu="another", threads=1), table(rows=old)]
     path.write_text(
-        "".join(json.dumps(t._asdict()) + "\n" for t in (other, table(rows=[(9, 9, 9, 9.0)])))
+        "".join(json.dumps(t._asdict()) + "\n" for t in (*kept, table(threads=1, rows=old)))
     )
     calibrate.run([1], path=path, hidden=[4], batch_sizes=[2], seq_lens=[3])
-    tables = crossover.read_ratios(path)
-    assert tables[0].cpu == "another"
+    both, tables = crossover.read_ratios(path)[:2], crossover.read_ratios(path)[1:]
+    assert [(t.cpu, t.threads) for t in both] == [(t.cpu, t.threads) for t in kept]
     assert [(t.training, t.precision, t.threads) for t in tables[1:3]] == [
         (False, "float32", 1),
         (True, "float32", 1),

@@ -37,7 +37,7 @@ def run(
     log: Callable[[str], None] = lambda line: None,
 ) -> list[Ratios]:
     """Measure on this processor and write the results to `path`, in which those of other processors
-    are kept. Returns all.
+    and numbers of threads are kept. Returns all.
 
     A measurement is the shortest of alternating calls, which other work on the machine disturbs
     least.
@@ -45,7 +45,11 @@ def run(
     if binding.engine is None:
         raise UserError(f"bench calibrate: {binding.missing}")
     here = (binding.cpu_name(), binding.engine.instruction_set())
-    found = [ratios for ratios in read_ratios(path) if (ratios.cpu, ratios.isa) != here]
+    found = [
+        ratios
+        for ratios in read_ratios(path)
+        if (ratios.cpu, ratios.isa) != here or ratios.threads not in threads
+    ]
     precisions = ["float32", *(["bfloat16"] if _has_bfloat16() else [])]
     before = torch.get_num_threads()
     try:

@@ -145,11 +145,17 @@ def allocate(like: Tensor, *shape: int) -> Tensor:
 
 @cache
 def cpu_name() -> str:
-    """The processor's name, as reported by the operating system."""
+    """The processor's name, as reported by the operating system; on Linux with family and model,
+    which tell generations of the same name apart.
+    """
     try:
+        found: dict[str, str] = {}
         for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+            key, _, value = line.partition(":")
+            found.setdefault(key.strip(), value.strip())
+        parts = [found["model name"]]
+        parts += [f"family {found['cpu family']}"] if "cpu family" in found else []
+        parts += [f"model {found['model']}"] if "model" in found else []
+        return ", ".join(parts)
+    except (OSError, KeyError):
+        return platform.processor() or platform.machine()

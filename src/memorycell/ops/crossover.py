@@ -56,9 +56,18 @@ def torch_is_faster(work: Work) -> bool:
     ]
     isa = binding.engine.instruction_set()
     found = [ratios for ratios in found if ratios.isa == isa] or found
-    here = [ratios for ratios in found if (ratios.cpu, ratios.isa) == (binding.cpu_name(), isa)]
+    here = of_processor([ratios for ratios in found if ratios.isa == isa], binding.cpu_name())
     ratio = nearest_ratio(here or found, work)
     return ratio < (MIN_RATIO if here else MIN_RATIO_ELSEWHERE)
+
+
+def of_processor(measured: list[Ratios], name: str) -> list[Ratios]:
+    """Those of the processor with this name; otherwise those whose name is the beginning of it,
+    measured before names had a family and a model.
+    """
+    return [ratios for ratios in measured if ratios.cpu == name] or [
+        ratios for ratios in measured if name.startswith(ratios.cpu + ",")
+    ]
 
 
 def nearest_ratio(measured: list[Ratios], work: Work) -> float:

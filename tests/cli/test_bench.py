@@ -57,6 +57,11 @@ def test_forward_rows(bench):
         assert (row["work"], row["batch"], row["steps"]) == ("forward", 3, 7)
         assert set(row["peers"]) == {"torch", "onnxruntime", "reference"}
         assert all(peer["ratio"] > 0 for peer in row["peers"].values())
+        parts = row["floor_parts_us"]
+        assert row["floor_us"] == parts["total"]
+        assert parts["total"] == pytest.approx(parts["products"] + parts["functions"])
+        assert 0 < row["floor_us"] < row["ours_us"]
+        assert min(parts.values()) > 0
     assert "threads=2" in err
 
 

@@ -14,6 +14,8 @@ from memorycell.ops import binding
 from memorycell.ops.step import TOLERANCE
 
 ROUNDS = 15
+FUNCTIONS = {"exp": 0, "sigmoid": 1, "tanh": 2}
+"""The engine's numbers of its functions."""
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray, precision: str) -> dict[str, Any]:
@@ -88,3 +90,18 @@ def peak_operations(precision: str) -> float:
     operations = binding.engine.multiply_add(number, rounds)
     fastest = min(seconds(lambda: binding.engine.multiply_add(number, rounds)) for _ in range(5))
     return float(operations / fastest) * torch.get_num_threads()
+
+
+def function_rate(name: str) -> float:
+    """Values per second of exp, sigmoid or tanh of the engine, read from and written to the L1
+    cache, on all threads in use.
+    """
+    x, y = torch.randn(2048), torch.empty(2048)
+    arguments = FUNCTIONS[name], x.data_ptr(), y.data_ptr(), len(x)
+
+    def repeat() -> None:
+        for _ in range(200):
+            binding.engine.map(*arguments)
+
+    fastest = min(seconds(repeat) for _ in range(10))
+    return 200 * len(x) / fastest * torch.get_num_threads()

@@ -1,8 +1,9 @@
 """What is timed: one live step, one step of many sessions, a whole forward, one training step.
 
 Every function compares the outputs of the peers with ours first and returns one row of the result,
-as JSON values. A floor is the least time that the hardware allows: the bytes of the weights over
-the memory bandwidth, or the operations over the peak of the processor, both measured here.
+as JSON values. A floor is the least time that the hardware allows. For steps: the bytes of the
+weights over the memory bandwidth, or the operations over the peak of the processor. For full
+sequences, see `sequence_floor`. All are measured here.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from torch import Tensor
 from memorycell.bench.peers import TORCH_CELLS, sequence_peer, stateful_peer, torch_layer
 from memorycell.bench.timing import (
     compare,
+    function_rate,
     median_seconds,
     peak_operations,
     read_bandwidth,
@@ -142,11 +144,11 @@ def measure_forward(
         if "refused" not in results[name]:
             calls[name] = call
     seconds = median_seconds(calls, 0.0)
-    operations = 2 * 2 * batch * steps * len(CELLS[cell].blocks) * size * size
-    floor = operations / peak_operations(precision)
+    floor = sequence_floor(cell, size, precision, batch, steps, training=False)
     return {
-        **_row("forward", cell, size, batch, precision, seconds, floor, results),
+        **_row("forward", cell, size, batch, precision, seconds, floor["total"], results),
         "steps": steps,
+        "floor_parts_us": {name: 1e6 * part for name, part in floor.items()},
     }
 
 
@@ -208,17 +210,60 @@ def measure_train(
         if "refused" not in results[name]:
             calls[name] = call
     seconds = median_seconds(calls, 0.0)
-    # The products of x and of h: once forward, twice backward.
-    operations = 6 * 2 * batch * steps * len(CELLS[cell].blocks) * size * size
-    floor = operations / peak_operations(precision)
-    row = _row("train", cell, size, batch, precision, seconds, floor, results)
+    floor = sequence_floor(cell, size, precision, batch, steps, training=True)
+    row = _row("train", cell, size, batch, precision, seconds, floor["total"], results)
     row["steps"] = steps
+    row["floor_parts_us"] = {name: 1e6 * part for name, part in floor.items()}
     if zoneout:
         row["zoneout"] = zoneout
     row["trace_ratio"] = seconds["trace"] / seconds["ours"]
     if "plain" in seconds:
         row["plain_ratio"] = seconds["ours"] / seconds["plain"]
     return row
+
+
+def sequence_floor(
+    cell: str, size: int, precision: str, batch: int, steps: int, *, training: bool
+) -> dict[str, float]:
+    """The least seconds for a full sequence with I = H, in parts that add up, and their total.
+
+    products    multiplications and additions of W_ih x and W_hh h, once forward and twice backward,
+                over the peak of the processor
+    functions   σ and tanh of the cells in `CELL_FUNCTIONS` over the rate of the engine's own;
+                backward tanh(c) is computed again. They compete with the products for the same
+                execution units
+
+    Bytes are not in the total, since memory is read and written during the computations: `memory`
+    is the time of input, output and in training of gates, states and gradients, each once.
+    """
+    rows = batch * steps
+    operations = (3 if training else 1) * 4 * rows * len(CELLS[cell].blocks) * size * size
+    sigmoids, tanhs = CELL_FUNCTIONS.get(cell, (0, 0))
+    again = 1 if training and tanhs > 1 else 0
+    values = {"sigmoid": sigmoids * rows * size, "tanh": (tanhs + again) * rows * size}
+    products = operations / peak_operations(precision)
+    functions = sum(count / function_rate(name) for name, count in values.items() if count)
+    # Forward x and h; in training also gates, c and their reading, d_h and d_x.
+    width = (4 + 2 * (len(CELLS[cell].blocks) + 1) + 2) if training else 2
+    moved = 4 * width * rows * size
+    memory = moved / read_bandwidth(moved) / torch.get_num_threads()
+    return {
+        "products": products,
+        "functions": functions,
+        "total": products + functions,
+        "memory": memory,
+    }
+
+
+CELL_FUNCTIONS = {
+    "lstm": (3, 2),
+    "peephole": (3, 2),
+    "layernorm": (3, 2),
+    "coupled": (2, 2),
+    "gru": (2, 1),
+    "rnn": (0, 1),
+}
+"""How many values of σ and of tanh a cell computes per unit and step."""
 
 
 def _new_layer(cell: str, size: int) -> Recurrent:

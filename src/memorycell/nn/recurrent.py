@@ -159,7 +159,12 @@ class Recurrent(nn.RNNBase):
         names += ["bias_ih", "bias_hh"] if self.bias else []
         if not cell.recurrent:
             names = [name for name in names if not name.endswith("_hh")]
-        return {name: getattr(self, f"{name}_l{layer}{direction}") for name in names}
+        suffix, known = f"_l{layer}{direction}", self._parameters
+        # Ordinary parameters without Module.__getattr__, whose time counts in small calls.
+        return {
+            name: getattr(self, name + suffix) if value is None else value
+            for name, value in ((name, known.get(name + suffix)) for name in names)
+        }
 
     def extra_repr(self) -> str:
         """The arguments that differ from the defaults: torch's, then ours."""

@@ -69,7 +69,9 @@ def _run(
     x = zero_padding(x.float(), valid_steps(lengths, x.shape[call.time], x.device), call)
     weight_ih: Tensor | None = params["weight_ih"]
     weight_hh, h_0, bias = params["weight_hh"], state[0].float(), params["bias_ih"]
-    c_0 = torch.cat(state[1:], -1).float() if len(state) > 1 else None
+    c_0 = None
+    if len(state) > 1:
+        c_0 = (state[1] if len(state) == 2 else torch.cat(state[1:], -1)).float()
     border = borders(reset, call.reverse)
     added = None if bias.ndim == 0 else bias if call.cell == "gru" else bias + params["bias_hh"]
     keep = call.trace or (

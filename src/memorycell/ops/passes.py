@@ -28,6 +28,8 @@ from memorycell.ops.binding import (
 )
 from memorycell.ops.products import matrix, multiply, sum_outer
 
+Sizes = tuple[int, int, int, int]
+"""B, T, H and the columns of x_part, G·H."""
 MAX_UNPACKED_ROWS = 4
 """Up to this number of rows (B·T), a product with the unpacked weights costs less than packing."""
 
@@ -38,7 +40,7 @@ def forward(a: Arguments, gain_ih: Tensor | None = None) -> Results:
     gain_ih   [4·H], for a layernorm cell whose weight_ih is not None: the engine normalises the
               products of the input. Only without `keep`
     """
-    batch, steps, hidden, _ = a.sizes
+    batch, steps, hidden, _ = sizes = a.sizes
     kept = gates_kept(a.cell)
     output = allocate(a.x, *a.sequence_shape(a.h_size))
     h_n = torch.empty_like(a.h_0)
@@ -50,9 +52,9 @@ def forward(a: Arguments, gain_ih: Tensor | None = None) -> Results:
         cells = None if a.c_0 is None else allocate(a.x, *a.sequence_shape(width))
         if a.cell == "layernorm":
             normalised, rstd = torch.empty_like(a.x), a.x.new_empty(a.sequence_shape())
-    weights, x_part = _weights(a, gain_ih)
+    weights, x_part = _weights(a, sizes, gain_ih)
     engine.forward(
-        **_options(a),
+        **_options(a, sizes),
         **weights,
         threads=threads_for(batch * steps * a.weight_hh.numel(), batch),
         output=output.data_ptr(),
@@ -67,11 +69,13 @@ def forward(a: Arguments, gain_ih: Tensor | None = None) -> Results:
     return Results(output, h_n, c_n, gates, cells, normalised, rstd)
 
 
-def _weights(a: Arguments, gain_ih: Tensor | None) -> tuple[dict[str, Any], Tensor | None]:
+def _weights(
+    a: Arguments, sizes: Sizes, gain_ih: Tensor | None
+) -> tuple[dict[str, Any], Tensor | None]:
     """The operands of the forward pass: the input and both matrices; or x_part and W_hh, packed or
     in place. Also x_part if it was computed here: it must outlive the pass.
     """
-    batch, steps, hidden, columns = a.sizes
+    batch, steps, hidden, columns = sizes
     options: dict[str, Any] = {
         "packed_hh": None,
         "packed_ih": None,
@@ -126,7 +130,7 @@ def backward(
     """The gradients of the first twelve arguments; None for those that are None, and for x if it is
     not needed.
     """
-    batch, steps, hidden, columns = a.sizes
+    batch, steps, hidden, columns = sizes = a.sizes
     assert r.gates is not None
     d_output = torch.zeros_like(r.output) if d_output is None else _readable(d_output)
     d_h_n = torch.zeros_like(a.h_0) if d_h_n is None else _readable(d_h_n)
@@ -135,7 +139,7 @@ def backward(
     d_h_0, d_c_0 = torch.empty_like(a.h_0), None if a.c_0 is None else torch.empty_like(a.c_0)
     threads = threads_for(batch * steps * a.weight_hh.numel(), batch)
     options = {
-        **_options(a),
+        **_options(a, sizes),
         "threads": threads,
         "weight_hh_t": matrix(
             "weight_hh", a.weight_hh, columns, a.h_size, a.precision, transposed=True
@@ -276,9 +280,9 @@ def _readable(gradient: Tensor) -> Tensor:
     return gradient.resolve_neg().contiguous()
 
 
-def _options(a: Arguments) -> dict[str, Any]:
+def _options(a: Arguments, sizes: Sizes) -> dict[str, Any]:
     """The engine's arguments common to both passes."""
-    batch, steps, hidden, columns = a.sizes
+    batch, steps, hidden, columns = sizes
     vectors = CELL_VECTORS.get(a.cell, ())
     if any(getattr(a, name) is None for name in vectors):
         raise RuntimeError(f"{a.cell}: expected {', '.join(vectors)}")

@@ -19,6 +19,8 @@ from transform_cases import (
     sequence,
 )
 
+from memorycell.nn.layers import of_cell
+
 pytestmark = [
     pytest.mark.usefixtures("clean_compiler"),
     pytest.mark.filterwarnings("ignore:`torch.jit.script.*` is deprecated:DeprecationWarning"),
@@ -64,6 +66,14 @@ def test_compiled_in_one_graph_for_all_shapes(name):
         for parameter in net.parameters():
             parameter.mul_(1.3)
         assert_close(compiled(x), net(x), 1e-5)
+
+
+@pytest.mark.parametrize("cell", ["slstm", "mlstm", "minlstm", "mingru"])
+def test_recent_cells_compiled_in_one_graph(cell):
+    torch.manual_seed(0)
+    net = Net(of_cell(cell, INPUTS, HIDDEN))
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    assert_close(step(compiled, net, sequence()), step(net, net, sequence()), 1e-5)
 
 
 def test_compiled_with_keywords_and_trace():

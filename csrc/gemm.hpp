@@ -53,23 +53,74 @@ inline void transpose(F (&rows)[V]) {
 #endif
 #endif
 
-// Packs a row-major float32 matrix, V x V values at a time. Returns the number of packed columns; the caller packs the
-// rest.
-inline int64_t pack_blocks(const float *w, int64_t row_stride, int64_t N, int64_t panel, int64_t D, float *to) {
+inline void convert_bfloat16(const float *a, int64_t K, uint16_t *out) {
+    int64_t k = 0;
+#if defined(__AVX512BF16__)
+    for (; k + 16 <= K; k += 16) {
+        const __m256bh v = _mm512_cvtneps_pbh(_mm512_loadu_ps(a + k));
+        memcpy(out + k, &v, 32);
+    }
+#endif
+    for (; k < K; k++)
+        out[k] = to_bfloat16(a[k]);
+    for (; k < depth(K, Precision::bfloat16); k++)
+        out[k] = 0;
+}
+
+// Words of two bfloat16 values, one of each vector.
+[[gnu::always_inline]] inline U pair_bfloat16(F first, F second) {
+#if defined(__AVX512BF16__)
+    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
+                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
+    const __m512bh both = _mm512_cvtne2ps_pbh(bits<__m512>(second), bits<__m512>(first));
+    return bits<U>(_mm512_permutexvar_epi16(order, bits<__m512i>(both)));
+#else
+    return (round_bfloat16(first) >> 16) | (round_bfloat16(second) & 0xffff0000u);
+#endif
+}
+
+// Packs full panels of a row-major matrix, V x V words of float32 or of pairs of bfloat16 at a time. Returns the number
+// of packed columns; the caller packs the rest.
+inline int64_t pack_blocks(const float *w, int64_t row_stride, const Packed &packed, int64_t panel, void *data) {
     int64_t k = 0;
 #if defined(MEMORYCELL_TRANSPOSES)
-    if (N - panel * TILE >= TILE)
-        for (; k + V <= D; k += V)
+    const bool half = packed.precision == Precision::bfloat16;
+    const int64_t step = half ? 2 * V : V; // columns
+    auto *to = static_cast<float *>(data); // of words
+    if (packed.rows - panel * TILE >= TILE && packed.precision != Precision::int8)
+        for (; k + step <= packed.columns; k += step)
             for (int j = 0; j < NV; j++) {
                 F block[V];
-                for (int i = 0; i < V; i++)
-                    block[i] = load(w + (panel * TILE + j * V + i) * row_stride + k);
+                for (int i = 0; i < V; i++) {
+                    const float *row = w + (panel * TILE + j * V + i) * row_stride + k;
+                    if (half)
+                        convert_bfloat16(row, 2 * V, reinterpret_cast<uint16_t *>(&block[i]));
+                    else
+                        block[i] = load(row);
+                }
                 transpose(block);
                 for (int i = 0; i < V; i++)
-                    store(to + (k + i) * TILE + j * V, block[i]);
+                    store(to + (k * V / step + i) * TILE + j * V, block[i]);
             }
 #endif
     return k;
+}
+
+// Packs panels of the transpose of a row-major matrix: full lines of it, or of pairs of them for bfloat16.
+inline void pack_lines(const float *w, int64_t column_stride, const Packed &packed) {
+    const bool half = packed.precision == Precision::bfloat16;
+    const int64_t N = packed.rows, K = packed.columns, group = half ? 2 : 1, words = depth(K, packed.precision) / group;
+    for (int64_t p = 0; p < panels(N); p++)
+        for (int64_t k = 0; k < words; k++)
+            for (int j = 0; j < NV; j++) {
+                const int64_t n = p * TILE + j * V, here = N - n < V ? N - n : V;
+                auto line = [&](int64_t k) {
+                    const float *from = w + k * column_stride + n;
+                    return k >= K || here <= 0 ? F{} : here == V ? load(from) : load(from, int(here));
+                };
+                const U word = half ? pair_bfloat16(line(2 * k), line(2 * k + 1)) : bits<U>(line(k));
+                memcpy(static_cast<uint32_t *>(packed.data) + (p * words + k) * TILE + j * V, &word, sizeof word);
+            }
 }
 
 inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Packed &packed) {
@@ -83,22 +134,15 @@ inline void pack(const float *w, int64_t row_stride, int64_t column_stride, Pack
             packed.scale[n] = largest > 0 ? largest / 127.0f : 1.0f;
             packed.sum[n] = 0;
         }
-    if (packed.precision == Precision::float32 && row_stride == 1) { // the transpose of the stored matrix: full lines
-        for (int64_t p = 0; p < panels(N); p++)
-            for (int64_t k = 0; k < D; k++) {
-                const int64_t here = N - p * TILE < TILE ? N - p * TILE : TILE;
-                float *to = static_cast<float *>(packed.data) + (p * D + k) * TILE;
-                memset(to, 0, TILE * sizeof(float));
-                memcpy(to, w + k * column_stride + p * TILE, here * sizeof(float));
-            }
-        return;
-    }
+    if (packed.precision != Precision::int8 && row_stride == 1)
+        return pack_lines(w, column_stride, packed);
     constexpr int64_t LINE = 16; // columns at a time: one cache line of W; the panel's lines stay in cache
     for (int64_t p = 0; p < panels(N); p++) {
         const int64_t base = p * TILE * D;
         int64_t first = 0;
-        if (packed.precision == Precision::float32 && column_stride == 1)
-            first = pack_blocks(w, row_stride, N, p, D, static_cast<float *>(packed.data) + base);
+        if (column_stride == 1)
+            first = pack_blocks(w, row_stride, packed, p,
+                                static_cast<uint8_t *>(packed.data) + base * value_bytes(packed.precision));
         for (; first < D; first += LINE)
             for (int j = 0; j < TILE; j++) {
                 const int64_t n = p * TILE + j, real = n < N ? K : 0;
@@ -130,20 +174,6 @@ inline size_t product_scratch(const Packed &w, int64_t M) {
     if (w.precision == Precision::float32)
         return 0;
     return align64(M * depth(w.columns, w.precision) * value_bytes(w.precision)) + align64(M * sizeof(float));
-}
-
-inline void convert_bfloat16(const float *a, int64_t K, uint16_t *out) {
-    int64_t k = 0;
-#if defined(__AVX512BF16__)
-    for (; k + 16 <= K; k += 16) {
-        const __m256bh v = _mm512_cvtneps_pbh(_mm512_loadu_ps(a + k));
-        memcpy(out + k, &v, 32);
-    }
-#endif
-    for (; k < K; k++)
-        out[k] = to_bfloat16(a[k]);
-    for (; k < depth(K, Precision::bfloat16); k++)
-        out[k] = 0;
 }
 
 // uint8 = round(a / scale) + 128; returns the scale. A row with NaN gets scale NaN, so NaN is propagated.

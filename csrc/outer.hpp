@@ -42,18 +42,6 @@ inline size_t outer_scratch(int64_t vector_count) {
            align64(vector_count * sizeof(RightColumns));
 }
 
-// A word of two steps, rounded to bfloat16.
-[[gnu::always_inline]] inline U pair_bfloat16(F first, F second) {
-#if defined(__AVX512BF16__)
-    const __m512i order = _mm512_set_epi16(31, 15, 30, 14, 29, 13, 28, 12, 27, 11, 26, 10, 25, 9, 24, 8, 23, 7, 22, 6,
-                                           21, 5, 20, 4, 19, 3, 18, 2, 17, 1, 16, 0);
-    const __m512bh both = _mm512_cvtne2ps_pbh(bits<__m512>(second), bits<__m512>(first));
-    return bits<U>(_mm512_permutexvar_epi16(order, bits<__m512i>(both)));
-#else
-    return (round_bfloat16(first) >> 16) | (round_bfloat16(second) & 0xffff0000u);
-#endif
-}
-
 // Adds the product of a strip and W vectors of a panel to `rows` rows of the results from `row` on, or stores it.
 template <bool half, int W>
 [[gnu::noinline]] void outer_tile(const uint32_t *strip, const uint32_t *panel, int64_t words,

@@ -333,8 +333,10 @@ class Recurrent(nn.RNNBase):
         batch, steps = (x.shape[1], x.shape[0]) if call.time_first else x.shape[:2]
         ops.check_options(call, batch, steps, lengths if packed is None else None, reset)
         if hx is None:
+            shapes = tuple(self.state_shapes(batch).values())
+            zeros = x.new_zeros(shapes[0])  # only read: one for all states of this shape
             state: Tensors = tuple(
-                x.new_zeros(shape) for shape in self.state_shapes(batch).values()
+                zeros if shape == shapes[0] else x.new_zeros(shape) for shape in shapes
             )
         else:
             state = (hx,) if isinstance(hx, Tensor) else tuple(hx)

@@ -100,12 +100,16 @@ def _run(
         **{name: vectors.get(name) for name in VECTORS},
         "weight_hr": params.get("weight_hr"),
     }
-    contiguous: dict[str, Any]  # visible to autograd: a second derivative passes through here
+    # The engine reads contiguous memory that is not a lazy negation. Visible to autograd: a second
+    # derivative passes through here.
+    contiguous: dict[str, Any]
     if torch.compiler.is_compiling():
         contiguous = {name: None if v is None else v.contiguous() for name, v in tensors.items()}
     else:
         contiguous = {
-            name: v if v is None or _is_readable(v) else v.contiguous().resolve_neg()
+            name: v
+            if v is None or (v.is_contiguous() and not v.is_neg())
+            else v.contiguous().resolve_neg()
             for name, v in tensors.items()
         }
     mask_h, mask_c = (*masks, None, None)[:2]
@@ -134,11 +138,6 @@ def _run(
             parts = cell_parts(results.cells, call.cell)
             trace |= dict(zip(cell.state[1:], parts, strict=True))
     return output, (h_n, *cell_parts(results.c_n, call.cell)), trace
-
-
-def _is_readable(tensor: Tensor) -> bool:
-    """Whether the engine can read the tensor's memory: contiguous and not a lazy negation."""
-    return tensor.is_contiguous() and not tensor.is_neg()
 
 
 def _multiply(x: Tensor, weight: Tensor, precision: str) -> Tensor:

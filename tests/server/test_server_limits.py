@@ -136,6 +136,15 @@ def test_predictions_inspections_uploads_and_exports(tmp_path):
                 "/v1/models/text/predict", json={"input": "a", "options": {"length": 5}}
             )
             assert found.json()["task"] == "text"
+            for options, says in (
+                ({"length": 10_001}, "length: at most 10,000, got 10,001"),
+                ({"length": 10_000, "top": 999}, "length × top: at most 1,000,000"),
+            ):
+                found = await client.post(
+                    "/v1/models/text/predict", json={"input": "a", "options": options}
+                )
+                assert found.status_code == 422
+                assert says in found.json()["detail"]
             rows = [f"2024-01-0{1 + k // 24} {k % 24:02d}:00:00,{k},1,2" for k in range(60)]
             csv = "\n".join(["time,a,b,temp", *rows])
             for content in (csv, {"base64": base64.b64encode(csv.encode()).decode()}):

@@ -28,6 +28,7 @@ from memorycell.server import rest
 from memorycell.server.auth import EVERYBODY, Caller, Tokens
 from memorycell.server.config import ServerConfig
 from memorycell.server.durable import Store
+from memorycell.server.hops import Messages
 from memorycell.server.hub import Hub
 from memorycell.server.openapi import openapi
 from memorycell.server.peers import Peers, merged_metrics
@@ -35,7 +36,7 @@ from memorycell.server.placement import Place
 from memorycell.server.problems import Problem, internal_problem, problem_of
 from memorycell.server.socket import POLICY, PROTOCOL, Socket
 from memorycell.server.stores import open_store
-from memorycell.server.wires import wire_of
+from memorycell.server.wires import HopWire, wire_of
 
 LOG = logging.getLogger("memorycell.server")
 SOCKET = "/v1/socket"
@@ -69,6 +70,7 @@ class App:
         self.tokens = Tokens(None if config.token_file is None else Path(config.token_file))
         self.hub: Hub | None = None
         self.sockets: set[Socket] = set()
+        self._hop_sockets: set[asyncio.Task[None]] = set()
         self.router = Starlette(lifespan=self._lifespan)
         self._inner: ASGIApp = self.router
         self._api = Router()  # without the page, which matches every path: 405 has the true Allow
@@ -91,7 +93,7 @@ class App:
         finally:
             await hub.stop()
             if peers is not None:
-                await peers.close()
+                peers.close()
 
     @asynccontextmanager
     async def _lifespan(self, app: Starlette) -> AsyncIterator[None]:
@@ -122,7 +124,7 @@ class App:
             text = hub.metrics.text()
             if hub.peers is not None and not rest.is_hop(request):
                 others = await hub.peers.ask_others(request.scope)
-                texts = {worker: answer.text for worker, answer in others.items()}
+                texts = {worker: answer.body.decode() for worker, answer in others.items()}
                 texts[hub.peers.place.worker] = text.decode()
                 text = merged_metrics(texts, hub.peers.place.workers)
             return Response(text, 200, media_type="text/plain; version=0.0.4")
@@ -261,15 +263,29 @@ class App:
         offered = scope.get("subprotocols", [])
         chosen = PROTOCOL if PROTOCOL in offered else None
         await send({"type": "websocket.accept", "subprotocol": chosen})
-        peers = self.hub.peers
-        relayed = peers is not None and not peers.is_hop(scope)
-        headers = _token_headers(scope) if relayed else None
-        socket = Socket(self.hub, caller, wire_of(scope, receive, send), headers)
+        headers = None if self.hub.peers is None else _token_headers(scope)
+        await self._serve(Socket(self.hub, caller, wire_of(scope, receive, send), headers))
+
+    async def _serve(self, socket: Socket) -> None:
         self.sockets.add(socket)
         try:
             await socket.run()
         finally:
             self.sockets.discard(socket)
+
+    def on_hop_socket(self, messages: Messages, headers: dict[str, str]) -> None:
+        """Another worker relays sessions of a client, whose token is in the headers."""
+        raw = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+        try:
+            assert self.hub is not None
+            self.hub.check_open()
+            caller = self.tokens.of_headers(raw)
+        except Problem:
+            messages.transport.close()
+            return
+        task = asyncio.ensure_future(self._serve(Socket(self.hub, caller, HopWire(messages))))
+        self._hop_sockets.add(task)
+        task.add_done_callback(self._hop_sockets.discard)
 
     def _socket_caller(self, scope: Scope) -> Caller:
         for offered in scope.get("subprotocols", []):

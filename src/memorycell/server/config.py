@@ -41,6 +41,8 @@ class ServerConfig:
     drain_s               seconds for requests to end at a shutdown
     max_body_mb           of a request's body; max_message_mb: of a WebSocket message
     max_queue             steps of a model that wait
+    max_prediction        length, count or similar option of a prediction or a session; their
+                          product may be a hundred times as large
     max_sessions          open sessions; max_resident: of them in memory, with a store
     max_sessions_per_token
     ttl_s                 seconds without a request after which a session is closed; 0: never
@@ -66,6 +68,7 @@ class ServerConfig:
     max_body_mb: float = 64.0
     max_message_mb: float = 16.0
     max_queue: int = 65_536
+    max_prediction: int = 10_000
     max_sessions: int = 1_000_000
     max_resident: int = 100_000
     max_sessions_per_token: int = 1_000_000
@@ -85,6 +88,7 @@ class ServerConfig:
             max_body_mb=(0.001, 4096),
             max_message_mb=(0.001, 1024),
             max_queue=(1, 10_000_000),
+            max_prediction=(1, 10_000_000),
             max_sessions=(1, 10_000_000),
             max_resident=(1, 10_000_000),
             max_sessions_per_token=(1, 10_000_000),
@@ -93,8 +97,6 @@ class ServerConfig:
         )
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert, tls_key: expected both or neither")
-        if self.demo and self.workers > 1:
-            raise ValueError("demo: its models are trained in one process; leave out workers")
 
 
 def read_config(

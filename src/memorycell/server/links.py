@@ -1,4 +1,4 @@
-"""A worker's WebSocket to another worker, on behalf of one client."""
+"""A worker's connection to another worker, on behalf of the WebSocket of one client."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
-from websockets.asyncio.client import ClientConnection, unix_connect
-from websockets.exceptions import InvalidStatus, WebSocketException
 
 from memorycell.server.frames import BYTES, HEADER, PROBLEM, STEPS, WATCH
-from memorycell.server.peers import HOP, PATIENCE_S, PAUSE_S
+from memorycell.server.hops import BYTES as BINARY
+from memorycell.server.hops import TEXT, Messages, open_messages
+from memorycell.server.peers import PATIENCE_S, PAUSE_S
 from memorycell.server.placement import Place
 from memorycell.server.problems import Problem
 
@@ -32,50 +32,47 @@ class Link:
         self._numbers = itertools.count(1)
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._frames: dict[int, OnFrame] = {}
-        self._outbox: asyncio.Queue[bytes | str] = asyncio.Queue()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._messages: Messages | None = None
 
     async def connect(self, place: Place, worker: int, headers: Mapping[str, str]) -> None:
-        """Open it. Raises `Problem` 503."""
-        until = time.monotonic() + PATIENCE_S
+        """Open it; headers: those that say who the client is. Raises `Problem` 503."""
+        until, path = time.monotonic() + PATIENCE_S, place.path(worker)
         while True:
             try:
-                connection = await unix_connect(
-                    place.path(worker),
-                    "ws://worker/v1/socket",
-                    additional_headers={**headers, HOP: place.secret},
-                    compression=None,
-                    max_size=None,
-                    ping_interval=None,
+                self._messages = await open_messages(
+                    path, place.secret, dict(headers), self._received, self._ended
                 )
-                break
-            except (OSError, WebSocketException) as error:
-                if isinstance(error, InvalidStatus) or time.monotonic() > until:
+                return
+            except OSError:
+                if time.monotonic() > until:
                     text = f"worker {worker} is being started again"
                     raise Problem("not-ready", text, retry_after=1) from None
                 await asyncio.sleep(PAUSE_S)
-        self._tasks = [
-            asyncio.create_task(self._read(connection)),
-            asyncio.create_task(self._write(connection)),
-        ]
 
     def close(self) -> None:
         """End it; `lost` is not called."""
         self._lost = _nothing
-        for task in self._tasks:
-            task.cancel()
+        if self._messages is not None:
+            self._messages.transport.close()
+
+    def _send(self, data: bytes, kind: int = BINARY) -> None:
+        assert self._messages is not None
+        self._messages.send(kind, data)
+
+    def _ended(self) -> None:
+        self._lost()
 
     async def ask(self, message: Mapping[str, Any]) -> Answer:
         """The answer to a message, with `ok`."""
         number = next(self._numbers)
-        self._outbox.put_nowait(orjson.dumps({**message, "ref": number}).decode())
+        self._send(orjson.dumps({**message, "ref": number}), TEXT)
         return await self._answer(number)
 
     async def item(self, handle: int, item: bytes, *, watch: bool) -> Answer:
         """The answer to an item of bytes."""
         number = next(self._numbers)
         head = HEADER.pack(BYTES, WATCH if watch else 0, 0, number, len(item), handle)
-        self._outbox.put_nowait(head + item)
+        self._send(head + item)
         return await self._answer(number)
 
     async def _answer(self, number: int) -> Answer:
@@ -89,38 +86,21 @@ class Link:
         """Send handles and rows; `done` is called with the answer."""
         number = next(self._numbers) & 0xFFFFFFFF
         self._frames[number] = done
-        self._outbox.put_nowait(HEADER.pack(STEPS, 0, 0, number, count, width) + body)
+        self._send(HEADER.pack(STEPS, 0, 0, number, count, width) + body)
 
-    async def _write(self, connection: ClientConnection) -> None:
-        try:
-            while True:
-                await connection.send(await self._outbox.get())
-        except WebSocketException:
-            return  # the reader sees it, too
-
-    async def _read(self, connection: ClientConnection) -> None:
-        try:
-            async for data in connection:
-                self._received(data)
-        except WebSocketException:
-            pass
-        finally:
-            self._lost()
-            connection.transport.close()
-
-    def _received(self, data: bytes | str) -> None:
-        if isinstance(data, str):
+    def _received(self, kind: int, data: bytes) -> None:
+        if kind == TEXT:
             content: Answer = orjson.loads(data)
             if "event" in content:
                 self._event(self, content)
             else:
                 self._resolve(content["ref"], content)
             return
-        kind, _, _, number, _, _ = HEADER.unpack_from(data)
+        what, _, _, number, _, _ = HEADER.unpack_from(data)
         done = self._frames.pop(number, None)
         if done is not None:
             done(data)
-        elif kind == PROBLEM:  # of an item of bytes
+        elif what == PROBLEM:  # of an item of bytes
             problem = orjson.loads(data[HEADER.size :])
             self._resolve(number, {"ok": False, "problem": problem})
 

@@ -8,10 +8,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from memorycell.face.options import check_precision
+from memorycell.face.options import check_precision, typed_options
 from memorycell.server.durable import Key, StoredSession
 from memorycell.server.item_lane import ItemLane
 from memorycell.server.placement import ID_BYTES
+from memorycell.server.predicting import check_amounts
 from memorycell.server.problems import Problem
 from memorycell.server.restoring import restored
 from memorycell.server.served import ServedModel
@@ -91,6 +92,10 @@ class Opener:
             raise Problem("bad-request", f"{served.name} has no steps of tensors")
         if kind == "tensors" and options.options:
             raise Problem("bad-request", "options: a session of tensors has none")
+        if options.options and served.trained is not None:
+            application = served.trained.application
+            typed = typed_options(application.stream_options, options.options, application.name)
+            check_amounts(typed, self._hub.config.max_prediction)
         if options.durable != "none" and self._hub.committer is None:
             raise Problem(
                 "bad-request", f"durable={options.durable}: the server has no store; serve --state"

@@ -1,27 +1,24 @@
 """What a worker asks of the other workers of its server, over their Unix sockets.
 
 A request for a session of another worker is forwarded once, as it came: its token, its request id
-and its body. The header `HOP` with the secret of this start marks it, so that it is answered where
-it arrives; the header without the secret is ignored.
+and its body. It is marked (`HOP`), so that it is answered where it arrives.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import re
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import httpx
 from starlette.responses import Response
 from starlette.types import Scope
 
+from memorycell.server.hops import HOP, Answer, HopClient
 from memorycell.server.placement import Place
 from memorycell.server.problems import Problem
 
-HOP = "x-memorycell-hop"
 STEPS = "x-memorycell-steps"
 """With `HOP`: the number of items that a session to open has read."""
 SESSION = re.compile(r"/v1/models/([^/]+)/sessions/([A-Za-z0-9_.:-]{1,64})(/.*)?")
@@ -30,12 +27,9 @@ PATIENCE_S = 10.0
 PAUSE_S = 0.05
 NOT_FORWARDED = (
     *(b"connection", b"content-length", b"transfer-encoding", b"expect"),
-    *(HOP.encode(), STEPS.encode()),
+    STEPS.encode(),
 )
-NOT_RETURNED = (
-    *("connection", "content-length", "transfer-encoding", "x-request-id"),
-    "x-content-type-options",
-)
+NOT_RETURNED = (b"content-length", b"x-request-id", b"x-content-type-options")
 
 
 class Peers:
@@ -44,30 +38,17 @@ class Peers:
     def __init__(self, place: Place) -> None:
         self.place = place
         self._clients = {
-            worker: httpx.AsyncClient(
-                transport=httpx.AsyncHTTPTransport(
-                    uds=place.path(worker),
-                    limits=httpx.Limits(max_connections=None, max_keepalive_connections=64),
-                ),
-                base_url="http://worker",
-                timeout=None,
-                trust_env=False,
-            )
-            for worker in range(place.workers)
+            worker: HopClient(place.path(worker), place.secret) for worker in range(place.workers)
         }
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Close the connections."""
         for client in self._clients.values():
-            await client.aclose()
+            client.close()
 
     def is_hop(self, scope: Scope) -> bool:
         """Whether a request comes from a peer."""
-        secret = self.place.secret.encode()
-        return any(
-            name == HOP.encode() and hmac.compare_digest(value, secret)
-            for name, value in scope["headers"]
-        )
+        return HOP in scope.get("extensions", {})
 
     def of_path(self, path: str) -> int | None:
         """The other worker that a request's path belongs to."""
@@ -94,13 +75,9 @@ class Peers:
         sent.append((b"x-request-id", scope["state"]["request_id"].encode()))
         sent += [(name.encode(), value.encode()) for name, value in (headers or {}).items()]
         answer = await self.ask(worker, scope["method"], path, sent, body)
-        response = Response(answer.content, answer.status_code)
-        response.raw_headers = [
-            (name, value)
-            for name, value in answer.headers.raw
-            if name.decode().lower() not in NOT_RETURNED
-        ]
-        response.raw_headers.append((b"content-length", str(len(answer.content)).encode()))
+        response = Response(answer.body, answer.status)
+        response.raw_headers = [one for one in answer.headers if one[0] not in NOT_RETURNED]
+        response.raw_headers.append((b"content-length", str(len(answer.body)).encode()))
         return response
 
     async def ask(
@@ -111,20 +88,17 @@ class Peers:
         headers: Sequence[tuple[bytes, bytes]],
         body: bytes = b"",
         patience_s: float = PATIENCE_S,
-    ) -> httpx.Response:
+    ) -> Answer:
         """A worker's answer. Raises `Problem` 503."""
-        sent = [*headers, (HOP.encode(), self.place.secret.encode())]
         until = time.monotonic() + patience_s
         while True:
             try:
-                return await self._clients[worker].request(
-                    method, path, headers=sent, content=body or None
-                )
-            except httpx.ConnectError:  # nothing was sent
+                return await self._clients[worker].ask(method, path, headers, body)
+            except OSError:  # nothing was sent
                 if time.monotonic() > until:
                     raise _absent(worker) from None
                 await asyncio.sleep(PAUSE_S)
-            except httpx.TransportError:
+            except EOFError:
                 raise Problem(
                     "not-ready",
                     f"worker {worker} ended during the request, which it may have read: look at"
@@ -134,13 +108,13 @@ class Peers:
 
     # ---- all -------------------------------------------------------------------------------------
 
-    async def ask_others(self, scope: Scope, body: bytes = b"") -> dict[int, httpx.Response]:
+    async def ask_others(self, scope: Scope, body: bytes = b"") -> dict[int, Answer]:
         """The answers of the other workers to a request; without those that do not answer."""
         query = scope["query_string"].decode()
         path = scope["raw_path"].decode() + ("?" + query if query else "")
         headers = [(name, value) for name, value in scope["headers"] if name not in NOT_FORWARDED]
 
-        async def one(worker: int) -> httpx.Response | None:
+        async def one(worker: int) -> Answer | None:
             try:
                 return await self.ask(worker, scope["method"], path, headers, body, patience_s=0.0)
             except Problem:

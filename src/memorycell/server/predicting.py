@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import tempfile
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from memorycell.server.gates import GateRecord
 from memorycell.server.problems import Problem
 from memorycell.server.served import ServedModel
 
+AMOUNTS = {"bars", "beam", "count", "frames", "length", "longest", "origins", "top"}
+"""Options that say how much is computed."""
+MAX_PRODUCT = 100
 FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9 _.-]{0,100}\.[A-Za-z0-9]{1,12}")
 
 
@@ -31,8 +36,10 @@ def trained_of(served: ServedModel) -> Trained:
     return served.trained
 
 
-def predict(served: ServedModel, body: dict[str, Any]) -> dict[str, Any]:
-    """The prediction for the input of a body. Raises `UserError`, `Problem`."""
+def predict(served: ServedModel, body: dict[str, Any], limit: int) -> dict[str, Any]:
+    """The prediction for the input of a body; `limit`: see `check_amounts`. Raises `UserError`,
+    `Problem`.
+    """
     trained = trained_of(served)
     application = trained.application
     options = body.get("options") or {}
@@ -40,6 +47,7 @@ def predict(served: ServedModel, body: dict[str, Any]) -> dict[str, Any]:
         raise Problem("bad-request", "options: expected an object")
     check_no_paths(options)
     given = typed_options(application.predict_options, options, application.name)
+    check_amounts(given, limit)
     with _source(application.predict_reads, body) as source:
         record = trained.predict_record(source, given)
         name = str(body.get("name", "data.csv"))
@@ -78,6 +86,26 @@ def describe_upload(data: bytes) -> dict[str, Any]:
     """What a model file that is sent says of itself; it is not served and not stored."""
     trained = Trained(modelfile.from_bytes(data, Path("the file")))
     return {"task": trained.task, **trained_description(trained)}
+
+
+def check_amounts(options: Any, limit: int) -> None:
+    """Raises `Problem` 422 for options that ask for too much: one of `AMOUNTS` beyond `limit`, or
+    their product beyond `MAX_PRODUCT` times as much, such as many long drawings.
+    """
+    amounts = {
+        each.name: value
+        for each in fields(options)
+        if each.name in AMOUNTS and type(value := getattr(options, each.name)) is int
+    }
+    for name, value in amounts.items():
+        if value > limit:
+            raise Problem("unusable-input", f"options: {name}: at most {limit:,}, got {value:,}")
+    product = math.prod(max(value, 1) for value in amounts.values())
+    if product > MAX_PRODUCT * limit:
+        names = " × ".join(name for name, value in amounts.items() if value > 1)
+        raise Problem(
+            "unusable-input", f"options: {names}: at most {MAX_PRODUCT * limit:,}, got {product:,}"
+        )
 
 
 @contextmanager

@@ -125,8 +125,8 @@ class Relay:
         headers = [(name.encode(), value.encode()) for name, value in self._headers.items()]
         path = f"/v1/models/{key[0]}/sessions/{key[1]}/fork"
         answer = await self._peers.ask(at, "POST", path, headers, body)
-        content = orjson.loads(answer.content)
-        if answer.status_code != 201:
+        content = orjson.loads(answer.body)
+        if answer.status != 201:
             return {"ok": False, "problem": content}
         message.clear()  # the copy is open: attach it
         message.update({"op": "attach", "model": key[0], "id": id})

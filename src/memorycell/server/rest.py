@@ -151,12 +151,9 @@ class _Rest:
 
     async def list_sessions(self, request: Request) -> Response:
         page = await self._page(request)
-        peers = self._peers(request)
-        if peers is not None:
-            others = await peers.ask_others(request.scope)
-            pages = [orjson.loads(one.content) for one in others.values() if one.is_success]
+        if self._peers(request) is not None:
             limit = int(request.query_params.get("limit", "100"))
-            page = merged_sessions([*pages, page], limit)
+            page = merged_sessions([*await self._elsewhere(request), page], limit)
         return json_response(page)
 
     async def _page(self, request: Request) -> dict[str, Any]:
@@ -269,19 +266,35 @@ class _Rest:
     # ---- models ----------------------------------------------------------------------------------
 
     async def models(self, request: Request) -> Response:
-        caller = caller_of(request)
-        return json_response({"models": model_list(self.hub, caller)})
+        models = model_list(self.hub, caller_of(request))
+        for other in await self._elsewhere(request):
+            sessions = {one["name"]: one["sessions"] for one in other["models"]}
+            for one in models:
+                one["sessions"] += sessions.get(one["name"], 0)
+        return json_response({"models": models})
+
+    async def _elsewhere(self, request: Request) -> list[dict[str, Any]]:
+        """The answers of the other workers that have one."""
+        peers = self._peers(request)
+        if peers is None:
+            return []
+        others = await peers.ask_others(request.scope)
+        return [orjson.loads(one.body) for one in others.values() if one.status == 200]
 
     async def model(self, request: Request) -> Response:
         version = request.query_params.get("version")
         number = None if version is None else bodies.whole_number(version, "version")
-        served = self.hub.model(request.path_params["model"], number)
-        return json_response(model_description(served))
+        description = model_description(self.hub.model(request.path_params["model"], number))
+        for other in await self._elsewhere(request):
+            description["sessions"] += other["sessions"]
+        return json_response(description)
 
     async def predict(self, request: Request) -> Response:
         served = self.hub.model(request.path_params["model"])
         body = await self._object(request, self.limit)
-        return json_response(await self.hub.compute.call(lambda: predicting.predict(served, body)))
+        most = self.hub.config.max_prediction
+        prediction = await self.hub.compute.call(lambda: predicting.predict(served, body, most))
+        return json_response(prediction)
 
     async def inspection(self, request: Request) -> Response:
         served = self.hub.model(request.path_params["model"])

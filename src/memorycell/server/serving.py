@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 import socket
 import threading
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
 import orjson
 import uvicorn
@@ -17,7 +18,10 @@ from memorycell.server.app import App
 from memorycell.server.collecting import rare_collections
 from memorycell.server.config import ServerConfig
 from memorycell.server.direct_websocket import DirectWebSocket
-from memorycell.server.listening import BACKLOG, announce
+from memorycell.server.hops import HopServer
+from memorycell.server.listening import announce
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 def serve_app(app: App, config: ServerConfig, listening: socket.socket) -> None:
@@ -57,6 +61,7 @@ class Server(uvicorn.Server):
     def __init__(self, app: App, config: uvicorn.Config) -> None:
         super().__init__(config)
         self._app = app
+        self._hops: HopServer | None = None
         self.failure: BaseException | None = None
 
     async def run_until_stopped(self, listening: socket.socket) -> None:
@@ -77,18 +82,8 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         place = self._app.place
         if place is not None:
-            path = Path(place.path(place.worker))
-            path.unlink(missing_ok=True)  # of a worker that was killed
-            loop = asyncio.get_running_loop()
-            inner = await loop.create_unix_server(self._protocol, path=str(path), backlog=BACKLOG)
-            self.servers.append(inner)
-
-    def _protocol(self) -> asyncio.Protocol:
-        kind: Any = self.config.http_protocol_class
-        protocol: asyncio.Protocol = kind(
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-        return protocol
+            self._hops = HopServer(self._app, self._app.on_hop_socket, place.secret)
+            await self._hops.start(place.path(place.worker))
 
     def end_with_stdin(self) -> None:
         """Shut down when the supervisor has ended, which holds the other end of stdin."""
@@ -105,5 +100,23 @@ class Server(uvicorn.Server):
         for server in self.servers:
             server.close()
         await self._app.drain()
+        if self._hops is not None:
+            await self._hops.close(self._app.config.drain_s)
         await super().shutdown(sockets)
-        self._captured_signals.clear()  # else it would end by the signal, not orderly
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Shut down at a signal and return, where uvicorn's own would end by the signal."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._end) for number in SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _end(self, number: int, frame: object) -> None:
+        self.force_exit = self.should_exit and number == signal.SIGINT  # Ctrl-C twice
+        self.should_exit = True

@@ -41,6 +41,7 @@ class Socket:
     ) -> None:
         """With headers, those of the client's token, sessions of other workers are relayed."""
         self.hub, self.caller, self._wire = hub, caller, wire
+        self._post_frame = wire.post_frame
         self._sessions: dict[int, LiveSession] = {}
         self._handles, self._next_handle = Handles(), 1
         self._tasks: set[asyncio.Task[None]] = set()
@@ -74,7 +75,7 @@ class Socket:
             self._wire.hold()
         if isinstance(data, str):
             self._on_text(data)
-        else:
+        elif len(data) < ONE.size or not self._is_one(data):
             self._on_bytes(data)
 
     # ---- sending ---------------------------------------------------------------------------------
@@ -88,7 +89,7 @@ class Socket:
     def answer_frame(self, frame: bytes) -> None:
         """The same, as a complete frame of the WebSocket protocol."""
         if not self._ended:
-            self._wire.post_frame(frame)
+            self._post_frame(frame)
         if self._held:
             self._landed()
         else:
@@ -132,8 +133,6 @@ class Socket:
         try:
             if len(data) < HEADER.size:
                 raise Problem("bad-request", "frame: shorter than its header of 16 bytes")
-            if len(data) >= ONE.size and self._is_one(data):
-                return
             kind, flags, zero, frame, count, width = HEADER.unpack_from(data)
             self.hub.check_open()
             if kind == STEPS and not flags and not zero:
@@ -357,10 +356,9 @@ class Socket:
         return {}
 
     async def _predict(self, message: dict[str, Any]) -> dict[str, Any]:
-        served = self.hub.model(self._model_name(message))
-        return {
-            "prediction": await self.hub.compute.call(lambda: predicting.predict(served, message))
-        }
+        served, most = self.hub.model(self._model_name(message)), self.hub.config.max_prediction
+        compute = self.hub.compute
+        return {"prediction": await compute.call(lambda: predicting.predict(served, message, most))}
 
     async def _models(self, message: dict[str, Any]) -> dict[str, Any]:
         return {"models": model_list(self.hub, self.caller)}

@@ -75,6 +75,8 @@ class _Supervisor:
             loop.add_signal_handler(number, self._ending.set)
         keepers: list[asyncio.Task[None]] = []
         try:
+            if self._config.demo:
+                await self._train_demos()
             models = await self._start_all()
             if models is not None:
                 announce(self._config, self._sockets[0], models)
@@ -88,8 +90,30 @@ class _Supervisor:
             await asyncio.gather(*keepers, return_exceptions=True)
             await self._end()
 
+    async def _train_demos(self) -> None:
+        """Train the models of --demo, once, until it is done or the server is to end."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", "memorycell.server.demo_first", self._config.log),
+            stdin=asyncio.subprocess.DEVNULL,
+        )
+        done = asyncio.ensure_future(process.wait())
+        ending = asyncio.ensure_future(self._ending.wait())
+        both: list[asyncio.Future[Any]] = [done, ending]
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
+        ending.cancel()
+        if not done.done():
+            process.terminate()
+            await asyncio.wait([done], timeout=GRACE_S)
+        if not done.done():
+            process.kill()
+            await done
+        elif process.returncode and not self._ending.is_set():
+            LOG.warning("demo: the training ended with status %d", process.returncode)
+
     async def _start_all(self) -> list[str] | None:
         """The names of the models; None where the server is to end before. Raises `UserError`."""
+        if self._ending.is_set():
+            return None
         starts = asyncio.gather(*(self._start(number) for number in range(self._config.workers)))
         ending = asyncio.ensure_future(self._ending.wait())
         both: list[asyncio.Future[Any]] = [starts, ending]

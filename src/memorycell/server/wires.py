@@ -1,4 +1,6 @@
-"""How a socket's messages travel: through ASGI, or the short way of `direct_websocket`."""
+"""How a socket's messages travel: through ASGI, the short way of `direct_websocket`, or another
+worker.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Protocol, TypeAlias
 
 from memorycell.server.direct_websocket import EXTENSION, LENGTH_16, LENGTH_64, DirectWebSocket
+from memorycell.server.hops import BYTES, TEXT, Messages
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -89,7 +92,7 @@ class AsgiWire:
 
     def post_frame(self, frame: bytes) -> None:
         """See `Wire`; the server makes a frame of its own."""
-        self.post(frame[{LENGTH_16: 4, LENGTH_64: 10}.get(frame[1], 2) :])
+        self.post(payload_of(frame))
 
     def hold(self) -> None:
         """See `Wire`."""
@@ -102,6 +105,67 @@ class AsgiWire:
     def close(self, code: int, reason: str) -> None:
         """See `Wire`."""
         self._put({"type": "websocket.close", "code": code, "reason": reason})
+
+
+class HopWire:
+    """Messages of another worker, for its client."""
+
+    def __init__(self, messages: Messages) -> None:
+        self._messages, self._lost_before = messages, messages.on_lost
+        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._early: list[bytes | str] = []  # before `run`
+        self._on_message: OnMessage = self._early.append
+        messages.on_message, messages.on_lost = self._received, self._lost
+        messages.on_pause, messages.on_resume = self.hold, self.release
+        self._holds = 0
+
+    async def run(self, on_message: OnMessage) -> None:
+        """See `Wire`."""
+        self._on_message = on_message
+        for data in self._early:
+            on_message(data)
+        self._early.clear()
+        await self._ended
+
+    def _received(self, number: int, message: bytes) -> None:
+        self._on_message(message.decode() if number == TEXT else message)
+
+    def _lost(self) -> None:
+        self._lost_before()
+        if not self._ended.done():
+            self._ended.set_result(None)
+
+    def post(self, data: bytes | str) -> None:
+        """See `Wire`."""
+        if isinstance(data, str):
+            self._messages.send(TEXT, data.encode())
+        else:
+            self._messages.send(BYTES, data)
+
+    def post_frame(self, frame: bytes) -> None:
+        """See `Wire`."""
+        self._messages.send(BYTES, payload_of(frame))
+
+    def hold(self) -> None:
+        """See `Wire`."""
+        self._holds += 1
+        if self._holds == 1 and not self._messages.transport.is_closing():
+            self._messages.transport.pause_reading()
+
+    def release(self) -> None:
+        """See `Wire`."""
+        self._holds -= 1
+        if self._holds == 0 and not self._messages.transport.is_closing():
+            self._messages.transport.resume_reading()
+
+    def close(self, code: int, reason: str) -> None:
+        """See `Wire`."""
+        self._messages.transport.close()
+
+
+def payload_of(frame: bytes) -> bytes:
+    """What a complete frame of a server carries."""
+    return frame[{LENGTH_16: 4, LENGTH_64: 10}.get(frame[1], 2) :]
 
 
 class DirectWire:

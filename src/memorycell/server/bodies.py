@@ -22,6 +22,11 @@ from memorycell.server.sessions import OpenOptions
 from memorycell.setting_fields import from_json
 
 ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
+CHOICES = {
+    "input": ("items", "tensors"),
+    "precision": ("float32", "bfloat16", "int8"),
+    "durable": ("none", "step", "interval"),
+}
 MAX_HISTORY = 5000
 MAX_TTL_S = 1e9
 MAX_ITEMS = 100_000
@@ -62,6 +67,10 @@ def parse_opening(values: Mapping[str, Any], owner: str) -> OpenOptions:
     """How to open a session. Raises `Problem` 400."""
     if "history" in values:
         values = {**values, "history": _whole(values["history"])}
+    for name, choices in CHOICES.items():
+        if values.get(name) is not None and values[name] not in choices:
+            expected, got = ", ".join(choices), quote(values[name])
+            raise Problem("bad-request", f"{name}: expected one of {expected}, got {got}")
     try:
         opening = from_json(_Opening, values)
     except ValueError as error:

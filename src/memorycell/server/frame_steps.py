@@ -6,7 +6,6 @@ answers put together: with many connections, a message has a few microseconds fo
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Protocol, TypeGuard
 
@@ -29,13 +28,12 @@ class FrameSocket(Protocol):
 class FrameStep:
     """A `Work` of one row; raw: the message, whose row begins after `ONE`."""
 
-    __slots__ = ("arrived", "frame", "raw", "slots", "socket")
+    __slots__ = ("frame", "raw", "slots", "socket")
     count = 1
     deadline = 0.0
 
     def __init__(self, slot: int, raw: bytes, frame: int, socket: FrameSocket) -> None:
         self.slots, self.raw, self.frame, self.socket = slot, raw, frame, socket
-        self.arrived = time.perf_counter()
 
     @property
     def row(self) -> bytes:

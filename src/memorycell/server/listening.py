@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 from collections.abc import Sequence
 
 from memorycell.errors import UserError
@@ -33,6 +34,19 @@ def listen(config: ServerConfig, *, shared: bool = False) -> socket.socket:
             " another --port"
         ) from None
     return listening
+
+
+def check_tls(config: ServerConfig) -> None:
+    """Raises `UserError` for files that are no certificate and its key."""
+    if config.tls_cert is None or config.tls_key is None:
+        return
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(config.tls_cert, config.tls_key)
+    except OSError as error:  # `SSLError` is one
+        raise UserError(
+            f"tls_cert={config.tls_cert}, tls_key={config.tls_key}: expected a certificate and its"
+            f" key as PEM files ({error.strerror or error})"
+        ) from None
 
 
 def announce(config: ServerConfig, listening: socket.socket, models: Sequence[str]) -> None:

@@ -15,7 +15,7 @@ ANY_OBJECT: Schema = {"type": "object"}
 REFUSALS = {
     400: "The request cannot be read",
     401: "A token is needed",
-    403: "The token does not allow this",
+    403: "This is not allowed",
     404: "There is no such model or session",
     409: "The session exists, is in use, or has read another number of items",
     413: "Too large",

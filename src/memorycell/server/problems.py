@@ -9,7 +9,7 @@ from memorycell.errors import DataError, ModelFileError, StateError, UserError
 TITLES: dict[str, tuple[int, str]] = {
     "bad-request": (400, "The request cannot be read"),
     "unauthorised": (401, "A token is needed"),
-    "forbidden": (403, "The token does not allow this"),
+    "forbidden": (403, "This is not allowed"),
     "no-such-model": (404, "No such model"),
     "no-such-session": (404, "No such session"),
     "no-such-route": (404, "No such route"),

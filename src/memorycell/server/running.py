@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from memorycell.server.config import ServerConfig, read_config
-from memorycell.server.listening import listen
+from memorycell.server.listening import check_tls, listen
 from memorycell.server.logs import set_up_logging
 from memorycell.server.redistributing import distribute
 from memorycell.server.supervisor import run_workers
@@ -15,6 +15,7 @@ from memorycell.server.supervisor import run_workers
 def run(config: ServerConfig) -> None:
     """Serve until SIGTERM or Ctrl-C. Raises `UserError` where it cannot start."""
     set_up_logging(config.log)
+    check_tls(config)
     if config.workers > 1:
         run_workers(config)
         return

@@ -22,6 +22,8 @@ class Scheduler:
         self._callback, self._window_s = run, window_s
         self._handle: asyncio.Handle | None = None
         self._waits = False
+        self.settled = False
+        """Whether the next run is certain: `schedule` would change nothing."""
         self._usual = 1.0  # rows of a batch
         self._share = 0.0  # of time in batches
         self._last = time.perf_counter()
@@ -41,9 +43,10 @@ class Scheduler:
 
     def _soon(self) -> None:
         self._handle, self._waits = asyncio.get_running_loop().call_soon(self._run), False
+        self.settled = True
 
     def _run(self) -> None:
-        self._handle = None
+        self._handle, self.settled = None, False
         started = time.perf_counter()
         self._callback()
         if self._window_s:

@@ -55,6 +55,8 @@ class TensorLane:
         self._blocked = 0  # sessions with the stamp BLOCKED
         self._pending: deque[Work | FrameStep | Call] = deque()
         self.rows = 0  # that wait
+        self._since = 0.0  # when the first of them arrived
+        self._max_queue = context.config.max_queue
         self.busy = False
         self._cost = Cost(FIRST_GUESS_US)
         self._scheduler = Scheduler(self._run, context.config.window_ms / 1000)
@@ -116,15 +118,17 @@ class TensorLane:
 
     def submit(self, work: Work | FrameStep) -> None:
         """Step, soon."""
-        if self.rows + work.count > self.context.config.max_queue:
+        if self.rows + work.count > self._max_queue:
             self._fail(work, QUEUE_FULL)
             return
         self._add(work)
 
     def _add(self, work: Work | FrameStep | Call) -> None:
+        if not self._pending:
+            self._since = time.perf_counter()
         self._pending.append(work)
         self.rows += work.count
-        if not self.busy:
+        if not (self.busy or self._scheduler.settled):
             self._scheduler.schedule(self.rows)
 
     def _fail(self, work: Work | FrameStep, status: int) -> None:
@@ -166,20 +170,21 @@ class TensorLane:
             return
         if not works:  # what waits is blocked until a commit, which runs this again
             return
-        count = sum(work.count for work in works)
+        since = self._since
+        count = len(works) if are_frames(works) else sum(work.count for work in works)
         slots, x = self._gather(works, count)
         self._scheduler.batch_started(count)
         if not (self._cost.is_short(count) and self.served.native):
             self.busy = True
             self.context.compute.start(
-                lambda: self._step(slots, x), lambda done: self._stepped(works, slots, done)
+                lambda: self._step(slots, x), lambda done: self._stepped(works, slots, done, since)
             )
             return
         try:
             done: Any = self._step(slots, x)
         except Exception as error:
             done = error
-        self._stepped(works, slots, done)
+        self._stepped(works, slots, done, since)
 
     def again(self) -> None:
         """Run what waits."""
@@ -272,7 +277,9 @@ class TensorLane:
         self._cost.measured(len(slots), time.thread_time() - started)
         return y, refused, before
 
-    def _stepped(self, works: Sequence[Work | FrameStep], slots: np.ndarray, done: Any) -> None:
+    def _stepped(
+        self, works: Sequence[Work | FrameStep], slots: np.ndarray, done: Any, since: float
+    ) -> None:
         self.busy = False
         if isinstance(done, BaseException):
             self.context.defect(done)
@@ -288,7 +295,7 @@ class TensorLane:
             self.stepped[slots[~refused]] += 1
             status = np.where(refused, REFUSED, OK).astype(np.uint8)
         self.used[slots] = time.monotonic()
-        self.context.metrics.batch(self.served.name, len(slots), works[0].arrived)
+        self.context.metrics.batch(self.served.name, len(slots), since)
         if before is not None:
             works, y, status = keep(self, works, slots, before, y, refused)
         self.reply(works, y, status)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -22,7 +21,7 @@ class Reply(Protocol):
 class Work:
     """Rows of different sessions: slots [n], or an int for one; row: inputs as bytes."""
 
-    __slots__ = ("arrived", "count", "deadline", "reply", "row", "slots")
+    __slots__ = ("count", "deadline", "reply", "row", "slots")
 
     def __init__(
         self,
@@ -34,16 +33,15 @@ class Work:
     ) -> None:
         self.slots, self.row, self.count, self.reply = slots, row, count, reply
         self.deadline = deadline
-        self.arrived = time.perf_counter()
 
 
 class Call:
     """A function that needs a session between two of its steps; `units` is its length in steps."""
 
-    __slots__ = ("arrived", "count", "deadline", "done", "function", "slots", "units")
+    __slots__ = ("count", "deadline", "done", "function", "slots", "units")
 
     def __init__(
         self, slot: int, function: Callable[[], Any], done: Callable[[Any], None], units: int
     ) -> None:
         self.slots, self.function, self.done, self.units = slot, function, done, units
-        self.count, self.deadline, self.arrived = 1, 0.0, time.perf_counter()
+        self.count, self.deadline = 1, 0.0

@@ -7,7 +7,7 @@ compares. Outputs are compared first. Figures are medians of alternating slices;
 microseconds of the server's processor time per step, on which a busy machine has little effect;
 rates by the clock and latencies need an idle one. --smoke: small sizes, in under two minutes.
 
-Rows: messages, busy64, busy1000, latency, overhead, open, durable, kills, reloads, flat.
+Rows: messages, busy64, busy1000, latency, overhead, open, durable, kills, reloads, flat, relayed.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import serve_relay as relay
 import serve_rows as rows
 import serve_survival as survival
 import torch
@@ -66,6 +67,7 @@ def main() -> None:
             "kills": lambda: survival.kills(plan),
             "reloads": lambda: survival.reloads(plan),
             "flat": lambda: survival.flat(plan),
+            "relayed": lambda: relay.relayed(plan),
         }
         unknown = set(options.row or ()) - set(measurements)
         if unknown:

@@ -183,7 +183,9 @@ def busy(plan: Plan, count: int) -> Row:
 
 
 def latency(plan: Plan) -> Row:
-    """Latencies at half of the throughput of each, and with many connections at 10 steps/s."""
+    """Latencies of 64 connections at half of the throughput of each and at half of the lower one,
+    and of many connections at 10 steps/s.
+    """
     hidden = 256
     onnx = plan.onnx(hidden)
     result: Row = {}
@@ -196,33 +198,42 @@ def latency(plan: Plan) -> Row:
         }
         if peer_server is not None:
             makers["peer"] = (peer_server, sessions.peer_clients)
-        for label, count, rate in (
-            ("64 at 50%", 64, None),
-            (f"{plan.many} at 10/s", plan.many, 10),
-        ):
-            x = sessions.inputs(count, hidden)
-            links = {name: make(server.port, x) for name, (server, make) in makers.items()}
-            full = throughput(
-                plan, {n: Contender(makers[n][0], clients) for n, clients in links.items()}
-            )
-            runs: dict[str, list[load.Load]] = {name: [] for name in links}
-            for _ in range(plan.rounds):
-                for name, clients in links.items():
-                    each = rate or full[name]["steps_per_wall_second"] / 2 / count
-                    runs[name].append(load.paced(clients, each, plan.seconds))
-            result[label] = {
-                name: {
-                    "steps_per_second": round(
-                        rate * count if rate else full[name]["steps_per_wall_second"] / 2
-                    ),
-                    "p50_ms": round(statistics.median(r.quantile_ms(0.5) for r in each), 2),
-                    "p99_ms": round(statistics.median(r.quantile_ms(0.99) for r in each), 2),
-                }
-                for name, each in runs.items()
-            }
-            for clients in links.values():
-                sessions.close(clients)
+        x = sessions.inputs(64, hidden)
+        links = {name: make(server.port, x) for name, (server, make) in makers.items()}
+        full = throughput(
+            plan, {n: Contender(makers[n][0], clients) for n, clients in links.items()}
+        )
+        half = {name: row["steps_per_wall_second"] / 2 for name, row in full.items()}
+        result["64 at 50%"] = _paced(plan, links, half)
+        if peer_server is not None:
+            lowest = dict.fromkeys(links, min(half.values()))
+            result["64 at the lower 50%"] = _paced(plan, links, lowest)
+        for clients in links.values():
+            sessions.close(clients)
+        x = sessions.inputs(plan.many, hidden)
+        links = {name: make(server.port, x) for name, (server, make) in makers.items()}
+        for clients in links.values():
+            load.closed_loop(clients, plan.seconds / 5)  # warm
+        result[f"{plan.many} at 10/s"] = _paced(plan, links, dict.fromkeys(links, 10 * plan.many))
+        for clients in links.values():
+            sessions.close(clients)
     return result
+
+
+def _paced(plan: Plan, links: dict[str, list[load.Client]], rates: dict[str, float]) -> Row:
+    """Latencies at a number of steps per second; medians of alternating slices."""
+    runs: dict[str, list[load.Load]] = {name: [] for name in links}
+    for _ in range(plan.rounds):
+        for name, clients in links.items():
+            runs[name].append(load.paced(clients, rates[name] / len(clients), plan.seconds))
+    return {
+        name: {
+            "steps_per_second": round(rates[name]),
+            "p50_ms": round(statistics.median(r.quantile_ms(0.5) for r in each), 2),
+            "p99_ms": round(statistics.median(r.quantile_ms(0.99) for r in each), 2),
+        }
+        for name, each in runs.items()
+    }
 
 
 def overhead(plan: Plan) -> Row:

@@ -190,6 +190,7 @@ def open_sessions(plan: Plan) -> Row:
         "state_bytes": state,
         "bytes_per_session_opened": round((opened - before) / count),
         "bytes_per_session_stepped": round((stepped - before) / count),
+        "bytes_besides_the_state": round((stepped - before) / count) - state,
         "bytes_more_while_busy": after - stepped,
         "busy_p99_ms": round(run.quantile_ms(0.99), 2),
     }

@@ -60,6 +60,7 @@ PLANS = {
     ),
     "anomaly": (Plan("skab", 2),),
     "text": (
+        Plan("tinyshakespeare", 1.5, name="tinyshakespeare, defaults, 90 s"),
         Plan(
             "tinyshakespeare",
             19,
@@ -77,7 +78,10 @@ PLANS = {
             },
         ),
     ),
-    "sentiment": (Plan("sst", 14, {"hidden": "192", "embedding": "192", "patience": "99"}),),
+    "sentiment": (
+        Plan("sst", 4.5, name="sst, defaults"),
+        Plan("sst", 14, {"hidden": "192", "embedding": "192", "patience": "99"}),
+    ),
     "translation": (
         Plan(
             "multi30k-de-en",
@@ -91,8 +95,10 @@ PLANS = {
             },
         ),
         Plan("localisation-en-hi", 25, {"patience": "99"}, also=("tatoeba-en-hi",)),
+        Plan("tatoeba-en-hi", 4.5),
+        Plan("localisation-en-hi+tatoeba-en-hi", 4.5, also=("tatoeba-en-hi", "localisation-en-hi")),
     ),
-    "chat": (Plan("chatterbot", 4.8),),
+    "chat": (Plan("chatterbot", 4.5), Plan("chitchat", 4.5)),
     "speech": (
         Plan("free-spoken-digits", 2, {"patience": "99"}),
         *(
@@ -200,7 +206,7 @@ def run(task: str, plan: Plan, seed: int, folder: Path, *, smoke: bool) -> None:
         settings, minutes = small_data.settings(application, plan.data), None
         known = {"epochs", *(field.name for field in dataclasses.fields(settings))}
         values = {**values, **{k: v for k, v in SMOKE_SETTINGS.items() if k in known}}
-        datasets = {name: str(small_data.write(name, folder)) for name in datasets}
+        datasets = {name: small_data.write_joined(name, folder) for name in datasets}
     settings, train_settings = parse_settings((settings, application.training), values)
     train_settings = replace(train_settings, seed=seed)
     path = folder / "model.safetensors"

@@ -39,9 +39,14 @@ def write(name: str, folder: Path) -> Path:
     return WRITERS[name](folder, np.random.default_rng(0))
 
 
+def write_joined(names: str, folder: Path) -> str:
+    """The paths of `write` for names joined by +, joined in the same way."""
+    return "+".join(str(write(name, folder)) for name in names.split("+"))
+
+
 def settings(application: Any, name: str) -> Any:
     """The application's settings for the small form of one of its public datasets."""
-    dataset = next(d for d in application.datasets if d.name == name)
+    dataset = next(d for d in application.datasets if d.name == name.split("+")[0])
     own = with_dataset_settings(application.settings(), dataset)
     return parse_settings([own], SETTINGS.get(name, {}))[0]
 
@@ -175,6 +180,17 @@ def chatterbot(folder: Path, rng: np.random.Generator) -> Path:
     questions, answers = _translations(rng, 120)
     turns = "".join(f"- - {q}\n  - {a}\n" for q, a in zip(questions, answers, strict=True))
     (path / "small.yml").write_text(f"conversations:\n{turns}")
+    return path
+
+
+def chitchat(folder: Path, rng: np.random.Generator) -> Path:
+    path = folder / "chitchat.json"
+    sides = zip(*_translations(rng, 200), strict=True)
+    talks = {
+        f"id-{k}": {"messages": [[{"text": text, "sender": s}] for s, text in enumerate(pair)]}
+        for k, pair in enumerate(sides)
+    }
+    path.write_text(json.dumps(talks))
     return path
 
 
@@ -336,6 +352,7 @@ WRITERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
     "localisation-en-hi": localisation,
     "tatoeba-en-hi": tatoeba,
     "chatterbot": chatterbot,
+    "chitchat": chitchat,
     "free-spoken-digits": spoken_digits,
     "asterisk-en": asterisk,
     "omniglot": omniglot,

@@ -139,6 +139,26 @@ class TextCodec:
             ]
         return cached
 
+    def encode_sampled(self, text: str, alpha: float) -> list[int]:
+        """Token ids of a text in pieces that are sampled: of all segmentations of a word, by their
+        probability to the power of alpha (subword regularisation, Kudo 2018, arXiv:1804.10959). The
+        numbers are those of sentencepiece's own generator, see its `set_random_generator_seed`.
+        """
+        tokens: list[int] = []
+        for span in self.spans(text):
+            if self.unit != "piece" or span == "\n":
+                tokens += self.encode_span(span)
+                continue
+            parts = self._processor.encode(
+                span.replace(" ", "▁"),
+                out_type=str,
+                enable_sampling=True,
+                alpha=alpha,
+                nbest_size=-1,
+            )
+            tokens += [self.token_ids.get(p.replace("▁", " "), UNKNOWN_ID) for p in parts]
+        return tokens
+
     # ---- tokens to text --------------------------------------------------------------------------
 
     def decode(self, tokens: Iterable[int]) -> str:

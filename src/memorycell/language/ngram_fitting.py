@@ -30,5 +30,5 @@ def mix_where_better(model: LanguageModel, ngram: KneserNey, valid: Sequence[Seq
         return f"not mixed with the {name}, which would not help; {losses}"
     model.add_ngram(mix)
     if alone > ngram_alone:
-        losses += "; the data are few for a network, the n-gram model does most of the work"
+        losses += "; alone, the n-gram model is the better one: train longer, or on more text"
     return f"mixed with the {name} (mix=no: the network alone); {losses}, mixed {mixed:.4f}"

@@ -77,7 +77,7 @@ def test_replies_depend_on_earlier_turns(trained):
     result, out = trained
     assert result["metrics"]["perplexity"] < 1.2
     assert result["skill"] > 0
-    assert len(result["examples"]) == 6
+    assert len(result["examples"]) == 20
     session = ChatSession(modelfile.load(out))
     assert session.say("I like black number 7")["reply"] == "black is nice"
     reply = session.say("What do I like?")
@@ -122,7 +122,7 @@ def test_sampled_replies_are_seeded_and_beam_search_finds_likelier_ones(trained)
     )
     assert a == b
     greedy = ChatSession(file).say("I like blue number 7", PredictOptions(beam=0, temperature=0.0))
-    likely = ChatSession(file).say("I like blue number 7", PredictOptions(beam=8))
+    likely = ChatSession(file).say("I like blue number 7", PredictOptions(beam=8, mmi=0.0))
     assert likely["p"] >= greedy["p"] - 1e-4
 
 

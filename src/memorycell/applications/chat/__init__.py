@@ -10,6 +10,7 @@ from memorycell.applications.chat.inspection import inspect
 from memorycell.applications.chat.predict import predict, render
 from memorycell.applications.chat.public_data import DATASETS
 from memorycell.applications.chat.replies import PredictOptions
+from memorycell.applications.chat.reply_quality import render_details
 from memorycell.applications.chat.session import ChatSession
 from memorycell.applications.chat.settings import ChatSettings
 from memorycell.language.codec import TextCodec
@@ -24,7 +25,7 @@ APPLICATION = Application(
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("perplexity"),
-    baselines=("n-gram (interpolated Kneser-Ney)",),
+    baselines=("n-gram (interpolated Kneser-Ney)", "reply to the nearest training message"),
     training=TrainSettings(lr=5e-3, weight_decay=0.1, average=0.998, precision="auto"),
     minutes=4.5,
     settings=ChatSettings,
@@ -46,6 +47,7 @@ APPLICATION = Application(
     render=render,
     session=ChatSession,
     figures={".html": chat_page},
+    render_details=render_details,
     exporters=EXPORTERS,
     inspect=inspect,
 )

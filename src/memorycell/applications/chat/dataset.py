@@ -22,12 +22,14 @@ from memorycell.applications.chat.dialogues import (
     first_message,
     read_dialogues,
 )
-from memorycell.applications.chat.session import ChatSession
+from memorycell.applications.chat.limits import remembered_pairs
+from memorycell.applications.chat.reply_quality import compare_replies, fit_limits
 from memorycell.applications.chat.settings import ChatSettings
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, TextCodec, fingerprint, fit_text_codec
 from memorycell.language.mixing import Sequences
 from memorycell.language.model import LanguageModel
+from memorycell.language.nearest import NearestText
 from memorycell.language.ngram import KneserNey, fit_kneser_ney
 from memorycell.language.ngram_fitting import mix_where_better
 from memorycell.models.batches import LaneBatch, by_length, known_targets, padded
@@ -36,7 +38,6 @@ from memorycell.training.splits import SPLITS, split_of
 
 DEFAULT_DATASET = "chatterbot"
 MIN_DIALOGUES = {"train": 50, "valid": 5, "test": 5}
-NUM_EXAMPLES = 6
 MAX_TRAINED_TOKENS = 100
 """Longer dialogues are trained on in parts."""
 EVALUATION_BUDGET = 8000
@@ -61,6 +62,7 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
     ) -> None:
         self.name, self.dialogues, self.codec, self.settings = name, dialogues, codec, settings
         self.notes: list[str] = []
+        self.stored: dict[str, torch.Tensor] = {}
         self.fingerprint = fingerprint(
             "\t".join(turns) for part in dialogues.values() for turns in part
         )
@@ -125,10 +127,18 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
         return data
 
     def calibrate(self, model: LanguageModel) -> None:
-        """See `Dataset`: the n-gram model is mixed in, where that is better."""
+        """See `Dataset`: the n-gram model is mixed in, where that is better; the limits."""
         if self.settings.mix and self.ngram is not None:
             valid = self._reply_sequences(self.tokens["valid"])
             self.notes.append(mix_where_better(model, self.ngram, valid))
+        pairs = remembered_pairs(self.dialogues["train"])
+        limits, notes = fit_limits(ModelFile(model, self.codec, {}), self.dialogues["valid"], pairs)
+        self.stored = limits.arrays(pairs)
+        self.notes += notes
+
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """See `Dataset`: the limits, and the memory."""
+        return self.stored
 
     def _reply_metrics(self, nats: np.ndarray, split: str) -> Metrics:
         """The metrics of a split from the nats of all tokens but the first of each dialogue."""
@@ -148,11 +158,15 @@ class ChatDataset(Dataset[LanguageModel, LaneBatch]):
         return {f"{self.ngram.order}-gram": self._reply_metrics(np.delete(nats, first), split)}
 
     def details(self, model: LanguageModel, split: str) -> Record:
-        """See `Dataset`: the replies to some first turns."""
-        file = ModelFile(model, self.codec, {"task": "chat"})
-        dialogues = self.dialogues[split]
-        chosen = dialogues[:: max(1, len(dialogues) // NUM_EXAMPLES)][:NUM_EXAMPLES]
-        return {"examples": [_example(file, turns) for turns in chosen]}
+        """See `Dataset`: how diverse and how close to the reference the replies to first turns are,
+        and the first of them, all in an order of a fixed seed.
+        """
+        file = ModelFile(model, self.codec, {"task": "chat"}, self.stored)
+        nearest = None
+        if "train" in self.dialogues:
+            pairs = remembered_pairs(self.dialogues["train"])
+            nearest = NearestText([m for m, _ in pairs], [r for _, r in pairs], "word")
+        return compare_replies(file, self.dialogues[split], nearest)
 
     def inspection_input(self) -> str:
         """The longest test dialogue."""
@@ -177,18 +191,6 @@ def _parts(tokens: np.ndarray) -> list[np.ndarray]:
     """A long dialogue in parts for training; each begins with the last token of the one before."""
     begins = range(0, max(len(tokens) - 1, 1), MAX_TRAINED_TOKENS)
     return [tokens[k : k + MAX_TRAINED_TOKENS + 1] for k in begins]
-
-
-def _example(file: ModelFile[LanguageModel, TextCodec], turns: Dialogue) -> Record:
-    """The model's reply to the user's first turn, after the greeting if there is one."""
-    session, k = ChatSession(file), first_message(turns)
-    if k:
-        session.read_reply(turns[1])
-    return {
-        "source": turns[k],
-        "ours": session.say(turns[k])["reply"],
-        "wanted": turns[k + 1],
-    }
 
 
 def dialogue_tokens(codec: TextCodec, turns: Dialogue) -> np.ndarray:
@@ -243,6 +245,7 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> ChatD
     if data is None or data == file.data:
         splits = split_dialogues(_read(file.data, settings)[0])
         dataset = ChatDataset(file.data, splits, file.codec, settings)
+        dataset.stored = file.arrays
         dataset.notes = ["evaluated on the held-out test split"]
         return dataset
     dialogues, name, notes = _read(data, settings)
@@ -256,6 +259,7 @@ def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> ChatD
     if not new:
         raise DataError(f"{name}: the model was trained on all of these dialogues; give others")
     dataset = ChatDataset(name, {"test": new}, file.codec, settings)
+    dataset.stored = file.arrays
     dataset.notes = [*notes, f"evaluated on {len(new):,} dialogues; no n-gram baseline"]
     if len(new) < len(dialogues):
         dataset.notes.append(

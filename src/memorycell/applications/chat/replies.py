@@ -3,34 +3,59 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from memorycell.language.codec import UNKNOWN_ID
+from memorycell.applications.chat.dialogues import REPLY_ID, USER_ID
+from memorycell.language.codec import END_ID, UNKNOWN_ID
 from memorycell.language.files import check_encoding
-from memorycell.language.search import check_sampling, extend_beams, initial_beam, sample
+from memorycell.language.search import (
+    check_sampling,
+    extend_beams,
+    initial_beam,
+    sample,
+    token_input,
+)
+from memorycell.streaming.stepping import Stepper
 from memorycell.streaming.stream import Stream
 
-MAX_BEAM, MAX_LENGTH = 100, 10_000
+MAX_BEAM, MAX_LENGTH, MAX_CANDIDATES = 100, 10_000, 1000
+MAX_SPECIFIC = 1.0
+"""Nats per token that a reply can gain by its message, so that an unlikely reply is not chosen for
+being even less likely without it.
+"""
+
+Candidate = tuple[tuple[int, ...], float]
+"""(tokens, log-probability with the end)"""
 
 
 @dataclass(frozen=True)
 class PredictOptions:
     """Options of `predict`.
 
-    beam          beam width of the search for the most likely reply; 0: sample instead
+    beam          beam width of the search for likely replies; 0: sample one instead
+    candidates    replies that are sampled besides those of the beam
+    mmi           weight of what a reply's log-probability gains by the message, compared with no
+                  message at all: replies that answer anything lose (maximum mutual information, Li
+                  et al. 2016, arXiv:1510.03055); 0: the most likely reply
     temperature, top_k, top_p   of sampling, see `language.search.sample`
     length        maximum number of tokens of a reply
-    seed          the same seed samples the same reply
+    nearest       reply as the nearest message of training was replied to, where the validation
+                  split found that better: yes or no
+    seed          the same seed samples the same replies
     encoding      of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     beam: int = 4
+    candidates: int = 16
+    mmi: float = 0.5
     temperature: float = 0.7
     top_k: int = 0
     top_p: float = 0.9
     length: int = 60
+    nearest: bool = True
     seed: int = 0
     encoding: str | None = None
 
@@ -39,82 +64,146 @@ class PredictOptions:
         check_encoding(self.encoding)
         if not 0 <= self.beam <= MAX_BEAM:
             raise ValueError(f"beam={self.beam}: expected 0 to {MAX_BEAM}")
+        if not 0 <= self.candidates <= MAX_CANDIDATES:
+            raise ValueError(f"candidates={self.candidates}: expected 0 to {MAX_CANDIDATES}")
+        if not 0 <= self.mmi < 1:
+            raise ValueError(f"mmi={self.mmi}: expected 0 to below 1")
         if not 1 <= self.length <= MAX_LENGTH:
             raise ValueError(f"length={self.length}: expected 1 to {MAX_LENGTH:,}")
 
 
-def find_reply(
-    stream: Stream, log_p: np.ndarray, num_special: int, options: PredictOptions, seed: int
-) -> tuple[list[int], float]:
-    """(tokens, mean log-probability) of a reply. A special token ends it. The stream is unchanged.
+class ReplySearch:
+    """Finds the replies of one model.
 
-    log_p   [V], log-probabilities of the first token
+    num_special   the special tokens, the first ids; one of them ends a reply
+    excluded      further token ids that no reply has
     """
-    if options.beam:
-        return _most_likely(stream, log_p, num_special, options)
-    return _sampled(stream, log_p, num_special, options, np.random.default_rng(seed))
+
+    def __init__(self, stepper: Stepper, num_special: int, excluded: Sequence[int]) -> None:
+        self.stepper, self.num_special = stepper, num_special
+        self._excluded = [UNKNOWN_ID, *excluded]
+
+    def find(
+        self, stream: Stream, log_p: np.ndarray, options: PredictOptions, seed: int
+    ) -> tuple[list[int], float]:
+        """(tokens, mean log-probability) of a reply. The stream is unchanged.
+
+        log_p   [V], log-probabilities of the first token
+        """
+        rng = np.random.default_rng(seed)
+        if not options.beam:
+            return _mean(self._sample(stream, log_p, options, rng, 1)[0])
+        found = self._beam(stream, log_p, options)
+        if options.mmi:
+            found += self._sample(stream, log_p, options, rng, options.candidates)
+            distinct = list(dict.fromkeys(found))
+            generic = self._generic_log_p([tokens for tokens, _ in distinct])
+            scores = [
+                (1 - options.mmi) * mean + options.mmi * min(mean - other, MAX_SPECIFIC)
+                for (_, mean), other in zip(map(_mean, distinct), generic, strict=True)
+            ]
+            return _mean(distinct[int(np.argmax(scores))])
+        return _mean(max(found, key=lambda c: (c[1] / (len(c[0]) + 1), c[0])))
+
+    def mean_log_p(self, stream: Stream, log_p: np.ndarray, reply: Sequence[int]) -> float:
+        """The mean log-probability of a given reply. The stream is unchanged."""
+        branch, total = stream.fork(), 0.0
+        for token in reply:
+            total += float(log_p[token])
+            log_p = branch.step(token_input(token))
+        return (total + float(log_p[: self.num_special].max())) / (len(reply) + 1)
+
+    def _sample(
+        self,
+        stream: Stream,
+        log_p: np.ndarray,
+        options: PredictOptions,
+        rng: np.random.Generator,
+        count: int,
+    ) -> list[Candidate]:
+        """Sampled replies, all in one batch."""
+        block = np.repeat(stream.row, count, 0)
+        replies: list[list[int]] = [[] for _ in range(count)]
+        totals = [0.0] * count
+        active, now = list(range(count)), np.repeat(log_p[None], count, 0)
+        for step in range(options.length + 1):
+            going = []
+            for k in active:
+                allowed = self._allowed(now[k])
+                if step == options.length:
+                    break
+                token = sample(
+                    allowed,
+                    rng,
+                    temperature=options.temperature,
+                    top_k=options.top_k,
+                    top_p=options.top_p,
+                )
+                totals[k] += float(allowed[token])
+                if token >= self.num_special:
+                    replies[k].append(token)
+                    going.append(k)
+            active = going
+            if not active:
+                break
+            x = np.array([[replies[k][-1]] for k in active], np.float32)
+            now[active] = self.stepper.step_many(block, np.array(active), x)
+        return [(tuple(tokens), total) for tokens, total in zip(replies, totals, strict=True)]
+
+    def _beam(self, stream: Stream, log_p: np.ndarray, options: PredictOptions) -> list[Candidate]:
+        """By beam search: finished replies, at least one."""
+        beams = [initial_beam(stream, log_p)]
+        finished: list[Candidate] = []
+        best = -math.inf
+        for _ in range(options.length):
+            candidates = [
+                (beam.score + float(allowed[token]), beam, int(token))
+                for beam in beams
+                for allowed in [self._allowed(beam.log_p)]
+                for token in np.argsort(-allowed)[: 2 * options.beam]
+                if math.isfinite(allowed[token])
+            ]
+            candidates.sort(key=lambda candidate: -candidate[0])
+            for score, beam, token in candidates[: options.beam]:
+                if token < self.num_special:
+                    finished.append((beam.tokens, score))
+                    best = max(best, score / (len(beam.tokens) + 1))
+            unfinished = [c for c in candidates if c[2] >= self.num_special][: options.beam]
+            if not unfinished:
+                break
+            score, beam, _ = unfinished[0]
+            if finished and best > score / (len(beam.tokens) + 1):
+                break
+            beams = extend_beams(self.stepper, unfinished)
+        return finished or [(beam.tokens, beam.score) for beam in beams]
+
+    def _generic_log_p(self, replies: Sequence[tuple[int, ...]]) -> list[float]:
+        """The mean log-probabilities of replies to an empty message."""
+        block = np.zeros((len(replies), self.stepper.layout.width), np.float32)
+        rows = np.arange(len(replies))
+        for token in (END_ID, USER_ID, REPLY_ID):
+            x = np.repeat(token_input(token)[None], len(replies), 0)
+            log_p = self.stepper.step_many(block, rows, x)
+        totals = np.zeros(len(replies))
+        for step in range(max(map(len, replies)) + 1):
+            ended = np.array([k for k, reply in enumerate(replies) if len(reply) == step], np.int64)
+            totals[ended] += np.logaddexp.reduce(log_p[ended, : self.num_special], 1)
+            active = np.array([k for k, reply in enumerate(replies) if len(reply) > step], np.int64)
+            if not len(active):
+                break
+            tokens = np.array([replies[k][step] for k in active])
+            totals[active] += log_p[active, tokens]
+            log_p[active] = self.stepper.step_many(
+                block, active, tokens[:, None].astype(np.float32)
+            )
+        return [total / (len(r) + 1) for total, r in zip(totals.tolist(), replies, strict=True)]
+
+    def _allowed(self, log_p: np.ndarray) -> np.ndarray:
+        log_p = log_p.copy()
+        log_p[self._excluded] = -np.inf
+        return log_p
 
 
-def _sampled(
-    stream: Stream,
-    log_p: np.ndarray,
-    num_special: int,
-    options: PredictOptions,
-    rng: np.random.Generator,
-) -> tuple[list[int], float]:
-    branch, log_p = stream.fork(), _without_unknown(log_p)
-    reply: list[int] = []
-    total = 0.0
-    while len(reply) < options.length:
-        token = sample(
-            log_p,
-            rng,
-            temperature=options.temperature,
-            top_k=options.top_k,
-            top_p=options.top_p,
-        )
-        total += float(log_p[token])
-        if token < num_special:
-            break
-        reply.append(token)
-        log_p = _without_unknown(branch.step([float(token)]))
-    return reply, total / (len(reply) + 1)
-
-
-def _most_likely(
-    stream: Stream, log_p: np.ndarray, num_special: int, options: PredictOptions
-) -> tuple[list[int], float]:
-    """By beam search: the reply with the highest mean log-probability per token."""
-    beams = [initial_beam(stream, log_p)]
-    finished: list[tuple[float, tuple[int, ...]]] = []
-    for _ in range(options.length):
-        candidates = [
-            (beam.score + float(log_p[token]), beam, int(token))
-            for beam in beams
-            for log_p in [_without_unknown(beam.log_p)]
-            for token in np.argsort(-log_p)[: 2 * options.beam]
-            if math.isfinite(log_p[token])
-        ]
-        candidates.sort(key=lambda candidate: -candidate[0])
-        finished += [
-            (score / (len(beam.tokens) + 1), beam.tokens)
-            for score, beam, token in candidates[: options.beam]
-            if token < num_special
-        ]
-        unfinished = [c for c in candidates if c[2] >= num_special][: options.beam]
-        if not unfinished:
-            break
-        best_score, best_beam, _ = unfinished[0]
-        if finished and max(finished)[0] > best_score / (len(best_beam.tokens) + 1):
-            break
-        beams = extend_beams(stream.stepper, unfinished)
-    if not finished:
-        finished = [(beam.score / max(len(beam.tokens), 1), beam.tokens) for beam in beams]
-    mean, reply = max(finished)
-    return list(reply), mean
-
-
-def _without_unknown(log_p: np.ndarray) -> np.ndarray:
-    log_p = log_p.copy()
-    log_p[UNKNOWN_ID] = -np.inf
-    return log_p
+def _mean(candidate: Candidate) -> tuple[list[int], float]:
+    tokens, total = candidate
+    return list(tokens), total / (len(tokens) + 1)

@@ -12,7 +12,9 @@ from msgspec import Meta
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID, check_codec
-from memorycell.applications.chat.replies import PredictOptions, find_reply
+from memorycell.applications.chat.limits import read_limits
+from memorycell.applications.chat.masking import mask, mask_tokens
+from memorycell.applications.chat.replies import PredictOptions, ReplySearch
 from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
@@ -23,9 +25,6 @@ from memorycell.reading import normalise
 from memorycell.state import State
 from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
-
-UNSURE_BELOW = 0.12
-"""A reply is marked as unsure below this geometric mean of its tokens' probabilities."""
 
 
 class ChatSession:
@@ -40,6 +39,10 @@ class ChatSession:
         check_codec(file.codec)
         self.codec = file.codec
         self._stream = Stream(file.model, precision, history=0)
+        self._limits, self._nearest = read_limits(file.arrays)
+        self._search = ReplySearch(
+            self._stream.stepper, file.codec.num_special, mask_tokens(file.codec)
+        )
         self._lines = LineReader()
         self._begin()
 
@@ -65,8 +68,9 @@ class ChatSession:
         return []
 
     def say(self, text: str, options: PredictOptions | None = None) -> dict[str, Any]:
-        """`{"said", "reply", "p", "unsure"}`; p is the geometric mean of the probabilities of the
-        reply's tokens.
+        """`{"said", "reply", "p", "unsure", "nats"}`; p is the geometric mean of the probabilities
+        of the reply's tokens, nats are those of the message per token; and "similarity" where the
+        reply is that to the nearest message of training.
 
         Raises `DataError` for an empty message, which changes nothing.
         """
@@ -74,26 +78,31 @@ class ChatSession:
 
     def _say(self, text: str, options: PredictOptions | None = None) -> StreamSteps[dict[str, Any]]:
         options = options or PredictOptions()
-        tokens = self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])
+        message = mask(normalise(text).strip()[:MAX_TURN_CHARS])
+        tokens = self.codec.encode(message)
         if not tokens:
             raise DataError("the message is empty")
-        yield from self._read([USER_ID, *tokens, REPLY_ID])
-        reply, mean_log_p = find_reply(
-            self._stream,
-            self._log_p,
-            self.codec.num_special,
-            options,
-            seed=options.seed + self._turns,
-        )
+        yield from self._read([USER_ID])
+        nats = (yield from self._read(tokens)) / len(tokens)
+        yield from self._read([REPLY_ID])
+        seed = options.seed + self._turns
+        reply, mean_log_p = self._search.find(self._stream, self._log_p, options, seed)
+        record: dict[str, Any] = {"said": text, "reply": self.codec.decode(reply).strip()}
+        if self._nearest is not None and options.nearest:
+            ((similarity, found),) = self._nearest.find([message])
+            if similarity >= self._limits.similarity:
+                reply = self.codec.encode(found)
+                mean_log_p = self._search.mean_log_p(self._stream, self._log_p, reply)
+                record |= {"reply": found, "similarity": round(similarity, 4)}
         yield from self._read(reply)
         self._turns += 1
         p = math.exp(mean_log_p)
         mostly_unknown = 2 * tokens.count(UNKNOWN_ID) > len(tokens)
-        record = {
-            "said": text,
-            "reply": self.codec.decode(reply).strip(),
+        is_unlikely = p < self._limits.min_p or nats > self._limits.max_nats
+        record |= {
             "p": round(p, 4),
-            "unsure": p < UNSURE_BELOW or mostly_unknown,
+            "unsure": mostly_unknown or ("similarity" not in record and is_unlikely),
+            "nats": round(nats, 4),
         }
         if len(text) > MAX_TURN_CHARS:
             record["note"] = f"only the first {MAX_TURN_CHARS} characters were read"
@@ -103,9 +112,13 @@ class ChatSession:
         """Read a reply that the model did not give itself, such as a greeting."""
         run(self._read([REPLY_ID, *self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])]))
 
-    def _read(self, tokens: list[int]) -> StreamSteps[None]:
+    def _read(self, tokens: list[int]) -> StreamSteps[float]:
+        """The nats of the tokens."""
+        nats = 0.0
         for token in tokens:
+            nats -= float(self._log_p[token])
             self._log_p = yield self._stream, token_input(token)
+        return nats
 
     def fork(self) -> ChatSession:
         """See `Forkable`."""

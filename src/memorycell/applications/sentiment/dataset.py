@@ -15,8 +15,10 @@ from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate
 from memorycell.applications.sentiment.baselines import TfIdf, class_frequencies
 from memorycell.applications.sentiment.codec import LabelledCodec
-from memorycell.applications.sentiment.examples import Examples, label_counts
+from memorycell.applications.sentiment.examples import Example, Examples, label_counts
 from memorycell.applications.sentiment.labels import unify_labels
+from memorycell.applications.sentiment.limits import Limits, fit_limits
+from memorycell.applications.sentiment.negation import negated_examples
 from memorycell.applications.sentiment.reading import ReadOptions, read_examples
 from memorycell.applications.sentiment.settings import SentimentSettings
 from memorycell.errors import DataError, UserError, quote
@@ -52,14 +54,19 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
         codec: LabelledCodec,
         settings: SentimentSettings,
         initial_model: LanguageModel | None = None,
+        added: Sequence[Example] = (),
     ) -> None:
+        """`added`: further training examples."""
         self.name, self.examples, self.codec, self.settings = name, examples, codec, settings
         self.initial_model = initial_model
         self.notes: list[str] = []
         self.fingerprint = fingerprint(
             f"{e.text}\t{e.label}\t{e.confidence}" for part in examples.values() for e in part
         )
+        self.limits = Limits()
         class_of = {label: k for k, label in enumerate(codec.labels)}
+        self.trained_on = [*examples.get("train", []), *added]
+        examples = {**examples, **({"train": self.trained_on} if added else {})}
         self.truth = {
             split: np.array([class_of[e.label] for e in part], np.int64)
             for split, part in examples.items()
@@ -77,7 +84,8 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
         certain = np.array([e.is_certain for e in self.examples["train"]])
         texts = [e.text for e in self.examples["train"] if e.is_certain]
         valid = [e.text for e in self.examples["valid"]]
-        return TfIdf(texts, self.truth["train"][certain], valid, self.truth["valid"])
+        truth = self.truth["train"][: len(certain)][certain]
+        return TfIdf(texts, truth, valid, self.truth["valid"])
 
     def build(self) -> Classifier:
         """See `Dataset`: with class weights, and the layers of the initial model."""
@@ -101,7 +109,7 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
     def batches(self, seed: int) -> Iterator[PaddedBatch]:
         """See `Dataset`: texts of similar length, targets [B, classes] float32 of probabilities."""
         tokens, classes = self.tokens["train"], len(self.codec.labels)
-        p = np.array([e.confidence for e in self.examples["train"]], np.float32)[:, None]
+        p = np.array([e.confidence for e in self.trained_on], np.float32)[:, None]
         one_hot = np.eye(classes, dtype=np.float32)[self.truth["train"]]
         target = (one_hot * p + (1 - one_hot) * (1 - p) / (classes - 1)).astype(np.float32)
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
@@ -135,6 +143,14 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
             torch.from_numpy(self.log_p(model, "valid")).float(),
             torch.from_numpy(self.truth["valid"]),
         )
+        shares = np.array([float((t == UNKNOWN_ID).mean()) for t in self.tokens["valid"]])
+        log_p = self.log_p(model, "valid")
+        self.limits, note = fit_limits(np.exp(log_p), self.truth["valid"], shares)
+        self.notes.append(note)
+
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """See `Dataset`: the limits."""
+        return self.limits.arrays()
 
     def details(self, model: Classifier, split: str) -> Record:
         """See `Dataset`: the confusion matrix."""
@@ -191,6 +207,9 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
             raise DataError(
                 f"{name}: too few texts: {len(part)} in the {split} split; add more rows"
             )
+    negated = negated_examples(examples["train"]) if settings.negations else []
+    if negated:
+        notes.append(f"added to the training split: {len(negated):,} negated phrases")
     initial_model = None
     if settings.start is None:
         texts = [e.text for e in examples["train"]]
@@ -199,7 +218,7 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
         settings, initial_model, codec = _from_language_model(settings, settings.start)
     labels = tuple(sorted(counts))
     dataset = SentimentDataset(
-        name, examples, LabelledCodec(codec, labels), settings, initial_model
+        name, examples, LabelledCodec(codec, labels), settings, initial_model, negated
     )
     unknown = float(np.concatenate([t == UNKNOWN_ID for t in dataset.tokens["valid"]]).mean())
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in examples.items())
@@ -253,6 +272,7 @@ def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> Sent
             f" ({quote(', '.join(file.codec.labels))})"
         )
     dataset = SentimentDataset(data or file.data, examples, file.codec, settings)
+    dataset.limits = Limits.of(file.arrays)
     dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
         dataset.notes.append(f"{file.data} has changed since the model was trained")

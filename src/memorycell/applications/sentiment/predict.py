@@ -10,6 +10,7 @@ import torch
 
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
+from memorycell.applications.sentiment.limits import Limits
 from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNKNOWN_ID
@@ -39,15 +40,19 @@ class PredictOptions:
 def predict(
     file: ModelFile[Classifier, LabelledCodec], source: str | None, options: PredictOptions
 ) -> Record:
-    """`{"texts": [{"text", "label", "p", "probabilities", "words"}]}`, one per line."""
+    """`{"texts": [{"text", "label", "p", "probabilities", "unknown", "unsure", "words"}]}`, one per
+    line.
+    """
     if not (isinstance(file.codec, LabelledCodec) and isinstance(file.model, Classifier)):
         raise UserError("predict: not a text classifier")
     texts = [line for line in input_text(source).split("\n") if line.strip()]
     if not texts:
         raise DataError("predict: no text; give one, or a file of lines")
     records = []
+    limits = Limits.of(file.arrays)
     for text, p in zip(texts, classify(file, texts), strict=True):
         record = label_record(file.codec, text, p)
+        record |= unsure_record(limits, file.codec, text, p)
         if len(text) > MAX_TEXT_CHARS:
             record["note"] = f"only the first {MAX_TEXT_CHARS:,} characters were read"
         if options.words:
@@ -114,11 +119,21 @@ def label_record(codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, An
     }
 
 
+def unsure_record(limits: Limits, codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, Any]:
+    """`{"unknown", "unsure"}`: the share of the text's tokens that are not in the vocabulary."""
+    tokens = codec.text.encode(text[:MAX_TEXT_CHARS])
+    unknown = tokens.count(UNKNOWN_ID) / max(len(tokens), 1)
+    return {"unknown": round(unknown, 4), "unsure": limits.is_unsure(float(p.max()), unknown)}
+
+
 def render(record: dict[str, Any]) -> str:
     """See `Application`."""
     lines = []
     for text in record["texts"]:
-        note = f"   [{text['note']}]" if "note" in text else ""
+        note = "   (unsure)" if text["unsure"] else ""
+        if text["unknown"] > 0:
+            note += f"   ({text['unknown']:.0%} of the words unknown)"
+        note += f"   [{text['note']}]" if "note" in text else ""
         lines.append(f"{text['label']} ({text['p']:.1%})  {text['text']}{note}")
         words = sorted(text.get("words", []), key=lambda w: -abs(w["weight"]))[:NUM_RENDERED_WORDS]
         if words:

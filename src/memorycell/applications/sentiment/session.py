@@ -9,7 +9,8 @@ import numpy as np
 
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
-from memorycell.applications.sentiment.predict import label_record
+from memorycell.applications.sentiment.limits import Limits
+from memorycell.applications.sentiment.predict import label_record, unsure_record
 from memorycell.errors import DataError, UserError
 from memorycell.language.lines import LineReader
 from memorycell.language.search import token_input
@@ -37,12 +38,13 @@ class SentimentSession:
         self.codec = file.codec
         self._stream = Stream(file.model, precision, history=0)
         self._lines = LineReader()
+        self._limits = Limits.of(file.arrays)
         self.text = ""
         """The text so far."""
 
     def feed(self, item: Item) -> list[Record]:
         """The label after the next line of the text and after each of its words: `{"text", "label",
-        "p", "probabilities", "words"}`; an empty line begins a new text.
+        "p", "probabilities", "unknown", "unsure", "words"}`; an empty line begins a new text.
         """
         return run(self.steps(item))
 
@@ -63,7 +65,9 @@ class SentimentSession:
         if not words:
             raise DataError(f"{self._lines.place}: contains no word")
         self.text = f"{self.text} {line.strip()}".strip()
-        return [{**label_record(self.codec, self.text, p), "words": words}]
+        record = label_record(self.codec, self.text, p)
+        record |= unsure_record(self._limits, self.codec, self.text, p)
+        return [{**record, "words": words}]
 
     def close(self) -> list[Record]:
         """See `Session`: nothing."""

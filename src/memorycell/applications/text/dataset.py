@@ -14,6 +14,7 @@ import torch
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate
 from memorycell.applications.text.dynamic_evaluation import dynamic_nats
+from memorycell.applications.text.limits import fit_limit
 from memorycell.applications.text.settings import TextSettings
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import (
@@ -53,6 +54,7 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
     ) -> None:
         self.name, self.texts, self.codec, self.settings = name, texts, codec, settings
         self.notes: list[str] = []
+        self.limits: dict[str, torch.Tensor] = {}
         self.tokens = {split: token_sequence(codec, parts) for split, parts in texts.items()}
         self.fingerprint = fingerprint([part for parts in texts.values() for part in parts])
 
@@ -109,6 +111,14 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
         """See `Dataset`: the n-gram model is mixed in, where that is better."""
         if self.settings.mix and self.ngram is not None:
             self.notes.append(mix_where_better(model, self.ngram, [self._sequences("valid")]))
+        data = self._sequences("valid")
+        nats = model.nats(data.x, data.target, data.reset)[data.target != IGNORE]
+        self.limits, note = fit_limit(nats.double().numpy())
+        self.notes.append(note)
+
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """See `Dataset`: from when a text is unlike the training text."""
+        return self.limits
 
     def _loss_metrics(self, nats: np.ndarray, split: str) -> Metrics:
         """The metrics of a split from the nats of every token but the first."""

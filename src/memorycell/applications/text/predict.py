@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from memorycell.application.contract import ModelFile, Record
+from memorycell.applications.text.limits import is_unsure
 from memorycell.applications.text.session import TextSession
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
@@ -83,7 +84,8 @@ def predict(
 
 def score(file: ModelFile[LanguageModel, TextCodec], text: str) -> dict[str, Any]:
     """The likelihood of a text: nats and perplexity per token, bits per character, the number of
-    unknown tokens, and the nats of every token. Raises `DataError` for an empty text.
+    unknown tokens, whether the text is unlike the training text ("unsure"), and the nats of every
+    token. Raises `DataError` for an empty text.
     """
     codec = file.codec
     tokens = codec.encode(text)
@@ -96,6 +98,7 @@ def score(file: ModelFile[LanguageModel, TextCodec], text: str) -> dict[str, Any
         "perplexity": math.exp(min(float(nats.mean()), 700.0)),
         "bits_per_character": float(nats.sum()) / math.log(2) / len(normalise(text)),
         "unknown": tokens.count(UNKNOWN_ID),
+        "unsure": is_unsure(file.arrays, nats),
         "tokens": [
             {"token": codec.surfaces[t], "nats": round(float(n), 4)}
             for t, n in zip(tokens, nats, strict=True)
@@ -113,6 +116,8 @@ def render(record: dict[str, Any]) -> str:
             "input text: {nats:.3f} nats per token, perplexity {perplexity:.3g},"
             " {bits_per_character:.3f} bits per character".format(**record["score"])
         )
+        if record["score"].get("unsure"):
+            lines.append("unsure: this text is unlike the text that the model was trained on")
     if "note" in record:
         lines.append(record["note"])
     return "\n".join(lines)

@@ -5,25 +5,27 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.applications.translation.baselines import NearestSentence
 from memorycell.applications.translation.cleaning import Pairs, ReadOptions
 from memorycell.applications.translation.codec import PairCodec, fit_pair_codec
+from memorycell.applications.translation.memory import Memory, fit_memory
 from memorycell.applications.translation.metrics import metric_signatures, translation_metrics
 from memorycell.applications.translation.model import PairBatch, Translator
 from memorycell.applications.translation.pairs import read_pairs, source_key, split_pairs
 from memorycell.applications.translation.placeholders import mask_pair
 from memorycell.applications.translation.settings import TranslationSettings
-from memorycell.applications.translation.translate import translate
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, fingerprint
+from memorycell.language.nearest import NearestText
 from memorycell.models.batches import by_length, padded
 from memorycell.models.heads import IGNORE
+from memorycell.training.splits import SPLITS
 
 DEFAULT_DATASET = "multi30k-de-en"
 MIN_PAIRS = {"train": 200, "valid": 5, "test": 5}
@@ -50,23 +52,31 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
         self.tokens = {
             split: [self._tokens(*pair) for pair in part] for split, part in pairs.items()
         }
+        self.memory = Memory.of({})
         self._translations: dict[tuple[int, str], list[str]] = {}
+        self._remembered = 0
 
-    def _tokens(self, source: str, target: str) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids of the source, and of the target between two `END_ID`."""
+    def _tokens(
+        self, source: str, target: str, sampling: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of the source, and of the target between two `END_ID`; see `encode_sampled`."""
         source, target, _ = mask_pair(source, target, first=len(source) + len(target))
-        return (
-            np.array(self.codec.source.encode(source) or [UNKNOWN_ID], np.int64),
-            np.array([END_ID, *self.codec.target.encode(target), END_ID], np.int64),
-        )
+        if sampling:
+            a, b = (
+                codec.encode_sampled(text, sampling)
+                for codec, text in ((self.codec.source, source), (self.codec.target, target))
+            )
+        else:
+            a, b = self.codec.source.encode(source), self.codec.target.encode(target)
+        return np.array(a or [UNKNOWN_ID], np.int64), np.array([END_ID, *b, END_ID], np.int64)
 
     @cached_property
-    def nearest(self) -> NearestSentence | None:
+    def nearest(self) -> NearestText | None:
         """A baseline; None without training pairs."""
         if "train" not in self.pairs:
             return None
         sources, targets = zip(*self.pairs["train"], strict=True)
-        return NearestSentence(sources, targets)
+        return NearestText(sources, targets)
 
     def build(self) -> Translator:
         """See `Dataset`."""
@@ -75,10 +85,17 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
 
     def batches(self, seed: int) -> Iterator[PairBatch]:
         """See `Dataset`: pairs of similar length."""
-        return self._batches("train", self.settings.budget, seed)
+        pairs = self.tokens["train"]
+        if self.settings.sampling and self.settings.unit == "piece":
+            import sentencepiece
 
-    def _batches(self, split: str, budget: int, seed: int) -> Iterator[PairBatch]:
-        pairs = self.tokens[split]
+            sentencepiece.set_random_generator_seed(seed % 2**32)
+            pairs = [self._tokens(*pair, self.settings.sampling) for pair in self.pairs["train"]]
+        return self._batches(pairs, self.settings.budget, seed)
+
+    def _batches(
+        self, pairs: list[tuple[np.ndarray, np.ndarray]], budget: int, seed: int
+    ) -> Iterator[PairBatch]:
         for rows in by_length(np.array([len(a) + len(b) for a, b in pairs]), budget, seed):
             source, lengths = padded([pairs[k][0] for k in rows])
             x, _ = padded([pairs[k][1][:-1] for k in rows])
@@ -90,7 +107,7 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
         """Mean negative log-likelihood per target token, given the tokens before it."""
         model.eval()
         total = count = 0.0
-        for batch in self._batches(split, EVALUATION_BUDGET, 0):
+        for batch in self._batches(self.tokens[split], EVALUATION_BUDGET, 0):
             total += float(model.loss(batch, None)[0]) * batch.steps
             count += batch.steps
         return total / count
@@ -99,13 +116,27 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
         """See `Dataset`: the loss only; translating takes longer than an epoch."""
         return {"nats": self.nats(model, "valid")}
 
+    def calibrate(self, model: Translator) -> None:
+        """See `Dataset`: from when the nearest sentence is better than the network."""
+        if self.settings.memory and self.nearest is not None:
+            s = self.settings
+            self.memory, note = fit_memory(
+                model, self.codec, self.nearest, self.pairs["valid"], beam=s.beam, alpha=s.alpha
+            )
+            self.notes.append(note)
+
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """See `Dataset`: the translation memory."""
+        return self.memory.arrays(self.pairs.get("train", []))
+
     def translations(self, model: Translator, split: str) -> list[str]:
         """The model's translations of the sources of a split; those of the last call are cached."""
         key = (id(model), split)
         if key not in self._translations:
             sources = [source for source, _ in self.pairs[split]]
             s = self.settings
-            found = translate(model, self.codec, sources, beam=s.beam, alpha=s.alpha)
+            found = self.memory.translate(model, self.codec, sources, beam=s.beam, alpha=s.alpha)
+            self._remembered = sum(t.similarity is not None for t in found)
             self._translations = {key: [translation.text for translation in found]}
         return self._translations[key]
 
@@ -122,7 +153,11 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
             {"source": pairs[k][0], "ours": translations[k], "wanted": pairs[k][1]}
             for k in range(0, len(pairs), max(1, len(pairs) // NUM_EXAMPLES))
         ]
-        return {"signatures": metric_signatures(), "examples": examples[:NUM_EXAMPLES]}
+        return {
+            "signatures": metric_signatures(),
+            "examples": examples[:NUM_EXAMPLES],
+            "from_memory": round(self._remembered / len(pairs), 4),
+        }
 
     def sample(self, steps: int) -> np.ndarray:
         """Raises `UserError`: a translator has no steps."""
@@ -137,7 +172,7 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
         sources, targets = [list(side) for side in zip(*self.pairs[split], strict=True)]
         result = {"source unchanged": translation_metrics(sources, targets)}
         if self.nearest is not None:
-            translations = self.nearest.translate(sources)
+            translations = self.nearest.answers(sources)
             result["nearest sentence"] = translation_metrics(translations, targets)
         return result
 
@@ -186,7 +221,9 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
         pairs = {}
     note = "evaluated on the held-out test split"
     notes: list[str] = []
-    if data is not None and data != file.data:
+    if data in file.data.split("+") and data != file.data:
+        pairs = {**pairs, "test": _read(data, settings)[0]["test"]}
+    elif data is not None and data != file.data:
         splits, _, notes = _read_other(data, settings)
         others = [pair for part in splits.values() for pair in part]
         trained_on = {source_key(source) for source, _ in pairs.get("train", [])}
@@ -199,6 +236,7 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
         )
         pairs = {**pairs, "test": new}
     dataset = TranslationDataset(data or file.data, pairs, file.codec, settings)
+    dataset.memory = Memory.of(file.arrays)
     dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
         dataset.notes.append(f"{file.data} has changed since the model was trained")
@@ -206,13 +244,28 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
 
 
 def _read(data: str, settings: TranslationSettings) -> tuple[dict[str, Pairs], str, list[str]]:
-    """(split -> pairs, name, notes) of a path or a named dataset."""
+    """(split -> pairs, name, notes) of a path or a named dataset, or of several joined by +."""
+    parts = data.split("+")
+    if len(parts) > 1 and not Path(data).exists():
+        found = [_read(part, settings) for part in parts]
+        pairs = {split: [p for one, _, _ in found for p in one[split]] for split in SPLITS}
+        names = "+".join(name for _, name, _ in found)
+        return _without_later(pairs), names, [note for _, _, notes in found for note in notes]
     path, named = locate(data, stem=True)
     name = named.name if named else str(data)
     settings = with_dataset_settings(settings, named)
     options = ReadOptions(settings.language_pair, settings.encoding, settings.sheet, settings.lossy)
     pairs, notes = read_pairs(path, name, options)
     return (split_pairs(pairs["all"]) if "all" in pairs else pairs), name, notes
+
+
+def _without_later(pairs: dict[str, Pairs]) -> dict[str, Pairs]:
+    """Without training and validation pairs whose source is in a later split of other data."""
+    test = {source_key(source) for source, _ in pairs["test"]}
+    valid = [pair for pair in pairs["valid"] if source_key(pair[0]) not in test]
+    held_out = test | {source_key(source) for source, _ in valid}
+    train = [pair for pair in pairs["train"] if source_key(pair[0]) not in held_out]
+    return {"train": list(dict.fromkeys(train)), "valid": valid, "test": pairs["test"]}
 
 
 def _read_other(

@@ -21,6 +21,15 @@ def translation_metrics(translations: Sequence[str], references: Sequence[str]) 
     }
 
 
+def sentence_chrf(translations: Sequence[str], references: Sequence[str]) -> list[float]:
+    """ChrF++ of each translation."""
+    chrf, _ = _scorers()
+    return [
+        chrf.sentence_score(text, [reference]).score
+        for text, reference in zip(translations, references, strict=True)
+    ]
+
+
 def metric_signatures() -> dict[str, str]:
     """Metric -> sacrebleu's signature, which identifies its parameters and version."""
     chrf, bleu = _scorers()

@@ -7,12 +7,12 @@ from typing import Any
 
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.translation.codec import PairCodec
+from memorycell.applications.translation.memory import Memory
 from memorycell.applications.translation.model import Translator
 from memorycell.applications.translation.search import check_search
 from memorycell.applications.translation.translate import (
     MAX_SOURCE_TOKENS,
     Translation,
-    translate,
 )
 from memorycell.errors import DataError, UserError
 from memorycell.language.files import check_encoding, input_text
@@ -24,11 +24,13 @@ class PredictOptions:
 
     beam    beam width
     alpha   length penalty: higher values favour longer translations
+    memory  use the translation memory, where the model has one: yes or no
     encoding   of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     beam: int = 5
     alpha: float = 1.0
+    memory: bool = True
     encoding: str | None = None
 
     def __post_init__(self) -> None:
@@ -49,11 +51,14 @@ def predict(
         raise DataError("predict: no text; give one, or a file of lines")
     while lines and not lines[-1].strip():
         lines.pop()
-    translations = translate(file.model, file.codec, lines, beam=options.beam, alpha=options.alpha)
-    return {"translations": [_record(translation) for translation in translations]}
+    memory = Memory.of(file.arrays if options.memory else {})
+    translations = memory.translate(
+        file.model, file.codec, lines, beam=options.beam, alpha=options.alpha
+    )
+    return {"translations": [_record(t, memory.is_unsure(t)) for t in translations]}
 
 
-def _record(translation: Translation) -> dict[str, Any]:
+def _record(translation: Translation, unsure: bool) -> dict[str, Any]:
     record = {
         "source": translation.source,
         "text": translation.text,
@@ -62,6 +67,10 @@ def _record(translation: Translation) -> dict[str, Any]:
         "sources": translation.source_tokens,
         "attention": [[round(float(v), 4) for v in row] for row in translation.attention],
     }
+    if unsure:
+        record["unsure"] = True
+    if translation.similarity is not None:
+        record["similarity"] = round(translation.similarity, 4)
     if translation.truncated:
         record["note"] = f"only the first {MAX_SOURCE_TOKENS} tokens were read; give shorter lines"
     return record
@@ -72,5 +81,6 @@ def render(record: dict[str, Any]) -> str:
     lines = []
     for translation in record["translations"]:
         note = f"   [{translation['note']}]" if "note" in translation else ""
+        note += "   (unsure)" if translation.get("unsure") else ""
         lines.append(translation["text"] + note)
     return "\n".join(lines)

@@ -17,14 +17,18 @@ MAX_BEAM, MAX_ALPHA = 100, 5.0
 UNKNOWN_PENALTY = 1.0
 """Nats subtracted for the unknown token, which is replaced by a source word, often a wrong one."""
 MIN_LENGTH_LIMIT = 8
+MIN_COVERED = 0.05
+"""Attention that a source token counts as having had at least."""
 
 
-def check_search(beam: int, alpha: float) -> None:
+def check_search(beam: int, alpha: float, coverage: float = 0.0) -> None:
     """Raises ValueError for an option of `beam_search` that is out of its range."""
     if not 1 <= beam <= MAX_BEAM:
         raise ValueError(f"beam={beam}: expected 1 to {MAX_BEAM}")
     if not 0 <= alpha <= MAX_ALPHA:
         raise ValueError(f"alpha={alpha}: expected 0 to {MAX_ALPHA}")
+    if not 0 <= coverage <= MAX_ALPHA:
+        raise ValueError(f"coverage={coverage}: expected 0 to {MAX_ALPHA}")
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Hypothesis:
 
     tokens      [T], without `END_ID`
     score       log-probability / length^alpha (simplified from equation 14 of Wu et al. 2016,
-                arXiv:1609.08144)
+                arXiv:1609.08144), plus the coverage
     log_p       mean log-probability per token
     attention   [T, S]
     """
@@ -74,6 +78,7 @@ def beam_search(
     *,
     width: int = 5,
     alpha: float = 1.0,
+    coverage: float = 0.0,
     copied: tuple[int, ...] = (),
     required: Tensor | None = None,
     max_ratio: float = 2.0,
@@ -82,6 +87,9 @@ def beam_search(
 
     width       number of beams
     alpha       length penalty: higher values favour longer translations
+    coverage    weight of Σ_s log(min(Σ_t attention, 1)), which is added to the scores of finished
+                translations: those lose that left parts of the source unread (equation 14 of Wu et
+                al. 2016)
     copied      token ids that a translation has exactly as often as `required` [B, len(copied)]
     max_ratio   maximum length of a translation relative to its source, plus 8 tokens and the
                 required ones
@@ -98,12 +106,16 @@ def beam_search(
     required = required[rows].view(batch, width, len(copied))
     scores = torch.full((batch, width), -torch.inf)
     scores[:, 0] = 0.0
+    covered = torch.zeros(batch, width, source.shape[1])
+    outside = torch.arange(source.shape[1]) >= lengths[:, None]
     tokens = torch.full((batch * width,), END_ID)
     steps: list[_Step] = []
     finished: list[list[_Finished]] = [[] for _ in range(batch)]
     done = [False] * batch
     for step in range(int(max_length.max()) + 1):
         logits, state, attention = model.decode(tokens[:, None], encoded, state)
+        attended = attention[:, 0].view(batch, width, -1)
+        covered = covered + attended
         log_p = logits[:, 0].float().log_softmax(-1).view(batch, width, -1)
         log_p[..., UNKNOWN_ID] -= UNKNOWN_PENALTY
         log_p = _constrained(log_p, required, copied_ids, (max_length - step)[:, None])
@@ -116,23 +128,31 @@ def beam_search(
             if column < width and not done[row]:  # the other half only replaces ended beams
                 total = float(best[row, column])
                 beam = int(parent[row, column])
-                finished[row].append(
-                    _Finished(total / (step + 1) ** alpha, total / (step + 1), step, beam)
-                )
+                score = total / (step + 1) ** alpha
+                if coverage:
+                    score += coverage * _coverage(covered[row, beam], outside[row])
+                finished[row].append(_Finished(score, total / (step + 1), step, beam))
         done = [len(f) >= width or step >= int(max_length[k]) for k, f in enumerate(finished)]
         if all(done):
             break
         unfinished = torch.where(ends, -torch.inf, best).topk(width, dim=1)
         parent, token = parent.gather(1, unfinished.indices), token.gather(1, unfinished.indices)
         scores = unfinished.values
-        steps.append(_Step(token, parent, attention[:, 0].view(batch, width, -1)))
+        steps.append(_Step(token, parent, attended))
         rows = (parent + torch.arange(batch)[:, None] * width).flatten()
         state, tokens = state.select(rows), token.flatten()
+        covered = covered.view(batch * width, -1)[rows].view(batch, width, -1)
         required = required.view(batch * width, len(copied))[rows].view(batch, width, len(copied))
         required = required - (token[..., None] == copied_ids).long()
     if not all(finished):
         raise UserError("the translator's outputs are not finite; train it again")
     return [_hypothesis(steps, max(finished[row]), row, int(lengths[row])) for row in range(batch)]
+
+
+def _coverage(covered: Tensor, outside: Tensor) -> float:
+    """Σ_s log(min(covered, 1)) over the source, at least log(`MIN_COVERED`) each."""
+    logs = covered.clamp(MIN_COVERED, 1).log()
+    return float(logs.masked_fill(outside, 0).sum())
 
 
 def _constrained(log_p: Tensor, required: Tensor, copied: Tensor, left: Tensor) -> Tensor:

@@ -27,7 +27,11 @@ class TranslationSettings:
     cell, hidden, layers, embedding   of the recurrent layers, and the embedding size
     dropout, embedding_dropout, weight_drop, smoothing   probabilities, see `TranslatorConfig` and
                  `ModelConfig`
+    sampling     other segmentations of words in every epoch (subword regularisation): the power of
+                 their probabilities, such as 0.2; 0: the likeliest always
     budget       tokens per batch, of both languages and including padding
+    memory       give the translation of the nearest training sentence, from the similarity that is
+                 best on the validation split: yes or no
     beam, alpha  beam width and length penalty in evaluation, see `beam_search`
     """
 
@@ -46,7 +50,9 @@ class TranslationSettings:
     embedding_dropout: float = 0.0
     weight_drop: float = 0.0
     smoothing: float = 0.1
+    sampling: float = 0.0
     budget: int = 1600
+    memory: bool = True
     beam: int = 5
     alpha: float = 1.0
 
@@ -59,6 +65,8 @@ class TranslationSettings:
             raise ValueError(
                 f"languages={quote(self.languages)}: expected source,target, such as de,en"
             )
+        if not 0 <= self.sampling <= 10:
+            raise ValueError(f"sampling={self.sampling}: expected 0 to 10")
         self.model_config(10, 0)  # checks the other settings
 
     def model_config(self, vocabulary: int, source_vocabulary: int) -> TranslatorConfig:

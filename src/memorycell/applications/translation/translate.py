@@ -27,6 +27,7 @@ class Translation:
     tokens, source_tokens   the surfaces of the tokens of both sides
     attention   [T, S]
     truncated   whether the source was longer than `MAX_SOURCE_TOKENS`
+    similarity  of the training sentence whose translation it is; None: the network's own
     """
 
     source: str
@@ -36,12 +37,21 @@ class Translation:
     source_tokens: list[str]
     attention: np.ndarray
     truncated: bool
+    similarity: float | None = None
 
 
 def translate(
-    model: Translator, codec: PairCodec, texts: list[str], *, beam: int = 5, alpha: float = 1.0
+    model: Translator,
+    codec: PairCodec,
+    texts: list[str],
+    *,
+    beam: int = 5,
+    alpha: float = 1.0,
+    coverage: float = 0.0,
 ) -> list[Translation]:
     """Translate texts independently. An empty text has an empty translation. See `beam_search`."""
+    if not texts:
+        return []
     encoded = [codec.encode(text) for text in texts]
     sources = [np.array(e.tokens[:MAX_SOURCE_TOKENS] or [UNKNOWN_ID], np.int64) for e in encoded]
     source_ids, target_ids = codec.source.token_ids, codec.target.token_ids
@@ -53,7 +63,14 @@ def translate(
         source, lengths = padded([sources[k] for k in rows])
         required = (source[:, :, None] == in_source).sum(1)
         found = beam_search(
-            model, source, lengths, width=beam, alpha=alpha, copied=copied, required=required
+            model,
+            source,
+            lengths,
+            width=beam,
+            alpha=alpha,
+            coverage=coverage,
+            copied=copied,
+            required=required,
         )
         hypotheses |= dict(zip(rows.tolist(), found, strict=True))
     return [_translation(codec, texts[k], encoded[k], hypotheses[k]) for k in range(len(texts))]

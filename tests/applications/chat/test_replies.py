@@ -1,0 +1,124 @@
+"""Replies: re-ranking against generic ones, limits, the memory of training messages."""
+
+import numpy as np
+import pytest
+import torch
+
+from memorycell.application.contract import ModelFile
+from memorycell.applications.chat.dialogues import REPLY_ID, REPLY_TOKEN, USER_ID, USER_TOKEN
+from memorycell.applications.chat.limits import Limits, read_limits, remembered_pairs
+from memorycell.applications.chat.replies import MAX_SPECIFIC, PredictOptions, ReplySearch
+from memorycell.applications.chat.reply_quality import distinct_2
+from memorycell.applications.chat.session import ChatSession
+from memorycell.errors import ModelFileError
+from memorycell.language.codec import END_ID, fit_text_codec
+from memorycell.language.model import LanguageConfig, LanguageModel
+from memorycell.streaming.stream import Stream
+
+
+@pytest.fixture(scope="module")
+def file():
+    """An untrained model."""
+    torch.manual_seed(1)
+    text = "what is red like? blue is nice, and you? " * 3
+    codec = fit_text_codec(
+        [text], "word", vocabulary=40, special_tokens=(USER_TOKEN, REPLY_TOKEN), lower=True
+    )
+    model = LanguageModel(
+        LanguageConfig(vocabulary=len(codec), hidden_size=8, embedding_size=6)
+    ).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(8)
+    return ModelFile(model, codec, {"task": "chat"})
+
+
+def log_p_of(model, tokens):
+    """Log-probabilities of tokens after the first, one by one, by the complete forward."""
+    log_p, _ = model(torch.tensor([tokens]))
+    return log_p[0].detach()
+
+
+def test_scores_are_those_of_the_definition(file):
+    stream = Stream(file.model, history=0)
+    special = file.codec.num_special
+    search = ReplySearch(stream.stepper, special, [])
+    message = [END_ID, USER_ID, 5, 6, REPLY_ID]
+    for token in message:
+        first = stream.step([float(token)])
+    options = PredictOptions(mmi=0.5, candidates=12, temperature=1.5, length=8)
+    found = search._beam(stream, first, options)
+    rng = np.random.default_rng(0)
+    sampled = search._sample(stream, first, options, rng, options.candidates)
+    scores = {}
+    for reply, _ in found + sampled:
+        if len(reply) == options.length:
+            continue  # cut, without an end
+        values = []
+        for start in (message, [END_ID, USER_ID, REPLY_ID]):
+            log_p = log_p_of(file.model, [*start, *reply])[len(start) - 1 :]
+            own = sum(float(log_p[k, t]) for k, t in enumerate(reply))
+            values.append((own, log_p[len(reply), :special]))
+        generic = values[1][0] + float(values[1][1].logsumexp(0))
+        scores[reply] = (values[0][0], generic)
+    generic = search._generic_log_p(list(scores))
+    for (reply, (_, wanted)), value in zip(scores.items(), generic, strict=True):
+        assert value == pytest.approx(wanted / (len(reply) + 1), abs=1e-4)
+    chosen, mean = search.find(stream, first, options, 0)
+    all_found = dict(found + sampled)
+    assert mean == pytest.approx(all_found[tuple(chosen)] / (len(chosen) + 1))
+
+    def score(reply):
+        own = all_found[reply] / (len(reply) + 1)
+        (other,) = search._generic_log_p([reply])
+        return 0.5 * own + 0.5 * min(own - other, MAX_SPECIFIC)
+
+    assert score(tuple(chosen)) == pytest.approx(max(map(score, all_found)))
+
+
+def test_excluded_tokens_are_in_no_reply(file):
+    stream = Stream(file.model, history=0)
+    first = stream.step([float(END_ID)])
+    allowed = 7
+    excluded = [k for k in range(file.codec.num_special, len(file.codec)) if k != allowed]
+    search = ReplySearch(stream.stepper, file.codec.num_special, excluded)
+    for seed in range(5):
+        for beam in (0, 3):
+            reply, _ = search.find(stream, first, PredictOptions(beam=beam, temperature=2), seed)
+            assert set(reply) <= {allowed}
+
+
+def test_near_messages_are_answered_from_the_memory(file):
+    pairs = [("what is red like?", "Red is warm."), ("blue is nice", "It is.")]
+    limits = Limits(similarity=0.5, min_p=0.9, max_nats=0.0)
+    with_memory = ModelFile(file.model, file.codec, file.info, limits.arrays(pairs))
+    session = ChatSession(with_memory)
+    record = session.say("what is red like")
+    assert record["reply"] == "Red is warm."
+    assert record["similarity"] > 0.5
+    assert not record["unsure"]
+    again = ChatSession(with_memory)
+    again.restore(session.snapshot())
+    assert again.say("and you?") == session.say("and you?")
+    own = ChatSession(with_memory).say("what is red like", PredictOptions(nearest=False))
+    assert "similarity" not in own
+    assert own["unsure"]
+
+
+def test_limits_in_files():
+    assert read_limits({}) == (Limits(), None)
+    limits, nearest = read_limits(Limits(min_p=0.25).arrays([("a", "b")]))
+    assert limits.min_p == 0.25
+    assert nearest is None
+    with pytest.raises(ModelFileError, match="limits"):
+        read_limits({"limits": torch.zeros(7)})
+
+
+def test_pairs_to_remember():
+    dialogues = [["", "Hi!", "how are you", "fine"], ["a", "b", "c"]]
+    assert remembered_pairs(dialogues) == [("how are you", "fine"), ("a", "b")]
+
+
+def test_distinct_2():
+    assert distinct_2(["a b c", "a b"]) == 2 / 3
+    assert distinct_2(["a"]) == 0

@@ -122,7 +122,10 @@ def train(
     if not workers.first:
         return {}
     model = run.best_model()
+    logged = len(dataset.notes)
     dataset.calibrate(model)
+    for note in dataset.notes[logged:]:
+        log(note)
     result = compare(application, dataset, model, file=str(out), seconds=time.monotonic() - began)
     info |= {key: result[key] for key in ("metrics", "baselines", "skill")}
     _save(model, dataset, {**info, "history": run.progress.history}, out)

@@ -110,8 +110,8 @@ def _unpacked(packed: bytes, unit: Unit) -> NearestText:
     try:
         unpacker = zlib.decompressobj()
         data = unpacker.decompress(packed, MAX_BYTES)
-        if unpacker.unconsumed_tail:
-            raise ValueError("too large")
+        if not unpacker.eof:
+            raise ValueError("incomplete, or too large")
         pairs = parse_json(data.decode())
         sides = [(str(source), str(target)) for source, target in pairs]
         return NearestText([s for s, _ in sides], [t for _, t in sides], unit)

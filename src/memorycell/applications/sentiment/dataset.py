@@ -18,6 +18,7 @@ from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.examples import Example, Examples, label_counts
 from memorycell.applications.sentiment.labels import unify_labels
 from memorycell.applications.sentiment.limits import Limits, fit_limits
+from memorycell.applications.sentiment.mixing import Mixture, fit_mixture
 from memorycell.applications.sentiment.negation import negated_examples
 from memorycell.applications.sentiment.reading import ReadOptions, read_examples
 from memorycell.applications.sentiment.settings import SentimentSettings
@@ -38,6 +39,8 @@ MAX_LISTED = 12
 MIN_TEXTS = 5
 UNBALANCED = 1.5
 """Ratio of class frequencies above which balance=auto weights the classes."""
+SMALLEST = 1e-30
+"""Probability of which a logarithm is taken."""
 EVALUATION_BUDGET = 16_000
 """Steps per batch in evaluation."""
 
@@ -63,7 +66,7 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
         self.fingerprint = fingerprint(
             f"{e.text}\t{e.label}\t{e.confidence}" for part in examples.values() for e in part
         )
-        self.limits = Limits()
+        self.limits, self.mixture = Limits(), Mixture()
         class_of = {label: k for k, label in enumerate(codec.labels)}
         self.trained_on = [*examples.get("train", []), *added]
         examples = {**examples, **({"train": self.trained_on} if added else {})}
@@ -122,9 +125,18 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
             return ("embedding", "recurrent")
         return ()
 
+    def p(self, model: Classifier, split: str) -> np.ndarray:
+        """Probabilities [N, classes] float64 of a split, with the linear model where it is mixed
+        in.
+        """
+        return self.mixture.mix(np.exp(self.log_p(model, split)), self._texts(split))
+
+    def _texts(self, split: str) -> list[str]:
+        return [e.text for e in self.examples[split]]
+
     @torch.inference_mode()
     def log_p(self, model: Classifier, split: str) -> np.ndarray:
-        """Log-probabilities [N, classes] float64 of a split."""
+        """Log-probabilities [N, classes] float64 of a split by the network alone."""
         model.eval()
         tokens = self.tokens[split]
         log_p = np.empty((len(tokens), len(self.codec.labels)))
@@ -134,27 +146,35 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
 
     def evaluate(self, model: Classifier, split: str, precision: str = "float32") -> Metrics:
         """See `Dataset`."""
-        return metrics.classification_metrics(self.truth[split], self.log_p(model, split))
+        log_p = np.log(np.maximum(self.p(model, split), SMALLEST))
+        return metrics.classification_metrics(self.truth[split], log_p)
 
     def calibrate(self, model: Classifier) -> None:
-        """See `Dataset`: the temperature of the head."""
+        """See `Dataset`: the temperature of the head, the mixture, and the limits."""
         model.head.temperature.fill_(1.0)
         model.head.calibrate(
             torch.from_numpy(self.log_p(model, "valid")).float(),
             torch.from_numpy(self.truth["valid"]),
         )
         shares = np.array([float((t == UNKNOWN_ID).mean()) for t in self.tokens["valid"]])
-        log_p = self.log_p(model, "valid")
-        self.limits, note = fit_limits(np.exp(log_p), self.truth["valid"], shares)
+        if self.settings.mix and self.tfidf is not None:
+            self.mixture, note = fit_mixture(
+                self.tfidf,
+                np.exp(self.log_p(model, "valid")),
+                self._texts("valid"),
+                self.truth["valid"],
+            )
+            self.notes.append(note)
+        self.limits, note = fit_limits(self.p(model, "valid"), self.truth["valid"], shares)
         self.notes.append(note)
 
     def arrays(self) -> dict[str, torch.Tensor]:
-        """See `Dataset`: the limits."""
-        return self.limits.arrays()
+        """See `Dataset`: the limits, and the linear model where it is mixed in."""
+        return {**self.limits.arrays(), **self.mixture.arrays()}
 
     def details(self, model: Classifier, split: str) -> Record:
         """See `Dataset`: the confusion matrix."""
-        log_p = self.log_p(model, split)
+        log_p = self.p(model, split)
         return {
             "confusion": metrics.labelled_confusion(self.truth[split], log_p, self.codec.labels)
         }
@@ -272,7 +292,7 @@ def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> Sent
             f" ({quote(', '.join(file.codec.labels))})"
         )
     dataset = SentimentDataset(data or file.data, examples, file.codec, settings)
-    dataset.limits = Limits.of(file.arrays)
+    dataset.limits, dataset.mixture = Limits.of(file.arrays), Mixture.of(file.arrays)
     dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
         dataset.notes.append(f"{file.data} has changed since the model was trained")

@@ -11,6 +11,7 @@ import torch
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.limits import Limits
+from memorycell.applications.sentiment.mixing import Mixture
 from memorycell.applications.sentiment.reading import MAX_TEXT_CHARS
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import UNKNOWN_ID
@@ -70,7 +71,8 @@ def classify(file: ModelFile[Classifier, LabelledCodec], texts: list[str]) -> np
         if not ids:
             raise DataError(f"predict: text {k + 1} is empty")
         tokens.append(np.array(ids, np.int64))
-    return _probabilities(file, tokens)
+    cut = [text[:MAX_TEXT_CHARS] for text in texts]
+    return Mixture.of(file.arrays).mix(_probabilities(file, tokens), cut)
 
 
 def _probabilities(
@@ -86,7 +88,7 @@ def _probabilities(
 
 @torch.inference_mode()
 def word_weights(file: ModelFile[Classifier, LabelledCodec], text: str) -> list[dict[str, Any]]:
-    """`{"word", "weight"}` of every word: the probability of the predicted label minus that without
+    """`{"word", "weight"}` of every word: the network's probability of its label minus that without
     the word (leave-one-out; Li, Monroe & Jurafsky 2016, arXiv:1612.08220).
     """
     codec = file.codec.text

@@ -10,6 +10,7 @@ import numpy as np
 from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.limits import Limits
+from memorycell.applications.sentiment.mixing import Mixture
 from memorycell.applications.sentiment.predict import label_record, unsure_record
 from memorycell.errors import DataError, UserError
 from memorycell.language.lines import LineReader
@@ -38,7 +39,7 @@ class SentimentSession:
         self.codec = file.codec
         self._stream = Stream(file.model, precision, history=0)
         self._lines = LineReader()
-        self._limits = Limits.of(file.arrays)
+        self._limits, self._mixture = Limits.of(file.arrays), Mixture.of(file.arrays)
         self.text = ""
         """The text so far."""
 
@@ -55,18 +56,29 @@ class SentimentSession:
             self._stream.reset()
             self.text = ""
             return []
-        words = []
-        p = np.zeros(0)
-        for span in self.codec.text.spans(line):
+        spans = self.codec.text.spans(line)
+        if not spans:
+            raise DataError(f"{self._lines.place}: contains no word")
+        rows, texts, text = [], [], self.text
+        for span in spans:
             for token in self.codec.text.encode_span(span):
                 p = np.exp((yield self._stream, token_input(token)))
-            label = self.codec.labels[int(p.argmax())]
-            words.append({"word": span.strip(), "label": label, "p": round(float(p.max()), 4)})
-        if not words:
-            raise DataError(f"{self._lines.place}: contains no word")
+            text += span
+            rows.append(p)
+            texts.append(text)
         self.text = f"{self.text} {line.strip()}".strip()
-        record = label_record(self.codec, self.text, p)
-        record |= unsure_record(self._limits, self.codec, self.text, p)
+        texts[-1] = self.text
+        p_words = self._mixture.mix(np.stack(rows), texts)
+        words = [
+            {
+                "word": span.strip(),
+                "label": self.codec.labels[int(p.argmax())],
+                "p": round(float(p.max()), 4),
+            }
+            for span, p in zip(spans, p_words, strict=True)
+        ]
+        record = label_record(self.codec, self.text, p_words[-1])
+        record |= unsure_record(self._limits, self.codec, self.text, p_words[-1])
         return [{**record, "words": words}]
 
     def close(self) -> list[Record]:

@@ -25,6 +25,8 @@ class SentimentSettings:
     direction    both (bidirectional), or forward, which can also run live
     pooling      over time: attention, max or last
     pairs        add a linear model of words and pairs of words: yes or no
+    mix          mix the labels of the TF-IDF baseline in, where that is better on the validation
+                 split: yes or no
     negations    also train on negations of short phrases with the other label, where the labels are
                  negative and positive, as in the treebank: yes or no
     balance      weight rare classes higher: yes, no, or auto: where one class is more than 1.5
@@ -48,6 +50,7 @@ class SentimentSettings:
     direction: str = "both"
     pooling: str = "attention"
     pairs: bool = True
+    mix: bool = True
     negations: bool = True
     balance: str = "auto"
     start: str | None = None

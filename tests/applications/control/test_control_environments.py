@@ -90,6 +90,13 @@ def test_missing_packages_are_named_with_their_extra(monkeypatch):
     with pytest.raises(UserError, match=r"LunarLander-v3 .*pip install 'gymnasium\[box2d\]'"):
         make("LunarLander-v3", 1)
 
+    def no_imageio(name, **options):
+        raise ModuleNotFoundError("No module named 'imageio'", name="imageio")
+
+    monkeypatch.setattr(gymnasium, "make", no_imageio)
+    with pytest.raises(UserError, match=r"imageio.*pip install 'gymnasium\[mujoco\]'"):
+        make("Hopper-v5", 1)
+
     def no_module(name):
         raise ModuleNotFoundError("no popgym", name=name)
 

@@ -24,8 +24,13 @@ from memorycell.setting_fields import suggestion
 
 PACKAGES = {"popgym-": "popgym", "MiniGrid-": "minigrid", "BabyAI-": "minigrid"}
 """The start of a name -> the package that registers it with gymnasium."""
-EXTRAS = {"Box2D": "box2d", "mujoco": "mujoco", "pygame": "classic-control"}
-"""A package that an environment misses -> gymnasium's extra."""
+EXTRAS = {
+    "gymnasium.envs.box2d": "box2d",
+    "gymnasium.envs.mujoco": "mujoco",
+    "gymnasium.envs.classic_control": "classic-control",
+    "gymnasium.envs.toy_text": "toy-text",
+}
+"""The module of an environment -> gymnasium's extra."""
 VELOCITIES = {
     "CartPole": (1, 3),
     "Pendulum": (2,),
@@ -96,7 +101,9 @@ def make(name: str, gap: int, **options: Any) -> gymnasium.Env[Any, Any]:
 
 
 def _missing(name: str, reason: str) -> str:
-    extra = next((extra for word, extra in EXTRAS.items() if word in reason), None)
+    spec = gymnasium.registry.get(name.split(":")[-1])
+    module = str(spec.entry_point) if spec else ""
+    extra = next((extra for start, extra in EXTRAS.items() if module.startswith(start)), None)
     what = f"'gymnasium[{extra}]'" if extra else "its package"
     missing = reason.split("\n")[0][:120].rstrip(".")
     return f"{name} needs a package that is not installed ({missing}): pip install {what}"

@@ -26,7 +26,7 @@ def model_and_codec():
 
 
 def texts_of(memory, model_and_codec, *texts):
-    return memory.translate(*model_and_codec, list(texts), beam=2, alpha=1.0)
+    return memory.translate(*model_and_codec, list(texts), (2, 1.0, 0.0))
 
 
 def test_near_sentences_come_from_the_memory(model_and_codec):
@@ -61,7 +61,7 @@ def test_the_memory_is_kept_in_a_file_where_it_is_used(model_and_codec):
 def test_an_untrained_network_is_replaced_by_the_nearest_sentence(model_and_codec):
     nearest = NearestText(*map(list, zip(*PAIRS, strict=True)))
     valid = [("close it now", "fermez"), ("the red cat", "un chat rouge")]
-    memory, note = fit_memory(*model_and_codec, nearest, valid, beam=2, alpha=1.0)
+    memory, note = fit_memory(*model_and_codec, nearest, valid, (2, 1.0, 0.0))
     assert memory.limits.similarity < 0.9
     assert texts_of(memory, model_and_codec, "close it")[0].text == "fermez"
     assert "nearest sentence 100.0" in note

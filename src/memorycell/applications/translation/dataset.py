@@ -121,7 +121,11 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
         if self.settings.memory and self.nearest is not None:
             s = self.settings
             self.memory, note = fit_memory(
-                model, self.codec, self.nearest, self.pairs["valid"], beam=s.beam, alpha=s.alpha
+                model,
+                self.codec,
+                self.nearest,
+                self.pairs["valid"],
+                (s.beam, s.alpha, s.coverage),
             )
             self.notes.append(note)
 
@@ -135,7 +139,8 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
         if key not in self._translations:
             sources = [source for source, _ in self.pairs[split]]
             s = self.settings
-            found = self.memory.translate(model, self.codec, sources, beam=s.beam, alpha=s.alpha)
+            search = (s.beam, s.alpha, s.coverage)
+            found = self.memory.translate(model, self.codec, sources, search)
             self._remembered = sum(t.similarity is not None for t in found)
             self._translations = {key: [translation.text for translation in found]}
         return self._translations[key]

@@ -28,6 +28,8 @@ from memorycell.language.nearest import (
     unpack_nearest,
 )
 
+Search = tuple[int, float, float]
+"""(beam, alpha, coverage) of `beam_search`."""
 LIMITS, MEMORY = "limits", "memory"
 """The arrays of a model file."""
 MAX_COMPARED = 300
@@ -75,12 +77,15 @@ class Memory:
         return arrays
 
     def translate(
-        self, model: Translator, codec: PairCodec, texts: list[str], *, beam: int, alpha: float
+        self, model: Translator, codec: PairCodec, texts: list[str], search: Search
     ) -> list[Translation]:
         """Translate texts: from the memory where one is near enough, the others by the model."""
         found = self._remembered(texts)
         others = [k for k, one in enumerate(found) if one is None]
-        by_model = translate(model, codec, [texts[k] for k in others], beam=beam, alpha=alpha)
+        beam, alpha, coverage = search
+        by_model = translate(
+            model, codec, [texts[k] for k in others], beam=beam, alpha=alpha, coverage=coverage
+        )
         translations = dict(zip(others, by_model, strict=True))
         return [translations[k] if one is None else one for k, one in enumerate(found)]
 
@@ -104,14 +109,12 @@ def fit_memory(
     codec: PairCodec,
     nearest: NearestText,
     valid: Pairs,
-    *,
-    beam: int,
-    alpha: float,
+    search: Search,
 ) -> tuple[Memory, str]:
     """(the memory with limits fitted on validation pairs, a note)."""
     pairs = valid[:: -(-len(valid) // MAX_COMPARED) or 1]
     sources, wanted = [source for source, _ in pairs], [target for _, target in pairs]
-    own = translate(model, codec, sources, beam=beam, alpha=alpha)
+    own = Memory(Limits(), None).translate(model, codec, sources, search)
     found = nearest.find(sources)
     ours = sentence_chrf([t.text for t in own], wanted)
     theirs = sentence_chrf([target for _, target in found], wanted)

@@ -24,17 +24,19 @@ class PredictOptions:
 
     beam    beam width
     alpha   length penalty: higher values favour longer translations
+    coverage   weight of the source's parts that no token attended to
     memory  use the translation memory, where the model has one: yes or no
     encoding   of a text file, such as cp1252; by default UTF-8, or UTF-16 with a byte order mark
     """
 
     beam: int = 5
     alpha: float = 1.0
+    coverage: float = 0.0
     memory: bool = True
     encoding: str | None = None
 
     def __post_init__(self) -> None:
-        check_search(self.beam, self.alpha)
+        check_search(self.beam, self.alpha, self.coverage)
         check_encoding(self.encoding)
 
 
@@ -53,7 +55,7 @@ def predict(
         lines.pop()
     memory = Memory.of(file.arrays if options.memory else {})
     translations = memory.translate(
-        file.model, file.codec, lines, beam=options.beam, alpha=options.alpha
+        file.model, file.codec, lines, (options.beam, options.alpha, options.coverage)
     )
     return {"translations": [_record(t, memory.is_unsure(t)) for t in translations]}
 

@@ -32,7 +32,7 @@ class TranslationSettings:
     budget       tokens per batch, of both languages and including padding
     memory       give the translation of the nearest training sentence, from the similarity that is
                  best on the validation split: yes or no
-    beam, alpha  beam width and length penalty in evaluation, see `beam_search`
+    beam, alpha, coverage   of the search in evaluation, see `beam_search`
     """
 
     languages: str | None = None
@@ -55,12 +55,13 @@ class TranslationSettings:
     memory: bool = True
     beam: int = 5
     alpha: float = 1.0
+    coverage: float = 0.0
 
     def __post_init__(self) -> None:
         check_choices(self, unit=UNITS, joint=("auto", "yes", "no"))
         check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
         check_encoding(self.encoding)
-        check_search(self.beam, self.alpha)
+        check_search(self.beam, self.alpha, self.coverage)
         if self.languages is not None and self.language_pair is None:
             raise ValueError(
                 f"languages={quote(self.languages)}: expected source,target, such as de,en"

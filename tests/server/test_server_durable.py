@@ -225,6 +225,36 @@ def test_the_state_of_a_session_is_freed_at_the_end_of_its_time(layer_file, tmp_
     run(main())
 
 
+@pytest.mark.parametrize("jump_s", [-86_400, 86_400])
+def test_a_clock_that_is_set_ends_no_open_session(layer_file, tmp_path, monkeypatch, jump_s):
+    """Neither in memory nor in the store, where it would be missing after a crash."""
+    layer, path = layer_file
+    truth, real = outputs(layer, X), time.time
+
+    async def main():
+        async with serving(modules=(path,), state=str(tmp_path)) as (client, hub, _):
+            session = await hub.open("lstm", OpenOptions(id="a", durable="step", ttl_s=60.0))
+            await hub.open("lstm", OpenOptions(id="short", ttl_s=0.4))  # frequent sweeps
+            await hub.step(session, X[:1])
+            monkeypatch.setattr(time, "time", lambda: real() + jump_s)
+            while ("lstm", "short") in hub.sessions:
+                await asyncio.sleep(0.05)
+            await asyncio.sleep(0.3)
+            stored = await hub.committer.call(lambda store: store.get("lstm", "a"))
+            assert stored is not None
+            assert stored.steps == 1
+            assert stored.expires_at == pytest.approx(real() + jump_s + 60, abs=10)
+            result = await hub.step(session, X[1:2])
+            np.testing.assert_allclose(result.answers[0], truth[1], atol=1e-6)
+            assert (await client.get("/v1/models/lstm/sessions/a")).json()["steps"] == 2
+        async with serving(modules=(path,), state=str(tmp_path)) as (_, hub, _):
+            session = await hub.find("lstm", "a")
+            result = await hub.step(session, X[2:3])
+            np.testing.assert_allclose(result.answers[0], truth[2], atol=1e-6)
+
+    run(main())
+
+
 def test_interval_sessions_are_on_disk_soon(layer_file, tmp_path):
     async def main():
         async with serving(modules=(layer_file[1],), state=str(tmp_path), interval_s=0.05) as (

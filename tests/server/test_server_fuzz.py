@@ -129,6 +129,16 @@ def test_damaged_messages(config):
     assert run(config, lambda app: fuzz_socket(app, SMALL // 2, seed=2)) > 20
 
 
+def test_a_query_that_is_not_ascii_is_refused(config):
+    """Also where a router would answer with a redirection to the path without the last slash."""
+
+    async def statuses(app):
+        paths = ("/v1/models", "/v1/models/", "/v2/", "/page/x/")
+        return [(await request(app, "GET", path, query=b"a=\xed"))[0] for path in paths]
+
+    assert run(config, statuses) == [400] * 4
+
+
 @pytest.mark.slow
 def test_many_damaged_requests(config):
     count = int(os.environ.get("MEMORYCELL_FUZZ_REQUESTS", "100000"))

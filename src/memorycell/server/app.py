@@ -181,6 +181,8 @@ class App:
         problem: Problem | None = None
         try:
             _check_origin(scope)
+            if not scope["query_string"].isascii():
+                raise Problem("bad-request", "the query is not ASCII; percent-encode it")
             caller = self._caller(scope, path, method)
             hop = hub.peers is not None and hub.peers.is_hop(scope)
             state = {"request_id": request_id, "caller": caller, "hop": hop}

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from memorycell.server.hub import Hub
 
 MIN_SWEEP_S, MAX_SWEEP_S = 0.05, 5.0
+MAX_DRIFT_S = 1.0
+"""A larger change of the system's clock between two sweeps is a jump."""
 CHUNK = 2000
 """Sessions that are looked at or written before others run."""
 
@@ -33,6 +35,7 @@ class Upkeep:
         self._shortest_ttl_s = MAX_SWEEP_S * 4
         self._shorter = asyncio.Event()
         self._interval: set[LiveSession] = set()
+        self._offset = time.time() - time.monotonic()
         self.spilled = 0
 
     def start(self) -> None:
@@ -85,6 +88,7 @@ class Upkeep:
             await asyncio.sleep(0)
         if hub.committer is None:
             return
+        await self._after_jump()
         await hub.committer.call(lambda store: store.expire(time.time()))
         excess = len(hub.sessions) - hub.config.max_resident
         if excess > 0:
@@ -93,6 +97,19 @@ class Upkeep:
                 key=lambda session: session.used,
             )
             await self.spill(idle[: excess + hub.config.max_resident // 8])
+
+    async def _after_jump(self) -> None:
+        """Where the clock of the system was set, write the open sessions that the store has again,
+        since their rows say when they end by that clock.
+        """
+        offset = time.time() - time.monotonic()
+        jumped, self._offset = abs(offset - self._offset) > MAX_DRIFT_S, offset
+        if not jumped:
+            return
+        sessions = [s for s in self._hub.sessions.values() if s.saved >= 0 and not s.closed]
+        for k in range(0, len(sessions), CHUNK):
+            for session, error in await self._write(sessions[k : k + CHUNK]):
+                LOG.warning("session %s could not be saved: %s", session.id, error)
 
     async def spill(self, sessions: Sequence[LiveSession]) -> None:
         """Move sessions to the store, some at a time."""

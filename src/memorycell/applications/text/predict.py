@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from memorycell.application.contract import ModelFile, Record
-from memorycell.applications.text.limits import is_unsure
+from memorycell.applications.text.limits import LIMITS, is_unsure
 from memorycell.applications.text.session import TextSession
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
@@ -98,7 +98,7 @@ def score(file: ModelFile[LanguageModel, TextCodec], text: str) -> dict[str, Any
         "perplexity": math.exp(min(float(nats.mean()), 700.0)),
         "bits_per_character": float(nats.sum()) / math.log(2) / len(normalise(text)),
         "unknown": tokens.count(UNKNOWN_ID),
-        "unsure": is_unsure(file.arrays, nats),
+        **({"unsure": is_unsure(file.arrays, nats)} if LIMITS in file.arrays else {}),
         "tokens": [
             {"token": codec.surfaces[t], "nats": round(float(n), 4)}
             for t, n in zip(tokens, nats, strict=True)

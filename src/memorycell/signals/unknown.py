@@ -65,7 +65,7 @@ def fit_threshold(p: np.ndarray, false_acceptance: float) -> float:
     """
     ordered = np.sort(p)[::-1]
     accepted = int(false_acceptance * len(ordered))
-    return float(np.nextafter(ordered[accepted], 2.0))
+    return min(float(np.nextafter(ordered[accepted], 2.0)), 1.0)
 
 
 def describe_unknown(unknown: Splits[R]) -> str:

@@ -10,8 +10,8 @@ import torch
 from memorycell.application import catalogue, modelfile
 from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import reopen
 from memorycell.applications.forecast.prepare import prepare
+from memorycell.applications.forecast.reopening import reopen
 from memorycell.applications.forecast.report import evaluation_page
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError

@@ -9,7 +9,7 @@ from memorycell.applications.forecast.columns import (
     forecast_csv,
     forecast_parquet,
 )
-from memorycell.applications.forecast.dataset import reopen
+from memorycell.applications.forecast.reopening import reopen
 from memorycell.applications.forecast.details import render_details
 from memorycell.applications.forecast.exporters import EXPORTERS
 from memorycell.applications.forecast.figures import forecast_page

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeAlias
 import numpy as np
 import torch
 
-from memorycell.applications.forecast.ridge import Ridge, SubsetRidge
+from memorycell.applications.forecast.ridge import LONG_TABLE_ROWS, Ridge, SubsetRidge
 
 if TYPE_CHECKING:
     from memorycell.applications.forecast.codec import SeriesCodec
@@ -48,11 +48,33 @@ def select_calendar(dataset: ForecastDataset) -> ForecastDataset:
     """
     codec = dataset.codec
     both = codec.cycles is None and set(codec.calendar) == {"day", "week"}
-    if not both or "ridge" not in dataset.baseline_models:
+    if not both or codec.returns is not None:
         return dataset
-    other = dataset.rebuilt(replace(codec, cycles=("day",)))
+    day = replace(codec, cycles=("day",))
+    if is_long(dataset):
+        ridge, kept = _subset_ridge(dataset), _without_week(codec)
+        if ridge is None:
+            return dataset
+        every = np.ones(codec.dynamic_size, bool)
+        with_week, without = (ridge.error(f) for f in (every, kept[: codec.dynamic_size]))
+        helps = with_week < (1 - MIN_WEEK_GAIN) * without
+        return dataset if helps else dataset.with_features(day, kept)
+    other = dataset.rebuilt(day)
     with_week, without = (d.baselines("valid")["ridge"]["crps"] for d in (dataset, other))
     return dataset if with_week < (1 - MIN_WEEK_GAIN) * without else other
+
+
+def is_long(dataset: ForecastDataset) -> bool:
+    """Whether choices are made by regressions on a part of the training steps."""
+    return int((dataset.split == 0).sum()) > LONG_TABLE_ROWS
+
+
+def _without_week(codec: SeriesCodec) -> np.ndarray:
+    """[F] bool: the features that are not the week."""
+    kept = np.ones(len(codec.features), bool)
+    begin = 2 * len(codec.columns) + 1 + len(codec.gappy) + 4 * list(codec.calendar).index("week")
+    kept[begin : begin + 4] = False
+    return kept
 
 
 def select_inputs(dataset: ForecastDataset) -> tuple[ForecastDataset, list[str]]:
@@ -60,9 +82,11 @@ def select_inputs(dataset: ForecastDataset) -> tuple[ForecastDataset, list[str]]
     help ridge on the validation split, or with none, whichever ridge does best with; notes)
     """
     codec, every = dataset.codec, dataset.codec.inputs
-    if "ridge" not in dataset.baseline_models or not (every or codec.words):
+    if codec.returns is not None or not (every or codec.words):
         return dataset, []
     quick = _quick_error(dataset)
+    if quick is None and is_long(dataset):
+        return dataset, []
     helpful = () if quick is None else _helpful_inputs((*every, *codec.words), quick)
     error = quick or (lambda inputs: dataset.narrowed(inputs).baselines("valid")["ridge"]["crps"])
     tried = {inputs: error(inputs) for inputs in dict.fromkeys((every, (), helpful))}
@@ -89,6 +113,15 @@ def _quick_error(dataset: ForecastDataset) -> Error | None:
     """The mean absolute error in scaled units, with a short window and few lead times; None where
     too little of the future is known.
     """
+    ridge = _subset_ridge(dataset)
+    if ridge is None:
+        return None
+    source = np.array(_feature_sources(dataset.codec), object)
+    return lambda inputs: ridge.error(np.array([c in ("", *inputs) for c in source]))
+
+
+def _subset_ridge(dataset: ForecastDataset) -> SubsetRidge | None:
+    """None where too little of the future is known."""
     small = dataset.with_leads(TRIAL_LEADS)
     ridge = SubsetRidge(
         small.history,
@@ -96,10 +129,7 @@ def _quick_error(dataset: ForecastDataset) -> Error | None:
         small.origin_mask("valid"),
         min(dataset.settings.horizon or 1, SUBSET_WINDOW),
     )
-    if not ridge.usable:
-        return None
-    source = np.array(_feature_sources(dataset.codec), object)
-    return lambda inputs: ridge.error(np.array([c in ("", *inputs) for c in source]))
+    return ridge if ridge.usable else None
 
 
 def _helpful_inputs(offered: Sequence[str], error: Error) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ import msgspec
 import numpy as np
 
 from memorycell.applications.forecast.codec_checks import check_codec
+from memorycell.applications.forecast.encoding import encode_series
 from memorycell.applications.forecast.series import (
     RETURN,
     VALUE,
@@ -26,7 +27,7 @@ from memorycell.applications.forecast.series import (
     resample,
     rows_by_series,
 )
-from memorycell.applications.forecast.words import one_hot, read_words, word_labels
+from memorycell.applications.forecast.words import read_words, word_labels
 from memorycell.errors import DataError, quote
 from memorycell.setting_fields import from_json
 from memorycell.tables.clock import SECOND_US, Clock
@@ -229,29 +230,7 @@ class SeriesCodec:
 
     def encode(self, series: Series) -> np.ndarray:
         """[N, F] float32: the inputs of every step, in the order of `features`."""
-        filled = self.fill(series)
-        before = np.concatenate([filled[:1], filled[:-1]])
-        before = np.where(series.reset[:, None], filled, before)
-        scaling = self.step_scaling(series)
-        more = []
-        ahead = ahead_steps(series, self.reach) if self.known else np.zeros((0, 0), np.int64)
-        for c in self.known_numbers:
-            k = self.columns.index(c)
-            more.append(((filled[:, k] - scaling.mean[:, k]) / scaling.std[:, k])[ahead])
-        words = {c: one_hot(series.words[c], own) for c, own in self.words.items()}
-        more += words.values()
-        more += [words[c][ahead].reshape(len(series), -1) for c in self.known_words]
-        if self.static:
-            more.append(self.one_hot(series.static)[series.group])
-        return self.assemble_inputs(
-            filled,
-            before,
-            observed=series.row >= 0,
-            missing=np.isnan(series.values),
-            time=series.time,
-            scaling=scaling,
-            more=more,
-        )
+        return encode_series(self, series)
 
     def assemble_inputs(
         self,
@@ -296,12 +275,15 @@ class SeriesCodec:
         """[N, C] float64 in the table's units: missing values replaced by the last known one of the
         segment, or by the training mean.
         """
-        known = ~np.isnan(series.values)
-        index = np.where(known, np.arange(len(series))[:, None], -1)
-        np.maximum.accumulate(index, axis=0, out=index)
-        inside = index >= series.start[:, None]
-        filled = np.take_along_axis(series.values, np.maximum(index, 0), 0)
-        return np.where(inside, filled, self.step_scaling(series).mean)
+        filled, mean = series.values.copy(), self.step_scaling(series).mean
+        for k, values in enumerate(series.values.T):
+            missing = np.isnan(values)
+            if missing.any():
+                index = np.where(missing, -1, np.arange(len(series)))
+                np.maximum.accumulate(index, out=index)
+                known = values[np.maximum(index, 0)]
+                filled[:, k] = np.where(index >= series.start, known, mean[:, k])
+        return filled
 
     def one_hot(self, static: Mapping[str, Sequence[str]]) -> np.ndarray:
         """[G, features] of the static columns of G series; zeros for an unknown value."""
@@ -335,7 +317,11 @@ class SeriesCodec:
 
     def step_scaling(self, series: Series) -> Scaling:
         """The scaling [N, C] of every step."""
-        return Scaling(*(part[series.group] for part in self.scaling_of(series.groups)))
+        scaling = self.scaling_of(series.groups)
+        if len(series.groups) == 1:  # all steps share one row of memory
+            shape = len(series), len(self.columns)
+            return Scaling(*(np.broadcast_to(part[0], shape) for part in scaling))
+        return Scaling(*(part[series.group] for part in scaling))
 
     def scale(self, values: np.ndarray, series: Series) -> np.ndarray:
         """Values of the targets [N, targets] in standard deviations of the training steps."""
@@ -385,11 +371,3 @@ class SeriesCodec:
         codec = from_json(cls, values)
         check_codec(codec)
         return codec
-
-
-def ahead_steps(series: Series, reach: int) -> np.ndarray:
-    """[N, reach] int64: the next steps of every step; past the end of the segment, its last one."""
-    begins = np.flatnonzero(series.reset)
-    ends = np.append(begins[1:], len(series))
-    last = np.repeat(ends - 1, ends - begins)
-    return np.minimum(np.arange(len(series))[:, None] + np.arange(1, reach + 1), last[:, None])

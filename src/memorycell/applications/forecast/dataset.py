@@ -11,12 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
-from memorycell.application.datasets import locate
-from memorycell.applications.forecast import classic, linear_start
+from memorycell.application.contract import Dataset, Metrics, Record
+from memorycell.applications.forecast import linear_start
 from memorycell.applications.forecast.baseline_sets import (
     forecast_baselines,
-    load_baselines,
     return_baselines,
 )
 from memorycell.applications.forecast.baselines import Baseline, seasonal_error
@@ -25,12 +23,11 @@ from memorycell.applications.forecast.details import evaluation_details
 from memorycell.applications.forecast.history import FutureValues, History, spaced
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.applications.forecast.paths import run_paths
-from memorycell.applications.forecast.scaling import fit_codec, narrow, with_new_series
+from memorycell.applications.forecast.scaling import fit_codec, narrow
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
-from memorycell.applications.forecast.split import UNUSED, split_series
-from memorycell.applications.forecast.words import drop_words, unknown_word_notes
-from memorycell.errors import DataError, ModelFileError
+from memorycell.applications.forecast.split import split_series
+from memorycell.applications.forecast.words import drop_words
 from memorycell.models.batches import LaneBatch, lanes
 from memorycell.models.quantiles import interval
 from memorycell.training import metrics
@@ -78,7 +75,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         self._future = self._future_values()
         self.history = History(
             codec.scale(filled, series),
-            self.inputs[:, : codec.dynamic_size].astype(np.float64),
+            self.inputs[:, : codec.dynamic_size],
             series.start,
             self._future,
         )
@@ -302,6 +299,14 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         other.settings, other._last, other._linear_start = settings, None, None
         return other
 
+    def with_features(self, codec: SeriesCodec, kept: np.ndarray) -> ForecastDataset:
+        """The same data with the features `kept` [F] bool, those of another codec; no baselines."""
+        other = self.with_settings(self.settings)
+        other.codec, other.inputs = codec, np.ascontiguousarray(self.inputs[:, kept])
+        other.history = replace(self.history, inputs=other.inputs[:, : codec.dynamic_size])
+        other.baseline_models, other._baseline_scores = {}, {}
+        return other
+
     def with_leads(self, count: int) -> ForecastDataset:
         """The same data with at most `count` of the steps ahead, all at once, for trials."""
         other = copy(self)
@@ -350,51 +355,3 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
             for name, model in self.baseline_models.items()
             for key, value in model.arrays().items()
         }
-
-
-def reopen(data: str | None, file: ModelFile[Forecaster, SeriesCodec]) -> ForecastDataset:
-    """See `Application.reopen`. The model's own data: the test split. Other data: all steps outside
-    the period from training to test.
-    """
-    settings = file.typed_settings(ForecastSettings)
-    try:
-        begin, end = int(file.info["split"]["train"][0]), int(file.info["split"]["test"][0])
-        naive_error = float(file.info["naive_error"])
-        arrays = {n.removeprefix("baseline."): a.numpy() for n, a in file.arrays.items()}
-        returns = settings.returns is not None
-        baselines = load_baselines(arrays, settings.season or 1, returns=returns)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
-        raise ModelFileError(
-            f"the model file's description of its training is incomplete ({error!r}); train a new"
-            " model"
-        ) from None
-    path, source = locate(data or file.data)
-    where = source.name if source else str(path)
-    series = file.codec.read(file.codec.read_file(path), where)
-    codec = with_new_series(file.codec, series, where)
-    own = series.fingerprint() == file.fingerprint
-    has_clock = file.codec.time is not None
-    if own:
-        test = split_series(series, settings, where, has_clock=has_clock) == 2
-    elif not has_clock:
-        test = np.ones(len(series), bool)
-    else:
-        test = (series.time >= end) | (series.time < begin)
-    split = np.where(test, SPLITS.index("test"), UNUSED)
-    dataset = ForecastDataset(where, series, codec, settings, split)
-    at = dataset.origins("test")
-    if len(at) == 0:
-        raise DataError(
-            f"{where}: nothing to evaluate: all rows are in the training period, or the series is"
-            f" shorter than {settings.horizon} steps"
-        )
-    dataset.naive_error, dataset.baseline_models = naive_error, baselines
-    if settings.classic and not classic.INSTALLED:
-        dataset.settings = replace(settings, classic=None)
-        dataset.notes.append(f"{settings.classic} left out: pip install 'memorycell[classic]'")
-    if new := len(codec.own) - len(file.codec.own):
-        dataset.notes.append(f"{new} series that were not in training, scaled by their own rows")
-    dataset.notes += [] if own else unknown_word_notes(series, codec.words)
-    part = "of the test split" if own else "outside the training period"
-    dataset.notes.append(f"evaluated: {len(at):,} forecasts {part}")
-    return dataset

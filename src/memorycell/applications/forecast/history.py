@@ -63,7 +63,7 @@ class History:
     """What is known at every step, and what follows.
 
     level    [N, C] the last known values of the targets
-    inputs   [N, F] the inputs of the step
+    inputs   [N, F] float32, the inputs of the step
     start    [N] int64, the first step of the step's segment: earlier steps are unknown
     future   the next values of the targets
     """

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from memorycell.application.datasets import locate, with_dataset_settings
 from memorycell.applications.forecast import classic
-from memorycell.applications.forecast.choices import select_calendar, select_inputs, select_normal
+from memorycell.applications.forecast.choices import (
+    is_long,
+    select_calendar,
+    select_inputs,
+    select_normal,
+)
 from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.infer import check_targets, infer
 from memorycell.applications.forecast.notes import table_notes
@@ -30,7 +35,8 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
     frame = read_table(path, encoding=settings.encoding, sheet=settings.sheet, notes=notes)
     check_targets(settings, where)
     codec, settings = infer(frame, where, settings)
-    series = codec.read(frame, where)
+    series, rows = codec.read(frame, where), frame.height
+    del frame  # of a long table, much of the memory
     split = split_series(series, settings, where, has_clock=codec.time is not None)
     codec = fit_codec(codec, series, split == 0, settings, where)
     dataset = ForecastDataset(where if source else str(data), series, codec, settings, split)
@@ -42,11 +48,14 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
                 else f"stride={settings.stride} may be too long"
             )
             raise DataError(f"{where}: nothing to forecast in the {name} split; {cause}")
-    dataset.fit_baselines()
+    if not is_long(dataset):
+        dataset.fit_baselines()
     dataset = select_calendar(dataset)
     chosen: list[str] = []
     if settings.inputs is None and settings.known is None and settings.words is None:
         dataset, chosen = select_inputs(dataset)
+    if not dataset.baseline_models:
+        dataset.fit_baselines()
     dataset, more = select_normal(dataset, any_window=any_window)
-    dataset.notes = notes + table_notes(dataset, frame.height) + chosen + more
+    dataset.notes = notes + table_notes(dataset, rows) + chosen + more
     return dataset

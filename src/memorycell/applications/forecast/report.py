@@ -9,8 +9,9 @@ import numpy as np
 
 from memorycell.application.contract import Metrics, ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import ForecastDataset, reopen
+from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.reopening import reopen
 from memorycell.inspection.page import (
     BAND,
     BLUE,

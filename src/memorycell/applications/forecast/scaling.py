@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from memorycell.applications.forecast.codec import MAX_INPUT, Scaling, SeriesCodec
+from memorycell.applications.forecast.encoding import largest_inputs
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.words import check_known_words, fit_words
@@ -93,7 +94,7 @@ def late_note(name: str) -> str:
 
 def _bounds(codec: SeriesCodec, series: Series, train: np.ndarray) -> tuple[float, ...]:
     """Where scaled values [C] and changes [C] are clipped, from those of the training steps."""
-    largest = np.abs(codec.encode(series)[train, : 2 * len(codec.columns)]).max(0)
+    largest = largest_inputs(codec, series, train)
     bounds = np.clip(np.ceil(BOUND_FACTOR * largest.astype(np.float64)), MIN_BOUND, MAX_INPUT)
     return tuple(bounds.tolist())
 

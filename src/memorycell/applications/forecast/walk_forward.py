@@ -6,8 +6,9 @@ from dataclasses import replace
 
 from memorycell.application.contract import ModelFile
 from memorycell.applications.forecast.codec import SeriesCodec
-from memorycell.applications.forecast.dataset import ForecastDataset, reopen
+from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.reopening import reopen
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import UserError
 

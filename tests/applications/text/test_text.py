@@ -312,7 +312,7 @@ def test_real_text_beats_a_trigram_model(public_data, tmp_path):
 
 def test_a_model_file_stores_the_codec(trained, tmp_path):
     file = modelfile.load(trained["piece"][1])
-    ModelFile(file.model, file.codec, file.info).save(tmp_path / "again.safetensors")
+    ModelFile(file.model, file.codec, file.info, file.arrays).save(tmp_path / "again.safetensors")
     again = modelfile.load(tmp_path / "again.safetensors")
     assert again.codec == file.codec
     assert predict(again, "The", PredictOptions(length=20)) == predict(

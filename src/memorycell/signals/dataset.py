@@ -48,7 +48,7 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
 
     An application implements `encode`, `augment` and `fit_dtw`.
 
-    unknown   examples of classes that the model does not learn: "valid" and "test", or none
+    unknown   examples of classes without a label, by split, or none; see `signals.unknown`
     """
 
     codec: C
@@ -139,25 +139,32 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
 
     def batches(self, seed: int) -> Iterator[PaddedBatch]:
         """See `Dataset`: augmented examples of similar length."""
-        examples = self.splits["train"]
-        lengths = np.array([len(x) for x in self.features["train"]])
+        unknown = self.unknown.get("train", [])
+        examples = [*self.splits["train"], *unknown]
+        features = (*self.features["train"], *map(self.encode, unknown))
+        lengths = np.array([len(x) for x in features])
         for rows in by_length(lengths, self.settings.budget, seed):
-            features, labels = [], []
+            batch, labels = [], []
             for k in rows:
                 rng = np.random.default_rng((seed, int(k)))
                 example = self.substitute(examples[k], rng)
                 x = self.augment(example, rng)
                 if self._long_enough(x, example):
-                    features.append(x)
+                    batch.append(x)
                     labels.append(example.label)
-            if features:
-                yield self._batch(features, labels)
+            if batch:
+                yield self._batch(batch, labels)
 
     def _batch(self, features: Sequence[np.ndarray], labels: Sequence[str]) -> PaddedBatch:
         x, lengths = padded(features)
         if self.classes:
             one_hot = np.eye(len(self.codec.labels), dtype=np.float32)
-            target = torch.from_numpy(one_hot[[self._class_ids[label] for label in labels]])
+            any_class = np.full(len(one_hot), 1 / len(one_hot), np.float32)
+            rows = [
+                one_hot[self._class_ids[label]] if label in self._class_ids else any_class
+                for label in labels
+            ]
+            target = torch.from_numpy(np.stack(rows))
         else:
             target, _ = padded([np.array(self.codec.targets(t), np.int64) for t in labels])
         return PaddedBatch(x, lengths, target)

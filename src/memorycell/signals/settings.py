@@ -24,10 +24,10 @@ class SignalSettings(ReadSettings, SplitSettings):
     pooling      how a classifier reduces a sequence to one vector: attention, max or last
     cell, hidden, layers   of the recurrent stack
     dropout, weight_drop, smoothing   probabilities
-    unknown      classes that the model does not learn, as names or patterns, separated by commas,
-                 such as "seven,eight" or "Korean*": half of them set the probability below which
-                 the answer is "unknown", the other half measure it
-    false_acceptance   share of the first half's examples that may get a label all the same
+    unknown      classes without a label, as names or patterns, separated by commas, such as
+                 "seven,eight,nine" or "noise*": a third is trained on as none of the labels, a
+                 third sets the probability below which the answer is "unknown", a third measures it
+    false_acceptance   share of the second third's examples that may get a label all the same
     budget       steps per batch, padding included
     """
 

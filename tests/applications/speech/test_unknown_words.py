@@ -19,20 +19,19 @@ from memorycell.errors import DataError
 from memorycell.signals.recognise import recognise
 from memorycell.signals.unknown import fit_threshold
 from memorycell.training import loop as training
+from memorycell.training.splits import SPLITS
 
 
 @pytest.fixture(scope="module")
 def noises(chirps, tmp_path_factory):
-    """The chirps, and two classes of noise: "hiss" and "hum"."""
+    """The chirps, and three classes of noise: "hiss", "hoot" and "hum"."""
     folder, rng = tmp_path_factory.mktemp("noises"), np.random.default_rng(3)
     for kind in ("up", "down", "flat"):
         shutil.copytree(chirps / kind, folder / kind)
-    for kind in ("hiss", "hum"):
+    for kind, width in (("hiss", 1), ("hoot", 5), ("hum", 12)):
         (folder / kind).mkdir()
         for k in range(24):
-            noise = rng.standard_normal(RATE // 3)
-            if kind == "hum":
-                noise = np.convolve(noise, np.ones(12) / 12, "same")
+            noise = np.convolve(rng.standard_normal(RATE // 3), np.ones(width) / width, "same")
             sf.write(folder / kind / f"{k}.wav", 0.1 * noise, RATE)
     return folder
 
@@ -58,7 +57,10 @@ def test_unknown_classes_are_not_learnt_and_their_acceptance_is_measured(trained
     result, file = trained
     assert file.codec.labels == ("down", "flat", "up")
     assert 0.3 < file.codec.unknown_below < 1
-    assert any("hiss set the threshold" in note for note in file.notes)
+    assert any(
+        "24 of hiss are trained on without a label, 24 of hoot set the threshold" in note
+        for note in file.notes
+    )
     accepted, rejected = 0, 0
     for k in range(24):
         record = predict(file, str(noises / "hum" / f"{k}.wav"), PredictOptions())
@@ -86,13 +88,25 @@ def test_answers_name_the_nearest_class(trained, noises):
     assert session.close()[-1]["label"] == "unknown"
 
 
-def test_one_unknown_class_is_divided_by_example(noises):
+def test_few_unknown_classes_are_divided_by_example(noises):
     dataset = prepare(str(noises), SpeechSettings(**SMALL_SPEECH, unknown="hum"))
-    halves = dataset.unknown
-    assert {e.label for members in halves.values() for e in members} == {"hum"}
-    assert sum(map(len, halves.values())) == 24
-    assert min(map(len, halves.values())) >= 5
+    assert [{e.label for e in dataset.unknown[split]} for split in SPLITS] == [{"hum"}] * 3
+    assert sum(map(len, dataset.unknown.values())) == 24
+    assert min(map(len, dataset.unknown.values())) >= 4
     assert "hiss" in dataset.codec.labels
+    dataset = prepare(str(noises), SpeechSettings(**SMALL_SPEECH, unknown="hum, hiss"))
+    found = [{e.label for e in dataset.unknown[split]} for split in SPLITS]
+    assert found == [{"hiss"}, {"hiss"}, {"hum"}]
+
+
+def test_unknown_examples_are_trained_on_as_none_of_the_labels(noises):
+    dataset = prepare(str(noises), SpeechSettings(**SMALL_SPEECH, unknown="h*"))
+    targets = np.concatenate([batch.target.numpy() for batch in dataset.batches(0)])
+    uniform = np.isclose(targets, 1 / 3).all(1)
+    assert uniform.sum() == 24
+    assert np.isin(targets[~uniform], (0, 1)).all()
+    assert targets.sum(1) == pytest.approx(1)
+    assert len(targets) == 24 + len(dataset.splits["train"])
 
 
 def test_files_of_earlier_versions_have_no_threshold(trained):

@@ -22,6 +22,7 @@ from memorycell.applications.chat.masking import mask, mask_dialogue
         ("call me later, it was 2014-2016", "call me later, it was 2014-2016"),
         ("I have 300 dollars and 12 cats", "I have 300 dollars and 12 cats"),
         ("4 8 15 16 23 42", "4 8 15 16 23 42"),
+        ("on 12-04-99 it rained", "on 12-04-99 it rained"),
     ],
 )
 def test_what_is_masked(text, masked):

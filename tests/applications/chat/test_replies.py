@@ -76,6 +76,22 @@ def test_scores_are_those_of_the_definition(file):
     assert score(tuple(chosen)) == pytest.approx(max(map(score, all_found)))
 
 
+@pytest.mark.parametrize(
+    ("mmi", "chosen"), [(0.0, (7,)), (0.3, (7, 7)), (0.5, (7, 7)), (0.9, (7, 7, 7))]
+)
+def test_the_gain_by_the_message_is_bounded(file, monkeypatch, mmi, chosen):
+    stream = Stream(file.model, history=0)
+    search = ReplySearch(stream.stepper, file.codec.num_special, [])
+    means = {(7,): (-0.4, -0.4), (7, 7): (-0.5, -1.0), (7, 7, 7): (-1.2, -9.0)}
+    found = [(reply, mean * (len(reply) + 1)) for reply, (mean, _) in means.items()]
+    monkeypatch.setattr(search, "_beam", lambda *_: found[:2])
+    monkeypatch.setattr(search, "_sample", lambda *_: found[1:])
+    monkeypatch.setattr(search, "_generic_log_p", lambda replies: [means[r][1] for r in replies])
+    reply, mean = search.find(stream, np.zeros(1), PredictOptions(mmi=mmi), 0)
+    assert tuple(reply) == chosen
+    assert mean == pytest.approx(means[chosen][0])
+
+
 def test_excluded_tokens_are_in_no_reply(file):
     stream = Stream(file.model, history=0)
     first = stream.step([float(END_ID)])

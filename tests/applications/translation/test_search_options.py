@@ -20,10 +20,13 @@ def test_coverage_is_that_of_the_definition():
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.mul_(3)
-    source, lengths = torch.tensor([[2, 3, 4, 0], [4, 2, 0, 0]]), torch.tensor([3, 2])
+        model.head.bias[END_ID] = -1.5  # so that translations have several tokens
+    source, lengths = torch.randint(2, 5, (4, 12)), torch.tensor([12, 11, 9, 7])
     found = beam_search(model, source, lengths, width=3, alpha=ALPHA, coverage=COVERAGE)
+    lengths_found = []
     for row, hypothesis in enumerate(found):
         tokens = hypothesis.tokens.tolist()
+        lengths_found.append(len(tokens))
         only, length = source[row : row + 1, : lengths[row]], lengths[row : row + 1]
         logits, _, attention = model.decode(
             torch.tensor([[END_ID, *tokens]]), *model.encode(only, length)
@@ -35,6 +38,7 @@ def test_coverage_is_that_of_the_definition():
         covered = attention[0].sum(0).clamp(MIN_COVERED, 1)
         wanted = total / len(targets) ** ALPHA + COVERAGE * float(covered.log().sum())
         assert hypothesis.score == pytest.approx(wanted, abs=1e-4)
+    assert max(lengths_found) > 1
     plain = beam_search(model, source, lengths, width=3, alpha=ALPHA)
     assert any(a.score != b.score for a, b in zip(found, plain, strict=True))
     with pytest.raises(ValueError, match="coverage=-1"):

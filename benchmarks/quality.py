@@ -134,7 +134,7 @@ PLANS = {
         ),
     ),
     "handwriting": (
-        Plan("omniglot", 6.5, {"direction": "both", "patience": "99"}),
+        Plan("omniglot", 2.5, {"direction": "both", "patience": "99"}),
         Plan(
             "ocr-words", 4, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}
         ),

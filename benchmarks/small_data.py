@@ -170,7 +170,7 @@ def localisation(folder: Path, rng: np.random.Generator) -> Path:
 
 def tatoeba(folder: Path, rng: np.random.Generator) -> Path:
     path = folder / "tatoeba-en-hi.txt"
-    path.write_text(_tsv(rng, 30))
+    path.write_text(_tsv(rng, 270))
     return path
 
 

@@ -67,7 +67,7 @@ bench-scripts:
 	$(BIN)/python benchmarks/conv.py $(smoke)
 	$(BIN)/python benchmarks/cells.py $(smoke)
 	$(if $(shell command -v redis-server),$(BIN)/python benchmarks/redis_rows.py $(smoke))
-	$(if $(SMOKE),,$(BIN)/python benchmarks/control.py)
+	$(if $(SMOKE),,$(BIN)/python benchmarks/control.py live)
 	$(BIN)/python benchmarks/serve.py $(if $(SMOKE),--smoke --row messages --row kills,--peer)
 	$(if $(SMOKE),$(BIN)/python benchmarks/scale.py predict --smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/quality.py --smoke > /dev/null)

@@ -31,6 +31,7 @@ import numpy as np
 from torch import Tensor
 
 from memorycell.application.named_dataset import NamedDataset
+from memorycell.application.picture import Picture
 from memorycell.application.search_space import SearchSpace
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import ModelFileError
@@ -56,18 +57,10 @@ Metrics: TypeAlias = dict[str, float]
 Item: TypeAlias = str | bytes | Mapping[str, JSON]
 """What a session reads: a line of text, bytes of sound, or the cells of a row by column."""
 
-InMemory: TypeAlias = Literal[
-    "table",
-    "sequences",
-    "texts",
-    "labelled",
-    "pairs",
-    "dialogues",
-    "sounds",
-    "strokes",
-    "pieces",
-    "clips",
-]
+InMemory: TypeAlias = (
+    Literal["table", "sequences", "texts", "labelled", "pairs"]
+    | Literal["dialogues", "sounds", "strokes", "pieces", "clips"]
+)
 """Kinds of data in memory that an application takes instead of a path; see `face.memory`."""
 
 M = TypeVar("M", bound=Model[Any])
@@ -206,6 +199,8 @@ class Dataset(ABC, Generic[M, B]):
     """Fitted on the training split."""
     notes: list[str]
     """What was found in the data and what was decided, one line each."""
+    with_baselines: bool = True
+    """Whether the model is compared with them; False: `details` leave them out too."""
 
     @abstractmethod
     def build(self) -> M:
@@ -388,6 +383,8 @@ class Application(Generic[S, P, O]):
     """File suffix -> what `predict --out` writes."""
     render_details: Callable[[Record], Sequence[str]] = field(default=lambda result: ())
     """The details of an evaluation (see `Dataset.details`) as blocks of text for people."""
+    picture: Callable[[Any, Any, Record], Picture | None] | None = None
+    """(dataset, trained model, result) -> main picture; None: a table of the result, if any"""
     report: Callable[[AnyModelFile, str | None, Record], str] | None = None
     """(model file, data, result of the evaluation) -> HTML page; None: the general one."""
     inspect: Callable[[AnyModelFile, str | None], Inspection]

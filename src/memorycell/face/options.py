@@ -12,6 +12,7 @@ import numpy as np
 from memorycell.errors import UserError, quote
 from memorycell.ops import binding
 from memorycell.setting_fields import parse_settings, suggestion
+from memorycell.tables.column_lists import join_names
 
 S = TypeVar("S")
 
@@ -61,11 +62,13 @@ def check_range(name: str, value: Any, low: float, high: float) -> None:
 
 
 def _plain(value: Any) -> Any:
-    """A value as --set has it: numpy's numbers as Python's, lists as text with commas."""
+    """A value as --set has it: numpy's numbers as Python's, lists as text with commas, names that
+    have commas in quotes.
+    """
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, (list, tuple)):
-        return ",".join(str(_plain(item)) for item in value)
+        return join_names(str(_plain(item)) for item in value)
     return value
 
 

@@ -23,6 +23,7 @@ from memorycell.application.contract import (
     Record,
     S,
 )
+from memorycell.application.picture import PICTURE, picture_of_result
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.models.model import Model
@@ -51,6 +52,7 @@ def train(
     name: str | None = None,
     workers: Workers = ALONE,
     search: Record | None = None,
+    baselines: bool = True,
     log: Log = ignore,
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
@@ -58,6 +60,7 @@ def train(
     of several workers only the first compares, saves and returns it, the others return {}.
 
     search   that found the settings, for the model file
+    baselines   compare with them; False: the model file says that they were left out
     device   to train on, see `device.choose`; the model file and its metrics are the CPU's
     name     of the data in the model file; by default as the dataset names them
     resume   continue from `OUT.resume`, with the losses of a run that was never interrupted
@@ -79,7 +82,8 @@ def train(
     selection = application.selection_metric or metric.name
     compared = time.monotonic()
     best_baseline = None
-    if workers.first:
+    dataset.with_baselines = baselines
+    if workers.first and baselines:
         best_baseline = _best_on_validation(dataset.baselines("valid"), metric, selection, log)
     compare_s = 2 * (time.monotonic() - compared)
     if chosen.type != "cpu":
@@ -89,7 +93,7 @@ def train(
     budget_s = None
     if minutes is not None:  # of which a part is kept for the comparison on the test split
         budget_s = 60 * minutes - (time.monotonic() - began) - min(compare_s, MAX_SHARE * minutes)
-        budget_s = dataset.training_budget(budget_s)
+        budget_s = dataset.training_budget(budget_s) if baselines else budget_s
     budget_s = budget_s if workers.count == 1 else workers.from_first(budget_s)
     run = Run(dataset, train_settings, selection, best_baseline, budget_s, chosen, workers)
     if resume:
@@ -106,6 +110,7 @@ def train(
         "training": dataclasses.asdict(train_settings),
         "to_beat": best_baseline,
         **({} if search is None else {"search": search}),
+        **({} if baselines else {"compared": False}),
     }
 
     def on_checkpoint(better: bool) -> None:
@@ -128,9 +133,23 @@ def train(
         log(note)
     result = compare(application, dataset, model, file=str(out), seconds=time.monotonic() - began)
     info |= {key: result[key] for key in ("metrics", "baselines", "skill")}
+    result |= main_picture(application, dataset, model, result)
     _save(model, dataset, {**info, "history": run.progress.history}, out)
     checkpoint.unlink(missing_ok=True)
     return result
+
+
+def main_picture(
+    application: AnyApplication, dataset: AnyDataset, model: Model[Any], result: Record
+) -> Record:
+    """`PICTURE` -> the main picture of a model as JSON, from the result of `compare`; {} where
+    there is none.
+    """
+    if application.picture is None:
+        picture = picture_of_result(result)
+    else:
+        picture = application.picture(dataset, model, result)
+    return {} if picture is None else {PICTURE: picture.to_json()}
 
 
 def evaluate(
@@ -167,7 +186,7 @@ def compare(
     metric = dataset.metric(application.metric)
     began = time.monotonic()
     scores = _defined(dataset.evaluate(model, "test"), metric)
-    baselines = {n: _defined(own, metric) for n, own in dataset.baselines("test").items()}
+    baselines = test_baselines(dataset, metric) if dataset.with_baselines else {}
     details = dataset.details(model, "test")
     return {
         "task": application.name,
@@ -180,6 +199,11 @@ def compare(
         "seconds": round(seconds + time.monotonic() - began, 2),
         **details,
     }
+
+
+def test_baselines(dataset: AnyDataset, metric: Metric) -> dict[str, Metrics]:
+    """The metrics of the baselines on the test split."""
+    return {n: _defined(own, metric) for n, own in dataset.baselines("test").items()}
 
 
 def _defined(scores: Metrics, metric: Metric) -> Metrics:

@@ -9,6 +9,7 @@ from memorycell.applications.anomaly.dataset import DEFAULT_DATASET, prepare, re
 from memorycell.applications.anomaly.figures import anomaly_page
 from memorycell.applications.anomaly.inspection import inspect
 from memorycell.applications.anomaly.model import Detector
+from memorycell.applications.anomaly.picture import anomaly_picture
 from memorycell.applications.anomaly.predict import PredictOptions, predict, render
 from memorycell.applications.anomaly.public_data import DATASETS
 from memorycell.applications.anomaly.rows import score_columns, to_csv, to_parquet
@@ -50,5 +51,6 @@ APPLICATION = Application(
     session_columns=session_columns,
     columns=score_columns,
     figures={".html": anomaly_page, ".csv": to_csv, ".parquet": to_parquet},
+    picture=anomaly_picture,
     inspect=inspect,
 )

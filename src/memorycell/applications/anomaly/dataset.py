@@ -24,7 +24,7 @@ from memorycell.applications.anomaly.score import (
     fit_score,
     normal_deviates,
 )
-from memorycell.applications.anomaly.scoring import score_recording
+from memorycell.applications.anomaly.scoring import Scored, score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.applications.anomaly.source import infer_columns, joined, read_tables
 from memorycell.applications.anomaly.splits import (
@@ -45,7 +45,10 @@ DEFAULT_DATASET = "skab"
 
 
 class AnomalyDataset(Dataset[Detector, LaneBatch]):
-    """See `Dataset`."""
+    """See `Dataset`.
+
+    scored   the scores of each recording, of the last evaluation on the test split
+    """
 
     codec: ReadingsCodec
 
@@ -59,6 +62,7 @@ class AnomalyDataset(Dataset[Detector, LaneBatch]):
     ) -> None:
         self.name, self.codec, self.settings = name, codec, settings
         self.notes: list[str] = []
+        self.scored: Sequence[Scored] = ()
         self.recordings = [
             SplitRecording(recording, codec.encode(recording), split)
             for recording, split in zip(recordings, splits, strict=True)
@@ -116,7 +120,7 @@ class AnomalyDataset(Dataset[Detector, LaneBatch]):
         nats = {"nats": self._nats(model, split, precision)}
         if split != "test":
             return nats
-        scored = [
+        self.scored = scored = [
             score_recording(
                 model, self.codec, r.recording, adapt=self.settings.adapt, precision=precision
             )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from memorycell.applications.anomaly.codec import MAX_SETTLE_ROWS
 from memorycell.applications.anomaly.model import DetectorConfig
 from memorycell.setting_fields import check_counts, check_ranges
+from memorycell.tables.column_lists import split_names
 from memorycell.tables.number_formats import check_separators
 
 MIN_SETTLE_ROWS = 60
@@ -92,7 +93,7 @@ class AnomalySettings:
         """`columns` as a list; None: all."""
         if self.columns is None:
             return None
-        return [name.strip() for name in self.columns.split(",") if name.strip()]
+        return list(split_names(self.columns))
 
     def drift_scale(self, has_categories: bool) -> float:
         """`drift`, or its default."""

@@ -9,16 +9,17 @@ from memorycell.applications.forecast.columns import (
     forecast_csv,
     forecast_parquet,
 )
-from memorycell.applications.forecast.reopening import reopen
 from memorycell.applications.forecast.details import render_details
 from memorycell.applications.forecast.exporters import EXPORTERS
 from memorycell.applications.forecast.figures import forecast_page
 from memorycell.applications.forecast.frames import check_frame
 from memorycell.applications.forecast.inspection import inspect
 from memorycell.applications.forecast.model import Forecaster
+from memorycell.applications.forecast.picture import forecast_picture
 from memorycell.applications.forecast.predict import PredictOptions, predict, render
 from memorycell.applications.forecast.prepare import DEFAULT_DATASET, prepare
 from memorycell.applications.forecast.public_data import DATASETS
+from memorycell.applications.forecast.reopening import reopen
 from memorycell.applications.forecast.report import report
 from memorycell.applications.forecast.session import ForecastSession, session_columns
 from memorycell.applications.forecast.settings import ForecastSettings
@@ -59,6 +60,7 @@ APPLICATION = Application(
     check_frame=check_frame,
     columns=forecast_columns,
     figures={".csv": forecast_csv, ".parquet": forecast_parquet, ".html": forecast_page},
+    picture=forecast_picture,
     report=report,
     walk_forward=ForecastWalk(),
     inspect=inspect,

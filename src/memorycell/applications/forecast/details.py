@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.application.contract import Record
+from memorycell.application.contract import Metrics, Record
 from memorycell.application.rendering import table_text
 from memorycell.applications.forecast import classic
-from memorycell.applications.forecast.settings import split_names
 from memorycell.models.quantiles import interval
+from memorycell.tables.column_lists import split_names
 from memorycell.training import metrics
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def evaluation_details(dataset: ForecastDataset, model: Forecaster, split: str) 
 
 def _advice(dataset: ForecastDataset, crps: float, split: str) -> str | None:
     """What to try where a baseline is better than the model."""
-    scores, settings = dataset.baselines(split), dataset.settings
+    scores, settings = _baselines(dataset, split), dataset.settings
     best = min(scores, key=lambda name: scores[name]["crps"], default=None)
     if best is None or crps <= scores[best]["crps"]:
         return None
@@ -59,13 +59,18 @@ def _advice(dataset: ForecastDataset, crps: float, split: str) -> str | None:
     return f"{best} is better than the model: use it, or try {options}"
 
 
+def _baselines(dataset: ForecastDataset, split: str) -> Mapping[str, Metrics]:
+    """Their metrics; none where the model is not compared with them."""
+    return dataset.baselines(split) if dataset.with_baselines else {}
+
+
 def _by_lead(
     dataset: ForecastDataset, ours: np.ndarray, at: np.ndarray, split: str
 ) -> dict[str, dict[str, float]]:
     horizon = ours.shape[1]
     leads = np.unique(np.linspace(1, horizon, min(horizon, MAX_LEAD_TIMES)).round().astype(int))
     methods = ["memorycell"]
-    if scores := dataset.baselines(split):
+    if scores := _baselines(dataset, split):
         methods.append(min(scores, key=lambda name: scores[name]["crps"]))
     total, count = np.zeros((len(leads), len(methods))), np.zeros((len(leads), 1))
     for part in dataset.chunks(at):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,11 +17,12 @@ from memorycell.applications.forecast.series import (
     require_columns,
     rows_by_series,
 )
-from memorycell.applications.forecast.settings import ForecastSettings, split_names
+from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.words import is_category
 from memorycell.errors import DataError, quote
 from memorycell.tables.clock import Clock, parse_every
 from memorycell.tables.clock_finding import find_clock
+from memorycell.tables.column_lists import quoted_name, split_names
 from memorycell.tables.index import unused_reason
 from memorycell.tables.number_formats import find_number_formats
 from memorycell.tables.numbers import PLAIN, NumberFormat, read_numbers
@@ -56,6 +58,7 @@ def infer(
     """(codec without scaling, settings with defaults) of a table. The codec's `notes` say what was
     found in it. Raises `DataError`.
     """
+    settings = _with_quotes(settings, frame.columns)
     columns = split_names(settings.target)
     each = columns if settings.each else ()
     targets = (VALUE,) if each else (RETURN,) if settings.returns is not None else columns
@@ -127,6 +130,13 @@ def infer(
     return codec, settings
 
 
+def _with_quotes(settings: ForecastSettings, columns: Sequence[str]) -> ForecastSettings:
+    """The settings with quotes around a name that is one column, with its comma."""
+    texts = {name: getattr(settings, name) for name in ("target", "inputs", "known", "words")}
+    quoted = {name: quoted_name(text) for name, text in texts.items() if text in columns}
+    return replace(settings, **quoted)
+
+
 def _require_named(frame: pl.DataFrame, settings: ForecastSettings, where: str) -> None:
     """Raises `DataError` for a column in the settings that the table does not have."""
     named = [*split_names(settings.target), *(_requested_inputs(settings) or ())]
@@ -153,6 +163,8 @@ class _Numbers:
 
     def unused_reason(self, column: str) -> str | None:
         """Why a column is no input by default."""
+        if self.frame[column].dtype.is_temporal():
+            return "times"
         if column not in self:
             return "text or empty"
         if _is_constant(self[column]):

@@ -8,13 +8,15 @@ from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.model import ForecasterConfig
 from memorycell.setting_fields import check_choices, check_counts
 from memorycell.tables.clock import Clock
+from memorycell.tables.column_lists import split_names
 
 
 @dataclass(frozen=True)
 class ForecastSettings:
     """Settings of `train forecast`, changed with --set. Columns that are not named are inferred.
 
-    target      the column to forecast, or several, separated by commas
+    target      the column to forecast, or several, separated by commas; in double quotes where
+                the name has a comma
     returns     column of prices whose returns are forecast: 100 log(price / previous price)
     each        yes: every target is a series of its own; one model forecasts all
     time        column of time stamps, or columns of dates and of times of day: Date,Time;
@@ -179,8 +181,3 @@ class ForecastSettings:
             zoneout=self.zoneout,
             weight_drop=self.weight_drop,
         )
-
-
-def split_names(text: str | None) -> tuple[str, ...]:
-    """The names in a list separated by commas."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())

@@ -18,7 +18,7 @@ from memorycell.applications.sequences.tables_columns import (
     read_channels,
     read_columns,
 )
-from memorycell.applications.sequences.tables_order import TableOrder, column_names, split_names
+from memorycell.applications.sequences.tables_order import TableOrder, column_names
 from memorycell.applications.sequences.tables_per_sequence import (
     SequenceTable,
     read_sequence_table,
@@ -31,6 +31,7 @@ from memorycell.applications.sequences.tables_static import (
 )
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
+from memorycell.tables.column_lists import split_names
 from memorycell.tables.numbers import NumberFormat, read_numbers
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from memorycell.applications.sequences.reading_options import ReadOptions
 from memorycell.applications.sequences.tables_rows import Rows
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
+from memorycell.tables.column_lists import split_names
 from memorycell.tables.number_formats import find_number_formats
 from memorycell.tables.numbers import read_numbers
 from memorycell.tables.time_formats import find_times
@@ -29,11 +30,6 @@ STEP_NAMES = (
     "index", "seconds", "ms",
 )  # fmt: skip
 """Names of columns of numbers that may order the rows, in lower case."""
-
-
-def split_names(text: str | None) -> tuple[str, ...]:
-    """The names in a list separated by commas."""
-    return tuple(part.strip() for part in (text or "").split(",") if part.strip())
 
 
 def column_names(text: str | None, frame: pl.DataFrame, where: str) -> tuple[str, ...]:

@@ -1,0 +1,95 @@
+"""The main picture of a trained model, made in training: what a notebook shows of it.
+
+It is not stored in model files, because it shows values of the data.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import msgspec
+import numpy as np
+
+PICTURE = "picture"
+"""In the result of a training, as JSON."""
+MAX_POINTS = 400
+"""Of a line."""
+MAX_TABLE_ROWS, MAX_CELL_CHARS = 24, 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """Lines over common positions, or a table.
+
+    title    what is shown
+    x        the labels of the positions: times, or numbers of rows
+    y        the name of the vertical axis
+    lines    name -> values at the positions, None where unknown; the first is drawn in grey
+    low, high   a band around the last line
+    begins   positions at which the last line and its band begin again, as for a new forecast
+    level    (name, value) of a horizontal line
+    marks    positions to mark, such as detected anomalies
+    spans    (first, last) positions to shade, such as labelled anomalies
+    span     what the shaded positions are
+    log      whether the vertical axis is logarithmic
+    table    rows of cells; the first is the header
+    counts   whether the cells of the table are counts, to be shaded by their share of the row
+    """
+
+    title: str
+    x: list[str] = field(default_factory=list)
+    y: str = ""
+    lines: dict[str, list[float | None]] = field(default_factory=dict)
+    low: list[float | None] = field(default_factory=list)
+    high: list[float | None] = field(default_factory=list)
+    begins: list[int] = field(default_factory=list)
+    level: tuple[str, float] | None = None
+    marks: list[int] = field(default_factory=list)
+    spans: list[tuple[int, int]] = field(default_factory=list)
+    span: str = ""
+    log: bool = False
+    table: list[list[str]] = field(default_factory=list)
+    counts: bool = False
+
+    def __post_init__(self) -> None:
+        places = [*self.begins, *self.marks, *(k for span in self.spans for k in span)]
+        columns = [*self.lines.values(), *([self.low, self.high] if self.low else ())]
+        if any(len(column) != len(self.x) for column in columns):
+            raise ValueError("a line and the positions differ in length")
+        if any(not 0 <= place < len(self.x) for place in places):
+            raise ValueError("a position outside of the picture")
+
+    def to_json(self) -> dict[str, Any]:
+        """Its fields, without what is empty."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if value}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any]) -> Self:
+        """The inverse of `to_json`."""
+        return msgspec.convert(data, cls)
+
+
+def picture_of_result(result: Mapping[str, Any]) -> Picture | None:
+    """The confusion matrix or the examples in the result of an evaluation, if it has them."""
+    if confusion := result.get("confusion"):
+        if len(confusion) > MAX_TABLE_ROWS:
+            return None
+        rows = [[name, *(str(count) for count in row.values())] for name, row in confusion.items()]
+        title = "True class (rows) and prediction (columns) on the test split"
+        return Picture(title=title, table=[["", *confusion], *rows], counts=True)
+    if examples := result.get("examples"):
+        header = ["input", "prediction", "reference"]
+        keys = ("source", "ours", "wanted")
+        if not all(key in one for one in examples for key in keys):
+            return None
+        cells = [[str(one[key])[:MAX_CELL_CHARS] for key in keys] for one in examples[:5]]
+        return Picture(title="Examples of the test split", table=[header, *cells])
+    return None
+
+
+def json_numbers(values: np.ndarray) -> list[float | None]:
+    """Numbers with five digits; None for those that are not finite."""
+    return [float(f"{v:.5g}") if np.isfinite(v) else None for v in values.tolist()]

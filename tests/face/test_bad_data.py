@@ -5,6 +5,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+import torch
 from quick import QUICK
 
 import memorycell
@@ -68,6 +69,10 @@ def test_frames_of_every_library(library, task, frame, words):
             [np.zeros((9, 2)), np.zeros((9, 3))],
             ["array 2 has 3 columns, array 1 has 2"],
         ),
+        ("forecast", [{"y": 1.0}], ["array 1 is a dict", "make a data frame"]),
+        ("forecast", [GOOD, GOOD], ["array 1 is a DataFrame", "names the series"]),
+        ("forecast", GOOD.to_numpy(), ["array 1, row 1 holds Timestamp('2024", "give numbers"]),
+        ("forecast", GOOD[["time", "y"]][:5], ["add rows, or horizon=… context=…"]),
         ("sentiment", [("a b", "x"), ("c d", None)], ["label 2 is missing"]),
         ("translation", [("a", "b"), ("c",)], ["row 2 is ('c',)"]),
         ("speech", [((np.zeros(9), 8000), float("nan"))], ["label 1 is missing"]),
@@ -86,6 +91,22 @@ def test_rows_that_are_meant_to_have_no_times():
     assert list(model.predict(GOOD[["y"]])["target"]) == ["y", "y"]
 
 
+@pytest.mark.parametrize(
+    "data", [list(GOOD["y"]), torch.tensor(GOOD["y"].to_numpy()), GOOD["y"].to_numpy(object)]
+)
+def test_numbers_without_a_frame(data):
+    model = memorycell.train("forecast", data, horizon=2, **QUICK)
+    expected = memorycell.train("forecast", GOOD["y"].to_numpy(), horizon=2, **QUICK)
+    assert model.metrics == expected.metrics
+
+
+@pytest.mark.parametrize("target", ["load, kW", ["load, kW"], '"load, kW"'])
+def test_a_column_with_a_comma(target):
+    frame = GOOD.rename(columns={"y": "load, kW"})
+    model = memorycell.train("forecast", frame, target=target, horizon=2, **QUICK)
+    assert model.codec.targets == ("load, kW",)
+
+
 def test_a_series_is_a_frame_of_one_column():
     series = pd.Series(np.sin(np.arange(60)), index=HOURS)
     model = memorycell.train("forecast", series, horizon=2, **QUICK)
@@ -98,6 +119,22 @@ def test_a_frame_of_another_schema(forecaster, load_frame, library):
     frame = LIBRARIES[library](load_frame.reset_index().rename(columns={"load": "level"}))
     with pytest.raises(UserError, match=r"data in memory: no column 'load'.*'?time'?, '?level'?"):
         forecaster.predict(frame)
+
+
+def test_columns_that_a_model_does_not_know_are_said(forecaster, load_frame):
+    expected = forecaster.predict(load_frame)
+    with pytest.warns(UserWarning, match="columns not used by the model: 'rain', 'wind'$"):
+        found = forecaster.predict(load_frame.assign(rain=1.0, wind="w"))
+    pd.testing.assert_frame_equal(found, expected)
+    other_order = load_frame.reset_index()[["load", "time"]]
+    pd.testing.assert_frame_equal(forecaster.predict(other_order), expected)
+
+
+def test_rows_further_apart_than_the_steps_of_the_model_are_said(forecaster, tmp_path):
+    days = pd.DataFrame({"time": pd.date_range("2024", periods=60, freq="D"), "load": 1.0})
+    days.to_csv(tmp_path / "days.csv", index=False)
+    (note,) = forecaster.predict(tmp_path / "days.csv")["notes"]
+    assert note.startswith("96% of the steps have no row; a step of the model is 1 h")
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_a_backtest_trains_and_tests_forward_in_time(forecaster):
 
 
 def test_a_pool_steps_as_streams_do(forecaster):
-    pool = forecaster.pool(3)
+    pool = forecaster.encoded_pool(3)
     size = pool.stepper.input_size
     x = np.random.default_rng(0).normal(size=(2, 3, size)).astype(np.float32)
     stream = memorycell.stream(forecaster.model)
@@ -78,7 +78,7 @@ def test_a_pool_steps_as_streams_do(forecaster):
     together = [pool.step(pool.slots, rows)[1] for rows in x]
     np.testing.assert_array_equal(np.stack(alone), np.stack(together))
     with pytest.raises(UserError, match="precision"):
-        forecaster.pool(1, "int4")
+        forecaster.encoded_pool(1, "int4")
     with pytest.raises(UserError, match="precision='int4'"):
         forecaster.session("int4")
 
@@ -126,14 +126,12 @@ class _Tags(HTMLParser):
 
 def test_a_notebook_shows_the_table_and_the_training(forecaster):
     page = _Tags(forecaster._repr_html_())
-    assert page.tags.count("svg") == 1
+    assert page.tags.count("svg") == 2  # the forecast, and the training
     assert "script" not in page.tags
     for word in ("ridge", "persistence", "valid crps after every epoch", "best baseline"):
         assert word in page.text
-    (points,) = re.findall(
-        r'points="([^"]*)" fill="none" stroke="#3d8fd1"', forecaster._repr_html_()
-    )
-    assert len(points.split()) == len(forecaster.history)
+    lines = re.findall(r'points="([^"]*)" fill="none" stroke="#3d8fd1"', forecaster._repr_html_())
+    assert len(lines[-1].split()) == len(forecaster.history)
 
 
 def test_foreign_names_are_text_in_a_notebook(forecaster):

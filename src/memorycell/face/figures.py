@@ -12,6 +12,7 @@ from memorycell.application.report import evaluation_page
 from memorycell.errors import UserError, quote
 from memorycell.face.memory import as_input, without_paths
 from memorycell.face.options import typed_options
+from memorycell.face.pictures import main_figure
 from memorycell.inspection.page import BLUE, GREY, Page, escaped_figure, figure
 from memorycell.inspection.report import FIGURE_NAMES
 from memorycell.setting_fields import suggestion
@@ -127,7 +128,8 @@ def training_curve(model: Trained) -> tuple[str, list[float | None], float | Non
 
 
 OWN_FIGURES: Mapping[str, Callable[[Trained], go.Figure]] = {
+    "main": main_figure,
     "baselines": _baselines_figure,
     "training": _training_figure,
 }
-"""Name -> what draws it from what the model file stores."""
+"""Name -> what draws it from what is known of the model."""

@@ -5,11 +5,15 @@ is imported here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from datetime import date, datetime
+from datetime import datetime
+from datetime import time as clock_time
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
+import numpy as np
+
 from memorycell.errors import UserError, quote
+from memorycell.face.frame_columns import error_line, object_series, to_series
 
 if TYPE_CHECKING:
     import polars as pl
@@ -19,6 +23,8 @@ TIME_COLUMN = "time"
 ORIGIN_COLUMN = "origin"
 """The times that several forecasts were made at."""
 TEXT_COLUMNS = ("text", "source")
+MAX_LOOKED_AT = 1000
+"""Rows in which times are looked for."""
 
 
 def is_frame(data: object) -> bool:
@@ -31,18 +37,41 @@ def is_frame(data: object) -> bool:
 
 
 def as_frame(data: Any) -> Any:
-    """A series of pandas or polars as a frame of one column, "value" if it has no name; other data
-    as they are. Raises `UserError` for a lazy frame.
+    """A series of pandas or polars, an Arrow array or a structured array as a frame, of one column
+    "value" if it has no name; other data as they are. Raises `UserError` for a lazy frame.
     """
     try:
         import narwhals.stable.v2 as nw
+        import polars as pl
     except ModuleNotFoundError:
         return data
-    if nw.dependencies.is_into_series(data):
-        return data.rename("value").to_frame() if data.name in (None, "") else data.to_frame()
     if nw.dependencies.is_polars_lazyframe(data) or isinstance(data, nw.LazyFrame):
         raise UserError("a lazy frame cannot be read; collect() it first")
-    return data
+    if is_frame(data):
+        return data
+    if nw.dependencies.is_into_series(data) and hasattr(data, "to_frame"):
+        return data.rename("value").to_frame() if data.name in (None, "") else data.to_frame()
+    if isinstance(data, np.ndarray) and data.dtype.names:
+        columns = ((name, data[name]) for name in data.dtype.names)
+        return pl.DataFrame(
+            {n: c.astype("M8[us]") if c.dtype.kind == "M" else c for n, c in columns}
+        )
+    if isinstance(data, pl.Series) or not hasattr(data, "__array__"):
+        is_arrow = hasattr(data, "__arrow_c_stream__") or hasattr(data, "__arrow_c_array__")
+        return _from_arrow(data) if is_arrow else data
+    return _from_arrow(data) if type(data).__module__.startswith("pyarrow") else data
+
+
+def _from_arrow(data: Any) -> Any:
+    """Arrow data of any library, a batch or an array, as a frame: pyarrow's as its table."""
+    import polars as pl
+
+    try:
+        found = pl.from_arrow(data)
+        frame = found if isinstance(found, pl.DataFrame) else found.alias("value").to_frame()
+    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
+        raise UserError(f"Arrow data cannot be read ({error_line(error)})") from None
+    return frame.to_arrow() if type(data).__module__.startswith("pyarrow") else frame
 
 
 def to_polars(frame: Any) -> pl.DataFrame:
@@ -69,13 +98,17 @@ def to_polars(frame: Any) -> pl.DataFrame:
         if names.count(name) > 1:
             raise UserError(f"the frame has two columns {quote(name)}; rename one of them")
     narwhal = nw.from_native(_index_to_column(frame), eager_only=True)
-    return _checked(pl.DataFrame([_column(narwhal[name], str(name)) for name in narwhal.columns]))
+    columns = [to_series(narwhal.get_column(name), str(name)) for name in narwhal.columns]
+    return _checked(pl.DataFrame(columns))
 
 
 def _checked(frame: pl.DataFrame) -> pl.DataFrame:
+    import polars as pl
+
     if not frame.width or not frame.height:
         raise UserError(f"the frame has no {'rows' if frame.width else 'columns'}")
-    return frame
+    objects = [column for column in frame if column.dtype == pl.Object]
+    return frame.with_columns(object_series(column.to_list(), column.name) for column in objects)
 
 
 def has_times(frame: pl.DataFrame) -> bool:
@@ -84,7 +117,7 @@ def has_times(frame: pl.DataFrame) -> bool:
 
     if any(kind.is_temporal() for kind in frame.dtypes):
         return True
-    return find_times(frame.head(1000), "the frame")[0] is not None
+    return find_times(frame.head(MAX_LOOKED_AT), "the frame")[0] is not None
 
 
 def text_column(frame: pl.DataFrame) -> list[str]:
@@ -110,25 +143,31 @@ def text_column(frame: pl.DataFrame) -> list[str]:
 
 def like(frame: Any, columns: Mapping[str, Sequence[Any]]) -> Any:
     """Columns as a data frame of the library of `frame`. ISO 8601 text in the columns "time" and
-    "origin" becomes times where `frame` has times, in their zone.
+    "origin" becomes times where `frame` has times, in their zone, and dates where it has dates.
     """
     import narwhals.stable.v2 as nw
     import polars as pl
 
-    times = [kind for kind in to_polars(frame).dtypes if isinstance(kind, pl.Datetime)]
+    kinds = to_polars(frame).dtypes
+    times = [kind for kind in kinds if isinstance(kind, pl.Datetime)]
     columns = dict(columns)
-    for name in (TIME_COLUMN, ORIGIN_COLUMN) if times else ():
+    for name in (TIME_COLUMN, ORIGIN_COLUMN) if times or pl.Date in kinds else ():
         if columns.get(name):
-            columns[name] = _parsed_times(columns[name], times[0].time_zone)
+            zone = times[0].time_zone if times else None
+            columns[name] = _parsed_times(columns[name], zone, as_dates=not times)
     backend = nw.from_native(frame, eager_only=True).implementation
     return nw.from_dict(columns, backend=backend).to_native()
 
 
-def _parsed_times(texts: Sequence[Any], zone: str | None) -> Sequence[Any]:
+def _parsed_times(
+    texts: Sequence[Any], zone: str | None, *, as_dates: bool = False
+) -> Sequence[Any]:
     try:
         times = [datetime.fromisoformat(str(text)) for text in texts]
     except ValueError:  # numbered rows
         return texts
+    if as_dates and all(time.time() == clock_time.min for time in times):
+        return [time.date() for time in times]
     return times if zone is None else [time.astimezone(ZoneInfo(zone)) for time in times]
 
 
@@ -144,8 +183,11 @@ def _index_to_column(frame: Any) -> Any:
             f"the frame has an index of {index.nlevels} levels ({names}); make them columns with"
             " reset_index()"
         )
+    if type(index).__name__ == "PeriodIndex":  # the beginning of each period
+        index = index.to_timestamp()
+        frame = frame.set_axis(index)
     if index.name is None:
-        if "datetime" not in str(index.dtype):
+        if "datetime" not in str(index.dtype) and not _are_times(index):
             return frame  # row numbers left over from a selection
         index = index.rename(TIME_COLUMN)
         frame = frame.set_axis(index)
@@ -157,55 +199,11 @@ def _index_to_column(frame: Any) -> Any:
     return frame.reset_index()
 
 
-def _column(series: Any, name: str) -> pl.Series:
-    """A narwhals series as polars, types unchanged. Raises `UserError` for mixed types."""
-    import narwhals.stable.v2 as nw
+def _are_times(index: Any) -> bool:
+    """Whether the labels of an index are texts with times."""
     import polars as pl
 
-    if series.dtype == nw.Categorical or series.dtype == nw.Enum:
-        return pl.Series(name, [None if _is_null(v) else str(v) for v in series.to_list()])
-    if series.dtype == nw.Object:
-        return _object_column(series.to_list(), name)
-    try:
-        return series.to_polars().alias(name)
-    except (ModuleNotFoundError, TypeError, ValueError):  # pandas without pyarrow
-        return _object_column(series.to_list(), name)
-
-
-def _object_column(values: Sequence[Any], name: str) -> pl.Series:
-    import polars as pl
-
-    values = [None if _is_null(value) else value for value in values]
-    kinds: dict[type, int] = {}
-    for row, value in enumerate(values):
-        if value is not None:
-            kinds.setdefault(_kind(value), row)
-    if len(kinds) > 1:
-        first, second = list(kinds.items())[:2]
-        raise UserError(
-            f"column {quote(name)} holds {first[0].__name__} (row {first[1] + 1}) and"
-            f" {second[0].__name__} (row {second[1] + 1}); give it one type"
-        )
-    try:
-        return pl.Series(name, values)
-    except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
-        raise UserError(f"column {quote(name)} cannot be read ({_line(error)})") from None
-
-
-def _kind(value: Any) -> type:
-    for kind in (bool, str, datetime, date):
-        if isinstance(value, kind):
-            return kind
-    return float if hasattr(value, "__float__") else type(value)
-
-
-def _is_null(value: Any) -> bool:
-    """None, NaN, NaT and pandas' NA: the values that do not equal themselves."""
-    if value is None:
-        return True
-    equal = value == value
-    return (not isinstance(equal, bool) and "NA" in type(value).__name__) or equal is False
-
-
-def _line(error: Exception) -> str:
-    return quote((str(error) or type(error).__name__).strip().splitlines()[0])
+    labels = list(index[:MAX_LOOKED_AT])
+    if not labels or not all(isinstance(label, str) for label in labels):
+        return False
+    return has_times(pl.DataFrame({TIME_COLUMN: labels}))

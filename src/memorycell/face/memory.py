@@ -23,6 +23,7 @@ from memorycell.reading import read_text
 NAME = "data in memory"
 """The name of such data in model files."""
 PREFIX = "memorycell-data-"
+SETTING = re.compile(r"--set (\w+=)")
 
 
 @contextmanager
@@ -82,7 +83,12 @@ def _temporary_folder() -> Iterator[Path]:
         try:
             yield Path(folder)
         except UserError as error:
-            raise type(error)(without_paths(str(error))) from None
+            raise type(error)(as_arguments(without_paths(str(error)))) from None
+
+
+def as_arguments(message: str) -> str:
+    """A message with settings as Python has them instead of `--set name=value`."""
+    return SETTING.sub(r"\1", message)
 
 
 def without_paths(text: str) -> str:
@@ -95,7 +101,7 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
     kind = application.in_memory
     if kind is None:
         raise UserError(f"{application.name}: takes a path or the name of a dataset")
-    data = as_frame(data)
+    data = _as_array(as_frame(data))
     if is_frame(data):
         if kind not in ("table", "labelled", "pairs", "sequences"):
             raise UserError(f"{application.name}: takes {TAKES[kind]}, not a frame")
@@ -112,6 +118,13 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
         )
     with _described(application):
         return WRITERS[kind](data, folder)
+
+
+def _as_array(data: Any) -> Any:
+    """A tensor as an array; other data as they are."""
+    if type(data).__module__ == "torch" and hasattr(data, "detach"):
+        return data.detach().cpu().numpy()
+    return data
 
 
 @contextmanager

@@ -1,105 +1,107 @@
-"""A trained model in a notebook: its comparison with the baselines, and its training.
+"""A trained model in a notebook: its comparison with the baselines, its main picture, its training.
 
-The picture is SVG, which every notebook shows, also without a network and where scripts are not
-trusted; `Trained.figure` has it to zoom into.
+Pictures are SVG and tables, which every notebook shows; `Trained.figure` has them to zoom into.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from memorycell.application.picture import Picture
 from memorycell.application.rendering import comparison_html
+from memorycell.face.comparing import NOT_COMPARED, comparison, is_compared
 from memorycell.face.figures import training_curve
-from memorycell.inspection.page import BLUE, GREY, markup_text
+from memorycell.face.pictures import COLOURS
+from memorycell.face.svg import Chart
+from memorycell.inspection.page import BAND, BLUE, GREEN, GREY, ORANGE, markup_text
 
 if TYPE_CHECKING:
     from memorycell.face.trained import Trained
 
-WIDTH, HEIGHT, LEFT, BOTTOM, TOP, RIGHT = 560, 220, 62, 34, 30, 16
-"""Of the picture and of its margins, in pixels."""
-
-
-def comparison(model: Trained) -> dict[str, Any]:
-    """What `application.rendering` draws: the metrics of a model and of the baselines."""
-    return {
-        "task": model.task,
-        "primary": model.primary,
-        "higher": model.higher_is_better,
-        "metrics": model.metrics,
-        "baselines": model.baselines,
-        "skill": model.skill,
-    }
-
 
 def trained_html(model: Trained) -> str:
-    """The table of the metrics, and the validation metric over the epochs."""
+    """The table of the metrics, the main picture, and the validation metric over the epochs."""
     if not model.metrics:
         return f"<p>memorycell {markup_text(model.task)}</p>"
-    picture = _training_svg(model) if len(model.history) > 1 else ""
-    notes = "".join(f"<li>{markup_text(note)}</li>" for note in model.notes)
-    listed = f"<details><summary>notes on the data</summary><ul>{notes}</ul></details>"
-    return f"<div>{comparison_html(comparison(model))}{picture}{listed if notes else ''}</div>"
+    parts = [comparison_html(comparison(model))]
+    if not is_compared(model):
+        parts.append(f"<p>{markup_text(NOT_COMPARED)}</p>")
+    if model.picture is not None:
+        parts.append(picture_html(model.picture))
+    if len(model.history) > 1:
+        parts.append(_training_svg(model))
+    if model.notes:
+        notes = "".join(f"<li>{markup_text(note)}</li>" for note in model.notes)
+        parts.append(f"<details><summary>notes on the data</summary><ul>{notes}</ul></details>")
+    return f"<div>{''.join(parts)}</div>"
+
+
+def picture_html(picture: Picture) -> str:
+    """A picture with its title."""
+    content = _table(picture) if picture.table else _chart(picture)
+    return f"<div><p><b>{markup_text(picture.title)}</b></p>{content}</div>"
+
+
+def _chart(picture: Picture) -> str:
+    values = [v for line in picture.lines.values() for v in line]
+    level = [] if picture.level is None else [picture.level[1]]
+    chart = Chart(len(picture.x), [*values, *picture.low, *picture.high, *level], log=picture.log)
+    chart.axes(_short(picture.x))
+    for first, last in picture.spans:
+        chart.span(first, last, GREEN)
+    if picture.low:
+        chart.band(picture.low, picture.high, BAND, begins=picture.begins)
+    lines = list(zip(picture.lines.items(), COLOURS, strict=False))
+    for k, ((_, line), colour) in enumerate(lines):
+        chart.line(line, colour, begins=picture.begins if k == len(lines) - 1 else ())
+    first_line = next(iter(picture.lines.values()), [])
+    marks = [(k, v) for k in picture.marks if (v := first_line[k]) is not None]
+    chart.dots(marks, ORANGE)
+    legend = [(name, colour) for (name, _), colour in lines]
+    if picture.level is not None:
+        chart.level(picture.level[1], ORANGE)
+        legend.append((f"- - {picture.level[0]}", ORANGE))
+    if marks:
+        legend.append(("● flagged", ORANGE))
+    if picture.spans:
+        legend.append((f"■ {picture.span}", GREEN))
+    chart.legend(legend)
+    return chart.svg()
+
+
+def _short(labels: list[str]) -> list[str]:
+    """Times without seconds or hours where all of them are zero."""
+    for end in (" 00:00:00", ":00"):
+        if labels and all(label.endswith(end) and "-" in label for label in labels):
+            return [label.removesuffix(end) for label in labels]
+    return labels
+
+
+def _table(picture: Picture) -> str:
+    head, *rows = picture.table
+    header = "".join(f"<th>{markup_text(cell)}</th>" for cell in head)
+    body = ""
+    for name, *cells in rows:
+        total = sum(map(int, cells)) if picture.counts else 0
+        body += f"<tr><th>{markup_text(name)}</th>"
+        for cell in cells:
+            share = int(cell) / total if total else 0.0
+            style = f' style="background: rgba(61, 143, 209, {share:.2f})"' if share else ""
+            body += f"<td{style}>{markup_text(cell)}</td>"
+        body += "</tr>"
+    return f"<table><tr>{header}</tr>{body}</table>"
 
 
 def _training_svg(model: Trained) -> str:
     name, values, baseline = training_curve(model)
-    known = [(k, v) for k, v in enumerate(values, 1) if v is not None]
-    if len(known) < 2:
+    if sum(v is not None for v in values) < 2:
         return ""
-    levels = [v for _, v in known] + ([] if baseline is None else [baseline])
-    low, high = min(levels), max(levels)
-    pad = 0.08 * (high - low) or abs(high) * 0.1 or 1.0
-    low, high = low - pad, high + pad
-
-    def x(epoch: float) -> float:
-        return LEFT + (epoch - 1) / max(len(values) - 1, 1) * (WIDTH - LEFT - RIGHT)
-
-    def y(value: float) -> float:
-        return TOP + (high - value) / (high - low) * (HEIGHT - TOP - BOTTOM)
-
-    parts = [
-        _text(LEFT, 14, f"{name} after every epoch", "start", BLUE),
-        *(_level(y(v), f"{v:.4g}") for v in _ticks(low, high)),
-        *(_text(x(k), HEIGHT - 14, str(k), "middle") for k in _epochs(len(values))),
-        _line([(x(k), y(v)) for k, v in known], BLUE),
-    ]
+    chart = Chart(len(values), [*values, baseline])
+    chart.axes([str(k) for k in range(1, len(values) + 1)])
+    chart.line(values, BLUE)
+    legend = [(f"{name} after every epoch", BLUE)]
     if baseline is not None:
-        parts.append(_line([(LEFT, y(baseline)), (WIDTH - RIGHT, y(baseline))], GREY, "5 4"))
-        parts.append(_text(WIDTH - RIGHT, 14, "- - best baseline", "end"))
-    return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
-        f' viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif" font-size="11">'
-        f"{''.join(parts)}</svg>"
-    )
-
-
-def _ticks(low: float, high: float) -> list[float]:
-    return [low + share * (high - low) for share in (0.1, 0.5, 0.9)]
-
-
-def _epochs(count: int) -> list[int]:
-    """At most five epochs to name, the first and the last among them."""
-    shown = min(count, 5)
-    return sorted({1 + round(k * (count - 1) / max(shown - 1, 1)) for k in range(shown)})
-
-
-def _level(y: float, label: str) -> str:
-    line = (
-        f'<line x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}" stroke="{GREY}"'
-        ' stroke-opacity="0.25"/>'
-    )
-    return line + _text(LEFT - 6, y + 4, label, "end")
-
-
-def _line(points: Sequence[tuple[float, float]], colour: str, dash: str = "") -> str:
-    at = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    return f'<polyline points="{at}" fill="none" stroke="{colour}" stroke-width="2"{dashes}/>'
-
-
-def _text(x: float, y: float, text: str, anchor: str, colour: str = GREY) -> str:
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
-        f"{markup_text(text)}</text>"
-    )
+        chart.level(baseline)
+        legend.append(("- - best baseline", GREY))
+    chart.legend(legend)
+    return chart.svg()

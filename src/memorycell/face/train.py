@@ -34,6 +34,7 @@ def train(
     device: str | torch.device | None = None,
     resume: bool = False,
     workers: int | None = None,
+    baselines: bool = True,
     progress: bool = True,
     **settings: Any,
 ) -> Trained:
@@ -50,6 +51,8 @@ def train(
     workers    processes that train together, each on its share of the cores; the batches, the
                learning rate and, but for rounding and the model's own noise, the losses do not
                depend on their number, see docs/scale.md
+    baselines  fit the baselines and compare with them; False: training is shorter, and
+               `Trained.baselines` computes them when it is first read
     progress   a progress bar on stderr, and notes on the data; False: silent
     settings   those of the task and of training, by name: `memorycell.settings(task)` lists them
                with types, defaults and meanings. Training has lr, weight_decay, clip, average,
@@ -79,6 +82,7 @@ def train(
             device=device,
             resume=resume,
             workers=workers,
+            baselines=baselines,
             log=to_stderr if progress else None,
         )
     if out is None:
@@ -99,6 +103,7 @@ def train_model(
     tensorboard: Path | None = None,
     workers: int | None = None,
     search: Record | None = None,
+    baselines: bool = True,
     log: Log | None = None,
 ) -> Trained:
     """`train` with the settings as the application's types.
@@ -122,6 +127,7 @@ def train_model(
             "tensorboard": None if tensorboard is None else str(tensorboard),
             "name": NAME if in_memory else None,
             "search": search,
+            "baselines": baselines,
         }
         if parallel.is_worker():
             result = train_part(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,18 +18,23 @@ from memorycell.application.contract import (
     Session,
 )
 from memorycell.application.live import open_session
+from memorycell.application.picture import Picture
 from memorycell.application.predicting import predict_record
-from memorycell.application.rendering import comparison_text
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import ModelFileError, UserError
 from memorycell.face.backtesting import Backtest, backtest_model
+from memorycell.face.columns import warn_of_ignored
+from memorycell.face.comparing import compare_now, model_text
 from memorycell.face.exporting import Exported, checked_exporter, export_model
 from memorycell.face.figures import named_figure, prediction_figures, report_page
 from memorycell.face.frames import as_frame, is_frame, like
 from memorycell.face.memory import NAME, as_input, as_source, with_names
-from memorycell.face.notebook import comparison, trained_html
+from memorycell.face.notebook import trained_html
 from memorycell.face.options import check_precision, check_range, typed_options
+from memorycell.face.pictures import take_picture
+from memorycell.face.pools import encoded_pool, session_pool
 from memorycell.face.proving import ModelProof, prove_model
+from memorycell.face.session_pool import SessionPool
 from memorycell.face.writing import figure_suffix, write_prediction
 from memorycell.setting_fields import settings_from_json
 from memorycell.training.events import Log, ignore
@@ -52,16 +58,20 @@ class Trained(ModelFile[Any, Any]):
     path       the model file; None where there is none
     result     the comparison with the baselines, as `memorycell train --json` prints it; None for a
                model that was loaded, see `evaluate`
+    picture    what a notebook shows of it; None for a model that was loaded: it shows values of
+               the data, so it is not stored. `figure("main")` makes it again
     """
 
     def __init__(self, file: AnyModelFile, path: Path | None = None) -> None:
         super().__init__(file.model, file.codec, file.info, file.arrays)
         self.path = path
         self.result: Record | None = None
+        self.picture: Picture | None = None
         self._trained_on: object = None
 
     def remember(self, result: Record, data: object) -> None:
         """Set the result of its training, and the data in memory that it was trained on."""
+        self.picture = take_picture(result)
         self.result, self._trained_on = result, data
 
     def forget_path(self) -> None:
@@ -84,12 +94,16 @@ class Trained(ModelFile[Any, Any]):
 
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
-        """Baseline name -> the same metrics."""
+        """Baseline name -> the same metrics. After training with baselines=False they are computed
+        here, once; {} and a warning where the data are not available.
+        """
+        compare_now(self)
         return dict(self.info.get("baselines") or {})
 
     @property
     def skill(self) -> float | None:
-        """Relative improvement over the best baseline; None without one."""
+        """Relative improvement over the best baseline; None without one. See `baselines`."""
+        compare_now(self)
         skill: float | None = self.info.get("skill")
         return skill
 
@@ -126,7 +140,8 @@ class Trained(ModelFile[Any, Any]):
 
         A data frame gives a data frame of the same library where the prediction is a table: for
         forecasts one row per series, step ahead and target, for anomalies one per row of x, for
-        texts their label and probabilities. Otherwise the `Record` that `memorycell predict --json`
+        texts their label and probabilities. Columns that the model does not know are ignored, with
+        a warning. Otherwise the `Record` that `memorycell predict --json`
         prints. `memorycell.settings(task, "predict")` lists the options. Raises `UserError`.
         """
         application, x = self.application, as_frame(x)
@@ -134,6 +149,7 @@ class Trained(ModelFile[Any, Any]):
         with as_input(application, application.predict_reads, x) as source:
             record = self.predict_record(source, given)
             if is_frame(x) and application.columns is not None:
+                warn_of_ignored(self, x)
                 return like(x, application.columns(self, record))
         return record if isinstance(x, (str, Path, type(None))) else with_names(record)
 
@@ -227,24 +243,18 @@ class Trained(ModelFile[Any, Any]):
         given = typed_options(application.stream_options, options, application.name)
         return open_session(self, precision, given)
 
-    def pool(self, sessions: int = 0, precision: str = "float32", **options: Any) -> Pool:
-        """Many live sequences stepped together, on the model's encoded inputs: `y =
-        pool.step(slots, x)`, x [n, input_size]. `sessions` of them are open: `Pool.slots`.
-
-        options   of `memorycell.Pool`: spill, resident, on_nonfinite
-
-        Raises `UserError` for a model that needs its complete input.
+    def pool(self, sessions: int = 0, precision: str = "float32", **options: Any) -> SessionPool:
+        """Many live sessions stepped together, on what `session` reads: `answers =
+        pool.feed(slots, items)`. `sessions` of them are open: `slots`; the options are those of
+        `session`. Raises `UserError` for a model that needs its complete input.
         """
-        from memorycell.streaming.pool import Pool
+        return session_pool(self, sessions, precision, options)
 
-        try:
-            pool = Pool(self.model, max(sessions, 1), precision, **options)
-            pool.open_many(sessions)
-        except UserError:
-            raise
-        except ValueError as error:
-            raise UserError(f"pool: {str(error).removeprefix('stream: ')}") from None
-        return pool
+    def encoded_pool(self, sessions: int = 0, precision: str = "float32", **options: Any) -> Pool:
+        """As `pool`, on the model's encoded inputs: `y = pool.step(slots, x)`, x [n, input_size]
+        float32. The options are those of `memorycell.Pool`: spill, resident, on_nonfinite.
+        """
+        return encoded_pool(self, sessions, precision, options)
 
     def inspect(self, x: Any = None) -> Inspection:
         """Its gates while it reads x, or its own data: `.figure()`, `.page()`, `.summary`. Raises
@@ -261,9 +271,9 @@ class Trained(ModelFile[Any, Any]):
     def figure(self, name: str | None = None, x: Any = None, **options: Any) -> go.Figure:
         """A picture as a plotly figure.
 
-        name      "baselines", "training"; "gates", "saturation", "memory horizon", "half-lives" or
-                  "gradient flow" while it reads x, or its own data; one of `figures`. None: the
-                  first of these
+        name      "main", as in a notebook, "baselines", "training"; "gates", "saturation", "memory
+                  horizon", "half-lives" or "gradient flow" while it reads x, or its own data; one
+                  of `figures`. None: the first of these
         x         see `predict`, as the options
 
         Raises `UserError` for a name that there is not.
@@ -320,11 +330,15 @@ class Trained(ModelFile[Any, Any]):
         logged.
         """
         try:
-            with as_source(self.application, self._own(None)) as source:
+            with self.own_source() as source:
                 return self.application.reopen(source, self)
         except UserError as error:
             log(f"proved on random inputs, not on the model's own data ({error})")
             return None
+
+    def own_source(self) -> AbstractContextManager[str | None]:
+        """The path or name of its own data, for the readers. Raises `UserError`."""
+        return as_source(self.application, self._own(None))
 
     def _own(self, data: Any) -> Any:
         if data is not None:
@@ -344,7 +358,7 @@ class Trained(ModelFile[Any, Any]):
             ) from None
 
     def __repr__(self) -> str:
-        return comparison_text(comparison(self)) if self.metrics else f"<memorycell {self.task}>"
+        return model_text(self)
 
     def _repr_html_(self) -> str:
         return trained_html(self)
@@ -354,7 +368,11 @@ class Trained(ModelFile[Any, Any]):
 
     def __deepcopy__(self, memo: Mapping[int, Any]) -> Trained:
         other = _from_bytes(self.to_bytes())
-        other.path, other.result = self.path, copy.deepcopy(self.result)
+        other.path, other.result, other.picture = (
+            self.path,
+            copy.deepcopy(self.result),
+            self.picture,
+        )
         other._trained_on = self._trained_on
         return other
 

@@ -25,9 +25,13 @@ def write_frame(frame: pl.DataFrame, folder: Path) -> Path:
 
 
 def write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
-    """Arrays [T] or [T, F] as a table, with a column "series" where there are several."""
+    """Arrays [T] or [T, F] as a table, with a column "series" where there are several; numbers are
+    one array.
+    """
     import polars as pl
 
+    if all(np.isscalar(one) and not isinstance(one, str) for one in arrays):
+        arrays = [np.asarray(arrays)]
     frames: list[pl.DataFrame] = []
     for k, array in enumerate(arrays, 1):
         columns = _columns(array, f"array {k}")
@@ -88,12 +92,34 @@ def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: 
 
 def _columns(array: Any, where: str) -> np.ndarray:
     """[F, T] of an array [T] or [T, F]. Raises ValueError."""
+    if isinstance(array, Mapping):
+        raise ValueError(f"{where} is a {type(array).__name__}; make a data frame of them")
+    if hasattr(array, "columns"):
+        raise ValueError(
+            f"{where} is a {type(array).__name__}; join them into one data frame, with a column"
+            " that names the series"
+        )
     if not isinstance(array, np.ndarray):
         _check_ragged(array, where)
         array = np.asarray(array)
+    if array.dtype == object:  # as of a data frame with columns of several types
+        array = _numbers(array, where)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or not len(array):
         raise ValueError(f"{where}: {array.dtype} {list(array.shape)}")
     return array.reshape(len(array), -1).T
+
+
+def _numbers(array: np.ndarray, where: str) -> np.ndarray:
+    """An array of objects as numbers, NaN for None. Raises ValueError that names the row."""
+    rows = array.reshape(len(array), -1)
+    for k, row in enumerate(rows, 1):
+        for value in row:
+            if value is not None and (isinstance(value, str) or not hasattr(value, "__float__")):
+                raise ValueError(
+                    f"{where}, row {k} holds {quote(value)}; give numbers, or a data frame with"
+                    " named columns"
+                )
+    return array.astype(float)
 
 
 def _check_ragged(rows: Any, where: str) -> None:

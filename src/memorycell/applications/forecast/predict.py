@@ -26,8 +26,9 @@ from memorycell.setting_fields import check_ranges, from_json
 if TYPE_CHECKING:
     import polars as pl
 
-
 MAX_ORIGINS = 1_000_000
+MAX_MISSING_SHARE = 0.5
+"""Share of steps without a row above which a note says so."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def predict(
     frame = file.codec.read_file(path)
     forecasts, series = forecast_table(file, frame, source, options)
     notes = unused_column_notes(file.codec, frame.columns) + _new_series_notes(file.codec, series)
-    notes += unknown_word_notes(series, file.codec.words)
+    notes += unknown_word_notes(series, file.codec.words) + _gap_notes(file.codec, series)
     wanted = options.origins * len(series.groups)
     if len(forecasts) < wanted:
         notes.append(
@@ -160,6 +161,17 @@ def _new_series_notes(codec: SeriesCodec, series: Series) -> list[str]:
         return []
     names = quote(", ".join(new))[1:-1]
     return [f"{len(new)} series that were not in training, scaled by their own rows: {names}"]
+
+
+def _gap_notes(codec: SeriesCodec, series: Series) -> list[str]:
+    """Whether most steps have no row, as in a table of another clock."""
+    missing = float((series.row < 0).mean())
+    if missing <= MAX_MISSING_SHARE:
+        return []
+    return [
+        f"{missing:.0%} of the steps have no row; a step of the model is {codec.clock}: are the"
+        " rows further apart?"
+    ]
 
 
 def known_futures(codec: SeriesCodec, series: Series, at: np.ndarray) -> np.ndarray:

@@ -102,7 +102,7 @@ class AnomalyDetector(OutlierMixin, TrainedEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         table = self._table(X, reset=False)
-        found = self.model_.predict(table)
+        found = self._prediction(table)
         margin = (found["threshold"] - found["score"]).fill_null(0.0).to_numpy()
         flagged = found["anomaly"].fill_null(False).to_numpy()
         margin = np.where(flagged, np.minimum(margin, -MARGIN), np.maximum(margin, 0.0))

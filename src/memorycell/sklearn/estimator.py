@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -13,6 +14,7 @@ from sklearn.utils.validation import validate_data
 
 from memorycell.face.frames import is_frame, to_polars
 from memorycell.face.train import train
+from memorycell.tables.column_lists import join_names
 
 if TYPE_CHECKING:
     import polars as pl
@@ -50,11 +52,19 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
             minutes=self.minutes,
             device=self.device,
             progress=self.verbose,
+            baselines=False,
             seed=self._seed(),
             **given,
             **more,
             **(self.settings or {}),
         )
+
+    def _prediction(self, table: pl.DataFrame, **options: Any) -> pl.DataFrame:
+        """Of `model_`, for a table with the columns of `fit`: those that it left out are known."""
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "columns? not used")
+            found: pl.DataFrame = self.model_.predict(table, **options)
+        return found
 
     def _seed(self) -> int:
         if isinstance(self.random_state, numbers.Integral):
@@ -96,7 +106,7 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
                     raise ValueError(f"column {column}: X has {width} columns")
                 column = self._columns[int(column)]
             names.append(str(column))
-        return ",".join(names) or None
+        return join_names(names) or None
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -141,7 +141,7 @@ class Forecaster(TrainedEstimator):
 
     def _forecasts(self, table: pl.DataFrame) -> np.ndarray:
         """[n, n_outputs_]"""
-        found = self.model_.predict(self._with_known_futures(table), origins=ALL_ROWS)
+        found = self._prediction(self._with_known_futures(table), origins=ALL_ROWS)
         forecasts = np.full((table.height, self.n_outputs_), np.nan)
         rows = found["row"].to_numpy()[:: self.n_outputs_] - 1
         forecasts[rows] = found["median"].to_numpy().reshape(-1, self.n_outputs_)

@@ -75,7 +75,7 @@ class SequenceEstimator(TrainedEstimator):
     def _answers(self, X: Any) -> pl.DataFrame:
         """The trained model's answers, a row per sequence."""
         check_is_fitted(self)
-        found: pl.DataFrame = self.model_.predict(_table(self._sequences(X, reset=False)))
+        found = self._prediction(_table(self._sequences(X, reset=False)))
         return found
 
     def _sequences(self, X: Any, *, reset: bool) -> list[np.ndarray]:

@@ -28,8 +28,8 @@ APPLICATION = Application(
     metric=Metric("error"),
     selection_metric="log_loss",
     baselines=("nearest neighbour by dynamic time warping (classes)", "most frequent words (text)"),
-    training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.995, precision="auto"),
-    minutes=4.0,
+    training=TrainSettings(lr=6e-3, weight_decay=0.01, average=0.995, precision="auto"),
+    minutes=5.0,
     settings=HandwritingSettings,
     search_space={
         "lr": Uniform(1e-3, 1.6e-2, log=True),

@@ -21,7 +21,7 @@ class HandwritingSettings(SignalSettings):
               words of random letters
     """
 
-    hidden: int = 128
+    budget: int = 3000
     dropout: float = 0.4
     names: str | None = None
     spacing: float = 0.06

@@ -6,11 +6,12 @@ import contextlib
 from collections.abc import Iterator
 
 from memorycell.training.events import Epoch, Log, OnEvent, Step
+from memorycell.training.notebook_progress import NotebookLine
 
 
 @contextlib.contextmanager
 def progress_bar(metric: str, log: Log) -> Iterator[OnEvent]:
-    """Follows a training run: a bar on a terminal, one line per epoch elsewhere.
+    """Follows a training run: a bar on a terminal or in a notebook, one line per epoch elsewhere.
 
     metric   the validation metric to show
     log      called with the lines
@@ -25,8 +26,13 @@ def progress_bar(metric: str, log: Log) -> Iterator[OnEvent]:
         TextColumn("{task.fields[figures]}"),
         TimeElapsedColumn(),
     ]
-    live = console.is_terminal or console.is_jupyter
-    with Progress(*columns, console=console, transient=True, disable=not live) as bar:
+    notebook = NotebookLine() if console.is_jupyter else None
+    live = console.is_terminal or notebook is not None
+    disable = not live or notebook is not None  # rich's own needs ipywidgets there
+    with (
+        contextlib.closing(notebook) if notebook is not None else contextlib.nullcontext(),
+        Progress(*columns, console=console, transient=True, disable=disable) as bar,
+    ):
         job = bar.add_task("reading", total=None, figures="")
         shown_warnings: set[str] = set()
         valid = ""
@@ -34,6 +40,10 @@ def progress_bar(metric: str, log: Log) -> Iterator[OnEvent]:
         def on_event(event: Step | Epoch) -> None:
             nonlocal valid
             if isinstance(event, Step):
+                if notebook is not None:
+                    share = event.step / event.steps if event.steps else None
+                    figures = _step_figures(event) + valid
+                    notebook.show(f"{_epoch_label(event)} {figures}", share)
                 bar.update(
                     job,
                     description=_epoch_label(event),

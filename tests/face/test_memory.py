@@ -1,8 +1,12 @@
 """Data in memory reach the readers of every application as the files that people have do."""
 
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
+import torch
 
 import memorycell
 from memorycell.application import catalogue
@@ -33,6 +37,53 @@ def test_every_reader_reads_them(task):
     with as_source(application, DATA[task]) as source:
         dataset = application.prepare(source, application.settings())
         assert next(iter(dataset.batches(0))) is not None
+
+
+TEXTS, LABELS = [text for text, _ in DATA["sentiment"]], [n for _, n in DATA["sentiment"]]
+SERIES = [RNG.normal(size=(5, 2)) for _ in range(6)]
+CLASSES = np.arange(6) % 2
+SAME_DATA = {
+    "a column of texts": ("text", DATA["text"], pd.Series(DATA["text"], name="x")),
+    "a frame of texts": ("text", DATA["text"], pl.DataFrame({"text": DATA["text"]})),
+    "an array of texts": ("text", DATA["text"], np.array(DATA["text"])),
+    "texts and labels": ("sentiment", DATA["sentiment"], (TEXTS, LABELS)),
+    "columns": ("sentiment", DATA["sentiment"], (pd.Series(TEXTS), pd.Series(LABELS))),
+    "sides": ("translation", DATA["translation"], tuple(zip(*DATA["translation"], strict=True))),
+    "an own index": ("sequences", (SERIES, CLASSES), (SERIES, pd.Series(CLASSES, range(9, 15)))),
+    "frames": ("sequences", (SERIES, CLASSES), ([pd.DataFrame(x) for x in SERIES], CLASSES)),
+    "tensors": (
+        "sequences",
+        (SERIES, CLASSES),
+        (torch.tensor(np.stack(SERIES)), torch.tensor(CLASSES)),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAME_DATA)
+def test_the_same_data_in_other_containers_are_the_same_file(name):
+    task, expected, data = SAME_DATA[name]
+    application = catalogue.load(task)
+    contents = []
+    for given in (expected, data):
+        with as_source(application, given) as source:
+            path = Path(source)
+            contents.append(path.read_text() if path.suffix == ".txt" else pl.read_ipc(path).rows())
+    assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize(
+    ("task", "data", "words"),
+    [
+        ("text", "To be, or not to be\n" * 9, "a string is a path.*'To be.*give texts in a list"),
+        ("text", "x" * 1001, "a string is a path"),
+        ("text", [], "and this has none"),
+        ("handwriting", [([[0, 0], [1, 1]], "a")] * 3, "^data in memory: line 1: stroke 1"),
+    ],
+)
+def test_what_cannot_be_read_is_said_without_a_temporary_name(task, data, words):
+    with pytest.raises(UserError, match=words) as raised:
+        memorycell.train(task, data, progress=False)
+    assert "\n" not in str(raised.value)
 
 
 def test_a_sound_without_a_label_is_recognised():

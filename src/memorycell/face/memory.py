@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from memorycell.application.contract import AnyApplication
+from memorycell.application.contract import AnyApplication, InMemory
 from memorycell.errors import UserError, quote
 from memorycell.face.frames import as_frame, is_frame, text_column, to_polars
 from memorycell.face.writers import TAKES, UNLABELLED, WRITERS, strings, write_frame
@@ -23,6 +23,7 @@ from memorycell.reading import read_text
 NAME = "data in memory"
 """The name of such data in model files."""
 PREFIX = "memorycell-data-"
+MAX_PATH_CHARS = 1000
 SETTING = re.compile(r"--set (\w+=)")
 
 
@@ -38,6 +39,11 @@ def as_source(
     Raises `UserError` for data that the application does not take.
     """
     if data is None or isinstance(data, (str, Path)):
+        if isinstance(data, str) and ("\n" in data or len(data) > MAX_PATH_CHARS):
+            raise UserError(
+                f"{application.name}: a string is a path or the name of a dataset, and"
+                f" {quote(data)} is neither; give texts in a list"
+            )
         yield None if data is None else str(data)
         return
     with _temporary_folder() as folder:
@@ -83,7 +89,10 @@ def _temporary_folder() -> Iterator[Path]:
         try:
             yield Path(folder)
         except UserError as error:
-            raise type(error)(as_arguments(without_paths(str(error)))) from None
+            message = as_arguments(without_paths(str(error)))
+            for path in Path(folder).glob("*.jsonl"):
+                message = message.replace(path.name, NAME)
+            raise type(error)(message) from None
 
 
 def as_arguments(message: str) -> str:
@@ -101,7 +110,7 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
     kind = application.in_memory
     if kind is None:
         raise UserError(f"{application.name}: takes a path or the name of a dataset")
-    data = _as_array(as_frame(data))
+    data = _as_sequence(kind, as_frame(data))
     if is_frame(data):
         if kind not in ("table", "labelled", "pairs", "sequences"):
             raise UserError(f"{application.name}: takes {TAKES[kind]}, not a frame")
@@ -111,7 +120,9 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
         return write_frame(frame, folder)
     if isinstance(data, np.ndarray) and kind in ("table", "clips"):
         data = [data]
-    if not isinstance(data, Sequence) or not len(data):
+    if isinstance(data, Sequence) and not len(data):
+        raise UserError(f"{application.name}: takes {TAKES[kind]}, and this has none")
+    if not isinstance(data, Sequence):
         raise UserError(
             f"{application.name}: takes a path, the name of a dataset or {TAKES[kind]}, not"
             f" {quote(type(data).__name__)}"
@@ -120,8 +131,20 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
         return WRITERS[kind](data, folder)
 
 
+def _as_sequence(kind: InMemory, data: Any) -> Any:
+    """Tensors as arrays, also the parts of (X, y), a frame of texts and arrays of texts as lists;
+    other data as they are.
+    """
+    if isinstance(data, (tuple, list)) and len(data) == 2:
+        return type(data)(map(_as_array, data))
+    if kind == "texts" and is_frame(data):
+        return text_column(to_polars(data))
+    if kind in ("texts", "labelled", "pairs") and isinstance(data, np.ndarray):
+        return data.tolist()
+    return _as_array(data)
+
+
 def _as_array(data: Any) -> Any:
-    """A tensor as an array; other data as they are."""
     if type(data).__module__ == "torch" and hasattr(data, "detach"):
         return data.detach().cpu().numpy()
     return data

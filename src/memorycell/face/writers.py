@@ -76,7 +76,9 @@ def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: 
     import polars as pl
 
     frames, width = [], 0
+    labels = None if labels is None else list(labels)  # a pandas series has an index of its own
     for k, array in enumerate(values, 1):
+        array = array.to_numpy() if hasattr(array, "to_numpy") else array
         columns = _columns(array, f"sequence {k}")
         width = width or len(columns)
         if len(columns) != width:
@@ -157,12 +159,23 @@ def _write_pairs(rows: Sequence[Any], folder: Path) -> Path:
 def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Path:
     import polars as pl
 
+    if _are_columns(rows):
+        rows = list(zip(*rows, strict=True))
     for k, row in enumerate(rows, 1):
         if isinstance(row, (str, bytes)) or len(row) != 2:
             raise ValueError(f"row {k} is {quote(row)}")
     left, right = zip(*rows, strict=True)
     labels = [str(_present(label, f"{names[1]} {k}")) for k, label in enumerate(right, 1)]
     return write_frame(pl.DataFrame({names[0]: strings(left, names[0]), names[1]: labels}), folder)
+
+
+def _are_columns(rows: Sequence[Any]) -> bool:
+    """Whether rows are (texts, labels) instead: two columns of one length."""
+    return (
+        len(rows) == 2
+        and not any(isinstance(column, (str, bytes)) for column in rows)
+        and len(rows[0]) == len(rows[1]) != 2
+    )
 
 
 def _present(label: Any, where: str) -> Any:
@@ -277,10 +290,11 @@ def strings(values: Sequence[Any], what: str) -> list[str]:
 
 TAKES: Mapping[InMemory, str] = {
     "table": "a data frame, an array [T] or [T, F], or a list of arrays",
-    "sequences": "a data frame, (X [N, T, F], y [N]), or a list of (array [T] or [T, F], target)",
-    "texts": "a list of strings",
-    "labelled": "a data frame, or a list of (text, label)",
-    "pairs": "a data frame, or a list of (source, target)",
+    "sequences": "a data frame, (X [N, T, F], y [N]), or a list of (array or data"
+    " frame [T] or [T, F], target)",
+    "texts": "a list or a column of strings",
+    "labelled": "a data frame, a list of (text, label), or (texts, labels)",
+    "pairs": "a data frame, a list of (source, target), or (sources, targets)",
     "dialogues": "a list of dialogues, lists of strings or of {'role', 'content'}",
     "sounds": "a list of ((samples, sample rate in Hz), label)",
     "strokes": "a list of (strokes, label); a stroke is a list of points [x, y] or [x, y, t]",

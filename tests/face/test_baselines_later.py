@@ -26,13 +26,13 @@ def test_training_is_the_same_and_the_baselines_come_later(without, forecaster):
     assert repr(without) == repr(forecaster)
 
 
-def test_a_file_whose_data_are_gone_says_so(load_frame, tmp_path):
+def test_a_loaded_model_says_so(load_frame, tmp_path):
     path = tmp_path / "m.safetensors"
     memorycell.train(
         "forecast", load_frame, target="load", horizon=4, baselines=False, out=path, **QUICK
     )
     model = memorycell.load(path)
-    with pytest.warns(UserWarning, match="left out in training.*give the data again"):
+    with pytest.warns(UserWarning, match="left out in training .it was loaded.*evaluate.data"):
         assert model.baselines == {}
     assert model.evaluate(load_frame)["baselines"].keys() >= {"ridge"}
 

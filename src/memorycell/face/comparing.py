@@ -46,11 +46,14 @@ def model_text(model: Trained) -> str:
 
 def compare_now(model: Trained) -> None:
     """Compute the baselines that were left out in training, on the model's own data, and store
-    them in `info`. Warns where these are not available.
+    them in `info`. Warns where these are not available, and for a model that was loaded: a server,
+    say, must not begin to read and fit.
     """
     if is_compared(model):
         return
     try:
+        if model.result is None:
+            raise UserError("it was loaded from a file")
         found, skill = _own_baselines(model)
     except UserError as error:
         warnings.warn(

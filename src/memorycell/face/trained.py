@@ -95,7 +95,7 @@ class Trained(ModelFile[Any, Any]):
     @property
     def baselines(self) -> dict[str, dict[str, float]]:
         """Baseline name -> the same metrics. After training with baselines=False they are computed
-        here, once; {} and a warning where the data are not available.
+        here, once; {} and a warning for a model that was loaded: see `evaluate`.
         """
         compare_now(self)
         return dict(self.info.get("baselines") or {})

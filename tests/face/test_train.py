@@ -80,7 +80,7 @@ def test_settings_that_cannot_be_used(load_frame, settings, words):
 def test_data_of_another_kind(load_frame):
     with pytest.raises(UserError, match="a data frame, an array.*not .dict"):
         memorycell.train("forecast", {"a": 1}, **QUICK)
-    with pytest.raises(UserError, match="takes a list of strings, not a frame"):
+    with pytest.raises(UserError, match="which column has the texts"):
         memorycell.train("text", load_frame, **QUICK)
     with pytest.raises(UserError, match="text 2 is int"):
         memorycell.train("text", ["a", 3], **QUICK)

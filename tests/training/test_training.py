@@ -259,7 +259,7 @@ def test_the_result_is_json_and_its_skill_is_right(hourly, tmp_path):
     result = json.loads(json.dumps(result, allow_nan=False))
     best = min(b["crps"] for b in result["baselines"].values())
     assert result["skill"] == pytest.approx(1 - result["metrics"]["crps"] / best)
-    assert set(result) - {"advice"} == {
+    assert set(result) - {"advice", "picture"} == {
         "task",
         "file",
         "primary",

@@ -136,7 +136,8 @@ def _as_sequence(kind: InMemory, data: Any) -> Any:
     other data as they are.
     """
     if isinstance(data, (tuple, list)) and len(data) == 2:
-        return type(data)(map(_as_array, data))
+        parts = map(_as_array, data)
+        return tuple(parts) if isinstance(data, tuple) else list(parts)
     if kind == "texts" and is_frame(data):
         return text_column(to_polars(data))
     if kind in ("texts", "labelled", "pairs") and isinstance(data, np.ndarray):

@@ -292,7 +292,7 @@ TAKES: Mapping[InMemory, str] = {
     "table": "a data frame, an array [T] or [T, F], or a list of arrays",
     "sequences": "a data frame, (X [N, T, F], y [N]), or a list of (array or data"
     " frame [T] or [T, F], target)",
-    "texts": "a list or a column of strings",
+    "texts": "a list of strings, or a column of them",
     "labelled": "a data frame, a list of (text, label), or (texts, labels)",
     "pairs": "a data frame, a list of (source, target), or (sources, targets)",
     "dialogues": "a list of dialogues, lists of strings or of {'role', 'content'}",

@@ -57,7 +57,8 @@ def train(
     on_event: OnEvent = ignore,
 ) -> dict[str, Any]:
     """Read, train, compare with the baselines, save. Returns the JSON object of `memorycell train`;
-    of several workers only the first compares, saves and returns it, the others return {}.
+    of several workers only the first compares, saves and returns it, the others return {}. It also
+    has the main picture, see `main_picture`, which is not printed.
 
     search   that found the settings, for the model file
     baselines   compare with them; False: the model file says that they were left out

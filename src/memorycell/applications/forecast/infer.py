@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -133,7 +133,7 @@ def infer(
 def _with_quotes(settings: ForecastSettings, columns: Sequence[str]) -> ForecastSettings:
     """The settings with quotes around a name that is one column, with its comma."""
     texts = {name: getattr(settings, name) for name in ("target", "inputs", "known", "words")}
-    quoted = {name: quoted_name(text) for name, text in texts.items() if text in columns}
+    quoted: dict[str, Any] = {n: quoted_name(t) for n, t in texts.items() if t in columns}
     return replace(settings, **quoted)
 
 

@@ -41,7 +41,7 @@ def forecast_picture(dataset: ForecastDataset, model: Forecaster, result: Record
             line[place : place + horizon] = values
     thin = slice(None, None, -(-len(steps) // MAX_POINTS))
     numbered = codec.time is None or codec.clock.unit == "row"
-    labels = [str(s) if numbered else codec.stamp(int(series.time[s])) for s in steps[thin]]
+    labels = [str(s if numbered else codec.stamp(int(series.time[s]))) for s in steps[thin]]
     step = thin.step or 1
     return Picture(
         title=f"Forecasts of {codec.targets[0]} on the test split, with 80% intervals",
@@ -65,7 +65,7 @@ def _periods(at: np.ndarray, horizon: int, count: int, dataset: ForecastDataset)
     place = {int(step): k for k, step in enumerate(at) if known[k]}
     found: list[list[int]] = []
     for k in np.unique(np.linspace(0, len(at) - 1, 4 * MAX_CANDIDATES).astype(int)).tolist():
-        period = []
+        period: list[int] = []
         step, end = int(at[k]), int(at[k]) + horizon
         while len(period) < count and step in place and end < len(dataset.series):
             if dataset.series.start[end] != dataset.series.start[int(at[k])]:

@@ -67,3 +67,10 @@ def test_at_most_five_times_a_second(shown, monkeypatch):
         line.show(text, None)
     assert [data["text/plain"] for data in shown[1:]] == ["a", "<c>"]
     assert shown[-1]["text/html"].endswith("&lt;c&gt;")
+
+
+def test_without_a_cell_nothing_is_shown(shown, monkeypatch):
+    monkeypatch.setattr(sys.modules["IPython.display"], "display", lambda *_, **__: None)
+    with progress_bar("crps", print) as on_event:
+        on_event(Step(0, 2, 5, 20, 1.25, 1.0, 100.0))
+    assert shown == []

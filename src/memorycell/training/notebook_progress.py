@@ -15,6 +15,7 @@ class NotebookLine:
 
     def __init__(self) -> None:
         display: Any = import_module("IPython.display")
+        # None where a program runs on a notebook's server without a cell
         self._handle = display.display({"text/plain": "reading"}, raw=True, display_id=True)
         self._shown = 0.0
 
@@ -26,8 +27,12 @@ class NotebookLine:
         value = "" if share is None else f' value="{share:.3f}"'
         bar = f"<progress max=1{value}></progress> {html.escape(text)}"
         percent = "" if share is None else f"{share:.0%} "
-        self._handle.update({"text/html": bar, "text/plain": percent + text}, raw=True)
+        self._update({"text/html": bar, "text/plain": percent + text})
 
     def close(self) -> None:
         """Leave nothing of it."""
-        self._handle.update({"text/html": "", "text/plain": ""}, raw=True)
+        self._update({"text/html": "", "text/plain": ""})
+
+    def _update(self, data: dict[str, str]) -> None:
+        if self._handle is not None:
+            self._handle.update(data, raw=True)

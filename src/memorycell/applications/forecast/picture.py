@@ -10,8 +10,10 @@ from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.models.quantiles import interval
 
-MAX_FANS, MAX_CANDIDATES = 6, 25
-"""Consecutive forecasts that are shown, and the periods among which one is chosen."""
+MIN_FANS, MIN_STEPS = 6, 48
+"""Consecutive forecasts that are shown, and steps that they cover, unless there are fewer."""
+MAX_CANDIDATES = 25
+"""Periods among which one is chosen."""
 
 
 def forecast_picture(dataset: ForecastDataset, model: Forecaster, result: Record) -> Picture | None:
@@ -21,7 +23,8 @@ def forecast_picture(dataset: ForecastDataset, model: Forecaster, result: Record
     codec, series = dataset.codec, dataset.series
     at = dataset.scored_origins("test")
     horizon = dataset.settings.horizon or 1
-    count = max(min(MAX_FANS, MAX_POINTS // (2 * horizon)), 1)
+    wanted = max(MIN_FANS, MIN_STEPS // horizon)
+    count = max(min(wanted, MAX_POINTS // (2 * horizon)), 1)
     periods = _periods(at, horizon, count, dataset)
     if not periods:
         return None

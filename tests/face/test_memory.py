@@ -76,6 +76,7 @@ def test_the_same_data_in_other_containers_are_the_same_file(name):
     [
         ("text", "To be, or not to be\n" * 9, "a string is a path.*'To be.*give texts in a list"),
         ("text", "x" * 1001, "a string is a path"),
+        ("sequences", (SERIES, np.eye(6)), r"label 1 is array\(\[1., 0., .*: expected one value"),
         ("text", [], "and this has none"),
         ("handwriting", [([[0, 0], [1, 1]], "a")] * 3, "^data in memory: line 1: stroke 1"),
     ],

@@ -179,7 +179,9 @@ def _are_columns(rows: Sequence[Any]) -> bool:
 
 
 def _present(label: Any, where: str) -> Any:
-    """The label. Raises `UserError` where it is None, NaN or NaT."""
+    """The label. Raises `UserError` where it is None, NaN or NaT, or not one value."""
+    if np.ndim(label) > 0:
+        raise UserError(f"{where} is {quote(label)}: expected one value")
     if label is None or type(label).__name__ == "NAType" or bool(label != label):
         raise UserError(f"{where} is missing; leave its row out, or give a label")
     return label.item() if isinstance(label, np.generic) else label

@@ -93,7 +93,7 @@ def test_sessions_that_cannot_step_together_are_fed_alone(forecaster, load_frame
             self.session.restore(data)
 
     pool = SessionPool(forecaster)
-    pool._initial, pool._new = Plain(), Plain
+    pool._fork, pool._steps_together, pool._new = None, False, Plain
     assert not pool.steps_together
     slots = pool.open_many(2)
     first, second = rows(load_frame, 2)

@@ -82,9 +82,20 @@ def fork(page: Any) -> None:
     page.wait_for_timeout(1500)
 
 
+def control(page: Any) -> None:
+    """A pole that is balanced, after a push."""
+    page.get_by_role("button", name="Run", exact=True).click()
+    page.wait_for_timeout(2500)
+    page.get_by_role("button", name="Push it →").click()
+    page.wait_for_timeout(400)
+    page.get_by_role("button", name="Pause").click()
+    page.wait_for_timeout(300)
+
+
 PICTURES = {  # name -> view, width, theme, what to do
     "page-story": ("story", 1280, "light", story),
     "page-digits": ("live/digits", 1100, "light", digits),
+    "page-control": ("live/cartpole", 1100, "light", control),
     "page-glucose": ("live/glucose", 1100, "dark", glucose),
     "page-fork": ("live/text", 1100, "light", fork),
 }

@@ -115,7 +115,7 @@ def test_large_bodies_and_many_requests_at_once_are_forwarded(folder, truth):
 def test_demo_models_are_served_by_every_worker(tmp_path, monkeypatch):
     """They are trained before the workers start; here they are in the cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    files = ("forecast", "anomaly", "text", "text")
+    files = ("forecast", "anomaly", "text", "text", "text")
     for demo, name in zip(DEMOS, files, strict=True):
         path = demo_path(demo, cache_folder())
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,14 @@
 import { GatesPanel } from "./gates_panel.js";
 
 export const HISTORY = 1000;
-const REPLAY_ITEMS = 64;
+const REPLAY_ITEMS = 64,
+  ANCHOR_EVERY = 250;
 
-/** `records` are {item, answers, columns}: the past up to `position`, and what was undone after it.
- *  `dropped` counts older ones: memory stays constant. onchange() is called after every change. */
+/** `records` are {item, answers, columns, note}: the past up to `position`, and what was undone
+ *  after it. `dropped` counts older ones: memory stays constant. `anchors` are states of the
+ *  session, {at, state}; the records begin at one of them, so that each of them can be reached by
+ *  reading again. A note is what an input panel remembers of an item.
+ *  onchange() is called after every change. */
 export class Column {
   constructor(client, model, options = {}) {
     this.client = client;
@@ -18,6 +22,7 @@ export class Column {
     this.records = [];
     this.position = 0;
     this.dropped = 0;
+    this.anchors = [];
     this.onchange = () => {};
     this.onproblem = () => {};
     this.onfed = () => {};
@@ -44,10 +49,11 @@ export class Column {
 
   adopt(session) {
     this.session = session;
-    this.columns = 0;
+    this.gained = null; // {steps, items}: columns of the last request, and of each of its items
     if (this.model.watch) {
       session.watch((gates) => {
-        this.columns = this.gates.push(gates);
+        const { items, complete } = gates;
+        this.gained = { steps: this.gates.push(gates), items, complete };
       });
     }
     session.onclosed = () => {
@@ -66,43 +72,53 @@ export class Column {
   }
 
   /** Read items one after the other; what was undone before is forgotten. */
-  feed(items, { mirrored = false } = {}) {
+  feed(items, { mirrored = false, notes = [] } = {}) {
     return this.inOrder(async () => {
       this.records.length = this.position;
+      const at = this.dropped + this.position;
+      while (this.anchors.at(-1)?.at > at) this.anchors.pop();
       const answer = await this.step(items);
-      this.keep(items, answer);
+      this.keep(items, answer, notes);
       this.onchange();
-      if (!mirrored) this.onfed(items);
+      if (!mirrored) this.onfed(items, notes);
+      await this.anchor();
       return answer.answers;
     });
   }
 
+  /** Remember the state from time to time, and forget the records before the oldest needed one. */
+  async anchor() {
+    const now = this.dropped + this.position;
+    if (now - (this.anchors.at(-1)?.at ?? 0) >= ANCHOR_EVERY) {
+      const state = await this.session.state().catch(() => null); // not allowed, or lost
+      this.anchors.push({ at: now, state });
+    }
+    const first = this.anchors.findLast(({ at }) => at <= now - HISTORY);
+    if (!first || first.at <= this.dropped) return;
+    this.anchors = this.anchors.filter(({ at }) => at >= first.at);
+    const old = this.records.splice(0, first.at - this.dropped);
+    this.dropped += old.length;
+    this.position -= old.length;
+    this.ondropped?.(old);
+    this.onchange();
+  }
+
   async step(items) {
-    this.columns = 0;
+    this.gained = null;
     const one = items.length === 1;
     const answer = one ? await this.session.feed(items[0]) : await this.session.feedMany(items);
     const answers = answer.answers ?? answer.y; // y: the outputs of a bare layer
-    return { answers: one ? [answers] : answers, columns: this.columns };
+    return {
+      answers: one ? [answers] : answers,
+      columns: columnsOfItems(items.length, this.gained),
+    };
   }
 
-  keep(items, { answers, columns }) {
+  keep(items, { answers, columns }, notes) {
     items.forEach((item, k) =>
-      this.records.push({
-        item,
-        answers: answers[k],
-        columns:
-          k === items.length - 1
-            ? columns - Math.floor(columns / items.length) * (items.length - 1)
-            : Math.floor(columns / items.length),
-      }),
+      this.records.push({ item, answers: answers[k], columns: columns[k], note: notes[k] }),
     );
     this.position = this.records.length;
-    const extra = this.records.length - HISTORY;
-    if (extra > 0) {
-      this.ondropped?.(this.records.splice(0, extra));
-      this.dropped += extra;
-      this.position -= extra;
-    }
   }
 
   /** Go to a number of records: rewind the session, or read again what was undone. */
@@ -130,21 +146,25 @@ export class Column {
       await this.session.rewind(undone.length);
     } catch (error) {
       // beyond the history of the server, such as after its restart
-      if (this.dropped) throw error;
+      if (error.slug !== "unusable-input") throw error;
       return this.replay(goal);
     }
     this.gates.drop(undone.reduce((sum, record) => sum + record.columns, 0));
     return undefined;
   }
 
-  /** A new session that reads the records up to `goal` again. */
+  /** A new session that reads the records up to `goal` again, from the last state before it. */
   async replay(goal) {
+    const anchor = this.anchors.findLast(({ at }) => at <= this.dropped + goal);
+    if (anchor ? !anchor.state : this.dropped)
+      throw new Error("the state of that time is not known any more");
     const old = this.session;
     this.gates.drop(Infinity);
     old.onclosed = () => {};
     old.close().catch(() => {});
     await this.open();
-    for (let k = 0; k < goal; k += REPLAY_ITEMS) {
+    if (anchor) await this.session.restore(anchor.state);
+    for (let k = anchor ? anchor.at - this.dropped : 0; k < goal; k += REPLAY_ITEMS) {
       await this.step(this.records.slice(k, Math.min(k + REPLAY_ITEMS, goal)).map((r) => r.item));
     }
   }
@@ -153,6 +173,7 @@ export class Column {
   restart() {
     return this.inOrder(async () => {
       this.records = [];
+      this.anchors = [];
       this.position = this.dropped = 0;
       await this.replay(0);
       this.onchange();
@@ -169,6 +190,7 @@ export class Column {
       other.records = this.past;
       other.position = this.position;
       other.dropped = this.dropped;
+      other.anchors = [...this.anchors];
       other.gates.copyFrom(this.gates);
     });
     return other;
@@ -178,9 +200,15 @@ export class Column {
   async compare(model, precision) {
     const other = new Column(this.client, model, { ...this.options, precision });
     await other.open();
-    const items = this.past.map((record) => record.item);
-    for (let k = 0; k < items.length; k += REPLAY_ITEMS)
-      await other.feed(items.slice(k, k + REPLAY_ITEMS), { mirrored: true });
+    const { past } = this;
+    for (let k = 0; k < past.length; k += REPLAY_ITEMS) {
+      const some = past.slice(k, k + REPLAY_ITEMS);
+      const notes = some.map((record) => record.note);
+      await other.feed(
+        some.map((record) => record.item),
+        { mirrored: true, notes },
+      );
+    }
     return other;
   }
 
@@ -206,6 +234,7 @@ export class Column {
       this.records = [];
       this.position = 0;
       this.dropped = copy.steps;
+      this.anchors = [{ at: copy.steps, state: await copy.state() }];
       this.onchange();
     });
   }
@@ -220,7 +249,6 @@ export class Column {
   /** The session is gone, such as after a restart of the server: read the records again. */
   async reopen() {
     if (!this.session.ended) return;
-    if (this.dropped) throw this.session.ended;
     await this.replay(this.position);
     this.onchange();
   }
@@ -245,4 +273,13 @@ export class Column {
       .catch((error) => this.onproblem(error));
     return this.work;
   }
+}
+
+/** Columns of the heat map of each of `count` items. */
+function columnsOfItems(count, gained) {
+  const { steps, items, complete } = gained ?? { steps: 0 };
+  if (complete) return new Array(count).fill(steps); // the map is of the last item alone
+  if (items?.length === count) return items;
+  const each = Math.floor(steps / count); // one item, or a bare layer: a step of each
+  return Array.from({ length: count }, (_, k) => (k < count - 1 ? each : steps - each * k));
 }

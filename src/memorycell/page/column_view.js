@@ -2,14 +2,17 @@
 
 import { anyInput } from "./input_any.js";
 import { chatInput } from "./input_chat.js";
+import { controlInput } from "./input_control.js";
 import { drawInput } from "./input_draw.js";
 import { lineInput } from "./input_line.js";
 import { pianoInput } from "./input_piano.js";
 import { predictForm } from "./input_predict.js";
+import { sequencesInput } from "./input_sequences.js";
 import { soundInput } from "./input_sound.js";
 import { tableInput } from "./input_table.js";
 import { tensorInput } from "./input_tensor.js";
 import { textInput } from "./input_text.js";
+import { videoInput } from "./input_video.js";
 import { clearProblem, fill, h, perFrame, problem } from "./dom.js";
 
 const INPUTS = {
@@ -20,8 +23,10 @@ const INPUTS = {
   music: pianoInput,
   forecast: tableInput,
   anomaly: tableInput,
-  sequences: tableInput,
+  sequences: sequencesInput,
   sentiment: lineInput,
+  control: controlInput,
+  video: videoInput,
   tensors: tensorInput,
 };
 const PRECISIONS = ["float32", "bfloat16", "int8"];
@@ -241,7 +246,11 @@ export class ColumnView {
     this.slider.max = String(column.records.length);
     this.slider.value = String(column.position);
     const at = column.dropped + column.position;
-    this.place.textContent = `${at.toLocaleString("en")} of ${(column.dropped + column.records.length).toLocaleString("en")}`;
+    const total = column.dropped + column.records.length;
+    this.place.textContent = `${at.toLocaleString("en")} of ${total.toLocaleString("en")}`;
+    this.slider.title = column.dropped
+      ? `back to item ${column.dropped.toLocaleString("en")}: older ones are not kept`
+      : "";
     this.slider.setAttribute("aria-valuetext", `after ${at} items`);
   }
 

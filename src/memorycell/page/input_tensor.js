@@ -3,8 +3,10 @@
 import { fill, h, number } from "./dom.js";
 
 const MAX_SHOWN = 12,
-  EVERY_MS = 50,
-  STEP = 0.3;
+  RATES = [20, 100],
+  STEP = 0.3,
+  MAX_BATCH = 50,
+  TICK_MS = 10;
 
 export function tensorInput(column, about) {
   const size = about.input_size ?? 1;
@@ -16,6 +18,11 @@ export function tensorInput(column, about) {
     placeholder: `${size} numbers, separated by spaces`,
   });
   const output = h("p", { class: "mono" });
+  const rate = h(
+    "select",
+    { "aria-label": "Steps per second" },
+    RATES.map((value) => h("option", { value: String(value) }, `${value} steps/s`)),
+  );
   const go = h(
     "button",
     { type: "button", onclick: () => (running ? stop() : start()) },
@@ -37,14 +44,28 @@ export function tensorInput(column, about) {
     field,
     h("button", { class: "primary", type: "submit" }, "Step"),
     go,
+    rate,
   );
 
   function start() {
     go.textContent = "Stop";
-    running = setInterval(() => {
-      walk = walk.map((v) => 0.97 * v + STEP * (Math.random() - 0.5));
-      column.feed([walk]);
-    }, EVERY_MS);
+    let owed = 0,
+      busy = false,
+      before = performance.now();
+    running = setInterval(async () => {
+      const now = performance.now();
+      owed = Math.min(owed + ((now - before) * Number(rate.value)) / 1000, MAX_BATCH);
+      before = now;
+      if (busy || owed < 1) return;
+      busy = true;
+      const items = Array.from({ length: Math.floor(owed) }, () => {
+        walk = walk.map((v) => 0.97 * v + STEP * (Math.random() - 0.5));
+        return walk;
+      });
+      owed -= items.length;
+      if (!(await column.feed(items))) stop();
+      busy = false;
+    }, TICK_MS);
   }
 
   function stop() {

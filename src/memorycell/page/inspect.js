@@ -4,6 +4,8 @@ import { fill, h, problem } from "./dom.js";
 import { architecture, facts, gateReport, metrics, training } from "./inspect_report.js";
 
 const MAX_UPLOAD_BYTES = 64e6;
+const FORMATS = { onnx: "ONNX", c: "C99" };
+
 export class InspectView {
   constructor(client) {
     this.client = client;
@@ -125,13 +127,9 @@ export class InspectView {
   }
 
   summary(about, served) {
-    const formats = served
-      ? [
-          ["onnx", "Export to ONNX"],
-          ["c", "Export to C99"],
-        ]
-      : [];
-    const { skill } = about;
+    const { skill, exports = {} } = about;
+    const able = Object.keys(exports).filter((format) => exports[format] === null);
+    const unable = Object.entries(exports).filter(([, reason]) => reason !== null);
     return h(
       "section",
       { class: "panel wide" },
@@ -150,14 +148,22 @@ export class InspectView {
               ? `${Math.abs(100 * skill).toFixed(1)}% ${skill < 0 ? "worse" : "better"}` +
                 ` than the best baseline (${about.primary})`
               : null,
+          Exports: able.map((format) => FORMATS[format] ?? format).join(", ") || "none",
         }),
       ),
       h(
         "div",
         { class: "row" },
-        formats.map(([format, label]) =>
-          h("button", { type: "button", onclick: () => this.export(served, format) }, label),
+        (served ? able : []).map((format) =>
+          h(
+            "button",
+            { type: "button", onclick: () => this.export(served, format) },
+            `Export to ${FORMATS[format] ?? format}`,
+          ),
         ),
+      ),
+      unable.map(([format, reason]) =>
+        h("p", { class: "hint" }, `No ${FORMATS[format] ?? format}: ${reason}`),
       ),
     );
   }

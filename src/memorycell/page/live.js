@@ -136,11 +136,11 @@ export class LiveView {
 
   add(view) {
     this.views.push(view);
-    view.column.onfed = (items) => {
+    view.column.onfed = (items, notes) => {
       if (!this.mirror.checked) return;
       for (const other of this.views) {
         if (other !== view && other.column.model.task === view.column.model.task)
-          other.column.feed(items, { mirrored: true });
+          other.column.feed(items, { mirrored: true, notes });
       }
     };
     this.arrange();

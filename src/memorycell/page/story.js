@@ -224,7 +224,8 @@ export class StoryView {
   toggle() {
     if (this.timer) return this.stop();
     this.play.textContent = "Pause";
-    const start = this.position >= this.words.length ? this.go(0) : Promise.resolve();
+    const moved = this.pending; // the slider may have been used just before
+    const start = moved.then(() => (this.position >= this.words.length ? this.go(0) : undefined));
     const next = async () => {
       await this.go(this.position + 1);
       if (!this.timer) return;

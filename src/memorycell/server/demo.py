@@ -95,6 +95,12 @@ def _chorales(folder: Path) -> Source:
     return str(pieces)
 
 
+def _cart_pole(folder: Path) -> Source:
+    if find_spec("gymnasium") is None:
+        raise UserError("cartpole: needs gymnasium: pip install 'memorycell[control]'")
+    return "CartPole-v1"
+
+
 def _default(folder: Path) -> Source:
     return None
 
@@ -113,6 +119,13 @@ DEMOS = (
         "Recognises digits while you draw them",
         _digits,
         {"epochs": 40, "hidden": 96, "dropout": 0.2, "warp": 0.5},
+    ),
+    Demo(
+        "cartpole",
+        "control",
+        "Balances a pole without seeing how fast it falls",
+        _cart_pole,
+        {"hide": "velocity", "baseline_share": 0.0, "epochs": 6},
     ),
     Demo("music", "music", "Suggests what could sound next", _chorales, {"epochs": 40}),
     Demo(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import orjson
 from torch import nn
 
+from memorycell.errors import UserError
 from memorycell.inspection.trace import recurrent_layers
-from memorycell.nn.layers import Recurrent
 from memorycell.ops import binding
+from memorycell.server.gates import conv_layers, has_gates
 from memorycell.server.served import ServedModel
 from memorycell.server.sessions import ItemSession, LiveSession, TensorSession
 
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
     from memorycell.face.trained import Trained
 
 MAX_SHAPES = 1000
+MAX_VALUE_BYTES = 2000
 
 
 def model_summary(served: ServedModel, progress: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -36,7 +39,7 @@ def model_summary(served: ServedModel, progress: dict[str, Any] | None = None) -
         "live": served.live,
         "items": served.open_item is not None,
         "tensors": served.module is not None,
-        "watch": module is not None,
+        "watch": module is not None and has_gates(module),
         "precisions": list(binding.PRECISIONS) if native else ["float32"],
         "input_size": served.input_size if served.module is not None else None,
         "output_shape": list(served.output_shape) if served.module is not None else None,
@@ -66,6 +69,7 @@ def trained_description(trained: Trained) -> dict[str, Any]:
             trained.model, trained.model.kind, trained.model.config.to_json()
         ),
         "codec": trained.codec.kind,
+        "codec_values": small_values(trained.codec.to_json()),
         "sample_rate_hz": trained.codec.to_json().get("rate_hz"),  # of sound; None: another input
         "metrics": trained.metrics,
         "baselines": trained.baselines,
@@ -76,7 +80,32 @@ def trained_description(trained: Trained) -> dict[str, Any]:
         "settings": trained.settings,
         "notes": trained.notes,
         "data": trained.data,
+        "exports": export_formats(trained),
     }
+
+
+def small_values(values: dict[str, Any]) -> dict[str, Any]:
+    """The members that are short as JSON: sizes, names and bounds, not vocabularies."""
+    short = {}
+    for name, value in values.items():
+        try:
+            if len(orjson.dumps(value)) <= MAX_VALUE_BYTES:
+                short[name] = value
+        except TypeError:  # not JSON, such as an array
+            continue
+    return short
+
+
+def export_formats(trained: Trained) -> dict[str, str | None]:
+    """Format -> None where the model can be exported to it, else why not."""
+    formats: dict[str, str | None] = {}
+    for name, exporter in trained.application.exporters.items():
+        try:
+            exporter.check(trained)
+            formats[name] = None
+        except (UserError, ImportError) as error:
+            formats[name] = str(error)
+    return formats
 
 
 def architecture(module: nn.Module, kind: str, config: dict[str, Any]) -> dict[str, Any]:
@@ -92,17 +121,17 @@ def architecture(module: nn.Module, kind: str, config: dict[str, Any]) -> dict[s
 
 
 def layer_list(module: nn.Module) -> list[dict[str, Any]]:
-    """The recurrent layers of a module."""
+    """The recurrent layers of a module, convolutional ones included."""
     return [
         {
             "name": name,
-            "cell": layer.cell if isinstance(layer, Recurrent) else type(layer).__name__.lower(),
+            "cell": getattr(layer, "cell", type(layer).__name__.lower()),
             "input_size": layer.input_size,
             "hidden_size": layer.hidden_size,
             "num_layers": layer.num_layers,
-            "bidirectional": bool(layer.bidirectional),
+            "bidirectional": bool(getattr(layer, "bidirectional", False)),
         }
-        for name, layer in recurrent_layers(module).items()
+        for name, layer in {**recurrent_layers(module), **conv_layers(module)}.items()
     ]
 
 

@@ -254,6 +254,7 @@ class ItemLane:
                 work.gates.complete = True
                 with work.gates.tracing(session.served.trained.model):
                     answers.append(session.session.feed(item))
+                work.gates.end_item()
         return answers
 
     def _settle(self, work: ItemWork, outcome: Any) -> Any:
@@ -340,6 +341,8 @@ def _all_items(work: ItemWork) -> StreamSteps[list[list[Record]]]:
         session = work.session.session
         assert isinstance(session, Stepwise)
         answers.append((yield from session.steps(item)))
+        if work.gates is not None:
+            work.gates.end_item()
     return answers
 
 

@@ -1,0 +1,37 @@
+// The words of a text, coloured by how much each supports its label.
+
+import { fill, h } from "./dom.js";
+
+const MIN_FULL_COLOUR = 0.01; // the smallest weight in full colour
+
+/** words: {word, weight}, the weight being the probability of the label that is lost without it. */
+export function showWeights(place, words, label) {
+  if (!words?.length) return fill(place);
+  const largest = Math.max(MIN_FULL_COLOUR, ...words.map(({ weight }) => Math.abs(weight)));
+  return fill(
+    place,
+    h(
+      "p",
+      { class: "weighted", "aria-label": `Words behind ${label}` },
+      words.flatMap(({ word, weight }) => {
+        const share = Math.round((100 * Math.abs(weight)) / largest);
+        const points = `${weight < 0 ? "−" : "+"}${Math.abs(100 * weight).toFixed(1)}`;
+        const mark = h(
+          "mark",
+          { title: `${points} points` },
+          word,
+          share >= 25 ? h("small", {}, ` ${points}`) : null,
+        );
+        const colour = weight < 0 ? "orange" : "blue";
+        mark.style.background = `color-mix(in srgb, var(--${colour}-soft) ${share}%, transparent)`;
+        return [mark, " "];
+      }),
+    ),
+    h(
+      "p",
+      { class: "hint" },
+      `Blue words support “${label}”, orange ones oppose it: the points that the network` +
+        "’s probability loses without the word.",
+    ),
+  );
+}

@@ -4,7 +4,7 @@ seconds, processor seconds and peak memory, from a file and from a data frame in
     python benchmarks/large_table.py [--rows 1000000] [--columns 10] [--smoke] [--json]
 
 The table is generated: hourly rows with daily and weekly cycles, and noise that carries over. Every
-measurement is a process of its own on one thread, which stops after the first training step;
+measurement is a process of its own, which stops after the first training step;
 seconds are counted from the call of `memorycell.train`, the peak memory is the process's, with
 PyTorch.
 """
@@ -22,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import torch
 
 import memorycell
 from memorycell.training import run as training_run
@@ -75,7 +74,6 @@ def table(rows: int, columns: int) -> pl.DataFrame:
 
 
 def measure(source: str, folder: str, rows: int, columns: int) -> dict[str, Any]:
-    torch.set_num_threads(1)
     data = pl.read_parquet(f"{folder}/table.parquet") if source == "frame" else None
     path = f"{folder}/table.{source}"
     finished: list[float] = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -11,10 +12,12 @@ import numpy as np
 import torch
 
 from memorycell.applications.forecast.ridge import LONG_TABLE_ROWS, Ridge, SubsetRidge
+from memorycell.training.threads import StepThreads
 
 if TYPE_CHECKING:
     from memorycell.applications.forecast.codec import SeriesCodec
     from memorycell.applications.forecast.dataset import ForecastDataset
+    from memorycell.applications.forecast.model import Forecaster
     from memorycell.applications.forecast.settings import ForecastSettings
 
 MIN_WEEK_GAIN = 0.005
@@ -212,25 +215,28 @@ def trial_score(dataset: ForecastDataset, settings: ForecastSettings) -> float:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = trial.build().train()
-        for name, parameter in model.named_parameters():
-            parameter.requires_grad_(not name.startswith(trial.frozen_parameters(0) or "-"))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
-        update, epoch, state = 0, 0, None
-        while update < TRIAL_UPDATES:
-            for batch in trial.batches(epoch):
-                share = update / TRIAL_UPDATES
-                for group in optimizer.param_groups:
-                    warm_up = min(1.0, share / 0.1 + 0.1)
-                    group["lr"] = TRIAL_LR * warm_up * 0.5 * (1 + math.cos(math.pi * share))
-                carried = state.detach() if batch.carry and state is not None else None
-                loss, state = model.loss(batch, carried)
-                optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-                optimizer.step()
-                update += 1
-                if update == TRIAL_UPDATES:
-                    break
-            epoch += 1
+        _train_briefly(trial, model)
         crps = trial.evaluate(model, "valid")["crps"]
     return crps if math.isfinite(crps) else math.inf
+
+
+def _train_briefly(trial: ForecastDataset, model: Forecaster) -> None:
+    """`TRIAL_UPDATES` updates."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(not name.startswith(trial.frozen_parameters(0) or "-"))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
+    state = None
+    batches = (batch for epoch in itertools.count() for batch in trial.batches(epoch))
+    with StepThreads(model) as threads:
+        for update, batch in enumerate(itertools.islice(batches, TRIAL_UPDATES)):
+            share = update / TRIAL_UPDATES
+            for group in optimizer.param_groups:
+                warm_up = min(1.0, share / 0.1 + 0.1)
+                group["lr"] = TRIAL_LR * warm_up * 0.5 * (1 + math.cos(math.pi * share))
+            threads.choose(batch.steps)
+            carried = state.detach() if batch.carry and state is not None else None
+            loss, state = model.loss(batch, carried)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()

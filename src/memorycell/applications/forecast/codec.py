@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import msgspec
 import numpy as np
 
 from memorycell.applications.forecast.codec_checks import check_codec
-from memorycell.applications.forecast.encoding import encode_series
+from memorycell.applications.forecast.encoding import Scaling, encode_series
 from memorycell.applications.forecast.series import (
     RETURN,
     VALUE,
@@ -44,16 +44,6 @@ MAX_INPUT = 1e30
 
 MAX_COUNT = 1_000_000
 Count = Annotated[int, msgspec.Meta(ge=1, le=MAX_COUNT)]
-
-
-class Scaling(NamedTuple):
-    """Mean and standard deviation of values, and standard deviation of their changes per step;
-    each [..., C].
-    """
-
-    mean: np.ndarray
-    std: np.ndarray
-    change: np.ndarray
 
 
 @dataclass(frozen=True)

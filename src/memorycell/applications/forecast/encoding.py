@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -14,6 +14,16 @@ if TYPE_CHECKING:
     from memorycell.applications.forecast.codec import SeriesCodec
 
 BLOCK_STEPS = 16_384
+
+
+class Scaling(NamedTuple):
+    """Mean and standard deviation of values, and standard deviation of their changes per step;
+    each [..., C].
+    """
+
+    mean: np.ndarray
+    std: np.ndarray
+    change: np.ndarray
 
 
 def encode_series(codec: SeriesCodec, series: Series) -> np.ndarray:
@@ -28,7 +38,7 @@ def encode_series(codec: SeriesCodec, series: Series) -> np.ndarray:
             observed=series.row[part] >= 0,
             missing=np.isnan(series.values[part]),
             time=series.time[part],
-            scaling=scaling._make(values[part] for values in scaling),
+            scaling=Scaling(*(values[part] for values in scaling)),
             more=[values[part] for values in more],
         )
     return inputs

@@ -154,12 +154,16 @@ class _Numbers:
         self, frame: pl.DataFrame, where: str, formats: Mapping[str, NumberFormat]
     ) -> None:
         self.frame, self.where, self.formats = frame, where, formats
+        self._values: dict[str, np.ndarray] = {}
 
     def __contains__(self, column: str) -> bool:
         return column in self.formats
 
     def __getitem__(self, column: str) -> np.ndarray:
-        return read_numbers(self.frame[column], self.where, self.formats.get(column))
+        if column not in self._values:
+            number_format = self.formats.get(column)
+            self._values[column] = read_numbers(self.frame[column], self.where, number_format)
+        return self._values[column]
 
     def unused_reason(self, column: str) -> str | None:
         """Why a column is no input by default."""

@@ -17,7 +17,7 @@ MAX_WORK, MIN_ROWS = 1.5e10, 1000
 """Rows times columns² of a window, and the fewest rows: of longer tables, evenly spaced rows are
 used.
 """
-LONG_TABLE_ROWS, LONG_TABLE_WORK, LONG_TABLE_FINAL_WORK = 100_000, 1e9, 4e9
+LONG_TABLE_ROWS, LONG_TABLE_WORK, LONG_TABLE_FINAL_WORK = 100_000, 7e8, 2.5e9
 """Of tables with more training steps, and windows that all need the first work, the best is fitted
 again with the second.
 """

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from memorycell.applications.forecast.codec import MAX_INPUT, Scaling, SeriesCodec
-from memorycell.applications.forecast.encoding import largest_inputs
+from memorycell.applications.forecast.codec import MAX_INPUT, SeriesCodec
+from memorycell.applications.forecast.encoding import Scaling, largest_inputs
 from memorycell.applications.forecast.series import Series
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.words import check_known_words, fit_words

@@ -82,6 +82,7 @@ class LiveSession:
             "closed",
             "epoch",
             "handle",
+            "_opened_note",
             "id",
             "last",
             "opened",
@@ -99,6 +100,7 @@ class LiveSession:
         self.closed = self.spilled = False
         self.epoch = 0
         self.last: tuple[int, Any] | None = None
+        self._opened_note: bytes | None = None
         self.socket: Holder | None = None
         self.handle = 0
         self.saved = -1
@@ -117,6 +119,15 @@ class LiveSession:
 
     def note(self) -> bytes:
         """What its row in a store says apart from the state."""
+        if self._opened_note is None:
+            self._opened_note = self._options_note()
+        if self.last is None:
+            return self._opened_note
+        last = orjson.dumps(self.last, option=orjson.OPT_SERIALIZE_NUMPY)
+        return self._opened_note[:-1] + b',"last":' + last + b"}"
+
+    def _options_note(self) -> bytes:
+        """How it was opened, as JSON: written with every durable step, it is made once."""
         options = self.options
         note: dict[str, Any] = {
             "input": options.input,
@@ -127,8 +138,6 @@ class LiveSession:
             "options": options.options,
             "owner": options.owner,
         }
-        if self.last is not None:
-            note["last"] = self.last
         return orjson.dumps(note, option=orjson.OPT_SERIALIZE_NUMPY)
 
     def touch(self) -> None:

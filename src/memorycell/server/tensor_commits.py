@@ -46,7 +46,7 @@ def keep(
             session.past.append(before[k])
         session.last = None
         if session.options.durable == "step":
-            session.last = (1, [y[k].reshape(session.served.output_shape).tolist()])
+            session.last = (1, y[k].reshape(1, *session.served.output_shape).copy())
             durable.append((k, session))
     if not durable:
         return list(works), y, None if refused is None else status
@@ -82,8 +82,11 @@ def _commit(
 ) -> None:
     """Write durable sessions, then answer `works`, whose rows of the batch are `rows`."""
     context = lane.context
-    stored = [context.row(session, lane.snapshot_row(session)) for _, session in durable]
-    lane.block([session.slot for _, session in durable])
+    slots = [session.slot for _, session in durable]
+    states = lane.snapshot_rows(slots)
+    sessions = (session for _, session in durable)
+    stored = [context.row(*pair) for pair in zip(sessions, states, strict=True)]
+    lane.block(slots)
 
     def committed(error: Exception | None, lost: frozenset[Key]) -> None:
         if lane.busy:  # the pool runs in the thread

@@ -335,7 +335,11 @@ class TensorLane:
 
     def snapshot_row(self, session: TensorSession) -> bytes:
         """The state as it is stored: its row of floats. No batch must run."""
-        return ROW + self.pool.rows([session.slot])[0].tobytes()
+        return self.snapshot_rows([session.slot])[0]
+
+    def snapshot_rows(self, slots: Sequence[int]) -> list[bytes]:
+        """`snapshot_row` of several sessions."""
+        return [ROW + row.tobytes() for row in self.pool.rows(slots)]
 
     # ---- other weights ---------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ async def step_tensors(
     async with session.lock:  # so that `after` is compared in order
         repeated = repeated_answer(session.last, session.steps, after, len(x))
         if repeated is not None:
-            return StepResult(repeated, session.steps)
+            answered = repeated.tolist() if isinstance(repeated, np.ndarray) else repeated
+            return StepResult(answered, session.steps)
         gates = None
         if len(x) == 1 and not watch:
             y = await _one(context, session, x, deadline_s)

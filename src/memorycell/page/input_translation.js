@@ -41,8 +41,7 @@ export function translationForm(client, model) {
       { class: "row" },
       h("button", { class: "primary", type: "submit" }, "Translate"),
       beam,
-      memory,
-      h("label", { for: memory.id }, "Use its translation memory"),
+      h("span", { class: "row" }, memory, h("label", { for: memory.id }, "Use its translation memory")),
     ),
     result,
   );
@@ -143,6 +142,6 @@ function heat({ tokens, sources, attention }) {
 }
 
 function shade(element, share) {
-  element.style.background = `color-mix(in srgb, var(--blue-soft) ${percent(share)}, transparent)`;
+  element.style.background = `color-mix(in srgb, var(--blue) ${percent(0.55 * share)}, transparent)`;
   return element;
 }

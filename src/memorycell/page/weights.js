@@ -30,8 +30,10 @@ export function showWeights(place, words, label) {
     h(
       "p",
       { class: "hint" },
-      `Blue words support “${label}”, orange ones oppose it: the points that the network` +
-        "’s probability loses without the word.",
+      largest > MIN_FULL_COLOUR
+        ? `Blue words support “${label}”, orange ones oppose it: the points that the network` +
+            "’s probability loses without the word."
+        : `No word changes the network’s probability of “${label}” by a point.`,
     ),
   );
 }

@@ -15,6 +15,7 @@ import panel_models
 import pytest
 from page_server import Server
 from PIL import Image
+from test_page_accessibility import axe_source
 
 import memorycell
 
@@ -304,3 +305,32 @@ def test_only_the_exports_that_a_model_has(page: Any, server: Panels) -> None:
         names = {"onnx": "Export to ONNX", "c": "Export to C99"}
         buttons = page.get_by_role("button", name=re.compile("^Export to")).all_inner_texts()
         assert buttons == [names[to] for to in able]
+
+
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
+def test_the_panels_are_accessible_and_narrow(page: Any, server: Panels, theme: str) -> None:
+    source = axe_source()
+    if source is None:
+        pytest.skip("needs axe-playwright-python, or AXE_CORE=axe.min.js")
+    page.emulate_media(color_scheme=theme)
+    page.set_viewport_size({"width": 375, "height": 700})
+    for name in server.files:
+        page.goto(f"/#live/{name}")
+        page.wait_for_timeout(500)
+        step = page.get_by_role("button", name=re.compile("^One (frame|step)$"))
+        if step.count():
+            step.click()
+            done(page, 1)
+        if name == "sentiment":
+            page.get_by_label("Text", exact=True).fill("a dull and lovely film")
+            page.keyboard.press("Enter")
+            page.locator(".weighted").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth") <= 375, name
+        page.evaluate(source + "; undefined")
+        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        serious = [
+            (v["id"], [n["html"][:120] for n in v["nodes"]])
+            for v in result["violations"]
+            if v["impact"] in ("serious", "critical")
+        ]
+        assert serious == [], name

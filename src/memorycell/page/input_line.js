@@ -14,7 +14,7 @@ export function lineInput(column) {
     "aria-label": "Text",
     placeholder: "A wonderful film",
   });
-  const words = h("p", { class: "labelled", "aria-label": "The label after each word" }),
+  const words = h("div", { class: "labelled", role: "group", "aria-label": "The label after each word" }),
     bars = h("div", { "aria-live": "polite" }),
     weights = h("div", { class: "stack" });
   const form = h(

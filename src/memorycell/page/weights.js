@@ -11,8 +11,8 @@ export function showWeights(place, words, label) {
   return fill(
     place,
     h(
-      "p",
-      { class: "weighted", "aria-label": `Words behind ${label}` },
+      "div",
+      { class: "weighted", role: "group", "aria-label": `Words behind ${label}` },
       words.flatMap(({ word, weight }) => {
         const share = Math.round((100 * Math.abs(weight)) / largest);
         const points = `${weight < 0 ? "−" : "+"}${Math.abs(100 * weight).toFixed(1)}`;

@@ -231,7 +231,8 @@ class _Search:
         """A trial for a worker, where there is one to run."""
         done = len(tuning_study.finished(self.study))
         waiting, running = tuning_study.waiting_or_running(self.study)
-        if self._is_over() or done >= self.options.trials:
+        begun = done + running + self.running  # a search ends with one result at least
+        if done >= self.options.trials or (self._is_over() and begun):
             return None
         beginning = max(self.running - running, 0)  # local ones that are not in the database yet
         waiting = max(waiting - beginning, 0)

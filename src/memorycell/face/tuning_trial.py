@@ -85,11 +85,13 @@ def _trial(job: Mapping[str, Any]) -> dict[str, Any]:
                 )
                 raise Stopped
 
+        def has_result() -> bool:
+            return any(t.state.name == "COMPLETE" for t in tuning_study.finished(study))
+
         try:
-            return train(application, job, values, on_epoch, check_data)
+            return train(application, job, values, on_epoch, check_data, has_result)
         except Stopped as stopped:
-            ended = tuning_study.finished(study)
-            if math.isinf(stopped.best) or any(t.state.name == "COMPLETE" for t in ended):
+            if math.isinf(stopped.best) or has_result():
                 raise
             return stopped.best  # of the epochs until then: the search has no other result
         except Diverged as error:
@@ -131,10 +133,12 @@ def train(
     values: Mapping[str, Any],
     on_epoch: OnEpoch = lambda epoch, value: None,
     check_data: Callable[[str], None] = lambda fingerprint: None,
+    has_result: Callable[[], bool] = lambda: True,
 ) -> float:
     """The best validation metric of a run with the job's settings but for `values`.
 
     check_data   called with the fingerprint of the data
+    has_result   whether the search has one; until then the first epoch is finished, however late
 
     Raises `UserError` for data or settings that cannot be used, `Diverged`, and `Stopped`.
     """
@@ -151,9 +155,10 @@ def train(
     run = Run(dataset, train_settings, metric, None, budget_s, choose(job["device"]))
 
     def on_event(event: Step | Epoch) -> None:
+        over = end is not None and time.time() > end
         if isinstance(event, Epoch):
             on_epoch(event.epoch, event.valid[metric])
-        elif end is not None and time.time() > end:
+        elif over and (math.isfinite(run.progress.best) or has_result()):
             raise Stopped(run.progress.best)
 
     try:

@@ -370,6 +370,8 @@ class Application(Generic[S, P, O]):
     """A prediction as text for people."""
     session: Callable[[AnyModelFile, str, O], Session] | None
     """(model file, precision, options) -> Session; None: the model needs its whole input."""
+    remote_session: Callable[[AnyModelFile, str, O], Session] | None = None
+    """`session` for the clients of a server, where `session` reads files of this machine."""
     stream_reads: Literal["lines", "bytes"] = "lines"
     session_columns: Callable[[AnyModelFile], Sequence[str]] | None = None
     """The columns of the rows that a session reads; None: it reads no rows."""

@@ -15,8 +15,16 @@ from memorycell.streaming.finite import OnNonfinite
 from memorycell.streaming.stream import Stream
 
 
-def open_session(file: AnyModelFile, precision: str = "float32", options: object = None) -> Session:
+def open_session(
+    file: AnyModelFile,
+    precision: str = "float32",
+    options: object = None,
+    *,
+    remote: bool = False,
+) -> Session:
     """A new session of a model file; `options` is its application's `stream_options`.
+
+    remote   its items come from the clients of a server: none of them names a file
 
     Raises `UserError` for an application whose models need their whole input.
     """
@@ -26,7 +34,8 @@ def open_session(file: AnyModelFile, precision: str = "float32", options: object
             f"stream: a model of the task {application.name} needs its whole input; use memorycell"
             " predict"
         )
-    return application.session(file, precision, options or application.stream_options())
+    session = (application.remote_session if remote else None) or application.session
+    return session(file, precision, options or application.stream_options())
 
 
 def save_session(session: Session, path: Path) -> None:

@@ -12,8 +12,9 @@ import numpy as np
 from torch import nn
 
 from memorycell.application.contract import Forkable, Session
+from memorycell.application.live import open_session
 from memorycell.errors import UserError
-from memorycell.face.options import check_precision
+from memorycell.face.options import check_precision, typed_options
 from memorycell.ops.step import unsupported_reason
 from memorycell.server.problems import Problem
 from memorycell.state import fingerprint
@@ -124,7 +125,9 @@ def served_file(name: str, version: int, trained: Trained, path: Path | None) ->
     if application.session is not None:
 
         def open_item(precision: str, options: dict[str, Any]) -> Session:
-            return trained.session(precision, **options)
+            check_precision(precision)
+            given = typed_options(application.stream_options, options, application.name)
+            return open_session(trained, precision, given, remote=True)
 
         try:
             open_item("float32", {})

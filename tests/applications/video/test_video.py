@@ -14,6 +14,7 @@ pytest.importorskip("PIL", reason="pip install 'memorycell[video]'")
 
 from PIL import Image
 
+import memorycell
 from memorycell.application import catalogue
 from memorycell.application.contract import ModelFile, NamedDataset
 from memorycell.application.modelfile import from_bytes
@@ -26,6 +27,7 @@ from memorycell.applications.video.public_data import MOVING_DIGITS
 from memorycell.applications.video.settings import VideoSettings
 from memorycell.errors import DataError, StateError
 from memorycell.proof import prove
+from memorycell.server.served import served_file
 from memorycell.training import loop
 
 APPLICATION = catalogue.load("video")
@@ -421,6 +423,20 @@ def test_items_that_are_no_frames_change_nothing(file, item, words):
     with pytest.raises(DataError, match=f"stdin, line 1: .*{words}"):
         session.feed(item)
     assert session.snapshot() == before
+
+
+def test_the_clients_of_a_server_cannot_name_its_files(file, clips, tmp_path):
+    frame = np.load(clips)["clips"][0][0]
+    Image.fromarray(frame).save(tmp_path / "frame.png")
+    out = tmp_path / "v.safetensors"
+    file.save(out)
+    served = served_file("v", 1, memorycell.load(out), out)
+    for session in (served.open_item("float32", {}), served.open_item("float32", {}).fork()):
+        for path in (str(tmp_path / "frame.png"), "/etc/passwd", "missing.png"):
+            with pytest.raises(DataError) as error:
+                session.feed(path)
+            assert str(error.value) == "stdin, line 1: expected raw:base64"
+        assert session.feed(frame.tobytes())[0]["frame"] == 1
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])

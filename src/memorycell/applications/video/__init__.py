@@ -13,7 +13,7 @@ from memorycell.applications.video.model import FramePredictor
 from memorycell.applications.video.predict import PredictOptions, predict, render
 from memorycell.applications.video.preparing import prepare, reopen
 from memorycell.applications.video.public_data import DATASETS
-from memorycell.applications.video.session import StreamOptions, VideoSession
+from memorycell.applications.video.session import StreamOptions, VideoSession, remote_session
 from memorycell.applications.video.settings import VideoSettings
 
 APPLICATION = Application(
@@ -56,6 +56,7 @@ APPLICATION = Application(
     predict_reads="file",
     render=render,
     session=VideoSession,
+    remote_session=remote_session,
     figures=FIGURES,
     render_details=classification_details,
     inspect=inspect,

@@ -59,11 +59,19 @@ class VideoSession:
     A model of frames answers `{"frame", "surprise", "alarm", "next"}`, the surprise being the mean
     squared error of the prediction of this frame (null for the first), a classifier `{"frame",
     "label", "p"}`.
+
+    paths   whether lines may name files
     """
 
     def __init__(
-        self, file: VideoFile, precision: str = "float32", options: StreamOptions | None = None
+        self,
+        file: VideoFile,
+        precision: str = "float32",
+        options: StreamOptions | None = None,
+        *,
+        paths: bool = True,
     ) -> None:
+        self._paths = paths
         self.codec: FrameCodec = file.codec
         self.options = options or StreamOptions()
         self._stream = Stream(file.model, precision, history=0)
@@ -103,14 +111,15 @@ class VideoSession:
     def _frame(self, item: Item) -> np.ndarray:
         """[height, width] uint8. Raises `DataError`."""
         size = (self.codec.height, self.codec.width)
+        expected = f"expected {'the path of a picture, or ' if self._paths else ''}{RAW}base64"
         if isinstance(item, Mapping):
-            raise DataError(f"{self._where()}: expected the path of a picture, or {RAW}base64")
+            raise DataError(f"{self._where()}: {expected}")
         if isinstance(item, bytes):
             return self._raw(item)
         line = item.strip()
         if not line.startswith(RAW):
-            if not line or "\0" in line:
-                raise DataError(f"{self._where()}: expected the path of a picture, or {RAW}base64")
+            if not line or "\0" in line or not self._paths:
+                raise DataError(f"{self._where()}: {expected}")
             try:
                 return read_picture(Path(line), size)
             except DataError as error:
@@ -163,6 +172,11 @@ class VideoSession:
         self._stream.restore(data)
         self._frames = saved.frames
         self._predicted = predicted if predicted.size else None
+
+
+def remote_session(file: VideoFile, precision: str, options: StreamOptions) -> VideoSession:
+    """See `Application.remote_session`."""
+    return VideoSession(file, precision, options, paths=False)
 
 
 def _short(text: str, path: str) -> str:

@@ -252,10 +252,20 @@ def test_a_search_ends_with_one_result_however_slow_the_machine_is(
     found = search(hourly, tmp_path / "late.safetensors", minutes=0.01, trials=2)
     assert len(found.search["trials"]) == 1
     assert found.search["trials"][0]["state"] == "complete"
-    over = iter([False])
-    monkeypatch.setattr(tuning._Search, "_is_over", lambda self: next(over, True))
-    found = search(hourly, tmp_path / "later.safetensors", minutes=0.01, trials=2)
-    assert len(found.search["trials"]) == 1
+    monkeypatch.setattr(tuning._Search, "_is_over", lambda self: True)
+    diverging = iter([True])
+
+    def diverges_once(*arguments):
+        if next(diverging, False):
+            raise UserError("the loss is not finite")
+        return fit(*arguments)
+
+    monkeypatch.setattr(tuning_trial.Run, "fit", diverges_once)
+    found = search(hourly, tmp_path / "later.safetensors", minutes=0.01, trials=9)
+    assert [t["state"] for t in found.search["trials"]] == ["pruned", "complete"]
+    diverging = iter([True] * 9)
+    with pytest.raises(UserError, match="no trial has ended"):
+        search(hourly, tmp_path / "never.safetensors", minutes=0.01, trials=9)
 
 
 def test_what_a_trial_reached_counts_where_the_time_ends_before_any_has_ended(

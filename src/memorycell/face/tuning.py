@@ -172,6 +172,10 @@ def _trial_minutes(
     return min(application.minutes, options.minutes * options.workers / options.trials)
 
 
+MAX_LATE_TRIALS = 3
+"""Trials without a result, after which none is begun when the time is over."""
+
+
 class _Search:
     """A search while it runs."""
 
@@ -229,10 +233,11 @@ class _Search:
 
     def _next_trial(self) -> Job | None:
         """A trial for a worker, where there is one to run."""
-        done = len(tuning_study.finished(self.study))
+        finished = tuning_study.finished(self.study)
+        done, complete = len(finished), any(t.state.name == "COMPLETE" for t in finished)
         waiting, running = tuning_study.waiting_or_running(self.study)
-        begun = done + running + self.running  # a search ends with one result at least
-        if done >= self.options.trials or (self._is_over() and begun):
+        enough = complete or running or self.running or done >= MAX_LATE_TRIALS
+        if done >= self.options.trials or (self._is_over() and enough):
             return None
         beginning = max(self.running - running, 0)  # local ones that are not in the database yet
         waiting = max(waiting - beginning, 0)

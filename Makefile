@@ -62,6 +62,8 @@ bench-scripts: export OPENBLAS_NUM_THREADS := $(if $(SMOKE),1,$(OPENBLAS_NUM_THR
 bench-scripts:
 	$(BIN)/python benchmarks/scaling.py --threads 1 --threads 2 $(smoke)
 	$(BIN)/python benchmarks/forecast_step.py $(smoke)
+	$(BIN)/python benchmarks/large_table.py $(if $(SMOKE),--smoke --source parquet)
+	$(BIN)/python benchmarks/session_pool.py $(smoke)
 	$(BIN)/python benchmarks/anomaly_live.py $(smoke)
 	$(BIN)/python benchmarks/speech_live.py $(smoke)
 	$(BIN)/python benchmarks/conv.py $(smoke)

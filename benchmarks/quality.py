@@ -146,7 +146,7 @@ PLANS = {
         Plan("ArrowHead"),
         Plan("ItalyPowerDemand"),
         Plan("PLAID", 5),
-        Plan("pendigits"),
+        Plan("pendigits", 5),
         Plan("hydrology"),
     ),
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),

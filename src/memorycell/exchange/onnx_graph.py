@@ -59,6 +59,25 @@ class Graph:
         """Split a value along an axis; return the parts' names."""
         return self.ops("Split", value, self.constant(sizes), outputs=len(sizes), axis=axis)
 
+    def running_max(self, values: str, first: str) -> str:
+        """Values [B, T, G], and those before [B, G] -> their maxima up to every step [B, T, G].
+        ONNX has no operator for it: a Scan over time.
+        """
+        body = Graph(prefix=self.name("maximum_"))
+        before, step = body.name("before"), body.name("step")
+        after = body.op("Max", before, step)
+        out = body.op("Identity", after)
+        before_info, step_info, after_info, out_info = (
+            helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+            for name in (before, step, after, out)
+        )
+        graph = helper.make_graph(
+            body.nodes, "maximum", [before_info, step_info], [after_info, out_info]
+        )
+        steps = self.op("Transpose", values, perm=[1, 0, 2])
+        scanned = self.ops("Scan", first, steps, outputs=2, body=graph, num_scan_inputs=1)[1]
+        return self.op("Transpose", scanned, perm=[1, 0, 2])
+
     def output(self, value: str, name: str) -> None:
         """Give a value the name of an output of the graph."""
         self.nodes.append(helper.make_node("Identity", [value], [name]))

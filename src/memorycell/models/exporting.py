@@ -26,6 +26,9 @@ class OnnxGraph(Protocol):
     def split(self, value: str, axis: int, sizes: tuple[int, ...]) -> list[str]:
         """Split a value along an axis; return the parts' names."""
 
+    def running_max(self, values: str, first: str) -> str:
+        """Values [B, T, G], and those before [B, G] -> their maxima up to every step [B, T, G]."""
+
 
 class OnnxHead(Protocol):
     """The parts of a model before and after its recurrent layers, as ONNX operators.

@@ -167,6 +167,7 @@ def test_a_member_learns_and_normalises_without_what_it_leaves_out():
     [
         ({"target": "step_class"}, "encoder=conv"),
         ({"patch": 4}, "patch"),
+        ({"stride": 2}, "stride=2: expected a divisor of patch=3"),
         ({"encoder": "fourier"}, "encoder: expected"),
         ({"channels": 0}, "channels"),
     ],
@@ -253,10 +254,11 @@ def test_relative_inputs_do_not_depend_on_the_scale(wave_codec):
     np.testing.assert_allclose(other[5:, 3] - one[5:, 3], shift, rtol=1e-4)
 
 
-@pytest.fixture(scope="module")
-def wave_file(wave_codec) -> ModelFile:
+@pytest.fixture(scope="module", params=[1, 2], ids=["stride 1", "stride 2"])
+def wave_file(request, wave_codec) -> ModelFile:
     torch.manual_seed(1)
-    config = SequencesSettings(encoder="conv", channels=5, hidden=6).model_config(
+    how = SequencesSettings(encoder="conv", channels=5, hidden=6, stride=request.param)
+    config = how.model_config(
         "class", wave_codec.input_size, 2, members=2, patch=4, row_size=wave_codec.row_size
     )
     made = SequenceModel(config).eval()
@@ -304,13 +306,69 @@ def test_the_c_program_gives_the_outputs_of_the_model(wave_file, tmp_path):
     np.testing.assert_allclose(numbers, over_time.ravel(), rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"members": 2, "pooling": "max"},
+        {"target": "number", "pooling": "last"},
+        {"pooling": "max", "encoder": "none"},
+        {"patch": 4, "row_size": 1, "stride": 2, "pooling": "mean"},
+    ],
+)
+def test_onnx_gives_the_outputs_of_the_model(options):
+    """In two calls for three sequences, with the state of every layer carried between them."""
+    runtime = pytest.importorskip("onnxruntime")
+    from memorycell.exchange import onnx_export
+
+    made = model(**options)
+    file = onnx_export.export(made).SerializeToString()
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    x = RNG.normal(size=(3, 9, 7)).astype(np.float32)
+    state = {name: t.numpy() for name, t in made.initial_state(3).asdict().items()}
+    outputs = []
+    for part in np.split(x, [4], 1):
+        y, *after = session.run(None, {"x": part, **state})
+        names = [output.name.removesuffix("_n") for output in session.get_outputs()[1:]]
+        state = dict(zip(names, after, strict=True))
+        outputs.append(y)
+    with torch.inference_mode():
+        expected, last = made(torch.from_numpy(x))
+    np.testing.assert_allclose(np.concatenate(outputs, 1), expected, rtol=1e-4, atol=1e-5)
+    for name, tensor in last.asdict().items():
+        np.testing.assert_allclose(state[name], tensor, rtol=1e-4, atol=1e-5)
+
+
 def test_what_convolutions_cannot_do_is_refused(wave_file):
-    with pytest.raises(UserError, match="encoder=none"):
-        APPLICATION.exporters["onnx"].check(wave_file)
     with pytest.raises(UserError, match="float32"):
         APPLICATION.exporters["c"].write(wave_file, "m", precision="int8", test=None)
-    with pytest.raises(ValueError, match="float32"):
-        wave_file.model.stepper("int8")
+
+
+def test_a_session_runs_beside_others_and_in_int8(wave_file):
+    """Steps of several sessions at once, and in chunks, are those of one; int8 is near them."""
+    made = wave_file.model
+    stepper, short = made.stepper(), made.stepper("int8")
+    x = RNG.normal(size=(3, 9, made.config.input_size)).astype(np.float32)
+    with torch.inference_mode():
+        expected = made(torch.from_numpy(x))[0].numpy()
+    width = stepper.layout.width
+    block, rows = np.zeros((4, width), np.float32), np.array([2, 0, 3])
+    many = np.stack(
+        [stepper.step_many(block, rows, np.ascontiguousarray(x[:, t])) for t in range(9)], 1
+    )
+    np.testing.assert_allclose(many, expected, rtol=1e-4, atol=1e-5)
+    ring = np.zeros((16, width), np.float32)
+    chunk, last = stepper.step_one(ring, 0, x[0])
+    np.testing.assert_array_equal(chunk, many[0])
+    np.testing.assert_array_equal(ring[last], block[2])
+    alone = np.zeros((16, width), np.float32)
+    row = 0
+    for t in range(9):
+        y, row = stepper.step_one(alone, row, x[0, t])
+        np.testing.assert_array_equal(y, many[0, t])
+    np.testing.assert_array_equal(alone, ring)
+    coarse, _ = short.step_one(np.zeros((1, short.layout.width), np.float32), 0, x[0])
+    assert 0 < np.abs(coarse - expected[0]).max() < 0.1
 
 
 def test_the_encoder_is_chosen_by_trials(tmp_path, monkeypatch):

@@ -8,7 +8,12 @@ from sequence_data import TINY, write_table
 
 from memorycell.applications.sequences.augmentation import LEVELS, augmented
 from memorycell.applications.sequences.earliness import decide, fit_threshold
-from memorycell.applications.sequences.prepare import default_patch, prepare, reopen
+from memorycell.applications.sequences.prepare import (
+    default_patch,
+    patch_and_stride,
+    prepare,
+    reopen,
+)
 from memorycell.applications.sequences.settings import SequencesSettings
 from memorycell.errors import UserError
 
@@ -135,6 +140,29 @@ def test_a_typical_sequence_becomes_twenty_steps(dataset):
     long = dataclasses.replace(part, values=[np.zeros((1000, 3))] * 3, names=["a", "b", "c"])
     assert default_patch(part) == 1
     assert default_patch(long) == 50
+
+
+@pytest.mark.parametrize(
+    ("steps", "given", "expected"),
+    [
+        (24, {}, (1, 1)),
+        (150, {}, (8, 2)),
+        (300, {}, (16, 4)),
+        (100_000, {}, (64, 64)),
+        (300, {"patch": 6}, (6, 2)),
+        (300, {"stride": 5}, (15, 5)),
+        (300, {"patch": 7, "stride": 7}, (7, 7)),
+    ],
+)
+def test_a_patch_is_some_strides(dataset, steps, given, expected):
+    part = dataset.part("train")
+    sized = dataclasses.replace(part, values=[np.zeros((steps, 3))] * len(part))
+    assert patch_and_stride(sized, SequencesSettings(**given)) == expected
+
+
+def test_a_stride_that_does_not_divide_the_patch_is_refused(dataset):
+    with pytest.raises(UserError, match="stride=4: expected a divisor of patch=6"):
+        patch_and_stride(dataset.part("train"), SequencesSettings(patch=6, stride=4))
 
 
 @pytest.mark.parametrize("level", ["light", "strong"])

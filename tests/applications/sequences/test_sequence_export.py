@@ -79,14 +79,10 @@ def test_what_cannot_be_exported_says_why(class_model):
     import dataclasses
 
     _, file, _ = class_model
-    for change, message in (
-        ({"bidirectional": True}, "bidirectional"),
-        ({"pooling": "max"}, "max"),
-    ):
-        other = copy.copy(file)
-        other.model = copy.copy(file.model)
-        other.model.config = dataclasses.replace(file.model.config, **change)
-        with pytest.raises(UserError, match=message):
-            EXPORTERS["onnx"].check(other)
+    other = copy.copy(file)
+    other.model = copy.copy(file.model)
+    other.model.config = dataclasses.replace(file.model.config, bidirectional=True)
+    with pytest.raises(UserError, match="bidirectional"):
+        EXPORTERS["onnx"].check(other)
     with pytest.raises(UserError, match="bfloat16: C code is in float32 or int8"):
         EXPORTERS["c"].write(file, "m", precision="bfloat16", test=None)

@@ -105,7 +105,8 @@ class CausalConvolutions(nn.Module):
 
 class ConvolutionBranch(nn.Module):
     """The convolutions with their pooling: from the inputs of steps, each with `patch` rows [R],
-    to the mean and the maximum of the features [2 C] over the rows so far.
+    to the mean and the maximum of the features [2 C] over the rows so far. A stride of s rows is
+    `patch` divided by s, and rows of s times the inputs.
 
     In a state the sums [C], the maxima [C] and the number of rows follow those of the convolutions.
     """

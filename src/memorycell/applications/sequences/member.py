@@ -30,7 +30,9 @@ class Member(nn.Module):
         self.pool = AttentionPool(size) if attends else None
         self.branch = None
         if config.encoder == "conv":
-            self.branch = ConvolutionBranch(config.patch, config.row_size, config.channels)
+            self.branch = ConvolutionBranch(
+                config.patch // config.stride, config.stride * config.row_size, config.channels
+            )
             size += self.branch.output_size
         self.head = nn.Linear(size, config.outputs * config.params)
         if config.numeric:

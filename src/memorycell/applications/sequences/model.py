@@ -255,8 +255,6 @@ class SequenceModel(Model[SequenceBatch]):
 
     def unsupported_reason(self) -> str | None:
         """See `Model`."""
-        if self.config.encoder == "conv":
-            return "convolutions (encoder=conv) run in float32 through PyTorch"
         return unsupported_reason(self.config.cell, layer_params(self.stacks[0]))
 
     def stepper(self, precision: str = "float32") -> Stepper:
@@ -274,12 +272,8 @@ class SequenceModel(Model[SequenceBatch]):
         """See `Model`."""
         from memorycell.applications.sequences.onnx_head import SequenceOnnxHead
 
-        if self.config.encoder == "conv":
-            return "not with convolutions; use --to c, or train with --set encoder=none"
         if self.config.bidirectional:
             return "not for a bidirectional model"
-        if self.config.pooling == "max" and not self.config.every_step:
-            return "not with pooling=max: ONNX has no running maximum"
         return SequenceOnnxHead(self)
 
     def c_head(self) -> CHead | str:

@@ -32,6 +32,7 @@ class SequenceModelConfig(ModelConfig):
     channels    of the convolutions
     patch, row_size   rows per step, and inputs per row, which are the first inputs of a step; for
                 the convolutions alone
+    stride      rows that are one step of the convolutions; divides patch
     """
 
     target: TargetKind
@@ -47,6 +48,7 @@ class SequenceModelConfig(ModelConfig):
     channels: int = 32
     patch: int = 1
     row_size: int = 1
+    stride: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (
         *ModelConfig.counts,
@@ -57,6 +59,7 @@ class SequenceModelConfig(ModelConfig):
         "channels",
         "patch",
         "row_size",
+        "stride",
     )
     probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "smoothing")
 
@@ -84,6 +87,8 @@ class SequenceModelConfig(ModelConfig):
             raise ValueError("encoder=conv: not for a target at every step; use encoder=none")
         if self.encoder == "conv" and self.patch * self.row_size > self.input_size:
             raise ValueError("patch, row_size: more inputs per step than input_size")
+        if self.encoder == "conv" and self.patch % self.stride:
+            raise ValueError(f"stride={self.stride}: expected a divisor of patch={self.patch}")
         if self.channels > MAX_CHANNELS:
             raise ValueError(f"channels: at most {MAX_CHANNELS:,}")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.applications.sequences.heads import standard_student
+from memorycell.applications.sequences.onnx_convolutions import branch_in_onnx
 from memorycell.models.exporting import OnnxGraph
 from memorycell.nn.attention import AttentionPool
 
@@ -20,6 +21,7 @@ END = int(np.iinfo(np.int64).max)
 class SequenceOnnxHead:
     """The outputs of `SequenceModel.forward` after every step. The pooled values are the state
     tensor `pooled` [1, B, members · G]; there is none for pooling=last and targets at every step.
+    That of the convolutions is `convolutions` [1, B, members · W].
     """
 
     tokens = False
@@ -47,26 +49,42 @@ class SequenceOnnxHead:
             hiddens = graph.split(hidden, 2, (config.hidden_size,) * count)
             if pools[0]:
                 pools = graph.split(pools[0], 2, (config.member_state,) * count)
-        outputs, pooled = [], []
+        branches = [state.get("convolutions", "")]
+        if count > 1 and branches[0]:
+            branch = model.networks[0].branch
+            assert branch is not None
+            branches = graph.split(branches[0], 2, (branch.state_size,) * count)
+        outputs, pooled, convolved = [], [], []
         for k, member in enumerate(model.networks):
             z = hiddens[k]
             if "pooled" in state:
                 z, carried = self._pool(graph, member.pool, z, pools[k])
                 pooled.append(carried)
+            if member.branch is not None:
+                features, carried = branch_in_onnx(graph, member.branch, x, branches[k])
+                convolved.append(carried)
+                z = graph.op("Concat", z, features, axis=2)
             head = member.head
             weight = graph.constant(head.weight.T, "head")
             out = graph.op("MatMul", z, weight)
             out = graph.op("Add", out, graph.constant(head.bias))
             outputs.append(self._member_output(graph, out))
-        after = {}
-        if pooled:
-            after["pooled"] = pooled[0] if count == 1 else graph.op("Concat", *pooled, axis=2)
+        after = {
+            name: values[0] if count == 1 else graph.op("Concat", *values, axis=2)
+            for name, values in (("pooled", pooled), ("convolutions", convolved))
+            if values
+        }
         return self._combined(graph, outputs), after
 
     def _pool(
         self, graph: OnnxGraph, attention: AttentionPool | None, hidden: str, before: str
     ) -> tuple[str, str]:
         """(z [B, T, H] after every step, the values after the last step [1, B, G])."""
+        if self._config.pooling == "max":  # of h + 1, see `pool_steps`
+            one = graph.constant(1.0)
+            start = graph.op("Squeeze", before, graph.constant([0]))
+            maxima = graph.running_max(graph.op("Add", hidden, one), start)
+            return graph.op("Sub", maxima, one), _last_step(graph, maxima)
         first = graph.op("Transpose", before, perm=[1, 0, 2])  # [B, 1, G]
         if attention is None:
             shape = graph.op("Shape", hidden)

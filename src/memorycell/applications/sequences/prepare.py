@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
@@ -22,12 +23,14 @@ from memorycell.errors import DataError, UserError, quote
 
 DEFAULT_DATASET = "pendigits"
 PARTS = ("train", "valid", "test")
-MAX_CROSS_VALIDATED = 1000
-"""Training sequences up to which none is kept apart for validation."""
+MAX_CROSS_VALIDATED, MAX_CROSS_VALIDATED_ROWS = 1000, 100_000
+"""Training sequences, or their rows, up to which none is kept apart for validation."""
 DEFAULT_MEMBERS = 5
 STEPS = 20
 """Steps of the recurrent part that a typical sequence becomes."""
 MAX_PATCH = 64
+CONVOLVED_STEPS = 128
+"""Steps of the convolutions that a typical sequence becomes, at most."""
 
 SequencesFile = ModelFile[SequenceModel, SequenceCodec]
 
@@ -42,10 +45,8 @@ def prepare(data: str | None, settings: SequencesSettings) -> SequencesDataset:
         raise DataError(f"{read.where}: no target; name it: --set target=COLUMN")
     parts, settings, notes = split_parts(read, settings)
     train = parts.sets["train"]
-    patch = settings.patch or default_patch(train)
-    if read.target.every_step:
-        patch = 1
-    settings = dataclasses.replace(settings, patch=patch)
+    patch, stride = patch_and_stride(train, settings)
+    settings = dataclasses.replace(settings, patch=patch, stride=stride)
     column = settings.sequence if "," not in (settings.sequence or "") else None
     codec = fit_codec(train, patch=patch, changes=settings.changes, sequence=column)
     dataset = SequencesDataset(read.where, read.fingerprint, parts, codec, settings)
@@ -107,12 +108,30 @@ def _cross_validated(data: SequenceSet, settings: SequencesSettings, members: in
         count = int((data.split != splits.TEST).sum())
     else:
         count = round(len(data) * (train + valid))
-    return count <= MAX_CROSS_VALIDATED and valid > 0
+    rows = count * float(data.lengths.mean())
+    few = count <= MAX_CROSS_VALIDATED or rows <= MAX_CROSS_VALIDATED_ROWS
+    return few and valid > 0
 
 
 def default_patch(train: SequenceSet) -> int:
     """Rows per step with which a sequence of median length has about `STEPS` steps."""
     return int(np.clip(round(float(np.median(train.lengths)) / STEPS), 1, MAX_PATCH))
+
+
+def patch_and_stride(train: SequenceSet, settings: SequencesSettings) -> tuple[int, int]:
+    """Rows per step of the recurrent part, and of the convolutions. Raises `UserError`."""
+    assert train.target is not None
+    if train.target.every_step:
+        return 1, 1
+    stride = 1
+    while stride < MAX_PATCH and float(np.median(train.lengths)) > stride * CONVOLVED_STEPS:
+        stride *= 2
+    if settings.patch is None:
+        stride = settings.stride or stride
+        return max(1, round(default_patch(train) / stride)) * stride, stride
+    if settings.stride and settings.patch % settings.stride:
+        raise UserError(f"stride={settings.stride}: expected a divisor of patch={settings.patch}")
+    return settings.patch, settings.stride or math.gcd(settings.patch, stride)
 
 
 def describe(dataset: SequencesDataset) -> list[str]:

@@ -31,6 +31,8 @@ class SequencesSettings(ReadOptions):
     encoder     none, or conv: causal convolutions over the rows, joined with the recurrent part; by
                 default chosen by trials
     channels    of the convolutions
+    stride      rows that are one step of the convolutions, a divisor of patch; by default a power
+                of 2 with which a typical sequence has at most 128 steps
     pooling     how the steps become one answer: attention, max, mean or last; by default attention
     interval    of numbers: quantiles, or student (Student's t)
     quantiles   number of quantiles of a number
@@ -51,6 +53,7 @@ class SequencesSettings(ReadOptions):
     changes: bool = True
     encoder: str | None = None
     channels: int = 32
+    stride: int | None = None
     pooling: str | None = None
     interval: str = "quantiles"
     quantiles: int = 15
@@ -75,6 +78,7 @@ class SequencesSettings(ReadOptions):
             self,
             split_seed=(0, 2**31),
             patch=(1, MAX_PATCH),
+            stride=(1, MAX_PATCH),
             members=(1, MAX_MEMBERS),
             quantiles=(1, 99),
             warm_up=(0, 100_000),
@@ -87,7 +91,8 @@ class SequencesSettings(ReadOptions):
             augment=(None, *AUGMENTATIONS),
         )
         _ = self.shares
-        self.model_config("class", 2, 2, members=self.members or 1)  # checks the rest
+        patch = self.stride or 1
+        self.model_config("class", patch, 2, members=self.members or 1, patch=patch)  # the rest
 
     @property
     def shares(self) -> tuple[float, float, float]:
@@ -127,6 +132,7 @@ class SequencesSettings(ReadOptions):
             channels=self.channels,
             patch=patch,
             row_size=row_size,
+            stride=self.stride or 1,
             hidden_size=self.hidden,
             cell=self.cell,
             num_layers=self.layers,

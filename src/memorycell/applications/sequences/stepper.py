@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor, nn
 
+from memorycell.applications.sequences.convolution_step import ConvolutionStep
 from memorycell.applications.sequences.heads import ordered_quantiles_array, standard_student
 from memorycell.models.pooling import PoolingStep
 from memorycell.nn.attention import AttentionPool
@@ -24,7 +25,8 @@ TINY = np.finfo(np.float32).tiny
 
 class SequenceStepper:
     """See `Stepper`; y is an output of `SequenceModel`. In a session's row the pooled values follow
-    h and c. The members' recurrent layers are one stack with block-diagonal weights.
+    h and c, and the values of the convolutions, which are in float32 whatever the precision, follow
+    those. The members' recurrent layers are one stack with block-diagonal weights.
 
     bounded   as of `LayerStepper`
     """
@@ -34,27 +36,43 @@ class SequenceStepper:
         self.input_size, self.precision = config.input_size, precision
         self._size, self._members = config.hidden_size, config.members
         pooled = config.members * config.member_state
-        self._layers = LayerStepper(model.merged_stack(), precision, extra_width=pooled)
-        sizes = dict(self._layers.layout.sizes)
-        self.layout = Layout({**sizes, "pooled": (1, pooled)} if pooled else sizes)
+        self._branches = [ConvolutionStep(m.branch) for m in model.networks if m.branch is not None]
+        convolved = sum(branch.state_size for branch in self._branches)
+        self._layers = LayerStepper(model.merged_stack(), precision, extra_width=pooled + convolved)
+        more = {"pooled": (1, pooled), "convolutions": (1, convolved)}
+        sizes = {name: size for name, size in more.items() if size[1]}
+        self.layout = Layout({**self._layers.layout.sizes, **sizes})
         self._pooled = self.layout.slices.get("pooled", slice(0, 0))
+        self._convolved = self.layout.slices.get("convolutions", slice(0, 0))
         self._walk = self._layers.stack.step_one
         pooling = "last" if config.every_step else config.pooling
         self._pools = [PoolingStep(pooling, m.pool) for m in model.networks]
         self._heads = [LinearStep(*_scaled_head(m.head, model)) for m in model.networks]
         self._output = _Output(model)
         self._pooling = pooling
-        self._single = config.members == 1 and pooling != "max"
-        self.bounded = self._layers.bounded and all(_is_bounded(m.pool) for m in model.networks)
+        self._single = config.members == 1 and pooling != "max" and not self._branches
+        self.bounded = (
+            self._layers.bounded
+            and not self._branches
+            and all(_is_bounded(m.pool) for m in model.networks)
+        )
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
         if x.ndim == 1 and self._single:
             return self._step_single(ring, row, x)
         steps = x.reshape(-1, self.input_size)
-        before = ring[row, self._pooled].copy()
+        before, convolved = ring[row, self._pooled].copy(), ring[row, self._convolved].copy()
         hidden, row = self._layers.step_one(ring, row, steps)
-        pooled, y = self._answer(before[None], hidden[None])
+        features = []
+        for k in range(len(steps) if self._branches else 0):
+            own, convolved = self._convolve(convolved.reshape(1, -1), steps[k : k + 1])
+            features.append(own)
+            back = len(steps) - 1 - k
+            if back < len(ring):
+                ring[row - back, self._convolved] = convolved[0]
+        joined = [np.concatenate(own)[None] for own in zip(*features, strict=True)]
+        pooled, y = self._answer(before[None], hidden[None], joined)
         if pooled.shape[-1]:
             for back in range(min(len(steps), len(ring))):  # the steps that the ring stores
                 ring[row - back, self._pooled] = pooled[0, len(steps) - 1 - back]
@@ -80,13 +98,29 @@ class SequenceStepper:
     def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
         hidden = self._layers.step_many(block, rows, x)
-        pooled, y = self._answer(block[rows, self._pooled], hidden[:, None])
+        features: list[np.ndarray] = []
+        if self._branches:
+            features, after = self._convolve(block[rows, self._convolved], x)
+            block[rows, self._convolved] = after
+            features = [own[:, None] for own in features]
+        pooled, y = self._answer(block[rows, self._pooled], hidden[:, None], features)
         block[rows, self._pooled] = pooled[:, 0]
         return y[:, 0]
 
-    def _answer(self, before: np.ndarray, hidden: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Pooled values before the first step [B, members·G], hidden [B, T, members·H] -> (pooled
-        values after every step, outputs [B, T, ...]).
+    def _convolve(self, before: np.ndarray, x: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
+        """What the convolutions keep [B, members·W], a step's inputs [B, I] -> (the features
+        [B, 2 C] of each member, what they keep after it).
+        """
+        parts = np.split(before, len(self._branches), 1)
+        found = [branch(own, x) for branch, own in zip(self._branches, parts, strict=True)]
+        return [own for own, _ in found], np.concatenate([own for _, own in found], 1)
+
+    def _answer(
+        self, before: np.ndarray, hidden: np.ndarray, features: list[np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Pooled values before the first step [B, members·G], hidden [B, T, members·H], and where
+        there are convolutions the features [B, T, 2 C] of each member -> (pooled values after every
+        step, outputs [B, T, ...]).
         """
         count, size = self._members, self._size
         carried, params = [], []
@@ -94,7 +128,9 @@ class SequenceStepper:
         for k, (pool, head) in enumerate(zip(self._pools, self._heads, strict=True)):
             own = hidden if count == 1 else hidden[..., k * size : (k + 1) * size]
             pooled, z = pool(before[:, k * width : (k + 1) * width], own)
-            flat = np.ascontiguousarray(z.reshape(-1, size), np.float32)
+            if features:
+                z = np.concatenate([z, features[k]], -1)
+            flat = np.ascontiguousarray(z.reshape(-1, z.shape[-1]), np.float32)
             params.append(head(flat).reshape(*hidden.shape[:2], -1))
             carried.append(pooled)
         return (carried[0] if count == 1 else np.concatenate(carried, -1)), self._output(params)

@@ -2,24 +2,31 @@
 silence around the word, noise and sample rate.
 
     python benchmarks/speech_conditions.py MODEL.safetensors [--split valid] [--json]
+    python benchmarks/speech_conditions.py --smoke
 
 Each condition changes every recording of the split in the same way, with one fixed seed, and the
 model classifies the changed recording. Levels above full scale are clipped, as a sound card does.
 The baseline is the nearest neighbour by dynamic time warping, under the same conditions, with
---baseline (slow).
+--baseline (slow). --smoke trains a small model on generated sounds: its figures have no meaning.
 """
 
 import argparse
 import json
+import tempfile
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
+import small_data
 
-from memorycell.application import modelfile
+from memorycell.application import catalogue, modelfile
+from memorycell.application.contract import AnyModelFile
 from memorycell.applications.speech.audio import Sound, mfcc, resample_sound
 from memorycell.applications.speech.dataset import reopen
 from memorycell.signals.dtw import DtwClassifier
 from memorycell.signals.recognise import recognise
+from memorycell.training import loop
 
 SILENCE_S = 0.5
 FAINT = 1e-3
@@ -32,12 +39,31 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("model")
+    parser.add_argument("model", nargs="?")
+    parser.add_argument("--smoke", action="store_true")
     parser.add_argument("--split", default="test", choices=("valid", "test"))
     parser.add_argument("--baseline", action="store_true", help="also the nearest neighbour")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
-    file = modelfile.load(options.model)
+    if options.smoke:
+        with tempfile.TemporaryDirectory() as folder:
+            report(small_model(Path(folder)), options)
+    elif options.model is None:
+        parser.error("name a model of spoken words, or --smoke")
+    else:
+        report(modelfile.load(options.model), options)
+
+
+def small_model(folder: Path) -> AnyModelFile:
+    application, out = catalogue.load("speech"), folder / "model.safetensors"
+    settings = small_data.settings(application, "free-spoken-digits")
+    settings = replace(settings, hidden=8, layers=1)
+    data = str(small_data.write("free-spoken-digits", folder))
+    loop.train(application, data, settings, replace(application.training, epochs=1), out)
+    return modelfile.load(out)
+
+
+def report(file: AnyModelFile, options: argparse.Namespace) -> None:
     dataset = reopen(None, file)
     examples, truth = dataset.splits[options.split], dataset.truth[options.split]
     nearest = None

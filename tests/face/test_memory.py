@@ -74,8 +74,12 @@ def test_the_same_data_in_other_containers_are_the_same_file(name):
 @pytest.mark.parametrize(
     ("task", "data", "words"),
     [
-        ("text", "To be, or not to be\n" * 9, "a string is a path.*'To be.*give texts in a list"),
-        ("text", "x" * 1001, "a string is a path"),
+        (
+            "text",
+            "To be, or not to be\n" * 9,
+            "'To be.*no such file or dataset; texts are given in a list",
+        ),
+        ("text", "x" * 1001, "no such file or dataset"),
         ("sequences", (SERIES, np.eye(6)), r"label 1 is array\(\[1., 0., .*: expected one value"),
         ("text", [], "and this has none"),
         ("handwriting", [([[0, 0], [1, 1]], "a")] * 3, "^data in memory: line 1: stroke 1"),

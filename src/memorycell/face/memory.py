@@ -41,8 +41,8 @@ def as_source(
     if data is None or isinstance(data, (str, Path)):
         if isinstance(data, str) and ("\n" in data or len(data) > MAX_PATH_CHARS):
             raise UserError(
-                f"{application.name}: a string is a path or the name of a dataset, and"
-                f" {quote(data)} is neither; give texts in a list"
+                f"{application.name}: {quote(data)}: no such file or dataset; texts are given in a"
+                " list"
             )
         yield None if data is None else str(data)
         return

@@ -20,7 +20,7 @@ from memorycell.language.ngram import KneserNey
 from memorycell.language.ngram_trie import MAX_NODES, NGramTrie, pack
 
 COUNT_BINS = 8
-"""Powers of two of a context's count that are told apart."""
+"""Powers of two of a context's count that are distinguished."""
 EM_STEPS = 60
 PRIOR_TOKENS = 10.0
 """Of the mean weight in each bin, so that few validation tokens do not decide it."""

@@ -1,5 +1,5 @@
 // Frames in, the next frame out: moving digits, a drawn shape, or pictures from files. What the
-// model predicted for a frame is shown beside the frame that came.
+// model predicted for a frame is shown next to the frame that came.
 
 import { Picture } from "./canvas.js";
 import { line } from "./chart.js";

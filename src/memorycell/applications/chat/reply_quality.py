@@ -1,4 +1,4 @@
-"""Whole replies compared with references and with simpler ways to reply."""
+"""Complete replies compared with references and with simpler ways to reply."""
 
 from __future__ import annotations
 

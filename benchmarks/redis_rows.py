@@ -15,7 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from server_process import free_port, processor_seconds
@@ -66,7 +65,7 @@ def measure(store: Store, size: int, rounds: int, batch: int, pid: int | None) -
     put, wall = [], []
     other = 0.0 if pid is None else processor_seconds(pid)
     for step in range(rounds):
-        later = [replace(row, steps=step) for row in rows]
+        later = [row._replace(steps=step) for row in rows]
         cpu, began = time.process_time(), time.perf_counter()
         store.put(later)
         put.append((time.process_time() - cpu) / batch)

@@ -6,7 +6,6 @@ import signal
 import socket
 import subprocess
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -75,11 +74,11 @@ def store(request, tmp_path):
 def test_what_is_put_is_got(store):
     assert store.get("glucose", "s1") is None
     assert store.put([]) == []
-    assert store.put([ROW, replace(ROW, id="s2", snapshot=b"", note=b"{}")]) == []
+    assert store.put([ROW, ROW._replace(id="s2", snapshot=b"", note=b"{}")]) == []
     assert store.get("glucose", "s1") == ROW
     assert store.get("glucose", "s2").snapshot == b""
-    assert store.put([replace(ROW, steps=8, saved_at=12.25)]) == []
-    assert store.get("glucose", "s1") == replace(ROW, steps=8, saved_at=12.25)
+    assert store.put([ROW._replace(steps=8, saved_at=12.25)]) == []
+    assert store.get("glucose", "s1") == ROW._replace(steps=8, saved_at=12.25)
     assert store.get("other", "s1") is None
 
 
@@ -90,21 +89,21 @@ def test_a_row_written_twice_is_the_same(store):
 
 
 def test_the_previous_owner_cannot_overwrite(store):
-    store.put([ROW, replace(ROW, id="s2")])
+    store.put([ROW, ROW._replace(id="s2")])
     taken = store.take("glucose", "s1")
-    assert taken == replace(ROW, epoch=1)
-    old = [replace(ROW, steps=8), replace(ROW, id="s2", steps=9)]
+    assert taken == ROW._replace(epoch=1)
+    old = [ROW._replace(steps=8), ROW._replace(id="s2", steps=9)]
     assert store.put(old) == [("glucose", "s1")]
     assert store.get("glucose", "s1").steps == 7
     assert store.get("glucose", "s2").steps == 9
-    assert store.put([replace(taken, steps=8)]) == []
+    assert store.put([taken._replace(steps=8)]) == []
     assert store.take("glucose", "s1").epoch == 2
     assert store.take("glucose", "nobody") is None
 
 
 def test_keys_are_in_order_and_paged(store):
     names = [f"s{k:03d}" for k in range(25)]
-    store.put([replace(ROW, id=name) for name in reversed(names)])
+    store.put([ROW._replace(id=name) for name in reversed(names)])
     assert store.keys("glucose") == names
     assert store.keys("glucose", limit=10) == names[:10]
     assert store.keys("glucose", after="s009", limit=10) == names[10:20]
@@ -116,21 +115,21 @@ def test_keys_are_in_order_and_paged(store):
 
 def test_sessions_expire(store):
     now = time.time()
-    store.put([replace(ROW, expires_at=now + 0.2), replace(ROW, id="s2", expires_at=now + 100)])
+    store.put([ROW._replace(expires_at=now + 0.2), ROW._replace(id="s2", expires_at=now + 100)])
     assert store.get("glucose", "s1") is not None
     time.sleep(0.25)
     store.expire(time.time())
     assert store.get("glucose", "s1") is None
     assert store.keys("glucose", limit=1) == ["s2"]
-    store.put([replace(ROW, id="s2", expires_at=0.0)])  # never
+    store.put([ROW._replace(id="s2", expires_at=0.0)])  # never
     assert store.get("glucose", "s2").expires_at == 0.0
 
 
 @needs_redis
 def test_expiry_is_lifted_by_a_later_put(redis_server, tmp_path):
     store = RedisStore(redis_server.url, f"{tmp_path.name}:")
-    store.put([replace(ROW, expires_at=time.time() + 0.1)])
-    store.put([replace(ROW, steps=8)])
+    store.put([ROW._replace(expires_at=time.time() + 0.1)])
+    store.put([ROW._replace(steps=8)])
     time.sleep(0.15)
     assert store.get("glucose", "s1").steps == 8
     store.close()
@@ -157,11 +156,11 @@ def test_redis_without_memory_is_full(redis_server, tmp_path):
     store._redis.config_set("maxmemory", "1mb")
     try:
         with pytest.raises(StoreFull):
-            store.put([replace(ROW, steps=8)])
+            store.put([ROW._replace(steps=8)])
         assert store.get("glucose", "s1") == ROW
     finally:
         store._redis.config_set("maxmemory", "0")
-    assert store.put([replace(ROW, steps=8)]) == []
+    assert store.put([ROW._replace(steps=8)]) == []
     store.close()
 
 
@@ -184,7 +183,7 @@ def test_redis_gone_and_back(tmp_path):
         server.start()
         store.ping()
         assert store.get("glucose", "s1") == ROW  # flushed before it was answered
-        assert store.put([replace(ROW, steps=8)]) == []  # the scripts are loaded again
+        assert store.put([ROW._replace(steps=8)]) == []  # the scripts are loaded again
         assert store.take("glucose", "s1").steps == 8
     finally:
         store.close()

@@ -11,9 +11,8 @@ import contextlib
 import hashlib
 import sqlite3
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 Key: TypeAlias = tuple[str, str]
 """(model, id of the session)"""
@@ -31,9 +30,8 @@ class StoreDamaged(Exception):
     """A row is not what was written."""
 
 
-@dataclass(frozen=True)
-class StoredSession:
-    """A session as a row.
+class StoredSession(NamedTuple):
+    """A session as a row, its fields in the order of `COLUMNS`.
 
     fingerprint   of the weights and the precision that the snapshot belongs to
     steps         items that the session has read
@@ -145,13 +143,7 @@ class SqliteStore:
         """See `Store`."""
         if not rows:
             return []
-        values = [
-            (
-                *(row.model, row.id, row.fingerprint, row.steps, row.snapshot, row.note),
-                *(row.epoch, row.saved_at, row.expires_at, row.checksum()),
-            )
-            for row in rows
-        ]
+        values = [(*row, row.checksum()) for row in rows]
         with self._transaction():
             cursor = self._db.executemany(PUT, values)
             if cursor.rowcount == len(rows):
@@ -185,7 +177,7 @@ class SqliteStore:
             self._db.execute(
                 "update sessions set epoch = epoch + 1 where model = ? and id = ?", (model, id)
             )
-        return replace(row, epoch=row.epoch + 1)
+        return row._replace(epoch=row.epoch + 1)
 
     def delete(self, keys: Sequence[Key]) -> None:
         """See `Store`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import orjson
@@ -68,6 +69,32 @@ class Holder(Protocol):
         """The session was taken from the holder."""
 
 
+def _options_note(
+    input: Input | None,
+    precision: str,
+    durable: Durable,
+    ttl_s: float | None,
+    history: int,
+    owner: str,
+    options: Mapping[str, Any] | None = None,
+) -> bytes:
+    """How a session was opened, as JSON."""
+    note = {
+        "input": input,
+        "precision": precision,
+        "durable": durable,
+        "ttl_s": ttl_s,
+        "history": history,
+        "options": options or {},
+        "owner": owner,
+    }
+    return orjson.dumps(note, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+_shared_note = lru_cache(1024)(_options_note)
+"""Written with every durable step, it is made once."""
+
+
 class LiveSession:
     """What tensor sessions and item sessions have in common.
 
@@ -82,7 +109,6 @@ class LiveSession:
             "closed",
             "epoch",
             "handle",
-            "_opened_note",
             "id",
             "last",
             "opened",
@@ -100,7 +126,6 @@ class LiveSession:
         self.closed = self.spilled = False
         self.epoch = 0
         self.last: tuple[int, Any] | None = None
-        self._opened_note: bytes | None = None
         self.socket: Holder | None = None
         self.handle = 0
         self.saved = -1
@@ -119,26 +144,13 @@ class LiveSession:
 
     def note(self) -> bytes:
         """What its row in a store says apart from the state."""
-        if self._opened_note is None:
-            self._opened_note = self._options_note()
+        o = self.options
+        given = (o.input, o.precision, o.durable, o.ttl_s, o.history, o.owner)
+        note = _options_note(*given, o.options) if o.options else _shared_note(*given)
         if self.last is None:
-            return self._opened_note
+            return note
         last = orjson.dumps(self.last, option=orjson.OPT_SERIALIZE_NUMPY)
-        return self._opened_note[:-1] + b',"last":' + last + b"}"
-
-    def _options_note(self) -> bytes:
-        """How it was opened, as JSON: written with every durable step, it is made once."""
-        options = self.options
-        note: dict[str, Any] = {
-            "input": options.input,
-            "precision": options.precision,
-            "durable": options.durable,
-            "ttl_s": options.ttl_s,
-            "history": options.history,
-            "options": options.options,
-            "owner": options.owner,
-        }
-        return orjson.dumps(note, option=orjson.OPT_SERIALIZE_NUMPY)
+        return note[:-1] + b',"last":' + last + b"}"
 
     def touch(self) -> None:
         """Note that it was used."""

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import memorycell
 from memorycell.errors import UserError
 from memorycell.face import shards
 from memorycell.face.workers import Answer, work
@@ -35,10 +36,9 @@ def rows(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model(forecaster, tmp_path_factory):
-    forecaster.save(tmp_path_factory.mktemp("model") / "m.safetensors")
-    import memorycell
-
-    return memorycell.load(tmp_path_factory.getbasetemp() / "model0" / "m.safetensors")
+    path = tmp_path_factory.mktemp("model") / "m.safetensors"
+    forecaster.save(path)
+    return memorycell.load(path)
 
 
 def work_here(function, workers, next_job, on_answer):

@@ -115,7 +115,9 @@ def test_an_id_belongs_to_one_worker_and_few_move_with_another_worker():
     assert {owner("m", name, 1) for name in ids[:10]} == {0}
 
 
-def test_steps_of_rest_through_any_connection_equal_those_of_one_process(server, truth):
+@pytest.fixture(scope="module")
+def outputs(server, truth):
+    """Those of the sessions `IDS`, opened and stepped by REST through any connection."""
     outputs = np.empty_like(truth)
     with new_connections(server, 4) as clients:
         for k, name in enumerate(IDS):
@@ -128,7 +130,12 @@ def test_steps_of_rest_through_any_connection_equal_those_of_one_process(server,
                 found = clients[(k + t) % 4].post(url, json=X[k, t].tolist(), headers=sent)
                 assert found.headers.get_list("x-request-id") == [f"{name}.{t}"]
                 outputs[k, t] = found.json()["y"]
-        assert np.array_equal(outputs, truth)
+    return outputs
+
+
+def test_steps_of_rest_through_any_connection_equal_those_of_one_process(server, truth, outputs):
+    assert np.array_equal(outputs, truth)
+    with new_connections(server, 4) as clients:
         client = clients[0]
         # a page is of all workers
         pages, cursor = [], ""
@@ -236,7 +243,7 @@ def test_a_new_version_reaches_all_workers(server, folder):
         clients[0].post("/v1/models/lstm/reload")
 
 
-def test_no_acknowledged_step_is_lost_when_a_worker_is_killed_under_load(server, folder):
+def test_no_acknowledged_step_is_lost_when_a_worker_is_killed_under_load(server, folder, outputs):
     """Clients attach their sessions again and repeat what was not answered."""
     names = [f"k{k}" for k in range(4)]
     names += [next(f"j{k}" for k in range(99) if owner("lstm", f"j{k}", 2) == w) for w in (0, 1)]
@@ -283,7 +290,7 @@ def test_no_acknowledged_step_is_lost_when_a_worker_is_killed_under_load(server,
         assert found["steps"] == T, (k, found)
 
 
-def test_workers_drain_within_their_time(server, folder):
+def test_workers_drain_within_their_time(server, folder, outputs):
     with connect(server) as socket:
         ask(socket, op="open", model="lstm", id="w-last")
         workers, began = worker_ids(server), time.monotonic()

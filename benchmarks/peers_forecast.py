@@ -32,8 +32,9 @@ import torch
 
 from memorycell.application import catalogue, modelfile
 from memorycell.application.datasets import locate
-from memorycell.applications.forecast.dataset import ForecastDataset, reopen
+from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.history import spaced
+from memorycell.applications.forecast.reopening import reopen
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.errors import DataError
 from memorycell.models.quantiles import interval

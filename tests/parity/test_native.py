@@ -563,7 +563,7 @@ def test_lower_precision_costs_the_demo_less_than_half_a_percent(glucose, tmp_pa
     """CRPS of the glucose forecaster on the test split, with steps in bfloat16 and int8."""
     from memorycell.application import catalogue, modelfile
     from memorycell.application.train_settings import TrainSettings
-    from memorycell.applications.forecast.dataset import reopen
+    from memorycell.applications.forecast.reopening import reopen
     from memorycell.applications.forecast.settings import ForecastSettings
     from memorycell.training import loop as training
 

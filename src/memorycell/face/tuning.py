@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 MAX_TRIALS = 100_000
 MAX_DEATHS = 2 * (tuning_study.MAX_RETRIES + 1)
 """Killed processes per worker with no trial in between, after which a search ends."""
+MAX_LATE_TRIALS = 3
+"""Trials without a result, after which none is begun when the time is over."""
 BEST = 3
 """Settings that are repeated with further seeds."""
 
@@ -170,10 +172,6 @@ def _trial_minutes(
     if options.minutes is None:
         return application.minutes
     return min(application.minutes, options.minutes * options.workers / options.trials)
-
-
-MAX_LATE_TRIALS = 3
-"""Trials without a result, after which none is begun when the time is over."""
 
 
 class _Search:

@@ -66,6 +66,7 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
         self.classes = codec.text is None
         self.notes = list(notes)
         self.unknown: Splits[R] = {}
+        self._unknown_features: dict[str, list[np.ndarray]] = {}
         self.splits: Splits[R] = {}
         self.features: dict[str, list[np.ndarray]] = {}
         too_short: list[str] = []
@@ -141,7 +142,7 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
         """See `Dataset`: augmented examples of similar length."""
         unknown = self.unknown.get("train", [])
         examples = [*self.splits["train"], *unknown]
-        features = (*self.features["train"], *map(self.encode, unknown))
+        features = [*self.features["train"], *self._unknown_features.get("train", [])]
         lengths = np.array([len(x) for x in features])
         for rows in by_length(lengths, self.settings.budget, seed):
             batch, labels = [], []
@@ -180,8 +181,8 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
     @torch.inference_mode()
     def unknown_p(self, model: SignalModel, split: str, precision: str = "float32") -> np.ndarray:
         """The probability of the best class of every unknown example [N]."""
-        encoded = [x for x in map(self.encode, self.unknown[split]) if len(x)]
-        return np.exp(np.array(self._log_p(model, encoded, precision)).max(1))
+        log_p = self._log_p(model, self._unknown_features[split], precision)
+        return np.exp(np.array(log_p).max(1))
 
     def _log_p(
         self, model: SignalModel, features: Sequence[np.ndarray], precision: str
@@ -275,10 +276,17 @@ class SignalDataset(Dataset[SignalModel, PaddedBatch], Generic[R, C]):
         return ", ".join(f"{len(examples):,} {name}" for name, examples in self.splits.items())
 
     def set_unknown(self, unknown: Splits[R]) -> None:
-        """Examples of classes that the model does not learn, with a note."""
-        self.unknown = unknown
+        """Examples of classes that the model does not learn, with a note; those without a step are
+        left out. Raises `DataError` for a split without any.
+        """
+        for split, examples in unknown.items():
+            pairs = [(e, x) for e in examples if len(x := self.encode(e))]
+            if not pairs:
+                raise DataError(f"{self.name}: every unknown example for {split} is too short")
+            self.unknown[split] = [e for e, _ in pairs]
+            self._unknown_features[split] = [x for _, x in pairs]
         if unknown:
-            self.notes.append(describe_unknown(unknown))
+            self.notes.append(describe_unknown(self.unknown))
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Dataset`: the features of the test examples one after another."""

@@ -18,8 +18,8 @@ MAX_WORK, MIN_ROWS = 1.5e10, 1000
 used.
 """
 LONG_TABLE_ROWS, LONG_TABLE_WORK, LONG_TABLE_FINAL_WORK = 100_000, 7e8, 2.5e9
-"""Of tables with more training steps, and windows that all need the first work, the best is fitted
-again with the second.
+"""Of tables with more training steps, windows and penalties are compared on as many rows as the
+first work allows, and the best pair is fitted again on as many as the second allows.
 """
 MAX_SOLVE_WORK = 1e9
 """Outputs times columns³ of a window where each lead time is fitted by itself."""
@@ -53,7 +53,7 @@ class Ridge(Baseline):
 
     def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
         """See `Baseline`."""
-        best_error, best_width, best_penalty = np.inf, 0, 0
+        best_error, best_width, penalty = np.inf, 0, PENALTIES[0]
         held_out = spaced(np.flatnonzero(valid), MAX_HELD_OUT)
         steps = np.flatnonzero(train)
         long = len(steps) > LONG_TABLE_ROWS
@@ -74,13 +74,13 @@ class Ridge(Baseline):
             best = int(errors.argmin())
             if errors[best] < best_error or self.weights.size == 0:
                 best_error = errors[best]
-                best_width, best_penalty = (width, best) if together else (0, 0)
+                best_width, penalty = width if together else 0, PENALTIES[best]
                 self.weights = solutions[best].reshape(-1, *history.future.shape[1:])
         if long and best_width:
             columns = best_width * history.inputs.shape[1] + 1
             rows = spaced(steps, _max_rows(columns**2, LONG_TABLE_FINAL_WORK))
             gram, cross = _products(history, rows[_are_whole(history, rows)], best_width)
-            weights = solve(gram + _diagonal(columns, PENALTIES[best_penalty]), cross)
+            weights = solve(gram + _diagonal(columns, penalty), cross)
             self.weights = weights.reshape(self.weights.shape)
         super().fit(history, train, valid, quantiles)
 

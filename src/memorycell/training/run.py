@@ -22,6 +22,7 @@ from memorycell.inspection.flow import GradientFlow
 from memorycell.models.batches import on_device
 from memorycell.ops import binding
 from memorycell.state import State
+from memorycell.training.adamw import AdamW
 from memorycell.training.device import supports_bfloat16
 from memorycell.training.events import Epoch, OnEvent, Step
 from memorycell.training.gradients import GradientWatch
@@ -334,7 +335,7 @@ def _uses_bfloat16(precision: str, device: torch.device) -> bool:
     return supported
 
 
-def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
+def _optimizer(model: nn.Module, settings: TrainSettings) -> AdamW:
     """Weight decay on matrices alone."""
     decayed = [p for p in model.parameters() if p.ndim > 1]
     others = [p for p in model.parameters() if p.ndim <= 1]
@@ -342,7 +343,7 @@ def _optimizer(model: nn.Module, settings: TrainSettings) -> torch.optim.AdamW:
         {"params": decayed, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=settings.lr)
+    return AdamW(groups, lr=settings.lr)
 
 
 def _tensorboard(folder: Path | None) -> SummaryWriter | None:

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from memorycell.applications.forecast.ridge import LONG_TABLE_ROWS, Ridge, SubsetRidge
+from memorycell.training.adamw import AdamW
 from memorycell.training.threads import StepThreads
 
 if TYPE_CHECKING:
@@ -224,7 +225,7 @@ def _train_briefly(trial: ForecastDataset, model: Forecaster) -> None:
     """`TRIAL_UPDATES` updates."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(not name.startswith(trial.frozen_parameters(0) or "-"))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
+    optimizer = AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
     state = None
     batches = (batch for epoch in itertools.count() for batch in trial.batches(epoch))
     with StepThreads(model) as threads:

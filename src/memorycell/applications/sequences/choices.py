@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from memorycell.applications.sequences.augmentation import LEVELS
+from memorycell.training.adamw import AdamW
 from memorycell.training.threads import StepThreads
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ def trial_loss(dataset: SequencesDataset) -> float:
         torch.manual_seed(0)
         model = dataset.build().train()
         threads = stack.enter_context(StepThreads(model))
-        optimizer = torch.optim.AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
+        optimizer = AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
         for update, batch in enumerate(_batches(dataset, TRIAL_UPDATES)):
             threads.choose(batch.steps)
             share = update / TRIAL_UPDATES

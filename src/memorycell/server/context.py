@@ -39,18 +39,27 @@ class Context:
 
     def row(self, session: LiveSession, snapshot: bytes) -> StoredSession:
         """A session as it is stored."""
+        return self.rows([session], [snapshot])[0]
+
+    def rows(
+        self, sessions: Sequence[LiveSession], snapshots: Sequence[bytes], *, last: bool = True
+    ) -> list[StoredSession]:
+        """Sessions as they are stored; `last`: the note holds the last answer, not the snapshot."""
         now = time.time()
-        return StoredSession(
-            session.served.name,
-            session.id,
-            session.served.fingerprint_of(session.precision),
-            session.steps,
-            snapshot,
-            session.note(),
-            session.epoch,
-            now,
-            now + session.ttl_s if session.ttl_s else 0.0,
-        )
+        return [
+            StoredSession(
+                session.served.name,
+                session.id,
+                session.served.fingerprint_of(session.precision),
+                session.steps,
+                snapshot,
+                session.note(last=last),
+                session.epoch,
+                now,
+                now + session.ttl_s if session.ttl_s else 0.0,
+            )
+            for session, snapshot in zip(sessions, snapshots, strict=True)
+        ]
 
     async def write(self, session: LiveSession) -> bool:
         """Write a session to the store, in order with its steps; False: another server has taken

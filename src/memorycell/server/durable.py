@@ -115,13 +115,20 @@ create table if not exists sessions (
 create index if not exists expiring on sessions (expires_at) where expires_at > 0;
 """
 PUT = f"""
-insert into sessions ({COLUMNS}, checksum) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+insert into sessions ({COLUMNS}, checksum) values {{rows}}
 on conflict (model, id) do update set
     fingerprint = excluded.fingerprint, steps = excluded.steps, snapshot = excluded.snapshot,
     note = excluded.note, epoch = excluded.epoch, saved_at = excluded.saved_at,
     expires_at = excluded.expires_at, checksum = excluded.checksum
 where sessions.epoch <= excluded.epoch
 """
+PUT_ROWS = [1 << k for k in range(6, -1, -1)]
+"""Rows of one statement. Each statement lets go of the interpreter's lock once, for which the event
+loop then competes: one for each row costs as much as the writing itself.
+"""
+PUT_BY_ROWS = {
+    n: PUT.format(rows=", ".join(["(?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"] * n)) for n in PUT_ROWS
+}
 EPOCHS = 500
 """Keys per query, below SQLite's limit of variables."""
 
@@ -144,11 +151,14 @@ class SqliteStore:
         if not rows:
             return []
         values = [(*row, row.checksum()) for row in rows]
+        written = begin = 0
         with self._transaction():
-            cursor = self._db.executemany(PUT, values)
-            if cursor.rowcount == len(rows):
-                return []
-            return self._newer(rows)
+            for count in PUT_ROWS:
+                while len(rows) - begin >= count:
+                    flat = [value for row in values[begin : begin + count] for value in row]
+                    written += self._db.execute(PUT_BY_ROWS[count], flat).rowcount
+                    begin += count
+            return [] if written == len(rows) else self._newer(rows)
 
     def _newer(self, rows: Sequence[StoredSession]) -> list[Key]:
         lost = []

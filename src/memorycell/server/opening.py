@@ -17,7 +17,7 @@ from memorycell.server.problems import Problem
 from memorycell.server.restoring import restored
 from memorycell.server.served import ServedModel
 from memorycell.server.sessions import ItemSession, LiveSession, OpenOptions, TensorSession
-from memorycell.server.states import kept_options, load_state, options_of_note
+from memorycell.server.states import kept_options, load_state, options_of_note, stored_answer
 from memorycell.server.stores import store_problem
 from memorycell.server.tensor_lane import TensorLane
 
@@ -169,6 +169,8 @@ class Opener:
                 f" {row.model}; serve the old file, or serve with carry=state",
             )
         session = await self._build(served or newest, row.id, options, other_weights=served is None)
+        if last is None and isinstance(session, TensorSession):
+            last = stored_answer(session, row.snapshot)
         session.steps, session.last = row.steps, last
         session.epoch, session.saved = row.epoch, row.steps
         if options.durable == "none":  # an older state must not come back after a crash

@@ -142,15 +142,15 @@ class LiveSession:
         """See `OpenOptions`."""
         return self.options.durable
 
-    def note(self) -> bytes:
-        """What its row in a store says apart from the state."""
+    def note(self, *, last: bool = True) -> bytes:
+        """What its row in a store says apart from the state, with or without its last answer."""
         o = self.options
         given = (o.input, o.precision, o.durable, o.ttl_s, o.history, o.owner)
         note = _options_note(*given, o.options) if o.options else _shared_note(*given)
-        if self.last is None:
+        if self.last is None or not last:
             return note
-        last = orjson.dumps(self.last, option=orjson.OPT_SERIALIZE_NUMPY)
-        return note[:-1] + b',"last":' + last + b"}"
+        answer = orjson.dumps(self.last, option=orjson.OPT_SERIALIZE_NUMPY)
+        return note[:-1] + b',"last":' + answer + b"}"
 
     def touch(self) -> None:
         """Note that it was used."""

@@ -1,13 +1,14 @@
 """States of sessions: as clients get them (snapshots), and as the store keeps them.
 
 A snapshot of a tensor session is that of `Stream.snapshot`. In the store it is the row of floats,
-which costs a hundredth of that per step; checksum and fingerprint are columns of the store.
+which costs a hundredth of that per step; checksum and fingerprint are columns of the store. After a
+durable step the floats of its answer follow, so that the answer can be given again.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import orjson
@@ -15,9 +16,13 @@ import orjson
 from memorycell.errors import StateError
 from memorycell.server.durable import StoredSession
 from memorycell.server.sessions import ItemSession, LiveSession, OpenOptions, TensorSession
-from memorycell.server.tensor_lane import ROW, TensorLane
 from memorycell.state import State
 
+if TYPE_CHECKING:
+    from memorycell.server.tensor_lane import TensorLane
+
+ROW = b"row\n"
+"""Before a state as a row of floats; a snapshot begins with its length as 8 bytes."""
 _SHARED: dict[tuple[Any, ...], OpenOptions] = {}
 MAX_SHARED = 1024
 
@@ -61,6 +66,22 @@ def stored_state(session: LiveSession) -> bytes:
     return session.session.snapshot()
 
 
+def answered_rows(states: np.ndarray, answers: np.ndarray) -> list[bytes]:
+    """States [n, width] with the answers [n, outputs] to their last step, as they are stored."""
+    rows = np.concatenate([states, answers], 1)
+    size, data = rows.shape[1] * rows.itemsize, rows.tobytes()
+    return [ROW + data[k * size : (k + 1) * size] for k in range(len(rows))]
+
+
+def stored_answer(session: TensorSession, data: bytes) -> tuple[int, list[Any]] | None:
+    """The answer to the last step, where `answered_rows` made the state."""
+    width = session.lane.pool.width
+    if data[: len(ROW)] != ROW or len(data) == len(ROW) + 4 * width:
+        return None
+    answer = np.frombuffer(data, np.float32, offset=len(ROW) + 4 * width)
+    return 1, answer.reshape(1, *session.served.output_shape).tolist()
+
+
 def load_state(
     lane: TensorLane, data: bytes | None, *, other_weights: bool = False
 ) -> np.ndarray | None:
@@ -70,9 +91,9 @@ def load_state(
     width = lane.pool.width
     if data[: len(ROW)] == ROW:
         values = np.frombuffer(data, np.float32, offset=len(ROW))
-        if len(values) != width:
+        if len(values) not in (width, width + lane.width):
             raise StateError("state: of another model; start a new session")
-        return values.reshape(1, width)
+        return values[:width].reshape(1, width)
     fingerprint = None if other_weights else lane.fingerprint
     state, _ = State.from_bytes(data, fingerprint=fingerprint)
     rows: np.ndarray = lane.pool.stepper.layout.rows(state)

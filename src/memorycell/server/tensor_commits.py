@@ -13,7 +13,15 @@ import numpy as np
 
 from memorycell.server.durable import StoreFull
 from memorycell.server.frame_steps import FrameStep
-from memorycell.server.tensor_work import NO_HANDLE, REFUSED, STORE_FULL, STORE_UNAVAILABLE, Work
+from memorycell.server.states import answered_rows
+from memorycell.server.tensor_work import (
+    NO_HANDLE,
+    OK,
+    REFUSED,
+    STORE_FULL,
+    STORE_UNAVAILABLE,
+    Work,
+)
 
 if TYPE_CHECKING:
     from memorycell.server.durable import Key
@@ -28,7 +36,7 @@ def keep(
     before: np.ndarray,
     y: np.ndarray,
     refused: np.ndarray | None,
-) -> tuple[list[Work | FrameStep], np.ndarray, np.ndarray | None]:
+) -> tuple[Sequence[Work | FrameStep], np.ndarray, np.ndarray | None]:
     """Remember the states before the step for sessions with a history, and commit durable ones.
 
     Returns the works that can be answered now, with their outputs and statuses; the others are
@@ -37,62 +45,73 @@ def keep(
     status = np.zeros(len(slots), np.uint8)
     if refused is not None:
         status[refused] = REFUSED
-    durable: list[tuple[int, TensorSession]] = []
-    for k in np.flatnonzero(lane.special[slots]).tolist():
+    special = lane.special[slots] & (status == OK)
+    for k in np.flatnonzero(special).tolist():
         session = lane.sessions[slots[k]]
-        if session is None or status[k]:
-            continue
-        if session.past is not None:
-            session.past.append(before[k])
-        session.last = None
-        if session.options.durable == "step":
-            session.last = (1, y[k].reshape(1, *session.served.output_shape).copy())
-            durable.append((k, session))
-    if not durable:
-        return list(works), y, None if refused is None else status
-    waits = np.zeros(len(slots), bool)
-    waits[[k for k, _ in durable]] = True
+        if session is not None:
+            session.last = None
+            if session.past is not None:
+                session.past.append(before[k])
+    waits = special & lane.durable[slots]  # a closed session's slot is neither
+    if not waits.any():
+        return works, y, None if refused is None else status
+    if waits.all():
+        every = np.arange(len(slots))
+        _commit(lane, works, every, slots, every, before, y, status)
+        return [], y[:0], None
+    ready, later, waiting_rows = _divided(works, waits)
+    durable = np.flatnonzero(waits)
+    _commit(lane, later, np.flatnonzero(waiting_rows), slots[durable], durable, before, y, status)
+    return ready, y[~waiting_rows], None if refused is None else status[~waiting_rows]
+
+
+def _divided(
+    works: Sequence[Work | FrameStep], waits: np.ndarray
+) -> tuple[list[Work | FrameStep], list[Work | FrameStep], np.ndarray]:
+    """(works without a durable session, the others, the rows of these)"""
     ready: list[Work | FrameStep] = []
     later: list[Work | FrameStep] = []
-    rows: list[np.ndarray] = []
+    rows = np.zeros(len(waits), bool)
     at = 0
-    for work in works:  # works without a durable session do not wait
-        own = np.arange(at, at + work.count)
-        if waits[own].any():
+    for work in works:
+        end = at + work.count
+        if waits[at:end].any():
             later.append(work)
-            rows.append(own)
+            rows[at:end] = True
         else:
             ready.append(work)
-        at += work.count
-    waiting_rows = np.concatenate(rows)
-    _commit(lane, later, waiting_rows, durable, before, y, status)
-    left = np.ones(len(slots), bool)
-    left[waiting_rows] = False
-    return ready, y[left], None if refused is None else status[left]
+        at = end
+    return ready, later, rows
 
 
 def _commit(
     lane: TensorLane,
-    works: list[Work | FrameStep],
+    works: Sequence[Work | FrameStep],
     rows: np.ndarray,
-    durable: list[tuple[int, TensorSession]],
+    slots: np.ndarray,
+    durable: np.ndarray,
     before: np.ndarray,
     y: np.ndarray,
     status: np.ndarray,
 ) -> None:
-    """Write durable sessions, then answer `works`, whose rows of the batch are `rows`."""
+    """Write the sessions of `slots`, which have the rows `durable` of the batch; then answer
+    `works`, whose rows are `rows`.
+    """
     context = lane.context
-    slots = [session.slot for _, session in durable]
-    states = lane.snapshot_rows(slots)
-    sessions = (session for _, session in durable)
-    stored = [context.row(*pair) for pair in zip(sessions, states, strict=True)]
+    sessions = [session for slot in slots if (session := lane.sessions[slot]) is not None]
+    answers = y[durable]
+    for session, answer in zip(sessions, answers, strict=True):
+        session.last = (1, answer.reshape(1, *session.served.output_shape).copy())
+    stored = context.rows(sessions, answered_rows(lane.pool.rows(slots), answers), last=False)
     lane.block(slots)
 
     def committed(error: Exception | None, lost: frozenset[Key]) -> None:
         if lane.busy:  # the pool runs in the thread
             context.loop.call_later(0.0005, committed, error, lost)
             return
-        alive = [(k, s) for k, s in durable if lane.sessions[s.slot] is s]
+        alive = [
+            (k, s) for k, s in zip(durable, sessions, strict=True) if lane.sessions[s.slot] is s
+        ]
         for k, session in alive:
             if error is not None:
                 _undo(lane, session, before[k : k + 1])
@@ -102,9 +121,13 @@ def _commit(
                 context.lost(session)
             else:
                 session.saved = session.steps
-        y[status > 0] = np.nan
         lane.unblock([session.slot for _, session in alive])
-        lane.reply(works, y[rows], status[rows])
+        failed = status[rows]
+        if failed.any():
+            y[status > OK] = np.nan
+            lane.reply(works, y[rows], failed)
+        else:
+            lane.reply(works, y[rows], None)
         lane.again()
 
     context.commit(stored, committed)

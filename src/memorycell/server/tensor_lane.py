@@ -20,6 +20,7 @@ from memorycell.server.frame_steps import FrameStep, answer_frames, are_frames, 
 from memorycell.server.problems import Problem
 from memorycell.server.scheduling import Scheduler
 from memorycell.server.sessions import call_alive
+from memorycell.server.states import ROW
 from memorycell.server.tensor_commits import keep
 from memorycell.server.tensor_work import DEADLINE, OK, QUEUE_FULL, REFUSED, Call, Work
 from memorycell.streaming.finite import finite_step
@@ -31,8 +32,6 @@ if TYPE_CHECKING:
     from memorycell.server.sessions import TensorSession
 
 MAX_BATCH = 4096
-ROW = b"row\n"
-"""Before a state as a row of floats; a snapshot begins with its length as 8 bytes."""
 BLOCKED = 1 << 62
 """Stamp of a session whose answer is being written to the store."""
 FIRST_GUESS_US = 5.0
@@ -48,6 +47,7 @@ class TensorLane:
         self.fingerprint = self.pool.fingerprint
         self.input_size, self.width = served.input_size, served.output_size
         self.stepped, self.used = np.zeros(64, np.int64), np.zeros(64, np.float64)
+        self.durable = np.zeros(64, bool)  # every step is on disk before its answer
         self.special = np.zeros(64, bool)  # durable, or with a history
         self.sessions: list[TensorSession | None] = [None] * 64
         self._stamp = np.zeros(64, np.int64)
@@ -68,7 +68,7 @@ class TensorLane:
         slot = self.pool.open()
         if slot >= len(self.stepped):
             size = 2 * len(self.stepped)
-            for name in ("stepped", "used", "special", "_stamp"):
+            for name in ("stepped", "used", "special", "durable", "_stamp"):
                 array = getattr(self, name)
                 setattr(
                     self, name, np.concatenate([array, np.zeros(size - len(array), array.dtype)])
@@ -77,12 +77,14 @@ class TensorLane:
         self.sessions[slot] = session
         self.stepped[slot] = 0
         self._stamp[slot] = 0
-        self.special[slot] = session.options.durable == "step" or session.options.history > 0
+        self.durable[slot] = session.options.durable == "step"
+        self.special[slot] = self.durable[slot] or session.options.history > 0
         return slot
 
     def close(self, slot: int) -> None:
         """Free a slot; see `open`."""
         self.sessions[slot] = None
+        self.durable[slot] = self.special[slot] = False
         if self._stamp[slot] == BLOCKED:
             self._blocked -= 1
         self._stamp[slot] = 0
@@ -128,8 +130,17 @@ class TensorLane:
             self._since = time.perf_counter()
         self._pending.append(work)
         self.rows += work.count
-        if not (self.busy or self._scheduler.settled):
+        if not (self.busy or self._scheduler.settled or self._awaits_commit(work)):
             self._scheduler.schedule(self.rows)
+
+    def _awaits_commit(self, work: Work | FrameStep | Call) -> bool:
+        """Whether work is for a durable session while a commit is being written: its own answer
+        could only be in the next one, so it is stepped with all that arrives until then.
+        """
+        if not self._blocked:
+            return False
+        durable = self.durable[work.slots]
+        return bool(durable if isinstance(work.slots, int) else durable.any())
 
     def _fail(self, work: Work | FrameStep, status: int) -> None:
         work.reply(self._missing(work.count), np.full(work.count, status, np.uint8))
@@ -215,8 +226,10 @@ class TensorLane:
         while pending:
             work = pending.popleft()
             stamps = self._stamp[work.slots]
-            waits = bool((stamps >= self._batch).any()) or count + work.count > max(
-                MAX_BATCH, work.count
+            waits = (
+                bool((stamps >= self._batch).any())
+                or self._awaits_commit(work)
+                or count + work.count > max(MAX_BATCH, work.count)
             )
             if waits or long_call is not None:
                 later.append(work)
@@ -335,11 +348,7 @@ class TensorLane:
 
     def snapshot_row(self, session: TensorSession) -> bytes:
         """The state as it is stored: its row of floats. No batch must run."""
-        return self.snapshot_rows([session.slot])[0]
-
-    def snapshot_rows(self, slots: Sequence[int]) -> list[bytes]:
-        """`snapshot_row` of several sessions."""
-        return [ROW + row.tobytes() for row in self.pool.rows(slots)]
+        return ROW + self.pool.rows([session.slot]).tobytes()
 
     # ---- other weights ---------------------------------------------------------------------------
 

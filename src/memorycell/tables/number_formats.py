@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
-from memorycell.tables.numbers import MAX_UNIT_CHARS, PLAIN, VARIANTS, WORDS, NumberFormat
+from memorycell.tables.numbers import (
+    MAX_UNIT_CHARS,
+    PLAIN,
+    VARIANTS,
+    WORDS,
+    NumberFormat,
+    plain_values,
+)
 from memorycell.tables.sentinels import sentinel_note
 
 if TYPE_CHECKING:
@@ -82,8 +89,10 @@ def find_number_formats(
             )
         if note or (formats[name] != PLAIN and frame[name].dtype != pl.Boolean):
             notes.append(f"column {quote(name)}: {note or formats[name]}")
-        elif formats[name] == PLAIN and (mark := sentinel_note(frame[name])) is not None:
-            notes.append(f"column {quote(name)}: {mark}")
+        elif formats[name] == PLAIN:
+            values = frame[name] if own.values is None else own.values
+            if (mark := sentinel_note(values)) is not None:
+                notes.append(f"column {quote(name)}: {mark}")
     return formats, notes
 
 
@@ -94,6 +103,7 @@ AMBIGUOUS = "ambiguous"
 class _Found:
     """How a column can be written.
 
+    values     the column, where it was read
     formats    one, or two that read the column as different numbers, "." first
     proven     whether it has decimals or groups that can be read in one way only
     separators "." or "," or both, where there are two formats
@@ -104,6 +114,7 @@ class _Found:
 
     formats: tuple[NumberFormat, ...]
     proven: bool = False
+    values: pl.Series | None = None
     separators: str = ""
     grouped: int = 0
     short: int = 0
@@ -152,6 +163,8 @@ def _find(column: pl.Series, min_share: float) -> _Found | None:
         if column.dtype == pl.Boolean:
             return _Found((NumberFormat(words=True),))
         return _Found((PLAIN,)) if column.dtype.is_numeric() else None
+    if _has_decimals(column.drop_nulls()) and (values := plain_values(column)) is not None:
+        return _Found((PLAIN,), proven=True, values=values)
     text = column.str.strip_chars()
     text = text.filter(~text.str.to_lowercase().is_in(list(MISSING_WORDS))).drop_nulls()
     if len(text) == 0:
@@ -170,13 +183,14 @@ def _find(column: pl.Series, min_share: float) -> _Found | None:
 
 def _is_plain(text: pl.Series) -> bool:
     """Whether all cells are plain numbers, some of whose decimals cannot be groups of three."""
-    import polars as pl
+    return _has_decimals(text) and plain_values(text) is not None
 
+
+def _has_decimals(text: pl.Series) -> bool:
+    """Whether the first cells have points, some of which cannot be between groups of three."""
     sample = text.head(SAMPLE_ROWS)
     points = sample.filter(sample.str.contains(".", literal=True))
-    if len(points) == 0 or points.str.contains(GROUPED_POINTS).all():
-        return False
-    return text.cast(pl.Float64, strict=False).null_count() == 0
+    return len(points) > 0 and not points.str.contains(GROUPED_POINTS).all()
 
 
 def _is_pair(words: set[str]) -> bool:

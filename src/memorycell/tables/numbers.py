@@ -189,6 +189,8 @@ def _from_text(column: pl.Series, where: str, number_format: NumberFormat) -> pl
     """Float64, null where the cell is missing."""
     import polars as pl
 
+    if number_format == PLAIN and (values := plain_values(column)) is not None:
+        return values
     text = column.str.strip_chars()
     missing = text.is_null() | text.str.to_lowercase().is_in(list(MISSING_WORDS))
     text = text.set(missing, None)
@@ -207,6 +209,16 @@ def _from_text(column: pl.Series, where: str, number_format: NumberFormat) -> pl
                 " missing"
             ) from None
     return values.scatter(list(read), list(read.values())) if read else values
+
+
+def plain_values(text: pl.Series) -> pl.Series | None:
+    """A column of text as Float64, null where the cell is missing; None where a cell is not as
+    `float` reads it, has spaces around it, or is a word that marks a missing value.
+    """
+    import polars as pl
+
+    values = text.cast(pl.Float64, strict=False)
+    return values.fill_nan(None) if values.null_count() == text.null_count() else None
 
 
 def _plain_text(text: pl.Series, number_format: NumberFormat) -> pl.Series:

@@ -19,7 +19,10 @@ def sentinel_note(column: pl.Series) -> str | None:
 
     if not (column.dtype == pl.String or column.dtype.is_numeric()):
         return None
-    values = column.cast(pl.Float64, strict=False).drop_nulls().drop_nans()
+    values = column.cast(pl.Float64, strict=False)
+    if (values.is_in(list(SENTINELS)).sum() or 0) < MIN_COUNT:
+        return None
+    values = values.drop_nulls().drop_nans()
     marks = values.is_in(list(SENTINELS))
     others = values.filter(~marks)
     if int(marks.sum()) < MIN_COUNT or len(others) < MIN_COUNT:

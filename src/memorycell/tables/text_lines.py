@@ -65,7 +65,8 @@ class TextLines:
         self._set_ends()
 
     def _set_ends(self) -> None:
-        self.data = self.data.rstrip(b"\n") + b"\n"
+        if not self.data.endswith(b"\n") or self.data.endswith(b"\n\n"):
+            self.data = self.data.rstrip(b"\n") + b"\n"
         self.ends = np.flatnonzero(np.frombuffer(self.data, np.uint8) == 10)
 
     def _drop(self, count: int) -> None:
@@ -88,7 +89,7 @@ class TextLines:
         if named:
             count = comments.pop()
         self.comments = len(comments)
-        if count == len(lines) or not self.data.strip():
+        if count == len(lines) or self.data.isspace():
             raise DataError(f"{self.where}: is empty; expected a table with a header line")
         if count:
             self._drop(count)

@@ -47,6 +47,8 @@ COMPACT = {
 SAMPLE_ROWS = 50
 MAX_SEEDS = 6
 """Cells of different lengths from which patterns are taken."""
+MAX_SHARE_ROWS = 50_000
+"""Cells that are compared with a pattern where there is one only; of more, evenly spaced ones."""
 MIN_SHARE = 0.9
 """Of the cells of a column of times, those that must be times; the others are reported."""
 YEARS = (1800, 2200)
@@ -75,7 +77,10 @@ def find_pattern(column: pl.Series, where: str, *, named: bool, any_number: bool
     bare = without_zones(texts)
     seeds = {len(cell): cell for cell in bare.head(SAMPLE_ROWS)}
     candidates = [p for cell in list(seeds.values())[:MAX_SEEDS] for p in _candidates(cell)]
-    shares = {p: pattern_share(bare, p) for p in dict.fromkeys(candidates)}
+    candidates = list(dict.fromkeys(candidates))
+    if len(candidates) == 1:  # nothing to tell apart: other cells are reported when all are read
+        bare = bare.gather_every(max(len(bare) // MAX_SHARE_ROWS, 1))
+    shares = {p: pattern_share(bare, p) for p in candidates}
     best = max(shares.values(), default=0.0)
     if best < MIN_SHARE:
         return None

@@ -104,4 +104,4 @@ def test_the_future_ends_with_its_run_and_is_read_lazily():
                 expected[t, k - 1] = values[t + k]
     at = rng.permutation(60)
     np.testing.assert_array_equal(future[at], expected[at])
-    np.testing.assert_array_equal(future.any_known(), ~np.isnan(expected).all((1, 2)))
+    np.testing.assert_array_equal(future.any_known, ~np.isnan(expected).all((1, 2)))

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from memorycell.applications.forecast import choices, encoding, ridge
+from memorycell.applications.forecast import choices, encoding, ridge, windows
 from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.settings import ForecastSettings
 
@@ -86,3 +86,54 @@ def test_cholesky_solves_and_gives_way_where_it_fails():
     )
     indefinite = np.diag([1.0, -2.0])
     np.testing.assert_allclose(ridge.solve(indefinite, np.eye(2)), np.diag([1.0, -0.5]))
+
+
+@pytest.mark.parametrize("contiguous", [True, False])
+@pytest.mark.parametrize("width", [1, 3, 8, 40])
+def test_the_last_steps_are_those_of_the_segment(contiguous, width):
+    rng = np.random.default_rng(0)
+    values = rng.standard_normal((30, 4)).astype(np.float32)
+    values = values if contiguous else values[:, :3]
+    start = np.repeat([0, 10, 17], [10, 7, 13])
+    at = rng.permutation(30)
+    expected = np.zeros((30, width, values.shape[1]), np.float32)
+    for k, step in enumerate(at):
+        own = values[max(start[step], step - width + 1) : step + 1]
+        expected[k, width - len(own) :] = own
+    np.testing.assert_array_equal(windows.last_steps(values, start, at, width), expected)
+
+
+def test_some_of_the_products_compare_as_their_own(table):
+    """Products of all inputs, of which some are offered, give the errors of those inputs' own."""
+    dataset = prepare(table, replace(SETTINGS, inputs="all", calendar="day,week"))
+    complete = choices.subset_ridge(dataset)
+    kept = np.ones(dataset.codec.dynamic_size, bool)
+    kept[1:5] = False  # any four: the codec only says how many are left
+    codec = replace(dataset.codec, cycles=("day",))
+    own = choices.subset_ridge(dataset.with_features(codec, kept))
+    own._width = complete._width = min(own._width, complete._width)
+    some = np.zeros(kept.sum(), bool)
+    some[[0, 2, 5]] = True
+    assert complete.among(kept).error(some) == pytest.approx(own.error(some), rel=1e-9)
+
+
+def test_normal_and_window_of_a_long_table_are_chosen_by_the_linear_path(table, monkeypatch):
+    monkeypatch.setattr(choices, "MIN_TRIAL_STEPS", 400)
+    monkeypatch.setattr(choices, "TRIAL_UPDATES", 2)
+    monkeypatch.setattr(choices, "TRIAL_HIDDEN", 4)
+    complete = prepare(table, SETTINGS)
+    monkeypatch.setattr(choices, "LONG_TABLE_ROWS", 1000)
+    trained = []
+    crps = choices.Trials.crps
+    monkeypatch.setattr(
+        choices.Trials, "crps", lambda self, own: trained.append(own) or crps(self, own)
+    )
+    partial = prepare(table, SETTINGS)
+    assert len(set(trained)) == 2  # linear=ridge and linear=trained alone
+    for name in ("normal", "window", "linear"):
+        assert getattr(partial.settings, name) == getattr(complete.settings, name)
+    (note,) = [note for note in partial.notes if "by the linear path" in note]
+    assert "no, window" in note
+    assert "level, window" in note
+    counts = prepare(table, replace(SETTINGS, linear="trained"))  # without such a path: by trials
+    assert not any("by the linear path" in note for note in counts.notes)

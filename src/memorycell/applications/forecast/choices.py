@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import torch
 
+from memorycell.applications.forecast.history import spaced
 from memorycell.applications.forecast.ridge import LONG_TABLE_ROWS, Ridge, SubsetRidge
 from memorycell.training.adamw import AdamW
 from memorycell.training.threads import StepThreads
@@ -40,32 +41,38 @@ TRIAL_HIDDEN, TRIAL_LANES, TRIAL_BPTT, TRIAL_UPDATES, TRIAL_LR = 32, 16, 48, 80,
 """The model of a trial, and its training: the same work whatever the machine."""
 TRIAL_LEADS = 12
 """Lead times of a trial."""
+LONG_TABLE_ORIGINS = 2048
+"""Validation steps by which trials of a long table are compared, evenly spaced."""
 LONGEST_HORIZONS = 3
 """Horizons of a window that is tried where a longer one than usual is better."""
 MAX_TRIAL_WINDOW = 96
 """Steps of the longest window that is tried."""
 
 
-def select_calendar(dataset: ForecastDataset) -> ForecastDataset:
+def select_calendar(
+    dataset: ForecastDataset, ridge: SubsetRidge | None
+) -> tuple[ForecastDataset, SubsetRidge | None]:
     """The dataset without the day of the week, unless ridge does better with it on the validation
     split: a network memorises the few weeks of most tables.
+
+    ridge   `subset_ridge` of a long table, returned for the features that are left
     """
     codec = dataset.codec
     both = codec.cycles is None and set(codec.calendar) == {"day", "week"}
     if not both or codec.returns is not None:
-        return dataset
+        return dataset, ridge
     day = replace(codec, cycles=("day",))
     if is_long(dataset):
-        ridge, kept = _subset_ridge(dataset), _without_week(codec)
         if ridge is None:
-            return dataset
-        every = np.ones(codec.dynamic_size, bool)
-        with_week, without = (ridge.error(f) for f in (every, kept[: codec.dynamic_size]))
-        helps = with_week < (1 - MIN_WEEK_GAIN) * without
-        return dataset if helps else dataset.with_features(day, kept)
+            return dataset, ridge
+        kept = _without_week(codec)
+        every, dynamic = np.ones(codec.dynamic_size, bool), kept[: codec.dynamic_size]
+        if ridge.error(every) < (1 - MIN_WEEK_GAIN) * ridge.error(dynamic):
+            return dataset, ridge
+        return dataset.with_features(day, kept), ridge.among(dynamic)
     other = dataset.rebuilt(day)
     with_week, without = (d.baselines("valid")["ridge"]["crps"] for d in (dataset, other))
-    return dataset if with_week < (1 - MIN_WEEK_GAIN) * without else other
+    return dataset if with_week < (1 - MIN_WEEK_GAIN) * without else other, ridge
 
 
 def is_long(dataset: ForecastDataset) -> bool:
@@ -81,14 +88,18 @@ def _without_week(codec: SeriesCodec) -> np.ndarray:
     return kept
 
 
-def select_inputs(dataset: ForecastDataset) -> tuple[ForecastDataset, list[str]]:
+def select_inputs(
+    dataset: ForecastDataset, ridge: SubsetRidge | None
+) -> tuple[ForecastDataset, list[str]]:
     """(the dataset with all columns of numbers, or with those columns of numbers and words that
     help ridge on the validation split, or with none, whichever ridge does best with; notes)
+
+    ridge   `subset_ridge` of the dataset, where that is known
     """
     codec, every = dataset.codec, dataset.codec.inputs
     if codec.returns is not None or not (every or codec.words):
         return dataset, []
-    quick = _quick_error(dataset)
+    quick = _quick_error(dataset, ridge or subset_ridge(dataset))
     if quick is None and is_long(dataset):
         return dataset, []
     helpful = () if quick is None else _helpful_inputs((*every, *codec.words), quick)
@@ -113,19 +124,20 @@ Error: TypeAlias = Callable[[Collection[str]], float]
 """Of ridge on the validation split with some of the inputs."""
 
 
-def _quick_error(dataset: ForecastDataset) -> Error | None:
+def _quick_error(dataset: ForecastDataset, ridge: SubsetRidge | None) -> Error | None:
     """The mean absolute error in scaled units, with a short window and few lead times; None where
     too little of the future is known.
     """
-    ridge = _subset_ridge(dataset)
     if ridge is None:
         return None
     source = np.array(_feature_sources(dataset.codec), object)
     return lambda inputs: ridge.error(np.array([c in ("", *inputs) for c in source]))
 
 
-def _subset_ridge(dataset: ForecastDataset) -> SubsetRidge | None:
-    """None where too little of the future is known."""
+def subset_ridge(dataset: ForecastDataset) -> SubsetRidge | None:
+    """Regressions that compare inputs, with a short window and few lead times; None where too
+    little of the future is known.
+    """
     small = dataset.with_leads(TRIAL_LEADS)
     ridge = SubsetRidge(
         small.history,
@@ -162,7 +174,7 @@ def select_normal(
     dataset: ForecastDataset, *, any_window: bool
 ) -> tuple[ForecastDataset, list[str]]:
     """(the dataset with `normal` and `linear` chosen by short trials, and `window` if any_window;
-    notes)
+    notes). Of a long table only `linear` is chosen by trials, the others by the linear path.
     """
     settings = dataset.settings
     if settings.normal is not None or int((dataset.split == 0).sum()) < MIN_TRIAL_STEPS:
@@ -171,36 +183,47 @@ def select_normal(
     longer = min(max(settings.horizon or 1, ridge_window(dataset)), MAX_TRIAL_WINDOW)
     if any_window and longer > windows[0]:
         windows.append(longer)
+    trials = Trials(dataset)
     choices = [
         replace(settings, normal=normal, window=window, linear=settings.linear or "ridge")
         for window in windows
         for normal in ("no", "level")
     ]
-    scores = [trial_score(dataset, choice) for choice in choices]
-    best = int(np.argmin(scores))
-    if not scores[best] < (1 - MIN_NORMAL_GAIN) * scores[0]:
-        best = 0
+    linear = is_long(dataset) and all(trials.has_linear_path(choice) for choice in choices)
+    score = trials.linear_error if linear else trials.crps
+    best = _best(choices, score)
     longest = min(LONGEST_HORIZONS * (settings.horizon or 1), MAX_TRIAL_WINDOW)
-    if choices[best].window != windows[0] and longest > longer:
-        choices.append(replace(choices[best], window=longest))
-        scores.append(trial_score(dataset, choices[-1]))
-        if scores[-1] < (1 - MIN_NORMAL_GAIN) * scores[best]:
-            best = len(choices) - 1
-    chosen = choices[best]
+    if best.window != windows[0] and longest > longer:
+        best = _best([best, replace(best, window=longest)], score)
     if settings.linear is None:
-        choices.append(replace(chosen, linear="trained"))
-        scores.append(trial_score(dataset, choices[-1]))
-        if not scores[best] < (1 - MIN_RIDGE_GAIN) * scores[-1]:
-            chosen = choices[-1]
-    tried = "; ".join(
+        trained = replace(best, linear="trained")
+        if not trials.crps(best) < (1 - MIN_RIDGE_GAIN) * trials.crps(trained):
+            best = trained
+    notes = [
+        f"normal={best.normal}, window={best.window} and linear={best.linear} chosen by trials of"
+        f" {TRIAL_UPDATES} updates; CRPS on validation: {_scores(trials.all_crps)}"
+    ]
+    if linear:
+        notes[:0] = [
+            f"normal={best.normal} and window={best.window} chosen by the linear path; its mean"
+            f" absolute error on validation: {_scores(trials.linear_errors)}"
+        ]
+    return dataset.with_settings(best), notes
+
+
+def _best(
+    choices: Sequence[ForecastSettings], score: Callable[[ForecastSettings], float]
+) -> ForecastSettings:
+    """The choice with the lowest score, where that is enough below the score of the first."""
+    best = min(choices, key=score)
+    return best if score(best) < (1 - MIN_NORMAL_GAIN) * score(choices[0]) else choices[0]
+
+
+def _scores(scores: Mapping[ForecastSettings, float]) -> str:
+    return "; ".join(
         f"{choice.normal}, window {choice.window}, {choice.linear}: {score:.4g}"
-        for choice, score in zip(choices, scores, strict=True)
+        for choice, score in scores.items()
     )
-    note = (
-        f"normal={chosen.normal}, window={chosen.window} and linear={chosen.linear} chosen by"
-        f" trials of {TRIAL_UPDATES} updates; CRPS on validation: {tried}"
-    )
-    return dataset.with_settings(chosen), [note]
 
 
 def ridge_window(dataset: ForecastDataset) -> int:
@@ -209,16 +232,50 @@ def ridge_window(dataset: ForecastDataset) -> int:
     return ridge.window(dataset.history) if isinstance(ridge, Ridge) else 1
 
 
-def trial_score(dataset: ForecastDataset, settings: ForecastSettings) -> float:
-    """The CRPS on validation of a small model after a fixed number of updates."""
-    small = replace(settings, hidden=TRIAL_HIDDEN, lanes=TRIAL_LANES, bptt=TRIAL_BPTT)
-    trial = dataset.with_settings(small).with_leads(TRIAL_LEADS)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = trial.build().train()
-        _train_briefly(trial, model)
-        crps = trial.evaluate(model, "valid")["crps"]
-    return crps if math.isfinite(crps) else math.inf
+class Trials:
+    """Small models of settings that are compared, with a few lead times.
+
+    all_crps        settings -> the CRPS on validation after a fixed number of updates, of those
+                    that were trained
+    linear_errors   settings -> the mean absolute error on validation of their linear paths
+    """
+
+    def __init__(self, dataset: ForecastDataset) -> None:
+        self.dataset = dataset
+        self.all_crps: dict[ForecastSettings, float] = {}
+        self.linear_errors: dict[ForecastSettings, float] = {}
+        self._datasets: dict[ForecastSettings, ForecastDataset] = {}
+
+    def crps(self, settings: ForecastSettings) -> float:
+        """The CRPS of a small model; infinity where it is not finite."""
+        if settings not in self.all_crps:
+            trial = self._trial(settings)
+            at = trial.scored_origins("valid")
+            at = spaced(at, LONG_TABLE_ORIGINS) if is_long(trial) else at
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                model = trial.build().train()
+                _train_briefly(trial, model)
+                crps = trial.score(trial.quantiles(model, at), at)["crps"]
+            self.all_crps[settings] = crps if math.isfinite(crps) else math.inf
+        return self.all_crps[settings]
+
+    def has_linear_path(self, settings: ForecastSettings) -> bool:
+        """Whether a regression fits the head and the data."""
+        return self._trial(settings).linear_error() is not None
+
+    def linear_error(self, settings: ForecastSettings) -> float:
+        """Of the linear path with which the small model starts; infinity where it has none."""
+        error = self._trial(settings).linear_error()
+        self.linear_errors[settings] = math.inf if error is None else error
+        return self.linear_errors[settings]
+
+    def _trial(self, settings: ForecastSettings) -> ForecastDataset:
+        if settings not in self._datasets:
+            small = replace(settings, hidden=TRIAL_HIDDEN, lanes=TRIAL_LANES, bptt=TRIAL_BPTT)
+            trial = self.dataset.with_settings(small).with_leads(TRIAL_LEADS)
+            self._datasets[settings] = trial
+        return self._datasets[settings]
 
 
 def _train_briefly(trial: ForecastDataset, model: Forecaster) -> None:

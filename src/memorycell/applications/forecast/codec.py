@@ -201,18 +201,21 @@ class SeriesCodec:
             time = self.times.read(table, where, self.group)
         groups, rows = rows_by_series(table, self.group)
         words = {c: read_words(table[c]) for c in self.words}
-        parts = [
-            resample(
-                self.clock,
-                self.max_gap,
-                time[r],
-                values[r],
-                {c: own[r] for c, own in words.items()},
-                r,
-                where,
-            )
-            for r in rows
-        ]
+        if self.group is None:
+            parts = [resample(self.clock, self.max_gap, time, values, words, rows[0], where)]
+        else:
+            parts = [
+                resample(
+                    self.clock,
+                    self.max_gap,
+                    time[r],
+                    values[r],
+                    {c: own[r] for c, own in words.items()},
+                    r,
+                    where,
+                )
+                for r in rows
+            ]
         static = {c: [str(table[c][int(r[0])]) for r in rows] for c in self.static}
         return concatenate_series(parts, groups, static)
 
@@ -263,12 +266,13 @@ class SeriesCodec:
 
     def fill(self, series: Series) -> np.ndarray:
         """[N, C] float64 in the table's units: missing values replaced by the last known one of the
-        segment, or by the training mean.
+        segment, or by the training mean. Without missing values, those of the series.
         """
-        filled, mean = series.values.copy(), self.step_scaling(series).mean
+        filled, mean = series.values, self.step_scaling(series).mean
         for k, values in enumerate(series.values.T):
             missing = np.isnan(values)
             if missing.any():
+                filled = series.values.copy() if filled is series.values else filled
                 index = np.where(missing, -1, np.arange(len(series)))
                 np.maximum.accumulate(index, out=index)
                 known = values[np.maximum(index, 0)]

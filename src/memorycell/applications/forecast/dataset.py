@@ -41,6 +41,11 @@ MAX_SCORED_NUMBERS = 4_000_000
 """Numbers of the forecasts that are scored at once."""
 
 
+def is_scaled(codec: SeriesCodec) -> bool:
+    """Whether several columns, which have no common unit, are forecast."""
+    return len(codec.targets) > 1 or bool(codec.each)
+
+
 class ForecastDataset(Dataset[Forecaster, LaneBatch]):
     """See `Dataset`.
 
@@ -96,14 +101,14 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         """Whether metrics are in standard deviations of the training split: several columns have no
         common unit.
         """
-        return len(self.codec.targets) > 1 or bool(self.codec.each)
+        return is_scaled(self.codec)
 
     def origins(self, split: str) -> np.ndarray:
         """[M]: the steps of a split to forecast from: a row was read, and some of the future is
         known.
         """
         usable = (self.split == SPLITS.index(split)) & (self.series.row >= 0)
-        usable &= self._future.any_known()
+        usable &= self._future.any_known
         if split == "test" and (self.settings.stride or 1) > 1:
             step = np.arange(len(self.series)) - self.series.first
             usable &= step % self.settings.stride == 0
@@ -123,21 +128,34 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
 
     def build(self) -> Forecaster:
         """See `Dataset`."""
+        config = self._model_config()
+        model = Forecaster(config)
+        linear_start.set_linear_path(model, self._fitted_linear_path(config))
+        return model
+
+    def linear_error(self) -> float | None:
+        """The error on validation of the linear path with which a new model starts; None where it
+        is not fitted.
+        """
+        start = self._fitted_linear_path(self._model_config())
+        return None if start is None else start.error
+
+    def _model_config(self) -> ForecasterConfig:
         codec, settings, targets = self.codec, self.settings, len(self.codec.targets)
         # With normal=spread the linear path reads the returns alone: other inputs predict little.
         linear = targets if settings.normal == "spread" else codec.dynamic_size
-        config = settings.model_config(
+        return settings.model_config(
             self.inputs.shape[1],
             targets,
             linear=linear,
             seen=2 * len(codec.columns),
             unit=float(codec.std[0]) if settings.head == "counts" else 1.0,
         )
+
+    def _fitted_linear_path(self, config: ForecasterConfig) -> linear_start.LinearStart | None:
         if self._linear_start is None or self._linear_start[0] != config:
             self._linear_start = config, linear_start.fit_linear_path(self, config)
-        model = Forecaster(config)
-        linear_start.set_linear_path(model, self._linear_start[1])
-        return model
+        return self._linear_start[1]
 
     def frozen_parameters(self, epoch: int) -> tuple[str, ...]:
         """See `Dataset`: a linear path that starts as ridge stays so."""

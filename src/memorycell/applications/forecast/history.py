@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -47,6 +48,7 @@ class FutureValues:
         leads = spaced(self.leads, count)
         return FutureValues(self.values, self.run, len(leads), leads)
 
+    @cached_property
     def any_known(self) -> np.ndarray:
         """[N] bool: at least one of the next values is known."""
         size, horizon = len(self.values), int(self.leads[-1])

@@ -26,6 +26,7 @@ from memorycell.tables.column_lists import quoted_name, split_names
 from memorycell.tables.index import unused_reason
 from memorycell.tables.number_formats import find_number_formats
 from memorycell.tables.numbers import PLAIN, NumberFormat, read_numbers
+from memorycell.tables.parsed import with_numbers, with_times
 from memorycell.tables.time_formats import find_times
 
 if TYPE_CHECKING:
@@ -54,9 +55,10 @@ def check_targets(settings: ForecastSettings, where: str) -> None:
 
 def infer(
     frame: pl.DataFrame, where: str, settings: ForecastSettings
-) -> tuple[SeriesCodec, ForecastSettings]:
-    """(codec without scaling, settings with defaults) of a table. The codec's `notes` say what was
-    found in it. Raises `DataError`.
+) -> tuple[SeriesCodec, ForecastSettings, pl.DataFrame]:
+    """(codec without scaling, settings with defaults, the table with the columns of numbers and
+    times that were read in place of their texts). The codec's `notes` say what was found in it.
+    Raises `DataError`.
     """
     settings = _with_quotes(settings, frame.columns)
     columns = split_names(settings.target)
@@ -102,6 +104,9 @@ def infer(
     used = {*needed, *inputs}
     formats = {c: f for c, f in numbers.items() if c in used and f != PLAIN}
     notes += [note for note in found if any(quote(c) in note for c in formats)]
+    apart = {group, *split_names(settings.static)}
+    frame = with_numbers(frame, {c: read[c] for c in (*needed, *inputs) if c not in apart})
+    frame = frame if times is None else with_times(frame, times, where)
     table = long_table(
         frame, where, each=each, returns=settings.returns, group=group, numbers=formats
     )
@@ -127,7 +132,7 @@ def infer(
         words=dict.fromkeys(words, ()),
         notes=tuple(notes + clock_notes),
     )
-    return codec, settings
+    return codec, settings, frame
 
 
 def _with_quotes(settings: ForecastSettings, columns: Sequence[str]) -> ForecastSettings:

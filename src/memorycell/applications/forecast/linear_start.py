@@ -13,7 +13,7 @@ import torch
 
 from memorycell.applications.forecast.history import spaced
 from memorycell.applications.forecast.ridge import best_penalty
-from memorycell.applications.forecast.windows import StepInputs, step_inputs
+from memorycell.applications.forecast.windows import StepInputs, last_steps, step_inputs
 
 if TYPE_CHECKING:
     from memorycell.applications.forecast.dataset import ForecastDataset
@@ -30,10 +30,13 @@ MIN_KNOWN_SHARE = 0.5
 
 
 class LinearStart(NamedTuple):
-    """Weight [horizon · targets, W · L] and bias [horizon · targets] of the linear path."""
+    """Weight [horizon · targets, W · L] and bias [horizon · targets] of the linear path, and the
+    mean absolute error on validation in scaled units.
+    """
 
     weight: torch.Tensor
     bias: torch.Tensor
+    error: float
 
 
 def fit_linear_path(dataset: ForecastDataset, config: ForecasterConfig) -> LinearStart | None:
@@ -51,9 +54,13 @@ def fit_linear_path(dataset: ForecastDataset, config: ForecasterConfig) -> Linea
     known = ~np.isnan(y).any(1)
     if not len(train) or not len(valid) or known.mean() < MIN_KNOWN_SHARE:
         return None
-    weights = best_penalty(x[known], y[known], *_regression(dataset, config, valid))
-    weight, bias = weights[:-1].T, weights[-1]
-    return LinearStart(*(torch.tensor(part, dtype=torch.float32) for part in (weight, bias)))
+    if not known.all():
+        x, y = x[known], y[known]
+    weights, error = best_penalty(x, y, *_regression(dataset, config, valid))
+    weight, bias = (
+        torch.tensor(part, dtype=torch.float32) for part in (weights[:-1].T, weights[-1])
+    )
+    return LinearStart(weight, bias, error)
 
 
 def set_linear_path(model: Forecaster, start: LinearStart | None) -> None:
@@ -70,9 +77,7 @@ def _regression(
     """(windows [M, W · L + 1], changes [M, horizon · targets] in units, units [M, horizon ·
     targets]) of the steps `at` [M].
     """
-    index = at[:, None] + np.arange(1 - config.window, 1)
-    known = index >= dataset.series.start[at, None]
-    windows = dataset.inputs[np.maximum(index, 0)] * known[..., None]
+    windows = last_steps(dataset.inputs, dataset.series.start, at, config.window)
     inputs: StepInputs[np.ndarray] = step_inputs(
         windows.astype(np.float64),
         dataset.inputs[at].astype(np.float64),

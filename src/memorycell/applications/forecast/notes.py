@@ -33,7 +33,7 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
         )
     read = series.row >= 0
     for k, column in enumerate(codec.columns):
-        if missing := int(np.isnan(series.values[read, k]).sum()):
+        if missing := int((np.isnan(series.values[:, k]) & read).sum()):
             notes.append(f"{column}: {missing:,} of {int(read.sum()):,} values missing")
     if (settings.stride or 1) > 1:
         notes.append(

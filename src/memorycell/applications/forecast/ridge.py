@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 
 import numpy as np
 import torch
 
 from memorycell.applications.forecast.baselines import Baseline
 from memorycell.applications.forecast.history import History, spaced
+from memorycell.applications.forecast.windows import last_steps
 
 PENALTIES = (1.0, 10.0, 100.0, 1000.0, 10_000.0)
 MAX_COLUMNS = 1500
@@ -21,6 +23,8 @@ LONG_TABLE_ROWS, LONG_TABLE_WORK, LONG_TABLE_FINAL_WORK = 100_000, 7e8, 2.5e9
 """Of tables with more training steps, windows and penalties are compared on as many rows as the
 first work allows, and the best pair is fitted again on as many as the second allows.
 """
+LONG_TABLE_HELD_OUT = 2048
+"""Their validation steps that window and penalty are chosen on."""
 MAX_SOLVE_WORK = 1e9
 """Outputs times columns³ of a window where each lead time is fitted by itself."""
 MAX_HELD_OUT = 8192
@@ -54,9 +58,9 @@ class Ridge(Baseline):
     def fit(self, history: History, train: np.ndarray, valid: np.ndarray, quantiles: int) -> None:
         """See `Baseline`."""
         best_error, best_width, penalty = np.inf, 0, PENALTIES[0]
-        held_out = spaced(np.flatnonzero(valid), MAX_HELD_OUT)
         steps = np.flatnonzero(train)
         long = len(steps) > LONG_TABLE_ROWS
+        held_out = spaced(np.flatnonzero(valid), LONG_TABLE_HELD_OUT if long else MAX_HELD_OUT)
         work = LONG_TABLE_WORK if long else MAX_WORK
         for width in self.windows:
             columns = width * history.inputs.shape[1] + 1
@@ -113,6 +117,7 @@ class SubsetRidge:
     """Ridge regressions that read some of the inputs, from products that are computed once.
 
     usable   whether enough rows have all of their future known
+    offered  [F] the features of the products that may be chosen; see `among`
     """
 
     def __init__(
@@ -123,6 +128,7 @@ class SubsetRidge:
         rows = spaced(np.flatnonzero(train), MAX_SUBSET_ROWS)
         whole = _are_whole(history, rows)
         self.usable = bool(len(rows) and whole.mean() >= MIN_WHOLE_SHARE)
+        self.offered = np.arange(features)
         self._features = features
         if self.usable:
             held_out = spaced(np.flatnonzero(valid), MAX_SUBSET_ROWS // 2)
@@ -131,10 +137,12 @@ class SubsetRidge:
             self._y = _gain(history, held_out)
 
     def error(self, chosen: np.ndarray) -> float:
-        """The mean absolute error on validation with the inputs `chosen` [F] bool, with the best
-        penalty.
+        """The mean absolute error on validation with the inputs `chosen` [F] bool of those
+        `offered`, with the best penalty.
         """
-        at = np.flatnonzero(np.append(np.tile(chosen, self._width), True))
+        every = np.zeros(self._features, bool)
+        every[self.offered[chosen]] = True
+        at = np.flatnonzero(np.append(np.tile(every, self._width), True))
         gram, cross, x = self._gram[np.ix_(at, at)], self._cross[at], self._x[:, at]
         errors = (
             np.nanmean(np.abs(self._y - x @ solve(gram + _diagonal(len(at), p), cross)))
@@ -142,11 +150,17 @@ class SubsetRidge:
         )
         return float(min(errors))
 
+    def among(self, kept: np.ndarray) -> SubsetRidge:
+        """The same products for some of the inputs, `kept` [F] bool of those `offered`."""
+        other = copy(self)
+        other.offered = self.offered[kept]
+        return other
+
 
 def best_penalty(
     x: np.ndarray, y: np.ndarray, x_valid: np.ndarray, y_valid: np.ndarray, unit: np.ndarray
-) -> np.ndarray:
-    """The weights [P, K] with the penalty of the lowest absolute error on validation.
+) -> tuple[np.ndarray, float]:
+    """(weights [P, K] with the penalty of the lowest mean absolute error on validation, the error).
 
     x [M, P] with a last column of ones, y [M, K]; on validation y may have NaN, and its errors
     are in `unit`
@@ -154,7 +168,8 @@ def best_penalty(
     gram, cross = x.T @ x, x.T @ y
     solutions = [solve(gram + _diagonal(len(gram), p), cross) for p in PENALTIES]
     errors = [np.nanmean(np.abs(y_valid - x_valid @ weights) * unit) for weights in solutions]
-    return solutions[int(np.argmin(errors))]
+    best = int(np.argmin(errors))
+    return solutions[best], float(errors[best])
 
 
 def solve(gram: np.ndarray, cross: np.ndarray) -> np.ndarray:
@@ -253,10 +268,12 @@ def _windows(history: History, at: np.ndarray, width: int) -> np.ndarray:
     """[M, W·F + 1]: the inputs of the last `width` steps, newest first, zero before the segment,
     and a one.
     """
-    index = at[:, None] - np.arange(width)
-    known = index >= history.start[at, None]
-    values = history.inputs[np.maximum(index, 0)] * known[..., None]
-    return np.concatenate([values.reshape(len(at), -1), np.ones((len(at), 1))], 1)
+    features = history.inputs.shape[1]
+    windows = np.ones((len(at), width * features + 1))
+    steps = last_steps(history.inputs, history.start, at, width)
+    for k in range(width):
+        windows[:, k * features : (k + 1) * features] = steps[:, width - 1 - k]
+    return windows
 
 
 def _diagonal(size: int, penalty: float) -> np.ndarray:

@@ -157,7 +157,8 @@ def _scaling_per_series(
 def _change_std(series: Series, steps: np.ndarray) -> np.ndarray:
     """Standard deviation [C] of the changes between consecutive steps of a segment."""
     inside = steps[1:] & steps[:-1] & ~series.reset[1:]
-    return mean_std(np.diff(series.values, axis=0)[inside])[1]
+    changes = (np.diff(column)[inside, None] for column in series.values.T)
+    return np.concatenate([mean_std(own)[1] for own in changes])
 
 
 def _count_scaling(

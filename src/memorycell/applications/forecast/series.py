@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,6 +74,8 @@ def concatenate_series(
     parts: Sequence[Series], groups: list[str], static: Mapping[str, Sequence[str]]
 ) -> Series:
     """One `Series` of several that hold one series each."""
+    if len(parts) == 1:
+        return replace(parts[0], groups=groups, static=static)
     offsets = np.cumsum([0, *(len(part) for part in parts[:-1])])
     return Series(
         time=np.concatenate([part.time for part in parts]),
@@ -104,6 +106,9 @@ def resample(
     """
     kept, steps = assign_steps(clock, time, rows, where)
     gap = np.diff(steps, prepend=steps[0])
+    if len(kept) == len(time) and bool((gap[1:] == 1).all()):  # nothing to fill or drop
+        start, group = np.zeros((2, len(time)), np.int64)
+        return Series(time, values, rows, start, group, groups=[""], words=words)
     new_segment = gap > max_gap
     gap[new_segment] = 1
     at = np.cumsum(gap)

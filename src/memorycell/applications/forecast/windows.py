@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from typing import Generic, NamedTuple
 
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
 from memorycell.applications.forecast.arrays import A, concatenate, mask_like
 
 MIN_WINDOW_STD = 0.05
@@ -30,6 +33,25 @@ class StepInputs(NamedTuple, Generic[A]):
     recurrent: A
     level: A
     unit: A | None
+
+
+def last_steps(values: np.ndarray, start: np.ndarray, at: np.ndarray, width: int) -> np.ndarray:
+    """[M, width, F]: the values [N, F] of the last steps at each of the steps `at` [M], itself
+    included; zero before its segment. start [N], the first step of each step's segment
+    """
+    size, features = values.shape
+    first = at - (width - 1)
+    if values.flags.c_contiguous and size >= width:  # copies a run of memory per step
+        runs = sliding_window_view(values.reshape(-1), width * features)
+        steps = runs[np.maximum(first, 0) * features].reshape(len(at), width, features)
+        early = np.flatnonzero(first < start[at])
+    else:
+        steps = np.empty((len(at), width, features), values.dtype)
+        early = np.arange(len(at))
+    index = at[early, None] + np.arange(1 - width, 1)
+    known = index >= start[at[early], None]
+    steps[early] = values[np.maximum(index, 0)] * known[..., None]
+    return steps
 
 
 def step_inputs(

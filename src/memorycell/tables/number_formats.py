@@ -63,11 +63,13 @@ def find_number_formats(
     decimal: str | None = None,
     thousands: str | None = None,
     min_share: float = 0.5,
+    read: dict[str, pl.Series] | None = None,
 ) -> tuple[dict[str, NumberFormat], list[str]]:
     """(formats of the columns that hold numbers, notes on those that are not plain).
 
     decimal, thousands   decide where a column can be read in two ways
     min_share            of the values that are present, which must be numbers
+    read                 column -> its numbers is added, where its text was read to find the format
 
     Raises `DataError` for a column that can be read in two ways.
     """
@@ -91,6 +93,8 @@ def find_number_formats(
             notes.append(f"column {quote(name)}: {note or formats[name]}")
         elif formats[name] == PLAIN:
             values = frame[name] if own.values is None else own.values
+            if read is not None and own.values is not None:
+                read[name] = own.values
             if (mark := sentinel_note(values)) is not None:
                 notes.append(f"column {quote(name)}: {mark}")
     return formats, notes

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
-from memorycell.tables.times import ZONE_SUFFIX, bare_pattern, epoch_unit, strptime
+from memorycell.tables.strptime import bare_pattern, strptime
+from memorycell.tables.times import ZONE_SUFFIX, epoch_unit
 
 if TYPE_CHECKING:
     import polars as pl

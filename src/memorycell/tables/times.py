@@ -17,6 +17,7 @@ import numpy as np
 
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS, is_missing, shown_cell
+from memorycell.tables.strptime import bare_pattern, strptime
 from memorycell.tables.zones import (
     ABBREVIATIONS,
     EPOCH,
@@ -180,6 +181,10 @@ class TimeColumns:
     def _read_text(self, column: pl.Series, where: str) -> tuple[np.ndarray, np.ndarray]:
         import polars as pl
 
+        if self.pattern not in EPOCH_UNITS:  # what most columns hold, quickly
+            values = strptime(column, self.pattern)
+            if values.null_count() == 0:
+                return values.to_numpy().astype(np.int64), np.zeros(len(column), bool)
         text = column.str.strip_chars()
         text = text.set(text.str.to_lowercase().is_in(list(MISSING_WORDS)), None)
         aware = np.zeros(len(text), bool)
@@ -314,44 +319,6 @@ def _candidates(text: str, pattern: str | None) -> list[str]:
         return [pattern]
     day, between = match.groups()
     return [pattern, day, *(f"{day}{between}{t}" for t in TIME_PATTERNS)]
-
-
-def bare_pattern(pattern: str) -> str:
-    """A pattern without the zone, which is read separately."""
-    return pattern.replace("%z", "").replace("%Z", "").strip()
-
-
-def strptime(text: pl.Series, pattern: str | None) -> pl.Series:
-    """Int64 microseconds, null where the text has another pattern."""
-    import polars as pl
-
-    if pattern is None:
-        text = text.str.replace("T", " ", literal=True)
-        patterns = ["%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d"]
-    else:
-        text, complete = _completed(text, bare_pattern(pattern))
-        patterns = [complete.replace(".%f", "%.f")]
-    values = pl.Series([None] * len(text), dtype=pl.Int64)
-    for candidate in patterns:
-        try:
-            found = text.str.to_datetime(candidate, strict=False, time_unit="us")
-        except pl.exceptions.PolarsError:  # a directive that it does not know
-            continue
-        values = values.fill_null(found.dt.epoch("us"))
-        if values.null_count() == text.null_count():
-            break
-    return values
-
-
-def _completed(text: pl.Series, pattern: str) -> tuple[pl.Series, str]:
-    """Texts and their pattern with the day, month and minute that polars needs."""
-    if not re.search("%[dj]", pattern):
-        text, pattern = "01 " + text, f"%d {pattern}"
-    if not re.search("%[mbBj]", pattern):
-        text, pattern = "01 " + text, f"%m {pattern}"
-    if pattern.endswith("%H"):
-        text, pattern = text + ":00", f"{pattern}:%M"
-    return text, pattern
 
 
 def _since_epoch(column: pl.Series, unit: str | None) -> pl.Series:

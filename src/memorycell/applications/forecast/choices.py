@@ -41,8 +41,10 @@ TRIAL_HIDDEN, TRIAL_LANES, TRIAL_BPTT, TRIAL_UPDATES, TRIAL_LR = 32, 16, 48, 80,
 """The model of a trial, and its training: the same work whatever the machine."""
 TRIAL_LEADS = 12
 """Lead times of a trial."""
-LONG_TABLE_ORIGINS = 2048
-"""Validation steps by which trials of a long table are compared, evenly spaced."""
+LONG_TABLE_ORIGINS, LONG_TABLE_LINEAR_ROWS = 2048, 4096
+"""Of a long table: validation steps by which trials are compared, and training steps of their
+linear paths, evenly spaced.
+"""
 LONGEST_HORIZONS = 3
 """Horizons of a window that is tried where a longer one than usual is better."""
 MAX_TRIAL_WINDOW = 96
@@ -274,6 +276,7 @@ class Trials:
         if settings not in self._datasets:
             small = replace(settings, hidden=TRIAL_HIDDEN, lanes=TRIAL_LANES, bptt=TRIAL_BPTT)
             trial = self.dataset.with_settings(small).with_leads(TRIAL_LEADS)
+            trial.linear_rows = LONG_TABLE_LINEAR_ROWS if is_long(trial) else trial.linear_rows
             self._datasets[settings] = trial
         return self._datasets[settings]
 

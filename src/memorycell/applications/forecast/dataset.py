@@ -54,6 +54,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
     inputs            [N, F] float32
     history           what the baselines read, in scaled units
     baseline_models   the fitted baselines by name
+    linear_rows       training steps of the regression of the linear path, at most
     naive_error       the scale of MASE, in the unit of the metrics
     """
 
@@ -72,6 +73,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         self.notes: list[str] = []
         self.baseline_models: dict[str, Baseline] = {}
         self.naive_error = 1.0
+        self.linear_rows = linear_start.MAX_ROWS
         self._baseline_scores: dict[str, dict[str, Metrics]] = {}
         self._linear_start: tuple[ForecasterConfig, linear_start.LinearStart | None] | None = None
         self._last: tuple[Forecaster, tuple[object, ...], np.ndarray] | None = None

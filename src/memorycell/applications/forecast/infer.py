@@ -75,14 +75,16 @@ def infer(
     candidates = [c for c in frame.columns if c not in apart]
     named = [*columns, *(inputs or ()), settings.returns]
     needed = [c for c in named if c is not None]
+    plain: dict[str, pl.Series] = {}
     numbers, found = find_number_formats(
         frame,
         dict.fromkeys([*candidates, *needed]),
         where,
         decimal=settings.decimal,
         thousands=settings.thousands,
+        read=plain,
     )
-    read = _Numbers(frame, where, numbers)
+    read = _Numbers(frame, where, numbers, plain)
     if not targets:
         targets = (_find_target(read, candidates),)
         needed.append(targets[0])
@@ -153,12 +155,16 @@ def _require_named(frame: pl.DataFrame, settings: ForecastSettings, where: str) 
 
 
 class _Numbers:
-    """The columns of a table that hold numbers."""
+    """The columns of a table that hold numbers; those in `plain` were read as text already."""
 
     def __init__(
-        self, frame: pl.DataFrame, where: str, formats: Mapping[str, NumberFormat]
+        self,
+        frame: pl.DataFrame,
+        where: str,
+        formats: Mapping[str, NumberFormat],
+        plain: Mapping[str, pl.Series],
     ) -> None:
-        self.frame, self.where, self.formats = frame, where, formats
+        self.frame, self.where, self.formats, self.plain = frame, where, formats, plain
         self._values: dict[str, np.ndarray] = {}
 
     def __contains__(self, column: str) -> bool:
@@ -166,8 +172,8 @@ class _Numbers:
 
     def __getitem__(self, column: str) -> np.ndarray:
         if column not in self._values:
-            number_format = self.formats.get(column)
-            self._values[column] = read_numbers(self.frame[column], self.where, number_format)
+            cells = self.plain.get(column, self.frame[column])
+            self._values[column] = read_numbers(cells, self.where, self.formats.get(column))
         return self._values[column]
 
     def unused_reason(self, column: str) -> str | None:
@@ -300,5 +306,8 @@ def _static_columns(
 
 
 def _is_constant(values: np.ndarray) -> bool:
+    begin = values[: 1 << 10]
+    if (begin[1:] < begin[:-1]).any() or (begin[1:] > begin[:-1]).any():
+        return False
     present = values[~np.isnan(values)]
     return len(present) > 0 and bool((present == present[0]).all())

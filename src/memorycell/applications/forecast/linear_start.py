@@ -48,7 +48,7 @@ def fit_linear_path(dataset: ForecastDataset, config: ForecasterConfig) -> Linea
     columns = config.window * (config.linear or config.input_size)
     if config.head == "counts" or config.normal == "spread" or columns >= MAX_COLUMNS:
         return None
-    train = spaced(dataset.origins("train"), MAX_ROWS)
+    train = spaced(dataset.origins("train"), dataset.linear_rows)
     valid = spaced(dataset.origins("valid"), MAX_HELD_OUT)
     x, y, _ = _regression(dataset, config, train)
     known = ~np.isnan(y).any(1)

@@ -23,6 +23,8 @@ LONG_TABLE_ROWS, LONG_TABLE_WORK, LONG_TABLE_FINAL_WORK = 100_000, 7e8, 2.5e9
 """Of tables with more training steps, windows and penalties are compared on as many rows as the
 first work allows, and the best pair is fitted again on as many as the second allows.
 """
+MIN_ROWS_PER_COLUMN = 2
+"""Of a window that is tried on a part of the rows: with fewer it loses to shorter ones."""
 LONG_TABLE_HELD_OUT = 2048
 """Their validation steps that window and penalty are chosen on."""
 MAX_SOLVE_WORK = 1e9
@@ -67,7 +69,8 @@ class Ridge(Baseline):
             rows = spaced(steps, _max_rows(columns**2, work))
             whole = _are_whole(history, rows)
             together = whole.mean() >= MIN_WHOLE_SHARE
-            if width != min(self.windows) and not _affordable(history, columns, together):
+            few = long and len(rows) < MIN_ROWS_PER_COLUMN * columns
+            if width != min(self.windows) and (few or not _affordable(history, columns, together)):
                 continue
             solutions = (
                 _solutions(history, rows[whole], width)

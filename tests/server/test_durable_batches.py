@@ -72,6 +72,31 @@ def test_steps_that_arrive_during_a_commit_are_written_together(layer_file, tmp_
     asyncio.run(main())
 
 
+def test_a_session_that_is_spilled_while_it_is_opened_is_read_back(layer_file, tmp_path):
+    layer, path = layer_file
+
+    async def main():
+        store = Slow(SqliteStore(tmp_path / "x.sqlite"))
+        async with serving(store, modules=(path,)) as (_, hub, app), connected(app) as socket:
+            store.allowed.clear()
+            opening = asyncio.create_task(
+                socket.ask(op="open", model="lstm", id="a", durable="step")
+            )
+            while not store.rows:
+                await asyncio.sleep(0.001)
+            spilling = asyncio.create_task(hub.spill([hub.sessions["lstm", "a"]]))
+            await asyncio.sleep(0.01)
+            store.allowed.set()
+            handle = (await opening)["handle"]
+            assert await spilling == 1
+            socket.post(frame([handle], X[0]))
+            _, y, status = answer(await asyncio.wait_for(socket.get(), 10))
+            assert not status.any()
+            np.testing.assert_allclose(y[0], outputs(layer, X)[0], atol=1e-6)
+
+    asyncio.run(main())
+
+
 @pytest.mark.parametrize("items", [1, 2])
 def test_an_answer_is_given_again_by_another_server(layer_file, tmp_path, items):
     settings = {"modules": (layer_file[1],), "state": str(tmp_path / "state")}

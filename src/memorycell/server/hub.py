@@ -126,7 +126,7 @@ class Hub:
             except BaseException:
                 await self.close(session)
                 raise
-        return session
+        return await self._current(session)  # it may have been spilled while it was written
 
     async def find(self, model: str, id: str) -> LiveSession:
         """A session, from the store if it is not in memory. Raises `Problem` 404."""

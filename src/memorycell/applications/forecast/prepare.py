@@ -13,11 +13,13 @@ from memorycell.applications.forecast.choices import (
 )
 from memorycell.applications.forecast.dataset import ForecastDataset
 from memorycell.applications.forecast.infer import check_targets, infer
+from memorycell.applications.forecast.mapped_prepare import prepare_files
 from memorycell.applications.forecast.notes import table_notes
 from memorycell.applications.forecast.scaling import fit_codec
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.split import split_series
 from memorycell.errors import DataError
+from memorycell.tables.parquet_files import parquet_files
 from memorycell.tables.table import read_table
 from memorycell.training.splits import SPLITS
 
@@ -28,6 +30,8 @@ def prepare(data: str | None, settings: ForecastSettings) -> ForecastDataset:
     """See `Application.prepare`. What the settings leave open is inferred from the table."""
     if settings.classic and not classic.INSTALLED:  # reported before training, not after it
         raise classic.missing_package(settings.classic)
+    if data is not None and (files := parquet_files(data)) is not None:
+        return prepare_files(files, data, settings, prepare)
     path, source = locate(data or DEFAULT_DATASET)
     where = source.name if source else str(path)
     settings = with_dataset_settings(settings, source)

@@ -39,10 +39,10 @@ def fit_codec(
                 " another"
             )
     separate = settings.scaling == "series"
-    own = _scaling_per_series(series, train, scaling) if separate else {}
+    own = scaling_per_series(series, train, scaling) if separate else {}
     late = [name for name in series.groups if separate and name not in own]
     if late:  # series that begin after the training steps, as `predict` scales new ones
-        everywhere = _scaling_per_series(series, np.ones(len(series), bool), scaling)
+        everywhere = scaling_per_series(series, np.ones(len(series), bool), scaling)
         own |= {name: everywhere[name] for name in late}
     if settings.head == "counts":
         scaling = _count_scaling(codec, series, scaling, separate, where)
@@ -118,7 +118,7 @@ def with_new_series(codec: SeriesCodec, series: Series, where: str) -> SeriesCod
     if not new:
         return codec
     shared = Scaling(np.array(codec.mean), np.array(codec.std), np.array(codec.change))
-    own = _scaling_per_series(series, np.ones(len(series), bool), shared)
+    own = scaling_per_series(series, np.ones(len(series), bool), shared)
     for name in new:
         values = series.values[series.group == series.groups.index(name), : len(codec.targets)]
         if (np.nanstd(values, 0) > 0).all():
@@ -137,7 +137,7 @@ def _fit_scaling(series: Series, train: np.ndarray) -> Scaling:
     return Scaling(mean, std, np.where(change > 0, change, std))
 
 
-def _scaling_per_series(
+def scaling_per_series(
     series: Series, train: np.ndarray, shared: Scaling
 ) -> dict[str, tuple[tuple[float, ...], ...]]:
     """Series -> mean, std and change [C] of its training steps, for series that have any."""

@@ -54,11 +54,17 @@ def _split_by_rows(series: Series, rows: list[int], horizon: int, where: str) ->
 def _check_length(
     series: Series, split: np.ndarray, settings: ForecastSettings, where: str
 ) -> None:
-    horizon, context = settings.horizon or 1, settings.context or 1
     train, test = (int(np.bincount(series.group[split == k], minlength=1).max()) for k in (0, 2))
+    check_lengths(train, test, int(np.bincount(series.group).max()), settings, where)
+
+
+def check_lengths(
+    train: int, test: int, total: int, settings: ForecastSettings, where: str
+) -> None:
+    """Raises `DataError` where the longest series has too few steps to train or to test on."""
+    horizon, context = settings.horizon or 1, settings.context or 1
     if train >= context + horizon and test > horizon:
         return
-    total = int(np.bincount(series.group).max())
     raise DataError(
         f"{where}: too short: {total} steps, {train} to train on and {test} to test on; a context"
         f" of {context} and a horizon of {horizon} need {context + horizon} and {horizon + 1};"

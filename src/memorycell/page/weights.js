@@ -31,9 +31,9 @@ export function showWeights(place, words, label) {
       "p",
       { class: "hint" },
       largest > MIN_FULL_COLOUR
-        ? `Blue words support “${label}”, orange ones oppose it: the points that the network` +
-            "’s probability loses without the word."
-        : `No word changes the network’s probability of “${label}” by a point.`,
+        ? `Blue words support “${label}”, orange ones oppose it: by how many points its probability` +
+            " falls without the word."
+        : `No word changes the probability of “${label}” by a point.`,
     ),
   );
 }

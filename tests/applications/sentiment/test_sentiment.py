@@ -2,6 +2,7 @@
 
 import json
 import random
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -11,8 +12,10 @@ import torch
 from memorycell.application import modelfile
 from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.sentiment import APPLICATION
+from memorycell.applications.sentiment.baselines import TfIdf
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.dataset import prepare
+from memorycell.applications.sentiment.mixing import Mixture
 from memorycell.applications.sentiment.predict import (
     PredictOptions,
     classify,
@@ -100,6 +103,26 @@ def test_word_weights(trained):
     assert record["texts"][0]["probabilities"] == pytest.approx(
         dict(zip(file.codec.labels, p, strict=True)), abs=1e-3
     )
+
+
+def test_word_weights_explain_the_mixed_answer(trained):
+    """The linear model says the opposite of the network, and has most of the weight."""
+    file = modelfile.load(trained["both"][1])
+    texts = ["so lovely", "so fine", "so awful", "so dull"] * 3
+    linear = TfIdf(texts, np.array([0, 0, 1, 1] * 3), texts, np.array([0, 0, 1, 1] * 3))
+    network = replace(file, arrays={})
+    mixed = replace(file, arrays=Mixture(0.9, linear).arrays())
+    words = ["the", "film", "was", "just", "so", "lovely"]
+    assert tuple(file.codec.labels) == ("neg", "pos")
+    assert [classify(f, [" ".join(words)])[0].argmax() for f in (network, mixed)] == [1, 0]
+    for one in (network, mixed):
+        p = classify(one, [" ".join(words)])[0]
+        label = p.argmax()
+        without = [" ".join(words[:k] + words[k + 1 :]) for k in range(len(words))]
+        expected = [p[label] - q[label] for q in classify(one, without)]
+        found = word_weights(one, " ".join(words))
+        assert [w["word"] for w in found] == words
+        assert [w["weight"] for w in found] == pytest.approx(expected, abs=1e-4)
 
 
 def test_a_session_word_by_word(trained):

@@ -88,11 +88,12 @@ def _probabilities(
 
 @torch.inference_mode()
 def word_weights(file: ModelFile[Classifier, LabelledCodec], text: str) -> list[dict[str, Any]]:
-    """`{"word", "weight"}` of every word: the network's probability of its label minus that without
-    the word (leave-one-out; Li, Monroe & Jurafsky 2016, arXiv:1612.08220).
+    """`{"word", "weight"}` of every word: the probability of the predicted label minus that without
+    the word (leave-one-out; Li, Monroe & Jurafsky 2016, arXiv:1612.08220). The probabilities are
+    those of `classify`: of the network, and of the linear model where it is mixed in.
     """
-    codec = file.codec.text
-    spans = codec.spans(text[:MAX_TEXT_CHARS])
+    codec, cut = file.codec.text, text[:MAX_TEXT_CHARS]
+    spans = codec.spans(cut)
     tokens = [np.array(codec.encode_span(span), np.int64) for span in spans]
     without = [
         np.concatenate([*tokens[:k], *tokens[k + 1 :]])
@@ -100,10 +101,15 @@ def word_weights(file: ModelFile[Classifier, LabelledCodec], text: str) -> list[
         else np.array([UNKNOWN_ID], np.int64)
         for k in range(len(spans))
     ]
-    p = _probabilities(file, [np.concatenate(tokens), *without])
+    # The linear model reads text: the one that is given, and the codec's form of it, from which
+    # the words are removed.
+    texts = [cut, "".join(spans), *("".join(spans[:k] + spans[k + 1 :]) for k in range(len(spans)))]
+    complete = np.concatenate(tokens)
+    network = _probabilities(file, [complete, *without])
+    p = Mixture.of(file.arrays).mix(network[[0, 0, *range(1, len(network))]], texts)
     label = int(p[0].argmax())
     return [
-        {"word": span.strip(), "weight": round(float(p[0, label] - p[k + 1, label]), 4)}
+        {"word": span.strip(), "weight": round(float(p[1, label] - p[k + 2, label]), 4)}
         for k, span in enumerate(spans)
     ]
 

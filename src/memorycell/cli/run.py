@@ -5,16 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from memorycell.cli import stdin
+from memorycell.cli import many, stdin
 from memorycell.cli.app import (
     app,
     check_engine,
     check_precision,
-    jobs_at,
     load_model,
     packages_of,
 )
@@ -22,12 +21,11 @@ from memorycell.cli.console import flush, log, put, put_json, report_error
 from memorycell.cli.ending import STOPPED
 from memorycell.cli.interrupt import uninterrupted
 from memorycell.cli.options import Address, AsJson, ModelPath, Settings, Workers, key_values
-from memorycell.cli.outputs import check_file, check_folder
+from memorycell.cli.outputs import check_file
 from memorycell.errors import UserError
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication, Record, Session
-    from memorycell.face.trained import Trained
 
 MAX_PATH_CHARS = 1000
 SAVE_EVERY_S = 10.0
@@ -76,7 +74,7 @@ def predict(
     application = model.application
     (options,) = parse_settings([application.predict_options()], key_values(settings))
     if inputs is not None or workers is not None or address is not None:
-        _predict_files(model, options, source, inputs, out, workers, address, as_json)
+        many.predict_files(model, options, source, inputs, out, workers, address, as_json)
         return
     if out is not None:
         figure_suffix(application, out, "--out ")
@@ -91,38 +89,6 @@ def predict(
         put_json({"task": application.name, "file": str(file), **record})
     else:
         put(without_controls(application.render(record)))
-
-
-def _predict_files(
-    model: Trained,
-    options: Any,
-    source: str | None,
-    inputs: str | None,
-    out: Path | None,
-    workers: int | None,
-    address: str | None,
-    as_json: bool,
-) -> None:
-    """Status 1 where a file failed."""
-    from memorycell.face.shards import predict_files
-
-    if inputs is None:
-        raise UserError("--workers, --address: share many files; name them with --input")
-    if source is not None:
-        raise UserError(f"{source}: expected either INPUT or --input")
-    if out is None:
-        raise UserError("--input: needs --out, the folder of the results")
-    check_folder("--out", out)
-    with packages_of(model.application):
-        results = predict_files(
-            model, inputs, out, options, workers=workers or 1, log=log, run_jobs=jobs_at(address)
-        )
-    if as_json:
-        put_json({"task": model.task, "file": str(model.path), **results.to_json()})
-    else:
-        put(str(results))
-    if results.failed:
-        raise SystemExit(1)
 
 
 @app.command()

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from memorycell.cli import console
+from memorycell.cli import console, many
 from memorycell.cli.app import (
     app,
     load_model,
@@ -18,6 +18,7 @@ from memorycell.cli.app import (
 )
 from memorycell.cli.ending import STOPPED
 from memorycell.cli.options import (
+    Address,
     AsJson,
     Data,
     Device,
@@ -152,11 +153,29 @@ def backtest(
 
 @app.command()
 def evaluate(
-    file: ModelPath, data: Data = None, report: Report = None, as_json: AsJson = False
+    file: ModelPath,
+    data: Data = None,
+    report: Report = None,
+    inputs: Annotated[
+        str | None,
+        typer.Option(
+            "--input", metavar="'FOLDER/*.parquet'", help="Many files together instead of DATA."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Keep the metrics of each file of --input here."),
+    ] = None,
+    workers: Workers = None,
+    address: Address = None,
+    as_json: AsJson = False,
 ) -> None:
     """Evaluate a model on its held-out test split or on other data, compared with baselines."""
     check_file("--report", report, PAGE, inputs=(file, data))
     model = load_model(file)
+    if (inputs, out, workers, address) != (None, None, None, None):
+        many.evaluate_files(model, inputs, out, workers, address, data or report, as_json)
+        return
     with packages_of(model.application):
         model.result = model.evaluate(data, console.log)
         if report is not None:

@@ -1,4 +1,4 @@
-"""Predictions for many files: one file is one job for a worker process, and is done or not."""
+"""Work on many files: one file is one job for a worker process, and is done or not."""
 
 from __future__ import annotations
 
@@ -44,12 +44,14 @@ class ShardResults:
     written   files of results that were written
     skipped   those that an earlier run had written
     failed    input file -> reason
+    targets   the files of results of all inputs, of the failed ones too
     """
 
     written: list[str] = field(default_factory=list)
     skipped: list[str] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     seconds: float = 0.0
+    targets: list[Path] = field(default_factory=list)
 
     def to_json(self) -> Record:
         """Counts, and the reasons of the failed files."""
@@ -95,14 +97,45 @@ def predict_files(
 
     Raises `UserError` where nothing matches, or `out` holds results of another model.
     """
+    suffix = ".json" if model.application.columns is None else ".parquet"
+    return run_files(
+        model,
+        inputs,
+        Path(out),
+        suffix,
+        FUNCTION,
+        asdict(options),
+        workers=workers,
+        log=log,
+        run_jobs=run_jobs,
+    )
+
+
+def run_files(
+    model: Trained,
+    inputs: str | Sequence[str | Path],
+    out: Path,
+    suffix: str,
+    function: str,
+    options: Record,
+    *,
+    workers: int,
+    log: Log,
+    run_jobs: Work | None,
+) -> ShardResults:
+    """Run `function`, "module:name", on each file, whose result it writes to the job's target: a
+    file with `suffix` in the folder `out`. Files that have a newer result are skipped.
+
+    Raises `UserError` where nothing matches, or `out` holds results of another model or options.
+    """
     began = time.monotonic()
     check_range("workers", workers, 1, MAX_WORKERS)
     if model.path is None:
-        raise UserError("predict: the model has no file; save it first")
-    targets = _targets(model.application, _matching(inputs), Path(out))
-    _sign(model, options, make_folder(Path(out)))
+        raise UserError("many files: the model has no file; save it first")
+    targets = _targets(_matching(inputs), out, suffix)
+    _sign(model, function, options, make_folder(out))
     note_workers(workers, log)
-    results = ShardResults()
+    results = ShardResults(targets=list(targets.values()))
     jobs: deque[Job] = deque()
     for source, target in targets.items():
         if target.exists() and target.stat().st_mtime_ns >= source.stat().st_mtime_ns:
@@ -113,7 +146,7 @@ def predict_files(
                 "model": str(model.path),
                 "source": str(source),
                 "target": str(target),
-                "options": asdict(options),
+                "options": options,
                 "attempt": 1,
             }
         )
@@ -134,7 +167,7 @@ def predict_files(
         progress(len(results.written) + len(results.failed))
 
     (run_jobs or work)(
-        FUNCTION,
+        function,
         min(workers, max(len(jobs), 1)),
         lambda: jobs.popleft() if jobs else None,
         on_answer,
@@ -146,7 +179,7 @@ def predict_files(
 
 def predict_file(job: Mapping[str, Any]) -> None:
     """A job of `predict_files`: predict one file and write the result."""
-    model = _loaded(job["model"])
+    model = loaded(job["model"])
     application = model.application
     options = settings_from_json(application.predict_options, job["options"])
     given = _input(application, Path(job["source"]))
@@ -163,7 +196,8 @@ def predict_file(job: Mapping[str, Any]) -> None:
 
 
 @lru_cache(maxsize=1)
-def _loaded(path: str) -> Trained:
+def loaded(path: str) -> Trained:
+    """The model of a job; a worker loads it once."""
     return load(path)
 
 
@@ -200,10 +234,9 @@ def _matching(inputs: str | Sequence[str | Path]) -> list[Path]:
     return paths
 
 
-def _targets(application: AnyApplication, sources: Sequence[Path], out: Path) -> dict[Path, Path]:
+def _targets(sources: Sequence[Path], out: Path, suffix: str) -> dict[Path, Path]:
     """Input file -> file of its results."""
     top = Path(os.path.commonpath([source.absolute().parent for source in sources]))
-    suffix = ".json" if application.columns is None else ".parquet"
     targets: dict[Path, Path] = {}
     for source in sources:
         name = source.name if source.suffix == suffix else source.name + suffix
@@ -216,7 +249,7 @@ def _targets(application: AnyApplication, sources: Sequence[Path], out: Path) ->
     return targets
 
 
-def _sign(model: Trained, options: Any, out: Path) -> None:
+def _sign(model: Trained, function: str, options: Record, out: Path) -> None:
     """Note which model and options the results in a folder are from. Raises `UserError` where they
     are from others.
     """
@@ -224,7 +257,9 @@ def _sign(model: Trained, options: Any, out: Path) -> None:
 
     assert model.path is not None
     digest = hashlib.sha256(Path(model.path).read_bytes()).hexdigest()
-    signature = {"model_sha256": digest, "task": model.task, "options": asdict(options)}
+    signature = {"model_sha256": digest, "task": model.task, "options": options}
+    if function != FUNCTION:
+        signature["function"] = function
     path = out / SIGNATURE
     if not path.exists():
         write_atomically(path, json.dumps(signature) + "\n")

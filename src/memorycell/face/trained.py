@@ -202,6 +202,19 @@ class Trained(ModelFile[Any, Any]):
         with as_source(self.application, self._own(data)) as source:
             return loop.evaluate(self.application, self, Path(self.path or self.data), source, log)
 
+    def evaluate_files(
+        self,
+        inputs: str | Sequence[str | Path],
+        out: str | Path | None = None,
+        *,
+        workers: int = 1,
+        log: Log = ignore,
+    ) -> tuple[Record | None, ShardResults]:
+        """`evaluate` on many files together, and their fates; see `face.evaluated_shards`."""
+        from memorycell.face.evaluated_shards import evaluate_files
+
+        return evaluate_files(self, inputs, out, workers=workers, log=log)
+
     def backtest(
         self,
         data: Any = None,

@@ -13,9 +13,10 @@ from memorycell.application import catalogue, modelfile
 from memorycell.application.contract import ModelFile
 from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.text import APPLICATION
-from memorycell.applications.text.dataset import prepare, reopen, split_texts, token_sequence
+from memorycell.applications.text.dataset import split_texts, token_sequence
 from memorycell.applications.text.dynamic_evaluation import dynamic_nats
 from memorycell.applications.text.predict import PredictOptions, predict, score
+from memorycell.applications.text.prepare import prepare, reopen
 from memorycell.applications.text.session import TextSession
 from memorycell.applications.text.settings import TextSettings
 from memorycell.errors import DataError, StateError, UserError

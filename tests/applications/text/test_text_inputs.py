@@ -11,8 +11,8 @@ from text_data import tale
 
 from memorycell.application.contract import ModelFile
 from memorycell.applications.chat.session import ChatSession
-from memorycell.applications.text.dataset import prepare
 from memorycell.applications.text.predict import PredictOptions, predict
+from memorycell.applications.text.prepare import prepare
 from memorycell.applications.text.session import TextSession
 from memorycell.applications.text.settings import TextSettings
 from memorycell.errors import DataError, ModelFileError, StateError

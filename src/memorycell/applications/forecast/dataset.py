@@ -59,6 +59,8 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
     """
 
     codec: SeriesCodec
+    geometric_means: tuple[str, ...] = ()
+    stored_baselines = True
 
     def __init__(
         self,
@@ -239,6 +241,13 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         for one target, in standard deviations for several.
         """
         return self._mean_score([(quantiles[part], at[part]) for part in self.chunks(at)])
+
+    def weights(self, split: str) -> dict[str, float]:
+        """See `Combinable`: the known values of the forecasts that are scored."""
+        at = self.scored_origins(split)
+        parts = (self.history.future[at[part]] for part in self.chunks(at))
+        known = float(sum((~np.isnan(truth)).sum() for truth in parts))
+        return dict.fromkeys(("crps", "mae", "mse", "mase", "coverage_80"), known)
 
     def _mean_score(self, parts: Iterable[tuple[np.ndarray, np.ndarray]]) -> Metrics:
         """The metrics of forecasts, given as (quantiles, steps), over all known values."""

@@ -3,11 +3,11 @@
 from memorycell.application.contract import Application, Metric, NoOptions
 from memorycell.application.search_space import Choice, Uniform
 from memorycell.application.train_settings import TrainSettings
-from memorycell.applications.text.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.text.exporters import EXPORTERS
 from memorycell.applications.text.figures import text_page
 from memorycell.applications.text.inspection import inspect
 from memorycell.applications.text.predict import PredictOptions, predict, render
+from memorycell.applications.text.prepare import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.text.public_data import DATASETS
 from memorycell.applications.text.session import TextSession
 from memorycell.applications.text.settings import TextSettings

@@ -11,18 +11,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
+from memorycell.application.contract import Dataset, Metrics, Record
 from memorycell.application.datasets import locate
 from memorycell.applications.text.dynamic_evaluation import dynamic_nats
 from memorycell.applications.text.limits import fit_limit
 from memorycell.applications.text.settings import TextSettings
-from memorycell.errors import DataError, UserError
+from memorycell.errors import DataError
 from memorycell.language.codec import (
     END_ID,
-    UNKNOWN_ID,
     TextCodec,
     fingerprint,
-    fit_text_codec,
 )
 from memorycell.language.evaluation import stepped_nats
 from memorycell.language.files import is_blank, read_file, unpacked_name
@@ -35,7 +33,6 @@ from memorycell.models.heads import IGNORE
 from memorycell.reading import Losses
 from memorycell.training.splits import SPLITS
 
-DEFAULT_DATASET = "tinyshakespeare"
 TEXT_SUFFIXES = (".txt", ".md")
 TEST_FRACTION = 0.1
 MIN_CHARS = 2000
@@ -48,6 +45,8 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
     """Texts, each split by position into train, valid and test, and their tokens."""
 
     codec: TextCodec
+    geometric_means: tuple[str, ...] = ("perplexity",)
+    stored_baselines = False
 
     def __init__(
         self, name: str, texts: dict[str, list[str]], codec: TextCodec, settings: TextSettings
@@ -95,6 +94,12 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
             tokens = torch.from_numpy(self.tokens[split])
             result["dynamic"] = dynamic_nats(model, tokens, self.settings.dynamic)
         return result
+
+    def weights(self, split: str) -> dict[str, float]:
+        """See `Combinable`."""
+        tokens = float(len(self.tokens[split]) - 1)
+        per_token = dict.fromkeys(("nats", "perplexity", "network", "dynamic"), tokens)
+        return {**per_token, "bits_per_character": float(sum(map(len, self.texts[split])))}
 
     def _sequences(self, split: str) -> Sequences:
         """The tokens of a split in one sequence; of a long validation split in parallel lanes."""
@@ -156,54 +161,6 @@ class TextDataset(Dataset[LanguageModel, LaneBatch]):
         }
 
 
-def prepare(data: str | None, settings: TextSettings) -> TextDataset:
-    """See `Application`. The vocabulary is that of the training split."""
-    texts, name, notes = read_texts(data or DEFAULT_DATASET, settings)
-    splits = split_texts(texts, settings.valid)
-    codec = fit_text_codec(splits["train"], settings.unit, vocabulary=settings.vocabulary)
-    dataset = TextDataset(name, splits, codec, settings)
-    unknown = float((dataset.tokens["valid"] == UNKNOWN_ID).mean())
-    sizes = ", ".join(f"{len(tokens) - 1:,} {split}" for split, tokens in dataset.tokens.items())
-    dataset.notes = [
-        *notes,
-        (
-            f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,}"
-            f" characters; {settings.unit}s: {sizes}"
-        ),
-        (
-            f"vocabulary: {len(codec) - codec.num_special:,}; unknown in the validation split:"
-            f" {unknown:.2%}"
-        ),
-    ]
-    return dataset
-
-
-def reopen(data: str | None, file: ModelFile[LanguageModel, TextCodec]) -> TextDataset:
-    """See `Application`: the test split of the model's own text, or all of another text."""
-    settings = file.typed_settings(TextSettings)
-    texts, name, notes = read_texts(data or file.data, settings)
-    splits = split_texts(texts, settings.valid)
-    if fingerprint([part for parts in splits.values() for part in parts]) == file.fingerprint:
-        dataset = TextDataset(name, splits, file.codec, settings)
-        dataset.notes = [f"evaluated on the held-out test split, the last {TEST_FRACTION:.0%}"]
-        return dataset
-    try:
-        own = split_texts(read_texts(file.data, settings)[0], settings.valid)
-    except UserError as error:
-        own = {}
-        note = f"no n-gram baseline: the training text is not available ({error})"
-    else:
-        note = f"the n-gram baseline is trained on {file.data}, as the model is"
-    dataset = TextDataset(name, {**own, "test": texts}, file.codec, settings)
-    count = len(dataset.tokens["test"]) - 1
-    dataset.notes = [
-        *notes,
-        f"evaluated on all {count:,} {settings.unit}s of another text",
-        note,
-    ]
-    return dataset
-
-
 def read_texts(data: str, settings: TextSettings) -> tuple[list[str], str, list[str]]:
     """(texts, name, notes) of a file, of the .txt and .md files of a folder (also gzipped, .gz), or
     of a named dataset.
@@ -239,14 +196,16 @@ def _read_folder(folder: Path, settings: TextSettings, notes: list[str]) -> list
 
 def split_texts(texts: list[str], valid: float) -> dict[str, list[str]]:
     """Split -> its part of every text: the last 10% test, the fraction `valid` before it."""
-    ends = [
-        [0, int((1 - TEST_FRACTION - valid) * len(t)), int((1 - TEST_FRACTION) * len(t)), len(t)]
-        for t in texts
-    ]
+    ends = [split_ends(len(t), valid) for t in texts]
     return {
         name: [t[e[k] : e[k + 1]] for t, e in zip(texts, ends, strict=True)]
         for k, name in enumerate(SPLITS)
     }
+
+
+def split_ends(chars: int, valid: float) -> list[int]:
+    """Where the splits of a text begin, and its end."""
+    return [0, int((1 - TEST_FRACTION - valid) * chars), int((1 - TEST_FRACTION) * chars), chars]
 
 
 def token_sequence(codec: TextCodec, texts: list[str]) -> np.ndarray:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from memorycell.application.contract import ModelFile
-from memorycell.applications.text.dataset import reopen
+from memorycell.applications.text.prepare import reopen
 from memorycell.applications.text.settings import TextSettings
 from memorycell.inspection.inspect import Inspection
 from memorycell.language.codec import TextCodec

@@ -18,11 +18,11 @@ from memorycell.application import catalogue, modelfile
 from memorycell.applications.anomaly.batches import slow_variation
 from memorycell.applications.anomaly.codec import longest_run, run_lengths
 from memorycell.applications.anomaly.columns import Columns, Recording
-from memorycell.applications.anomaly.dataset import prepare
 from memorycell.applications.anomaly.fitting import fit_codec
 from memorycell.applications.anomaly.head import NextRow
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.anomaly.predict import PredictOptions, predict, read_recordings
+from memorycell.applications.anomaly.prepare import prepare
 from memorycell.applications.anomaly.row_scorer import RowScorer
 from memorycell.applications.anomaly.score import exponential_average, normal_deviates
 from memorycell.applications.anomaly.scoring import flagged_ranges, score_recording

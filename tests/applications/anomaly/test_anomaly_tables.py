@@ -12,9 +12,9 @@ import torch
 from memorycell.application import catalogue, modelfile
 from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.anomaly.codec import ReadingsCodec
-from memorycell.applications.anomaly.dataset import prepare
 from memorycell.applications.anomaly.labels import read_labels
 from memorycell.applications.anomaly.predict import PredictOptions, predict
+from memorycell.applications.anomaly.prepare import prepare
 from memorycell.applications.anomaly.session import AnomalySession
 from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.errors import DataError, StateError

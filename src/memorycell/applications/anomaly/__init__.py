@@ -5,12 +5,12 @@ from memorycell.application.search_space import Choice, Uniform
 from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.anomaly.baselines import BASELINES
 from memorycell.applications.anomaly.codec import ReadingsCodec
-from memorycell.applications.anomaly.dataset import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.anomaly.figures import anomaly_page
 from memorycell.applications.anomaly.inspection import inspect
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.picture import anomaly_picture
 from memorycell.applications.anomaly.predict import PredictOptions, predict, render
+from memorycell.applications.anomaly.prepare import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.anomaly.public_data import DATASETS
 from memorycell.applications.anomaly.rows import score_columns, to_csv, to_parquet
 from memorycell.applications.anomaly.session import AnomalySession, StreamOptions, session_columns

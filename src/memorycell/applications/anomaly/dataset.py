@@ -9,15 +9,12 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from memorycell.application.contract import Dataset, Metric, Metrics, ModelFile, Record
-from memorycell.application.datasets import locate, with_dataset_settings
+from memorycell.application.contract import Dataset, Metric, Metrics, Record
 from memorycell.applications.anomaly.baselines import BASELINES, Mahalanobis, OutlierDetector
 from memorycell.applications.anomaly.batches import SegmentBatches
 from memorycell.applications.anomaly.codec import ReadingsCodec
 from memorycell.applications.anomaly.columns import Recording
-from memorycell.applications.anomaly.fitting import fit_codec, without_constant
 from memorycell.applications.anomaly.model import Detector
-from memorycell.applications.anomaly.predict import read_recordings
 from memorycell.applications.anomaly.score import (
     WARM_UP_ROWS,
     exponential_average,
@@ -26,22 +23,12 @@ from memorycell.applications.anomaly.score import (
 )
 from memorycell.applications.anomaly.scoring import Scored, score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
-from memorycell.applications.anomaly.source import infer_columns, joined, read_tables
-from memorycell.applications.anomaly.splits import (
-    TEST,
-    TRAIN,
-    VALID,
-    SplitRecording,
-    split_recordings,
-)
-from memorycell.errors import DataError
+from memorycell.applications.anomaly.splits import TEST, SplitRecording
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import LaneBatch
 from memorycell.models.quantiles import tail_quantile
 from memorycell.training import metrics
 from memorycell.training.splits import SPLITS
-
-DEFAULT_DATASET = "skab"
 
 
 class AnomalyDataset(Dataset[Detector, LaneBatch]):
@@ -253,58 +240,7 @@ class AnomalyDataset(Dataset[Detector, LaneBatch]):
         return dict(zip(SPLITS, map(int, counts), strict=True))
 
 
-def prepare(data: str | None, settings: AnomalySettings) -> AnomalyDataset:
-    """See `Application`. Infer the columns, read the recordings, split them by time, then fit the
-    codec on training rows.
-    """
-    path, source = locate(data or DEFAULT_DATASET)
-    where = source.name if source else str(data)
-    settings = with_dataset_settings(settings, source)
-    tables, notes = read_tables(
-        path, where, settings.label, encoding=settings.encoding, sheet=settings.sheet
-    )
-    columns, column_notes = infer_columns(
-        joined(tables),
-        tables[0].where,
-        columns=settings.column_names,
-        time=settings.time,
-        time_format=settings.time_format,
-        zone=settings.zone,
-        group=settings.group,
-        label=settings.label,
-        gap=settings.gap,
-        decimal=settings.decimal,
-        thousands=settings.thousands,
-    )
-    if columns.categories and len(tables) > 1:
-        raise DataError(
-            f"{where}: categories in a folder of tables are not supported; join them into one table"
-        )
-    recordings = [r for t in tables for r in columns.read(t.frame, t.where, t.name)]
-    splits, split_notes = split_recordings(recordings, settings, where)
-    notes += [*column_notes, *split_notes]
-    pairs = [(r, split) for r, split in zip(recordings, splits, strict=True) if len(r) > 1]
-    train = [r.select(split == TRAIN) for r, split in pairs]
-    if not any(len(r) > 1 for r in train):
-        raise DataError(f"{where}: no recording has rows to train on; {'; '.join(notes)}")
-    columns, kept, constant_notes = without_constant(
-        columns, [r for r, _ in pairs], train, where, settings.column_names or ()
-    )
-    splits = [split for _, split in pairs]
-    codec = fit_codec(
-        columns,
-        settings.settle,
-        [r.select(split == TRAIN) for r, split in zip(kept, splits, strict=True)],
-        [r.select(split <= VALID) for r, split in zip(kept, splits, strict=True)],
-        encoding=settings.encoding,
-        sheet=settings.sheet,
-    )
-    dataset = AnomalyDataset(where, kept, splits, codec, settings)
-    dataset.notes = [*notes, *constant_notes, *_summary(dataset)]
-    return dataset
-
-
-def _summary(dataset: AnomalyDataset) -> list[str]:
+def summary(dataset: AnomalyDataset) -> list[str]:
     """Notes on the size and the columns of a dataset."""
     sizes, codec = dataset.split_sizes(), dataset.codec
     names = [*codec.columns, *(f"{c} ({len(v)} categories)" for c, v in codec.categories.items())]
@@ -323,24 +259,3 @@ def _summary(dataset: AnomalyDataset) -> list[str]:
             word = "an anomaly" if share else "normal"
             notes.append(f"every test row is labelled {word}: detection cannot be measured")
     return notes
-
-
-def reopen(data: str | None, file: ModelFile[Detector, ReadingsCodec]) -> AnomalyDataset:
-    """See `Application`. On other data, all rows after the settling rows are tested."""
-    settings, codec = file.typed_settings(AnomalySettings), file.codec
-    notes: list[str] = []
-    recordings, where = read_recordings(codec, data or file.data, notes=notes)
-    if data is None or data == file.data:
-        splits, _ = split_recordings(recordings, settings, where)
-    else:
-        splits = [np.where(np.arange(len(r)) < codec.settle, VALID, TEST) for r in recordings]
-    pairs = [
-        (r, split)
-        for r, split in zip(recordings, splits, strict=True)
-        if len(r) > max(1, codec.settle)
-    ]
-    if not pairs:
-        raise DataError(f"{where}: no recording is longer than its {codec.settle} settling rows")
-    dataset = AnomalyDataset(where, [r for r, _ in pairs], [s for _, s in pairs], codec, settings)
-    dataset.notes = notes
-    return dataset

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 
 from memorycell.application.inspecting import Called, inspect_steps
-from memorycell.applications.anomaly.dataset import reopen
 from memorycell.applications.anomaly.predict import DetectorFile, read_recordings
+from memorycell.applications.anomaly.prepare import reopen
 from memorycell.inspection.inspect import Inspection
 
 

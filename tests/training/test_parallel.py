@@ -216,8 +216,14 @@ def test_a_killed_run_of_workers_has_exactly_the_losses_of_another(hourly, tmp_p
 
 
 @pytest.mark.slow
-def test_an_error_of_the_user_in_a_worker_is_one_error(hourly, tmp_path):
-    with pytest.raises(UserError, match="lr"):
-        memorycell.train(
-            "forecast", hourly, workers=2, progress=False, **{**SMALL, "lr": 10.0, "clip": 1e6}
-        )
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        # Every step multiplies the weights by 1 - 10 · 1000.
+        ({"lr": 10.0, "weight_decay": 1000.0}, r"training diverged in epoch \d+: .* lr"),
+        ({"target": "nothing"}, "no column 'nothing'"),
+    ],
+)
+def test_an_error_of_the_user_in_a_worker_is_one_error(settings, words, hourly):
+    with pytest.raises(UserError, match=words):
+        memorycell.train("forecast", hourly, workers=2, progress=False, **{**SMALL, **settings})

@@ -13,6 +13,7 @@ class TrainSettings:
 
     epochs      passes over the training data; by default 24, or enough for 400 steps (at most 200);
                 with --minutes, as many as fit
+    steps       updates to train for, instead of epochs; the learning rate reaches zero with them
     lr          peak learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear
                 warm-up over the first epoch, cosine decay over the rest
     clip        maximum gradient norm (Pascanu et al. 2012, arXiv:1211.5063)
@@ -24,6 +25,7 @@ class TrainSettings:
     """
 
     epochs: int | None = None
+    steps: int | None = None
     lr: float = 4e-3
     weight_decay: float = 0.01
     clip: float = 1.0
@@ -37,6 +39,7 @@ class TrainSettings:
         check_ranges(
             self,
             epochs=(1, 100_000),
+            steps=(1, 1_000_000_000),
             lr=(1e-9, 10),
             weight_decay=(0, 1000),
             clip=(1e-6, 1e6),
@@ -44,3 +47,5 @@ class TrainSettings:
             patience=(1, 100_000),
             seed=(0, 2**32 - 1),
         )
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError(f"steps={self.steps}: leave out epochs or steps")

@@ -114,7 +114,7 @@ def train_model(
     """
     if tensorboard is not None and find_spec("tensorboard") is None:
         raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'")
-    if minutes is None and train_settings.epochs is None:
+    if minutes is None and train_settings.epochs is None and train_settings.steps is None:
         minutes = application.minutes
     if resume:  # before the data are read
         checkpoint.read_checkpoint(checkpoint.checkpoint_path(out))

@@ -210,7 +210,7 @@ class Trained(ModelFile[Any, Any]):
         workers: int = 1,
         log: Log = ignore,
     ) -> tuple[Record | None, ShardResults]:
-        """`evaluate` on many files together, and their fates; see `face.evaluated_shards`."""
+        """`evaluate` on many files, and what became of each; see `face.evaluated_shards`."""
         from memorycell.face.evaluated_shards import evaluate_files
 
         return evaluate_files(self, inputs, out, workers=workers, log=log)

@@ -166,8 +166,10 @@ def tune_model(
 def _trial_minutes(
     application: AnyApplication, train_settings: TrainSettings, options: SearchOptions
 ) -> float | None:
-    """The training time of a trial; None: by epochs."""
-    if train_settings.epochs is not None or application.minutes is None:
+    """The training time of a trial; None: by epochs or steps, as the settings say."""
+    if train_settings.epochs is not None or train_settings.steps is not None:
+        return None
+    if application.minutes is None:
         return None
     if options.minutes is None:
         return application.minutes

@@ -84,6 +84,8 @@ class Run(Generic[M, B]):
         device: torch.device = CPU,
         workers: Workers = ALONE,
     ) -> None:
+        if budget_s is not None and settings.steps is not None:
+            raise UserError(f"steps={settings.steps}: leave out steps or --minutes")
         self.dataset, self.settings, self.device = dataset, settings, device
         self.workers = workers
         self.selection_metric, self.best_baseline = selection_metric, best_baseline
@@ -136,6 +138,7 @@ class Run(Generic[M, B]):
                     epochs_done=p.epoch,
                     seconds=p.seconds,
                     budget_s=p.budget_s,
+                    steps=self.settings.steps,
                 )
             if self._is_time_over(0.0):
                 p.epochs = p.epoch
@@ -211,16 +214,25 @@ class Run(Generic[M, B]):
                     epoch=p.epoch,
                     epochs=p.epochs,
                     step=p.step,
-                    steps=None if p.epochs is None else p.epochs * max(p.steps_per_epoch, batches),
+                    steps=self._planned_steps(batches),
                     loss=loss,
                     seconds=p.seconds + seconds,
                     speed=self.speed,
                 )
             )
+            if p.step == self.settings.steps:
+                break
             if self._is_time_over(seconds if clock is None else clock):
                 break
         p.steps_per_epoch = max(p.steps_per_epoch, batches)
         return math.fsum(losses) / len(losses) if losses else math.nan
+
+    def _planned_steps(self, batches: int) -> int | None:
+        """The steps of the run, `batches` into an epoch; None before it is planned."""
+        p = self.progress
+        if self.settings.steps is not None:
+            return self.settings.steps
+        return None if p.epochs is None else p.epochs * max(p.steps_per_epoch, batches)
 
     def _is_time_over(self, epoch_s: float) -> bool:
         """Whether the next batch would leave no time for a validation, epoch_s into the epoch."""
@@ -234,6 +246,8 @@ class Run(Generic[M, B]):
         if p.budget_s is not None:
             share = (p.seconds + epoch_s) / p.budget_s
             return timed_learning_rate(self.settings.lr, p.step, share)
+        if self.settings.steps is not None:
+            return timed_learning_rate(self.settings.lr, p.step, p.step / self.settings.steps)
         return learning_rate(
             self.settings.lr,
             p.step,

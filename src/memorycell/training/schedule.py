@@ -14,18 +14,26 @@ MAX_WARM_UP_STEPS = 100
 
 
 def planned_epochs(
-    steps_per_epoch: int, *, epochs_done: int, seconds: float, budget_s: float | None
+    steps_per_epoch: int,
+    *,
+    epochs_done: int,
+    seconds: float,
+    budget_s: float | None,
+    steps: int | None = None,
 ) -> int:
     """The epochs of a run, from the length of those done.
 
     With a budget in seconds the plan follows the measured speed, so that the learning rate reaches
-    zero when the time is over. Raises `DataError` for a training split without batches.
+    zero when the time is over; with a number of steps the last epoch ends with them. Raises
+    `DataError` for a training split without batches.
     """
     if steps_per_epoch < 1:
         raise DataError("the training split is empty: more data are needed")
     if budget_s is not None:
         planned = int(min(budget_s * epochs_done / max(seconds, 1e-6), MAX_EPOCHS_IN_TIME))
         return max(2, epochs_done, planned)
+    if steps is not None:
+        return max(epochs_done, -(-steps // steps_per_epoch))
     return min(max(MIN_EPOCHS, -(-MIN_STEPS // steps_per_epoch)), MAX_EPOCHS)
 
 
@@ -47,8 +55,8 @@ def learning_rate(
 
 
 def timed_learning_rate(peak: float, step: int, share: float) -> float:
-    """As `learning_rate`, for a run of which a share of the time is over: warm-up over the first
-    100 steps (at most a tenth of the time), and cosine decay to zero at the end of the time.
+    """As `learning_rate`, for a run of which a share of the time or of the steps is over: warm-up
+    over the first 100 steps (at most a tenth of all), and cosine decay to zero at the end.
     """
     warm_up = min(1.0, max((step + 1) / MAX_WARM_UP_STEPS, share / 0.1))
     return peak * warm_up * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

@@ -147,7 +147,8 @@ def test_order_statistics(values, monkeypatch):
 def test_a_sample_decides_of_long_tables(tmp_path, monkeypatch):
     """Fitted on all rows: only the choices and the baselines are of the sample."""
     monkeypatch.setattr(mapped_prepare, "SAMPLE_ROWS", 400)
-    one, many = both(hourly(1500), tmp_path, {})
+    one, many = both(hourly(1500), tmp_path, {"split": "1000,200,200"})
+    np.testing.assert_array_equal(many.split, one.split)
     np.testing.assert_array_equal(many.inputs, one.inputs)
     assert many.codec == one.codec
     assert "from a sample of 400 rows:" in many.notes

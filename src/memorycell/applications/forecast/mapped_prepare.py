@@ -42,8 +42,10 @@ def prepare_files(
     with tempfile.TemporaryDirectory(prefix="memorycell-sample-") as folder:
         path = Path(folder) / "sample.parquet"
         rows = _write_sample(table, settings.group, data, path)
+        # Numbers of rows are those of all rows.
+        split = settings.split if rows == table.height else None
         try:
-            sample = prepare_table(str(path), settings)
+            sample = prepare_table(str(path), replace(settings, split=split))
         except DataError as error:
             raise DataError(str(error).replace(str(path), data)) from None
     if sample.codec.words:
@@ -53,9 +55,9 @@ def prepare_files(
         )
     blank = _without_fit(sample.codec)
     steps = mapped_steps(table, blank)
-    encoded = encoded_steps(steps, blank, sample.settings, data)
-    own_stride = replace(sample.settings, stride=settings.stride)
-    dataset = MappedForecastDataset(data, steps, encoded, own_stride)
+    own = replace(sample.settings, split=settings.split, stride=settings.stride)
+    encoded = encoded_steps(steps, blank, own, data)
+    dataset = MappedForecastDataset(data, steps, encoded, own)
     for name in SPLITS:
         if len(encoded[name]) == 0:
             raise DataError(f"{data}: nothing to forecast in the {name} split")

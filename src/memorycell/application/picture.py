@@ -18,11 +18,13 @@ PICTURE = "picture"
 MAX_POINTS = 400
 """Of a line."""
 MAX_TABLE_ROWS, MAX_CELL_CHARS = 24, 200
+MAX_WORD_CHARS = 800
+"""Of all words together."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Lines over common positions, or a table.
+    """Lines over common positions, a grid, points, words, or a table.
 
     title    what is shown
     x        the labels of the positions: times, or numbers of rows
@@ -35,6 +37,14 @@ class Picture:
     spans    (first, last) positions to shade, such as labelled anomalies
     span     what the shaded positions are
     log      whether the vertical axis is logarithmic
+    rows     the labels of the rows of a grid over the positions
+    cells    (position, row, share): the cells of the grid, coloured by their share, 0 to 1
+    dots     (position, row) of the grid to mark
+    points   (x, y), each near the other where the model is right; `x_name` names the horizontal
+             axis. They are drawn with a diagonal, and beside that their differences y - x
+    words    (text, value) in reading order, coloured by their values
+    full     the value of the full colour of words
+    unit     of the values of words
     table    rows of cells; the first is the header
     counts   whether the cells of the table are counts, to be shaded by their share of the row
     """
@@ -51,6 +61,14 @@ class Picture:
     spans: list[tuple[int, int]] = field(default_factory=list)
     span: str = ""
     log: bool = False
+    rows: list[str] = field(default_factory=list)
+    cells: list[tuple[int, int, float]] = field(default_factory=list)
+    dots: list[tuple[int, int]] = field(default_factory=list)
+    points: list[tuple[float, float]] = field(default_factory=list)
+    x_name: str = ""
+    words: list[tuple[str, float]] = field(default_factory=list)
+    full: float = 1.0
+    unit: str = ""
     table: list[list[str]] = field(default_factory=list)
     counts: bool = False
 
@@ -59,6 +77,10 @@ class Picture:
         columns = [*self.lines.values(), *([self.low, self.high] if self.low else ())]
         if any(len(column) != len(self.x) for column in columns):
             raise ValueError("a line and the positions differ in length")
+        places += [place for place, *_ in (*self.cells, *self.dots)]
+        levels = [row for _, row, *_ in (*self.cells, *self.dots)]
+        if any(not 0 <= row < len(self.rows) for row in levels):
+            raise ValueError("a row outside of the picture")
         if any(not 0 <= place < len(self.x) for place in places):
             raise ValueError("a position outside of the picture")
 

@@ -11,8 +11,10 @@ from memorycell.application.picture import Picture
 from memorycell.application.rendering import comparison_html
 from memorycell.face.comparing import NOT_COMPARED, comparison, is_compared
 from memorycell.face.figures import training_curve
+from memorycell.face.picture_parts import shown_word
 from memorycell.face.pictures import COLOURS
 from memorycell.face.svg import Chart
+from memorycell.face.svg_parts import grid_svg, points_svg
 from memorycell.inspection.page import BAND, BLUE, GREEN, GREY, ORANGE, markup_text
 
 if TYPE_CHECKING:
@@ -38,7 +40,15 @@ def trained_html(model: Trained) -> str:
 
 def picture_html(picture: Picture) -> str:
     """A picture with its title."""
-    content = _table(picture) if picture.table else _chart(picture)
+    content = _chart(picture) if picture.lines else ""
+    if picture.table:
+        content = _table(picture)
+    elif picture.words:
+        content = _words(picture)
+    elif picture.points:
+        content = points_svg(picture.points, picture.x_name, picture.y)
+    elif picture.rows:
+        content = grid_svg(picture)
     return f"<div><p><b>{markup_text(picture.title)}</b></p>{content}</div>"
 
 
@@ -90,6 +100,19 @@ def _table(picture: Picture) -> str:
             body += f"<td{style}>{markup_text(cell)}</td>"
         body += "</tr>"
     return f"<table><tr>{header}</tr>{body}</table>"
+
+
+def _words(picture: Picture) -> str:
+    """The text with a background behind every word."""
+    parts = []
+    for word, value in picture.words:
+        share = min(max(value / picture.full, 0.0), 1.0)
+        shown = markup_text(shown_word(word)).replace("\n", "<br>")
+        title = f"{value:.3g} {markup_text(picture.unit)}"
+        style = f"background: rgba(230, 159, 0, {share:.2f})"
+        parts.append(f'<span title="{title}" style="{style}">{shown}</span>')
+    style = "font-family: monospace; white-space: pre-wrap; line-height: 1.7; max-width: 64em"
+    return f'<div style="{style}">{"".join(parts)}</div>'
 
 
 def _training_svg(model: Trained) -> str:

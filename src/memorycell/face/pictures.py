@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from memorycell.application.contract import Record
 from memorycell.application.picture import PICTURE, Picture
 from memorycell.errors import UserError
+from memorycell.face.picture_parts import grid_figure, points_figure, words_figure
 from memorycell.inspection.page import BAND, BLUE, GREEN, GREY, ORANGE, PURPLE, figure
 
 if TYPE_CHECKING:
@@ -47,8 +48,16 @@ def _made_again(model: Trained) -> Picture | None:
 
 
 def picture_figure(picture: Picture) -> go.Figure:
-    """A picture as a plotly figure."""
-    return _table_figure(picture) if picture.table else _lines_figure(picture)
+    """A picture as a plotly figure, with foreign text escaped."""
+    drawn = _lines_figure
+    for part, draw in (
+        (picture.table, _table_figure),
+        (picture.words, words_figure),
+        (picture.points, points_figure),
+        (picture.rows, grid_figure),
+    ):
+        drawn = draw if part else drawn
+    return drawn(picture)
 
 
 def _lines_figure(picture: Picture) -> go.Figure:

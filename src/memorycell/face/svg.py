@@ -102,20 +102,30 @@ class Chart:
             self.text(at, 16, text, "start", colour)
             at += 6.2 * len(text) + 18
 
-    def text(self, x: float, y: float, text: str, anchor: str, colour: str = GREY) -> None:
-        """A text at a point; the anchor is "start", "middle" or "end"."""
-        self.parts.append(
-            f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
-            f"{markup_text(text)}</text>"
-        )
+    def text(self, x: float, y: float, words: str, anchor: str, colour: str = GREY) -> None:
+        """See `text`."""
+        self.parts.append(text(x, y, words, anchor, colour))
 
     def svg(self) -> str:
         """The chart as an element of a page."""
-        return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}"'
-            f' viewBox="0 0 {WIDTH} {HEIGHT}" role="img" font-family="sans-serif" font-size="11"'
-            f' style="max-width: 100%">{"".join(self.parts)}</svg>'
-        )
+        return element(self.parts, HEIGHT)
+
+
+def text(x: float, y: float, words: str, anchor: str, colour: str = GREY) -> str:
+    """Words at a point; the anchor is "start", "middle" or "end"."""
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
+        f"{markup_text(words)}</text>"
+    )
+
+
+def element(parts: Iterable[str], height: int) -> str:
+    """The element of a page that holds the parts."""
+    return (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{height}"'
+        f' viewBox="0 0 {WIDTH} {height}" role="img" font-family="sans-serif" font-size="11"'
+        f' style="max-width: 100%">{"".join(parts)}</svg>'
+    )
 
 
 def _runs(values: Values, begins: Sequence[int]) -> list[list[tuple[int, float]]]:

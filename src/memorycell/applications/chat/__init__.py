@@ -7,6 +7,7 @@ from memorycell.applications.chat.dataset import DEFAULT_DATASET, prepare, reope
 from memorycell.applications.chat.exporters import EXPORTERS
 from memorycell.applications.chat.figures import chat_page
 from memorycell.applications.chat.inspection import inspect
+from memorycell.applications.chat.picture import chat_picture
 from memorycell.applications.chat.predict import predict, render
 from memorycell.applications.chat.public_data import DATASETS
 from memorycell.applications.chat.replies import PredictOptions
@@ -49,5 +50,6 @@ APPLICATION = Application(
     figures={".html": chat_page},
     render_details=render_details,
     exporters=EXPORTERS,
+    picture=chat_picture,
     inspect=inspect,
 )

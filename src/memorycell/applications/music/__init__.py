@@ -10,6 +10,7 @@ from memorycell.applications.music.dataset import DEFAULT_DATASET, prepare, reop
 from memorycell.applications.music.events import EventCodec
 from memorycell.applications.music.inspection import inspect
 from memorycell.applications.music.model import Composer
+from memorycell.applications.music.picture import music_picture
 from memorycell.applications.music.predict import (
     OUTPUT_SUFFIXES,
     PredictOptions,
@@ -58,5 +59,6 @@ APPLICATION = Application(
     render=render,
     session=MusicSession,
     figures={suffix: partial(write_as, suffix) for suffix in OUTPUT_SUFFIXES},
+    picture=music_picture,
     inspect=inspect,
 )

@@ -10,6 +10,7 @@ from memorycell.applications.sequences.exporters import EXPORTERS
 from memorycell.applications.sequences.figures import sequences_page
 from memorycell.applications.sequences.inspection import inspect
 from memorycell.applications.sequences.model import SequenceModel
+from memorycell.applications.sequences.picture import sequences_picture
 from memorycell.applications.sequences.predict import (
     PredictOptions,
     answer_columns,
@@ -66,6 +67,7 @@ APPLICATION = Application(
     figures={".html": sequences_page, ".csv": to_csv, ".parquet": to_parquet},
     render_details=classification_details,
     report=report_page,
+    picture=sequences_picture,
     inspect=inspect,
     exporters=EXPORTERS,
 )

@@ -6,6 +6,7 @@ from memorycell.application.train_settings import TrainSettings
 from memorycell.applications.text.exporters import EXPORTERS
 from memorycell.applications.text.figures import text_page
 from memorycell.applications.text.inspection import inspect
+from memorycell.applications.text.picture import text_picture
 from memorycell.applications.text.predict import PredictOptions, predict, render
 from memorycell.applications.text.prepare import DEFAULT_DATASET, prepare, reopen
 from memorycell.applications.text.public_data import DATASETS
@@ -44,5 +45,6 @@ APPLICATION = Application(
     session=TextSession,
     figures={".html": text_page},
     exporters=EXPORTERS,
+    picture=text_picture,
     inspect=inspect,
 )

@@ -30,6 +30,15 @@ def test_similarity_is_that_of_tf_idf_vectors():
     assert none == 0
 
 
+def test_several_are_in_order_of_similarity():
+    nearest = NearestText(SOURCES, ["a", "b", "c"], "word")
+    first, none = nearest.find_several(["red dog cat", "green"], 5)
+    assert [k for _, k in first] == [1, 0]  # the third shares nothing with it
+    assert first[0] == pytest.approx((nearest.find(["red dog cat"])[0][0], 1))
+    assert none == []
+    assert nearest.find_several(["red dog cat"], 1) == [first[:1]]
+
+
 def test_thresholds_give_the_highest_mean_score():
     similarity = [0.95, 0.65, 0.45, 0.1]
     ours, theirs = [50, 50, 50, 50], [90, 60, 20, 10]
@@ -38,6 +47,7 @@ def test_thresholds_give_the_highest_mean_score():
     assert choose_threshold(similarity, ours, [50.1] * 4) == NEVER  # too small a gain
     assert choose_threshold(similarity, [0] * 4, theirs) == 0.0
     assert choose_threshold([], [], []) == NEVER
+    assert choose_threshold(similarity, ours, theirs, [0, 0, 0, 1]) == NEVER
 
 
 def test_memories_survive_a_file_and_damage_is_refused():

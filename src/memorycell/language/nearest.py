@@ -19,7 +19,7 @@ from memorycell.errors import ModelFileError
 from memorycell.setting_fields import parse_json
 
 BATCH_SIZE = 200
-MAX_PAIRS = 60_000
+MAX_PAIRS = 200_000
 """Of a memory in a model file."""
 MAX_BYTES = 1 << 26
 """Of an unpacked memory."""
@@ -49,18 +49,33 @@ class NearestText:
             sublinear_tf=True,
             dtype=np.float32,
         )
-        self._sources = self._vectorizer.fit_transform(sources).T.tocsr()
-        self.targets = list(targets)
+        self._vectors = self._vectorizer.fit_transform(sources).T.tocsr()
+        self.sources, self.targets = list(sources), list(targets)
 
     def find(self, texts: Sequence[str]) -> list[tuple[float, str]]:
         """(similarity from 0 to 1, what belongs to it) of the nearest source of each text."""
         found: list[tuple[float, str]] = []
         for begin in range(0, len(texts), BATCH_SIZE):
             batch = self._vectorizer.transform(texts[begin : begin + BATCH_SIZE])
-            similarity = batch @ self._sources
+            similarity = batch @ self._vectors
             nearest = np.asarray(similarity.argmax(1)).ravel()
             best = np.asarray(similarity.max(1).todense()).ravel()
             found += [(float(s), self.targets[k]) for s, k in zip(best, nearest, strict=True)]
+        return found
+
+    def find_several(self, texts: Sequence[str], count: int) -> list[list[tuple[float, int]]]:
+        """(similarity, position) of up to `count` sources of each text, nearest first, without
+        those that share nothing with it.
+        """
+        found: list[list[tuple[float, int]]] = []
+        for begin in range(0, len(texts), BATCH_SIZE):
+            similarity = self._vectorizer.transform(texts[begin : begin + BATCH_SIZE])
+            similarity = (similarity @ self._vectors).tocsr()
+            for row in range(similarity.shape[0]):
+                own = slice(*similarity.indptr[row : row + 2])
+                values, positions = similarity.data[own], similarity.indices[own]
+                order = np.lexsort((positions, -values))[:count]
+                found.append([(float(values[k]), int(positions[k])) for k in order])
         return found
 
     def answers(self, texts: Sequence[str]) -> list[str]:
@@ -69,17 +84,22 @@ class NearestText:
 
 
 def choose_threshold(
-    similarity: Sequence[float], ours: Sequence[float], nearest: Sequence[float]
+    similarity: Sequence[float],
+    ours: Sequence[float],
+    nearest: Sequence[float],
+    weight: Sequence[float] | None = None,
 ) -> float:
     """The similarity from which the nearest text's answer is given in place of the model's, so
     that the mean of their scores is highest; `NEVER` where that gains less than `MIN_GAIN`.
+
+    weight   of each text in the mean; by default equal
     """
     s, a, b = (np.asarray(v, np.float64) for v in (similarity, ours, nearest))
     if not len(s):
         return NEVER
-    means = {t: float(np.where(s >= t, b, a).mean()) for t in THRESHOLDS}
+    means = {t: float(np.average(np.where(s >= t, b, a), weights=weight)) for t in THRESHOLDS}
     best = max(means, key=lambda t: (means[t], t))
-    return best if means[best] >= float(a.mean()) + MIN_GAIN else NEVER
+    return best if means[best] >= float(np.average(a, weights=weight)) + MIN_GAIN else NEVER
 
 
 def reply_scores(texts: Sequence[str], wanted: Sequence[str]) -> list[float]:

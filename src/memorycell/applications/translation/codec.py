@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar, NamedTuple
 
+import numpy as np
+
 from memorycell.applications.translation.cleaning import Pairs
 from memorycell.applications.translation.placeholders import mask, mask_pair
-from memorycell.language.codec import PLACEHOLDERS, TextCodec, fit_text_codec
+from memorycell.language.codec import END_ID, PLACEHOLDERS, UNKNOWN_ID, TextCodec, fit_text_codec
 from memorycell.setting_fields import from_json
 
 
@@ -49,6 +51,22 @@ class PairCodec:
             tokens += ids
             words += [span.strip()] * len(ids)
         return EncodedText(tokens, words, replaced)
+
+    def encode_pair(
+        self, source: str, target: str, sampling: float = 0.0
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Token ids of a source, and of its translation between two `END_ID`; `sampling`: see
+        `TextCodec.encode_sampled`.
+        """
+        source, target, _ = mask_pair(source, target, first=len(source) + len(target))
+        if sampling:
+            a, b = (
+                codec.encode_sampled(text, sampling)
+                for codec, text in ((self.source, source), (self.target, target))
+            )
+        else:
+            a, b = self.source.encode(source), self.target.encode(target)
+        return np.array(a or [UNKNOWN_ID], np.int64), np.array([END_ID, *b, END_ID], np.int64)
 
     def model_sizes(self) -> dict[str, object]:
         """See `Codec`."""

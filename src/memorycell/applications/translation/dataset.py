@@ -5,27 +5,30 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from memorycell.application.contract import Dataset, Metrics, ModelFile, Record
-from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.applications.translation.cleaning import Pairs, ReadOptions
+from memorycell.applications.translation.cleaning import Pairs
 from memorycell.applications.translation.codec import PairCodec, fit_pair_codec
-from memorycell.applications.translation.memory import Memory, fit_memory
+from memorycell.applications.translation.memory import Memory
+from memorycell.applications.translation.memory_fitting import Compared, fit_memory
 from memorycell.applications.translation.metrics import metric_signatures, translation_metrics
 from memorycell.applications.translation.model import PairBatch, Translator
-from memorycell.applications.translation.pairs import read_pairs, source_key, split_pairs
-from memorycell.applications.translation.placeholders import mask_pair
+from memorycell.applications.translation.pairs import source_key
 from memorycell.applications.translation.settings import TranslationSettings
+from memorycell.applications.translation.sources import (
+    Sources,
+    read_other_sources,
+    read_sources,
+    repeated,
+)
 from memorycell.errors import DataError, UserError
-from memorycell.language.codec import END_ID, UNKNOWN_ID, fingerprint
+from memorycell.language.codec import fingerprint
 from memorycell.language.nearest import NearestText
 from memorycell.models.batches import by_length, padded
 from memorycell.models.heads import IGNORE
-from memorycell.training.splits import SPLITS
 
 DEFAULT_DATASET = "multi30k-de-en"
 MIN_PAIRS = {"train": 200, "valid": 5, "test": 5}
@@ -43,32 +46,18 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
 
     codec: PairCodec
 
-    def __init__(
-        self, name: str, pairs: dict[str, Pairs], codec: PairCodec, settings: TranslationSettings
-    ) -> None:
-        self.name, self.pairs, self.codec, self.settings = name, pairs, codec, settings
+    def __init__(self, sources: Sources, codec: PairCodec, settings: TranslationSettings) -> None:
+        self.name, self.pairs, self.parts = sources.name, sources.pairs, sources.parts
+        self.codec, self.settings = codec, settings
+        pairs = self.pairs
         self.notes: list[str] = []
         self.fingerprint = fingerprint(f"{a}\t{b}" for part in pairs.values() for a, b in part)
         self.tokens = {
-            split: [self._tokens(*pair) for pair in part] for split, part in pairs.items()
+            split: [codec.encode_pair(*pair) for pair in part] for split, part in pairs.items()
         }
         self.memory = Memory.of({})
         self._translations: dict[tuple[int, str], list[str]] = {}
         self._remembered = 0
-
-    def _tokens(
-        self, source: str, target: str, sampling: float = 0.0
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Token ids of the source, and of the target between two `END_ID`; see `encode_sampled`."""
-        source, target, _ = mask_pair(source, target, first=len(source) + len(target))
-        if sampling:
-            a, b = (
-                codec.encode_sampled(text, sampling)
-                for codec, text in ((self.codec.source, source), (self.codec.target, target))
-            )
-        else:
-            a, b = self.codec.source.encode(source), self.codec.target.encode(target)
-        return np.array(a or [UNKNOWN_ID], np.int64), np.array([END_ID, *b, END_ID], np.int64)
 
     @cached_property
     def nearest(self) -> NearestText | None:
@@ -90,8 +79,12 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
             import sentencepiece
 
             sentencepiece.set_random_generator_seed(seed % 2**32)
-            pairs = [self._tokens(*pair, self.settings.sampling) for pair in self.pairs["train"]]
-        return self._batches(pairs, self.settings.budget, seed)
+            pairs = [
+                self.codec.encode_pair(*pair, self.settings.sampling)
+                for pair in self.pairs["train"]
+            ]
+        order = repeated(self.parts["train"], self.settings.balance, seed)
+        return self._batches([pairs[k] for k in order], self.settings.budget, seed)
 
     def _batches(
         self, pairs: list[tuple[np.ndarray, np.ndarray]], budget: int, seed: int
@@ -124,7 +117,7 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
                 model,
                 self.codec,
                 self.nearest,
-                self.pairs["valid"],
+                Compared(self.pairs["valid"], self.parts["valid"], self.name.split("+")),
                 (s.beam, s.alpha, s.coverage),
             )
             self.notes.append(note)
@@ -193,20 +186,23 @@ class TranslationDataset(Dataset[Translator, PairBatch]):
 
 def prepare(data: str | None, settings: TranslationSettings) -> TranslationDataset:
     """See `Application`. The vocabulary is that of the training split."""
-    pairs, name, notes = _read(data or DEFAULT_DATASET, settings)
+    sources = read_sources(data or DEFAULT_DATASET, settings)
+    pairs = sources.pairs
     for split, part in pairs.items():
         if len(part) < MIN_PAIRS[split]:
-            raise DataError(f"{name}: too few pairs: {len(part)} in the {split} split; add more")
+            raise DataError(
+                f"{sources.name}: too few pairs: {len(part)} in the {split} split; add more"
+            )
     joint = settings.joint == "yes" or (settings.joint == "auto" and _share_letters(pairs["train"]))
     codec = fit_pair_codec(
         pairs["train"], settings.unit, vocabulary=settings.vocabulary, joint=joint
     )
-    dataset = TranslationDataset(name, pairs, codec, settings)
+    dataset = TranslationDataset(sources, codec, settings)
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in pairs.items())
     count = sum(len(target) - 1 for _, target in dataset.tokens["train"])
     source_size = " for both languages" if joint else f" and {len(codec.source):,} of the source"
     dataset.notes = [
-        *notes,
+        *sources.notes,
         f"pairs: {sizes}; {count:,} target tokens",
         f"vocabulary: {len(codec.target):,} {settings.unit}s{source_size}",
     ]
@@ -219,19 +215,20 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
     """
     settings = file.typed_settings(TranslationSettings)
     try:
-        pairs = _read(file.data, settings)[0]
+        sources = read_sources(file.data, settings)
     except UserError:
         if data is None:
             raise
-        pairs = {}
+        sources = Sources(file.data, {}, {})
     note = "evaluated on the held-out test split"
     notes: list[str] = []
     if data in file.data.split("+") and data != file.data:
-        pairs = {**pairs, "test": _read(data, settings)[0]["test"]}
+        sources = sources.with_test(read_sources(data, settings).pairs["test"], data)
     elif data is not None and data != file.data:
-        splits, _, notes = _read_other(data, settings)
-        others = [pair for part in splits.values() for pair in part]
-        trained_on = {source_key(source) for source, _ in pairs.get("train", [])}
+        other = read_other_sources(data, settings)
+        notes = other.notes
+        others = [pair for part in other.pairs.values() for pair in part]
+        trained_on = {source_key(source) for source, _ in sources.pairs.get("train", [])}
         new = [pair for pair in others if source_key(pair[0]) not in trained_on]
         if not new:
             raise DataError(f"{data}: the model was trained on all of these sentences")
@@ -239,50 +236,13 @@ def reopen(data: str | None, file: ModelFile[Translator, PairCodec]) -> Translat
             f"evaluated on {len(new):,} pairs of other data; left out: {len(others) - len(new):,}"
             " that the model was trained on"
         )
-        pairs = {**pairs, "test": new}
-    dataset = TranslationDataset(data or file.data, pairs, file.codec, settings)
+        sources = sources.with_test(new, data)
+    dataset = TranslationDataset(sources, file.codec, settings)
     dataset.memory = Memory.of(file.arrays)
     dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
         dataset.notes.append(f"{file.data} has changed since the model was trained")
     return dataset
-
-
-def _read(data: str, settings: TranslationSettings) -> tuple[dict[str, Pairs], str, list[str]]:
-    """(split -> pairs, name, notes) of a path or a named dataset, or of several joined by +."""
-    parts = data.split("+")
-    if len(parts) > 1 and not Path(data).exists():
-        found = [_read(part, settings) for part in parts]
-        pairs = {split: [p for one, _, _ in found for p in one[split]] for split in SPLITS}
-        names = "+".join(name for _, name, _ in found)
-        return _without_later(pairs), names, [note for _, _, notes in found for note in notes]
-    path, named = locate(data, stem=True)
-    name = named.name if named else str(data)
-    settings = with_dataset_settings(settings, named)
-    options = ReadOptions(settings.language_pair, settings.encoding, settings.sheet, settings.lossy)
-    pairs, notes = read_pairs(path, name, options)
-    return (split_pairs(pairs["all"]) if "all" in pairs else pairs), name, notes
-
-
-def _without_later(pairs: dict[str, Pairs]) -> dict[str, Pairs]:
-    """Without training and validation pairs whose source is in a later split of other data."""
-    test = {source_key(source) for source, _ in pairs["test"]}
-    valid = [pair for pair in pairs["valid"] if source_key(pair[0]) not in test]
-    held_out = test | {source_key(source) for source, _ in valid}
-    train = [pair for pair in pairs["train"] if source_key(pair[0]) not in held_out]
-    return {"train": list(dict.fromkeys(train)), "valid": valid, "test": pairs["test"]}
-
-
-def _read_other(
-    data: str, settings: TranslationSettings
-) -> tuple[dict[str, Pairs], str, list[str]]:
-    """As `_read`, of data that may not have the column names or suffixes of the training data."""
-    try:
-        return _read(data, settings)
-    except DataError:
-        if settings.languages is None:
-            raise
-        return _read(data, dataclasses.replace(settings, languages=None))
 
 
 def _share_letters(pairs: Pairs) -> bool:

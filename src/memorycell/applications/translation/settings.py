@@ -29,6 +29,8 @@ class TranslationSettings:
                  `ModelConfig`
     sampling     other segmentations of words in every epoch (subword regularisation): the power of
                  their probabilities, such as 0.2; 0: the likeliest always
+    balance      of several sets joined by +: their shares of an epoch are in proportion to their
+                 sizes to this power, by repeating the smaller ones; 1: no pair is repeated
     budget       tokens per batch, of both languages and including padding
     memory       give the translation of the nearest training sentence, from the similarity that is
                  best on the validation split: yes or no
@@ -51,6 +53,7 @@ class TranslationSettings:
     weight_drop: float = 0.0
     smoothing: float = 0.1
     sampling: float = 0.0
+    balance: float = 0.5
     budget: int = 1600
     memory: bool = True
     beam: int = 5
@@ -68,6 +71,8 @@ class TranslationSettings:
             )
         if not 0 <= self.sampling <= 10:
             raise ValueError(f"sampling={self.sampling}: expected 0 to 10")
+        if not 0 <= self.balance <= 1:
+            raise ValueError(f"balance={self.balance}: expected 0 to 1")
         self.model_config(10, 0)  # checks the other settings
 
     def model_config(self, vocabulary: int, source_vocabulary: int) -> TranslatorConfig:

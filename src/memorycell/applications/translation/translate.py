@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,10 +14,13 @@ from memorycell.applications.translation.placeholders import unmask
 from memorycell.applications.translation.search import Hypothesis, beam_search
 from memorycell.language.codec import PLACEHOLDERS, UNKNOWN_ID
 from memorycell.models.batches import by_length, padded
+from memorycell.models.heads import IGNORE
 
 MAX_SOURCE_TOKENS = 300
 BUDGET = 800
 """Source tokens per batch."""
+SCORING_BUDGET = 2000
+"""Tokens per batch of translations that are scored."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,7 @@ class Translation:
     attention   [T, S]
     truncated   whether the source was longer than `MAX_SOURCE_TOKENS`
     similarity  of the training sentence whose translation it is; None: the network's own
+    expected    its predicted chrF++, where a ranking chose it
     """
 
     source: str
@@ -38,6 +43,7 @@ class Translation:
     attention: np.ndarray
     truncated: bool
     similarity: float | None = None
+    expected: float | None = None
 
 
 def translate(
@@ -74,6 +80,24 @@ def translate(
         )
         hypotheses |= dict(zip(rows.tolist(), found, strict=True))
     return [_translation(codec, texts[k], encoded[k], hypotheses[k]) for k in range(len(texts))]
+
+
+@torch.inference_mode()
+def mean_log_p(model: Translator, codec: PairCodec, pairs: Sequence[tuple[str, str]]) -> np.ndarray:
+    """The mean log-probability per token [N] that a network gives translations of sources."""
+    model.eval()
+    result = np.empty(len(pairs))
+    encoded = [codec.encode_pair(*pair) for pair in pairs]
+    sizes = np.array([len(source) + len(target) for source, target in encoded])
+    for rows in by_length(sizes, SCORING_BUDGET, 0) if pairs else []:
+        source, lengths = padded([encoded[k][0][:MAX_SOURCE_TOKENS] for k in rows])
+        x, _ = padded([encoded[k][1][:-1] for k in rows])
+        target, _ = padded([encoded[k][1][1:] for k in rows], IGNORE)
+        logits, _, _ = model.decode(x, *model.encode(source, lengths))
+        known = target >= 0
+        log_p = logits.float().log_softmax(-1).gather(-1, target.clamp(min=0)[..., None])[..., 0]
+        result[rows] = ((log_p * known).sum(1) / known.sum(1)).numpy()
+    return result
 
 
 def _translation(

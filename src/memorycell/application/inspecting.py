@@ -29,11 +29,11 @@ class Called(nn.Module):
 
 
 class CalledWithLengths(Called):
-    """A `Classifier` behind one call."""
+    """A `Classifier` behind one call; of several networks the first one."""
 
     def forward(self, x: Tensor) -> None:
         """See `Called`."""
-        self.model.classify(x, torch.tensor([x.shape[1]]))  # type: ignore[operator]
+        self.model.logits(x, torch.tensor([x.shape[1]]))  # type: ignore[operator]
 
 
 def inspect_steps(

@@ -1,11 +1,11 @@
 """Classifier: tokens or features -> recurrent stack -> pooling over time -> distribution over
-classes.
+classes; or several such networks, whose distributions are averaged.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
@@ -14,6 +14,13 @@ from torch.nn import functional as F
 
 from memorycell.models.batches import PaddedBatch
 from memorycell.models.heads import Classify, WordPairs
+from memorycell.models.members import (
+    MembersStepper,
+    check_members,
+    join_states,
+    mean_log_p,
+    split_state,
+)
 from memorycell.models.model import ModelConfig, SteppedModel, carried, log_softmax
 from memorycell.models.pooling import POOLINGS, PoolingStep, pool_complete, pool_steps, pooled_size
 from memorycell.nn.attention import AttentionPool
@@ -36,6 +43,7 @@ class ClassifierConfig(ModelConfig):
     word_dropout    probability that a token is replaced by the unknown token (Iyyer et al. 2015,
                     deep averaging networks)
     smoothing       label smoothing (Szegedy et al. 2016)
+    members         networks, whose probabilities are averaged; see `memorycell.models.members`
     """
 
     vocabulary: int
@@ -47,6 +55,7 @@ class ClassifierConfig(ModelConfig):
     embedding_dropout: float = 0.0
     word_dropout: float = 0.0
     smoothing: float = 0.0
+    members: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "classes")
     probabilities: ClassVar[tuple[str, ...]] = (
@@ -62,6 +71,7 @@ class ClassifierConfig(ModelConfig):
             raise ValueError(f"pooling: expected {', '.join(POOLINGS)}, got {self.pooling!r}")
         if not isinstance(self.vocabulary, int) or not 0 <= self.vocabulary <= 1_000_000:
             raise ValueError(f"vocabulary: expected a whole number, got {self.vocabulary!r}")
+        check_members(self.members)
 
 
 class Classifier(SteppedModel[PaddedBatch]):
@@ -90,9 +100,21 @@ class Classifier(SteppedModel[PaddedBatch]):
         )
         self.head = Classify(size, config.classes)
         self.register_buffer("class_weight", torch.ones(config.classes))
+        single = replace(config, members=1)
+        self.others = nn.ModuleList(Classifier(single) for _ in range(config.members - 1))
+
+    @property
+    def networks(self) -> list[Classifier]:
+        """The members; the first is the model itself, whose head has the temperature of all."""
+        return [self, *(cast(Classifier, other) for other in self.others)]
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h, c, the pooled sums or maxima [1, B, H + 1 or H], and the past of the pairs."""
+        """Zeros, of every member: h, c, the pooled sums or maxima [1, B, H + 1 or H], and the past
+        of the pairs.
+        """
+        return join_states([one._initial_state(batch_size) for one in self.networks])
+
+    def _initial_state(self, batch_size: int) -> State:
         state = self.recurrent.initial_state(batch_size)
         sizes = {
             "pooled": pooled_size(self.config.pooling, self.config.hidden_size),
@@ -110,6 +132,17 @@ class Classifier(SteppedModel[PaddedBatch]):
         after every step [B, T, classes], state). Only for a unidirectional model.
         """
         state = self.initial_state(len(x)) if state is None else state
+        states = split_state(state, self.config.members)
+        steps = [
+            one._steps(x, before, backend)
+            for one, before in zip(self.networks, states, strict=True)
+        ]
+        return self._distribution([logits for logits, _ in steps]), join_states(
+            [after for _, after in steps]
+        )
+
+    def _steps(self, x: Tensor, state: State, backend: str | None) -> tuple[Tensor, State]:
+        """As `forward`, of one network: (logits [B, T, classes], state)."""
         x = self._tokens(x)
         z, after = carried(self.recurrent, self._embedded(x), state, backend=backend)
         before = state.pooled[0] if self.config.pooling != "last" else None
@@ -120,12 +153,16 @@ class Classifier(SteppedModel[PaddedBatch]):
         if self.pairs is not None:
             pair_logits, past = self.pairs(x, state.pairs[0])
             after["pairs"] = past[None]
-        return self.head(z, pair_logits), State(**after)
+        return self.head.logits(z, pair_logits), State(**after)
 
     def classify(self, x: Tensor, lengths: Tensor) -> Tensor:
         """X [B, T] or [B, T, I], lengths [B] -> log-probabilities of the complete sequences [B,
         classes].
         """
+        return self._distribution([one.logits(x, lengths) for one in self.networks])
+
+    def logits(self, x: Tensor, lengths: Tensor) -> Tensor:
+        """As `classify`, of the first network alone: logits [B, classes]."""
         config = self.config
         x = self._tokens(x)
         embedded = dropout(self._embedded(x), config.dropout / 2, self.training)
@@ -136,17 +173,26 @@ class Classifier(SteppedModel[PaddedBatch]):
         if self.pairs is not None:
             per_step, _ = self.pairs(x, hidden.new_zeros(len(x), config.classes + 2))
             pair_logits = per_step[torch.arange(len(x)), lengths - 1]
-        return self.head(dropout(z, config.dropout, self.training), pair_logits)
+        return self.head.logits(dropout(z, config.dropout, self.training), pair_logits)
+
+    def _distribution(self, logits: list[Tensor]) -> Tensor:
+        """The logits of every member [..., classes] -> calibrated log-probabilities."""
+        if len(logits) == 1:
+            return self.head.distribution(logits[0])
+        return self.head.distribution(mean_log_p([F.log_softmax(one, -1) for one in logits]))
 
     def loss(self, batch: PaddedBatch, state: State | None) -> tuple[Tensor, None]:
-        """Cross-entropy in nats, classes weighted by `class_weight`."""
-        log_p = self.classify(batch.x, batch.lengths)
-        return (
+        """Cross-entropy in nats, classes weighted by `class_weight`; the mean of the members'."""
+        losses = [
             F.cross_entropy(
-                log_p, batch.target, self.class_weight, label_smoothing=self.config.smoothing
-            ),
-            None,
-        )
+                one.head.distribution(one.logits(batch.x, batch.lengths)),
+                batch.target,
+                self.class_weight,
+                label_smoothing=self.config.smoothing,
+            )
+            for one in self.networks
+        ]
+        return torch.stack(losses).mean(), None
 
     def unsupported_reason(self) -> str | None:
         """See `Model`."""
@@ -167,7 +213,13 @@ class Classifier(SteppedModel[PaddedBatch]):
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`: y is the log-probabilities [classes] given the steps so far."""
-        return ClassifierStepper(self, precision)
+        if self.config.members == 1:
+            return ClassifierStepper(self, precision, float(self.head.temperature))
+        temperature = np.float32(self.head.temperature.item())
+        return MembersStepper(
+            [ClassifierStepper(one, precision) for one in self.networks],
+            lambda log_p: _mean_distribution(log_p, temperature),
+        )
 
     def _tokens(self, x: Tensor) -> Tensor:
         """Features unchanged, or token ids [B, T] int64 with word dropout in training."""
@@ -191,9 +243,11 @@ class Classifier(SteppedModel[PaddedBatch]):
 class ClassifierStepper:
     """Single steps of a classifier on the native engine. In a session's row, the pooled values
     follow h and c.
+
+    temperature   of the softmax
     """
 
-    def __init__(self, model: Classifier, precision: str) -> None:
+    def __init__(self, model: Classifier, precision: str, temperature: float = 1.0) -> None:
         config = model.config
         self.precision = precision
         self._table = (
@@ -203,14 +257,14 @@ class ClassifierStepper:
         )
         self.input_size = config.input_size if self._table is None else 1
         sizes = {
-            name: (t.shape[0], t.shape[2]) for name, t in model.initial_state().asdict().items()
+            name: (t.shape[0], t.shape[2]) for name, t in model._initial_state(1).asdict().items()
         }
         pooled_size = sizes["pooled"][1] if "pooled" in sizes else 0
         self._layers = LayerStepper(model.recurrent, precision, extra_width=pooled_size)
         self.layout = Layout(sizes)
         self._pooled = self.layout.slices.get("pooled", slice(0, 0))
         self._pool = PoolingStep(config.pooling, model.pool)
-        linear, temperature = model.head.linear, model.head.temperature.detach()
+        linear = model.head.linear
         self._head = LinearStep(linear.weight / temperature, linear.bias / temperature)
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -236,3 +290,9 @@ class ClassifierStepper:
 
     def _log_p(self, z: np.ndarray) -> np.ndarray:
         return log_softmax(self._head(np.ascontiguousarray(z, np.float32)))
+
+
+def _mean_distribution(log_p: list[np.ndarray], temperature: np.float32) -> np.ndarray:
+    """`Classifier._distribution` in numpy, from log-probabilities."""
+    mean = np.exp(np.stack(log_p)).mean(0)
+    return log_softmax(np.log(np.maximum(mean, np.finfo(np.float32).tiny)) / temperature)

@@ -97,9 +97,15 @@ class Classify(nn.Module):
 
     def forward(self, z: Tensor, extra_logits: Tensor | None = None) -> Tensor:
         """Z [..., Z], logits to add [..., classes] -> log-probabilities [..., classes]."""
+        return self.distribution(self.logits(z, extra_logits))
+
+    def logits(self, z: Tensor, extra_logits: Tensor | None = None) -> Tensor:
+        """Z [..., Z], logits to add [..., classes] -> logits [..., classes]."""
         logits = self.linear(z).float()
-        if extra_logits is not None:
-            logits = logits + extra_logits
+        return logits if extra_logits is None else logits + extra_logits
+
+    def distribution(self, logits: Tensor) -> Tensor:
+        """Logits [..., classes] -> log-probabilities at the temperature."""
         return F.log_softmax(logits / self.temperature, -1)
 
     @torch.no_grad()

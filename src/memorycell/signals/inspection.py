@@ -8,6 +8,7 @@ import torch
 from memorycell.application.contract import ModelFile
 from memorycell.application.inspecting import Called, CalledWithLengths, inspect_steps
 from memorycell.inspection.inspect import Inspection
+from memorycell.models.classifier import Classifier
 from memorycell.signals import ctc
 from memorycell.signals.codec import SignalCodec
 from memorycell.signals.recognise import SignalModel, recognise
@@ -32,4 +33,7 @@ def inspect_features(
         labels = labels or [str(k) for k in range(len(features))]
         for letter in ctc.greedy_letters(recognise(file, features)):
             labels[letter.begin] = file.codec.text.surfaces[letter.token]
-    return inspect_steps(file, called, torch.from_numpy(features), labels=labels, where=where)
+    found = inspect_steps(file, called, torch.from_numpy(features), labels=labels, where=where)
+    if isinstance(file.model, Classifier) and file.model.config.members > 1:
+        found.notes.append(f"the first of {file.model.config.members} members")
+    return found

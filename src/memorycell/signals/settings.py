@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from memorycell.errors import UserError
 from memorycell.models.classifier import ClassifierConfig
 from memorycell.models.pooling import POOLINGS
 from memorycell.setting_fields import check_choices
@@ -24,6 +25,7 @@ class SignalSettings(ReadSettings, SplitSettings):
     pooling      how a classifier reduces a sequence to one vector: attention, max or last
     cell, hidden, layers   of the recurrent stack
     dropout, weight_drop, smoothing   probabilities
+    members      networks that are trained together, whose probabilities are averaged; of classes
     unknown      classes without a label, as names or patterns, separated by commas, such as
                  "seven,eight,nine" or "noise*": a third is trained on as none of the labels, a
                  third sets the probability below which the answer is "unknown", a third measures it
@@ -42,6 +44,7 @@ class SignalSettings(ReadSettings, SplitSettings):
     dropout: float = 0.3
     weight_drop: float = 0.0
     smoothing: float = 0.0
+    members: int = 1
     unknown: str | None = None
     false_acceptance: float = 0.05
     budget: int = 1500
@@ -65,7 +68,14 @@ class SignalSettings(ReadSettings, SplitSettings):
     def model_config(
         self, inputs: int, outputs: int, *, classes: bool
     ) -> ClassifierConfig | TranscriberConfig:
-        """The configuration of a classifier, or of a transcriber."""
+        """The configuration of a classifier, or of a transcriber. Raises `UserError` for several
+        transcribers: their letters are at different steps, so that an average has none.
+        """
+        if not classes and self.members > 1:
+            raise UserError(
+                f"members={self.members}: only for classes, and these data have transcripts; use"
+                " members=1"
+            )
         shared: dict[str, Any] = {
             "input_size": inputs,
             "hidden_size": self.hidden,
@@ -82,6 +92,7 @@ class SignalSettings(ReadSettings, SplitSettings):
             classes=outputs,
             pooling=self.pooling,
             smoothing=self.smoothing,
+            members=self.members,
             **shared,
         )
 

@@ -134,3 +134,20 @@ def test_a_class_may_not_be_named_unknown(noises, tmp_path):
     with pytest.raises(DataError, match='a class is named "unknown"'):
         prepare(str(tmp_path), SpeechSettings(**SMALL_SPEECH, unknown="hum"))
     assert prepare(str(tmp_path), SpeechSettings(**SMALL_SPEECH, unknown="unknown")).unknown
+
+
+def test_a_trained_file_of_several_networks(chirps, tmp_path):
+    settings = SpeechSettings(**{**SMALL_SPEECH, "members": 2, "hidden": 6})
+    out = tmp_path / "chirps.safetensors"
+    result = training.train(APPLICATION, str(chirps), settings, TrainSettings(epochs=2), out)
+    file = modelfile.load(out)
+    assert file.model.config.members == 2
+    first, other = file.model.networks
+    assert not np.allclose(first.head.linear.weight.detach(), other.head.linear.weight.detach())
+    again = training.evaluate(APPLICATION, file, out, None)
+    assert again["metrics"] == result["metrics"]
+    path = next(chirps.rglob("*.wav"))
+    session = SpeechSession(file, options=StreamOptions(pause=0))
+    session.feed_samples(sf.read(path, dtype="float32")[0], RATE)
+    (complete,) = predict(file, str(path), PredictOptions())["recordings"]
+    assert session.close()[-1]["p"] == pytest.approx(complete["p"], abs=1e-3)

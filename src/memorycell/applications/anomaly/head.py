@@ -68,6 +68,22 @@ class NextRow(nn.Module):
         return torch.where(known, torch.cat(parts, -1), 0.0)
 
 
+def mean_rows(y: Sequence[Tensor], columns: int, sizes: Sequence[int]) -> Tensor:
+    """The outputs [..., 2 K + V] of several `NextRow` as one: Student's t with the mean and the
+    variance of their mixture, and the logarithm of the mean probability of each category.
+    """
+    if len(y) == 1:
+        return y[0]
+    means = torch.stack([one[..., :columns] for one in y])
+    squares = torch.stack([one[..., columns : 2 * columns] for one in y]).mul(2).exp()
+    mean = means.mean(0)
+    # The variance of Student's t is σ² ν / (ν - 2).
+    between = (means - mean).square().mean(0) * (1 - 2 / STUDENT_T_DF)
+    log_scale = 0.5 * torch.log(squares.mean(0) + between)
+    log_p = torch.logsumexp(torch.stack([one[..., 2 * columns :] for one in y]), 0)
+    return torch.cat([mean, log_scale, log_p - math.log(len(y))], -1)
+
+
 class NextRowStep:
     """`NextRow.forward` for single steps in numpy. The hidden state and the window are multiplied
     by one combined matrix.

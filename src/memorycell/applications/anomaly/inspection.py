@@ -10,6 +10,11 @@ from memorycell.applications.anomaly.prepare import reopen
 from memorycell.inspection.inspect import Inspection
 
 
+class _First(Called):
+    def forward(self, x: torch.Tensor) -> None:
+        self.model.first(x)  # type: ignore[operator]
+
+
 def inspect(file: DetectorFile, source: str | None) -> Inspection:
     """See `Application`; the longest recording of the source is inspected."""
     if source is None:
@@ -17,6 +22,9 @@ def inspect(file: DetectorFile, source: str | None) -> Inspection:
     else:
         recordings = read_recordings(file.codec, source)[0]
         inputs = file.codec.encode(max(recordings, key=len)).x
-    return inspect_steps(
-        file, Called(file.model), torch.from_numpy(inputs), where=source or file.data
+    found = inspect_steps(
+        file, _First(file.model), torch.from_numpy(inputs), where=source or file.data
     )
+    if file.model.config.members > 1:
+        found.notes.append(f"the first of {file.model.config.members} members")
+    return found

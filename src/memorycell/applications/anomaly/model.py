@@ -1,17 +1,20 @@
-"""Detector = recurrent stack -> the predicted distribution of the next row."""
+"""Detector = recurrent stack -> the predicted distribution of the next row; or several such
+networks, whose distributions are averaged.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.applications.anomaly.head import NextRow, NextRowStep
+from memorycell.applications.anomaly.head import NextRow, NextRowStep, mean_rows
 from memorycell.models.batches import LaneBatch, known_targets
+from memorycell.models.members import MembersStepper, check_members, join_states, split_state
 from memorycell.models.model import ModelConfig, SteppedModel, carried, windows
 from memorycell.state import Layout, State
 from memorycell.streaming.stepping import LayerStepper, Stepper
@@ -31,6 +34,7 @@ class DetectorConfig(ModelConfig):
     window    previous rows that the head reads directly, W
     smooth    time constant, in rows, of the exponential average of the deviates
     budget    target fraction of normal rows that are flagged
+    members   networks, whose distributions are averaged; see `memorycell.models.members`
     """
 
     input_size: int
@@ -39,6 +43,7 @@ class DetectorConfig(ModelConfig):
     window: int = 8
     smooth: int = 1
     budget: float = 0.001
+    members: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (
         *ModelConfig.counts,
@@ -61,6 +66,7 @@ class DetectorConfig(ModelConfig):
             )
         if not self.budget:
             raise ValueError("budget: expected a fraction above 0")
+        check_members(self.members)
 
 
 class Detector(SteppedModel[LaneBatch]):
@@ -87,9 +93,21 @@ class Detector(SteppedModel[LaneBatch]):
         self.register_buffer("center", torch.zeros(size))
         self.register_buffer("inverse", torch.zeros(size, size).fill_diagonal_(1.0))
         self.register_buffer("threshold", torch.zeros(()))
+        single = replace(config, members=1)
+        self.others = nn.ModuleList(Detector(single) for _ in range(config.members - 1))
+
+    @property
+    def networks(self) -> list[Detector]:
+        """The members; the first is the model itself, which has the score of all."""
+        return [self, *(cast(Detector, other) for other in self.others)]
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h, c, and `window` [W - 1, B, K], the z-scores of the last W - 1 rows."""
+        """Zeros, of every member: h, c, and `window` [W - 1, B, K], the z-scores of the last W - 1
+        rows.
+        """
+        return join_states([one._initial_state(batch_size) for one in self.networks])
+
+    def _initial_state(self, batch_size: int) -> State:
         state = self.recurrent.initial_state(batch_size)
         past = self.config.window - 1
         return State(
@@ -106,6 +124,23 @@ class Detector(SteppedModel[LaneBatch]):
     ) -> tuple[Tensor, State]:
         """Inputs x [B, T, F], reset [B, T] bool -> (y [B, T, 2 K + V], see `NextRow`, state)."""
         state = self.initial_state(x.shape[0]) if state is None else state
+        states = split_state(state, self.config.members)
+        steps = [
+            one.first(x, before, reset, backend)
+            for one, before in zip(self.networks, states, strict=True)
+        ]
+        y = mean_rows([y for y, _ in steps], self.config.columns, self.config.sizes)
+        return y, join_states([after for _, after in steps])
+
+    def first(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        reset: Tensor | None = None,
+        backend: str | None = None,
+    ) -> tuple[Tensor, State]:
+        """As `forward`, of the first network alone."""
+        state = self._initial_state(x.shape[0]) if state is None else state
         k = self.config.columns
         window, past = windows(x[..., :k], state.window, reset)
         limited = torch.cat([torch.tanh(x[..., : 2 * k] / INPUT_LIMIT), x[..., 2 * k :]], -1)
@@ -114,10 +149,15 @@ class Detector(SteppedModel[LaneBatch]):
         return self.head(hidden, window), State(**final, window=past)
 
     def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, None]:
-        """Mean negative log-likelihood of the next row, in nats per known column."""
-        y, _ = self(batch.x, None, batch.reset)
-        known = ~batch.target.isnan()
-        return self.head.nats(y, batch.target).sum() / known.sum().clamp(min=1), None
+        """Mean negative log-likelihood of the next row, in nats per known column; of the members,
+        their mean.
+        """
+        known = (~batch.target.isnan()).sum().clamp(min=1)
+        total = batch.x.new_zeros(())
+        for one in self.networks:
+            y, _ = one.first(batch.x, None, batch.reset)
+            total = total + one.head.nats(y, batch.target).sum() / known
+        return total / self.config.members, None
 
     def loss_count(self, batch: LaneBatch) -> int:
         """See `Model`: known columns."""
@@ -138,7 +178,14 @@ class Detector(SteppedModel[LaneBatch]):
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`."""
-        return DetectorStepper(self, precision)
+        steppers = [DetectorStepper(one, precision) for one in self.networks]
+        columns, sizes = self.config.columns, self.config.sizes
+        if len(steppers) == 1:
+            return steppers[0]
+        return MembersStepper(
+            steppers,
+            lambda y: mean_rows([torch.from_numpy(one) for one in y], columns, sizes).numpy(),
+        )
 
 
 class DetectorStepper:

@@ -44,6 +44,7 @@ class AnomalySettings:
     adapt       time constant in rows at which a recording's level follows its normal rows; 0: fixed
     cell, hidden, layers, dropout, zoneout, weight_drop   the recurrent part
     window      previous rows that the head reads directly; by default 8, with categories 1
+    members     networks that are trained together, whose predictions are averaged
     lanes, bptt   segments per batch, and rows per segment
     """
 
@@ -71,6 +72,7 @@ class AnomalySettings:
     zoneout: float = 0.0
     weight_drop: float = 0.0
     window: int | None = None
+    members: int = 1
     lanes: int = 32
     bptt: int = 400
 
@@ -122,4 +124,5 @@ class AnomalySettings:
             dropout=self.dropout,
             zoneout=self.zoneout,
             weight_drop=self.weight_drop,
+            members=self.members,
         )

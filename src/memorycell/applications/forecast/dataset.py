@@ -163,7 +163,10 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
 
     def frozen_parameters(self, epoch: int) -> tuple[str, ...]:
         """See `Dataset`: a linear path that starts as ridge stays so."""
-        return linear_start.PARAMETERS if self._linear_start and self._linear_start[1] else ()
+        if not (self._linear_start and self._linear_start[1]):
+            return ()
+        others = [f"others.{k}." for k in range(self.settings.members - 1)]
+        return tuple(f"{at}{name}" for at in ("", *others) for name in linear_start.PARAMETERS)
 
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `Dataset`: the training split in lanes, from a random position."""

@@ -148,6 +148,6 @@ def _check(file: ModelFile[Forecaster, SeriesCodec], to: str) -> None:
     codec = file.codec
     if not file.model.config.exportable or codec.static or codec.each or codec.own:
         raise UserError(
-            f"--to {to}: only for forecasts with head=quantiles, normal=no or level, scaling=all,"
-            " each=no and no static columns"
+            f"--to {to}: only for forecasts with head=quantiles, normal=no or level, members=1,"
+            " scaling=all, each=no and no static columns"
         )

@@ -6,13 +6,18 @@ import torch
 
 from memorycell.application.contract import ModelFile
 from memorycell.application.datasets import locate
-from memorycell.application.inspecting import MAX_STEPS
+from memorycell.application.inspecting import MAX_STEPS, Called
 from memorycell.applications.forecast.codec import SeriesCodec
 from memorycell.applications.forecast.model import Forecaster
 from memorycell.applications.forecast.scaling import with_new_series
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.inspection.inspect import Inspection
 from memorycell.inspection.inspect import inspect as inspect_model
+
+
+class _First(Called):
+    def forward(self, x: torch.Tensor) -> None:
+        self.model.params(x)  # type: ignore[operator]
 
 
 def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Inspection:
@@ -26,7 +31,7 @@ def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Ins
     values = codec.fill(series)[-MAX_STEPS:, 0]
     stamps = [str(codec.stamp(int(time))) for time in series.time[-MAX_STEPS:]]
     inspection = inspect_model(
-        file.model,
+        _First(file.model),
         torch.from_numpy(inputs)[None],
         labels=[f"{s[11:16] or s} {value:.4g}" for s, value in zip(stamps, values, strict=True)],
         title=f"Inside the forecaster of {', '.join(codec.targets)}",
@@ -36,4 +41,6 @@ def inspect(file: ModelFile[Forecaster, SeriesCodec], source: str | None) -> Ins
     inspection.notes.append(
         f"{where}: the last {len(inputs):,} of {len(series):,} steps, {stamps[0]} to {stamps[-1]}"
     )
+    if file.model.config.members > 1:
+        inspection.notes.append(f"the first of {file.model.config.members} members")
     return inspection

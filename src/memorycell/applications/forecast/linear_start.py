@@ -67,8 +67,9 @@ def set_linear_path(model: Forecaster, start: LinearStart | None) -> None:
     """Set the initial linear path of a new model."""
     if start is not None:
         with torch.no_grad():
-            model.head.linear.weight.copy_(start.weight)
-            model.head.linear.bias.copy_(start.bias)
+            for network in model.networks:
+                network.head.linear.weight.copy_(start.weight)
+                network.head.linear.bias.copy_(start.bias)
 
 
 def _regression(

@@ -1,14 +1,16 @@
-"""Forecaster: recurrent layers and a linear path over the last inputs, with a forecast head."""
+"""Forecaster: recurrent layers and a linear path over the last inputs, with a forecast head; or
+several such networks, whose quantiles are averaged.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from memorycell.applications.forecast.head import HEADS, CountForecast, Forecast, ForecastParams
@@ -16,6 +18,7 @@ from memorycell.applications.forecast.stepper import ForecasterStepper
 from memorycell.applications.forecast.windows import RETURN_DECAY, StepInputs, step_inputs
 from memorycell.models.batches import LaneBatch, known_targets
 from memorycell.models.exporting import CHead, OnnxHead
+from memorycell.models.members import MembersStepper, check_members, join_states, split_state
 from memorycell.models.model import Model, ModelConfig, SteppedModel, carried, windows
 from memorycell.setting_fields import check_choices
 from memorycell.state import State
@@ -27,7 +30,9 @@ MAX_CHUNK_NUMBERS = 8_000_000
 """Numbers of the windows, or of the forecasts, that `Forecaster.run` has in memory at once."""
 MAX_WARM_UP_STEPS = 8192
 """Steps before the first forecast of a segment from which the state starts at zero."""
-NOT_EXPORTED = "only for forecasters with head=quantiles, normal=no or level, no static columns"
+NOT_EXPORTED = (
+    "only for forecasters with head=quantiles, normal=no or level, members=1, no static columns"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +47,7 @@ class ForecasterConfig(ModelConfig):
              which are restored in the forecast (Kim et al. 2022, Reversible instance
              normalisation); spread, by root mean square, for forecasts that start from 0
     seen     index of the input that is 1 if a row was read
+    members  networks, whose quantiles are averaged; see `memorycell.models.members`
     """
 
     input_size: int
@@ -54,6 +60,7 @@ class ForecasterConfig(ModelConfig):
     unit: float = 1.0
     normal: str = "no"
     seen: int = 0
+    members: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (
         *ModelConfig.counts,
@@ -77,13 +84,15 @@ class ForecasterConfig(ModelConfig):
             raise ValueError(f"seen: expected 0 to {self.input_size - 1}, got {self.seen}")
         if not self.unit > 0:
             raise ValueError(f"unit: expected a number above 0, got {self.unit}")
+        check_members(self.members)
 
     @property
     def exportable(self) -> bool:
-        """Whether it can be exported: quantiles, of windows that are not normalised or by their
-        level, and a linear path over all inputs.
+        """Whether it can be exported: quantiles of one network, of windows that are not normalised
+        or by their level, and a linear path over all inputs.
         """
-        return self.head == "quantiles" and self.normal != "spread" and self.linear is None
+        is_plain = self.head == "quantiles" and self.members == 1
+        return is_plain and self.normal != "spread" and self.linear is None
 
 
 class Forecaster(SteppedModel[LaneBatch]):
@@ -109,6 +118,13 @@ class Forecaster(SteppedModel[LaneBatch]):
             if config.head == "counts"
             else HEADS[config.head](*sizes)
         )
+        single = replace(config, members=1)
+        self.others = nn.ModuleList(Forecaster(single) for _ in range(config.members - 1))
+
+    @property
+    def networks(self) -> list[Forecaster]:
+        """The members; the first is the model itself."""
+        return [self, *(cast(Forecaster, other) for other in self.others)]
 
     @cached_property
     def decay(self) -> Tensor | None:
@@ -119,7 +135,12 @@ class Forecaster(SteppedModel[LaneBatch]):
         return RETURN_DECAY ** ages[:, None]
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h, c, and `window` [W - 1, B, F], the inputs of the last W - 1 steps."""
+        """Zeros, of every member: h, c, and `window` [W - 1, B, F], the inputs of the last W - 1
+        steps.
+        """
+        return join_states([one._initial_state(batch_size) for one in self.networks])
+
+    def _initial_state(self, batch_size: int) -> State:
         state = self.recurrent.initial_state(batch_size)
         past = self.config.window - 1
         return State(
@@ -137,8 +158,14 @@ class Forecaster(SteppedModel[LaneBatch]):
         """X [B, T, F], reset [B, T] bool -> (quantiles [B, T, horizon, targets, K] in scaled units,
         state).
         """
-        params, state = self.params(x, state, reset, backend=backend)
-        return self.head.quantiles(params), state
+        state = self.initial_state(x.shape[0]) if state is None else state
+        quantiles, after = [], []
+        for one, before in zip(self.networks, split_state(state, self.config.members), strict=True):
+            params, own = one.params(x, before, reset, backend=backend)
+            quantiles.append(one.head.quantiles(params))
+            after.append(own)
+        mean = quantiles[0] if len(quantiles) == 1 else torch.stack(quantiles).mean(0)
+        return mean, join_states(after)
 
     def params(
         self,
@@ -148,7 +175,7 @@ class Forecaster(SteppedModel[LaneBatch]):
         *,
         backend: str | None = None,
     ) -> tuple[ForecastParams[Tensor], State]:
-        """As `forward`, with the parameters of the distributions."""
+        """As `forward`, with the parameters of the distributions, of the first network alone."""
         hidden, inputs, state = self._features(x, state, reset, backend)
         hidden = F.dropout(hidden, self.config.dropout, self.training)
         return self._head_params(hidden, inputs), state
@@ -158,7 +185,7 @@ class Forecaster(SteppedModel[LaneBatch]):
     ) -> tuple[Tensor, StepInputs[Tensor], State]:
         """(hidden states [B, T, H], inputs of the head, state)"""
         config = self.config
-        state = self.initial_state(x.shape[0]) if state is None else state
+        state = self._initial_state(x.shape[0]) if state is None else state
         last_inputs, past = windows(x, state.window, reset)
         inputs = step_inputs(
             last_inputs,
@@ -178,9 +205,14 @@ class Forecaster(SteppedModel[LaneBatch]):
         return self.head(hidden, inputs.window.flatten(-2), inputs.level, inputs.unit)
 
     def loss(self, batch: LaneBatch, state: State | None) -> tuple[Tensor, State]:
-        """See `Model`: the loss of the head."""
-        params, state = self.params(batch.x, state, batch.reset)
-        return self.head.loss(params, batch.target), state
+        """See `Model`: the loss of the head; of several networks its mean."""
+        state = self.initial_state(batch.x.shape[0]) if state is None else state
+        losses, after = [], []
+        for one, before in zip(self.networks, split_state(state, self.config.members), strict=True):
+            params, own = one.params(batch.x, before, batch.reset)
+            losses.append(one.head.loss(params, batch.target))
+            after.append(own)
+        return torch.stack(losses).mean(), join_states(after)
 
     def loss_count(self, batch: LaneBatch) -> int:
         """See `Model`: known values."""
@@ -188,13 +220,17 @@ class Forecaster(SteppedModel[LaneBatch]):
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`."""
-        return ForecasterStepper(self, precision)
+        steppers = [ForecasterStepper(one, precision) for one in self.networks]
+        if len(steppers) == 1:
+            return steppers[0]
+        return MembersStepper(steppers, lambda y: np.asarray(np.mean(y, 0)))
 
     def comparison_model(self) -> Model[Any]:
         """See `Model`: the parameters of Student's t or of counts."""
         from memorycell.applications.forecast.params_model import ForecasterParams
 
-        return self if self.config.head == "quantiles" else ForecasterParams(self)
+        is_compared = self.config.head == "quantiles" or self.config.members > 1
+        return self if is_compared else ForecasterParams(self)
 
     def onnx_head(self) -> OnnxHead | str:
         """See `Model`."""
@@ -216,7 +252,8 @@ class Forecaster(SteppedModel[LaneBatch]):
 
         x [N, F] float32; start [N], the first step of each step's segment, where the state is zero.
         The state is also zero `MAX_WARM_UP_STEPS` before the first forecast of a segment. Segments
-        run in batches; below float32 one after another.
+        run in batches; below float32 one after another. Of several networks the forecasts are
+        averaged.
         """
         place = np.full(len(x), -1)
         place[at] = np.arange(len(at))
@@ -224,10 +261,15 @@ class Forecaster(SteppedModel[LaneBatch]):
         config = self.config
         result = np.empty((len(at), config.horizon, config.targets, config.quantiles), np.float32)
         self.eval()
-        if precision == "float32":
-            self._run_batched(x, begins, ends, place, result)
-        else:
+        if precision != "float32":
             self._run_segments(x, begins, ends, place, result, precision)
+            return result
+        self._run_batched(x, begins, ends, place, result)
+        for other in self.networks[1:]:
+            own = np.empty_like(result)
+            other._run_batched(x, begins, ends, place, own)
+            result += own
+        result /= np.float32(config.members)
         return result
 
     @torch.inference_mode()
@@ -243,7 +285,7 @@ class Forecaster(SteppedModel[LaneBatch]):
         inputs = torch.from_numpy(x)
         longest_first = np.argsort(begins - ends, kind="stable")
         for part in np.array_split(longest_first, -(-len(begins) // MAX_SEGMENTS)):
-            state, t = self.initial_state(len(part)), 0
+            state, t = self._initial_state(len(part)), 0
             while len(part := part[ends[part] - begins[part] > t]):
                 longest = int(ends[part[0]] - begins[part[0]]) - t
                 length = min(longest, MAX_CHUNK_STEPS, self._chunk_steps(len(part)))

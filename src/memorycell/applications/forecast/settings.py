@@ -60,6 +60,7 @@ class ForecastSettings:
                 `test`
     stride      steps between tested forecasts, from the first step of each series: 24 for one a
                 day; by default 1, or so that about 25,000 forecasts are tested
+    members     networks that are trained together, whose quantiles are averaged
     lanes, bptt   sequences per batch, and steps that gradients flow back
     """
 
@@ -102,6 +103,7 @@ class ForecastSettings:
     test: str = "0.85:1"
     split: str | None = None
     stride: int | None = None
+    members: int = 1
     lanes: int | None = None
     bptt: int = 96
 
@@ -180,4 +182,5 @@ class ForecastSettings:
             dropout=self.dropout,
             zoneout=self.zoneout,
             weight_drop=self.weight_drop,
+            members=self.members,
         )

@@ -354,7 +354,11 @@ class _Search:
 
 
 def _settings_text(settings: Mapping[str, Any]) -> str:
-    return "  ".join(
-        f"{key}={value:.3g}" if isinstance(value, float) else f"{key}={value}"
-        for key, value in settings.items()
-    )
+    return "  ".join(f"{key}={_value_text(value)}" for key, value in settings.items())
+
+
+def _value_text(value: Any) -> str:
+    """As --set reads it."""
+    if value is None:
+        return "none"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 10
 """Of the table, best first."""
+TICKS = 4
+"""Steps between the ends of an axis."""
 
 
 def search_text(search: Mapping[str, Any]) -> str:
@@ -36,7 +38,7 @@ def search_page(task: str, search: Mapping[str, Any]) -> Page:
         Section("Best so far", figure=_best_so_far(search), name="best so far"),
         Section(
             "Settings and metric of every complete trial",
-            text="One line is one trial. Drag along an axis to select.",
+            text=_lines_text(search),
             figure=_parallel_coordinates(search),
             name="parallel coordinates",
         ),
@@ -67,6 +69,12 @@ def _choice(search: Mapping[str, Any]) -> str:
     seeds = len(search["repeated"][0]["values"])
     over = f", mean over {seeds} seeds" if seeds > 1 else ""
     return f"chosen: {best}  ({search['metric']} {search['value']:.4g} on validation{over})"
+
+
+def _lines_text(search: Mapping[str, Any]) -> str:
+    text = "One line is one trial. Drag along an axis to select."
+    without = len(search["trials"]) - len(_complete(search))
+    return text if not without else f"{text} {without} trials that were stopped early have none."
 
 
 def _table(search: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -112,7 +120,7 @@ def _parallel_coordinates(search: Mapping[str, Any]) -> go.Figure:
         for key in search["space"]
     ]
     values = [t["value"] for t in complete]
-    dimensions.append({"label": search["metric"], "values": values})
+    dimensions.append(_dimension(search["metric"], values, ""))
     fig = figure(400)
     fig.add_parcoords(
         dimensions=dimensions,
@@ -132,16 +140,18 @@ def _dimension(key: str, values: Sequence[Any], space: str) -> dict[str, Any]:
         texts = [_text(c) for c in choices]
         at = [choices.index(v) for v in values]
         return {"label": key, "values": at, "tickvals": list(range(len(texts))), "ticktext": texts}
-    if space.startswith("log"):
-        low, high = math.log10(min(values)), math.log10(max(values))
-        ticks = [low + (high - low) * k / 4 for k in range(5)]
-        return {
-            "label": key,
-            "values": [math.log10(v) for v in values],
-            "tickvals": ticks,
-            "ticktext": [f"{10**tick:.2g}" for tick in ticks],
-        }
-    return {"label": key, "values": list(values)}
+    logarithmic = space.startswith("log")
+    numbers = [math.log10(v) if logarithmic else float(v) for v in values]
+    low, high = min(numbers), max(numbers)
+    if low == high:  # one tick, on an axis that has a length
+        low, high, ticks = low - 1, high + 1, [low]
+    else:
+        ticks = [low + (high - low) * k / TICKS for k in range(TICKS + 1)]
+    shown = [f"{10**tick:.2g}" if logarithmic else f"{tick:.3g}" for tick in ticks]
+    if len(set(shown)) < len(shown):
+        shown = [f"{10**tick if logarithmic else tick:.5g}" for tick in ticks]
+    axis = {"label": key, "values": numbers, "tickvals": ticks, "ticktext": shown}
+    return {**axis, "range": [low, high]}
 
 
 def _importance(importance: Mapping[str, float]) -> go.Figure:
@@ -153,4 +163,6 @@ def _importance(importance: Mapping[str, float]) -> go.Figure:
 
 
 def _text(value: Any) -> str:
+    if value is None:
+        return "none"  # as --set reads it
     return f"{value:.3g}" if isinstance(value, float) else str(value)

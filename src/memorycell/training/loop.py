@@ -72,6 +72,8 @@ def train(
     began = time.monotonic()
     chosen = joined_device(choose(device)) if workers.count > 1 else choose(device)
     checkpoint = checkpoint_path(out)
+    if minutes is not None and train_settings.steps is not None:
+        raise UserError(f"steps={train_settings.steps}: leave out steps or --minutes")
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
     if resume and not checkpoint.exists():

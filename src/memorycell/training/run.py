@@ -84,8 +84,6 @@ class Run(Generic[M, B]):
         device: torch.device = CPU,
         workers: Workers = ALONE,
     ) -> None:
-        if budget_s is not None and settings.steps is not None:
-            raise UserError(f"steps={settings.steps}: leave out steps or --minutes")
         self.dataset, self.settings, self.device = dataset, settings, device
         self.workers = workers
         self.selection_metric, self.best_baseline = selection_metric, best_baseline

@@ -21,7 +21,7 @@ from memorycell.applications.forecast import (  # noqa: E402
 from memorycell.applications.forecast.mapped_fitting import order_statistic  # noqa: E402
 from memorycell.applications.forecast.prepare import prepare  # noqa: E402
 from memorycell.applications.forecast.settings import ForecastSettings  # noqa: E402
-from memorycell.errors import DataError  # noqa: E402
+from memorycell.errors import DataError, UserError  # noqa: E402
 from memorycell.tables import parquet_files  # noqa: E402
 
 SETTINGS = {"target": "load", "horizon": 6, "inputs": "all", "linear": "trained", "normal": "no"}
@@ -212,6 +212,24 @@ def test_refused(tmp_path):
     hourly(20).drop("heat").write_parquet(tmp_path / "rows" / "01.parquet")
     with pytest.raises(DataError, match="01.parquet: has no column 'heat'"):
         prepare(pattern, ForecastSettings(**SETTINGS))
+    assert not list(array_folder.cache_folder().glob("*.tmp"))
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    pattern = write(hourly(600), tmp_path / "rows", 3)
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("MEMORYCELL_CACHE", str(tmp_path / "file"))
+    with pytest.raises(UserError, match="file: arrays of the data cannot be written there"):
+        prepare(pattern, ForecastSettings(**SETTINGS))
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path):
+    pattern, settings = write(hourly(600), tmp_path / "rows", 3), ForecastSettings(**SETTINGS)
+    prepare(pattern, settings)
+    (made,) = array_folder.cache_folder().glob("forecast-steps-????????????????")
+    made.rename(made.with_name(f"{made.name}.999999.tmp"))
+    prepare(pattern, settings)
+    assert made.exists()
     assert not list(array_folder.cache_folder().glob("*.tmp"))
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import panel_models
 import pytest
 import torch
 from page_server import Server
+from page_tones import tone
+from panel_models import Panels
 from safetensors.torch import save_file
 
 import memorycell
@@ -68,15 +71,39 @@ def server(
     server.stop()
 
 
+@pytest.fixture(scope="session")
+def panels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panels]:
+    """For modules that override `server` with it."""
+    pytest.importorskip("gymnasium")
+    folder = tmp_path_factory.mktemp("panels")
+    names = ("video", "cartpole", "maze", "sequences", "sentiment", "translation", "chat")
+    files = {name: folder / f"{name}.safetensors" for name in names}
+    panel_models.video(files["video"])
+    panel_models.control("CartPole-v1", files["cartpole"], hide="velocity")
+    panel_models.control("t-maze", files["maze"], gap=3)
+    rows = panel_models.sequences(files["sequences"])
+    panel_models.sentiment(files["sentiment"])
+    panel_models.translation(files["translation"])
+    panel_models.chat(files["chat"])
+    server = Server(folder, [*files.values(), f"twin={files['video']}"])
+    server.start()
+    yield Panels(server, files, rows)
+    server.stop()
+
+
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium. For a module only: meanwhile playwright's event loop counts as running,
-    and tests elsewhere could not start their own.
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Debian's Chromium; its microphone plays a high tone and silence, again and again. For a
+    module only: meanwhile playwright's event loop counts as running, and tests elsewhere could not
+    start their own.
     """
     sync_api = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
     if not CHROMIUM.exists():
         pytest.skip(f"needs {CHROMIUM}")
     arguments = ["--no-sandbox", "--use-fake-device-for-media-stream"]
+    sound = tmp_path_factory.mktemp("sound") / "tone.wav"
+    sound.write_bytes(tone(1500, 0.6))
+    arguments += [f"--use-file-for-fake-audio-capture={sound}"]
     arguments += ["--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"]
     with sync_api.sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
@@ -84,14 +111,25 @@ def browser() -> Iterator[Any]:
         browser.close()
 
 
-@pytest.fixture
-def page(browser: Any, server: Server) -> Iterator[Any]:
-    """A page whose console and requests are clean at the end; `page.expected` holds parts of
-    messages that a test causes itself.
+@pytest.fixture(scope="module")
+def context(browser: Any, server: Server | Panels) -> Iterator[Any]:
+    """One for all tests of a module: a new one costs up to a second per test. An empty page keeps
+    its process.
     """
-    page = browser.new_page(
+    context = browser.new_context(
         viewport={"width": 1280, "height": 900}, reduced_motion="reduce", base_url=server.url
     )
+    context.new_page()
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def page(context: Any) -> Iterator[Any]:
+    """A page whose console and requests are clean at the end; `page.expected` holds parts of
+    messages that a test causes itself. Nothing is left of it for the next test.
+    """
+    page = context.new_page()
     found: list[str] = []
     page.expected = []
     page.on("console", lambda m: m.type in ("error", "warning") and found.append(m.text))
@@ -100,5 +138,8 @@ def page(browser: Any, server: Server) -> Iterator[Any]:
     page.on("response", lambda r: r.status >= 400 and found.append(f"{r.status}: {r.url}"))
     page.set_default_timeout(15_000)
     yield page
+    if page.url != "about:blank":
+        page.evaluate("localStorage.clear()")
     page.close()
+    context.clear_permissions()
     assert [line for line in found if not any(part in line for part in page.expected)] == []

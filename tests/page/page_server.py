@@ -20,7 +20,9 @@ START_S = 60
 class Server:
     """A server on a free port; its output is in server.log of the folder."""
 
-    def __init__(self, folder: Path, files: list[Path], options: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folder: Path, files: Sequence[Path | str], options: Sequence[str] = ()
+    ) -> None:
         self.folder, self.files, self.options = folder, files, options
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))

@@ -8,11 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from page_server import Server
 
 import memorycell
 
 FEW = {"epochs": 1, "progress": False}
 FRAME = (16, 16)
+
+
+class Panels:
+    """A server with models of the other tasks, and the rows of some sequences."""
+
+    def __init__(self, server: Server, files: dict[str, Path], rows: str) -> None:
+        self.server, self.files, self.rows = server, files, rows
+        self.url = server.url
 
 
 def video(out: Path) -> None:
@@ -78,3 +87,12 @@ def translation(out: Path) -> None:
     data.write_text("\n".join(pairs))
     small = {"hidden": 32, "budget": 256, "lr": 0.01, "epochs": 10}
     memorycell.train("translation", data, out=out, **small, progress=False)
+
+
+def chat(out: Path) -> None:
+    """A partner of short dialogues."""
+    colours = ("red", "green", "blue", "black", "white")
+    turns = "I like {0} number {1}\t{0} is nice\twhat do I like?\tyou like {0}"
+    data = out.parent / "talks.tsv"
+    data.write_text("\n".join(turns.format(colours[k % 5], k) for k in range(100)))
+    memorycell.train("chat", data, out=out, unit="word", hidden=16, embedding=8, **FEW)

@@ -2,35 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
+from page_traffic import Traffic
 from page_words import expected_words, wait_for_words
 
 import memorycell
 
 
-def sent_items(page: Any) -> list[Any]:
-    """A list that fills with the items that the page sends as steps."""
-    items: list[Any] = []
-
-    def sent(text: Any) -> None:
-        if not isinstance(text, str):
-            return
-        message = json.loads(text)
-        if message.get("op") == "step":
-            items.extend(message["items"] if "items" in message else [message["item"]])
-
-    page.on("websocket", lambda socket: socket.on("framesent", sent))
-    return items
-
-
 @pytest.fixture
 def typing(page: Any, model_files: dict[str, Path]) -> Any:
     """The page with the text model, after "the cat "."""
+    page.traffic = Traffic(page)
     page.goto("/#live/text")
     page.get_by_label("Text", exact=True).type("the cat ")
     wait_for_words(page, page, expected_words(model_files["text"], "the cat "))
@@ -40,6 +26,7 @@ def typing(page: Any, model_files: dict[str, Path]) -> Any:
 def test_typing_and_going_back_in_the_text(typing: Any, model_files: dict[str, Path]) -> None:
     file = model_files["text"]
     assert typing.locator(".time output").inner_text() == "8 of 8"
+    typing.traffic.check(file)
     for _ in range(5):
         typing.keyboard.press("Backspace")
     wait_for_words(typing, typing, expected_words(file, "the"))
@@ -74,9 +61,8 @@ def test_a_fork_is_independent_or_reads_the_same(typing: Any, model_files: dict[
 
 
 def test_two_precisions_on_the_same_input(typing: Any) -> None:
-    typing.get_by_label("Compare with another model or precision").select_option(
-        label="text in int8"
-    )
+    typing.get_by_label("Another model or precision").select_option(label="text in int8")
+    typing.get_by_role("button", name="Compare with").click()
     second = typing.locator(".column").nth(1)
     second.get_by_text("int8").wait_for()
     second.locator(".word").first.wait_for()
@@ -86,10 +72,11 @@ def test_two_precisions_on_the_same_input(typing: Any) -> None:
 def test_a_saved_state_is_opened_again(typing: Any, model_files: dict[str, Path]) -> None:
     typing.get_by_label("Name of the saved state").fill("my cat")
     typing.get_by_role("button", name="Save state").click()
-    saved = typing.get_by_label("Open a saved state")
+    saved = typing.get_by_label("Saved states")
     saved.wait_for()
     typing.get_by_label("Text", exact=True).type("is")
     saved.select_option(label="my-cat")
+    typing.get_by_role("button", name="Open state").click()
     typing.locator(".time output", has_text="8 of 8").wait_for()
     area = typing.get_by_label("Text", exact=True)
     area.type("sat")
@@ -114,7 +101,8 @@ def test_the_gates_of_every_step_are_drawn(typing: Any) -> None:
 
 
 def test_a_character_drawn_with_the_mouse(page: Any, model_files: dict[str, Path]) -> None:
-    items = sent_items(page)
+    traffic = Traffic(page)
+    items = traffic.items
     page.goto("/#live/digits")
     box = page.locator("canvas.drawing").bounding_box()
     page.mouse.move(box["x"] + 120, box["y"] + 40)
@@ -131,6 +119,7 @@ def test_a_character_drawn_with_the_mouse(page: Any, model_files: dict[str, Path
     assert page.locator(".labels .country").first.inner_text() == answers[-1]["label"]
     shares = page.locator(".labels .value").first.inner_text()
     assert shares == f"{int(100 * answers[-1]['p'] + 0.5)}%"
+    traffic.check(model_files["digits"])
     page.get_by_role("button", name="Undo stroke").click()
     page.get_by_text("Write a character in the field.").wait_for()
 
@@ -153,6 +142,7 @@ def forecast_rows(file: Path, count: int) -> list[dict[str, str]]:
 def test_a_table_that_is_dropped_is_played(page: Any, model_files: dict[str, Path]) -> None:
     rows = forecast_rows(model_files["forecast"], 30)
     text = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)])
+    traffic = Traffic(page)
     page.goto("/#live/forecast")
     page.get_by_label("Speed", exact=True).select_option("Infinity")
     page.locator(".drop").evaluate(
@@ -171,6 +161,7 @@ def test_a_table_that_is_dropped_is_played(page: Any, model_files: dict[str, Pat
     note = next(n for n in notes if "with probability 80%" in n)
     assert note.startswith(answers[-1]["time"])
     assert f"in {len(fan['median'])} steps" in note
+    traffic.check(model_files["forecast"])
     page.get_by_label("Time").fill("10")
     page.locator(f"canvas[aria-label^='{answers[9]['time']}']").wait_for()
 
@@ -186,6 +177,7 @@ def test_an_anomaly_is_named_with_its_columns(page: Any, model_files: dict[str, 
         for k in range(51)
     ]
     text = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)])
+    traffic = Traffic(page)
     page.goto("/#live/anomaly")
     page.get_by_label("Speed", exact=True).select_option("Infinity")
     page.locator("input[type=file]").set_input_files(
@@ -198,6 +190,7 @@ def test_an_anomaly_is_named_with_its_columns(page: Any, model_files: dict[str, 
     assert page.locator(".blame").inner_text().startswith("Anomaly. Responsible: amount")
     score = f"score {answer['score']:.3g}, threshold {answer['threshold']:.3g}"
     assert page.locator(f"canvas[aria-label$='{score}']").count() == 1
+    traffic.check(model_files["anomaly"])
 
 
 def test_a_bare_layer_reads_vectors(page: Any) -> None:

@@ -1,4 +1,4 @@
-"""The panels of video, control, sequences, sentiment and translation."""
+"""The panels of video, control, sequences, sentiment, translation and chat."""
 
 from __future__ import annotations
 
@@ -6,58 +6,22 @@ import base64
 import io
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import panel_models
 import pytest
-from page_server import Server
+from page_traffic import Traffic, run_cli
+from panel_models import Panels
 from PIL import Image
-from test_page_accessibility import axe_source
 
 import memorycell
 
 
-class Panels:
-    """A server with the models, and the rows of some sequences."""
-
-    def __init__(self, server: Server, files: dict[str, Path], rows: str) -> None:
-        self.server, self.files, self.rows = server, files, rows
-        self.url = server.url
-
-
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Panels]:
+def server(panels: Panels) -> Panels:
     """In place of the server of the other tests."""
-    pytest.importorskip("gymnasium")
-    folder = tmp_path_factory.mktemp("panels")
-    names = ("video", "cartpole", "maze", "sequences", "sentiment", "translation")
-    files = {name: folder / f"{name}.safetensors" for name in names}
-    panel_models.video(files["video"])
-    panel_models.control("CartPole-v1", files["cartpole"], hide="velocity")
-    panel_models.control("t-maze", files["maze"], gap=3)
-    rows = panel_models.sequences(files["sequences"])
-    panel_models.sentiment(files["sentiment"])
-    panel_models.translation(files["translation"])
-    server = Server(folder, list(files.values()))
-    server.start()
-    yield Panels(server, files, rows)
-    server.stop()
-
-
-def items_of(page: Any) -> list[Any]:
-    """A list that fills with the items that the page sends as steps."""
-    items: list[Any] = []
-
-    def sent(text: Any) -> None:
-        message = json.loads(text) if isinstance(text, str) else {}
-        if message.get("op") == "step":
-            items.extend(message["items"] if "items" in message else [message["item"]])
-
-    page.on("websocket", lambda socket: socket.on("framesent", sent))
-    return items
+    return panels
 
 
 def pixels(page: Any, title: str) -> np.ndarray:
@@ -75,7 +39,8 @@ def done(page: Any, items: int) -> None:
 
 
 def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> None:
-    items = items_of(page)
+    traffic = Traffic(page)
+    items = traffic.items
     page.goto("/#live/video")
     for k in range(1, 5):
         page.get_by_role("button", name="One frame").click()
@@ -93,6 +58,7 @@ def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> 
     assert (pixels(page, "Difference").ravel() == difference).all()
     surprise = float(f"{answers[3]['surprise']:.3g}")
     page.get_by_text(f"Frame 4: surprise {surprise} (mean").wait_for()
+    traffic.check(server.files["video"])
     # A channel of the convolutional layer is a unit of the map.
     page.locator("canvas.heat[aria-label*='4 units over the last 4 steps']").wait_for()
     page.get_by_label("Time").fill("2")  # and the digits continue from there
@@ -103,7 +69,8 @@ def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> 
 
 
 def test_a_drawn_shape_and_its_own_predictions(page: Any, server: Panels) -> None:
-    items = items_of(page)
+    traffic = Traffic(page)
+    items = traffic.items
     page.goto("/#live/video")
     source = page.get_by_label("Frames", exact=True)
     source.select_option("shape")
@@ -123,10 +90,12 @@ def test_a_drawn_shape_and_its_own_predictions(page: Any, server: Panels) -> Non
     done(page, 2)
     session = memorycell.load(server.files["video"]).session()
     assert items[1] == "raw:" + session.feed(items[0])[0]["next"]
+    traffic.check(server.files["video"])
 
 
 def test_frames_from_picture_files(page: Any, server: Panels) -> None:
-    items = items_of(page)
+    traffic = Traffic(page)
+    items = traffic.items
     page.goto("/#live/video")
     page.get_by_label("Frames", exact=True).select_option("files")
     files = []
@@ -139,6 +108,7 @@ def test_frames_from_picture_files(page: Any, server: Panels) -> None:
     for k in (1, 2):
         page.get_by_role("button", name="One frame").click()
         done(page, k)
+    traffic.check(server.files["video"])
     levels = [set(base64.b64decode(item[4:])) for item in items]
     assert levels == [{20}, {100}]  # in the order of the numbers in their names
 
@@ -186,7 +156,8 @@ def test_simulations_are_those_of_gymnasium(page: Any, server: Panels) -> None:
 
 
 def test_a_policy_acts_on_what_it_sees(page: Any, server: Panels) -> None:
-    items = items_of(page)
+    traffic = Traffic(page)
+    items = traffic.items
     page.goto("/#live/cartpole")
     for k in range(1, 6):
         page.get_by_role("button", name="One step").click()
@@ -199,6 +170,7 @@ def test_a_policy_acts_on_what_it_sees(page: Any, server: Panels) -> None:
     assert page.locator(".not-seen").all_inner_texts() == [
         f"{name}\nhidden" for name in ("velocity", "angular velocity")
     ]
+    traffic.check(server.files["cartpole"])
     # The cart's next place follows from the velocity that the last action gave it.
     page.get_by_label("Time").fill("3")
     done(page, 3)
@@ -211,7 +183,8 @@ def test_a_policy_acts_on_what_it_sees(page: Any, server: Panels) -> None:
 
 
 def test_the_sign_of_the_maze_is_seen_once(page: Any, server: Panels) -> None:
-    items = items_of(page)
+    traffic = Traffic(page)
+    items = traffic.items
     page.goto("/#live/maze")
     page.get_by_label("Sign of the next episode").select_option("1")
     for k in range(1, 6):
@@ -222,9 +195,11 @@ def test_the_sign_of_the_maze_is_seen_once(page: Any, server: Panels) -> None:
     session = memorycell.load(server.files["maze"]).session()
     turn = [session.feed(item) for item in items[:4]][-1][0]["action"]
     page.get_by_text(f"The episode has ended. Step 4, return {turn}").wait_for()
+    traffic.check(server.files["maze"])
 
 
 def test_classes_of_a_sequence_over_time(page: Any, server: Panels) -> None:
+    traffic = Traffic(page)
     page.goto("/#live/sequences")
     page.get_by_label("Speed", exact=True).select_option("Infinity")
     page.locator("input[type=file]").set_input_files(
@@ -242,6 +217,7 @@ def test_classes_of_a_sequence_over_time(page: Any, server: Panels) -> None:
     page.locator(".verdict", has_text=expected).wait_for()
     chart = page.locator("canvas[aria-label*='over 12 rows']")
     assert "low" in chart.get_attribute("aria-label")
+    traffic.check(server.files["sequences"])
     page.get_by_role("button", name="End sequence").click()
     page.locator(".verdict", has_text="recording r1, ended after 12 rows").wait_for()
     # The map has a column for each row, also of rows that were sent together.
@@ -250,12 +226,14 @@ def test_classes_of_a_sequence_over_time(page: Any, server: Panels) -> None:
 
 
 def test_words_behind_a_label(page: Any, server: Panels) -> None:
+    traffic = Traffic(page)
     page.goto("/#live/sentiment")
     page.get_by_label("Text", exact=True).fill("a great and lovely film")
     page.keyboard.press("Enter")
     page.locator(".weighted mark").first.wait_for()
-    model = memorycell.load(server.files["sentiment"])
-    record = model.predict("a great and lovely film")["texts"][0]
+    traffic.check(server.files["sentiment"])
+    words = ("predict", str(server.files["sentiment"]), "a great and lovely film", "--json")
+    record = json.loads(run_cli(b"", *words)[-1])["texts"][0]
     words = page.locator(".weighted mark")
     titles = [word.get_attribute("title") for word in words.all()]
     points = [float(title.split()[0].replace("−", "-")) for title in titles]
@@ -268,14 +246,14 @@ def test_a_translation_with_its_attention(page: Any, server: Panels) -> None:
     text = "the red cat sees the dog"
     page.get_by_label("Text to translate").fill(text)
     page.get_by_role("button", name="Translate").click()
-    model = memorycell.load(server.files["translation"])
-    stored = "similarity" in model.predict(text)["translations"][0]
+    words = ("predict", str(server.files["translation"]), text, "--json")
+    stored = "similarity" in json.loads(run_cli(b"", *words)[-1])["translations"][0]
     page.locator(".reply").wait_for()
     assert page.get_by_text("the stored translation of a sentence").count() == stored
     page.get_by_label("Use its translation memory").uncheck()
     page.get_by_role("button", name="Translate").click()
     page.locator(".attention").wait_for()
-    record = model.predict(text, memory=False)
+    record = json.loads(run_cli(b"", *words, "--set", "memory=no")[-1])
     one = record["translations"][0]
     assert page.locator(".reply").inner_text() == one["text"]
     cells = page.locator(".attention td[title]").all()
@@ -307,30 +285,51 @@ def test_only_the_exports_that_a_model_has(page: Any, server: Panels) -> None:
         assert buttons == [names[to] for to in able]
 
 
-@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
-def test_the_panels_are_accessible_and_narrow(page: Any, server: Panels, theme: str) -> None:
-    source = axe_source()
-    if source is None:
-        pytest.skip("needs axe-playwright-python, or AXE_CORE=axe.min.js")
-    page.emulate_media(color_scheme=theme)
-    page.set_viewport_size({"width": 375, "height": 700})
-    for name in server.files:
-        page.goto(f"/#live/{name}")
-        page.wait_for_timeout(500)
-        step = page.get_by_role("button", name=re.compile("^One (frame|step)$"))
-        if step.count():
-            step.click()
-            done(page, 1)
-        if name == "sentiment":
-            page.get_by_label("Text", exact=True).fill("a dull and lovely film")
-            page.keyboard.press("Enter")
-            page.locator(".weighted").wait_for()
-        assert page.evaluate("document.documentElement.scrollWidth") <= 375, name
-        page.evaluate(source + "; undefined")
-        result = page.evaluate("axe.run(document, {resultTypes: ['violations']})")
-        serious = [
-            (v["id"], [n["html"][:120] for n in v["nodes"]])
-            for v in result["violations"]
-            if v["impact"] in ("serious", "critical")
-        ]
-        assert serious == [], name
+def test_a_conversation(page: Any, server: Panels) -> None:
+    traffic = Traffic(page)
+    page.goto("/#live/chat")
+    page.get_by_label("Message").fill("I like red number 7")
+    page.keyboard.press("Enter")
+    page.locator(".theirs").wait_for()
+    page.get_by_label("Message").fill("<b>what do I like?</b>")
+    page.get_by_role("button", name="Send").click()
+    page.locator(".theirs").nth(1).wait_for()
+    traffic.check(server.files["chat"])
+    replies = [records[0] for records in traffic.answers]
+    for element, reply in zip(page.locator(".theirs").all(), replies, strict=True):
+        assert element.inner_text().startswith(f"{reply['reply']} {int(100 * reply['p'] + 0.5)}%")
+    assert page.locator(".mine").all_inner_texts()[1] == "<b>what do I like?</b>"
+
+
+@pytest.mark.parametrize(
+    ("name", "other", "title"),
+    [("cartpole", "cartpole in int8", "cartpole int8"), ("video", "twin", "twin")],
+)
+def test_a_fork_and_a_comparison(
+    page: Any, server: Panels, name: str, other: str, title: str
+) -> None:
+    """The fork has the same past; all columns read what one of them reads."""
+    traffic = Traffic(page)
+    page.goto(f"/#live/{name}")
+    step = page.get_by_role("button", name=re.compile("^One (frame|step)$"))
+    step.click()
+    done(page, 1)
+    page.get_by_role("button", name="Fork").click()
+    page.locator(".column").nth(1).locator(".time output", has_text="1 of 1").wait_for()
+    first = page.locator(".column").first
+    first.get_by_label("Another model or precision").select_option(label=other)
+    first.get_by_role("button", name="Compare with").click()
+    third = page.locator(".column").nth(2)
+    third.get_by_role("heading", name=title).wait_for()
+    third.locator(".time output", has_text="1 of 1").wait_for()
+    assert traffic.items[0] == traffic.items[1]  # the comparison reads the past
+    step.first.click()
+    for column in page.locator(".column").all():
+        column.locator(".time output", has_text="2 of 2").wait_for()
+    assert len(set(traffic.items[2:])) == 1
+    assert len(traffic.items) == 5
+    assert traffic.answers[2] == traffic.answers[3]  # the column and its fork
+    page.get_by_label("Every column reads the same input").uncheck()
+    page.locator(".column").nth(1).get_by_role("button", name="Start again").click()
+    page.locator(".column").nth(1).locator(".time output", has_text="0 of 0").wait_for()
+    assert first.locator(".time output").inner_text() == "2 of 2"

@@ -31,7 +31,16 @@ function show() {
   if (!views.has(known)) views.set(known, new VIEWS[known](client));
   const view = views.get(known);
   fill(document.getElementById("main"), view.element);
-  view.show(decodeURIComponent(rest.join("/")));
+  view.show(decoded(rest.join("/")));
+}
+
+/** Of a part of the address; as it is where it is damaged. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function setTheme(name) {
@@ -59,5 +68,7 @@ document.querySelector(".skip").addEventListener("click", (event) => {
   event.preventDefault();
   document.getElementById("main").focus();
 });
+// A file that is dropped next to its field would replace the page.
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 addEventListener("hashchange", show);
 show();

@@ -71,7 +71,9 @@ export class Client {
   async _fetch(path, options = {}) {
     const headers = { ...options.headers };
     if (this.token) headers.Authorization = `Bearer ${this.token}`;
-    const reply = await fetch(this.url + path, { ...options, headers });
+    const reply = await fetch(this.url + path, { ...options, headers }).catch((cause) => {
+      throw new Error("the server cannot be reached", { cause });
+    });
     const fallback = { status: reply.status, title: reply.statusText };
     const data = await reply.json().catch(() => fallback);
     if (!reply.ok) throw new ProblemError({ ...fallback, ...data });
@@ -278,21 +280,23 @@ export class Session {
     this.handle = handle;
   }
 
-  /** callback(gates, answer) after every step; returns a function that ends it. */
+  /** callback(gates, answer) after every step but those with watch: false; returns a function that ends it. */
   watch(callback) {
     this._watchers.add(callback);
     return () => this._watchers.delete(callback);
   }
 
+  get _watched() { return this._watch || this._watchers.size > 0; }
+
   /** One item: a line, an object, a list of numbers, or bytes (an ArrayBuffer or a typed array).
    *  -> {answers, steps, gates} */
-  async feed(item, { watch = this._watch } = {}) {
+  async feed(item, { watch = this._watched } = {}) {
     if (item instanceof ArrayBuffer || ArrayBuffer.isView(item)) return this._bytes(item, watch);
     return this._step({ item }, watch);
   }
 
   /** Several items in one request; `answers` has one list per item. */
-  async feedMany(items, { watch = this._watch } = {}) { return this._step({ items }, watch); }
+  async feedMany(items, { watch = this._watched } = {}) { return this._step({ items }, watch); }
 
   /** The input has ended: the last answers. The session stays. */
   async end() { return this._op({ op: "end" }); }
@@ -317,7 +321,7 @@ export class Session {
   }
 
   _step(what, watch) {
-    const watched = watch || this._watchers.size > 0 ? { watch: true } : {};
+    const watched = watch ? { watch: true } : {};
     return this._inOrder(() => {
       const after = this.steps;   // makes it safe to repeat
       return this.client._json(
@@ -327,7 +331,7 @@ export class Session {
 
   _bytes(item, watch) {
     const bytes = new Uint8Array(item.buffer ?? item, item.byteOffset ?? 0, item.byteLength);
-    const flags = watch || this._watchers.size > 0 ? 1 : 0;
+    const flags = watch ? 1 : 0;
     return this._inOrder(async () => {
       const before = this.steps;
       return this.client._request((ref) => {

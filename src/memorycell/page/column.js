@@ -71,19 +71,19 @@ export class Column {
     return this.last?.answers ?? [];
   }
 
-  /** Read items one after the other; what was undone before is forgotten. */
-  feed(items, { mirrored = false, notes = [] } = {}) {
+  /** Read items one after the other; what was undone before is forgotten. See `step`. */
+  feed(items, { mirrored = false, notes = [], watch = true, onproblem } = {}) {
     return this.inOrder(async () => {
       this.records.length = this.position;
       const at = this.dropped + this.position;
       while (this.anchors.at(-1)?.at > at) this.anchors.pop();
-      const answer = await this.step(items);
+      const answer = await this.step(items, watch);
       this.keep(items, answer, notes);
       this.onchange();
       if (!mirrored) this.onfed(items, notes);
       await this.anchor();
       return answer.answers;
-    });
+    }, onproblem);
   }
 
   /** Remember the state from time to time, and forget the records before the oldest needed one. */
@@ -103,10 +103,15 @@ export class Column {
     this.onchange();
   }
 
-  async step(items) {
+  /** watch: whether with gates, which cost more than the steps; without, the map begins again. */
+  async step(items, watch = true) {
     this.gained = null;
-    const one = items.length === 1;
-    const answer = one ? await this.session.feed(items[0]) : await this.session.feedMany(items);
+    if (!watch) this.gates.drop(Infinity);
+    const one = items.length === 1,
+      how = watch ? {} : { watch };
+    const answer = await (one
+      ? this.session.feed(items[0], how)
+      : this.session.feedMany(items, how));
     const answers = answer.answers ?? answer.y; // y: the outputs of a bare layer
     return {
       answers: one ? [answers] : answers,
@@ -259,7 +264,7 @@ export class Column {
   }
 
   /** One request after the other; resolves to undefined after a problem, which is reported. */
-  inOrder(work) {
+  inOrder(work, onproblem = this.onproblem) {
     this.work = this.work
       .then(async () => {
         try {
@@ -270,7 +275,7 @@ export class Column {
           return work();
         }
       })
-      .catch((error) => this.onproblem(error));
+      .catch((error) => onproblem(error));
     return this.work;
   }
 }

@@ -13,7 +13,7 @@ import { tableInput } from "./input_table.js";
 import { tensorInput } from "./input_tensor.js";
 import { textInput } from "./input_text.js";
 import { videoInput } from "./input_video.js";
-import { clearProblem, fill, h, perFrame, problem } from "./dom.js";
+import { clearProblem, fill, h, number, perFrame, problem } from "./dom.js";
 
 const INPUTS = {
   text: textInput,
@@ -29,8 +29,8 @@ const INPUTS = {
   video: videoInput,
   tensors: tensorInput,
 };
-const PRECISIONS = ["float32", "bfloat16", "int8"];
-const FLOAT32_ONLY = new Set(["handwriting", "story"]);
+/** Whose sessions run in float32 alone. */
+const FLOAT32_ONLY = new Set(["handwriting", "video"]);
 
 let views = 0;
 
@@ -53,7 +53,11 @@ export class ColumnView {
     this.box = h("div", { class: "input" });
     this.element = h(
       "section",
-      { class: "panel column", "aria-label": `Session of ${model.name}` },
+      {
+        class: "panel column",
+        "aria-label": `Session of ${model.name}`,
+        onkeydown: (event) => this.escape(event),
+      },
       h("header", { class: "row" }, this.title, this.closer()),
       this.detail,
       this.box,
@@ -72,6 +76,12 @@ export class ColumnView {
     this.box.append(this.input.element);
     this.element.append(this.controls(), column.gates.element);
     this.now();
+  }
+
+  /** Escape closes a message, or else stops what runs. */
+  escape(event) {
+    if (event.key !== "Escape") return;
+    if (!clearProblem(this.box)) this.input?.stop?.();
   }
 
   closer() {
@@ -106,26 +116,30 @@ export class ColumnView {
       placeholder: "name",
       maxlength: "40",
     });
-    const saved = h("select", { id: `${this.key}-saved`, hidden: true });
+    const saved = h("select", { id: `${this.key}-saved` });
     const compare = h(
       "select",
       { id: `${this.key}-compare` },
-      h("option", { value: "" }, "Compare with …"),
       this.choices().map(([label, value]) => h("option", { value }, label)),
     );
-    compare.setAttribute("aria-label", "Compare with another model or precision");
-    compare.addEventListener("change", () => {
-      const [other, precision] = JSON.parse(compare.value || "[]");
-      compare.value = "";
-      if (other)
-        this.live.compare(
-          this,
-          this.live.models.find((m) => m.name === other),
-          precision,
-        );
-    });
-    saved.setAttribute("aria-label", "Open a saved state");
-    saved.addEventListener("change", () => this.openSaved(saved));
+    compare.setAttribute("aria-label", "Another model or precision");
+    saved.setAttribute("aria-label", "Saved states");
+    // Buttons, since the arrow keys already change what a list has chosen.
+    const open = (event) => {
+      event.preventDefault();
+      this.openSaved(saved.value);
+    };
+    this.saved = h(
+      "form",
+      { class: "row", hidden: true, onsubmit: open },
+      saved,
+      h("button", { type: "submit" }, "Open state"),
+    );
+    const comparing = () => {
+      const [other, precision] = JSON.parse(compare.value);
+      const found = this.live.models.find((m) => m.name === other);
+      if (found) this.live.compare(this, found, precision);
+    };
     const form = h(
       "form",
       {
@@ -138,7 +152,6 @@ export class ColumnView {
       h("label", { class: "visually-hidden", for: name.id }, "Name of the saved state"),
       name,
       h("button", { type: "submit" }, "Save state"),
-      saved,
     );
     this.listSaved(saved);
     return h(
@@ -166,20 +179,26 @@ export class ColumnView {
           },
           "Start again",
         ),
-        compare.length > 1 ? compare : null,
+        compare.length
+          ? h(
+              "span",
+              { class: "row" },
+              h("button", { type: "button", onclick: comparing }, "Compare with"),
+              compare,
+            )
+          : null,
         form,
+        this.saved,
       ),
     );
   }
 
   choices() {
     const { model, precision } = this.column;
-    const same = FLOAT32_ONLY.has(model.task)
-      ? []
-      : PRECISIONS.filter((p) => p !== precision).map((p) => [
-          `${model.name} in ${p}`,
-          JSON.stringify([model.name, p]),
-        ]);
+    const offered = FLOAT32_ONLY.has(model.task) ? [] : (model.precisions ?? []);
+    const same = offered
+      .filter((p) => p !== precision)
+      .map((p) => [`${model.name} in ${p}`, JSON.stringify([model.name, p])]);
     const others = this.live.models
       .filter(
         (m) => m.task === model.task && m.name !== model.name && m.live && m.status === "ready",
@@ -204,18 +223,15 @@ export class ColumnView {
       const names = sessions.map((session) => session.id).filter((id) => id.startsWith("saved-"));
       fill(
         saved,
-        h("option", { value: "" }, "Open a saved state …"),
         names.map((id) => h("option", { value: id }, id.slice("saved-".length))),
       );
-      saved.hidden = !names.length;
+      this.saved.hidden = !names.length;
     } catch {
-      saved.hidden = true;
+      this.saved.hidden = true;
     }
   }
 
-  async openSaved(saved) {
-    const id = saved.value;
-    saved.value = "";
+  async openSaved(id) {
     if (!id) return;
     this.input.stop?.();
     this.input.reset?.();
@@ -260,6 +276,7 @@ export class ColumnView {
   }
 }
 
+/** What it is, how good it is on its test split, and what is mixed into its answers. */
 function describe(about) {
   const layers = about.architecture?.layers ?? [];
   const shape = layers
@@ -268,5 +285,24 @@ function describe(about) {
         `${l.num_layers > 1 ? `${l.num_layers} × ` : ""}${l.hidden_size} ${l.cell.toUpperCase()} units`,
     )
     .join(" + ");
-  return [about.summary, shape].filter(Boolean).join(" · ");
+  const other = (about.notes ?? []).map((note) => note.match(/^mixed with (the [^(;,]+)/)?.[1]);
+  const mixed = other.find(Boolean);
+  return [
+    about.summary,
+    shape,
+    quality(about),
+    mixed && `answers mixed with those of ${mixed.trim()}`,
+  ]
+    .filter(Boolean)
+    .join(" · ");
+}
+
+function quality({ primary, metrics = {}, baselines = {}, higher_is_better: higher }) {
+  if (!(primary in metrics)) return null;
+  const [best] = Object.entries(baselines)
+    .map(([name, values]) => [name, values[primary]])
+    .filter(([, value]) => Number.isFinite(value))
+    .sort((a, b) => (higher ? b[1] - a[1] : a[1] - b[1]));
+  const against = best ? `, ${best[0]} ${number(best[1])}` : "";
+  return `${primary} on its test split ${number(metrics[primary])}${against}`;
 }

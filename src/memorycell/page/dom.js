@@ -31,7 +31,8 @@ export function percent(share) {
 export function number(value) {
   if (typeof value !== "number") return String(value);
   if (!Number.isFinite(value)) return "–";
-  if (Number.isInteger(value)) return value.toLocaleString("en");
+  if (Number.isInteger(value) || Math.abs(value) >= 1000)
+    return Math.round(value).toLocaleString("en");
   return Math.abs(value) >= 100 ? value.toFixed(1) : String(+value.toPrecision(3));
 }
 
@@ -77,6 +78,9 @@ export function problem(place, error) {
   return box;
 }
 
+/** Whether there was one. */
 export function clearProblem(place) {
-  place.querySelector(":scope > .problem")?.remove();
+  const box = place.querySelector(":scope > .problem");
+  box?.remove();
+  return Boolean(box);
 }

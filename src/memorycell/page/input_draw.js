@@ -4,6 +4,7 @@ import { Picture } from "./canvas.js";
 import { ink } from "./colours.js";
 import { h } from "./dom.js";
 import { labelBars } from "./labels.js";
+import { keyboardPen, PEN_KEYS } from "./pen_keys.js";
 
 const SIZE = 260,
   MIN_DISTANCE = 4,
@@ -21,6 +22,13 @@ export function drawInput(column) {
     label: "Drawing field: write a character with the mouse or a finger",
   });
   const { canvas } = picture;
+  const whole = (place) => place.map(Math.round);
+  const field = keyboardPen(canvas, {
+    size: () => [canvas.clientWidth, SIZE],
+    down: (place) => begin(whole(place)),
+    move: (place) => extend(whole(place)),
+    up: () => lift(),
+  });
   const undo = h(
     "button",
     { type: "button", onclick: () => column.goTo(lastStroke()) },
@@ -29,7 +37,7 @@ export function drawInput(column) {
   const element = h(
     "div",
     { class: "draw" },
-    canvas,
+    field,
     h(
       "div",
       { class: "stack" },
@@ -40,6 +48,7 @@ export function drawInput(column) {
         h("button", { type: "button", onclick: () => send("") }, "New character"),
         undo,
       ),
+      h("p", { class: "hint" }, PEN_KEYS),
     ),
   );
 
@@ -55,25 +64,30 @@ export function drawInput(column) {
     busy = false;
   }
 
+  function begin(point) {
+    pen = point;
+    send(JSON.stringify(pen));
+    picture.draw();
+  }
+
+  function extend(point) {
+    if (Math.hypot(point[0] - pen[0], point[1] - pen[1]) < MIN_DISTANCE) return;
+    pen = point;
+    send(JSON.stringify(point));
+    picture.draw();
+  }
+
   const at = (event) => {
     const box = canvas.getBoundingClientRect();
     return [Math.round(event.clientX - box.left), Math.round(event.clientY - box.top)];
   };
   canvas.addEventListener("pointerdown", (event) => {
     canvas.setPointerCapture(event.pointerId);
-    pen = at(event);
-    send(JSON.stringify(pen));
-    picture.draw();
+    begin(at(event));
   });
   canvas.addEventListener("pointermove", (event) => {
     if (!pen) return;
-    for (const each of event.getCoalescedEvents?.() ?? [event]) {
-      const point = at(each);
-      if (Math.hypot(point[0] - pen[0], point[1] - pen[1]) < MIN_DISTANCE) continue;
-      pen = point;
-      send(JSON.stringify(point));
-    }
-    picture.draw();
+    for (const each of event.getCoalescedEvents?.() ?? [event]) extend(at(each));
   });
   const lift = () => {
     if (pen) {
@@ -104,6 +118,7 @@ export function drawInput(column) {
 
   function paint(context, width, height) {
     context.strokeStyle = ink("line");
+    context.lineWidth = 1;
     context.setLineDash([4, 5]);
     context.beginPath();
     context.moveTo(10, height * 0.78);

@@ -8,7 +8,8 @@ const LOWEST = 36,
 const TOGETHER_MS = 70,
   BEAT_MS = 620,
   MIN_P = 0.03,
-  MAX_VOICES = 4;
+  MAX_VOICES = 4,
+  NOTE_ON = 9;
 const LETTERS = ["C", "C#", "D", "D#", "E", "F", "F#", "G", "G#", "A", "A#", "B"];
 const KEYBOARD = {
   a: 60,
@@ -38,7 +39,7 @@ function pitchOf(name) {
   return LETTERS.indexOf(FLATS[sharp] ?? sharp) + 12 * (Number(octave) + 1);
 }
 
-export function pianoInput(column) {
+export function pianoInput(column, about, onproblem) {
   let chord = new Set(),
     wait = null,
     playing = null;
@@ -85,6 +86,9 @@ export function pianoInput(column) {
       go,
       h("button", { type: "button", onclick: () => column.feed(["-"]) }, "Rest"),
       h("button", { type: "button", onclick: () => column.goTo(column.position - 1) }, "Undo"),
+      navigator.requestMIDIAccess
+        ? h("button", { type: "button", onclick: () => connect() }, "Use a MIDI keyboard")
+        : null,
     ),
     next,
     heard,
@@ -115,6 +119,22 @@ export function pianoInput(column) {
       press(KEYBOARD[event.key.toLowerCase()]);
     }
   });
+
+  /** Notes of every MIDI input that is connected now. */
+  async function connect() {
+    try {
+      const { inputs } = await navigator.requestMIDIAccess();
+      if (!inputs.size) throw new Error("none is connected");
+      for (const input of inputs.values()) {
+        input.onmidimessage = ({ data: [status, pitch, velocity] }) => {
+          if (status >> 4 === NOTE_ON && velocity) press(pitch);
+        };
+      }
+      announce("MIDI keyboard connected");
+    } catch (error) {
+      onproblem(new Error(`No MIDI keyboard can be used (${error.message})`));
+    }
+  }
 
   function press(pitch) {
     chord.add(pitch);
@@ -189,7 +209,7 @@ export function pianoInput(column) {
           {},
           item
             .split(" ")
-            .reverse()
+            .sort((a, b) => pitchOf(b) - pitchOf(a))
             .map((name) => h("span", {}, name)),
         ),
       ),

@@ -6,7 +6,9 @@ import { fill, h, percent } from "./dom.js";
 
 const DEFAULT_RATE_HZ = 16000,
   CHUNK_S = 0.1,
-  MAX_PEAKS = 400;
+  MAX_PEAKS = 400,
+  // Models learn from recordings; what is meant for telephone calls would change the sound.
+  UNCHANGED = { echoCancellation: false, noiseSuppression: false, autoGainControl: false };
 
 export function soundInput(column, about, onproblem) {
   const rate = about.sample_rate_hz ?? DEFAULT_RATE_HZ;
@@ -53,7 +55,7 @@ export function soundInput(column, about, onproblem) {
   }
 
   async function listen() {
-    const stream = await navigator.mediaDevices.getUserMedia({ audio: true });
+    const stream = await navigator.mediaDevices.getUserMedia({ audio: UNCHANGED });
     const context = new AudioContext({ sampleRate: rate });
     await context.audioWorklet.addModule("microphone.js");
     const node = new AudioWorkletNode(context, "microphone");
@@ -74,13 +76,16 @@ export function soundInput(column, about, onproblem) {
     try {
       const context = new OfflineAudioContext(1, 1, rate);
       const sound = await context.decodeAudioData(await chosen.arrayBuffer()); // resampled to the rate
+      if (!sound.length) throw new Error("it is empty");
       const data = sound.getChannelData(0),
         size = Math.round(rate * CHUNK_S);
       for (let k = 0; k < data.length; k += size) await add(data.slice(k, k + size));
       flush(true);
     } catch (error) {
-      onproblem(new Error(`${chosen.name} cannot be read as sound (${error.message})`));
+      const reason = chosen.size ? error.message : "it is empty";
+      onproblem(new Error(`${chosen.name} cannot be read as sound (${reason})`));
     }
+    file.value = "";
   }
 
   function add(chunk) {

@@ -3,7 +3,7 @@
 import { Chart } from "./chart.js";
 import { fill, h, number } from "./dom.js";
 import { labelBars } from "./labels.js";
-import { readCsv } from "./csv.js";
+import { decodeText, readCsv } from "./csv.js";
 
 const SPEEDS = [
   ["1 row/s", 1],
@@ -94,17 +94,22 @@ export function tableInput(column, about, onproblem) {
   async function load(chosen) {
     if (chosen.size > MAX_FILE_BYTES)
       return onproblem(new Error(`${chosen.name}: at most ${MAX_FILE_BYTES / 1e6} MB`));
-    return use(await chosen.text(), chosen.name);
+    const bytes = new Uint8Array(await chosen.arrayBuffer());
+    file.value = ""; // so that the same file can be chosen again
+    return use(() => decodeText(bytes), chosen.name);
   }
 
   async function fetchSample() {
-    use(await (await fetch(sample)).text(), "two sample days");
+    const text = await (await fetch(sample)).text();
+    use(() => text, "two sample days");
   }
 
-  function use(text, name) {
+  function use(read, name) {
     stop();
     try {
-      ({ rows } = readCsv(text));
+      const table = readCsv(read());
+      if (!table.length) throw new Error("no rows after the names of the columns");
+      rows = table;
     } catch (error) {
       return onproblem(new Error(`${name}: ${error.message}`));
     }
@@ -117,7 +122,7 @@ export function tableInput(column, about, onproblem) {
   function describe(name) {
     if (name) state.dataset.name = name;
     state.textContent = rows.length
-      ? `${state.dataset.name}: row ${at} of ${rows.length.toLocaleString("en")}`
+      ? `${state.dataset.name}: row ${at.toLocaleString("en")} of ${rows.length.toLocaleString("en")}`
       : "";
   }
 
@@ -147,9 +152,25 @@ export function tableInput(column, about, onproblem) {
   async function read(count) {
     busy = true;
     const batch = rows.slice(at, at + count);
-    if (batch.length && (await column.feed(batch))) at += batch.length;
-    else stop();
-    if (at >= rows.length) stop();
+    let failed = null;
+    const feed = async (some) => {
+      failed = null;
+      const onproblem = (error) => {
+        failed = error;
+      };
+      if (await column.feed(some, { onproblem })) at += some.length;
+    };
+    await feed(batch);
+    // Nothing of rows that were sent together is read if one of them cannot be: find it.
+    if (failed && batch.length > 1) {
+      for (let k = 0; k < batch.length && (!k || !failed); k += 1) await feed([batch[k]]);
+    }
+    if (failed) {
+      const reason = failed.message.replace(/^row\b[:,]? */, "");
+      const hint = at || !column.position ? "" : ". For an empty state, use “Start again”";
+      onproblem(new Error(`${state.dataset.name}, row ${at + 1}: ${reason}${hint}`));
+    }
+    if (failed || at >= rows.length) stop();
     describe();
     busy = false;
   }

@@ -3,14 +3,16 @@
 import { fill, h, percent } from "./dom.js";
 
 const MAX_LETTERS = 40,
-  MAX_WORDS = 300;
+  MAX_WORDS_CHARS = 400,
+  MAX_PIECE_CHARS = 400;
 
-/** One character at a time while it is typed, words or lines of what is pasted. */
-function pieces(text) {
-  if (text.length <= MAX_LETTERS)
-    return Array.from(new Intl.Segmenter().segment(text), ({ segment }) => segment);
-  const words = text.match(/\s*\S+|\s+/g);
-  return words.length <= MAX_WORDS ? words : text.match(/[^\n]*\n|[^\n]+$/g);
+/** What is read next of a text: a character while it is typed, a word of a short text that was
+ *  pasted, or a part of a long one. */
+function firstPiece(text) {
+  if (text.length <= MAX_LETTERS) return new Intl.Segmenter().segment(text).containing(0).segment;
+  if (text.length <= MAX_WORDS_CHARS) return text.match(/\s*\S+|\s+/)[0];
+  const part = text.slice(0, MAX_PIECE_CHARS).replace(/[\ud800-\udbff]$/, ""); // half a character
+  return part.match(/[^]*\s/)?.[0] ?? part;
 }
 
 export function textInput(column) {
@@ -51,7 +53,10 @@ export function textInput(column) {
       }
       if (k < column.position) await column.goTo(k);
       const rest = wanted.slice(kept);
-      if (rest && !(await column.feed([JSON.stringify(pieces(rest)[0])]))) break;
+      if (!rest) continue;
+      const piece = firstPiece(rest);
+      const watch = rest.length - piece.length < MAX_WORDS_CHARS; // the map shows the last steps
+      if (!(await column.feed([JSON.stringify(piece)], { watch }))) break;
     }
     busy = false;
   }

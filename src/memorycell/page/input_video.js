@@ -15,6 +15,7 @@ import {
   startBodies,
   toBase64,
 } from "./moving.js";
+import { keyboardPen, PEN_KEYS } from "./pen_keys.js";
 
 const RAW = "raw:",
   RATES = [2, 5, 10, 25],
@@ -95,7 +96,12 @@ export function videoInput(column, about, onproblem) {
   const fileState = h("span", { class: "hint" }, "one picture per frame, in the order of their names");
   const parts = {
     digits: h("div", { class: "row" }, h("label", { for: characters.id }, "Characters"), characters),
-    shape: h("div", { class: "row" }, field, clear),
+    shape: h(
+      "div",
+      { class: "stack" },
+      h("div", { class: "row" }, shapeField(), clear),
+      h("p", { class: "hint" }, PEN_KEYS),
+    ),
     files: h(
       "div",
       { class: "row" },
@@ -259,10 +265,25 @@ export function videoInput(column, about, onproblem) {
     pen = to;
     drawn = true;
   };
+  const begin = (place) => {
+    pen = place;
+    stroke(pen.map((v) => v + 0.1));
+  };
+
+  function shapeField() {
+    return keyboardPen(field, {
+      size: () => [FIELD, FIELD],
+      down: (place) => begin(place),
+      move: (place) => stroke(place),
+      up: () => {
+        pen = null;
+      },
+    });
+  }
+
   field.addEventListener("pointerdown", (event) => {
     field.setPointerCapture(event.pointerId);
-    pen = at(event);
-    stroke(pen.map((v) => v + 0.1));
+    begin(at(event));
   });
   field.addEventListener("pointermove", (event) => pen && stroke(at(event)));
   for (const name of ["pointerup", "pointercancel"]) {

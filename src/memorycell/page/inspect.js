@@ -76,7 +76,7 @@ export class InspectView {
       });
       return await this.open({ ...about, name: file.name }, null);
     } catch (error) {
-      return problem(this.element, `${file.name}: ${error.message}`);
+      return problem(this.element, `${file.name}: ${error.message.replace(/^the file: /, "")}`);
     } finally {
       this.file.value = "";
     }

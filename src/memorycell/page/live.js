@@ -2,7 +2,7 @@
 
 import { Column } from "./column.js";
 import { ColumnView } from "./column_view.js";
-import { fill, h, percent, problem } from "./dom.js";
+import { clearProblem, fill, h, percent, problem } from "./dom.js";
 
 const MAX_COLUMNS = 3;
 const POLL_MS = 1500;
@@ -49,7 +49,7 @@ export class LiveView {
         h("h2", {}, "Models"),
         this.list,
       ),
-      h("div", { class: "workspace" }, this.mirrorRow, this.place),
+      (this.workspace = h("div", { class: "workspace" }, this.mirrorRow, this.place)),
     );
     client.onmodel = () => this.refresh();
     addEventListener("connection", ({ detail }) => {
@@ -66,6 +66,9 @@ export class LiveView {
       usable.find((m) => m.status === "ready" && m.live) ??
       usable[0];
     if (!model) return fill(this.place, noModels());
+    clearProblem(this.workspace);
+    if (name && model.name !== name)
+      problem(this.workspace, `No model “${name}” is served here; this is ${model.name}.`);
     if (model.name !== this.current?.name || !this.views.length) await this.start(model);
     return undefined;
   }
@@ -178,6 +181,7 @@ export class LiveView {
     this.views = this.views.filter((other) => other !== view);
     view.end();
     this.arrange();
+    this.views[0]?.title.focus(); // the button that had the focus is gone
   }
 
   arrange() {
@@ -208,8 +212,9 @@ function inTraining(models, demos) {
 
 function modelRow(model, current) {
   const done = model.progress?.done ?? 0;
-  const text =
-    model.status === "training" ? (done ? `training ${percent(done)}` : "waiting") : "failed";
+  const waits = model.progress?.line === "waiting";
+  const training = waits ? "waiting" : `training ${percent(done)}`;
+  const text = model.status === "training" ? training : "failed";
   const state = model.status === "ready" ? null : h("span", { class: "state" }, text);
   const bar = h("span", { class: "bar blue" });
   bar.style.width = percent(done);

@@ -13,7 +13,7 @@ import {
   reducedMotion,
 } from "./dom.js";
 import { answerBars, meters, MIN_BELIEF, sentence } from "./story_answers.js";
-import { StorySheet } from "./story_sheet.js";
+import { StorySheet, UNITS } from "./story_sheet.js";
 import { storyWriter } from "./story_writer.js";
 
 const PLAY_MS = 650;
@@ -76,6 +76,10 @@ export class StoryView {
     this.answers = h("div", { class: "answers" });
     this.meters = h("dl", { class: "meters" });
     this.unit = h("p", { class: "hint unit-line" });
+    this.unitChoice = h("select", {
+      id: "story-unit",
+      onchange: () => this.showUnit(Number(this.unitChoice.value)),
+    });
     const long = about.readers.find((reader) => reader.name === "rnn_long");
     const short = about.readers.find((reader) => reader.name === "rnn");
     this.choice = h(
@@ -123,7 +127,13 @@ export class StoryView {
           { class: "panel sheet-panel", "aria-label": "Gates at every word" },
           this.legend,
           this.sheet.element,
-          this.unit,
+          h(
+            "div",
+            { class: "row unit-choice" },
+            h("label", { for: "story-unit" }, "Unit"),
+            this.unitChoice,
+            this.unit,
+          ),
         ),
         h(
           "section",
@@ -267,6 +277,10 @@ export class StoryView {
       .sort((a, b) => b[0] - a[0])
       .map(([, u]) => u);
     this.chosen = this.order[0];
+    fill(
+      this.unitChoice,
+      this.order.slice(0, UNITS).map((u) => h("option", { value: String(u) }, String(u + 1))),
+    );
   }
 
   colour(country, p) {
@@ -341,10 +355,10 @@ export class StoryView {
     this.chosen = unit;
     const record = this.position ? this.records[this.position - 1] : null;
     const value = (gate) => (record ? record.gates[gate][unit].toFixed(2) : "–");
+    this.unitChoice.value = String(unit);
     fill(
       this.unit,
-      h("b", {}, `Unit ${unit + 1}`),
-      `  f ${value("f")} · i ${value("i")} · g ${value("g")} · o ${value("o")} · c ${value("c")}` +
+      `f ${value("f")} · i ${value("i")} · g ${value("g")} · o ${value("o")} · c ${value("c")}` +
         ` · h ${value("h")}`,
     );
     this.sheet.choose(unit);

@@ -5,8 +5,8 @@ import { Picture } from "./canvas.js";
 import { css, ink, level, palette } from "./colours.js";
 import { h } from "./dom.js";
 
-const UNITS = 12,
-  UNIT_HEIGHT = 7,
+export const UNITS = 12;
+const UNIT_HEIGHT = 7,
   CURVE_HEIGHT = 62,
   TITLE_HEIGHT = 22,
   WORD_HEIGHT = 104;

@@ -1,0 +1,82 @@
+"""What the page sends to sessions and gets back, and the command line's answers to the same."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+class Traffic:
+    """Of the pages of a test: the items of steps, and their answers.
+
+    items     in the order of sending; in the form of JSON
+    answers   the records of each item, in the order of their arrival
+    """
+
+    def __init__(self, page: Any) -> None:
+        self.items: list[Any] = []
+        self.answers: list[list[dict[str, Any]]] = []
+        self._refs: dict[int, bool] = {}  # of a step: whether it has several items
+        page.on("websocket", self._watch)
+
+    def _watch(self, socket: Any) -> None:
+        socket.on("framesent", self._sent)
+        socket.on("framereceived", self._received)
+
+    def _sent(self, text: Any) -> None:
+        message = json.loads(text) if isinstance(text, str) else {}
+        if message.get("op") == "step":
+            several = "items" in message
+            self._refs[message["ref"]] = several
+            self.items += message["items"] if several else [message["item"]]
+
+    def _received(self, text: Any) -> None:
+        message = json.loads(text) if isinstance(text, str) else {}
+        if message.get("ref") in self._refs and message["ok"]:
+            several = self._refs.pop(message["ref"])
+            self.answers += message["answers"] if several else [message["answers"]]
+
+    def check(self, file: Path, *settings: str) -> None:
+        """The answers are those of the command line. At the end of its input it may answer once
+        more.
+        """
+        ours = [record for records in self.answers for record in records]
+        assert ours
+        assert len(self.answers) == len(self.items)
+        assert self.command_line(file, *settings)[: len(ours)] == ours
+
+    def command_line(self, file: Path, *settings: str) -> list[dict[str, Any]]:
+        """What `memorycell stream` prints for the items."""
+        data = b"".join(map(_line, self.items))
+        lines = run_cli(data, "stream", str(file), *(w for s in settings for w in ("--set", s)))
+        return [json.loads(line) for line in lines]
+
+
+def _line(item: Any) -> bytes:
+    """An item as standard input has it."""
+    if isinstance(item, dict) and "base64" in item:
+        return base64.b64decode(item["base64"])
+    return (item if isinstance(item, str) else json.dumps(item)).encode() + b"\n"
+
+
+def run_cli(data: bytes, *words: str) -> list[str]:
+    """The lines that a command prints for some standard input, in this process."""
+    from memorycell.cli.verbs import app
+
+    printed, before = io.StringIO(), sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(data))
+    status: Any = 0
+    try:
+        with contextlib.redirect_stdout(printed):
+            app(list(words), prog_name="memorycell")
+    except SystemExit as end:
+        status = end.code
+    finally:
+        sys.stdin = before
+    assert not status, words
+    return printed.getvalue().splitlines()

@@ -63,6 +63,7 @@ export class ColumnView {
       this.box,
     );
     if (!model.live) {
+      this.element.classList.add("full-width");
       this.box.append(predictForm(this.live.client, model));
       return;
     }

@@ -287,6 +287,21 @@ def jsb(folder: Path, rng: np.random.Generator) -> Path:
     return path
 
 
+def tunes(folder: Path, rng: np.random.Generator) -> Path:
+    """Tunes of one voice in ABC notation."""
+    path = folder / "tunes.abc"
+    path.write_text("\n\n".join(_tune(rng, number) for number in range(1, 61)))
+    return path
+
+
+def _tune(rng: np.random.Generator, number: int) -> str:
+    degrees = np.abs(np.cumsum(rng.integers(-2, 3, 24))) % 8
+    notes = [*("CDEFGABc"[degree] for degree in degrees[:-1]), "C"]
+    bars = [" ".join(notes[k : k + 3]) for k in range(0, len(notes), 3)]
+    lines = [" | ".join(bars[k : k + 4]) + " |" for k in range(0, len(bars), 4)]
+    return f"X:{number}\nM:3/4\nL:1/4\nK:{'CGDF'[number % 4]}\n" + "\n".join(lines) + "\n"
+
+
 def _chorale(rng: np.random.Generator) -> list[list[int]]:
     """Frames of four-part chords, as MIDI note numbers."""
     steps = np.cumsum(rng.integers(-2, 3, 24)) % 12
@@ -359,6 +374,8 @@ WRITERS: dict[str, Callable[[Path, np.random.Generator], Path]] = {
     "ocr-words": ocr_words,
     "jsb": jsb,
     "jsb-16th": jsb,
+    "chorales": tunes,
+    "essen": tunes,
     **{name: archive(name) for name in ARCHIVE},
     "hydrology": hydrology,
 }

@@ -213,6 +213,10 @@ def test_accidentals_are_as_read():
     piece = piece_from_pitches(frames, "t")
     root = ElementTree.fromstring(musicxml.to_musicxml(piece, 1).split("?>", 1)[1])
     read, written, steps = [], 0, {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
+    fifths = int(root.find(".//fifths").text)
+    signature = {"FCGDAEB"[k]: 1 for k in range(fifths)}
+    signature |= {"BEADGCF"[k]: -1 for k in range(-fifths)}
+    signs = {"double-sharp": 2, "sharp": 1, "natural": 0, "flat": -1, "flat-flat": -2}
     for measure in root.iter("measure"):
         force = {}
         for note in measure.iter("note"):
@@ -225,8 +229,9 @@ def test_accidentals_are_as_read():
             )
             if (sign := note.find("accidental")) is not None:
                 written += 1
-                force[step, octave, staff] = {"sharp": 1, "flat": -1, "natural": 0}[sign.text]
-            read.append(12 * (octave + 1) + steps[step] + force.get((step, octave, staff), 0))
+                force[step, octave, staff] = signs[sign.text]
+            alter = force.get((step, octave, staff), signature.get(step, 0))
+            read.append(12 * (octave + 1) + steps[step] + alter)
     assert sorted(read) == sorted(p for frame in frames for p in frame)
     pytest.importorskip("verovio")
     assert musicxml.to_svg(piece, 1).count('class="accid"') >= written > 0

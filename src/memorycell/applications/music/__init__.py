@@ -19,7 +19,10 @@ from memorycell.applications.music.predict import (
     write_as,
 )
 from memorycell.applications.music.public_data import DATASETS
-from memorycell.applications.music.session import MusicSession
+from memorycell.applications.music.score.codec import ScoreCodec
+from memorycell.applications.music.score.details import render_details
+from memorycell.applications.music.score.model import ScoreModel
+from memorycell.applications.music.session import open_session
 from memorycell.applications.music.settings import MusicSettings
 from memorycell.language.model import LanguageModel
 
@@ -36,7 +39,7 @@ APPLICATION = Application(
     baselines=(
         "key frequency",
         "first order (logistic regression of each key on the previous frame)",
-        "n-gram (for events)",
+        "n-gram (for events and scores)",
     ),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=3.0,
@@ -50,15 +53,24 @@ APPLICATION = Application(
     },
     predict_options=PredictOptions,
     stream_options=NoOptions,
-    models={Composer.kind: Composer, LanguageModel.kind: LanguageModel},
-    codecs={MusicCodec.kind: MusicCodec, EventCodec.kind: EventCodec},
+    models={
+        Composer.kind: Composer,
+        LanguageModel.kind: LanguageModel,
+        ScoreModel.kind: ScoreModel,
+    },
+    codecs={
+        MusicCodec.kind: MusicCodec,
+        EventCodec.kind: EventCodec,
+        ScoreCodec.kind: ScoreCodec,
+    },
     prepare=prepare,
     reopen=reopen,
     predict=predict,
     predict_reads="file",
     render=render,
-    session=MusicSession,
+    session=open_session,
     figures={suffix: partial(write_as, suffix) for suffix in OUTPUT_SUFFIXES},
     picture=music_picture,
     inspect=inspect,
+    render_details=render_details,
 )

@@ -1,4 +1,4 @@
-"""Pieces of music as frames, by split, with their baselines; preparing data of either kind."""
+"""Pieces of music as frames, by split, with their baselines; preparing data of every kind."""
 
 from __future__ import annotations
 
@@ -19,17 +19,27 @@ from memorycell.applications.music.event_dataset import (
     reopen_events,
 )
 from memorycell.applications.music.model import Composer
-from memorycell.applications.music.model_files import MusicFile, event_file, frame_file
+from memorycell.applications.music.model_files import (
+    MusicFile,
+    event_file,
+    frame_file,
+    score_file,
+)
 from memorycell.applications.music.pieces import keep_highest, transpose
 from memorycell.applications.music.pitches import LOWEST_PITCH, NUM_KEYS, pitch_name
 from memorycell.applications.music.reading import Pieces, check_sizes, read_pieces
-from memorycell.applications.music.settings import EVENTS, MusicSettings
+from memorycell.applications.music.score.dataset import (
+    ScoreDataset,
+    prepare_scores,
+    reopen_scores,
+)
+from memorycell.applications.music.settings import EVENTS, SCORE, MusicSettings
 from memorycell.errors import DataError, UserError
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.reading import Losses
 
-DEFAULT_DATASET = "jsb"
+DEFAULT_DATASET = "chorales"
 MAX_DEFAULT_VOICES = 10
 EVALUATION_BUDGET = 8000
 """Frames per batch."""
@@ -127,6 +137,9 @@ class MusicDataset(Dataset[Composer, PaddedBatch]):
         }
 
 
+AnyMusicDataset = MusicDataset | EventDataset | ScoreDataset
+
+
 def _lengths(pieces: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([len(piece) for piece in pieces])
 
@@ -171,7 +184,7 @@ def _limit_voices(
     ]
 
 
-def prepare(data: str | None, settings: MusicSettings) -> MusicDataset | EventDataset:
+def prepare(data: str | None, settings: MusicSettings) -> AnyMusicDataset:
     """See `Application`. Read the pieces, split them by a hash of their content, then count voices
     or collect events of the training split.
     """
@@ -179,6 +192,8 @@ def prepare(data: str | None, settings: MusicSettings) -> MusicDataset | EventDa
     settings = with_dataset_settings(settings, locate(data)[1])
     if settings.view == EVENTS:
         return prepare_events(data, settings)
+    if settings.view == SCORE:
+        return prepare_scores(data, settings)
     pieces, where, notes = read_pieces(data, settings.frames, settings.lossy)
     check_sizes(pieces, where)
     most = max(int(piece.sum(1).max()) for piece in pieces["train"])
@@ -195,13 +210,15 @@ def prepare(data: str | None, settings: MusicSettings) -> MusicDataset | EventDa
     return MusicDataset(where, pieces, MusicCodec(settings.frames, voices), settings, notes)
 
 
-def reopen(data: str | None, file: MusicFile) -> MusicDataset | EventDataset:
+def reopen(data: str | None, file: MusicFile) -> AnyMusicDataset:
     """See `Application`. Of the model's own data the test split is evaluated, of other data all
     pieces that the model was not trained on.
     """
     settings = file.typed_settings(MusicSettings)
     if settings.view == EVENTS:
         return reopen_events(data, event_file(file), settings)
+    if settings.view == SCORE:
+        return reopen_scores(data, score_file(file), settings)
     codec = frame_file(file).codec
     if data is None or data == file.data:
         own = read_pieces(file.data, settings.frames, settings.lossy)

@@ -9,8 +9,16 @@ import torch
 
 from memorycell.application.inspecting import Called, inspect_steps
 from memorycell.applications.music.dataset import reopen
-from memorycell.applications.music.model_files import MusicFile, event_file, frame_file, is_events
+from memorycell.applications.music.model_files import (
+    MusicFile,
+    event_file,
+    frame_file,
+    is_events,
+    is_scores,
+    score_file,
+)
 from memorycell.applications.music.reading import read_piece, read_score
+from memorycell.applications.music.score.predict import score_inputs
 from memorycell.inspection.inspect import Inspection
 
 
@@ -28,7 +36,9 @@ def inspect(file: MusicFile, source: str | None) -> Inspection:
 
 
 def _encode(file: MusicFile, source: str) -> np.ndarray:
-    """The frames [T, 88] float32 of a file, or its events [T] int64."""
+    """The frames [T, 88] float32 of a file, its events [T] int64, or its notes [T, I] float32."""
+    if is_scores(file):
+        return score_inputs(Path(source), score_file(file).codec)
     if is_events(file):
         codec = event_file(file).codec
         return np.array(codec.encode(read_score(Path(source), codec.frames)), np.int64)

@@ -100,14 +100,19 @@ def to_midi(piece: np.ndarray, frames: int, tempo: float) -> bytes:
     return data
 
 
-def to_wav(piece: np.ndarray, frames: int, tempo: float, sample_rate_hz: int = 44100) -> bytes:
-    """The WAV file of a piece, 16-bit stereo, synthesised with the SoundFont of pretty_midi. Raises
-    `UserError` without it.
+def to_wav(piece: np.ndarray, frames: int, tempo: float) -> bytes:
+    """The WAV file of a piece; see `score_to_wav`."""
+    return score_to_wav(piece_to_score(piece, frames, tempo))
+
+
+def score_to_wav(score: Any, sample_rate_hz: int = 44100) -> bytes:
+    """The WAV file of a `symusic.Score`, 16-bit stereo, synthesised with the SoundFont of
+    pretty_midi. Raises `UserError` without it.
     """
     import symusic
 
     synthesizer = symusic.Synthesizer(str(_sound_font()), sample_rate_hz, 2)
-    sound = synthesizer.render(piece_to_score(piece, frames, tempo), True)
+    sound = synthesizer.render(score, True)
     samples = np.clip(np.asarray(sound).T, -1, 1)
     buffer = io.BytesIO()
     with wave.open(buffer, "wb") as file:

@@ -10,11 +10,17 @@ import numpy as np
 
 from memorycell.applications.music.pieces import frame_pitches, trim_silence
 from memorycell.applications.music.pitches import (
-    ACCIDENTALS,
     LOWEST_PITCH,
     MIDDLE_C,
     NUM_KEYS,
-    PITCH_CLASSES,
+    estimate_key,
+)
+from memorycell.applications.music.score.spelling import (
+    ACCIDENTAL_NAMES,
+    Spelled,
+    signature,
+    signature_alter,
+    spell,
 )
 from memorycell.errors import DataError, UserError
 
@@ -29,7 +35,6 @@ NOTE_TYPES = {
     0.125: "32nd",
 }
 """Length in quarter notes -> name."""
-ACCIDENTAL_NAMES = {-1: "flat", 0: "natural", 1: "sharp"}
 UPPER_STAFF, LOWER_STAFF = 1, 2
 
 Chord = tuple[int, int, list[int]]
@@ -71,6 +76,11 @@ def read_musicxml(path: Path, frames: int) -> np.ndarray:
 
 def to_svg(piece: np.ndarray, frames: int) -> str:
     """The engraved score of a piece."""
+    return engrave(to_musicxml(piece, frames))
+
+
+def engrave(xml: str) -> str:
+    """MusicXML as SVG."""
     import verovio
 
     verovio.enableLog(verovio.LOG_OFF)
@@ -84,15 +94,17 @@ def to_svg(piece: np.ndarray, frames: int) -> str:
             "footer": "none",
         }
     )
-    toolkit.loadData(to_musicxml(piece, frames))
+    toolkit.loadData(xml)
     svg: str = toolkit.renderToSVG(1)
     return svg
 
 
 def to_musicxml(piece: np.ndarray, frames: int) -> str:
-    """A piece as MusicXML 4.0: two staves divided at middle C, four quarters per bar. Notes across
-    bar lines, and those of other lengths than `NOTE_TYPES`, are tied.
+    """A piece as MusicXML 4.0: two staves divided at middle C, four quarters per bar, with the
+    signature and the spelling of the estimated key. Notes across bar lines, and those of other
+    lengths than `NOTE_TYPES`, are tied.
     """
+    key = estimate_key(piece)
     bar = QUARTERS_PER_BAR * frames
     split = MIDDLE_C - LOWEST_PITCH
     staves = {
@@ -101,14 +113,16 @@ def to_musicxml(piece: np.ndarray, frames: int) -> str:
     }
     bars = []
     for number in range(-(-len(piece) // bar)):
-        body = _attributes(frames) if number == 0 else ""
+        body = _attributes(frames, signature(key)) if number == 0 else ""
         for staff, chords in staves.items():
             if staff == LOWER_STAFF:
                 body += f"<backup><duration>{bar}</duration></backup>"
-            accidentals: dict[str, int] = {}
+            in_force = _SignatureAccidentals(signature(key))
             for begin, length, pitches in chords:
                 if begin // bar == number:
-                    body += _notes_xml(pitches, length, frames, staff, accidentals)
+                    body += _notes_xml(
+                        [spell(p, key) for p in pitches], length, frames, staff, in_force
+                    )
         bars.append(f"<measure number='{number + 1}'>{body}</measure>")
     return (
         '<?xml version="1.0"?><score-partwise version="4.0"><part-list><score-part'
@@ -117,9 +131,10 @@ def to_musicxml(piece: np.ndarray, frames: int) -> str:
     )
 
 
-def _attributes(frames: int) -> str:
+def _attributes(frames: int, fifths: int) -> str:
     return (
         f"<attributes><divisions>{frames}</divisions>"
+        f"<key><fifths>{fifths}</fifths></key>"
         f"<time><beats>{QUARTERS_PER_BAR}</beats><beat-type>4</beat-type></time>"
         "<staves>2</staves>"
         "<clef number='1'><sign>G</sign><line>2</line></clef>"
@@ -142,12 +157,11 @@ def _chords(part: np.ndarray, bar: int) -> list[Chord]:
 
 
 def _notes_xml(
-    pitches: list[int], length: int, frames: int, staff: int, accidentals: dict[str, int]
+    pitches: list[Spelled], length: int, frames: int, staff: int, in_force: _SignatureAccidentals
 ) -> str:
     """The notes of a chord, or a rest, of `length` frames, as tied notes without dots.
 
-    accidentals   position on the staff -> the accidental in force since the beginning of the bar;
-                  updated
+    in_force   the accidentals in force since the beginning of the bar; updated
     """
     xml, left = "", length
     while left:
@@ -165,28 +179,31 @@ def _notes_xml(
         for k, pitch in enumerate(pitches):
             xml += (
                 f"<note>{'<chord/>' if k else ''}{_pitch_xml(pitch)}"
-                f"<duration>{duration}</duration>{tie}{voice}{_accidental_xml(pitch, accidentals)}"
+                f"<duration>{duration}</duration>{tie}{voice}{_accidental_xml(pitch, in_force)}"
                 f"<staff>{staff}</staff>{tied}</note>"
             )
     return xml
 
 
-def _pitch_xml(pitch: int) -> str:
-    step, shift = _step(pitch)
-    alter = f"<alter>{shift}</alter>" if shift else ""
-    return f"<pitch><step>{step}</step>{alter}<octave>{pitch // 12 - 1}</octave></pitch>"
+def _pitch_xml(spelled: Spelled) -> str:
+    alter = f"<alter>{spelled.alter}</alter>" if spelled.alter else ""
+    return f"<pitch><step>{spelled.letter}</step>{alter}<octave>{spelled.octave}</octave></pitch>"
 
 
-def _accidental_xml(pitch: int, accidentals: dict[str, int]) -> str:
+class _SignatureAccidentals(dict[tuple[str, int], int]):
+    """(letter, octave) -> the accidental in force: at the beginning of a bar, of the signature."""
+
+    def __init__(self, fifths: int) -> None:
+        super().__init__()
+        self._fifths = fifths
+
+    def __missing__(self, place: tuple[str, int]) -> int:
+        return signature_alter(self._fifths, place[0])
+
+
+def _accidental_xml(spelled: Spelled, in_force: _SignatureAccidentals) -> str:
     """The accidental that a note needs, if any; it is then in force."""
-    step, shift = _step(pitch)
-    position = f"{step}{pitch // 12}"
-    needed = accidentals.get(position, 0) != shift
-    accidentals[position] = shift
-    return f"<accidental>{ACCIDENTAL_NAMES[shift]}</accidental>" if needed else ""
-
-
-def _step(pitch: int) -> tuple[str, int]:
-    """(letter, semitones of its accidental)"""
-    name = PITCH_CLASSES[pitch % 12]
-    return name[0], ACCIDENTALS.get(name[1:], 0)
+    place = spelled.letter, spelled.octave
+    needed = in_force[place] != spelled.alter
+    in_force[place] = spelled.alter
+    return f"<accidental>{ACCIDENTAL_NAMES[spelled.alter]}</accidental>" if needed else ""

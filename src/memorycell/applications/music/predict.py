@@ -21,6 +21,8 @@ from memorycell.applications.music.model_files import (
     event_file,
     frame_file,
     is_events,
+    is_scores,
+    score_file,
 )
 from memorycell.applications.music.musicxml import (
     NOTE_TYPES,
@@ -41,6 +43,9 @@ from memorycell.applications.music.pitches import (
 )
 from memorycell.applications.music.reading import read_piece, read_score
 from memorycell.applications.music.reading_log import ReadingLog
+from memorycell.applications.music.score.notation import parse_metre
+from memorycell.applications.music.score.predict import predict_scores
+from memorycell.applications.music.score.writing import render_scores, write_score
 from memorycell.errors import DataError, UserError, quote
 from memorycell.language.codec import END_ID, UNKNOWN_ID
 from memorycell.language.search import sample
@@ -49,9 +54,11 @@ from memorycell.streaming.stream import Stream
 
 MAX_EVENTS = 20_000
 MAX_BARS = 400
+DEFAULT_TEMPERATURE = 0.9
 MIN_TEMPERATURE, MAX_TEMPERATURE = 0.01, 10
 MIN_TEMPO, MAX_TEMPO = 10, 400
 MAX_SEED = 2**63 - 1
+MAX_PIECES = 40
 OUTPUT_SUFFIXES = (*MIDI_SUFFIXES, ".wav", ".svg", ".musicxml", ".json", ".html")
 
 
@@ -59,12 +66,15 @@ OUTPUT_SUFFIXES = (*MIDI_SUFFIXES, ".wav", ".svg", ".musicxml", ".json", ".html"
 class PredictOptions:
     """Settings for --set.
 
-    bars         bars of four quarter notes to compose; of a melody, all
+    bars         bars to compose, of four quarter notes but for scores; of a melody, all
     how          go_on: continue the input; harmonise: add voices below the melody in the input
-    temperature  1: the distribution of the model; lower: more likely notes
+    temperature  1: the distribution of the model; lower: more likely notes; by default 0.9, of
+                 scores 0.8
     seed         of the random numbers
     key          keep: only notes in the key of the input; any; or a key such as "G major", "e
-                 minor"
+                 minor". A score is composed in that key, any: in one that the seed draws
+    metre        of a new score, such as 3/4; by default 4/4
+    pieces       scores to compose, with seeds from `seed` on, for a page (.html)
     tempo        quarter notes per minute
     begin        quarter notes of the input to use as the prompt; by default all
     top          keys of each frame of the input to use, from the highest; by default as many as the
@@ -74,9 +84,11 @@ class PredictOptions:
 
     bars: int = 8
     how: str = "go_on"
-    temperature: float = 0.9
+    temperature: float | None = None
     seed: int = 0
     key: str = "any"
+    metre: str | None = None
+    pieces: int = 1
     tempo: float = 80.0
     begin: int | None = None
     top: int | None = None
@@ -91,15 +103,23 @@ class PredictOptions:
             temperature=(MIN_TEMPERATURE, MAX_TEMPERATURE),
             seed=(0, MAX_SEED),
             tempo=(MIN_TEMPO, MAX_TEMPO),
+            pieces=(1, MAX_PIECES),
         )
+        if self.metre is not None:
+            parse_metre(self.metre)
         if self.key not in ("keep", "any"):
             parse_key(self.key)
 
 
 def predict(file: MusicFile, source: str | None, options: PredictOptions) -> Record:
     """`{"frames": [[pitch, …], …], "frames_a_quarter", "key", "tempo", "given", "notes"}`; pitches
-    are MIDI numbers. A model of events adds `"events"`.
+    are MIDI numbers. A model of events adds `"events"`; of a model of scores see `predict_scores`.
     """
+    if is_scores(file):
+        path = None if source is None else _existing_file(source)
+        return predict_scores(score_file(file), path, options)
+    if options.metre is not None or options.pieces != 1:
+        raise UserError("predict: metre and pieces need a model of scores (--set view=score)")
     if is_events(file):
         return _compose_events(event_file(file), source, options)
     return _compose_frames(frame_file(file), source, options)
@@ -118,7 +138,7 @@ def _compose_frames(file: FrameFile, source: str | None, options: PredictOptions
     piece = file.model.compose(
         len(given) if harmonise and given is not None else count,
         torch.Generator().manual_seed(options.seed),
-        temperature=options.temperature,
+        temperature=options.temperature or DEFAULT_TEMPERATURE,
         allowed=_allowed_keys(given, options.key),
         prompt=None if harmonise else given,
         melody=given if harmonise else None,
@@ -184,7 +204,7 @@ def _compose_events(file: EventFile, source: str | None, options: PredictOptions
     bar, bars = codec.token_ids[BAR_EVENT], 0
     for _ in range(MAX_EVENTS):
         log_p[UNKNOWN_ID] = -np.inf
-        token = sample(log_p, rng, temperature=options.temperature)
+        token = sample(log_p, rng, temperature=options.temperature or DEFAULT_TEMPERATURE)
         bars += token == bar
         if token == END_ID or bars > options.bars:
             break
@@ -225,6 +245,8 @@ def _record(
 def write_as(suffix: str, file: AnyModelFile, record: Record) -> str | bytes:
     """A prediction as MIDI, sound, a score, JSON or a page."""
     values: dict[str, Any] = dict(record)
+    if "voices" in values:
+        return write_score(suffix, values)
     piece = piece_from_pitches(values["frames"], "predict")
     frames, tempo = values["frames_a_quarter"], values["tempo"]
     if suffix == ".wav":
@@ -247,6 +269,8 @@ def write_as(suffix: str, file: AnyModelFile, record: Record) -> str | bytes:
 def render(record: Record) -> str:
     """The key, and the notes of each bar as a line."""
     values: dict[str, Any] = dict(record)
+    if "voices" in values:
+        return render_scores(values)
     frames, bar = values["frames"], QUARTERS_PER_BAR * values["frames_a_quarter"]
     chords = [" ".join(pitch_name(p) for p in reversed(frame)) or "-" for frame in frames]
     return "\n".join(

@@ -10,7 +10,12 @@ import numpy as np
 import torch
 
 from memorycell.application.contract import Item, NoOptions, Record
-from memorycell.applications.music.model_files import MusicFile, frame_file
+from memorycell.applications.music.model_files import (
+    MusicFile,
+    frame_file,
+    is_scores,
+    score_file,
+)
 from memorycell.applications.music.pieces import frame_pitches
 from memorycell.applications.music.pitches import (
     LOWEST_PITCH,
@@ -18,6 +23,7 @@ from memorycell.applications.music.pitches import (
     parse_pitch,
     pitch_name,
 )
+from memorycell.applications.music.score.session import ScoreSession
 from memorycell.errors import DataError, StateError
 from memorycell.setting_fields import from_json
 from memorycell.state import State
@@ -36,6 +42,15 @@ class _Saved:
     """What a snapshot holds apart from the state: the hidden state [H] after the last frame."""
 
     hidden: tuple[float, ...]
+
+
+def open_session(
+    file: MusicFile, precision: str = "float32", options: NoOptions | None = None
+) -> MusicSession | ScoreSession:
+    """See `Application`. Raises `UserError` for a model of events."""
+    if is_scores(file):
+        return ScoreSession(score_file(file), precision)
+    return MusicSession(file, precision, options)
 
 
 class MusicSession:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from memorycell.applications.music.model import VIEWS, ComposerConfig
 from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
+from memorycell.applications.music.score.model import ScoreConfig
 from memorycell.language.model import LanguageConfig
 from memorycell.setting_fields import check_choices, check_counts
 
-EVENTS = "events"
+EVENTS, SCORE = "events", "score"
 MAX_TRANSPOSE = 11
 MAX_EVENT_EMBEDDING = 96
 
@@ -18,16 +19,17 @@ MAX_EVENT_EMBEDDING = 96
 class MusicSettings:
     """Settings for --set.
 
-    view       representation of music: voices (frames, each key conditioned on the keys above it),
-               keys (frames, keys independent of each other) or events (bars, positions, pitches and
-               durations)
+    view       representation of music: score (voices of notes with lengths, in a metre and a key),
+               voices (frames, each key conditioned on the keys above it), keys (frames, keys
+               independent of each other) or events (bars, positions, pitches and durations)
     frames     frames per quarter note; for a JSON file, as in the file; 12 represents 16th notes
                and triplets
-    voices     maximum number of keys that sound together; by default as in training, at most 10
+    voices     maximum number of keys that sound together; by default as in training, at most 10.
+               For scores: the voices of every piece; by default as most pieces have
     transpose  maximum transposition in training, in semitones
     cell, hidden, layers   the recurrent part
     dropout, zoneout, weight_drop, noise   probabilities; see `ComposerConfig`
-    budget     frames per batch, with padding
+    budget     frames (for scores: notes) per batch, with padding
     lanes, bptt   for events: sequences per batch, and events of each
     lossy      accept data of which more than 5% cannot be used
     """
@@ -49,7 +51,7 @@ class MusicSettings:
     lossy: bool = False
 
     def __post_init__(self) -> None:
-        check_choices(self, view=(*VIEWS, EVENTS))
+        check_choices(self, view=(*VIEWS, EVENTS, SCORE))
         check_counts(self, "frames", "voices", "hidden", "layers", "budget", "lanes", "bptt")
         if self.frames not in FRAMES_PER_QUARTER:
             expected = ", ".join(map(str, FRAMES_PER_QUARTER))
@@ -63,6 +65,21 @@ class MusicSettings:
         return ComposerConfig(
             view=self.view if self.view in VIEWS else VIEWS[0],
             voices=voices,
+            hidden_size=self.hidden,
+            cell=self.cell,
+            num_layers=self.layers,
+            dropout=self.dropout,
+            zoneout=self.zoneout,
+            weight_drop=self.weight_drop,
+            noise=self.noise,
+        )
+
+    def score_config(self, input_size: int, pitches: int, lengths: int) -> ScoreConfig:
+        """The configuration of a model of scores; see `ScoreConfig`."""
+        return ScoreConfig(
+            input_size=input_size,
+            pitches=pitches,
+            lengths=lengths,
             hidden_size=self.hidden,
             cell=self.cell,
             num_layers=self.layers,

@@ -28,7 +28,8 @@ SYSTEM_DATA_BYTES = {
     0xFE: 0,
 }
 """System messages that recorders leave in files -> number of data bytes."""
-END_OF_TRACK, SET_TEMPO = 0x2F, 0x51
+END_OF_TRACK, SET_TEMPO, TIME_SIGNATURE, KEY_SIGNATURE = 0x2F, 0x51, 0x58, 0x59
+MAX_SIGNATURE_FIFTHS, MAX_UNIT_LOG2 = 7, 5
 ALL_SOUND_OFF, ALL_NOTES_OFF = 120, 123
 MAX_VARINT_BYTES = 4
 MAX_FILE_BYTES = 64 << 20
@@ -60,6 +61,8 @@ class MidiFile:
     ticks           per quarter note
     tracks          the notes of each, in the order of their beginning
     tempos          the tempos set, in microseconds per quarter note
+    metres          (ticks, beats per bar, the note that is a beat, as a part of a whole note)
+    signatures      (ticks, sharps or flats below zero, whether it is minor)
     repaired        what was repaired -> number of notes
     irregularities  what else was tolerated
     """
@@ -68,6 +71,8 @@ class MidiFile:
     ticks: int
     tracks: list[list[Note]] = field(default_factory=list)
     tempos: set[int] = field(default_factory=set)
+    metres: list[tuple[int, int, int]] = field(default_factory=list)
+    signatures: list[tuple[int, int, bool]] = field(default_factory=list)
     repaired: Counter[str] = field(default_factory=Counter)
     irregularities: set[str] = field(default_factory=set)
 
@@ -221,7 +226,7 @@ def _read_track(body: bytes, file: MidiFile) -> list[Note]:
         byte = body[at]
         if byte >= SYSEX:
             interrupted = True
-            at = _skip_system(body, at, file)
+            at = _skip_system(body, at, time, file)
             if at < 0:  # the end of the track
                 if -at < len(body):
                     file.irregularities.add(EXTRA_BYTES)
@@ -247,7 +252,7 @@ def _read_track(body: bytes, file: MidiFile) -> list[Note]:
     return notes.close(time, file.repaired)
 
 
-def _skip_system(body: bytes, at: int, file: MidiFile) -> int:
+def _skip_system(body: bytes, at: int, time: int, file: MidiFile) -> int:
     """The place after a system message or a meta event; negative after the end of the track."""
     byte = body[at]
     if byte not in (SYSEX, SYSEX_CONTINUED, META):
@@ -261,6 +266,14 @@ def _skip_system(body: bytes, at: int, file: MidiFile) -> int:
         raise IndexError
     if kind == SET_TEMPO and length == 3:
         file.tempos.add(int.from_bytes(body[begin:end], "big"))
+    elif (
+        kind == TIME_SIGNATURE and length >= 2 and body[begin] and body[begin + 1] <= MAX_UNIT_LOG2
+    ):
+        file.metres.append((time, body[begin], 1 << body[begin + 1]))
+    elif kind == KEY_SIGNATURE and length == 2:
+        fifths = int.from_bytes(body[begin : begin + 1], "big", signed=True)
+        if abs(fifths) <= MAX_SIGNATURE_FIFTHS and body[begin + 1] <= 1:
+            file.signatures.append((time, fifths, bool(body[begin + 1])))
     return -end if kind == END_OF_TRACK else end
 
 

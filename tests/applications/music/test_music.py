@@ -237,6 +237,17 @@ def test_accidentals_are_as_read():
     assert musicxml.to_svg(piece, 1).count('class="accid"') >= written > 0
 
 
+def test_frames_are_spelled_in_their_key():
+    record = {"key": "E minor", "frames_a_quarter": 1, "frames": [[63, 66], [64, 67]], "notes": []}
+    assert MUSIC.render(record).splitlines() == ["E minor, 2 frames", "F#4 D#4  G4 E4"]
+    flats = record | {"key": "F minor", "frames": [[61, 68], []]}
+    assert MUSIC.render(flats).splitlines()[1] == "Ab4 Db4  -"
+    scale = piece_from_pitches([[p] for p in (63, 65, 67, 68, 70, 72, 74, 75, 70, 67, 63)], "t")
+    root = ElementTree.fromstring(musicxml.to_musicxml(scale, 1).split("?>", 1)[1])
+    assert root.findtext(".//fifths") == "-3"  # E flat major
+    assert not root.findall(".//accidental")
+
+
 def test_musicxml_round_trip(tmp_path, monkeypatch):
     pytest.importorskip("music21", reason="pip install 'memorycell[musicxml]'")
     piece = piece_from_pitches([[60, 67]] * 3 + [[62]] * 3 + [[]] * 2 + [[48, 72]] * 4, "t")

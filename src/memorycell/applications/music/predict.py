@@ -35,16 +35,15 @@ from memorycell.applications.music.piano_roll import piano_roll_page
 from memorycell.applications.music.pieces import frame_pitches, keep_highest, piece_from_pitches
 from memorycell.applications.music.pitches import (
     NUM_KEYS,
-    PITCH_CLASSES,
     estimate_key,
     parse_key,
-    pitch_name,
     scale_mask,
 )
 from memorycell.applications.music.reading import read_piece, read_score
 from memorycell.applications.music.reading_log import ReadingLog
 from memorycell.applications.music.score.notation import parse_metre
 from memorycell.applications.music.score.predict import predict_scores
+from memorycell.applications.music.score.spelling import key_name, spelled_name
 from memorycell.applications.music.score.writing import render_scores, write_score
 from memorycell.errors import DataError, UserError, quote
 from memorycell.language.codec import END_ID, UNKNOWN_ID
@@ -231,12 +230,11 @@ def _record(
     options: PredictOptions,
     notes: list[str],
 ) -> Record:
-    tonic, mode = estimate_key(piece)
     return {
         "given": source,
         "frames_a_quarter": frames,
         "tempo": options.tempo,
-        "key": f"{PITCH_CLASSES[tonic]} {mode}",
+        "key": key_name(estimate_key(piece)),
         "frames": [frame_pitches(frame) for frame in piece],
         "notes": notes,
     }
@@ -267,12 +265,13 @@ def write_as(suffix: str, file: AnyModelFile, record: Record) -> str | bytes:
 
 
 def render(record: Record) -> str:
-    """The key, and the notes of each bar as a line."""
+    """The key, and the notes of each bar as a line, spelled in the key."""
     values: dict[str, Any] = dict(record)
     if "voices" in values:
         return render_scores(values)
     frames, bar = values["frames"], QUARTERS_PER_BAR * values["frames_a_quarter"]
-    chords = [" ".join(pitch_name(p) for p in reversed(frame)) or "-" for frame in frames]
+    key = parse_key(values["key"])
+    chords = [" ".join(spelled_name(p, key) for p in reversed(frame)) or "-" for frame in frames]
     return "\n".join(
         [
             *values["notes"],

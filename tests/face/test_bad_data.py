@@ -55,7 +55,7 @@ def test_frames_of_every_library(library, task, frame, words):
     [
         ("forecast", GOOD.set_index(["time", "x"]), ["2 levels", "'time', 'x'", "reset_index()"]),
         ("forecast", GOOD.set_index("time", drop=False), ["both named 'time'"]),
-        ("forecast", changed(GOOD, "x", 3, "a"), ["'x' holds float (row 1) and str (row 4)"]),
+        ("forecast", changed(GOOD, "x", 3, "a"), ["'x' holds a number (row 1) and text (row 4)"]),
         ("forecast", pd.concat([GOOD, GOOD[["y"]]], axis=1), ["two columns 'y'", "rename"]),
         (
             "forecast",

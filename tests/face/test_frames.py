@@ -115,7 +115,7 @@ def test_row_numbers_are_no_column():
         (pd.DataFrame(np.zeros((2, 2)), columns=["y", "y"]), "two columns 'y'"),
         (
             pd.DataFrame({"y": [1.5, "a"]}, dtype=object),
-            "column 'y' holds float.*row 1.*str.*row 2",
+            "column 'y' holds a number.*row 1.*text.*row 2",
         ),
         (pd.DataFrame({"t": [1]}, index=pd.Index([3], name="t")), "both named 't'"),
         (pl.LazyFrame({"a": [1]}), "LazyFrame.*collect"),

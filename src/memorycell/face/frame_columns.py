@@ -44,8 +44,8 @@ def object_series(values: Sequence[Any], name: str) -> pl.Series:
     if len(kinds) > 1:
         first, second = list(kinds.items())[:2]
         raise UserError(
-            f"column {quote(name)} holds {first[0].__name__} (row {first[1] + 1}) and"
-            f" {second[0].__name__} (row {second[1] + 1}); give it one type"
+            f"column {quote(name)} holds {_described(first[0])} (row {first[1] + 1}) and"
+            f" {_described(second[0])} (row {second[1] + 1}); give it one type"
         )
     kind, row = next(iter(kinds.items()), (float, 0))
     if kind.__name__ == "Period":
@@ -65,6 +65,10 @@ def object_series(values: Sequence[Any], name: str) -> pl.Series:
 
 KINDS = (bool, str, datetime, date, clock_time, timedelta, float, bytes, list, tuple, dict)
 """Types of values that a column may hold; float stands for every number."""
+
+
+def _described(kind: type) -> str:
+    return {float: "a number", str: "text"}.get(kind, kind.__name__)
 
 
 def _kind(value: Any) -> type:

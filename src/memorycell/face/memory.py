@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +17,15 @@ import numpy as np
 from memorycell.application.contract import AnyApplication, InMemory
 from memorycell.errors import UserError, quote
 from memorycell.face.frames import as_frame, is_frame, text_column, to_polars
-from memorycell.face.writers import TAKES, UNLABELLED, WRITERS, strings, write_frame
+from memorycell.face.writers import (
+    SERIES_COLUMN,
+    TAKES,
+    UNLABELLED,
+    WRITERS,
+    are_numbers,
+    strings,
+    write_frame,
+)
 from memorycell.reading import read_text
 
 NAME = "data in memory"
@@ -48,6 +56,18 @@ def as_source(
         return
     with _temporary_folder() as folder:
         yield str(_write(application, data, folder, settings))
+
+
+def with_series(
+    application: AnyApplication, data: object, settings: Mapping[str, Any]
+) -> Mapping[str, Any]:
+    """The settings by name; for a list of arrays, one per series, with the column that names the
+    series of a row.
+    """
+    several = isinstance(data, (list, tuple)) and len(data) > 1
+    if application.in_memory != "table" or not several or are_numbers(data):
+        return settings
+    return {"group": SERIES_COLUMN, **settings}
 
 
 @contextmanager
@@ -123,9 +143,10 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
     if isinstance(data, Sequence) and not len(data):
         raise UserError(f"{application.name}: takes {TAKES[kind]}, and this has none")
     if not isinstance(data, Sequence):
+        hint = "; make a data frame of its columns" if isinstance(data, Mapping) else ""
         raise UserError(
             f"{application.name}: takes a path, the name of a dataset or {TAKES[kind]}, not"
-            f" {quote(type(data).__name__)}"
+            f" {quote(type(data).__name__)}{hint}"
         )
     with _described(application):
         return WRITERS[kind](data, folder)

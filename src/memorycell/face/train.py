@@ -13,7 +13,7 @@ from memorycell.application.contract import AnyApplication, Record
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face.following import to_stderr
-from memorycell.face.memory import NAME, as_source
+from memorycell.face.memory import NAME, as_source, with_series
 from memorycell.face.options import check_range, with_options
 from memorycell.face.parallel_training import MAX_WORKERS, train_by_workers, train_part
 from memorycell.face.trained import Trained, load
@@ -68,7 +68,9 @@ def train(
     if epochs is not None:
         settings["epochs"] = epochs
     own, train_settings = with_options(
-        [application.settings(), application.training], settings, task
+        [application.settings(), application.training],
+        with_series(application, data, settings),
+        task,
     )
     with contextlib.nullcontext(out) if out is not None else TemporaryDirectory() as place:
         path = Path(place) if out is not None else Path(place) / f"{task}.safetensors"

@@ -17,11 +17,21 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+SERIES_COLUMN = "series"
+"""Names the array that a row is of."""
+MAX_RATE_HZ = 10_000_000
+
+
 def write_frame(frame: pl.DataFrame, folder: Path) -> Path:
     """Arrow's format: the types are kept, and nothing is compressed."""
     path = folder / "frame.arrow"
     frame.write_ipc(path)
     return path
+
+
+def are_numbers(values: Any) -> bool:
+    """Whether a list holds numbers, and no arrays."""
+    return all(np.isscalar(one) and not isinstance(one, str) for one in values)
 
 
 def write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
@@ -30,7 +40,7 @@ def write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
     """
     import polars as pl
 
-    if all(np.isscalar(one) and not isinstance(one, str) for one in arrays):
+    if are_numbers(arrays):
         arrays = [np.asarray(arrays)]
     frames: list[pl.DataFrame] = []
     for k, array in enumerate(arrays, 1):
@@ -42,7 +52,7 @@ def write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
                 f" {frames[0].width - (len(arrays) > 1)}"
             )
         if len(arrays) > 1:
-            frame.insert_column(0, pl.lit(f"{k}").alias("series"))
+            frame.insert_column(0, pl.lit(f"{k}").alias(SERIES_COLUMN))
         frames.append(frame)
     return write_frame(pl.concat(frames, how="vertical_relaxed"), folder)
 
@@ -124,7 +134,7 @@ def _numbers(array: np.ndarray, where: str) -> np.ndarray:
     return array.astype(float)
 
 
-def _check_ragged(rows: Any, where: str) -> None:
+def _check_ragged(rows: Any, where: str, name: str = "row") -> None:
     """Raises ValueError where the rows of a list of lists differ in length."""
     if not isinstance(rows, Sequence) or isinstance(rows, str):
         return
@@ -132,8 +142,8 @@ def _check_ragged(rows: Any, where: str) -> None:
     for k, length in enumerate(lengths, 1):
         if length != lengths[0]:
             raise ValueError(
-                f"{where}: row {k} has {max(length, 1)} values, row 1 has {max(lengths[0], 1)};"
-                " give rows of one length"
+                f"{where}: {name} {k} has {max(length, 1)} values, {name} 1 has"
+                f" {max(lengths[0], 1)}; give {name}s of one length"
             )
 
 
@@ -163,6 +173,11 @@ def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Pa
         rows = list(zip(*rows, strict=True))
     for k, row in enumerate(rows, 1):
         if isinstance(row, (str, bytes)) or len(row) != 2:
+            if k == 1 and len(rows) == 2 and isinstance(row, (list, np.ndarray)):
+                lengths = " and ".join(
+                    f"{len(own)} {name}s" for own, name in zip(rows, names, strict=True)
+                )
+                raise ValueError(lengths)
             raise ValueError(f"row {k} is {quote(row)}")
     left, right = zip(*rows, strict=True)
     labels = [str(_present(label, f"{names[1]} {k}")) for k, label in enumerate(right, 1)]
@@ -190,7 +205,11 @@ def _present(label: Any, where: str) -> Any:
 def _write_dialogues(dialogues: Sequence[Any], folder: Path) -> Path:
     path = folder / "dialogues.jsonl"
     with path.open("w", encoding="utf-8") as file:
-        for turns in dialogues:
+        for number, turns in enumerate(dialogues, 1):
+            if isinstance(turns, (str, bytes)) or not isinstance(turns, Sequence):
+                raise ValueError(
+                    f"dialogue {number} is {quote(turns)}; a dialogue is a list of its turns"
+                )
             messages = [
                 dict(turn)
                 if isinstance(turn, Mapping)
@@ -215,7 +234,10 @@ def _write_sound(sound: Any, folder: Path, k: int) -> str:
 
     if not isinstance(sound, (tuple, list)) or len(sound) != 2:
         raise ValueError(f"sound {k + 1} is {quote(sound)}")
-    samples, rate = np.asarray(sound[0]), int(sound[1])
+    samples = np.asarray(sound[0])
+    if isinstance(sound[1], str) or np.ndim(sound[1]) or not 1 <= sound[1] <= MAX_RATE_HZ:
+        raise ValueError(f"sound {k + 1}: {quote(sound[1])} is not a sample rate in Hz")
+    rate = int(sound[1])
     subtype = "PCM_16" if samples.dtype == np.int16 else "FLOAT"
     soundfile.write(folder / f"{k:06d}.wav", samples, rate, subtype=subtype)
     return f"{k:06d}.wav"
@@ -245,7 +267,9 @@ def _write_unlabelled_strokes(drawings: Any, folder: Path) -> Path:
 def _write_drawings(drawings: Sequence[tuple[Any, str | None]], folder: Path) -> Path:
     path = folder / "strokes.jsonl"
     with path.open("w", encoding="utf-8") as file:
-        for strokes, label in drawings:
+        for k, (strokes, label) in enumerate(drawings, 1):
+            for j, stroke in enumerate(strokes, 1):
+                _check_ragged(stroke, f"drawing {k}, stroke {j}", "point")
             record: dict[str, Any] = {
                 "strokes": [np.asarray(stroke, float).tolist() for stroke in strokes]
             }
@@ -257,6 +281,8 @@ def _write_drawings(drawings: Sequence[tuple[Any, str | None]], folder: Path) ->
 
 def _write_pieces(paths: Sequence[Any], folder: Path) -> Path:
     for k, path in enumerate(map(Path, paths)):
+        if not path.is_file():
+            raise ValueError(f"piece {k + 1}: {quote(str(path))} is no file")
         shutil.copyfile(path, folder / f"{k:06d}-{path.name}")
     return folder
 

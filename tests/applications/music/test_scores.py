@@ -661,6 +661,34 @@ def test_a_page_of_pieces(trained, tmp_path):
         music.figures[".mid"](file, record)
 
 
+def test_the_main_picture_is_of_a_score(trained):
+    """Its dots are the notes of a test piece; its colours are probabilities of their pitches."""
+    from memorycell.application import catalogue, modelfile
+
+    file = modelfile.load(trained[1])
+    dataset = catalogue.load("music").reopen(None, file)
+    picture = catalogue.load("music").picture(dataset, file.model, {})
+    score = max(dataset.scores["test"], key=lambda score: score.length)
+    low = 60 - picture.rows.index("C4")
+    begins = set()
+    for voice in score.voices:
+        now = 0
+        for note in voice:
+            begins.add((now // 6, note.pitch - low))
+            now += note.length
+    assert set(picture.dots) == {dot for dot in begins if dot[0] < 128}
+    assert all(0.04 <= p <= 1.001 for _, _, p in picture.cells)
+    shares = {(at, row): p for at, row, p in picture.cells}
+    blocks, ids = dataset.codec.encode(score)
+    with torch.inference_mode():
+        hidden, _ = file.model(torch.from_numpy(dataset.codec.inputs(blocks[:1]))[None])
+        nats = file.model.head.nats(hidden[0], torch.from_numpy(ids[:1]))
+    first = score.voices[0][0].pitch - low
+    p = float((-nats[0, 1]).exp())
+    assert p > 0.05
+    assert shares[0, first] >= p - 2e-3  # another voice may give the pitch more
+
+
 def test_evaluation_in_steps_is_that_of_whole_pieces(trained):
     from memorycell.application import catalogue, modelfile
 

@@ -15,12 +15,18 @@ from memorycell.applications.music.event_dataset import EventDataset
 from memorycell.applications.music.events import BAR_EVENT, PITCH_PREFIX
 from memorycell.applications.music.model import Composer
 from memorycell.applications.music.pitches import LOWEST_PITCH, pitch_name
+from memorycell.applications.music.score.dataset import ScoreDataset
+from memorycell.applications.music.score.model import ScoreModel
+from memorycell.applications.music.score.notation import TICKS
+from memorycell.applications.music.score.progress import OTHER_ID, note_begins
 from memorycell.language.codec import END_ID
 from memorycell.language.model import LanguageModel
 from memorycell.models.model import Model
 
 MAX_FRAMES, MAX_EVENTS = 64, 400
 """From the beginning of the piece."""
+SCORE_FRAMES = 4
+"""Per quarter note, in the picture of a score."""
 SAMPLES = 200
 """Sampled frames whose share with a key is its probability."""
 MIN_SHARE = 0.04
@@ -31,8 +37,10 @@ QUARTERS_PER_BAR = 4
 
 def music_picture(dataset: AnyDataset, model: Model[Any], result: Record) -> Picture | None:
     """The keys of the longest test piece, and the probabilities that the model gives to keys from
-    what it has read before; of events, to the pitches of the notes. None for other views.
+    what it has read before; of events and scores, to the pitches of the notes.
     """
+    if isinstance(dataset, ScoreDataset) and isinstance(model, ScoreModel):
+        return _score(dataset, model)
     if isinstance(dataset, EventDataset) and isinstance(model, LanguageModel):
         return _events(dataset, model)
     if isinstance(dataset, MusicDataset) and isinstance(model, Composer):
@@ -86,6 +94,36 @@ def _events(dataset: EventDataset, model: LanguageModel) -> Picture | None:
         per_quarter=codec.frames,
         cells=notes,
         dots=[(at, pitch) for at, pitch, _ in notes],
+    )
+
+
+@torch.inference_mode()
+def _score(dataset: ScoreDataset, model: ScoreModel) -> Picture | None:
+    codec, step = dataset.codec, TICKS // SCORE_FRAMES
+    score = max(dataset.scores["test"], key=lambda score: score.length)
+    blocks, ids = codec.encode(score)
+    model.eval()
+    hidden, _ = model(torch.from_numpy(codec.inputs(blocks))[None])
+    length, last, _ = torch.from_numpy(ids).unbind(-1)
+    p = model.head.pitch_scores(hidden[0], length, last).softmax(-1).numpy()
+    dots, expected = set(), dict[tuple[int, int], float]()
+    for k, (begin, pitch) in enumerate(note_begins(codec, score)):
+        at = begin // step
+        if at >= 2 * MAX_FRAMES:
+            break
+        dots |= set() if pitch is None else {(at, pitch)}
+        for pitch_id in np.flatnonzero(p[k] >= MIN_SHARE):
+            likely = codec.pitch(int(pitch_id), score.key[0]) if pitch_id != OTHER_ID else None
+            if likely is not None:
+                place = at, likely
+                expected[place] = max(expected.get(place, 0.0), float(p[k, pitch_id]))
+    return _roll(
+        "Piece of the test split: where its notes begin (dots), and the probability of each pitch"
+        " given the notes before (colour)",
+        frames=max((at for at, _ in (*dots, *expected)), default=-1) + 1,
+        per_quarter=SCORE_FRAMES,
+        cells=[(at, pitch, share) for (at, pitch), share in sorted(expected.items())],
+        dots=sorted(dots),
     )
 
 

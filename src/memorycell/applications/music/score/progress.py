@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -196,6 +197,16 @@ class Progress:
         progress._last, progress._before = list(saved.last), list(saved.before)
         progress._length, progress._phrase_begin = list(saved.length), saved.phrase_begin
         return progress
+
+
+def note_begins(codec: ScoreCodec, score: Score) -> Iterator[tuple[int, int | None]]:
+    """(ticks, MIDI pitch or None for a rest) of every note, in the order of the model."""
+    progress = Progress(codec, header_of(score))
+    queues = [iter(voice) for voice in score.voices]
+    while not progress.done:
+        note = next(queues[progress.voice])
+        yield progress.now, note.pitch
+        progress.add(note)
 
 
 def _remaining_class(ticks: int) -> int:

@@ -4,9 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
+from memorycell.errors import DataError
+from memorycell.tables import time_patterns
 from memorycell.tables.number_formats import find_number_formats
 from memorycell.tables.numbers import PLAIN, plain_values, read_numbers
 from memorycell.tables.parsed import with_numbers, with_times
+from memorycell.tables.table import read_table
 from memorycell.tables.times import TimeColumns
 
 
@@ -79,3 +82,22 @@ def test_groups_of_three_digits_stay_in_doubt():
     with pytest.raises(ValueError, match="two ways"):
         find_number_formats(frame, ["x"], "f")
     assert find_number_formats(pl.DataFrame({"x": ["1.25", "12.5"]}), ["x"], "f")[0] == {"x": PLAIN}
+
+
+def test_one_line_too_short_and_one_too_long_are_not_a_table(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1,2,3\n4,5\n6,7,8,9\n")  # as many commas as an even table
+    with pytest.raises(DataError, match="row 2"):
+        read_table(path)
+    path.write_text("a,b,c\n1,2,3\n4,,6\n,,9\n")
+    assert read_table(path).rows() == [("1", "2", "3"), ("4", None, "6"), (None, None, "9")]
+
+
+def test_one_cell_of_many_tells_day_and_month_apart(monkeypatch):
+    monkeypatch.setattr(time_patterns, "MAX_SHARE_ROWS", 4)
+    days = [f"0{1 + k % 9}/0{1 + k % 7}/2024" for k in range(40)]
+    with pytest.raises(DataError, match="day and month"):
+        time_patterns.find_pattern(pl.Series("t", days), "f", named=True, any_number=False)
+    days[17] = "05/28/2024"
+    found = time_patterns.find_pattern(pl.Series("t", days), "f", named=True, any_number=False)
+    assert found == "%m/%d/%Y"

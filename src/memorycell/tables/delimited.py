@@ -53,6 +53,8 @@ def read_delimited(
 
 def _read_plain(lines: TextLines, separator: str) -> tuple[list[str], pl.DataFrame]:
     names, trailing = _split_header(lines, separator)
+    if (frame := _read_even(lines, separator, len(names))) is not None:
+        return names, frame
     ends = lines.ends
     starts = np.concatenate([[0], ends[:-1] + 1])
     at = np.flatnonzero(np.frombuffer(lines.data, np.uint8) == ord(separator))
@@ -81,6 +83,21 @@ def _read_plain(lines: TextLines, separator: str) -> tuple[list[str], pl.DataFra
         parts = lines.data.split(b"\n")
         body = b"\n".join([parts[k] for k in np.flatnonzero(keep)])
     return names, _parse(body, separator, len(names), lines.where)
+
+
+def _read_even(lines: TextLines, separator: str, columns: int) -> pl.DataFrame | None:
+    """The rows where each line has as many cells as the header: there are as many separators in
+    all, and polars found no line with more. None otherwise, and for one column, in which a line
+    may be blank.
+    """
+    per_line = (columns - 1) * len(lines.ends)
+    if columns == 1 or lines.data.count(separator.encode()) != per_line:
+        return None
+    try:
+        frame = _parse(lines.data[int(lines.ends[0]) + 1 :], separator, columns, lines.where)
+    except DataError:
+        return None
+    return frame if (frame.width, frame.height) == (columns, len(lines.ends) - 1) else None
 
 
 def _read_marks_as_text(lines: TextLines, separator: str) -> tuple[list[str], pl.DataFrame]:

@@ -69,18 +69,20 @@ def find_pattern(column: pl.Series, where: str, *, named: bool, any_number: bool
     if column.dtype not in (pl.String, pl.Categorical, pl.Enum):
         numbers = named and column.dtype.is_numeric()
         return number_pattern(present_texts(column), any_number=any_number) if numbers else None
-    texts = present_texts(column)
+    spacing = max(len(column) // MAX_SHARE_ROWS, 1)
+    texts = present_texts(column.gather_every(spacing))
     sample = texts.head(SAMPLE_ROWS).to_list()
     if not sample:
         return None
     if all(re.fullmatch(r"[+-]?\d+(\.\d+)?", cell) for cell in sample):
-        return number_pattern(texts, any_number=any_number) if named else None
+        return number_pattern(present_texts(column), any_number=any_number) if named else None
     bare = without_zones(texts)
     seeds = {len(cell): cell for cell in bare.head(SAMPLE_ROWS)}
-    candidates = [p for cell in list(seeds.values())[:MAX_SEEDS] for p in _candidates(cell)]
-    candidates = list(dict.fromkeys(candidates))
-    if len(candidates) == 1:  # nothing to tell apart: other cells are reported when all are read
-        bare = bare.gather_every(max(len(bare) // MAX_SHARE_ROWS, 1))
+    candidates = dict.fromkeys(
+        p for cell in list(seeds.values())[:MAX_SEEDS] for p in _candidates(cell)
+    )
+    if len(candidates) > 1 and spacing > 1:  # one cell may tell them apart
+        bare = without_zones(present_texts(column))
     shares = {p: pattern_share(bare, p) for p in candidates}
     best = max(shares.values(), default=0.0)
     if best < MIN_SHARE:

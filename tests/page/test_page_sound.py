@@ -2,33 +2,20 @@
 
 from __future__ import annotations
 
-import io
-import re
-import wave
+import base64
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from page_tones import RATE_HZ, empty_sound, tone
+from page_traffic import Traffic
 
 import memorycell
 
-RATE_HZ = 8000
-
-
-def tone(hz: float, seconds: float) -> bytes:
-    """A WAV file."""
-    t = np.arange(int(RATE_HZ * seconds)) / RATE_HZ
-    samples = (0.3 * 32767 * np.sin(2 * np.pi * hz * t)).astype("<i2")
-    silence = np.zeros(RATE_HZ, "<i2")
-    file = io.BytesIO()
-    with wave.open(file, "wb") as sound:
-        sound.setparams((1, 2, RATE_HZ, 0, "NONE", ""))
-        sound.writeframes(np.concatenate([samples, silence]).tobytes())
-    return file.getvalue()
-
 
 def test_a_sound_file_is_recognised(page: Any, model_files: dict[str, Path]) -> None:
+    traffic = Traffic(page)
     page.goto("/#live/speech")
     page.locator("input[type=file]").set_input_files(
         {"name": "tone.wav", "mimeType": "audio/wav", "buffer": tone(1500, 0.6)}
@@ -37,15 +24,27 @@ def test_a_sound_file_is_recognised(page: Any, model_files: dict[str, Path]) -> 
     session = memorycell.load(model_files["speech"]).session()
     answers = [a for a in session.feed(tone(1500, 0.6)) if a["final"]]
     assert page.locator(".words .chip.blue").first.inner_text().split()[0] == answers[0]["label"]
+    ours = [a for records in traffic.answers for a in records if a["final"]]
+    words = (f"rate={RATE_HZ}", "format=s16le")
+    assert [a for a in traffic.command_line(model_files["speech"], *words) if a["final"]] == ours
 
 
-def test_the_microphone_is_read(page: Any) -> None:
+def test_a_sound_through_the_microphone(page: Any, model_files: dict[str, Path]) -> None:
+    """Chromium's microphone plays the file of conftest.py: a tone of 1,500 Hz and silence."""
     page.context.grant_permissions(["microphone"])
+    traffic = Traffic(page)
     page.goto("/#live/speech")
     page.get_by_role("button", name="Use the microphone").click()
-    # Tenths of a second.
-    page.locator(".time output", has_text=re.compile(r"^([5-9]|\d\d)")).wait_for()
+    page.locator(".words .chip.blue").first.wait_for()
     page.get_by_role("button", name="Stop").click()
+    page.wait_for_timeout(300)  # the last answers
+    samples = b"".join(base64.b64decode(item["base64"]) for item in traffic.items)
+    spectrum = np.abs(np.fft.rfft(np.frombuffer(samples, "<i2")))
+    assert RATE_HZ * spectrum.argmax() / (len(samples) // 2) == pytest.approx(1500, abs=5)
+    final = [a for records in traffic.answers for a in records if a["final"]]
+    words = (f"rate={RATE_HZ}", "format=s16le")
+    expected = traffic.command_line(model_files["speech"], *words)
+    assert [a for a in expected if a["final"]][: len(final)] == final
 
 
 def test_a_file_that_is_no_sound_is_named(page: Any) -> None:
@@ -54,11 +53,17 @@ def test_a_file_that_is_no_sound_is_named(page: Any) -> None:
         {"name": "x.wav", "mimeType": "audio/wav", "buffer": b"no sound"}
     )
     assert "x.wav cannot be read as sound" in page.get_by_role("alert").inner_text()
+    for content in (b"", empty_sound()):
+        page.locator("input[type=file]").set_input_files(
+            {"name": "silent.wav", "mimeType": "audio/wav", "buffer": content}
+        )
+        page.get_by_text("silent.wav cannot be read as sound").wait_for()
 
 
 @pytest.fixture
 def piano(page: Any) -> Any:
     """The page with the music model."""
+    page.traffic = Traffic(page)
     page.goto("/#live/music")
     page.get_by_text("Play some keys; those that may follow light up.").wait_for()
     return page
@@ -67,6 +72,7 @@ def piano(page: Any) -> Any:
 def test_a_chord_is_one_frame_and_what_may_follow_is_shown(
     piano: Any, model_files: dict[str, Path]
 ) -> None:
+    traffic = piano.traffic
     for name in ("C3", "E4", "G4"):
         piano.get_by_role("button", name=name, exact=True).dispatch_event("pointerdown")
     piano.locator(".hint", has_text="May follow:").wait_for()
@@ -75,6 +81,7 @@ def test_a_chord_is_one_frame_and_what_may_follow_is_shown(
     text = piano.locator(".hint", has_text="May follow:").inner_text()
     assert text == f"May follow: {', '.join(expected)}"
     assert piano.locator(".key.likely").count() > 0
+    traffic.check(model_files["music"])
     piano.get_by_role("button", name="Undo").click()
     piano.get_by_text("Play some keys; those that may follow light up.").wait_for()
 
@@ -95,3 +102,19 @@ def test_it_continues_by_itself(piano: Any) -> None:
     piano.get_by_role("button", name="Continue for me").click()
     piano.locator(".frames li").nth(2).wait_for()
     piano.get_by_role("button", name="Stop").click()
+
+
+def test_a_midi_keyboard_plays(page: Any) -> None:
+    """A note that begins is a key; one that ends, or of velocity 0, is not."""
+    page.add_init_script(
+        "window.midi = {}; navigator.requestMIDIAccess = async () =>"
+        " ({ inputs: new Map([['one', window.midi]]) });"
+    )
+    page.goto("/#live/music")
+    page.get_by_role("button", name="Use a MIDI keyboard").click()
+    page.wait_for_function("Boolean(window.midi.onmidimessage)")
+    notes = [[0x90, 60, 80], [0x93, 64, 90], [0x80, 60, 0], [0x90, 67, 0], [0xF8]]
+    for note in notes:
+        page.evaluate("(data) => midi.onmidimessage({ data: Uint8Array.from(data) })", note)
+    page.locator(".frames li").wait_for()
+    assert page.locator(".frames li").inner_text().split() == ["E4", "C4"]

@@ -41,7 +41,10 @@ export class ColumnView {
     this.about = about;
     this.key = `column-${(views += 1)}`;
     this.draw = perFrame(() => this.now());
-    column.onchange = () => this.draw();
+    column.onchange = () => {
+      if (this.box) clearProblem(this.box); // here, not in the frame: a new problem may come before
+      this.draw();
+    };
     column.onproblem = (error) => problem(this.box, error);
   }
 
@@ -257,7 +260,6 @@ export class ColumnView {
   now() {
     const { column } = this;
     if (!this.input) return;
-    clearProblem(this.box);
     this.input.show();
     column.gates.draw();
     this.slider.max = String(column.records.length);

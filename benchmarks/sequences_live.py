@@ -18,6 +18,7 @@ import torch
 
 from memorycell.application.contract import ModelFile
 from memorycell.applications.sequences.codec import Column, SequenceCodec
+from memorycell.applications.sequences.mixture_fitting import draw
 from memorycell.applications.sequences.model import SequenceModel
 from memorycell.applications.sequences.model_config import SequenceModelConfig
 from memorycell.applications.sequences.session import SequencesSession
@@ -33,7 +34,10 @@ MODELS: dict[str, dict[str, object]] = {
     "pooling=max": {"pooling": "max"},
     "members=5": {"members": 5},
     "encoder=conv": {"encoder": "conv"},
+    "random convolutions mixed in": {"mix": True},
 }
+LENGTH = 150
+"""Rows of a sequence on which the random convolutions are drawn."""
 
 
 def main() -> None:
@@ -61,15 +65,24 @@ def untrained(how: dict[str, object]) -> ModelFile:
     torch.manual_seed(0)
     columns = tuple(Column(f"sensor {k}") for k in range(CHANNELS))
     codec = SequenceCodec("class", tuple("abcd"), columns)
+    options = {name: value for name, value in how.items() if name != "mix"}
     config = SequenceModelConfig(
         target="class",
         input_size=codec.input_size,
         row_size=codec.row_size,
         outputs=CLASSES,
         hidden_size=HIDDEN,
-        **how,  # type: ignore[arg-type]
+        **options,  # type: ignore[arg-type]
     )
-    return ModelFile(SequenceModel(config).eval(), codec, {"task": "sequences"})
+    model = SequenceModel(config).eval()
+    if "mix" in how:
+        inputs = [np.random.default_rng(1).normal(size=(LENGTH, CHANNELS)).astype(np.float32)]
+        random = draw(inputs, patch=1, row_size=CHANNELS, classes=CLASSES, seed=0)
+        assert random is not None
+        random.share.fill_(0.5)
+        random.weight.normal_(std=0.01)
+        model.mix(random)
+    return ModelFile(model, codec, {"task": "sequences"})
 
 
 def compare(file: ModelFile, rows: np.ndarray) -> None:

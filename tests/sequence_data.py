@@ -12,7 +12,7 @@ from memorycell.applications.sequences import APPLICATION
 from memorycell.applications.sequences.settings import SequencesSettings
 from memorycell.training import loop as training
 
-TINY = {"hidden": 8, "dropout": 0.0, "augment": "none"}
+TINY = {"hidden": 8, "dropout": 0.0, "augment": "none", "mix": False}
 HOW = TrainSettings(epochs=4, lr=0.03, average=0.9)
 
 

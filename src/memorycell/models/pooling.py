@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from numpy import empty, exp, tanh
 from torch import Tensor
 
 from memorycell.nn.attention import AttentionPool, padding
 from memorycell.ops.step import LinearStep
+from memorycell.streaming.arguments import FLOAT32
 
 POOLINGS = ("attention", "max", "mean", "last")
 
@@ -89,6 +91,18 @@ class PoolingStep:
         np.tanh(inner, out=inner)
         scores = self._score(inner)
         return np.exp(scores, out=scores)
+
+    def weight(self, hidden: np.ndarray) -> np.float32:
+        """`weights` of one state [H], for the pooling "attention"."""
+        first, second = self._inner, self._score
+        assert first is not None
+        assert second is not None
+        inner, score = empty(len(hidden), FLOAT32), empty(1, FLOAT32)
+        first.times(hidden, first.bias, inner)
+        tanh(inner, inner)
+        second.times(inner, second.bias, score)
+        weight: np.float32 = exp(score, score)[0]
+        return weight
 
 
 def pooled_size(kind: str, size: int) -> int:

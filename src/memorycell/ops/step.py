@@ -142,10 +142,12 @@ class LinearStep:
 
     def __init__(self, weight: Tensor, bias: Tensor) -> None:
         self._weight = binding.pack(weight, "float32")
-        self._bias = bias.detach().numpy().copy()
+        self.bias = bias.detach().numpy().copy()
+        self.times = self._weight.times
+        """times(x, bias, y): y is overwritten; float32, contiguous."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         """[n, K] float32, contiguous -> [n, N]."""
-        y = np.empty((len(x), len(self._bias)), np.float32)
-        self._weight.times(x, self._bias, y)
+        y = np.empty((len(x), len(self.bias)), np.float32)
+        self._weight.times(x, self.bias, y)
         return y

@@ -373,6 +373,7 @@ def test_a_session_runs_beside_others_and_in_int8(wave_file):
 
 def test_the_encoder_is_chosen_by_trials(tmp_path, monkeypatch):
     monkeypatch.setattr(choices, "TRIAL_UPDATES", 3)
+    monkeypatch.setattr(choices, "CONVOLVED_UPDATES", 4)
     data = waves(40, 1)
     longest = max(map(len, data.values))
     x = np.zeros((40, longest, 1))
@@ -380,7 +381,7 @@ def test_the_encoder_is_chosen_by_trials(tmp_path, monkeypatch):
         x[k, : len(own)] = np.nan_to_num(own)
     path = tmp_path / "waves.npz"
     np.savez(path, X=x, y=data.target.values, lengths=data.lengths)
-    given = SequencesSettings(**{**TINY, "members": 2, "augment": None, "channels": 6})
+    given = SequencesSettings(**{**TINY, "members": 1, "augment": None, "channels": 6})
     chosen = prepare(str(path), given)
     note = next(note for note in chosen.notes if "trials" in note)
     assert f"encoder={chosen.settings.encoder} and augment=" in note
@@ -389,3 +390,8 @@ def test_the_encoder_is_chosen_by_trials(tmp_path, monkeypatch):
     fixed = prepare(str(path), dataclasses.replace(given, augment="none"))
     assert fixed.settings.encoder == "none"
     assert chosen.build().config.encoder == chosen.settings.encoder
+    few = prepare(str(path), dataclasses.replace(given, members=2))
+    assert few.settings.encoder == "conv"
+    note = next(note for note in few.notes if "trials" in note)
+    assert note.startswith("encoder=conv and augment=")
+    assert "trials of 4 updates" in note

@@ -49,7 +49,9 @@ def answers_over_time(
     inputs: Sequence[np.ndarray],
     member: Sequence[int] | None = None,
 ) -> list[np.ndarray]:
-    """The answers after every step, N arrays [n_i, ...]; of one member each where it is given."""
+    """The answers after every step, N arrays [n_i, ...]; where it is given those of one member
+    each, alone.
+    """
     model.eval()
     return [codec.answers(y) for y in _run(model, inputs, steps=True, member=member)]
 
@@ -76,13 +78,13 @@ def _run(
     lengths = np.array([len(x) for x in inputs])
     for which in by_length(lengths, MAX_BATCH_STEPS, 0):
         x, own = padded([inputs[k] for k in which])
-        if steps:
-            outputs, _ = model.member_steps(x, model.initial_state(len(x)))
-        else:
-            outputs = model.member_outputs(x, own)
         if member is None:
-            y = model.combined(outputs)
+            y = model(x)[0] if steps else model.outputs(x, own)
         else:
+            if steps:
+                outputs, _ = model.member_steps(x, model.initial_state(len(x)))
+            else:
+                outputs = model.member_outputs(x, own)
             y = outputs[[member[k] for k in which], torch.arange(len(which))]
         for k, one, length in zip(which, y.numpy(), own.tolist(), strict=True):
             result[k] = one[:length] if every_step else one

@@ -71,6 +71,12 @@ class Ridge:
         x = self._scaler.transform(features)
         return np.asarray(x @ self._weights + self._mean, np.float64)
 
+    def linear(self) -> tuple[np.ndarray, np.ndarray]:
+        """(weights [P, K], intercepts [K]) of features that are not standardised."""
+        scale, mean = self._scaler.scale_, self._scaler.mean_
+        weights = self._weights / scale[:, None]
+        return weights, self._mean - mean @ weights
+
     def quantiles(self, features: np.ndarray) -> np.ndarray:
         """[n, K, QUANTILES]: the prediction and the quantiles of the errors."""
         return with_errors(self.predict(features), self._errors)

@@ -13,6 +13,8 @@ from memorycell.applications.sequences.c_convolutions import (
     branch_in_c,
     stack_bytes,
 )
+from memorycell.applications.sequences.c_mixture import mixture_in_c
+from memorycell.applications.sequences.c_mixture import stack_bytes as mixture_stack_bytes
 from memorycell.applications.sequences.heads import standard_student
 from memorycell.models.exporting import CWriter
 
@@ -141,7 +143,7 @@ $members        for (int j = 0; j < Q; j++)
     }
 """)
 HEAD = Template("""\
-$branches$member
+$branches$mixture$member
 /* $about */
 static void head(const float *x, const float *h, float *more, float *y) {
     enum { M = $members, C = $classes };
@@ -183,6 +185,8 @@ class SequenceCHead:
         self._features = 0 if branch is None else branch.output_size
         if branch is not None:
             self.stack_bytes += stack_bytes(branch)
+        if model.random is not None:
+            self.stack_bytes += mixture_stack_bytes(model.random)
 
     @property
     def _pooling(self) -> str:
@@ -222,6 +226,7 @@ class SequenceCHead:
         outputs = config.outputs * config.params
         return HEAD.substitute(
             branches="\n".join([CONVOLVE, *branches, ""]) if branches else "",
+            mixture="" if model.random is None else mixture_in_c(writer, model.random),
             features=f"    float features[{self._features}];\n" if branches else "",
             member=MEMBER.substitute(
                 arguments=", ".join(f"const float *{name}" for name in arguments),
@@ -254,6 +259,11 @@ class SequenceCHead:
             code = SCORES
         else:
             code = MEAN_OF_LABELS if labels else MEAN_OF_CLASSES.substitute()
+        if self._model.random is not None:
+            at = config.members * config.member_state
+            if (branch := self._model.networks[0].branch) is not None:
+                at += config.members * branch.state_size
+            code += f"    mix(x, more + {at}, y);\n"
         if self._people:
             code += TO_EACH_PROBABILITY if labels else TO_PROBABILITIES
         return code

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TRIAL_UPDATES, TRIAL_LR, TRIAL_HIDDEN = 150, 1e-2, 32
 """The same work whatever the machine."""
+CONVOLVED_UPDATES = 400
+"""Where only models with convolutions are compared, which need longer."""
 TRIAL_MEMBERS, MAX_FEW = 2, 200
 """Where members leave out sequences, as many are tried, and of a few sequences all: those that they
 leave out are validated.
@@ -38,9 +40,11 @@ def choose(dataset: SequencesDataset) -> SequencesDataset:
     """The dataset with `augment` and `encoder` set. A target at every step is trained without
     augmentation, as time must stay as it is, and without convolutions.
 
-    Convolutions are chosen where they save `MIN_GAIN` of the loss, as a model without them runs
-    faster live and in every precision; they are not tried where `augment` is set, nor on sequences
-    longer than `MAX_CONVOLVED_ROWS`.
+    Convolutions are used where members leave out sequences and one class is predicted: of few
+    sequences a recurrent network learns shapes slowly, and convolutions had the lower loss on all
+    sets that were compared (docs/sequences.md). Otherwise they are chosen where they save
+    `MIN_GAIN` of the loss, as a model without them runs faster live and in every precision. They
+    are not used where `augment` is set, nor on sequences longer than `MAX_CONVOLVED_ROWS`.
     """
     settings = dataset.settings
     if settings.augment is not None or dataset.codec.every_step:
@@ -50,16 +54,21 @@ def choose(dataset: SequencesDataset) -> SequencesDataset:
     encoders = ("none", "conv") if settings.encoder is None else (settings.encoder,)
     if settings.encoder is None and int(dataset.part("train").lengths.max()) > MAX_CONVOLVED_ROWS:
         encoders = ("none",)
+    elif len(encoders) > 1 and dataset.left_out is not None and dataset.codec.target == "class":
+        encoders = ("conv",)
     members = 1
     if dataset.parts.left_out is not None:
         few = len(dataset.part("train")) <= MAX_FEW
         members = dataset.members if few else min(TRIAL_MEMBERS, dataset.members)
     small = replace(settings, hidden=min(settings.hidden, TRIAL_HIDDEN), members=members)
+    updates = CONVOLVED_UPDATES if encoders == ("conv",) else TRIAL_UPDATES
     found: dict[str, tuple[str, float]] = {}
     notes = []
     for encoder in encoders:
         scores = {
-            name: trial_loss(dataset.with_settings(replace(small, augment=name, encoder=encoder)))
+            name: trial_loss(
+                dataset.with_settings(replace(small, augment=name, encoder=encoder)), updates
+            )
             for name in LEVELS
         }
         best = min(scores, key=scores.__getitem__)
@@ -73,24 +82,25 @@ def choose(dataset: SequencesDataset) -> SequencesDataset:
         encoder = "conv"
     augment = found[encoder][0]
     chosen = dataset.with_settings(replace(settings, augment=augment, encoder=encoder))
-    both = f"encoder={encoder} and augment={augment}" if len(encoders) > 1 else f"augment={augment}"
+    both = f"augment={augment}"
+    if settings.encoder is None:
+        both = f"encoder={encoder} and {both}"
     chosen.notes.append(
-        f"{both} chosen by trials of {TRIAL_UPDATES} updates; loss on validation:"
-        f" {'; '.join(notes)}"
+        f"{both} chosen by trials of {updates} updates; loss on validation: {'; '.join(notes)}"
     )
     return chosen
 
 
-def trial_loss(dataset: SequencesDataset) -> float:
+def trial_loss(dataset: SequencesDataset, updates: int) -> float:
     """The validation loss after a fixed number of updates."""
     with torch.random.fork_rng(), ExitStack() as stack:
         torch.manual_seed(0)
         model = dataset.build().train()
         threads = stack.enter_context(StepThreads(model))
         optimizer = AdamW(model.parameters(), lr=TRIAL_LR, weight_decay=0.01)
-        for update, batch in enumerate(_batches(dataset, TRIAL_UPDATES)):
+        for update, batch in enumerate(_batches(dataset, updates)):
             threads.choose(batch.steps)
-            share = update / TRIAL_UPDATES
+            share = update / updates
             for group in optimizer.param_groups:
                 rise = min(1.0, (update + 1) / 20)
                 group["lr"] = TRIAL_LR * rise * 0.5 * (1 + math.cos(math.pi * share))

@@ -88,6 +88,7 @@ class SequenceCodec:
     patch             rows per step of the recurrent part
     target_mean, target_std   of each number
     sequence          column that names the sequence of a row
+    unknown_below     probability below which the class is "unknown"; 0: it never is
     formats           column -> how its numbers are written, unless plain
     """
 
@@ -99,6 +100,7 @@ class SequenceCodec:
     target_mean: tuple[float, ...] = ()
     target_std: tuple[float, ...] = ()
     sequence: str | None = None
+    unknown_below: Annotated[float, msgspec.Meta(ge=0, le=1)] = 0.0
     formats: Mapping[str, NumberFormat] = field(default_factory=dict)
 
     kind: ClassVar[str] = "sequences"

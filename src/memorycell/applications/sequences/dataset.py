@@ -25,7 +25,10 @@ from memorycell.applications.sequences.earliness import Early, decide, fit_thres
 from memorycell.applications.sequences.model import SequenceBatch, SequenceModel
 from memorycell.applications.sequences.sequence_set import SequenceSet, Target
 from memorycell.applications.sequences.settings import SequencesSettings
+from memorycell.applications.sequences.temperature import SPREADS, at_temperature
+from memorycell.applications.sequences.unknown import UNLABELLED
 from memorycell.models.quantiles import quantile_levels
+from memorycell.signals.unknown import fit_threshold as fit_unknown_threshold
 
 if TYPE_CHECKING:
     from memorycell.applications.sequences.baselines import Baselines
@@ -38,10 +41,10 @@ METRICS = {
     "step_number": Metric("nse", higher_is_better=True),
 }
 """Kind of target -> the metric to compare by."""
+UNKNOWN = "unknown "
+"""Before the name of a part: its sequences of none of the classes."""
 LOSS = "loss"
 """The metric that selects the best epoch: nats, or CRPS in standard deviations of the target."""
-SPREADS = np.exp(np.linspace(np.log(0.3), np.log(3.0), 41))
-"""Candidates for the temperature."""
 MIN_CALIBRATION = 20
 """Validation sequences from which on a temperature is fitted."""
 MAX_CONFUSION_CLASSES, MAX_GROUPS = 30, 50
@@ -57,10 +60,12 @@ class Parts:
     sets      "train", "valid" and "test", those there are
     left_out  of each training sequence, the member that does not learn from it: it is then
               validated by that member; None: "valid" is a part of its own
+    unknown   by part, sequences of none of the classes, without targets
     """
 
     sets: dict[str, SequenceSet]
     left_out: np.ndarray | None = None
+    unknown: dict[str, SequenceSet] = dataclasses.field(default_factory=dict)
 
     def sizes(self) -> dict[str, int]:
         """Part -> number of sequences."""
@@ -108,6 +113,8 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         """The sequences of a part; "valid" are training ones that a member leaves out."""
         if split == "valid" and self.parts.left_out is not None:
             return self.parts.sets["train"].select(self._validated)
+        if split.startswith(UNKNOWN):
+            return self.parts.unknown[split.removeprefix(UNKNOWN)]
         return self.parts.sets[split]
 
     @cached_property
@@ -169,11 +176,18 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         weight = np.ones((len(part), self.members))
         if self.parts.left_out is not None:
             weight[self._validated, self.parts.left_out[self._validated]] = 0
+        values, static = list(part.values), list(static_rows(part))
+        targets = codec.scaled_target(self.target("train"))
+        if self.parts.unknown and isinstance(targets, np.ndarray):
+            others = self.part(f"{UNKNOWN}train")
+            values, static = [*values, *others.values], [*static, *static_rows(others)]
+            targets = np.concatenate([targets, np.full(len(others), UNLABELLED)])
+            weight = np.concatenate([weight, np.ones((len(others), self.members))])
         return TrainingBatches(
             codec,
-            [codec.rows(values) for values in part.values],
-            [codec.static_inputs(static) for static in static_rows(part)],
-            codec.scaled_target(self.target("train")),
+            [codec.rows(own) for own in values],
+            [codec.static_inputs(own) for own in static],
+            targets,
             weight,
             batch=settings.batch,
             window=settings.window,
@@ -203,43 +217,57 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         return float(-np.mean(np.log(p[known, values[known]])))
 
     def calibrate(self, model: SequenceModel) -> None:
-        """See `Dataset`: the temperature, and the threshold of an early answer.
+        """See `Dataset`: the temperature, the mixture, the threshold of an early answer and the
+        probability below which a class is unknown.
 
         Where members leave out sequences, the temperature of classes is at most 1: each sequence is
         validated by one member, and their average is less certain than one.
         """
+        from memorycell.applications.sequences.mixing import held_out_paths, mix
+
         if len(self.part("valid")) >= MIN_CALIBRATION or self.codec.every_step:
             self._fit_temperature(model)
+        fitted = mix(self, model)
         if self.codec.target == "class" and not self.settings.bidirectional:
-            paths = answers_over_time(model, self.codec, self.inputs("valid"), self._own_member)
+            paths = held_out_paths(self, model, fitted)
             threshold = fit_threshold(paths, self.target("valid").array)
             model.sure.fill_(threshold)
+        if self.parts.unknown:
+            p = self._unknown_p(model, "valid")
+            below = fit_unknown_threshold(p, self.settings.false_acceptance)
+            self.codec = dataclasses.replace(self.codec, unknown_below=below)
+
+    def unknown_inputs(self, split: str) -> list[np.ndarray]:
+        """The inputs of the sequences of none of the classes; none where no class is unknown."""
+        return self.inputs(f"{UNKNOWN}{split}") if self.parts.unknown else []
+
+    def _unknown_p(
+        self, model: SequenceModel, split: str, precision: str = "float32"
+    ) -> np.ndarray:
+        """The highest probability of each of those sequences [N]."""
+        found = answers(model, self.codec, self.unknown_inputs(split), precision)
+        return np.asarray(found).max(1)
 
     def _fit_temperature(self, model: SequenceModel) -> None:
         model.temperature.fill_(1.0)
         prediction, target = self.predictions(model, "valid"), self.target("valid")
         p = prediction if isinstance(prediction, np.ndarray) else np.concatenate(prediction)
-        losses = [self._loss(self._at_temperature(p, t), target) for t in SPREADS]
+        losses = [self._loss(at_temperature(p, t, self.codec), target) for t in SPREADS]
         best = float(SPREADS[int(np.argmin(losses))])
         if not self.codec.numeric and self.parts.left_out is not None:
             best = min(best, 1.0)
         model.temperature.fill_(best)
 
-    def _at_temperature(self, p: np.ndarray, temperature: float) -> np.ndarray:
-        if self.codec.numeric:
-            middle = p.shape[-1] // 2
-            median = p[..., middle : middle + 1]
-            return np.asarray(median + (p - median) * temperature)
-        p = np.clip(p, 1e-12, 1 - 1e-12)
-        if self.codec.target == "labels":
-            return np.asarray(1 / (1 + ((1 - p) / p) ** (1 / temperature)))
-        powers = p ** (1 / temperature)
-        return np.asarray(powers / powers.sum(-1, keepdims=True))
-
     # ---- evaluation ------------------------------------------------------------------------------
 
     @property
-    def _own_member(self) -> list[int] | None:
+    def left_out(self) -> np.ndarray | None:
+        """Of each training sequence, the member that leaves it out; None where none does."""
+        return self.parts.left_out
+
+    @property
+    def own_member(self) -> list[int] | None:
+        """The same of the sequences of "valid"."""
         left_out = self.parts.left_out
         return None if left_out is None else [int(k) for k in left_out[self._validated]]
 
@@ -247,7 +275,7 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         self, model: SequenceModel, split: str, precision: str = "float32"
     ) -> Prediction:
         """The answers to the sequences of a part; see `answering.Prediction`."""
-        own = self._own_member
+        own = self.own_member
         if split == "valid" and own is not None:
             outputs = left_out_outputs(model, self.inputs("valid"), own)
             found = [self.codec.answers(y) for y in outputs]
@@ -256,13 +284,21 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
 
     def evaluate(self, model: SequenceModel, split: str, precision: str = "float32") -> Metrics:
         """See `Dataset`; of classes also `early_accuracy` and `seen`: the accuracy of a decision as
-        soon as the answer is sure, and the share of a sequence that is read for it.
+        soon as the answer is sure, and the share of a sequence that is read for it; and where there
+        are unknown classes, `false_acceptance` and `false_rejection`: the share of their sequences
+        that get a label, and of the others that get none.
         """
         prediction = self.predictions(model, split, precision)
         found = metrics.evaluate(self.target(split), prediction)
         if split == "test" and self._can_be_early(model):
             early = self.early(model, split)
             found |= {"early_accuracy": early.accuracy, "seen": early.seen}
+        below = self.codec.unknown_below
+        if split == "test" and self.parts.unknown and below:
+            assert isinstance(prediction, np.ndarray)
+            accepted = self._unknown_p(model, split, precision) >= below
+            found["false_acceptance"] = float(accepted.mean())
+            found["false_rejection"] = float((prediction.max(1) < below).mean())
         return _finite(found)
 
     def _can_be_early(self, model: SequenceModel) -> bool:

@@ -13,7 +13,9 @@ import numpy as np
 
 MAX_LOSS = 0.01
 """Of accuracy, for an early decision."""
-THRESHOLDS = np.array([0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995])
+THRESHOLDS = np.array(
+    [0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.93, 0.95, 0.97, 0.98, 0.99, 0.995, 0.998, 0.999]
+)
 NEVER = float(np.nextafter(np.float32(1), np.float32(2)))
 """A threshold that no probability reaches, not even one that is rounded to 1."""
 

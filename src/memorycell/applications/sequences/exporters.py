@@ -43,6 +43,7 @@ class OnnxExporter:
             "fingerprint": fingerprint(file.model),
             "target": codec.target,
             "names": codec.names,
+            **({"unknown_below": codec.unknown_below} if codec.unknown_below else {}),
             "patch": codec.patch,
             "inputs": input_descriptions(codec),
             "mean": codec.target_mean,
@@ -133,7 +134,9 @@ def _output(codec: SequenceCodec, quantiles: int) -> str:
     names = ", ".join(name[:MAX_SHOWN_CHARS] for name in codec.names)
     so_far = "at this step" if codec.every_step else "of the sequence so far"
     if not codec.numeric:
-        return f"[{len(codec.names)}]: the probabilities {so_far} of {names}"
+        below = codec.unknown_below
+        unknown = f"; unknown where all are below {below:.6g}" if below else ""
+        return f"[{len(codec.names)}]: the probabilities {so_far} of {names}{unknown}"
     levels = ", ".join(f"{level:.3g}" for level in quantile_levels(quantiles))
     return (
         f"[{len(codec.names)}][{quantiles}]: quantiles {so_far} of {names} in the table's units, at"

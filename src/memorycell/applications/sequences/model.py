@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple, cast
 
 import torch
@@ -16,6 +17,7 @@ from memorycell.applications.sequences.heads import (
 )
 from memorycell.applications.sequences.member import Member
 from memorycell.applications.sequences.merging import merged
+from memorycell.applications.sequences.mixture import RANDOM, RandomConvolutions
 from memorycell.applications.sequences.model_config import SequenceModelConfig
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.models.model import Model
@@ -33,8 +35,9 @@ class SequenceBatch(NamedTuple):
 
     x        [B, T, I] float32
     lengths  [B] int64
-    target   classes int64 [B]; labels or scaled numbers float32 [B, K], NaN where unknown; at every
-             step int64 [B, T] with -1, or float32 [B, T, K] with NaN, where there is none
+    target   classes int64 [B], -1 for none of them; labels or scaled numbers float32 [B, K], NaN
+             where unknown; at every step int64 [B, T] with -1, or float32 [B, T, K] with NaN, where
+             there is none
     weight   [B, members]: 0 where a member does not learn from a sequence
     """
 
@@ -60,7 +63,8 @@ class SequenceModel(Model[SequenceBatch]):
         labels                log-odds [labels]
         number, step_number   quantiles [numbers, Q] in scaled units
 
-    and members are averaged: probabilities, or each quantile.
+    and members are averaged: probabilities, or each quantile. Of classes, those of a linear
+    classifier on random convolutions may be mixed in; see `mix`.
 
     class_weight   [outputs] of each class in the loss
     temperature    divides the scores; of numbers it multiplies the distances from the median;
@@ -87,6 +91,21 @@ class SequenceModel(Model[SequenceBatch]):
         self.register_buffer("class_weight", torch.ones(config.outputs))
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("sure", torch.ones(()))
+        self.random: RandomConvolutions | None = None
+        if config.mix_dilations:
+            self.random = RandomConvolutions(
+                config.mix_dilations,
+                config.mix_biases,
+                config.patch,
+                config.row_size,
+                config.outputs,
+            )
+
+    def mix(self, random: RandomConvolutions) -> None:
+        """Mix the probabilities of a fitted classifier in, from now on."""
+        biases = random.biases.shape[2]
+        self.config = replace(self.config, mix_dilations=random.dilations, mix_biases=biases)
+        self.random = random
 
     # ---- training --------------------------------------------------------------------------------
 
@@ -112,13 +131,15 @@ class SequenceModel(Model[SequenceBatch]):
         """Parameters [B, ..., outputs · P] -> loss of each sequence [B]."""
         config = self.config
         if config.target == "class":
-            return F.cross_entropy(
+            losses = F.cross_entropy(
                 params,
-                target,
+                target.clamp(min=0),
                 self.class_weight,
                 reduction="none",
                 label_smoothing=config.smoothing,
             )
+            # Of a sequence of none of the classes, each is equally likely.
+            return torch.where(target < 0, -params.log_softmax(-1).mean(-1), losses)
         if config.target == "labels":
             known = ~target.isnan()
             losses = F.binary_cross_entropy_with_logits(
@@ -152,7 +173,8 @@ class SequenceModel(Model[SequenceBatch]):
         """Complete sequences x [B, T, I] with lengths [B] -> their outputs [B, ...], or of every
         step [B, T, ...].
         """
-        return self.combined(self.member_outputs(x, lengths))
+        y = self.combined(self.member_outputs(x, lengths))
+        return y if self.random is None else self.random.mixed(y, self.random(x, lengths))
 
     def member_outputs(self, x: Tensor, lengths: Tensor) -> Tensor:
         """The same for each member, uncalibrated: [members, B, ...]."""
@@ -186,8 +208,8 @@ class SequenceModel(Model[SequenceBatch]):
         return params[..., :1] + params[..., 1:].clamp(-8, 8).exp() * standard
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros: h and c of all members, the pooled values [1, B, members · G], and what the
-        convolutions keep [1, B, members · W].
+        """Zeros: h and c of all members, the pooled values [1, B, members · G], what the
+        convolutions keep [1, B, members · W], and what the random convolutions keep.
         """
         config = self.config
         first = self.networks[0].recurrent
@@ -201,6 +223,9 @@ class SequenceModel(Model[SequenceBatch]):
         if (branch := self.networks[0].branch) is not None:
             size = config.members * branch.state_size
             state["convolutions"] = next(iter(state.values())).new_zeros(1, batch_size, size)
+        if self.random is not None:
+            size = self.random.state_size
+            state[RANDOM] = next(iter(state.values())).new_zeros(1, batch_size, size)
         return State(**state)
 
     def forward(
@@ -218,14 +243,21 @@ class SequenceModel(Model[SequenceBatch]):
         elif not isinstance(state, State):  # a lone tensor is h
             state = State([state])
         outputs, after = self.member_steps(x, state, backend=backend)
-        return self.combined(outputs), after
+        y = self.combined(outputs)
+        if self.random is None:
+            return y, after
+        scores, kept = self.random.steps(x, state.asdict()[RANDOM][0])
+        return self.random.mixed(y, scores), State(**after.asdict(), random=kept[None])
 
     def member_steps(
         self, x: Tensor, state: State, *, backend: str | None = None
     ) -> tuple[Tensor, State]:
-        """The same for each member, uncalibrated: outputs [members, B, T, ...]."""
+        """The same for each member, uncalibrated: outputs [members, B, T, ...]; the state is
+        without that of the random convolutions.
+        """
         config = self.config
-        parts = {name: t.chunk(config.members, -1) for name, t in state.asdict().items()}
+        given = {name: t for name, t in state.asdict().items() if name != RANDOM}
+        parts = {name: t.chunk(config.members, -1) for name, t in given.items()}
         outputs, after = [], []
         for k, member in enumerate(self.networks):
             own = State(**{name: part[k].contiguous() for name, part in parts.items()})

@@ -7,6 +7,7 @@ from typing import ClassVar
 
 from memorycell.applications.sequences.heads import params_per_output
 from memorycell.applications.sequences.merging import MERGEABLE_CELLS
+from memorycell.applications.sequences.mixture import MAX_BIASES, MAX_DILATION, MAX_DILATIONS
 from memorycell.applications.sequences.sequence_set import TARGET_KINDS, TargetKind
 from memorycell.models.model import ModelConfig
 from memorycell.models.pooling import POOLINGS, pooled_size
@@ -33,6 +34,8 @@ class SequenceModelConfig(ModelConfig):
     patch, row_size   rows per step, and inputs per row, which are the first inputs of a step; for
                 the convolutions alone
     stride      rows that are one step of the convolutions; divides patch
+    mix_dilations, mix_biases   of the random convolutions that are mixed with the networks, see
+                `RandomConvolutions`; no dilations: none are
     """
 
     target: TargetKind
@@ -49,6 +52,8 @@ class SequenceModelConfig(ModelConfig):
     patch: int = 1
     row_size: int = 1
     stride: int = 1
+    mix_dilations: tuple[int, ...] = ()
+    mix_biases: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (
         *ModelConfig.counts,
@@ -60,6 +65,7 @@ class SequenceModelConfig(ModelConfig):
         "patch",
         "row_size",
         "stride",
+        "mix_biases",
     )
     probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "smoothing")
 
@@ -91,6 +97,19 @@ class SequenceModelConfig(ModelConfig):
             raise ValueError(f"stride={self.stride}: expected a divisor of patch={self.patch}")
         if self.channels > MAX_CHANNELS:
             raise ValueError(f"channels: at most {MAX_CHANNELS:,}")
+        if self.mix_dilations:
+            self._check_mixture()
+
+    def _check_mixture(self) -> None:
+        dilations = self.mix_dilations
+        if self.target != "class" or self.patch * self.row_size > self.input_size:
+            raise ValueError("mix_dilations: only for one class per sequence, read row by row")
+        if len(dilations) > MAX_DILATIONS or not all(1 <= d <= MAX_DILATION for d in dilations):
+            raise ValueError(
+                f"mix_dilations: expected at most {MAX_DILATIONS} of 1 to {MAX_DILATION}"
+            )
+        if self.mix_biases > MAX_BIASES:
+            raise ValueError(f"mix_biases: at most {MAX_BIASES}")
 
     @property
     def every_step(self) -> bool:

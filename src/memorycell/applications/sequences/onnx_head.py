@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.applications.sequences.heads import standard_student
+from memorycell.applications.sequences.mixture import RANDOM
 from memorycell.applications.sequences.onnx_convolutions import branch_in_onnx
+from memorycell.applications.sequences.onnx_mixture import mixture_in_onnx
 from memorycell.models.exporting import OnnxGraph
 from memorycell.nn.attention import AttentionPool
 
@@ -21,7 +23,7 @@ END = int(np.iinfo(np.int64).max)
 class SequenceOnnxHead:
     """The outputs of `SequenceModel.forward` after every step. The pooled values are the state
     tensor `pooled` [1, B, members · G]; there is none for pooling=last and targets at every step.
-    That of the convolutions is `convolutions` [1, B, members · W].
+    That of the convolutions is `convolutions` [1, B, members · W], of the random ones `random`.
     """
 
     tokens = False
@@ -74,7 +76,10 @@ class SequenceOnnxHead:
             for name, values in (("pooled", pooled), ("convolutions", convolved))
             if values
         }
-        return self._combined(graph, outputs), after
+        y = self._combined(graph, outputs)
+        if model.random is not None:
+            y, after[RANDOM] = mixture_in_onnx(graph, model.random, x, state[RANDOM], y)
+        return y, after
 
     def _pool(
         self, graph: OnnxGraph, attention: AttentionPool | None, hidden: str, before: str

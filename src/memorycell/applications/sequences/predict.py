@@ -16,6 +16,7 @@ from memorycell.applications.sequences.prepare import SequencesFile, read_for
 from memorycell.applications.sequences.sequence_set import SequenceSet
 from memorycell.errors import DataError
 from memorycell.models.quantiles import interval
+from memorycell.signals.unknown import UNKNOWN_LABEL
 
 if TYPE_CHECKING:
     import polars as pl
@@ -39,7 +40,8 @@ def predict(file: SequencesFile, source: str | None, options: PredictOptions) ->
     """`{"data", "kind", "sequences": [{"name", "steps", …}], "notes"}`. Of each sequence
 
     class     "label", "p" (its probability), "probabilities" by class; "sure_after": the step from
-              which on the answer was sure, None if it never was
+              which on the answer was sure, None if it never was; where the label is "unknown",
+              "nearest": the most probable class
     labels    "labels" of a probability of 0.5 or more, "probabilities" by label
     number    "numbers": name -> "median", "low80", "high80"
     at every step   "labels" and "p", or "numbers" with lists
@@ -90,11 +92,14 @@ def answer_record(codec: SequenceCodec, answer: np.ndarray) -> dict[str, Any]:
     names = codec.names
     if codec.target == "class":
         best = int(answer.argmax())
-        return {
+        record = {
             "label": names[best],
             "p": round(float(answer[best]), 4),
             "probabilities": _by_name(names, answer),
         }
+        if answer[best] < codec.unknown_below:
+            record |= {"label": UNKNOWN_LABEL, "nearest": names[best]}
+        return record
     if codec.target == "labels":
         chosen = [name for name, p in zip(names, answer, strict=True) if p >= 0.5]
         return {"labels": chosen, "probabilities": _by_name(names, answer)}
@@ -201,6 +206,8 @@ def _shown(kind: str, one: dict[str, Any]) -> str:
             if (one.get("sure_after"))
             else ""
         )
+        if "nearest" in one:
+            return f"{one['label']} (nearest {printable(one['nearest'])} {one['p']:.1%})"
         return (
             f"{printable(one['label'])} {one['p']:.1%}" + (f" ({others})" if others else "") + early
         )

@@ -19,6 +19,7 @@ from memorycell.applications.sequences.model import SequenceModel
 from memorycell.applications.sequences.reading import read_sequences
 from memorycell.applications.sequences.sequence_set import SequenceSet
 from memorycell.applications.sequences.settings import SequencesSettings
+from memorycell.applications.sequences.unknown import separate
 from memorycell.errors import DataError, UserError, quote
 
 DEFAULT_DATASET = "pendigits"
@@ -43,7 +44,10 @@ def prepare(data: str | None, settings: SequencesSettings) -> SequencesDataset:
     settings = dataclasses.replace(settings, **found)
     if read.target is None:
         raise DataError(f"{read.where}: no target; name it: --set target=COLUMN")
-    parts, settings, notes = split_parts(read, settings)
+    known, unknown, apart = separate(read, settings.unknown)
+    parts, settings, notes = split_parts(known, settings)
+    parts = dataclasses.replace(parts, unknown=unknown)
+    notes += apart
     train = parts.sets["train"]
     patch, stride = patch_and_stride(train, settings)
     settings = dataclasses.replace(settings, patch=patch, stride=stride)
@@ -170,7 +174,9 @@ def reopen(data: str | None, file: SequencesFile) -> SequencesDataset:
     settings, codec = file.typed_settings(SequencesSettings), file.codec
     if data is None or data == file.data:
         read = read_for(file, file.data)
-        parts, settings, notes = split_parts(matched(read, codec), settings)
+        known, unknown, apart = separate(read, settings.unknown)
+        parts, settings, notes = split_parts(matched(known, codec), settings)
+        parts, notes = dataclasses.replace(parts, unknown=unknown), [*notes, *apart]
         dataset = SequencesDataset(
             file.data, read.fingerprint, parts, codec, settings, [*read.notes, *notes]
         )

@@ -12,7 +12,7 @@ import numpy as np
 
 from memorycell.application.contract import Item, NoOptions, Record
 from memorycell.applications.sequences.codec import Column, SequenceCodec
-from memorycell.applications.sequences.live_rows import row_scaler
+from memorycell.applications.sequences.live_rows import answers_of, row_scaler
 from memorycell.applications.sequences.own_scale import no_moments
 from memorycell.applications.sequences.predict import answer_record
 from memorycell.applications.sequences.prepare import SequencesFile
@@ -100,10 +100,11 @@ class SequencesSession:
         self.codec: SequenceCodec = file.codec
         self.answer = np.zeros(0)
         self._sure, self._quantiles = float(file.model.sure), file.model.config.quantiles
+        self._is_class = self.codec.target == "class"
         self._initial = Stream(file.model, precision, history=0)
         self._rows = RowReader([column.name for column in self.codec.channels])
         self._open: dict[str, _Live] = {}
-        self._scaler = row_scaler(self.codec)
+        self._scaler, self._answers = row_scaler(self.codec), answers_of(self.codec)
 
     # ---- rows ------------------------------------------------------------------------------------
 
@@ -166,7 +167,7 @@ class SequencesSession:
         inputs = None if self._scaler is None else self._scaler(x, live.last)
         if inputs is None:
             return run(self._advance(live, x))
-        live.answer = self.answer = self.codec.answers(live.stream.step(inputs))
+        live.answer = self.answer = self._answers(live.stream.step(inputs))
         live.last = x
         live.steps += 1
         self._note_sure(live)
@@ -189,8 +190,7 @@ class SequencesSession:
         return self.answer
 
     def _note_sure(self, live: _Live) -> None:
-        is_class = self.codec.target == "class"
-        if is_class and live.sure_after is None and live.answer.max() >= self._sure:
+        if live.sure_after is None and self._is_class and live.answer.max() >= self._sure:
             live.sure_after = live.steps
 
     def _new(self, static: list[float | None]) -> _Live:

@@ -42,6 +42,12 @@ class SequencesSettings(ReadOptions):
                 validation part, each then trained without a fifth of the sequences, else 1
     augment     none, light or strong; by default chosen by trials
     balance     weight classes by their rarity
+    mix         mix in a linear classifier on random convolutions, for one class per sequence, where
+                that is better on sequences that neither learnt from
+    unknown     classes that are not learnt, as names or patterns, separated by commas: a third is
+                trained on as none of the classes, a third sets the probability below which the
+                answer is "unknown", a third measures it
+    false_acceptance   share of the second third's sequences that may get a label all the same
     window      steps per training window, for targets at every step
     warm_up     of a window's first steps without loss, for targets at every step
     batch       sequences, or windows, per batch
@@ -68,6 +74,9 @@ class SequencesSettings(ReadOptions):
     members: int | None = None
     augment: str | None = None
     balance: bool = False
+    mix: bool = True
+    unknown: str | None = None
+    false_acceptance: float = 0.05
     window: int = 365
     warm_up: int = 60
     batch: int = 16
@@ -90,6 +99,8 @@ class SequencesSettings(ReadOptions):
             encoder=(None, *ENCODERS),
             augment=(None, *AUGMENTATIONS),
         )
+        if not 0 < self.false_acceptance < 1:
+            raise ValueError(f"false_acceptance={self.false_acceptance}: expected 0 to 1")
         _ = self.shares
         patch = self.stride or 1
         self.model_config("class", patch, 2, members=self.members or 1, patch=patch)  # the rest

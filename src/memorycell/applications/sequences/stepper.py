@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy import add, divide, empty, multiply
 from torch import Tensor, nn
 
 from memorycell.applications.sequences.convolution_step import ConvolutionStep
 from memorycell.applications.sequences.heads import ordered_quantiles_array, standard_student
+from memorycell.applications.sequences.mixture_step import MixtureStep
 from memorycell.models.pooling import PoolingStep
 from memorycell.nn.attention import AttentionPool
 from memorycell.ops.step import LinearStep
 from memorycell.state import Layout
+from memorycell.streaming.arguments import FLOAT32
 from memorycell.streaming.stepping import LayerStepper
 
 if TYPE_CHECKING:
@@ -26,7 +29,8 @@ TINY = np.finfo(np.float32).tiny
 class SequenceStepper:
     """See `Stepper`; y is an output of `SequenceModel`. In a session's row the pooled values follow
     h and c, and the values of the convolutions, which are in float32 whatever the precision, follow
-    those. The members' recurrent layers are one stack with block-diagonal weights.
+    those, and then those of the random convolutions. The members' recurrent layers are one stack
+    with block-diagonal weights.
 
     bounded   as of `LayerStepper`
     """
@@ -38,23 +42,28 @@ class SequenceStepper:
         pooled = config.members * config.member_state
         self._branches = [ConvolutionStep(m.branch) for m in model.networks if m.branch is not None]
         convolved = sum(branch.state_size for branch in self._branches)
-        self._layers = LayerStepper(model.merged_stack(), precision, extra_width=pooled + convolved)
-        more = {"pooled": (1, pooled), "convolutions": (1, convolved)}
+        self._random = None if model.random is None else MixtureStep(model.random)
+        kept = 0 if self._random is None else self._random.state_size
+        extra = pooled + convolved + kept
+        self._layers = LayerStepper(model.merged_stack(), precision, extra_width=extra)
+        more = {"pooled": (1, pooled), "convolutions": (1, convolved), "random": (1, kept)}
         sizes = {name: size for name, size in more.items() if size[1]}
         self.layout = Layout({**self._layers.layout.sizes, **sizes})
         self._pooled = self.layout.slices.get("pooled", slice(0, 0))
         self._convolved = self.layout.slices.get("convolutions", slice(0, 0))
+        self._kept = self.layout.slices.get("random", slice(0, 0))
         self._walk = self._layers.stack.step_one
         pooling = "last" if config.every_step else config.pooling
         self._pools = [PoolingStep(pooling, m.pool) for m in model.networks]
         self._heads = [LinearStep(*_scaled_head(m.head, model)) for m in model.networks]
         self._output = _Output(model)
+        self._outputs, self._plain = config.outputs * config.params, self._output.plain
         self._pooling = pooling
-        self._single = config.members == 1 and pooling != "max" and not self._branches
+        self._weight = self._pools[0].weight if pooling == "attention" else None
+        plain = not self._branches and self._random is None
+        self._single = config.members == 1 and pooling != "max" and plain
         self.bounded = (
-            self._layers.bounded
-            and not self._branches
-            and all(_is_bounded(m.pool) for m in model.networks)
+            self._layers.bounded and plain and all(_is_bounded(m.pool) for m in model.networks)
         )
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
@@ -63,6 +72,7 @@ class SequenceStepper:
             return self._step_single(ring, row, x)
         steps = x.reshape(-1, self.input_size)
         before, convolved = ring[row, self._pooled].copy(), ring[row, self._convolved].copy()
+        kept = ring[row, self._kept].copy()
         hidden, row = self._layers.step_one(ring, row, steps)
         features = []
         for k in range(len(steps) if self._branches else 0):
@@ -76,24 +86,51 @@ class SequenceStepper:
         if pooled.shape[-1]:
             for back in range(min(len(steps), len(ring))):  # the steps that the ring stores
                 ring[row - back, self._pooled] = pooled[0, len(steps) - 1 - back]
+        if self._random is not None:
+            y[0] = self._mix_steps(self._random, ring, row, steps, kept, y[0])
         return (y[0] if x.ndim == 2 else y[0, 0]), row
 
+    def _mix_steps(
+        self,
+        random: MixtureStep,
+        ring: np.ndarray,
+        row: int,
+        steps: np.ndarray,
+        kept: np.ndarray,
+        y: np.ndarray,
+    ) -> np.ndarray:
+        """The networks' outputs y [T, C] after steps [T, I], of which the last state is in `row` ->
+        those of the mixture; `kept` is of before the first step.
+        """
+        scores = []
+        for k in range(len(steps)):
+            own, after = random(kept.reshape(1, -1), steps[k : k + 1])
+            scores.append(own[0])
+            kept, back = after[0], len(steps) - 1 - k
+            if back < len(ring):
+                ring[row - back, self._kept] = kept
+        return random.mixed(y, np.stack(scores))
+
     def _step_single(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
-        """`step_one` of one step with one member, with fewer numpy calls."""
-        size, before = self._size, row
-        sums = np.empty((1, size + 1), np.float32)
-        z = sums[:, :size]
-        row = self._walk(ring, row, x[None], z)
+        """`step_one` of one step with one member, with few and cheap numpy calls: each costs as
+        much as a part of the engine's work.
+        """
+        size, pooled = self._size, self._pooled
+        sums = empty(size + 1, FLOAT32)
+        z = sums[:size]
+        before = row
+        row = self._walk(ring, row, x, z)
         if self._pooling != "last":
-            if self._pooling == "attention":
-                sums[:, size:] = weight = self._pools[0].weights(z)
-                z *= weight
-            else:
-                sums[0, size] = 1
-            sums += ring[before, self._pooled]
-            ring[row, self._pooled] = sums[0]
-            z = z / sums[:, size:]
-        return self._output([self._heads[0](z)])[0], row
+            sums[size] = 1
+            if self._weight is not None:
+                multiply(sums, self._weight(z), sums)
+            earlier = ring[before, pooled]
+            after = earlier if row == before else ring[row, pooled]
+            add(earlier, sums, after)
+            divide(after[:size], after[size], z)
+        y, head = empty(self._outputs, FLOAT32), self._heads[0]
+        head.times(z, head.bias, y)
+        return (y if self._plain else self._output([y[None]])[0]), row
 
     def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""
@@ -105,6 +142,10 @@ class SequenceStepper:
             features = [own[:, None] for own in features]
         pooled, y = self._answer(block[rows, self._pooled], hidden[:, None], features)
         block[rows, self._pooled] = pooled[:, 0]
+        if self._random is not None:
+            scores, kept = self._random(block[rows, self._kept], x)
+            block[rows, self._kept] = kept
+            return self._random.mixed(y[:, 0], scores)
         return y[:, 0]
 
     def _convolve(self, before: np.ndarray, x: np.ndarray) -> tuple[list[np.ndarray], np.ndarray]:
@@ -148,10 +189,10 @@ class _Output:
         if model.tails is not None:
             freedom = model.degrees_of_freedom.detach().numpy()
             self._standard = standard_student(freedom, config.quantiles)
-        self._plain = not config.numeric and config.members == 1
+        self.plain = not config.numeric and config.members == 1
 
     def __call__(self, params: list[np.ndarray]) -> np.ndarray:
-        if self._plain:  # the temperature is part of the head's weights
+        if self.plain:  # the temperature is part of the head's weights
             return params[0]
         if self._config.numeric:
             return self._quantiles(params)

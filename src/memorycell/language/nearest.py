@@ -87,7 +87,7 @@ def choose_threshold(
     similarity: Sequence[float],
     ours: Sequence[float],
     nearest: Sequence[float],
-    weight: Sequence[float] | None = None,
+    weight: Sequence[float] | np.ndarray | None = None,
 ) -> float:
     """The similarity from which the nearest text's answer is given in place of the model's, so
     that the mean of their scores is highest; `NEVER` where that gains less than `MIN_GAIN`.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 
 import numpy as np
@@ -16,31 +16,33 @@ from memorycell.application.datasets import locate
 from memorycell.applications.sentiment.baselines import TfIdf, class_frequencies
 from memorycell.applications.sentiment.codec import LabelledCodec
 from memorycell.applications.sentiment.examples import Example, Examples, label_counts
-from memorycell.applications.sentiment.labels import unify_labels
+from memorycell.applications.sentiment.labels import label_list, one_label, unify_labels
 from memorycell.applications.sentiment.limits import Limits, fit_limits
 from memorycell.applications.sentiment.mixing import Mixture, fit_mixture
 from memorycell.applications.sentiment.negation import negated_examples
 from memorycell.applications.sentiment.reading import ReadOptions, read_examples
 from memorycell.applications.sentiment.settings import SentimentSettings
+from memorycell.applications.sentiment.unknown_texts import separate_texts
 from memorycell.errors import DataError, UserError, quote
 from memorycell.language.codec import UNKNOWN_ID, TextCodec, fingerprint, fit_text_codec
 from memorycell.language.model import LanguageModel
 from memorycell.models.batches import PaddedBatch, by_length, padded
 from memorycell.models.classifier import Classifier
 from memorycell.reading import Losses
+from memorycell.signals.unknown import fit_threshold
 from memorycell.training import metrics
 
 DEFAULT_DATASET = "sst"
 HEAD_ONLY_EPOCHS = 1
 """Epochs in which only the head of a model with initial language model layers is trained."""
 MAX_CLASSES = 200
-MAX_LISTED = 12
-"""Labels in a note."""
 MIN_TEXTS = 5
 UNBALANCED = 1.5
 """Ratio of class frequencies above which balance=auto weights the classes."""
 SMALLEST = 1e-30
 """Probability of which a logarithm is taken."""
+ROUNDING = 1e-5
+"""Of a probability: texts are classified in other batches, and the limit is saved in float32."""
 EVALUATION_BUDGET = 16_000
 """Steps per batch in evaluation."""
 
@@ -58,8 +60,9 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
         settings: SentimentSettings,
         initial_model: LanguageModel | None = None,
         added: Sequence[Example] = (),
+        unknown: Mapping[str, Sequence[str]] | None = None,
     ) -> None:
-        """`added`: further training examples."""
+        """`added`: further training examples; `unknown`: texts without a label, by split."""
         self.name, self.examples, self.codec, self.settings = name, examples, codec, settings
         self.initial_model = initial_model
         self.notes: list[str] = []
@@ -74,10 +77,15 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
             split: np.array([class_of[e.label] for e in part], np.int64)
             for split, part in examples.items()
         }
+        self.unknown = unknown or {}
         self.tokens = {
-            split: [np.array(codec.text.encode(e.text) or [UNKNOWN_ID], np.int64) for e in part]
-            for split, part in examples.items()
+            split: self._tokens([e.text for e in part]) for split, part in examples.items()
         }
+        self._unknown_tokens = {split: self._tokens(part) for split, part in self.unknown.items()}
+
+    def _tokens(self, texts: Sequence[str]) -> list[np.ndarray]:
+        encode = self.codec.text.encode
+        return [np.array(encode(text) or [UNKNOWN_ID], np.int64) for text in texts]
 
     @cached_property
     def tfidf(self) -> TfIdf | None:
@@ -99,9 +107,10 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
             weights = counts.sum() / (len(counts) * counts)
             weights = np.sqrt(weights) if balance == "auto" else weights
             model.class_weight.copy_(torch.from_numpy(weights))
-        if self.initial_model is not None and model.embedding is not None:
-            model.embedding.load_state_dict(self.initial_model.embedding.state_dict())
-            model.recurrent.load_state_dict(self.initial_model.recurrent.state_dict())
+        for network in model.networks:
+            if self.initial_model is not None and network.embedding is not None:
+                network.embedding.load_state_dict(self.initial_model.embedding.state_dict())
+                network.recurrent.load_state_dict(self.initial_model.recurrent.state_dict())
         return model
 
     def _class_counts(self, split: str) -> np.ndarray:
@@ -110,11 +119,17 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
         return np.array([counts.get(label, 0) for label in self.codec.labels])
 
     def batches(self, seed: int) -> Iterator[PaddedBatch]:
-        """See `Dataset`: texts of similar length, targets [B, classes] float32 of probabilities."""
+        """See `Dataset`: texts of similar length, targets [B, classes] float32 of probabilities,
+        equal ones of a text without a label.
+        """
         tokens, classes = self.tokens["train"], len(self.codec.labels)
         p = np.array([e.confidence for e in self.trained_on], np.float32)[:, None]
         one_hot = np.eye(classes, dtype=np.float32)[self.truth["train"]]
         target = (one_hot * p + (1 - one_hot) * (1 - p) / (classes - 1)).astype(np.float32)
+        if unknown := self._unknown_tokens.get("train"):
+            tokens = [*tokens, *unknown]
+            equal = np.full((len(unknown), classes), 1 / classes, np.float32)
+            target = np.concatenate([target, equal])
         for rows in by_length(np.array([len(t) for t in tokens]), self.settings.budget, seed):
             x, lengths = padded([tokens[k] for k in rows])
             yield PaddedBatch(x, lengths, torch.from_numpy(target[rows]))
@@ -122,7 +137,10 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
     def frozen_parameters(self, epoch: int) -> tuple[str, ...]:
         """See `Dataset`: the initial layers at first (Howard & Ruder 2018, arXiv:1801.06146)."""
         if self.initial_model is not None and epoch < HEAD_ONLY_EPOCHS:
-            return ("embedding", "recurrent")
+            others = [f"others.{k}." for k in range(self.settings.members - 1)]
+            return tuple(
+                f"{at}{name}" for at in ("", *others) for name in ("embedding", "recurrent")
+            )
         return ()
 
     def p(self, model: Classifier, split: str) -> np.ndarray:
@@ -137,8 +155,11 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
     @torch.inference_mode()
     def log_p(self, model: Classifier, split: str) -> np.ndarray:
         """Log-probabilities [N, classes] float64 of a split by the network alone."""
+        return self._log_p(model, self.tokens[split])
+
+    @torch.inference_mode()
+    def _log_p(self, model: Classifier, tokens: list[np.ndarray]) -> np.ndarray:
         model.eval()
-        tokens = self.tokens[split]
         log_p = np.empty((len(tokens), len(self.codec.labels)))
         for rows in by_length(np.array([len(t) for t in tokens]), EVALUATION_BUDGET, 0):
             log_p[rows] = model.classify(*padded([tokens[k] for k in rows])).numpy()
@@ -146,8 +167,18 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
 
     def evaluate(self, model: Classifier, split: str, precision: str = "float32") -> Metrics:
         """See `Dataset`."""
-        log_p = np.log(np.maximum(self.p(model, split), SMALLEST))
-        return metrics.classification_metrics(self.truth[split], log_p)
+        p = self.p(model, split)
+        result = metrics.classification_metrics(self.truth[split], np.log(np.maximum(p, SMALLEST)))
+        if (below := self.limits.unknown_below) and self._unknown_tokens.get(split):
+            accepted = self._unknown_p(model, split) >= below
+            result["false_acceptance"] = float(accepted.mean())
+            result["false_rejection"] = float((p.max(1) < below).mean())
+        return result
+
+    def _unknown_p(self, model: Classifier, split: str) -> np.ndarray:
+        """The probability of the best label of every text without one [N]."""
+        p = np.exp(self._log_p(model, self._unknown_tokens[split]))
+        return np.asarray(self.mixture.mix(p, list(self.unknown[split])).max(1))
 
     def calibrate(self, model: Classifier) -> None:
         """See `Dataset`: the temperature of the head, the mixture, and the limits."""
@@ -167,6 +198,16 @@ class SentimentDataset(Dataset[Classifier, PaddedBatch]):
             self.notes.append(note)
         self.limits, note = fit_limits(self.p(model, "valid"), self.truth["valid"], shares)
         self.notes.append(note)
+        if self._unknown_tokens.get("valid"):
+            unknown = self._unknown_p(model, "valid")
+            below = fit_threshold(unknown, self.settings.false_acceptance)
+            below = min(below + ROUNDING, 1.0)  # texts of unknown words alone have equal values
+            self.limits = dataclasses.replace(self.limits, unknown_below=below)
+            self.notes.append(
+                f'below a probability of {below:.2f} the answer is "unknown": of'
+                f" {(self.p(model, 'valid').max(1) < below).mean():.0%} of the validation texts"
+                f" and all but {(unknown >= below).mean():.0%} of those without a label"
+            )
 
     def arrays(self) -> dict[str, torch.Tensor]:
         """See `Dataset`: the limits, and the linear model where it is mixed in."""
@@ -210,10 +251,13 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
     """See `Application`. The labels and the vocabulary are those of the training split."""
     examples, name, notes = _read(data or DEFAULT_DATASET, settings)
     examples, spellings = unify_labels(examples)
-    notes += spellings
+    examples, unknown_texts, found = separate_texts(
+        examples, settings.unknown, name, settings.encoding
+    )
+    notes += [*spellings, *found]
     counts = label_counts(examples["train"])
     if len(counts) < 2:
-        raise DataError(f"{name}: {_one_label(examples, counts)}; at least two are needed")
+        raise DataError(f"{name}: {one_label(examples, counts)}; at least two are needed")
     if len(counts) > MAX_CLASSES:
         raise DataError(
             f"{name}: {len(counts)} different labels; is this the right column? --set label=COLUMN"
@@ -238,31 +282,25 @@ def prepare(data: str | None, settings: SentimentSettings) -> SentimentDataset:
         settings, initial_model, codec = _from_language_model(settings, settings.start)
     labels = tuple(sorted(counts))
     dataset = SentimentDataset(
-        name, examples, LabelledCodec(codec, labels), settings, initial_model, negated
+        name,
+        examples,
+        LabelledCodec(codec, labels),
+        settings,
+        initial_model,
+        negated,
+        unknown_texts,
     )
     unknown = float(np.concatenate([t == UNKNOWN_ID for t in dataset.tokens["valid"]]).mean())
     sizes = ", ".join(f"{len(part):,} {split}" for split, part in examples.items())
     dataset.notes = [
         *notes,
-        f"texts: {sizes}; labels: {_label_list(counts)}",
+        f"texts: {sizes}; labels: {label_list(counts)}",
         (
             f"vocabulary: {len(codec) - codec.num_special:,} {settings.unit}s; unknown in the"
             f" validation split: {unknown:.2%}"
         ),
     ]
     return dataset
-
-
-def _one_label(examples: dict[str, Examples], counts: dict[str, int]) -> str:
-    """Why the training split has fewer than two labels."""
-    label = quote(next(iter(counts), "none"))
-    every = label_counts(e for part in examples.values() for e in part)
-    others = ", ".join(quote(other) for other in list(every)[:3] if other not in counts)
-    if len(every) < 2:
-        return f"every text has the label {label}"
-    if not counts:
-        return f"no label is in the training split, of {len(examples['train']):,} texts ({others})"
-    return f"every text of the training split has the label {label}; too few have {others}"
 
 
 def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> SentimentDataset:
@@ -291,7 +329,12 @@ def reopen(data: str | None, file: ModelFile[Classifier, LabelledCodec]) -> Sent
             f"{data}: no text with one of the model's labels"
             f" ({quote(', '.join(file.codec.labels))})"
         )
-    dataset = SentimentDataset(data or file.data, examples, file.codec, settings)
+    apart: dict[str, list[str]] = {}
+    if settings.unknown is not None and data in (None, file.data):
+        own = unify_labels(_read(file.data, settings)[0], file.codec.labels)[0]
+        _, apart, found = separate_texts(own, settings.unknown, file.data, settings.encoding)
+        notes += found
+    dataset = SentimentDataset(data or file.data, examples, file.codec, settings, unknown=apart)
     dataset.limits, dataset.mixture = Limits.of(file.arrays), Mixture.of(file.arrays)
     dataset.notes = [note, *notes]
     if data is None and dataset.fingerprint != file.fingerprint:
@@ -320,13 +363,6 @@ def _with_labels(
         some = ", ".join(quote(label) for label, _ in others.most_common(3))
         losses.skip(f"labels without a training text: {some}", others.total())
     return kept, losses
-
-
-def _label_list(counts: dict[str, int]) -> str:
-    """The most frequent labels with their counts."""
-    listed = [f"{quote(label)[1:-1]} {n:,}" for label, n in list(counts.items())[:MAX_LISTED]]
-    more = len(counts) - len(listed)
-    return ", ".join(listed) + (f" and {more:,} more" if more else "")
 
 
 def _read(data: str, settings: SentimentSettings) -> tuple[dict[str, Examples], str, list[str]]:

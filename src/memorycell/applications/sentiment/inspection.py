@@ -17,7 +17,7 @@ def inspect(file: ModelFile[Classifier, LabelledCodec], source: str | None) -> I
     text = reopen(None, file).inspection_input() if source is None else source
     codec = file.codec.text
     tokens = codec.encode(text)[-MAX_STEPS:]
-    return inspect_steps(
+    found = inspect_steps(
         file,
         CalledWithLengths(file.model),
         torch.tensor(tokens, dtype=torch.int64),
@@ -25,3 +25,6 @@ def inspect(file: ModelFile[Classifier, LabelledCodec], source: str | None) -> I
         where=file.data if source is None else "the input",
         unit="tokens",
     )
+    if file.model.config.members > 1:
+        found.notes.append(f"the first of {file.model.config.members} members")
+    return found

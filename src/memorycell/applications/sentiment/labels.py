@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from memorycell.applications.sentiment.examples import Examples
+from memorycell.applications.sentiment.examples import Examples, label_counts
 from memorycell.errors import quote
+
+MAX_LISTED = 12
+"""Labels in a note."""
 
 
 def unify_labels(
@@ -37,3 +40,22 @@ def unify_labels(
 def label_key(label: str) -> str:
     """Equal for labels that differ only in case and spaces."""
     return " ".join(label.split()).casefold()
+
+
+def one_label(examples: dict[str, Examples], counts: dict[str, int]) -> str:
+    """Why the training split has fewer than two labels."""
+    label = quote(next(iter(counts), "none"))
+    every = label_counts(e for part in examples.values() for e in part)
+    others = ", ".join(quote(other) for other in list(every)[:3] if other not in counts)
+    if len(every) < 2:
+        return f"every text has the label {label}"
+    if not counts:
+        return f"no label is in the training split, of {len(examples['train']):,} texts ({others})"
+    return f"every text of the training split has the label {label}; too few have {others}"
+
+
+def label_list(counts: dict[str, int]) -> str:
+    """The most frequent labels with their counts."""
+    listed = [f"{quote(label)[1:-1]} {n:,}" for label, n in list(counts.items())[:MAX_LISTED]]
+    more = len(counts) - len(listed)
+    return ", ".join(listed) + (f" and {more:,} more" if more else "")

@@ -27,17 +27,19 @@ class Limits:
 
     min_p         probability of the label, below which it is unsure
     max_unknown   share of tokens out of the vocabulary, above which it is unsure
+    unknown_below   probability of the label below which the answer is "unknown"
     """
 
     min_p: float = 0.0
     max_unknown: float = 1.0
+    unknown_below: float = 0.0
 
     @classmethod
     def of(cls, arrays: Mapping[str, Tensor]) -> Limits:
         """Of a model file. Raises `ModelFileError`."""
         if LIMITS not in arrays:
             return cls()
-        if arrays[LIMITS].shape != (2,):
+        if arrays[LIMITS].shape not in ((2,), (3,)):
             raise ModelFileError("the limits of the model are damaged; copy the file again")
         return cls(*arrays[LIMITS].double().tolist())
 

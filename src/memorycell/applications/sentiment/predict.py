@@ -18,6 +18,7 @@ from memorycell.language.codec import UNKNOWN_ID
 from memorycell.language.files import check_encoding, input_text
 from memorycell.models.batches import padded
 from memorycell.models.classifier import Classifier
+from memorycell.signals.unknown import UNKNOWN_LABEL
 
 BATCH_SIZE = 64
 NUM_RENDERED_WORDS = 6
@@ -52,7 +53,7 @@ def predict(
     records = []
     limits = Limits.of(file.arrays)
     for text, p in zip(texts, classify(file, texts), strict=True):
-        record = label_record(file.codec, text, p)
+        record = label_record(file.codec, text, p, limits.unknown_below)
         record |= unsure_record(limits, file.codec, text, p)
         if len(text) > MAX_TEXT_CHARS:
             record["note"] = f"only the first {MAX_TEXT_CHARS:,} characters were read"
@@ -114,10 +115,14 @@ def word_weights(file: ModelFile[Classifier, LabelledCodec], text: str) -> list[
     ]
 
 
-def label_record(codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, Any]:
-    """`{"text", "label", "p", "probabilities"}` of probabilities [classes]."""
+def label_record(
+    codec: LabelledCodec, text: str, p: np.ndarray, unknown_below: float = 0.0
+) -> dict[str, Any]:
+    """`{"text", "label", "p", "probabilities"}` of probabilities [classes]. Below `unknown_below`
+    the label is "unknown", and `nearest` the most probable one.
+    """
     k = int(p.argmax())
-    return {
+    record: dict[str, Any] = {
         "text": text,
         "label": codec.labels[k],
         "p": round(float(p[k]), 4),
@@ -125,6 +130,9 @@ def label_record(codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, An
             label: round(float(v), 4) for label, v in zip(codec.labels, p, strict=True)
         },
     }
+    if p[k] < unknown_below:
+        record |= {"label": UNKNOWN_LABEL, "nearest": codec.labels[k]}
+    return record
 
 
 def unsure_record(limits: Limits, codec: LabelledCodec, text: str, p: np.ndarray) -> dict[str, Any]:
@@ -142,7 +150,8 @@ def render(record: dict[str, Any]) -> str:
         if text["unknown"] > 0:
             note += f"   ({text['unknown']:.0%} of the words unknown)"
         note += f"   [{text['note']}]" if "note" in text else ""
-        lines.append(f"{text['label']} ({text['p']:.1%})  {text['text']}{note}")
+        nearest = f"nearest {text['nearest']}, " if "nearest" in text else ""
+        lines.append(f"{text['label']} ({nearest}{text['p']:.1%})  {text['text']}{note}")
         words = sorted(text.get("words", []), key=lambda w: -abs(w["weight"]))[:NUM_RENDERED_WORDS]
         if words:
             lines.append("    " + "  ".join(f"{w['word']} {w['weight']:+.2f}" for w in words))

@@ -77,7 +77,7 @@ class SentimentSession:
             }
             for span, p in zip(spans, p_words, strict=True)
         ]
-        record = label_record(self.codec, self.text, p_words[-1])
+        record = label_record(self.codec, self.text, p_words[-1], self._limits.unknown_below)
         record |= unsure_record(self._limits, self.codec, self.text, p_words[-1])
         return [{**record, "words": words}]
 

@@ -36,6 +36,12 @@ class SentimentSettings:
     cell, hidden, layers, embedding   of the recurrent layers, and the embedding size
     dropout, embedding_dropout, word_dropout, weight_drop, smoothing   probabilities, see
                  `ClassifierConfig` and `ModelConfig`
+    unknown      texts of none of the labels: other labels, as names or patterns, or text files with
+                 a text per line, separated by commas, such as "sport,german.txt"; a third is
+                 trained on as none of the labels, a third sets the probability below which the
+                 answer is "unknown", a third measures it
+    false_acceptance   share of the second third's texts that may get a label all the same
+    members      networks that are trained together, whose probabilities are averaged
     budget       steps per batch, including padding
     """
 
@@ -63,6 +69,9 @@ class SentimentSettings:
     word_dropout: float = 0.1
     weight_drop: float = 0.0
     smoothing: float = 0.0
+    unknown: str | None = None
+    false_acceptance: float = 0.05
+    members: int = 1
     budget: int = 4000
 
     def __post_init__(self) -> None:
@@ -76,6 +85,8 @@ class SentimentSettings:
             unit=("word", "piece", "char"),
         )
         check_counts(self, "vocabulary", "hidden", "layers", "embedding", "budget")
+        if not 0 < self.false_acceptance < 1:
+            raise ValueError(f"false_acceptance={self.false_acceptance}: expected 0 to 1")
         self.model_config(10, 2)  # checks the other settings
 
     def model_config(self, vocabulary: int, classes: int) -> ClassifierConfig:
@@ -95,4 +106,5 @@ class SentimentSettings:
             word_dropout=self.word_dropout,
             weight_drop=self.weight_drop,
             smoothing=self.smoothing,
+            members=self.members,
         )

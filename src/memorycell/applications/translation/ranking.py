@@ -124,7 +124,7 @@ def fit_ranking(
     chosen, expected = np.empty(len(candidates)), np.empty(len(candidates))
     for k in range(FOLDS):
         ranking = _fitted(features, scores, np.where(fold == k, 0, weight))
-        for n in np.flatnonzero(fold == k):
+        for n in np.flatnonzero(fold == k).tolist():
             predicted = ranking.expected(candidates[n])
             chosen[n], expected[n] = scores[n][predicted.argmax()], predicted.max()
     ranking = _fitted(features, scores, weight)

@@ -24,8 +24,10 @@ import small_data
 import torch
 
 from memorycell.application import catalogue, modelfile
+from memorycell.application.datasets import locate
 from memorycell.errors import DataError
 from memorycell.setting_fields import parse_settings
+from memorycell.tables.table import read_table
 from memorycell.training import loop as training
 
 SMOKE_SETTINGS = {
@@ -42,6 +44,7 @@ class Plan:
     minutes   duration; None: by epochs
     also      further datasets to evaluate the model on
     name      in the results; by default that of the data
+    sequence  only this sequence of a named dataset of one table, without its values per sequence
     """
 
     data: str
@@ -49,6 +52,7 @@ class Plan:
     settings: Mapping[str, str] = field(default_factory=dict)
     also: tuple[str, ...] = ()
     name: str = ""
+    sequence: str = ""
 
 
 PLANS = {
@@ -141,6 +145,9 @@ PLANS = {
     ),
     "sequences": (
         Plan("JapaneseVowels"),
+        Plan(
+            "JapaneseVowels", settings={"unknown": "7,8,9"}, name="JapaneseVowels, 7, 8, 9 unknown"
+        ),
         Plan("BasicMotions"),
         Plan("GunPoint"),
         Plan("ArrowHead"),
@@ -148,6 +155,10 @@ PLANS = {
         Plan("PLAID", 5),
         Plan("pendigits", 5),
         Plan("hydrology"),
+        *(
+            Plan("hydrology", name=f"hydrology, {basin} alone", sequence=basin)
+            for basin in ("01022500", "01547700", "02064000", "03015500")
+        ),
     ),
     "drawing": (Plan("omniglot", 5, {"patience": "99"}),),
     "music": (
@@ -187,7 +198,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for task in options.tasks or PLANS:
             for plan in PLANS[task]:
-                if options.data not in (None, plan.data):
+                partial = plan.sequence or "unknown" in plan.settings
+                if options.data not in (None, plan.data) or (options.smoke and partial):
                     continue
                 try:
                     for seed in range(options.seeds):
@@ -207,6 +219,8 @@ def run(task: str, plan: Plan, seed: int, folder: Path, *, smoke: bool) -> None:
         known = {"epochs", *(field.name for field in dataclasses.fields(settings))}
         values = {**values, **{k: v for k, v in SMOKE_SETTINGS.items() if k in known}}
         datasets = {name: small_data.write_joined(name, folder) for name in datasets}
+    elif plan.sequence:
+        datasets[plan.data], values = one_sequence(plan, folder)
     settings, train_settings = parse_settings((settings, application.training), values)
     train_settings = replace(train_settings, seed=seed)
     path = folder / "model.safetensors"
@@ -218,6 +232,16 @@ def run(task: str, plan: Plan, seed: int, folder: Path, *, smoke: bool) -> None:
         file = modelfile.load(path)
         result = training.evaluate(application, file, path, datasets[name], print_to_stderr)
         report(result, name, seed)
+
+
+def one_sequence(plan: Plan, folder: Path) -> tuple[str, dict[str, str]]:
+    """(a table of the rows of one sequence, the settings to read it with)."""
+    path, dataset = locate(plan.data)
+    settings = {k: v for k, v in dataset.settings.items() if k != "static"}
+    table = read_table(path)
+    own = table.filter(table[settings["sequence"]].cast(str) == plan.sequence)
+    own.write_csv(folder / f"{plan.sequence}.csv")
+    return str(folder / f"{plan.sequence}.csv"), {**settings, **plan.settings}
 
 
 def report(result: dict, data: str, seed: int) -> None:

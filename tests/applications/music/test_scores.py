@@ -16,7 +16,7 @@ pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
 from memorycell.applications.music.pitches import parse_key, parse_pitch
 from memorycell.applications.music.score.abc_tunes import UnreadableTune, abc_tunes
 from memorycell.applications.music.score.codec import ScoreCodec, fit_codec
-from memorycell.applications.music.score.composing import compose
+from memorycell.applications.music.score.composing import Limits, compose
 from memorycell.applications.music.score.midi_scores import read_midi_scores, to_symusic
 from memorycell.applications.music.score.model import ScoreConfig, ScoreModel
 from memorycell.applications.music.score.musicxml_scores import read_musicxml_score
@@ -485,6 +485,21 @@ def test_parallels_are_excluded_where_training_has_none():
 
     assert parallels(codec) > 0.003
     assert parallels(strict) == 0
+
+
+def test_pieces_end_on_the_tonic_if_asked():
+    codec, model = fitted()
+    headers = [header_of(hymn(seed)) for seed in range(12)]
+
+    def share(limits):
+        scores = [
+            compose(model, codec, header, np.random.default_rng(k), limits=limits)
+            for k, header in enumerate(headers)
+        ]
+        return describe(scores, codec.ranges)["tonic_endings"]
+
+    assert share(Limits(ending=False)) < 0.4  # an untrained model ends anywhere
+    assert share(Limits()) > share(Limits(ending=False))
 
 
 def test_statistics():

@@ -67,12 +67,13 @@ class PredictOptions:
 
     bars         bars to compose, of four quarter notes but for scores; of a melody, all
     how          go_on: continue the input; harmonise: add voices below the melody in the input
-    temperature  1: the distribution of the model; lower: more likely notes; by default 0.9, of
-                 scores 0.8
+    temperature  1: the distribution of the model; lower: more likely notes; by default 0.9; of
+                 the pitches of scores 0.7
     seed         of the random numbers
     key          keep: only notes in the key of the input; any; or a key such as "G major", "e
                  minor". A score is composed in that key, any: in one that the seed draws
     metre        of a new score, such as 3/4; by default 4/4
+    ending       of a score: tonic, its last two bars are composed again until they end on it; any
     pieces       scores to compose, with seeds from `seed` on, for a page (.html)
     tempo        quarter notes per minute
     begin        quarter notes of the input to use as the prompt; by default all
@@ -87,6 +88,7 @@ class PredictOptions:
     seed: int = 0
     key: str = "any"
     metre: str | None = None
+    ending: str = "tonic"
     pieces: int = 1
     tempo: float = 80.0
     begin: int | None = None
@@ -94,7 +96,7 @@ class PredictOptions:
     lossy: bool = False
 
     def __post_init__(self) -> None:
-        check_choices(self, how=("go_on", "harmonise"))
+        check_choices(self, how=("go_on", "harmonise"), ending=("tonic", "any"))
         check_counts(self, "begin", "top")
         check_ranges(
             self,

@@ -15,7 +15,7 @@ from memorycell.application.contract import Dataset, Metrics, Record
 from memorycell.applications.music.model_files import ScoreFile
 from memorycell.applications.music.reading import check_sizes
 from memorycell.applications.music.score.codec import ScoreCodec, fit_codec
-from memorycell.applications.music.score.composing import COMPOSING_TEMPERATURE, compose
+from memorycell.applications.music.score.composing import NO_LIMITS, Limits, compose
 from memorycell.applications.music.score.model import EVENTS_PER_NOTE, ScoreModel
 from memorycell.applications.music.score.notation import Score
 from memorycell.applications.music.score.progress import header_of
@@ -161,24 +161,23 @@ class ScoreDataset(Dataset[ScoreModel, PaddedBatch]):
         return results
 
     def details(self, model: ScoreModel, split: str) -> Record:
-        """What the model composes in the metres, keys and lengths of the split's pieces, compared
-        with these; see `compare`.
+        """What the model composes in the metres, keys and lengths of the split's pieces, without
+        limits and as `predict` does, compared with these pieces; see `compare`.
         """
-        real = list(self.scores[split][:MAX_COMPOSED])
+        every = max(1, len(self.scores[split]) // MAX_COMPOSED)
+        real = list(self.scores[split][::every][:MAX_COMPOSED])
         model.eval()
-        composed = [
-            compose(
-                model,
-                self.codec,
-                header_of(score),
-                np.random.default_rng(k),
-                temperature=COMPOSING_TEMPERATURE,
-                limited=False,
-            )
-            for k, score in enumerate(real)
-        ]
+        groups = {
+            name: [
+                compose(
+                    model, self.codec, header_of(score), np.random.default_rng(k), limits=limits
+                )
+                for k, score in enumerate(real)
+            ]
+            for name, limits in (("model", NO_LIMITS), ("predict", Limits()))
+        }
         train = self.scores.get("train", real)
-        return {"composed": compare(composed, real, train, self.codec.ranges)}
+        return {"composed": compare({**groups, "corpus": real}, train, self.codec.ranges)}
 
     def sample(self, steps: int) -> np.ndarray:
         """See `Dataset`."""

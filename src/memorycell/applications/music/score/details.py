@@ -21,9 +21,10 @@ def render_details(result: dict[str, Any]) -> list[str]:
     if not composed:
         return []
     width = max(map(len, COLUMNS.values()))
-    count = composed["model"]["pieces"]
-    lines = [f"{f'{count} pieces composed without limits':{width + 16}}  test split"]
+    lines = [f"{'':{width}}  {'model':>8}  {'predict':>8}  {'test split':>10}"]
     for name, title in COLUMNS.items():
-        model, corpus = composed["model"][name], composed["corpus"][name]
-        lines.append(f"{title:{width}}  {model:14.1%}  {corpus:10.1%}")
+        own, limited, corpus = (composed[g][name] for g in ("model", "predict", "corpus"))
+        lines.append(f"{title:{width}}  {own:8.1%}  {limited:8.1%}  {corpus:10.1%}")
+    count = composed["model"]["pieces"]
+    lines.append(f"{count} pieces; model: without limits; predict: with ranges and an ending")
     return ["\n".join(lines)]

@@ -14,7 +14,11 @@ from memorycell.applications.music.model_files import ScoreFile
 from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
 from memorycell.applications.music.pitches import Key, parse_key
 from memorycell.applications.music.score.codec import ScoreCodec
-from memorycell.applications.music.score.composing import COMPOSING_TEMPERATURE, compose
+from memorycell.applications.music.score.composing import (
+    COMPOSING_TEMPERATURE,
+    Limits,
+    compose,
+)
 from memorycell.applications.music.score.notation import (
     TICKS,
     Metre,
@@ -72,6 +76,10 @@ class ScoreOptions(Protocol):
         """See `PredictOptions`."""
 
     @property
+    def ending(self) -> str:
+        """See `PredictOptions`."""
+
+    @property
     def pieces(self) -> int:
         """See `PredictOptions`."""
 
@@ -106,8 +114,15 @@ def _compose(
         header, given = _given(fitting_score(source, codec), codec, options, source)
         if options.key != "keep" and options.key != "any":
             notes.append(f"key={options.key} is not used: the input is in {key_name(header.key)}")
-    temperature = options.temperature or COMPOSING_TEMPERATURE
-    score = compose(file.model, codec, header, rng, temperature=temperature, given=given)
+    score = compose(
+        file.model,
+        codec,
+        header,
+        rng,
+        temperature=options.temperature or COMPOSING_TEMPERATURE,
+        given=given,
+        limits=Limits(ending=options.ending == "tonic"),
+    )
     return score_record(score, options.tempo) | {"seed": seed}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
@@ -15,17 +15,16 @@ FIFTH, OCTAVE = 7, 12
 
 
 def compare(
-    composed: Sequence[Score],
-    real: Sequence[Score],
+    groups: Mapping[str, Sequence[Score]],
     train: Sequence[Score],
     ranges: Sequence[tuple[int, int]],
 ) -> Record:
-    """The statistics of composed and of real pieces. The distance of the distribution of lengths is
-    that from the training pieces, so that of the real pieces is what chance gives.
+    """The statistics of groups of pieces. The distance of the distribution of lengths is that from
+    the training pieces, so that of real pieces is what chance gives.
     """
     return {
         name: {**describe(scores, ranges), "length_distance": length_distance(scores, train)}
-        for name, scores in (("model", composed), ("corpus", real))
+        for name, scores in groups.items()
     }
 
 
@@ -48,7 +47,7 @@ def describe(scores: Sequence[Score], ranges: Sequence[tuple[int, int]]) -> Reco
     ends = sum(1 + len(_phrase_degrees(score)) for score in scores)
     return {
         "pieces": len(scores),
-        "tonic_endings": _share([_ends_on_tonic(score) for score in scores]),
+        "tonic_endings": _share([ends_on_tonic(score) for score in scores]),
         "phrase_cadences": _share([degree in (0, FIFTH) for degree in phrases]),
         "out_of_range": _share([not ranges[k][0] <= p <= ranges[k][1] for k, p, _ in notes]),
         "out_of_scale": _share([not in_scale(p, key) for _, p, key in notes]),
@@ -87,7 +86,7 @@ def _last_pitch(voice: Voice) -> int | None:
     return next((note.pitch for note in reversed(voice) if note.pitch is not None), None)
 
 
-def _ends_on_tonic(score: Score) -> bool:
+def ends_on_tonic(score: Score) -> bool:
     """The lowest voice ends on the tonic; the highest, if another, with a note of its triad."""
     low, high = _last_pitch(score.voices[-1]), _last_pitch(score.voices[0])
     if low is None or high is None or (low - score.key[0]) % 12:

@@ -574,7 +574,9 @@ def test_training_and_composing(trained, tmp_path):
     record = music.predict(file, str(melody), music.predict_options(how="harmonise"))
     assert len(record["voices"]) == 4
     assert [n[:2] for n in record["voices"][0]] == [list(n[:2]) for n in HYMNS[1].voices[0]]
-    continued = music.predict(file, str(melody), music.predict_options(begin=8, bars=2))
+    options = music.predict_options(begin=8, bars=2, key="A minor")
+    continued = music.predict(file, str(melody), options)
+    assert continued["notes"] == ["key and metre are those of the input: Db major, 3/4"]
     assert continued["bars"] > 2
     assert [n[0] for n in continued["voices"][0][:8]] == [n.pitch for n in HYMNS[1].voices[0][:8]]
 

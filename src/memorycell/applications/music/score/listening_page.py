@@ -89,8 +89,9 @@ def listening_page(record: Mapping[str, Any]) -> str:
     articles = "".join(_article(piece, number) for number, piece in enumerate(pieces, 1))
     title = "Composed by memorycell"
     lead = (
-        "Every piece is a sample of the model, by the seed given; none was chosen. Colours are"
-        " voices; lines are bar lines; a dot is the end of a phrase."
+        "Every piece is a sample of the model, by the seed given; none was chosen, but its last two"
+        " bars may have been composed again until they ended on the tonic. Colours are voices;"
+        " lines are bar lines; a dot is the end of a phrase."
     )
     script = PLAYER.replace("WIDTH", str(ROLL_WIDTH))
     return (

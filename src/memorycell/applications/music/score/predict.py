@@ -112,8 +112,9 @@ def _compose(
         header, given = _new_header(codec, options, rng), no_voices
     else:
         header, given = _given(fitting_score(source, codec), codec, options, source)
-        if options.key != "keep" and options.key != "any":
-            notes.append(f"key={options.key} is not used: the input is in {key_name(header.key)}")
+        if options.key not in ("keep", "any") or options.metre is not None:
+            own = f"{key_name(header.key)}, {header.metre}"
+            notes.append(f"key and metre are those of the input: {own}")
     score = compose(
         file.model,
         codec,

@@ -34,6 +34,18 @@ def test_typing_and_going_back_in_the_text(typing: Any, model_files: dict[str, P
     wait_for_words(typing, typing, expected_words(file, "then what"))
 
 
+def test_a_long_text_is_read_in_parts(typing: Any, model_files: dict[str, Path]) -> None:
+    text = "the cat sat on the mat and the dog sat on the cat. " * 40 + "so a d"
+    typing.get_by_label("Text", exact=True).fill(text)
+    wait_for_words(typing, typing, expected_words(model_files["text"], text))
+    read = int(typing.locator(".time output").inner_text().split()[0])
+    assert read < len(text) / 10
+    label = typing.locator("canvas.heat").get_attribute("aria-label")
+    assert 0 < int(label.split()[-2]) <= 400  # the last steps have gates
+    typing.get_by_label("Text", exact=True).fill(text[:-3])
+    wait_for_words(typing, typing, expected_words(model_files["text"], text[:-3]))
+
+
 def test_time_rewinds_the_state(typing: Any, model_files: dict[str, Path]) -> None:
     file = model_files["text"]
     typing.get_by_label("Time").fill("3")
@@ -213,18 +225,30 @@ def test_a_table_without_the_columns_is_refused(page: Any) -> None:
         {"name": "broken.csv", "mimeType": "text/csv", "buffer": b"a,b\n1\n"}
     )
     page.get_by_text("broken.csv: line 2: 1 cells, but 2 columns").wait_for()
+    for content, message in (
+        (b"\x89PNG\r\n\x1a\n\x00\x00\x00", "not a text file"),
+        (b"", "line 1: expected the names of the columns"),
+        (b"a,b\n", "no rows"),
+    ):
+        page.locator("input[type=file]").set_input_files(
+            {"name": "other.csv", "mimeType": "text/csv", "buffer": content}
+        )
+        page.get_by_role("alert").filter(has_text=message).wait_for()
 
 
 def test_a_row_that_cannot_be_read_is_named(page: Any, model_files: dict[str, Path]) -> None:
-    rows = forecast_rows(model_files["forecast"], 2)
-    wrong = dict.fromkeys(rows[0], "<i>x</i>")
-    text = "\n".join([",".join(rows[0]), ",".join(wrong.values())])
+    """The rows before it are read, although all are sent together."""
+    rows = forecast_rows(model_files["forecast"], 4)
+    rows[3] = dict.fromkeys(rows[0], "<i>x</i>")
+    text = "\n".join([",".join(rows[0]), *(",".join(row.values()) for row in rows)])
     page.goto("/#live/forecast")
+    page.get_by_label("Speed", exact=True).select_option("Infinity")
     page.locator("input[type=file]").set_input_files(
-        {"name": "rows.csv", "mimeType": "text/csv", "buffer": text.encode()}
+        {"name": "rows.csv", "mimeType": "text/csv", "buffer": text.encode("utf-16")}
     )
-    page.get_by_role("alert").wait_for()
+    page.get_by_role("alert").filter(has_text="rows.csv, row 4: ").wait_for()
     assert "<i>x</i>" in page.get_by_role("alert").inner_text()
+    page.locator(".time output", has_text="3 of 3").wait_for()
 
 
 def test_inspect_shows_metrics_gates_and_exports(page: Any, server: Any) -> None:

@@ -146,6 +146,11 @@ PLANS = {
     "sequences": (
         Plan("JapaneseVowels"),
         Plan(
+            "JapaneseVowels",
+            settings={"channels": "64", "hidden": "128", "dropout": "0.5"},
+            name="JapaneseVowels, larger",
+        ),
+        Plan(
             "JapaneseVowels", settings={"unknown": "7,8,9"}, name="JapaneseVowels, 7, 8, 9 unknown"
         ),
         Plan("BasicMotions"),

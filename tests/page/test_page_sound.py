@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +59,20 @@ def test_a_file_that_is_no_sound_is_named(page: Any) -> None:
             {"name": "silent.wav", "mimeType": "audio/wav", "buffer": content}
         )
         page.get_by_text("silent.wav cannot be read as sound").wait_for()
+
+
+def test_a_long_file_can_be_stopped(page: Any) -> None:
+    page.goto("/#live/speech")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "long.wav", "mimeType": "audio/wav", "buffer": tone(700, 120)}
+    )
+    page.locator(".time output", has_text=re.compile("^[1-9]")).wait_for()
+    page.get_by_role("button", name="Fork").press("Escape")
+    page.wait_for_timeout(300)  # the step that was under way
+    read = page.locator(".time output").inner_text()
+    page.wait_for_timeout(300)
+    assert page.locator(".time output").inner_text() == read
+    assert int(read.split()[0].replace(",", "")) < 1200  # tenths of a second
 
 
 @pytest.fixture

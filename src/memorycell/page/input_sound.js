@@ -14,6 +14,7 @@ export function soundInput(column, about, onproblem) {
   const rate = about.sample_rate_hz ?? DEFAULT_RATE_HZ;
   const peaks = [];
   let running = null,
+    reading = null, // the file that is read
     samples = [],
     waiting = Promise.resolve();
   const record = h(
@@ -68,19 +69,23 @@ export function soundInput(column, about, onproblem) {
   function stop() {
     running?.stream.getTracks().forEach((track) => track.stop());
     running?.context.close();
-    running = null;
+    running = reading = null;
     record.textContent = "Use the microphone";
   }
 
   async function read(chosen) {
+    stop();
+    reading = chosen;
     try {
       const context = new OfflineAudioContext(1, 1, rate);
       const sound = await context.decodeAudioData(await chosen.arrayBuffer()); // resampled to the rate
       if (!sound.length) throw new Error("it is empty");
       const data = sound.getChannelData(0),
         size = Math.round(rate * CHUNK_S);
-      for (let k = 0; k < data.length; k += size) await add(data.slice(k, k + size));
-      flush(true);
+      for (let k = 0; k < data.length && reading === chosen; k += size) {
+        await add(data.slice(k, k + size));
+      }
+      if (reading === chosen) flush(true);
     } catch (error) {
       const reason = chosen.size ? error.message : "it is empty";
       onproblem(new Error(`${chosen.name} cannot be read as sound (${reason})`));

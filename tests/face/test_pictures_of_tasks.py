@@ -162,6 +162,8 @@ def test_a_number_per_step_shows_one_sequence():
     assert name
     np.testing.assert_allclose(picture.lines["true"], own["level"], rtol=1e-3, atol=1e-3)
     assert len(picture.low) == len(picture.high) == 15
+    (band,) = [trace for trace in model.figure("main").data if trace.name == "interval"]
+    assert [y for y in band.y if y is not None] == [*picture.high, *reversed(picture.low)]
     assert all(low <= high for low, high in zip(picture.low, picture.high, strict=True))
 
 

@@ -66,7 +66,7 @@ def _lines_figure(picture: Picture) -> go.Figure:
     lines = list(picture.lines.items())
     for k, ((name, values), colour) in enumerate(zip(lines, COLOURS, strict=False)):
         begins = picture.begins if k == len(lines) - 1 else []
-        if begins and picture.low:
+        if k == len(lines) - 1 and picture.low:
             _add_band(fig, picture, numbers)
         x, y = _with_gaps(numbers, values, begins)
         fig.add_scatter(x=x, y=y, name=name, mode="lines", line={"color": colour, "width": 1.5})

@@ -183,6 +183,8 @@ PLANS = {
             name="jsb, key by key",
         ),
         Plan("jsb-16th", 2, {"view": "events", "patience": "99"}, name="jsb, events"),
+        Plan("chorales", 5, {"patience": "99"}, name="chorales, scores"),
+        Plan("essen", 5, {"patience": "99"}, name="folk songs, scores"),
     ),
 }
 

@@ -19,6 +19,7 @@ from memorycell.errors import UserError, quote
 
 if TYPE_CHECKING:
     from memorycell.application.contract import AnyApplication, AnyModelFile
+    from memorycell.face.parallel_training import Launch
     from memorycell.face.trained import Trained
     from memorycell.face.workers import Work
 
@@ -88,6 +89,15 @@ def jobs_at(address: str | None) -> Work | None:
     from memorycell.cluster.jobs import work_at
 
     return work_at(address)
+
+
+def training_at(address: str | None) -> Launch | None:
+    """What trains on the Ray cluster at an address; None: processes of this machine."""
+    if address is None:
+        return None
+    from memorycell.cluster.training import training_at
+
+    return training_at(address)
 
 
 def load_task(name: str) -> AnyApplication:

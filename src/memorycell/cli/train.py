@@ -15,6 +15,7 @@ from memorycell.cli.app import (
     load_model,
     load_task,
     packages_of,
+    training_at,
 )
 from memorycell.cli.ending import STOPPED
 from memorycell.cli.options import (
@@ -70,6 +71,7 @@ def train(
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
     workers: Workers = None,
+    address: Address = None,
     report: Report = None,
     tensorboard: Annotated[
         Path | None, typer.Option("--tensorboard", help="Log to this folder.")
@@ -96,6 +98,7 @@ def train(
             resume=resume,
             tensorboard=tensorboard,
             workers=workers,
+            launch=training_at(address),
             log=console.log,
         )
     if report is not None:

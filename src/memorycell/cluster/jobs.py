@@ -12,6 +12,7 @@ import socket
 import warnings
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from importlib.metadata import version
 from typing import Any
 
 from memorycell.errors import UserError
@@ -19,6 +20,8 @@ from memorycell.face.workers import WAIT, WAIT_S, Answer, Job, Work
 
 CONNECT_S = 5.0
 """To wait for an answer; Ray itself waits for minutes."""
+VERSIONS = "Version mismatch: "
+"""How Ray begins to say that a cluster has another version of Ray or Python."""
 
 
 def work_at(address: str) -> Work:
@@ -32,7 +35,7 @@ def work_at(address: str) -> Work:
         next_job: Callable[[], Job | None],
         on_answer: Callable[[Job, Answer], None],
     ) -> None:
-        with _connected(address, workers) as ray:
+        with connected(address, workers) as ray:
             _run(ray, function, workers, next_job, on_answer)
 
     return work
@@ -46,7 +49,8 @@ def _run(
     on_answer: Callable[[Job, Answer], None],
 ) -> None:
     runner = ray.remote(num_cpus=1, max_restarts=0)(Runner)
-    idle = [runner.remote(function) for _ in range(workers)]
+    own = version("memorycell")
+    idle = [runner.remote(function, own) for _ in range(workers)]
     running: dict[Any, tuple[Any, Job]] = {}
     ended = False
     while running or not ended:
@@ -67,20 +71,29 @@ def _run(
                 idle.append(actor)
             except ray.exceptions.RayActorError:
                 answer = Answer(error="its worker process was killed", died=True)
-                idle.append(runner.remote(function))
+                idle.append(runner.remote(function, own))
             on_answer(job, answer)
             ended = False  # a job whose worker died may come again
 
 
 class Runner:
-    """A worker process of the cluster."""
+    """A worker process of the cluster.
 
-    def __init__(self, function: str) -> None:
+    driver   the version of memorycell that gives it jobs
+    """
+
+    def __init__(self, function: str, driver: str) -> None:
         module, _, name = function.partition(":")
         self._run = getattr(import_module(module), name)
+        self._driver = driver
 
     def run(self, job: Job) -> dict[str, Any]:
         """The fields of an `Answer`."""
+        if (own := version("memorycell")) != self._driver:
+            return {
+                "error": f"memorycell {own} is on {socket.gethostname()}, and {self._driver} here;"
+                " install the same version"
+            }
         try:
             return {"result": self._run(job)}
         except UserError as error:
@@ -90,7 +103,7 @@ class Runner:
 
 
 @contextlib.contextmanager
-def _connected(address: str, workers: int) -> Iterator[Any]:
+def connected(address: str, workers: int) -> Iterator[Any]:
     """The module ray, connected. Raises `UserError` where no Ray answers."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry
     try:
@@ -108,6 +121,12 @@ def _connected(address: str, workers: int) -> Iterator[Any]:
             with _kept_handler():
                 ray.init(address=address, **options)
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+            text = " ".join(str(error).split())
+            if VERSIONS in text:
+                raise UserError(
+                    f"--address {address}: other versions there ({text.removeprefix(VERSIONS)});"
+                    " install the same ones here and there"
+                ) from None
             reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
             raise UserError(f"--address {address}: no Ray there ({reason[:120]})") from None
         try:

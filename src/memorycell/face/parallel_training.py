@@ -12,8 +12,9 @@ import os
 import secrets
 import sys
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from memorycell.application import catalogue
 from memorycell.application.contract import AnyApplication, Record
@@ -32,6 +33,9 @@ MAX_WORKERS = 1024
 MAX_RESTARTS = 3
 LOOK_EVERY_S = 0.2
 """Seconds between two looks at the workers."""
+Launch: TypeAlias = Callable[[Path, int], None]
+"""`launch`, or what replaces it on a cluster: runs the job in a file by so many workers, and starts
+them again where one dies; see `work` for the files that they write."""
 
 
 def train_by_workers(
@@ -43,16 +47,18 @@ def train_by_workers(
     workers: int,
     *,
     log: Log | None,
+    launch: Launch | None = None,
     **options: Any,
 ) -> Record:
     """`loop.train` by `workers` processes, or for one in this process; its result.
 
+    launch    replaces the processes of this machine, see `cluster.training`
     log       called with lines; worker processes print them on stderr. None: silent
     options   further ones of `loop.train`, as JSON values
 
     Raises `UserError` as `loop.train`, and where workers die too often.
     """
-    if workers == 1:
+    if workers == 1 and launch is None:
         return train_part(
             application, source, settings, train_settings, out, log=log, joined=ALONE, **options
         )
@@ -72,7 +78,7 @@ def train_by_workers(
             "checkpoint": _modified(checkpoint),
         }
         job.write_text(json.dumps(content))
-        _launch(job, workers)
+        (launch or launch_here)(job, workers)
         for error in sorted(Path(folder).glob("error.*"), key=lambda p: p.stat().st_mtime_ns):
             raise UserError(error.read_text())
         if not (result := Path(folder) / "result").exists():
@@ -88,7 +94,7 @@ def train_by_workers(
         return record
 
 
-def _launch(job: Path, workers: int) -> None:
+def launch_here(job: Path, workers: int) -> None:
     """Start the workers, and start them again where one dies, up to `MAX_RESTARTS` times."""
     from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
@@ -125,21 +131,8 @@ def work(job: Path) -> None:
     rank, restarted = int(os.environ["RANK"]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
     if any(job.parent.glob("error.*")):
         return
-    out = Path(content["out"])
-    options = content["options"]
-    if restarted and _modified(checkpoint_path(out)) != content["checkpoint"]:
-        options["resume"] = True
     try:
-        application = catalogue.load(content["task"])
-        result = train_part(
-            application,
-            content["source"],
-            settings_from_json(application.settings, content["settings"]),
-            settings_from_json(TrainSettings, content["train_settings"]),
-            out,
-            log=to_stderr if content["progress"] else None,
-            **options,
-        )
+        result = train_job(content, restarted=restarted > 0)
     except UserError as error:
         job.with_name(f"error.{rank}").write_text(str(error))
         return
@@ -150,6 +143,25 @@ def work(job: Path) -> None:
         os._exit(1)
     if rank == 0:
         job.with_name("result").write_text(json.dumps(result))
+
+
+def train_job(content: Mapping[str, Any], *, restarted: bool) -> Record:
+    """This worker's part of the training that the content of a job's file describes; its result is
+    that of the first worker. A restarted one continues from the checkpoint of the run.
+    """
+    out, options = Path(content["out"]), dict(content["options"])
+    if restarted and _modified(checkpoint_path(out)) != content["checkpoint"]:
+        options["resume"] = True
+    application = catalogue.load(content["task"])
+    return train_part(
+        application,
+        content["source"],
+        settings_from_json(application.settings, content["settings"]),
+        settings_from_json(TrainSettings, content["train_settings"]),
+        out,
+        log=to_stderr if content["progress"] else None,
+        **options,
+    )
 
 
 def train_part(

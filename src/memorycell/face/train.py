@@ -15,7 +15,12 @@ from memorycell.errors import UserError
 from memorycell.face.following import to_stderr
 from memorycell.face.memory import NAME, as_source, with_series
 from memorycell.face.options import check_range, with_options
-from memorycell.face.parallel_training import MAX_WORKERS, train_by_workers, train_part
+from memorycell.face.parallel_training import (
+    MAX_WORKERS,
+    Launch,
+    train_by_workers,
+    train_part,
+)
 from memorycell.face.trained import Trained, load
 from memorycell.training import checkpoint, parallel
 from memorycell.training.events import Log
@@ -104,12 +109,14 @@ def train_model(
     resume: bool = False,
     tensorboard: Path | None = None,
     workers: int | None = None,
+    launch: Launch | None = None,
     search: Record | None = None,
     baselines: bool = True,
     log: Log | None = None,
 ) -> Trained:
     """`train` with the settings as the application's types.
 
+    launch   replaces the worker processes of this machine, see `cluster.training`
     search   that found the settings, for the model file
     log   called with notes and, where there is no terminal for a bar, with a line per epoch; None:
           silent
@@ -138,7 +145,15 @@ def train_model(
         else:
             count = workers or 1
             result = train_by_workers(
-                application, source, settings, train_settings, out, count, log=log, **options
+                application,
+                source,
+                settings,
+                train_settings,
+                out,
+                count,
+                log=log,
+                launch=launch,
+                **options,
             )
     trained = load(out)
     trained.remember(result, data if in_memory else None)

@@ -16,7 +16,7 @@ pytest.importorskip("symusic", reason="pip install 'memorycell[music]'")
 from memorycell.applications.music.pitches import parse_key, parse_pitch
 from memorycell.applications.music.score.abc_tunes import UnreadableTune, abc_tunes
 from memorycell.applications.music.score.codec import ScoreCodec, fit_codec
-from memorycell.applications.music.score.composing import Limits, compose
+from memorycell.applications.music.score.composing import Limits, _Piece, compose
 from memorycell.applications.music.score.midi_scores import read_midi_scores, to_symusic
 from memorycell.applications.music.score.model import ScoreConfig, ScoreModel
 from memorycell.applications.music.score.musicxml_scores import read_musicxml_score
@@ -253,6 +253,20 @@ def test_written_accidentals_and_beams():
     ]
 
 
+def test_tied_accidentals_and_hooks():
+    tied = ScoreNote(66, 72)  # F#4 from the third beat into the next bar
+    dotted = (ScoreNote(67, 18), ScoreNote(69, 6), ScoreNote(67, 48))
+    voice = (ScoreNote(64, 48), tied, *dotted)
+    root = ElementTree.fromstring(score_to_musicxml(Score(Metre(4, 4), (0, "major"), 0, (voice,))))
+    notes = list(root.iter("note"))
+    assert [n.findtext("accidental") for n in notes] == [None, "sharp", None, None, None, None]
+    assert [[t.get("type") for t in n.iter("tie")] for n in notes[1:3]] == [["start"], ["stop"]]
+    assert [[b.text for b in n.iter("beam")] for n in notes[3:5]] == [
+        ["begin"],
+        ["end", "backward hook"],
+    ]
+
+
 MUSICXML = """<?xml version="1.0"?><score-partwise version="4.0"><part-list>
 <score-part id="A"><part-name>Flute</part-name></score-part>
 <score-part id="B"><part-name>Cello</part-name></score-part></part-list>
@@ -272,7 +286,7 @@ MUSICXML = """<?xml version="1.0"?><score-partwise version="4.0"><part-list>
 <attributes><divisions>2</divisions></attributes><note><rest/><duration>2</duration></note></measure>
 <measure number="1"><note><pitch><step>A</step><octave>2</octave></pitch>
 <duration>6</duration></note>
-<backup><duration>6</duration></backup><forward><duration>2</duration></forward>
+<backup><duration>5</duration></backup><forward><duration>1</duration></forward>
 <note><pitch><step>E</step><octave>3</octave></pitch><duration>4</duration></note></measure>
 <measure number="2"><note><pitch><step>D</step><octave>2</octave></pitch>
 <duration>4</duration></note>
@@ -453,6 +467,56 @@ def test_the_model_is_a_distribution_over_notes():
         assert torch.isclose((-nats).exp().sum(), torch.tensor(1.0), atol=1e-5)
 
 
+def test_what_progress_gives_to_the_model():
+    codec, _ = fitted()
+    progress = Progress(codec, header_of(HYMNS[0]))  # C major
+    phrase_block = 6
+
+    def add(*notes):
+        for pitch, length, end in notes:
+            progress.add(ScoreNote(pitch, length, end))
+
+    add((64, 24, False), (60, 24, False), (55, 24, False), (48, 24, False))
+    assert progress.parallels() == [-1] * 4
+    assert progress.blocks()[phrase_block] == 2  # one quarter since the piece began
+    add((64, 24, False), (62, 24, False), (55, 24, False))
+    # The alto went from C4 to D4, an octave above C3; the fifth G3 of the tenor stayed.
+    assert [codec.pitch(k, 0) for k in progress.parallels() if k >= 0] == [50]
+    add((48, 24, False), (67, 24, True))
+    # The highest voice ends its phrase, while the others are still in it.
+    assert progress.blocks()[phrase_block] == 0
+    add((62, 24, False), (57, 24, False))
+    # The tenor went from G3 to A3 above C3: the bass would reach D3 in parallel fifths.
+    assert [codec.pitch(k, 0) for k in progress.parallels() if k >= 0] == [50]
+    add((50, 24, False))
+    assert progress.blocks()[phrase_block] == 1
+
+
+def test_pitches_depend_on_the_length_and_on_the_end():
+    _, model = fitted()
+    hidden, zero, one = torch.randn(12), torch.tensor(0), torch.tensor(1)
+    with torch.inference_mode():
+        first, longer, last = (
+            model.head.pitch_scores(hidden, *ids)
+            for ids in ((zero, zero), (one, zero), (zero, one))
+        )
+    assert (first - longer).abs().max() > 1e-3
+    assert (first - last).abs().max() > 1e-3
+
+
+@torch.inference_mode()
+def test_a_fork_of_a_piece_changes_nothing():
+    codec, model = fitted()
+    piece = _Piece(model, codec, header_of(HYMNS[0]), (), Limits())
+    piece.compose(96, np.random.default_rng(0), 1.0)
+    before, state = piece.score(), piece._state.copy()
+    other = piece.fork()
+    other.compose(192, np.random.default_rng(1), 1.0)
+    assert piece.score() == before
+    assert (piece._state == state).all()
+    assert (other._state != state).any()
+
+
 def test_composing_keeps_what_was_asked():
     codec, model = fitted()
     header = header_of(hymn(0, key="Bb major", metre="3/4", bars=5))
@@ -528,6 +592,7 @@ def test_statistics():
     fifths = describe([two((67, 60), (69, 62), (71, 64), (67, 66), (64, 69))], ranges[:2])
     assert fifths["parallels"] == 0.5  # two of four moves
     assert fifths["crossings"] == 0.2
+    assert describe([two((67, 60), (74, 55))], ranges[:2])["parallels"] == 0.0  # contrary motion
     assert fifths["out_of_scale"] == 0.1
     assert fifths["out_of_range"] == 0.0
     assert length_distance(HYMNS[:3], HYMNS[:3]) == 0.0
@@ -720,6 +785,9 @@ def test_evaluation_in_steps_is_that_of_whole_pieces(trained):
         tokens = dataset._tokens("test", by_voice)
         predicted = (tokens > 1) & (tokens < dataset._header_ids)
         assert predicted.sum() == 2 * events["test"]
+        name, (_, ngram) = list(dataset._ngrams.items())[by_voice]
+        nats = -np.log(ngram.probabilities(tokens)[predicted]).mean()
+        assert dataset.baselines("test")[name]["nats"] == pytest.approx(nats)
 
 
 def test_what_a_score_model_refuses(trained, tmp_path):

@@ -49,9 +49,9 @@ class PredictOptions:
     """
 
     beam: int = 4
-    candidates: int = 16
+    candidates: int = 32
     mmi: float = 0.5
-    temperature: float = 0.7
+    temperature: float = 0.5
     top_k: int = 0
     top_p: float = 0.9
     length: int = 60

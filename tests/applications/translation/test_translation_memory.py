@@ -9,6 +9,7 @@ from memorycell.applications.translation.codec import fit_pair_codec
 from memorycell.applications.translation.dataset import prepare
 from memorycell.applications.translation.memory import Limits, Memory
 from memorycell.applications.translation.memory_fitting import Compared, fit_memory
+from memorycell.applications.translation.metrics import sentence_chrf
 from memorycell.applications.translation.model import Translator
 from memorycell.applications.translation.pairs import source_key
 from memorycell.applications.translation.ranking import (
@@ -102,6 +103,9 @@ def test_a_ranking_finds_the_better_candidate():
     assert chosen.mean() > 95  # each predicted by a ranking that was fitted without it
     best = [c.translations[ranking.expected(c).argmax()] for c in found[100:]]
     assert np.mean([a == b for a, b in zip(best, wanted[100:], strict=True)]) > 0.95
+    own = sentence_chrf([c.own for c in found[:100]], wanted[:100])
+    predicted = [ranking.expected(c)[0] for c in found[:100]]
+    assert np.mean(predicted) == pytest.approx(np.mean(own))  # the constant is not penalised
     again = Ranking.from_array(ranking.to_array())
     np.testing.assert_array_equal(again.expected(found[0]), ranking.expected(found[0]))
     assert fit_ranking(found[:20], wanted[:20], np.ones(20)) is None

@@ -41,7 +41,7 @@ class Picture:
     cells    (position, row, share): the cells of the grid, coloured by their share, 0 to 1
     dots     (position, row) of the grid to mark
     points   (x, y), each near the other where the model is right; `x_name` names the horizontal
-             axis. They are drawn with a diagonal, and beside that their differences y - x
+             axis. They are drawn with a diagonal, and next to it their differences y - x
     words    (text, value) in reading order, coloured by their values
     full     the value of the full colour of words
     unit     of the values of words
@@ -77,8 +77,8 @@ class Picture:
         columns = [*self.lines.values(), *([self.low, self.high] if self.low else ())]
         if any(len(column) != len(self.x) for column in columns):
             raise ValueError("a line and the positions differ in length")
-        places += [place for place, *_ in (*self.cells, *self.dots)]
-        levels = [row for _, row, *_ in (*self.cells, *self.dots)]
+        places += [cell[0] for cell in self.cells] + [dot[0] for dot in self.dots]
+        levels = [cell[1] for cell in self.cells] + [dot[1] for dot in self.dots]
         if any(not 0 <= row < len(self.rows) for row in levels):
             raise ValueError("a row outside of the picture")
         if any(not 0 <= place < len(self.x) for place in places):

@@ -34,8 +34,8 @@ MAX_RESTARTS = 3
 LOOK_EVERY_S = 0.2
 """Seconds between two looks at the workers."""
 Launch: TypeAlias = Callable[[Path, int], None]
-"""`launch`, or what replaces it on a cluster: runs the job in a file by so many workers, and starts
-them again where one dies; see `work` for the files that they write."""
+"""`launch`, or what replaces it on a cluster: runs the job in a file with a number of workers, and
+starts them again where one dies; see `work` for the files that they write."""
 
 
 def train_by_workers(

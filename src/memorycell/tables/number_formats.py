@@ -40,7 +40,7 @@ SAMPLE_ROWS = 1000
 MAX_CELL_CHARS = 40
 MAX_SHAPES = 2000
 MIN_GROUPED_CELLS = 50
-"""Of a column in which 1.025 occurs beside 991: from so many cells on, three digits after each
+"""Of a column in which 1.025 and 991 occur: from this number of cells on, three digits after each
 point are a group. Of decimals, some would end in 0 and be shorter.
 """
 

@@ -304,7 +304,8 @@ def test_a_session_of_a_mixed_model_answers_as_predict(mixed_model):
     expected = predict(file, str(table), PredictOptions())["sequences"][:3]
     session = SequencesSession(file)
     with table.open() as lines:
-        rows = [row for row in csv.DictReader(lines) if row["recording"] in ("r000", "r001", "r002")]
+        names = ("r000", "r001", "r002")
+        rows = [row for row in csv.DictReader(lines) if row["recording"] in names]
     for k, row in enumerate(rows):
         session.step({**row, "b": row["b"] or None})
         if k == 10:  # in the middle of a patch

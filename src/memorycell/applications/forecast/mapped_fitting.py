@@ -29,8 +29,8 @@ from memorycell.errors import DataError
 MAX_SORTED = 1 << 20
 """Numbers that are sorted at once."""
 SAMPLE_SHARE, BRACKET_SHARE = 16, 64
-"""One number in so many is sampled to find an order statistic, and one in so many of the sample is
-the distance to the bracket around it."""
+"""One number in this many is sampled to find an order statistic, and one in this many of the sample
+is the distance to the bracket around it."""
 
 
 def write_split(

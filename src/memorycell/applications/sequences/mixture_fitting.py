@@ -67,7 +67,7 @@ class HeldOut:
 
 
 def dilations_for(rows: int) -> tuple[int, ...]:
-    """For sequences of up to so many rows, spread exponentially up to their length."""
+    """For sequences of up to `rows` rows, spread exponentially up to their length."""
     longest = min(max(rows - 1, TAPS - 1), (TAPS - 1) * MAX_DILATION)
     spread = np.geomspace(1, longest / (TAPS - 1), MAX_DILATIONS)
     return tuple(int(d) for d in np.unique((spread + 1e-9).astype(int)))

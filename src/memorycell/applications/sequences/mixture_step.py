@@ -72,11 +72,11 @@ class MixtureStep:
         rows_counted = np.full(self._skips.shape, np.float32(time + patch))
         if reached.any():
             use = self._skips & reached[:, None]
-            first = reached & (time < self._reach + 1)  # counted anew, from this step on
+            first = reached & (time < self._reach + 1)  # counted from this step on
             if first.any():
                 inside = time + np.arange(patch) >= self._reach[first, None]
-                anew = (above[first] & inside[:, :, None, None]).sum(1)
-                total[first] = np.where(use[first, :, None], anew, total[first])
+                recounted = (above[first] & inside[:, :, None, None]).sum(1)
+                total[first] = np.where(use[first, :, None], recounted, total[first])
             rows_counted -= use * self._reach.astype(np.float32)[:, None]
         kept[...] = total.reshape(kept.shape)
         rows_counted += self._prior

@@ -16,7 +16,7 @@ COLUMNS = {
 
 
 def render_details(result: dict[str, Any]) -> list[str]:
-    """See `Application`: the composed pieces beside those of the test split."""
+    """See `Application`: the composed pieces compared with those of the test split."""
     composed = result.get("composed")
     if not composed:
         return []

@@ -29,12 +29,13 @@ PEN_END = [(66, 206), (110, 200), (150, 206), (192, 204)]
 
 
 def wait_for_models() -> None:
-    """Until no model is being trained."""
+    """Until every model of a picture is ready."""
+    needed = {view.split("/")[-1] for view, *_ in PICTURES.values()}
     for _ in range(TRAIN_S):
         try:
             with urllib.request.urlopen(f"{URL}/v1/models", timeout=5) as reply:
                 models = json.load(reply)["models"]
-            if len(models) > 1 and all(m["status"] != "training" for m in models):
+            if needed <= {m["name"] for m in models if m["status"] == "ready"}:
                 return
         except OSError:
             pass

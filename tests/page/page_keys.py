@@ -39,5 +39,5 @@ def press(page: Any, name: str, key: str = "Enter") -> None:
 
 
 def read_items(page: Any, count: str) -> None:
-    """Wait until so many items have been read, given as a pattern."""
+    """Wait until the number of items read matches a pattern."""
     page.locator(".time output", has_text=re.compile(f"^{count} of")).first.wait_for()

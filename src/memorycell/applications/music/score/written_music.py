@@ -48,7 +48,7 @@ class _Piece(NamedTuple):
     begin        ticks from the bar line; of a pickup, from where the bar line would be
     ticks        its length
     from_tie     it continues a note, which it is tied to
-    to_tie       the note goes on after it
+    to_tie       the note is continued by the next one
     """
 
     note: ScoreNote

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from memorycell.applications.music.model import VIEWS, ComposerConfig
 from memorycell.applications.music.pieces import FRAMES_PER_QUARTER
@@ -60,17 +61,23 @@ class MusicSettings:
             raise ValueError(f"transpose={self.transpose}: expected 0 to {MAX_TRANSPOSE}")
         self.composer_config(4)  # checks the others
 
+    def _stack(self) -> dict[str, Any]:
+        """What every model's configuration says of the recurrent stack; see `ModelConfig`."""
+        return {
+            "hidden_size": self.hidden,
+            "cell": self.cell,
+            "num_layers": self.layers,
+            "dropout": self.dropout,
+            "zoneout": self.zoneout,
+            "weight_drop": self.weight_drop,
+        }
+
     def composer_config(self, voices: int) -> ComposerConfig:
         """The configuration of a model of frames; see `ComposerConfig`."""
         return ComposerConfig(
             view=self.view if self.view in VIEWS else VIEWS[0],
             voices=voices,
-            hidden_size=self.hidden,
-            cell=self.cell,
-            num_layers=self.layers,
-            dropout=self.dropout,
-            zoneout=self.zoneout,
-            weight_drop=self.weight_drop,
+            **self._stack(),
             noise=self.noise,
         )
 
@@ -80,12 +87,7 @@ class MusicSettings:
             input_size=input_size,
             pitches=pitches,
             lengths=lengths,
-            hidden_size=self.hidden,
-            cell=self.cell,
-            num_layers=self.layers,
-            dropout=self.dropout,
-            zoneout=self.zoneout,
-            weight_drop=self.weight_drop,
+            **self._stack(),
             noise=self.noise,
         )
 
@@ -95,10 +97,5 @@ class MusicSettings:
             vocabulary=vocabulary,
             embedding_size=min(self.hidden, MAX_EVENT_EMBEDDING),
             tied=False,
-            hidden_size=self.hidden,
-            cell=self.cell,
-            num_layers=self.layers,
-            dropout=self.dropout,
-            zoneout=self.zoneout,
-            weight_drop=self.weight_drop,
+            **self._stack(),
         )

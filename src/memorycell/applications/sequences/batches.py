@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from copy import copy
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +47,24 @@ class TrainingBatches:
         self._codec, self._rows, self._static = codec, rows, static
         self._targets, self._weight, self._how = targets, weight.astype(np.float32), how
         self._batch, self._window, self._warm_up = batch, window, warm_up
+        self._lengths = np.fromiter((len(own) for own in rows), np.int64, len(rows))
+
+    def extended(
+        self, more: Callable[[str, np.ndarray | Sequence[np.ndarray]], Any], lengths: np.ndarray
+    ) -> TrainingBatches:
+        """Batches of further sequences too, which all members learn from.
+
+        more      joins the "rows", "static" or "targets" of these sequences with those of the
+                  further ones
+        lengths   of the further ones [N]
+        """
+        other = copy(self)
+        other._rows, other._static = more("rows", self._rows), more("static", self._static)
+        other._targets = more("targets", self._targets)
+        ones = np.ones((len(lengths), self._weight.shape[1]), np.float32)
+        other._weight = np.concatenate([self._weight, ones])
+        other._lengths = np.concatenate([self._lengths, lengths])
+        return other
 
     def epoch(self, seed: int) -> Iterator[SequenceBatch]:
         """One pass over the training sequences, or several over few."""
@@ -92,7 +112,7 @@ class TrainingBatches:
         """Batches of windows, as many as the training steps fill. The model begins a window in the
         middle of a sequence without what was before, so its first steps have no loss.
         """
-        lengths = np.array([len(rows) for rows in self._rows])
+        lengths = self._lengths
         windows = np.maximum(1, -(-lengths // self._window))
         passes = max(1, -(-MIN_WINDOWS_PER_EPOCH // int(windows.sum())))
         which = rng.permutation(np.repeat(np.arange(len(lengths)), windows * passes))

@@ -172,6 +172,9 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
 
     @cached_property
     def _batches(self) -> TrainingBatches:
+        return self._make_batches()
+
+    def _make_batches(self) -> TrainingBatches:
         part, codec, settings = self.part("train"), self.codec, self.settings
         weight = np.ones((len(part), self.members))
         if self.parts.left_out is not None:

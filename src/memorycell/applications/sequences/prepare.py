@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -15,12 +16,16 @@ from memorycell.applications.sequences.choices import choose
 from memorycell.applications.sequences.codec import SequenceCodec
 from memorycell.applications.sequences.codec_fitting import fit_codec
 from memorycell.applications.sequences.dataset import Parts, SequencesDataset
+from memorycell.applications.sequences.mapped import SequenceFiles, map_others, mapped_files
 from memorycell.applications.sequences.model import SequenceModel
-from memorycell.applications.sequences.reading import read_sequences
+from memorycell.applications.sequences.reading import read_frame, read_sequences
 from memorycell.applications.sequences.sequence_set import SequenceSet
 from memorycell.applications.sequences.settings import SequencesSettings
 from memorycell.applications.sequences.unknown import separate
 from memorycell.errors import DataError, UserError, quote
+
+if TYPE_CHECKING:
+    import polars as pl
 
 DEFAULT_DATASET = "pendigits"
 PARTS = ("train", "valid", "test")
@@ -39,7 +44,32 @@ SequencesFile = ModelFile[SequenceModel, SequenceCodec]
 def prepare(data: str | None, settings: SequencesSettings) -> SequencesDataset:
     """See `Application.prepare`."""
     source = data or DEFAULT_DATASET
-    read = read_sequences(source, settings)
+    if (paths := mapped_files(source)) is not None:
+        return prepare_files(SequenceFiles(paths, source, settings))
+    return prepare_set(read_sequences(source, settings), settings)
+
+
+def prepare_files(files: SequenceFiles) -> SequencesDataset:
+    """The dataset of many files. Raises `DataError`."""
+    settings = files.settings
+    if not files.small:
+        if settings.unknown:
+            raise DataError(
+                f"{files.data}: unknown={settings.unknown}: for a table in one file only"
+            )
+        settings = dataclasses.replace(settings, members=settings.members or 1)
+    sample = prepare_set(read_frame(files.sample(), files.data, files.base, settings), settings)
+    if files.small:
+        return sample
+
+    def read(frame: pl.DataFrame, where: str) -> SequenceSet:
+        return _with_columns_of(sample.codec, settings, frame, where, files.base)
+
+    return map_others(files, sample, read)
+
+
+def prepare_set(read: SequenceSet, settings: SequencesSettings) -> SequencesDataset:
+    """The dataset of sequences that were read. Raises `DataError`."""
     found: dict[str, Any] = read.found
     settings = dataclasses.replace(settings, **found)
     if read.target is None:
@@ -173,22 +203,22 @@ def reopen(data: str | None, file: SequencesFile) -> SequencesDataset:
     """See `Application.reopen`. Of other data all sequences are evaluated."""
     settings, codec = file.typed_settings(SequencesSettings), file.codec
     if data is None or data == file.data:
-        read = read_for(file, file.data)
+        read = _read_evaluated(file, file.data)
         known, unknown, apart = separate(read, settings.unknown)
         parts, settings, notes = split_parts(matched(known, codec), settings)
         parts, notes = dataclasses.replace(parts, unknown=unknown), [*notes, *apart]
         dataset = SequencesDataset(
             file.data, read.fingerprint, parts, codec, settings, [*read.notes, *notes]
         )
-        if read.fingerprint != file.fingerprint:
+        if read.fingerprint != file.fingerprint.partition("+")[0]:  # others are of mapped files
             dataset.notes.append(f"{file.data} has changed since the model was trained")
         return dataset
-    other = matched(read_for(file, data, pair=False), codec)
+    other = matched(_read_evaluated(file, data, pair=False), codec)
     sets = {"test": other}
-    notes = [*other.notes, f"evaluated on all {len(other):,} sequences of other data"]
+    notes = [*other.notes, f"evaluated on {len(other):,} sequences of other data"]
     left_out = None
     try:
-        own, _, _ = split_parts(matched(read_for(file, file.data), codec), settings)
+        own, _, _ = split_parts(matched(_read_evaluated(file, file.data), codec), settings)
         sets = {**{k: v for k, v in own.sets.items() if k != "test"}, **sets}
         left_out = own.left_out
         notes.append(f"the baselines were fitted on {file.data}, like the model")
@@ -196,6 +226,32 @@ def reopen(data: str | None, file: SequencesFile) -> SequencesDataset:
         notes.append(f"no baselines: the training data are not available ({error})")
     return SequencesDataset(
         other.where, other.fingerprint, Parts(sets, left_out), codec, settings, notes
+    )
+
+
+def _read_evaluated(file: SequencesFile, source: str, *, pair: bool = True) -> SequenceSet:
+    """The labelled sequences of `read_for`; of many files with many rows a sample."""
+    if (paths := mapped_files(source)) is None:
+        return read_for(file, source, pair=pair)
+    files = SequenceFiles(paths, source, file.typed_settings(SequencesSettings))
+    read = _with_columns_of(file.codec, files.settings, files.sample(), source, files.base)
+    if not files.small:
+        count, chosen = files.sizes
+        read.notes.append(f"{chosen:,} of {count:,} sequences, at random, are evaluated")
+    return read
+
+
+def _with_columns_of(
+    codec: SequenceCodec, settings: SequencesSettings, frame: pl.DataFrame, where: str, base: Path
+) -> SequenceSet:
+    """The labelled sequences of a table, read as in training. Raises `DataError`."""
+    return read_frame(
+        frame,
+        where,
+        base,
+        dataclasses.replace(settings, kind=codec.target),
+        channels=[column.channel for column in codec.channels],
+        static_channels=[column.channel for column in codec.static],
     )
 
 

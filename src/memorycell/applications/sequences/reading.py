@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,6 +23,9 @@ from memorycell.applications.sequences.tables_rows import Rows
 from memorycell.applications.sequences.ts_files import LabelledRows, read_ts, read_ucr_table
 from memorycell.errors import DataError, quote
 from memorycell.tables.table import read_table
+
+if TYPE_CHECKING:
+    import polars as pl
 
 ARCHIVE_READERS: dict[str, Callable[[Path, str | None], LabelledRows]] = {
     ".ts": read_ts,
@@ -79,6 +83,24 @@ def read_sequences(
     if not labelled:
         data.target = None
     return _checked(data, training=labelled and channels is None)
+
+
+def read_frame(
+    frame: pl.DataFrame,
+    where: str,
+    base: Path,
+    options: ReadOptions,
+    *,
+    channels: Sequence[Channel] | None = None,
+    static_channels: Sequence[Channel] | None = None,
+) -> SequenceSet:
+    """The labelled sequences of a table in memory; see `read_sequences`. Raises `DataError`.
+
+    base   the folder in which other tables are looked for
+    """
+    source = TableSource(frame, where, base)
+    data = sequences_of_table(source, options, channels=channels, static_channels=static_channels)
+    return _checked(data, training=channels is None)
 
 
 def _read_file(

@@ -1,0 +1,255 @@
+"""Classifiers of many Parquet files of sequences: a sample decides, all files are trained on."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+pl = pytest.importorskip("polars", reason="pip install 'memorycell[sequences]'")
+pytest.importorskip("sklearn", reason="pip install 'memorycell[sequences]'")
+
+import memorycell  # noqa: E402
+from memorycell.applications.sequences import mapped  # noqa: E402
+from memorycell.applications.sequences.prepare import prepare  # noqa: E402
+from memorycell.applications.sequences.settings import SequencesSettings  # noqa: E402
+from memorycell.errors import DataError  # noqa: E402
+
+SMALL = {"hidden": 8, "augment": "none", "encoder": "none"}
+FILES, EACH = 4, 20
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEMORYCELL_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def sampled(monkeypatch):
+    """A sample of a fourth of the sequences."""
+    monkeypatch.setattr(mapped, "SAMPLE_ROWS", 500)
+    monkeypatch.setattr(mapped, "MIN_SAMPLE", 20)
+
+
+@pytest.fixture(params=["class", "number", "step"])
+def kind(request):
+    return request.param
+
+
+def write(folder, kind, change=lambda frame, file: frame):
+    """Waves of two frequencies; the files are sorted by class."""
+    rng = np.random.default_rng(0)
+    folder.mkdir()
+    for f in range(FILES):
+        frames = []
+        for k in range(EACH):
+            steps, fast = int(rng.integers(20, 30)), f >= FILES // 2
+            wave = np.sin(np.arange(steps) * (0.9 if fast else 0.3)) + 0.1 * rng.normal(size=steps)
+            target = {"class": ["slow", "fast"][fast], "number": 3.0 * fast + k % 3}.get(kind)
+            target = [target] * steps if target is not None else (wave * 2).tolist()
+            columns = {"id": [f"f{f}k{k}"] * steps, "who": [f"p{k % 5}"] * steps}
+            frames.append(pl.DataFrame({**columns, "x": wave, "z": wave**2, "y": target}))
+        change(pl.concat(frames), f).write_parquet(folder / f"{f}.parquet")
+    return str(folder / "*.parquet")
+
+
+def settings(kind="class", **more):
+    name = {"step": "step_number"}.get(kind, kind)
+    return SequencesSettings(sequence="id", target="y", kind=name, inputs="x,z", **SMALL, **more)
+
+
+def test_few_rows_are_as_one_file(tmp_path, kind):
+    pattern = write(tmp_path / "rows", kind)
+    files = sorted((tmp_path / "rows").iterdir())
+    pl.concat([pl.read_parquet(p) for p in files]).write_parquet(tmp_path / "all.parquet")
+    one = prepare(str(tmp_path / "all.parquet"), settings(kind))
+    many = prepare(pattern, settings(kind))
+    assert many.codec == one.codec
+    assert many.fingerprint == one.fingerprint
+    for ours, theirs in zip(many.batches(1), one.batches(1), strict=True):
+        np.testing.assert_array_equal(ours.x.numpy(), theirs.x.numpy())
+        np.testing.assert_array_equal(ours.target.numpy(), theirs.target.numpy())
+
+
+def test_all_sequences_are_trained_on(tmp_path, kind, sampled):
+    """Of an epoch without augmentation, the inputs and targets are those of all sequences."""
+    pattern = write(tmp_path / "rows", kind)
+    dataset = prepare(pattern, settings(kind, window=40))
+    assert dataset.notes[0] == (
+        "4 files with 80 sequences; 60 are trained on from disk; a sample of 20 decides columns and"
+        " scaling, and is split"
+    )
+    apart = {name for part in ("valid", "test") for name in dataset.part(part).names}
+    table = pl.concat([pl.read_parquet(p) for p in sorted((tmp_path / "rows").iterdir())])
+    expected = {}
+    for (name,), own in table.filter(~pl.col("id").is_in(apart)).group_by("id"):
+        rows = dataset.codec.rows(own.select("x", "z").to_numpy().astype(np.float64))
+        target = own["y"].to_list()
+        if kind == "class":
+            target = dataset.codec.names.index(target[0])
+        else:
+            mean, std = dataset.codec.target_mean[0], dataset.codec.target_std[0]
+            target = (np.array(target if kind == "step" else target[:1]) - mean) / std
+        expected[rows.tobytes()] = name, np.ravel(target)
+    assert len(expected) == 80 - len(apart)
+    found = set()
+    for batch in dataset.batches(3):
+        for x, length, target in zip(batch.x, batch.lengths, batch.target, strict=True):
+            size = int(length)
+            if dataset.codec.patch == 1:
+                name, own = expected[x[:size].numpy().tobytes()]
+                ours = np.ravel(target[:size] if kind == "step" else target)
+                np.testing.assert_allclose(ours, own, rtol=1e-4, atol=1e-5)
+                found.add(name)
+    assert found == {name for name, _ in expected.values()}
+    assert dataset.info()["split"]["train"] == len(expected)
+
+
+def test_parts_and_groups_are_kept_apart(tmp_path, sampled):
+    """What is marked for tests, or of a person of the test part, is not trained on."""
+
+    def marked(frame, file):
+        part = (
+            pl.when(pl.col("id").str.contains("k1")).then(pl.lit("test")).otherwise(pl.lit("train"))
+        )
+        return frame.with_columns(part.alias("part"))
+
+    pattern = write(tmp_path / "rows", "class", marked)
+    dataset = prepare(pattern, settings(group="who"))
+    assert isinstance(dataset, mapped.MappedSequencesDataset)
+    names = {f"f{f}k{k}": f"p{k % 5}" for f in range(FILES) for k in range(EACH)}
+    sample = [name for part in ("train", "valid", "test") for name in dataset.part(part).names]
+    evaluated = {g for part in ("valid", "test") for g in dataset.part(part).groups}
+    assert evaluated
+    others = [n for n, person in names.items() if n not in sample and person not in evaluated]
+    assert len(dataset._arrays["sizes"]) == len(others) < 60
+    assert dataset.notes[1] == (
+        f"{60 - len(others)} others left out: validated or tested on their group"
+    )
+    parted = prepare(pattern, settings(part="part"))
+    tested = parted.part("test").names
+    assert tested
+    assert all("k1" in name for name in tested)
+    marked_count = sum("k1" in name for name in names)
+    left_out = marked_count - len(tested)
+    assert f"{left_out} others left out: not of the training part" in parted.notes
+
+
+def test_labels_that_files_lack(tmp_path, sampled):
+    """A file without a label of the sample, and one with a class that the sample lacks."""
+    lists = write(
+        tmp_path / "lists",
+        "class",
+        lambda frame, f: frame.with_columns(
+            pl.lit(["a;b", "b;a", "b", "a"][f] if f < 3 else "a;a").alias("y")
+        ),
+    )
+    dataset = prepare(lists, settings("labels"))
+    target = np.array(dataset._arrays["target"])
+    assert dataset.codec.names == ("a", "b")
+    np.testing.assert_array_equal(np.unique(target, axis=0), [[0, 1], [1, 0], [1, 1]])
+    rare = write(
+        tmp_path / "rare",
+        "class",
+        lambda frame, f: frame.with_columns(
+            pl.when(pl.col("id") == "f1k1").then(pl.lit("odd")).otherwise(pl.col("y")).alias("y")
+        ),
+    )
+    dataset = prepare(rare, settings())
+    assert "1 others left out: its class is not among them" in dataset.notes
+    assert len(dataset._arrays["sizes"]) == 59
+
+
+def test_trained_and_evaluated(tmp_path, sampled):
+    pattern, out = write(tmp_path / "rows", "class"), tmp_path / "m.safetensors"
+    trained = memorycell.train(
+        "sequences", pattern, out=out, progress=False, epochs=2, target="y", inputs="x,z", **SMALL
+    )
+    lines = []
+    again = memorycell.load(out).evaluate(log=lines.append)
+    assert again["metrics"] == trained.result["metrics"]
+    assert not any("has changed" in line for line in lines)
+    memorycell.load(out).evaluate(str(tmp_path / "rows" / "?.parquet"), lines.append)
+    assert "20 of 80 sequences, at random, are evaluated" in lines
+
+
+def test_refused(tmp_path, sampled):
+    pattern = write(tmp_path / "rows", "class")
+    with pytest.raises(DataError, match="nothing.parquet: no file matches"):
+        prepare(str(tmp_path / "*" / "nothing.parquet"), settings())
+    with pytest.raises(DataError, match="unknown=fast: for a table in one file only"):
+        prepare(pattern, settings(unknown="fast"))
+    with pytest.raises(DataError, match="no column 'name'; it has id, who"):
+        prepare(pattern, SequencesSettings(sequence="name", target="y"))
+    path = tmp_path / "rows" / "2.parquet"
+    good = path.read_bytes()
+    pl.read_parquet(path).with_columns(id=pl.lit("f0k1 ")).write_parquet(path)
+    with pytest.raises(DataError, match="2.parquet: sequence 'f0k1' is also in .*0.parquet"):
+        prepare(pattern, settings())
+    pl.read_parquet(path).drop("z").write_parquet(path)
+    with pytest.raises(DataError, match="2.parquet: has no column 'z'"):
+        prepare(pattern, settings())
+    path.write_bytes(good[:-100])
+    with pytest.raises(DataError, match="2.parquet: is not a readable parquet table"):
+        prepare(pattern, settings())
+    path.write_bytes(good)
+    for path in (tmp_path / "rows").iterdir():
+        pl.read_parquet(path).rename({"id": "who am I"}).write_parquet(path)
+    with pytest.raises(DataError, match="name the column that tells sequences apart"):
+        prepare(pattern, SequencesSettings(target="y", inputs="x,z"))
+    assert not list((tmp_path / "cache").glob("*.tmp"))
+
+
+LIMITED = """
+import resource, sys
+import torch
+import sklearn.linear_model
+import polars as pl
+from memorycell.applications.sequences import mapped, settings
+from memorycell.applications.sequences.prepare import prepare
+
+mapped.SAMPLE_ROWS = 20_000
+torch.set_num_threads(1)
+torch.nn.Linear(64, 64)(torch.ones(64, 64)).sum().backward()
+used = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData"))
+limit = used * 1024 + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+chosen = settings.SequencesSettings(
+    sequence="id", target="y", hidden=8, augment="none", encoder="none", mix=False
+)
+dataset = prepare(sys.argv[1], chosen)
+model = dataset.build()
+rows = 0
+for batch in dataset.batches(0):
+    rows += int(batch.lengths.sum()) * dataset.codec.patch
+dataset.validate(model)
+print(rows, *dataset.evaluate(model, "test"))
+"""
+LIMIT_BYTES = 250_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
+def test_memory_of_sequences_is_bounded(tmp_path):
+    """RLIMIT_DATA counts all memory but that of mapped files."""
+    rows, folder, rng = 2_000_000, tmp_path / "rows", np.random.default_rng(0)
+    folder.mkdir()
+    columns = {name: rng.normal(size=rows).astype(np.float32) for name in "abcdefgh"}
+    number = np.arange(rows) // 100
+    frame = pl.DataFrame({"id": number, **columns, "y": np.array(["a", "b"])[number % 2]})
+    for k in range(20):
+        frame.slice(k * rows // 20, rows // 20).write_parquet(folder / f"{k:02}.parquet")
+    frame.write_parquet(tmp_path / "all.parquet")
+
+    def limited(data):
+        words = [sys.executable, "-c", LIMITED, data, str(LIMIT_BYTES)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+        return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+    done = limited(str(folder / "*.parquet"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[0]) > 0.99 * rows
+    failed = limited(str(tmp_path / "all.parquet"))
+    assert failed.returncode
+    assert "MemoryError" in failed.stderr or "memory allocation" in failed.stderr

@@ -31,6 +31,7 @@ _HOME = {
     "tune": "memorycell.face.tuning",
     "settings": "memorycell.face.setting_list",
     "serve": "memorycell.server.running",
+    "DataWarning": "memorycell.errors",
     "UserError": "memorycell.errors",
 }
 
@@ -38,6 +39,7 @@ __all__ = [
     "GRU",
     "LSTM",
     "RNN",
+    "DataWarning",
     "GRUCell",
     "LSTMCell",
     "Pool",
@@ -63,7 +65,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from memorycell.application.live import stream
-    from memorycell.errors import UserError
+    from memorycell.errors import DataWarning, UserError
     from memorycell.exchange.keras_import import from_keras
     from memorycell.exchange.onnx_import import from_onnx
     from memorycell.face.setting_list import settings

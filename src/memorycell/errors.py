@@ -27,6 +27,12 @@ class StateError(UserError):
     """A saved state is damaged or belongs to other weights."""
 
 
+class DataWarning(UserWarning):
+    """What was found in the data of a prediction that is given as a data frame: columns that are
+    not used, a series that is new, a text that was cut.
+    """
+
+
 def quote(value: object) -> str:
     """Text from a file or a user for a message: its `repr`, which escapes newlines and control
     characters, cut to `MAX_QUOTED_CHARS`.

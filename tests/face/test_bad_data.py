@@ -9,7 +9,7 @@ import torch
 from quick import QUICK
 
 import memorycell
-from memorycell.errors import UserError
+from memorycell.errors import DataWarning, UserError
 
 HOURS = pd.date_range("2024-01-01", periods=60, freq="h")
 GOOD = pd.DataFrame({"time": HOURS, "y": np.sin(np.arange(60)), "x": np.cos(np.arange(60))})
@@ -123,7 +123,7 @@ def test_a_frame_of_another_schema(forecaster, load_frame, library):
 
 def test_columns_that_a_model_does_not_know_are_said(forecaster, load_frame):
     expected = forecaster.predict(load_frame)
-    with pytest.warns(UserWarning, match="columns not used by the model: 'rain', 'wind'$"):
+    with pytest.warns(DataWarning, match="columns not used by the model: 'rain', 'wind'$"):
         found = forecaster.predict(load_frame.assign(rain=1.0, wind="w"))
     pd.testing.assert_frame_equal(found, expected)
     other_order = load_frame.reset_index()[["load", "time"]]

@@ -110,7 +110,7 @@ def test_columns_in_another_order_and_more_of_them(model):
     frame = pd.DataFrame({"at": TIMES, "load": LOAD, "x": -LOAD})
     expected = model.predict(frame)
     pd.testing.assert_frame_equal(model.predict(frame[["x", "load", "at"]]), expected)
-    with pytest.warns(UserWarning, match="not used by the model: 'more'"):
+    with pytest.warns(memorycell.DataWarning, match="not used by the model: 'more'"):
         pd.testing.assert_frame_equal(model.predict(frame.assign(more=1)), expected)
     pd.testing.assert_frame_equal(model.predict(frame.set_index("at")), expected)
     grown = pd.concat([frame, frame.tail(1).assign(at=TIMES[-1] + pd.Timedelta("1h"))])

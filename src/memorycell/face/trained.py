@@ -23,8 +23,8 @@ from memorycell.application.predicting import predict_record
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import ModelFileError, UserError
 from memorycell.face.backtesting import Backtest, backtest_model
-from memorycell.face.columns import warn_of_ignored
 from memorycell.face.comparing import compare_now, model_text
+from memorycell.face.data_warnings import warn_of_notes
 from memorycell.face.exporting import Exported, checked_exporter, export_model
 from memorycell.face.figures import named_figure, prediction_figures, report_page
 from memorycell.face.frames import as_frame, is_frame, like
@@ -140,16 +140,17 @@ class Trained(ModelFile[Any, Any]):
 
         A data frame gives a data frame of the same library where the prediction is a table: for
         forecasts one row per series, step ahead and target, for anomalies one per row of x, for
-        texts their label and probabilities. Columns that the model does not know are ignored, with
-        a warning. Otherwise the `Record` that `memorycell predict --json`
-        prints. `memorycell.settings(task, "predict")` lists the options. Raises `UserError`.
+        texts their label and probabilities; the notes on the data, such as on columns that the
+        model does not know, are warnings of `memorycell.DataWarning`. Otherwise the `Record` that
+        `memorycell predict --json` prints. `memorycell.settings(task, "predict")` lists the options.
+        Raises `UserError`.
         """
         application, x = self.application, as_frame(x)
         given = typed_options(application.predict_options, options, application.name)
         with as_input(application, application.predict_reads, x) as source:
             record = self.predict_record(source, given)
             if is_frame(x) and application.columns is not None:
-                warn_of_ignored(self, x)
+                warn_of_notes(record)
                 return like(x, application.columns(self, record))
         return record if isinstance(x, (str, Path, type(None))) else with_names(record)
 

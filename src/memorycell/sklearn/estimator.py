@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import validate_data
 
+from memorycell.errors import DataWarning
 from memorycell.face.frames import is_frame, to_polars
 from memorycell.face.train import train
 from memorycell.tables.column_lists import join_names
@@ -60,9 +61,12 @@ class TrainedEstimator(BaseEstimator):  # type: ignore[misc]
         )
 
     def _prediction(self, table: pl.DataFrame, **options: Any) -> pl.DataFrame:
-        """Of `model_`, for a table with the columns of `fit`: those that it left out are known."""
+        """Of `model_`, for a table with the columns of `fit`: those that it left out are known, and
+        forecasts are asked for at more rows than there are.
+        """
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "columns? not used")
+            for known in ("columns? not used", "[0-9,]+ of [0-9,]+ forecasts: the table has no"):
+                warnings.filterwarnings("ignore", known, DataWarning)
             found: pl.DataFrame = self.model_.predict(table, **options)
         return found
 

@@ -20,6 +20,7 @@ from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS, AnomalySett
 from memorycell.applications.anomaly.source import read_tables
 from memorycell.errors import DataError, quote
 from memorycell.setting_fields import check_ranges
+from memorycell.tables.column_lists import unused_note
 
 MAX_SHOWN_RANGES = 12
 """Per recording."""
@@ -60,7 +61,7 @@ def read_recordings(
     """(the recordings in a table, a folder of tables or a named dataset; its name).
 
     encoding, sheet   see `read_table`; by default as in training
-    notes             what was left out is added, a line each
+    notes             what was left out, or is not read, is added, a line each
 
     Raises `DataError`.
     """
@@ -74,7 +75,10 @@ def read_recordings(
         sheet=sheet or codec.sheet,
     )
     if notes is not None:
-        notes += own_notes
+        times = () if codec.times is None else codec.times.columns
+        read = {*codec.names, *times, codec.group, codec.label}
+        columns = dict.fromkeys(name for table in tables for name in table.frame.columns)
+        notes += [*own_notes, *unused_note([name for name in columns if name not in read])]
     return [r for t in tables for r in codec.read(t.frame, t.where, t.name)], where
 
 

@@ -22,6 +22,7 @@ from memorycell.applications.forecast.words import unknown_word_notes
 from memorycell.errors import DataError, quote
 from memorycell.models.quantiles import interval
 from memorycell.setting_fields import check_ranges, from_json
+from memorycell.tables.column_lists import unused_note
 
 if TYPE_CHECKING:
     import polars as pl
@@ -144,14 +145,10 @@ def origins_before(
 
 
 def unused_column_notes(codec: SeriesCodec, columns: Sequence[str]) -> list[str]:
-    """Which columns of a table the model does not read, for people."""
+    """See `unused_note`."""
     used = {*codec.columns, *codec.each, *codec.words, *codec.static, codec.group, codec.returns}
     used |= set() if codec.times is None else {*codec.times.columns}
-    unused = [c for c in columns if c not in used]
-    if not unused:
-        return []
-    few = f"column{'s' if len(unused) > 1 else ''} not used: {quote(', '.join(unused))[1:-1]}"
-    return [f"{len(unused)} {few}"]
+    return unused_note([c for c in columns if c not in used])
 
 
 def _new_series_notes(codec: SeriesCodec, series: Series) -> list[str]:

@@ -31,7 +31,7 @@ from memorycell.applications.sequences.tables_static import (
 )
 from memorycell.errors import DataError, quote
 from memorycell.tables.cells import MISSING_WORDS
-from memorycell.tables.column_lists import split_names
+from memorycell.tables.column_lists import split_names, unused_note
 from memorycell.tables.numbers import NumberFormat, read_numbers
 
 if TYPE_CHECKING:
@@ -261,9 +261,7 @@ class _TableReader:
         if self.channels is not None:
             known = {c.name for c in self.channels}
             extra = [c for c in frame.columns if c not in known and c not in apart]
-            if extra:
-                names = quote(", ".join(extra))[1:-1]
-                self.notes.append(f"columns that the model does not read: {names}")
+            self.notes += unused_note(extra)
             return read_channels(
                 frame,
                 self.where,

@@ -97,7 +97,7 @@ sanitize: $(INSTALLED)
 	$(call other_environment,sanitize$(small_build))
 	build/sanitize$(small_build)/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=address,undefined $(plain_build) -C build-dir=build/sanitize$(small_build)-cmake .
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-	  build/sanitize$(small_build)/bin/python $(run_sanitized) $(if $(SMOKE),tests/parity/test_native.py,tests/parity) -k "not forced$(if $(SMOKE), and not threads)"
+	  build/sanitize$(small_build)/bin/python $(run_sanitized) $(if $(SMOKE),tests/parity/test_native.py tests/parity/test_uneven_shares.py,tests/parity) -k "not forced$(if $(SMOKE), and not threads)"
 
 sanitize-threads: $(INSTALLED)
 	$(call other_environment,sanitize-threads$(small_build))

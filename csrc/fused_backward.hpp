@@ -45,7 +45,7 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
     if (!w)
         return b;
     b.steps = block_steps(gradient_block_bytes(GH), rows, GH, f.steps);
-    const int64_t count = block_capacity(gradient_block_bytes(GH), rows, GH);
+    const int64_t count = b.steps * rows;
     for (int half = 0; half < 2; half++) {
         b.dx[half] = a.floats(count * GH);
         b.dh[half] = f.cell == Cell::gru ? a.floats(count * GH) : b.dx[half];

@@ -24,14 +24,12 @@ struct FusedForwardBuffers {
 inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64_t rows) {
     const int64_t H = w.f.hidden, S = cell_parts(w.f.cell), width = unit_panels(H) * blocks(w.f.cell) * V;
     FusedForwardBuffers b;
-    b.steps = block_steps(INPUT_BLOCK_BYTES, rows, width, w.f.steps);
-    const int64_t count = block_capacity(INPUT_BLOCK_BYTES, rows, width);
-    if (rows >= ENOUGH_ROWS && w.f.cell != Cell::gru)
-        b.steps = 0;
-    b.x_parts = a.floats(count * width), b.c = a.floats(rows * S * H), b.zeros = a.floats(S * H);
+    const bool summed = rows >= ENOUGH_ROWS && w.f.cell != Cell::gru;
+    b.steps = summed ? 0 : block_steps(INPUT_BLOCK_BYTES, rows, width, w.f.steps);
+    b.x_parts = a.floats(b.steps * rows * width), b.c = a.floats(rows * S * H), b.zeros = a.floats(S * H);
     b.m = a.floats(w.weight_hr ? rows * H : 0);
     auto pointers = [&](int64_t count) { return static_cast<const float **>(a.bytes(count * sizeof(float *))); };
-    b.x_rows = pointers(count), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
+    b.x_rows = pointers(summed ? rows : b.steps * rows), b.h_rows = pointers(rows), b.c_rows = pointers(rows);
     b.active_h = pointers(rows), b.m_rows = pointers(rows);
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
     return b;

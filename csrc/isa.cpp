@@ -15,9 +15,7 @@ static void forward(const Forward &f, int64_t begin, int64_t end, void *scratch)
     });
 }
 static size_t forward_scratch(const Forward &f, int64_t rows) {
-    Arena arena{nullptr};
-    forward_buffers(arena, f, rows);
-    return arena.used;
+    return most_scratch(rows, [&](Arena &arena, int64_t rows) { forward_buffers(arena, f, rows); });
 }
 static void backward(const Backward &f, int64_t begin, int64_t end, void *scratch) {
     with_cell(f.cell, [&](auto cell) {
@@ -26,14 +24,10 @@ static void backward(const Backward &f, int64_t begin, int64_t end, void *scratc
     });
 }
 static size_t backward_scratch(const Backward &f, int64_t rows) {
-    Arena arena{nullptr};
-    backward_buffers(arena, f, rows);
-    return arena.used;
+    return most_scratch(rows, [&](Arena &arena, int64_t rows) { backward_buffers(arena, f, rows); });
 }
 static size_t fused_forward_scratch(const Fused &w, int64_t rows) {
-    Arena arena{nullptr};
-    fused_forward_buffers(arena, w, rows);
-    return arena.used;
+    return most_scratch(rows, [&](Arena &arena, int64_t rows) { fused_forward_buffers(arena, w, rows); });
 }
 static void fused_forward(const Fused &w, int64_t begin, int64_t end, void *scratch) {
     with_cell(w.f.cell, [&](auto cell) {
@@ -42,9 +36,7 @@ static void fused_forward(const Fused &w, int64_t begin, int64_t end, void *scra
     });
 }
 static size_t fused_backward_scratch(const Backward &f, const WeightGradients *w, int64_t rows) {
-    Arena arena{nullptr};
-    fused_backward_buffers(arena, f, w, rows);
-    return arena.used;
+    return most_scratch(rows, [&](Arena &arena, int64_t rows) { fused_backward_buffers(arena, f, w, rows); });
 }
 static void fused_backward(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *scratch) {
     with_cell(f.cell, [&](auto cell) {

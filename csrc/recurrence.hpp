@@ -22,6 +22,16 @@ struct Arena {
     }
 };
 
+// The bytes that arrange(arena, rows) uses at most, for a thread with `rows` rows or one less: the shares of threads
+// differ by one, and fewer rows may process more steps together.
+template <class Arrange> inline size_t most_scratch(int64_t rows, Arrange arrange) {
+    Arena full{nullptr}, one_less{nullptr};
+    arrange(full, rows);
+    if (rows > 1)
+        arrange(one_less, rows - 1);
+    return full.used > one_less.used ? full.used : one_less.used;
+}
+
 inline void copy(float *to, const float *from, int64_t count) { memcpy(to, from, count * sizeof(float)); }
 inline void zero(float *p, int64_t count) { memset(p, 0, count * sizeof(float)); }
 
@@ -64,9 +74,8 @@ inline ForwardBuffers forward_buffers(Arena &a, const Forward &f, int64_t rows) 
     ForwardBuffers b = forward_buffers(a, f.weight, f.cell, f.hidden, rows);
     if (f.x_part)
         return b;
-    // Threads differ by one row, and memory is allocated for the maximum: fewer rows may have more steps.
-    const int64_t steps = input_steps(f, rows > 1 ? rows - 1 : rows), count = steps > 1 ? steps * rows : rows;
-    b.x_part = a.floats(count * blocks(f.cell) * f.hidden);
+    const int64_t steps = input_steps(f, rows);
+    b.x_part = a.floats(steps * rows * blocks(f.cell) * f.hidden);
     b.scratch_x = a.bytes(product_scratch(*f.weight_ih, steps > rows ? steps : rows));
     return b;
 }

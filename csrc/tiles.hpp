@@ -15,13 +15,6 @@ inline int64_t block_steps(int64_t bytes, int64_t rows, int64_t width, int64_t T
     steps = steps < 1 ? 1 : steps > MAX_BLOCK_STEPS ? MAX_BLOCK_STEPS : steps;
     return steps > T ? T : steps;
 }
-// The largest number of rows in such a block, for at most `rows` sequences: threads differ by one row, and memory is
-// allocated for the maximum.
-inline int64_t block_capacity(int64_t bytes, int64_t rows, int64_t width) {
-    const int64_t by_size = bytes / (width * int64_t(sizeof(float))), by_steps = MAX_BLOCK_STEPS * rows;
-    const int64_t fit = by_size < by_steps ? by_size : by_steps;
-    return fit > rows ? fit : rows;
-}
 
 // Rows in a tile with G vectors each. The accumulators fill the registers, except for the weights of a step and one
 // input; with 16 registers the weights may take turns in one of them. Fewer than 12 sums would not hide the latency of

@@ -41,6 +41,7 @@ def done(page: Any, items: int) -> None:
 def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> None:
     traffic = Traffic(page)
     items = traffic.items
+    page.add_init_script("Math.random = () => 0.1")  # of the directions: no step below a pixel
     page.goto("/#live/video")
     for k in range(1, 5):
         page.get_by_role("button", name="One frame").click()
@@ -278,6 +279,7 @@ def test_only_the_exports_that_a_model_has(page: Any, server: Panels) -> None:
             except memorycell.errors.UserError:
                 pass
         assert [to for to, reason in exports.items() if reason is None] == able
+        page.goto("about:blank")
         page.goto(f"/#inspect/{name}")
         page.get_by_role("heading", name=name, exact=True).wait_for()
         names = {"onnx": "Export to ONNX", "c": "Export to C99"}

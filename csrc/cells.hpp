@@ -172,9 +172,10 @@ template <Cell C> inline void forward_row(const Row &r) {
     }
 }
 
-// Backward through the units [u, u + lanes) of a row. d_c_shown: layernorm's gradient of c through h.
+// Backward through the units [u, u + lanes) of a row, from the gradient of their h. d_c_shown: layernorm's gradient of
+// c through h. What can be is read before anything is written, since a store may alias whatever is read after it.
 template <Cell C, class L, class Shown>
-inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown) {
+[[gnu::always_inline]] inline void backward_units(const BackRow &r, int64_t u, L lanes, F dh, Shown d_c_shown) {
     const int64_t H = r.H;
     auto gate = [&](int block) { return lanes.load(r.gates + block * H + u); };
     auto out = [&](int block, F v) { lanes.store(r.dx + block * H + u, v); };
@@ -182,7 +183,6 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
         if (r.d_weight_ch)
             lanes.store(r.d_weight_ch + block * H + u, lanes.load(r.d_weight_ch + block * H + u) + v);
     };
-    const F dh = lanes.load(r.dh + u);
     if constexpr (C == Cell::rnn) {
         const F h = gate(0);
         out(0, dh * (1.0f - h * h));
@@ -190,11 +190,12 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
         out(0, gate(0) > 0.0f ? dh : splat(0.0f));
     } else if constexpr (C == Cell::gru) {
         const F reset = gate(0), z = gate(1), n = gate(2), product = gate(3);
+        const F h_prev = lanes.load(r.h_prev + u), dh_prev = lanes.load(r.dh_prev + u);
         const F dn = dh * (1.0f - z) * (1.0f - n * n), dr = dn * product * reset * (1.0f - reset);
-        const F dz = dh * (lanes.load(r.h_prev + u) - n) * z * (1.0f - z);
+        const F dz = dh * (h_prev - n) * z * (1.0f - z);
         out(0, dr), out(1, dz), out(2, dn);
         lanes.store(r.dp + u, dr), lanes.store(r.dp + H + u, dz), lanes.store(r.dp + 2 * H + u, dn * reset);
-        lanes.store(r.dh_prev + u, lanes.load(r.dh_prev + u) + dh * z);
+        lanes.store(r.dh_prev + u, dh_prev + dh * z);
     } else if constexpr (C == Cell::slstm) {
         const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), sigmoid_f = gate(4);
         const F c_prev = lanes.load(r.c_prev + u), n_prev = lanes.load(r.c_prev + H + u);
@@ -210,33 +211,33 @@ inline void backward_units(const BackRow &r, int64_t u, L lanes, Shown d_c_shown
         lanes.store(r.dc + u, dc * f), lanes.store(r.dc + H + u, dn * f), lanes.store(r.dc + 2 * H + u, d_left);
     } else {
         const F i = gate(0), f = gate(1), g = gate(2), o = gate(3), c_prev = lanes.load(r.c_prev + u);
-        F dc = lanes.load(r.dc + u);
+        F dc = lanes.load(r.dc + u), t{}, d_o{};
         if constexpr (C == Cell::layernorm) {
             dc += d_c_shown(u, lanes);
         } else {
-            const F t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
+            t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
             dc += dh * o * (1.0f - t * t);
-            if (r.m)
-                lanes.store(r.m + u, o * t);
-            if constexpr (C == Cell::peephole) {
+            if constexpr (C == Cell::peephole)
                 dc += d_o * lanes.load(r.extras.peephole + 2 * H + u);
-                add_to_peephole(2, d_o * (f * c_prev + i * g));
-            }
-            out(C == Cell::coupled ? 2 : 3, d_o);
         }
         const F dg = dc * i * (1.0f - g * g);
         F dc_prev = dc * f;
         if constexpr (C == Cell::coupled) {
-            out(0, dc * (c_prev - g) * f * (1.0f - f)), out(1, dg);
+            out(0, dc * (c_prev - g) * f * (1.0f - f)), out(1, dg), out(2, d_o);
         } else {
             const F di = dc * g * i * (1.0f - i), df = dc * c_prev * f * (1.0f - f);
             if constexpr (C == Cell::peephole) {
                 dc_prev += di * lanes.load(r.extras.peephole + u) + df * lanes.load(r.extras.peephole + H + u);
                 add_to_peephole(0, di * c_prev), add_to_peephole(1, df * c_prev);
+                add_to_peephole(2, d_o * (f * c_prev + i * g));
             }
             out(0, di), out(1, df), out(2, dg);
+            if constexpr (C != Cell::layernorm)
+                out(3, d_o);
         }
         lanes.store(r.dc + u, dc_prev);
+        if (C != Cell::layernorm && r.m)
+            lanes.store(r.m + u, o * t);
     }
 }
 
@@ -267,7 +268,7 @@ template <Cell C> inline void backward_row(const BackRow &r) {
         mean_dc = sum(along) / H;
     }
     for_lanes(H, [&](int64_t u, auto lanes) {
-        backward_units<C>(r, u, lanes, [&](int64_t at, auto some) {
+        backward_units<C>(r, u, lanes, lanes.load(r.dh + u), [&](int64_t at, auto some) {
             const F normal = (some.load(candidate + at) - m.mean) * m.rstd;
             return m.rstd * (some.load(d_normal + at) - mean_d - normal * mean_dc);
         });

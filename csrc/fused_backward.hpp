@@ -17,7 +17,7 @@ inline int64_t gradient_block_bytes(int64_t width) {
 }
 
 struct FusedBackwardBuffers {
-    float *carry, *dc, *dh_row, *zeros;
+    float *carry, *dc, *zeros;
     const float **dp_rows, **active_dp;
     int64_t *active;
     // With weight gradients: two blocks of d_x_part and d_h_part, since a block's first step reads the last of the
@@ -37,7 +37,7 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
                                                    int64_t rows) {
     const int64_t H = f.hidden, P = f.h_size, GH = blocks(f.cell) * H, S = cell_parts(f.cell);
     FusedBackwardBuffers b{};
-    b.carry = a.floats(rows * P), b.dc = a.floats(rows * S * H), b.dh_row = a.floats(H), b.zeros = a.floats(GH);
+    b.carry = a.floats(rows * P), b.dc = a.floats(rows * S * H), b.zeros = a.floats(GH);
     b.dp_rows = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active_dp = static_cast<const float **>(a.bytes(rows * sizeof(float *)));
     b.active = static_cast<int64_t *>(a.bytes(rows * sizeof(int64_t)));
@@ -64,6 +64,29 @@ inline FusedBackwardBuffers fused_backward_buffers(Arena &a, const Backward &f, 
     return b;
 }
 
+// The vectors of a panel of a row of a plain LSTM backward: without zoneout, padding, resets and projection. Almost all
+// training is this. `backward_units` does the same, but here no pointer is read again after a store, which takes a
+// fifth of the time of the pass.
+struct LstmRow {
+    const float *gates, *c_prev, *d_output;
+    float *d_c, *d_x;
+};
+[[gnu::always_inline]] inline void backward_lstm(LstmRow row, int64_t H, const F *product, int count) {
+    for (int j = 0; j < count; j++) {
+        const int64_t u = j * V;
+        const F dh = product[j] + load(row.d_output + u), c_prev = load(row.c_prev + u);
+        const F i = load(row.gates + u), f = load(row.gates + H + u);
+        const F g = load(row.gates + 2 * H + u), o = load(row.gates + 3 * H + u);
+        const F t = tanh(f * c_prev + i * g), d_o = dh * t * o * (1.0f - o);
+        const F dc = load(row.d_c + u) + dh * o * (1.0f - t * t);
+        store(row.d_x + u, dc * g * i * (1.0f - i));
+        store(row.d_x + H + u, dc * c_prev * f * (1.0f - f));
+        store(row.d_x + 2 * H + u, dc * i * (1.0f - g * g));
+        store(row.d_x + 3 * H + u, d_o);
+        store(row.d_c + u, dc * f);
+    }
+}
+
 template <Cell C>
 inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int64_t begin, int64_t end, void *memory) {
     constexpr int S = cell_parts(C);
@@ -81,7 +104,7 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
     for (int64_t b = 0; b < rows; b++)
         buffer.dp_rows[b] = nullptr; // no gradient through W_hh yet
     // The valid columns of a panel, of `width` columns: body(u, j, lanes).
-    auto columns = [&](int64_t width, int64_t p, auto body) {
+    auto columns = [&](int64_t width, int64_t p, auto body) __attribute__((always_inline)) {
         for (int j = 0; j < NV; j++)
             with_lanes(width, p * TILE + j * V, [&](auto lanes) { body(p * TILE + j * V, j, lanes); });
     };
@@ -148,71 +171,83 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
             buffer.active[count] = b;
             buffer.active_dp[count++] = buffer.dp_rows[b] ? buffer.dp_rows[b] : buffer.zeros;
         }
-        // The gradient d of h_t, in units [u, u + lanes): keeps what passes zoneout, returns the rest.
-        auto through_zoneout = [&](int64_t b, int64_t u, F d, auto lanes) {
-            const int64_t row = begin + b;
-            F past = splat(0);
+        // Whether the gradient of h_{t-1} has parts that do not pass W_hh: in the first step d_h_n, then those of
+        // padding, of zoneout and of the GRU's update gate.
+        const bool carries = k == 0 || f.lengths || zoned_h || C == Cell::gru;
+        // The gradient of h_t in units [u, u + lanes) from that of the product; what passes zoneout is kept.
+        auto d_h_of = [&](int64_t b, int64_t u, F product, auto lanes) __attribute__((always_inline)) {
+            const int64_t row = begin + b, at = row * f.row_stride + t * f.step_stride;
+            F d = product + lanes.load(f.d_output + at * P + u);
+            if (!carries)
+                return d;
+            float *carry = buffer.carry + b * P + u;
+            d += lanes.load(carry);
+            F past{};
             if (zoned_h) {
                 const F keep = f.mask_h ? lanes.load(f.mask_h + (row * T + t) * P + u) : splat(f.zone_h);
                 past = d * keep;
                 d = d * (1.0f - keep);
             }
-            lanes.store(buffer.carry + b * P + u, past);
+            lanes.store(carry, past);
             return d;
         };
-        // Through the cells of the columns of a panel; d_of(b, u, j, lanes): the gradient of Row::m, or of h.
-        auto through_cells = [&](int64_t b, int64_t p, auto d_of) {
+        // Through the cells of the columns of a panel; d_of(u, j, lanes): the gradient of Row::m, or of h.
+        auto through_cells = [&](int64_t b, int64_t p, auto d_of) __attribute__((always_inline)) {
             const int64_t row = begin + b, length = f.lengths ? f.lengths[row] : T;
             const int64_t at = row * f.row_stride + t * f.step_stride;
             const int64_t at_before = row * f.row_stride + before * f.step_stride;
             const bool border = f.border && f.border[row * T + t], at_start = before < 0 || before >= length;
-            const float *h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * P : f.output + at_before * P;
-            const float *c_prev = nullptr;
-            if (has_cell_state(C))
-                c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * S * H : f.cells + at_before * S * H;
-            float *carry = buffer.carry + b * P, *dc = buffer.dc + b * S * H;
             BackRow back{};
-            back.H = H, back.gates = f.gates + at * kept(C) * H, back.h_prev = h_prev, back.c_prev = c_prev;
-            back.dh = buffer.dh_row, back.dc = dc, back.dx = dx_of(b, at), back.dp = dp_of(b, at);
-            back.dh_prev = carry, back.extras = f.extras;
+            back.H = H, back.gates = f.gates + at * kept(C) * H;
+            back.h_prev = border ? buffer.zeros : at_start ? f.h_0 + row * P : f.output + at_before * P;
+            if (has_cell_state(C))
+                back.c_prev = border ? buffer.zeros : at_start ? f.c_0 + row * S * H : f.cells + at_before * S * H;
+            back.dc = buffer.dc + b * S * H, back.dx = dx_of(b, at), back.dp = dp_of(b, at);
+            back.dh_prev = buffer.carry + b * P, back.extras = f.extras;
             back.m = f.weight_hr_t ? m_of(b) : nullptr, back.d_weight_ch = w ? w->d_weight_ch : nullptr;
-            columns(H, p, [&](int64_t u, int j, auto lanes) {
-                lanes.store(buffer.dh_row + u, d_of(b, u, j, lanes));
+            const float *mask_c = f.mask_c ? f.mask_c + (row * T + t) * H : nullptr;
+            columns(H, p, [&](int64_t u, int j, auto lanes) __attribute__((always_inline)) {
+                const F dh = d_of(u, j, lanes);
                 F kept_dc{};
                 if (has_cell_state(C) && zoned_c) {
-                    const F keep = f.mask_c ? lanes.load(f.mask_c + (row * T + t) * H + u) : splat(f.zone_c);
-                    const F d_c = lanes.load(dc + u);
+                    const F keep = mask_c ? lanes.load(mask_c + u) : splat(f.zone_c), d_c = lanes.load(back.dc + u);
                     kept_dc = d_c * keep;
-                    lanes.store(dc + u, d_c * (1.0f - keep));
+                    lanes.store(back.dc + u, d_c * (1.0f - keep));
                 }
-                backward_units<C>(back, u, lanes, [](int64_t, auto) { return F{}; });
+                backward_units<C>(back, u, lanes, dh, [](int64_t, auto) { return F{}; });
                 if (has_cell_state(C) && zoned_c)
-                    lanes.store(dc + u, lanes.load(dc + u) + kept_dc);
+                    lanes.store(back.dc + u, lanes.load(back.dc + u) + kept_dc);
                 if (border && has_cell_state(C)) // no gradient crosses a reset
                     for (int part = 0; part < S; part++)
-                        lanes.store(dc + part * H + u, F{});
+                        lanes.store(back.dc + part * H + u, F{});
                 if (border && !f.weight_hr_t)
-                    lanes.store(carry + u, F{});
+                    lanes.store(back.dh_prev + u, F{});
             });
         };
-        auto row_done = [&](const F *acc, int64_t m, int64_t p) {
-            const int64_t b = buffer.active[m], row = begin + b, at = row * f.row_stride + t * f.step_stride;
+        auto row_done = [&](const F *acc, int64_t m, int64_t p) __attribute__((always_inline)) {
+            const int64_t b = buffer.active[m], row = begin + b;
             float *carry = buffer.carry + b * P;
-            auto d_of = [&](int64_t b, int64_t u, int j, auto lanes) {
-                const F d = acc[j] + lanes.load(carry + u) + lanes.load(f.d_output + at * P + u);
-                return through_zoneout(b, u, d, lanes);
-            };
             if (f.lengths && t >= f.lengths[row])
                 columns(P, p,
                         [&](int64_t u, int j, auto lanes) { lanes.store(carry + u, lanes.load(carry + u) + acc[j]); });
             else if (!f.weight_hr_t)
-                through_cells(b, p, d_of);
+                through_cells(b, p, [&](int64_t u, int j, auto lanes) { return d_h_of(b, u, acc[j], lanes); });
             else
                 columns(P, p, [&](int64_t u, int j, auto lanes) {
-                    lanes.store(left_of(b) + u, d_of(b, u, j, lanes));
+                    lanes.store(left_of(b) + u, d_h_of(b, u, acc[j], lanes));
                     if (f.border && f.border[row * T + t])
                         lanes.store(carry + u, F{});
                 });
+        };
+        const bool plain = C == Cell::lstm && !carries && !zoned_c && !f.border && !f.weight_hr_t && H % V == 0;
+        auto lstm_row = [&](const F *acc, int64_t m, int64_t p, int count) {
+            const int64_t b = buffer.active[m], row = begin + b, u = p * TILE;
+            const int64_t at = row * f.row_stride + t * f.step_stride;
+            const int64_t at_before = row * f.row_stride + before * f.step_stride;
+            const float *c_prev = before < 0 || before >= T ? f.c_0 + row * H : f.cells + at_before * H;
+            backward_lstm({f.gates + at * kept(C) * H + u, c_prev + u, f.d_output + at * H + u, buffer.dc + b * H + u,
+                           dx_of(b, at) + u},
+                          H, acc, count);
         };
         // Rows are far apart in memory: fetched during the products that come first.
         auto fetch_row = [&](int64_t m, int64_t p) {
@@ -232,7 +267,10 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
             count, P, {buffer.active_dp, weights, GH},
             [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
                 for (int64_t r = 0; r < tile; r++)
-                    row_done(acc + r * wide.value, m + r, p);
+                    if (plain)
+                        lstm_row(acc + r * wide.value, m + r, p, wide.value);
+                    else
+                        row_done(acc + r * wide.value, m + r, p);
             },
             fetch_row);
         if (f.weight_hr_t) {
@@ -245,8 +283,7 @@ inline void fused_backward_cell(const Backward &f, const WeightGradients *w, int
             column_products(valid, H, {buffer.left_rows, static_cast<const float *>(f.weight_hr_t->data), P},
                             [&](auto wide, const F *acc, int64_t m, int64_t tile, int64_t p) {
                                 for (int64_t end_m = m + tile; m < end_m; m++, acc += wide.value)
-                                    through_cells(buffer.left_at[m], p,
-                                                  [&](int64_t, int64_t, int j, auto) { return acc[j]; });
+                                    through_cells(buffer.left_at[m], p, [&](int64_t, int j, auto) { return acc[j]; });
                             });
         }
         for (int64_t m = 0; m < count; m++) {

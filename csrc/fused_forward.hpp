@@ -35,6 +35,27 @@ inline FusedForwardBuffers fused_forward_buffers(Arena &a, const Fused &w, int64
     return b;
 }
 
+// A vector of units of a plain LSTM, for the rows of a tile: without zoneout and projection. Almost all calls are this;
+// here no pointer is read again after a store. gates and cells may be null.
+struct LstmOutputs {
+    float *gates, *c, *h;
+};
+[[gnu::always_inline]] inline void forward_lstm(const F *acc, int64_t rows, const float *const *c_prev,
+                                                const LstmOutputs *to, int64_t H, bool keep) {
+    F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
+    for (int64_t r = 0; r < rows; r++, acc += 4) {
+        const F c_before = load(c_prev[r]);
+        const F i = sigmoid(acc[0]), f = sigmoid(acc[1]), g = tanh(acc[2]);
+        o[r] = sigmoid(acc[3]), c[r] = f * c_before + i * g;
+        float *gates = to[r].gates;
+        if (keep)
+            store(gates, i), store(gates + H, f), store(gates + 2 * H, g), store(gates + 3 * H, o[r]);
+        store(to[r].c, c[r]);
+    }
+    for (int64_t r = 0; r < rows; r++)
+        store(to[r].h, o[r] * tanh(c[r]));
+}
+
 template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, int64_t end, void *memory) {
     constexpr int G = blocks(C), S = cell_parts(C);
     const Forward &f = w.f;
@@ -49,6 +70,7 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
         buffer.m_rows[b] = buffer.m + b * H;
         buffer.c_rows[b] = has_cell_state(C) ? f.c_0 + (begin + b) * S * H : nullptr;
     }
+    const bool plain = C == Cell::lstm && !zoned_h && !zoned_c && !w.weight_hr;
     auto time_of = [&](int64_t k) { return f.reverse ? T - 1 - k : k; };
     auto at_of = [&](int64_t b, int64_t t) { return (begin + b) * f.row_stride + t * f.step_stride; };
     auto bias_of = [&](F *acc, int64_t p) {
@@ -115,6 +137,17 @@ template <Cell C> inline void fused_forward_cell(const Fused &w, int64_t begin, 
             // previous one.
             auto done = [&](auto, const F *acc, int64_t first, int64_t tile, int64_t p) {
                 const int64_t u = p * V;
+                if (plain && u + V <= H) {
+                    const float *c_prev[MAX_TILE_ROWS];
+                    LstmOutputs to[MAX_TILE_ROWS];
+                    for (int64_t r = 0; r < tile; r++) {
+                        const int64_t b = buffer.active[first + r], at = at_of(b, t);
+                        c_prev[r] = buffer.c_rows[b] + u;
+                        to[r] = {f.gates + at * 4 * H + u, (f.cells ? f.cells + at * H : buffer.c + b * H) + u,
+                                 f.output + at * H + u};
+                    }
+                    return forward_lstm(acc, tile, c_prev, to, H, f.gates != nullptr);
+                }
                 F o[MAX_TILE_ROWS], c[MAX_TILE_ROWS];
                 with_lanes(H, u, [&](auto lanes) {
                     for (int64_t r = 0; r < tile; r++) {

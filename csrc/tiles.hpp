@@ -145,7 +145,7 @@ inline void column_products(int64_t count, int64_t N, const Factor &factor, Done
 }
 
 // Calls body(lanes) with the units of panel p.
-template <class Body> inline void with_lanes(int64_t H, int64_t u, Body body) {
+template <class Body> [[gnu::always_inline]] inline void with_lanes(int64_t H, int64_t u, Body body) {
     if (u + V <= H)
         body(Lanes<V>{});
     else if (u < H)

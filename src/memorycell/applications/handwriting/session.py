@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,15 +16,24 @@ from memorycell.applications.handwriting.predict import answer
 from memorycell.errors import DataError, StateError, UserError
 from memorycell.reading import decode_text
 from memorycell.setting_fields import from_json, parse_json
+from memorycell.signals.canvas_strokes import drawing_strokes, is_bare_drawing, to_strokes
 from memorycell.signals.recognise import SignalModel
 from memorycell.signals.strokes import MAX_POINTS, Drawing, StrokeCodec, check_strokes
+from memorycell.signals.svg_path import flatten_path
 
 STATE_FORMAT: Literal["memorycell-drawing-2"] = "memorycell-drawing-2"
+PATH_DATA = re.compile(r"\s*[mM]\s*[-+.\d]")
 
 
 class HandwritingSession:
-    """See `Session`. An item is a point, a line `[x, y]` or a mapping with `x` and `y`; `up` where
-    the pen is lifted; or an empty line, which starts a new drawing.
+    """See `Session`. An item is
+
+    - a point, a line `[x, y]` or a mapping with `x` and `y`
+    - `up` where the pen is lifted
+    - a stroke, `[[x, y], …]`, `[[x, …], [y, …]]` or `{"points": …}`, after which the pen is lifted;
+      or the path data of SVG, `M 0 0 L 5 9`
+    - a drawing, `{"strokes": …}` or a line of Quick, Draw!, which takes the place of the one so far
+    - an empty line, which starts a new drawing
 
     The complete drawing is read again at every point, because its scale depends on all points. The
     last answer is therefore that of the complete drawing.
@@ -46,7 +56,7 @@ class HandwritingSession:
     def feed(self, item: Item) -> list[Record]:
         """See `Session`."""
         if isinstance(item, Mapping):
-            self._add_point(item, "row")
+            self._add(item, "row")
         elif not self._feed_line(item):
             return []
         drawing = self.drawing
@@ -55,7 +65,7 @@ class HandwritingSession:
         return [{**record, "strokes": len(drawing), "points": points}]
 
     def _feed_line(self, item: str | bytes) -> bool:
-        """Whether the line is a point."""
+        """Whether the line adds a point."""
         self._lines += 1
         where = f"stdin, line {self._lines}"
         line = decode_text(item, where) if isinstance(item, bytes) else item
@@ -67,11 +77,14 @@ class HandwritingSession:
             if self.strokes[-1]:
                 self.strokes.append([])
             return False
+        if PATH_DATA.match(line):
+            self._add_strokes([s.tolist() for s in flatten_path(line.strip(), where)], where)
+            return True
         try:
-            point = parse_json(line)
+            value = parse_json(line)
         except ValueError:
             raise _not_a_point(where) from None
-        self._add_point(point, where)
+        self._add(value, where)
         return True
 
     def close(self) -> list[Record]:
@@ -83,17 +96,43 @@ class HandwritingSession:
         """The drawing so far."""
         return check_strokes([stroke for stroke in self.strokes if stroke], "stdin")
 
+    def _add(self, value: Any, where: str) -> None:
+        """A point, a stroke or a drawing."""
+        if isinstance(value, Mapping) and ("strokes" in value or "drawing" in value):
+            before, self.strokes = self.strokes, [[]]
+            try:
+                self._add_strokes(drawing_strokes(value), where)
+            except DataError:
+                self.strokes = before
+                raise
+        elif is_bare_drawing([value]):
+            self._add_strokes(to_strokes([value]), where)
+        else:
+            self._add_point(value, where)
+
+    def _add_strokes(self, strokes: list[Any] | None, where: str) -> None:
+        """Strokes after those so far; the pen is lifted before and after them."""
+        if strokes is None:
+            raise _not_a_point(where)
+        added = check_strokes(strokes, where)
+        self._check_count(sum(map(len, added)), where)
+        own = [stroke for stroke in self.strokes if stroke]
+        self.strokes = [*own, *([(x, y) for x, y in s.tolist()] for s in added), []]
+
+    def _check_count(self, more: int, where: str) -> None:
+        if sum(map(len, self.strokes)) + more > MAX_POINTS:
+            raise DataError(
+                f"{where}: a drawing has at most {MAX_POINTS:,} points; an empty line starts a new"
+                " one"
+            )
+
     def _add_point(self, point: Any, where: str) -> None:
         try:
             x, y = (point["x"], point["y"]) if isinstance(point, Mapping) else (point[0], point[1])
         except (TypeError, KeyError, IndexError):
             raise _not_a_point(where) from None
         check_strokes([[(x, y)]], where)
-        if sum(map(len, self.strokes)) >= MAX_POINTS:
-            raise DataError(
-                f"{where}: a drawing has at most {MAX_POINTS:,} points; an empty line starts a new"
-                " one"
-            )
+        self._check_count(1, where)
         self.strokes[-1].append((float(x), float(y)))
 
     def fork(self) -> HandwritingSession:
@@ -133,4 +172,7 @@ def _checksum(strokes: list[list[tuple[float, float]]]) -> str:
 
 
 def _not_a_point(where: str) -> DataError:
-    return DataError(f'{where}: expected a point [x, y], "up", or an empty line for a new drawing')
+    return DataError(
+        f"{where}: expected a point [x, y], a stroke [[x, y], …], a drawing"
+        ' {"strokes": …}, SVG path data, "up", or an empty line for a new drawing'
+    )

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from memorycell.application import catalogue
+from memorycell.application.advice import training_advice
 from memorycell.application.contract import JSON, AnyModelFile, Record
 from memorycell.errors import ModelFileError
 
@@ -15,7 +16,8 @@ def predict_record(file: AnyModelFile, source: str | None, options: Any) -> Reco
 
     Raises `ModelFileError` where it has NaN or infinity, as finite but damaged weights give.
     """
-    record = catalogue.load(file.task).predict(file, source, options)
+    with training_advice(options):
+        record = catalogue.load(file.task).predict(file, source, options)
     if not _is_finite(record):
         raise ModelFileError(
             f"the {file.task} model gives NaN or infinity: its weights are damaged; train a new"

@@ -174,13 +174,15 @@ def evaluate(
     as_json: AsJson = False,
 ) -> None:
     """Evaluate a model on its held-out test split or on other data, compared with baselines."""
+    from memorycell.face.evaluating import evaluate_model
+
     check_file("--report", report, PAGE, inputs=(file, data))
     model = load_model(file)
     if (inputs, out, workers, address) != (None, None, None, None):
         many.evaluate_files(model, inputs, out, workers, address, data or report, as_json)
         return
     with packages_of(model.application):
-        model.result = model.evaluate(data, console.log)
+        model.result = evaluate_model(model, data, console.log)
         if report is not None:
             _write_report(model, data, report)
     console.print_result(model.result, as_json)

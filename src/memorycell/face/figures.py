@@ -10,7 +10,7 @@ from memorycell.application.contract import Record
 from memorycell.application.predicting import predict_record
 from memorycell.application.report import evaluation_page
 from memorycell.errors import UserError, quote
-from memorycell.face.memory import as_input, without_paths
+from memorycell.face.memory import without_paths
 from memorycell.face.options import typed_options
 from memorycell.face.pictures import main_figure
 from memorycell.inspection.page import BLUE, GREY, Page, escaped_figure, figure
@@ -47,7 +47,7 @@ def prediction_figures(model: Trained, x: Any, options: Mapping[str, Any]) -> di
     if ".html" not in application.figures:
         raise UserError(f"{model.task}: a prediction has no figures; see write()")
     given = typed_options(application.predict_options, options, application.name)
-    with as_input(application, application.predict_reads, x) as source:
+    with model.input(x) as source:
         page = application.figures[".html"](model, predict_record(model, source, given))
     return page.figures() if isinstance(page, Page) else {}
 

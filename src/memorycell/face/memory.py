@@ -18,13 +18,16 @@ from memorycell.application.contract import AnyApplication, InMemory
 from memorycell.errors import UserError, quote
 from memorycell.face.frames import as_frame, is_frame, text_column, to_polars
 from memorycell.face.writers import (
+    NEW_SERIES,
     SERIES_COLUMN,
     TAKES,
     UNLABELLED,
     WRITERS,
     are_numbers,
     strings,
+    write_arrays,
     write_frame,
+    write_series,
 )
 from memorycell.reading import read_text
 
@@ -32,17 +35,17 @@ NAME = "data in memory"
 """The name of such data in model files."""
 PREFIX = "memorycell-data-"
 MAX_PATH_CHARS = 1000
-SETTING = re.compile(r"--set (\w+=)")
 
 
 @contextmanager
 def as_source(
-    application: AnyApplication, data: object, settings: object = None
+    application: AnyApplication, data: object, settings: object = None, *, series: bool = False
 ) -> Iterator[str | None]:
     """The path or name of data for the application's readers; for data in memory, of a temporary
     file or folder.
 
     settings   of the training, by which a frame is checked; None: it is not
+    series     name the series of one array too, for a model of several
 
     Raises `UserError` for data that the application does not take.
     """
@@ -55,7 +58,7 @@ def as_source(
         yield None if data is None else str(data)
         return
     with _temporary_folder() as folder:
-        yield str(_write(application, data, folder, settings))
+        yield str(_write(application, data, folder, settings, series))
 
 
 def with_series(
@@ -72,7 +75,11 @@ def with_series(
 
 @contextmanager
 def as_input(
-    application: AnyApplication, reads: Literal["file", "text"], x: object
+    application: AnyApplication,
+    reads: Literal["file", "text"],
+    x: object,
+    *,
+    series: bool = False,
 ) -> Iterator[str | None]:
     """As `as_source`, for what a trained model reads: a text or a list of texts where it reads
     texts, and data without labels.
@@ -87,7 +94,7 @@ def as_input(
                 source = UNLABELLED[application.in_memory](x, folder)
             yield str(source)
     else:
-        with as_source(application, x) as path:
+        with as_source(application, x, series=series) as path:
             yield path
 
 
@@ -109,15 +116,10 @@ def _temporary_folder() -> Iterator[Path]:
         try:
             yield Path(folder)
         except UserError as error:
-            message = as_arguments(without_paths(str(error)))
+            message = without_paths(str(error))
             for path in Path(folder).glob("*.jsonl"):
                 message = message.replace(path.name, NAME)
             raise type(error)(message) from None
-
-
-def as_arguments(message: str) -> str:
-    """A message with settings as Python has them instead of `--set name=value`."""
-    return SETTING.sub(r"\1", message)
 
 
 def without_paths(text: str) -> str:
@@ -126,7 +128,9 @@ def without_paths(text: str) -> str:
     return re.sub(start + r"\w+([/\\][\w.-]*\w)?", NAME, text)
 
 
-def _write(application: AnyApplication, data: Any, folder: Path, settings: object) -> Path:
+def _write(
+    application: AnyApplication, data: Any, folder: Path, settings: object, series: bool
+) -> Path:
     kind = application.in_memory
     if kind is None:
         raise UserError(f"{application.name}: takes a path or the name of a dataset")
@@ -138,7 +142,10 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
         if settings is not None and application.check_frame is not None:
             application.check_frame(frame, settings)
         return write_frame(frame, folder)
-    if isinstance(data, np.ndarray) and kind in ("table", "clips"):
+    if kind == "table" and (isinstance(data, np.ndarray) or _are_numbers(data)):
+        with _described(application):
+            return write_series(data, folder, NEW_SERIES if series else None)
+    if isinstance(data, np.ndarray) and kind == "clips":
         data = [data]
     if isinstance(data, Sequence) and not len(data):
         raise UserError(f"{application.name}: takes {TAKES[kind]}, and this has none")
@@ -149,7 +156,13 @@ def _write(application: AnyApplication, data: Any, folder: Path, settings: objec
             f" {quote(type(data).__name__)}{hint}"
         )
     with _described(application):
+        if kind == "table" and series:
+            return write_arrays(data, folder, named=True)
         return WRITERS[kind](data, folder)
+
+
+def _are_numbers(data: Any) -> bool:
+    return isinstance(data, (list, tuple)) and len(data) > 0 and are_numbers(data)
 
 
 def _as_sequence(kind: InMemory, data: Any) -> Any:

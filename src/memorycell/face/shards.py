@@ -187,9 +187,7 @@ def predict_file(job: Mapping[str, Any]) -> None:
     if application.columns is None:
         content = json.dumps(model.predict_record(given, options), ensure_ascii=False) + "\n"
     else:
-        from memorycell.face.memory import as_input
-
-        with as_input(application, application.predict_reads, given) as source:
+        with model.input(given) as source:
             record = model.predict_record(source, options)
         content = _parquet(application.columns(model, record))
     write_atomically(Path(job["target"]), content)

@@ -12,6 +12,7 @@ from memorycell.application import catalogue
 from memorycell.application.contract import AnyApplication, Record
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
+from memorycell.face.advice import as_arguments, with_arguments
 from memorycell.face.following import to_stderr
 from memorycell.face.memory import NAME, as_source, with_series
 from memorycell.face.options import check_range, with_options
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     import torch
 
 
+@with_arguments
 def train(
     task: str,
     data: Any = None,
@@ -90,11 +92,15 @@ def train(
             resume=resume,
             workers=workers,
             baselines=baselines,
-            log=to_stderr if progress else None,
+            log=_to_stderr if progress else None,
         )
     if out is None:
         trained.forget_path()
     return trained
+
+
+def _to_stderr(line: str) -> None:
+    to_stderr(as_arguments(line))
 
 
 def train_model(

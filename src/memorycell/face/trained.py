@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from memorycell.application import catalogue, modelfile
+from memorycell.application import modelfile
+from memorycell.application.advice import training_advice
 from memorycell.application.contract import (
-    AnyApplication,
-    AnyDataset,
-    AnyModelFile,
-    ModelFile,
+    NoOptions,
     Record,
     Session,
 )
 from memorycell.application.live import open_session
-from memorycell.application.picture import Picture
 from memorycell.application.predicting import predict_record
-from memorycell.application.train_settings import TrainSettings
-from memorycell.errors import ModelFileError, UserError
+from memorycell.face.advice import as_arguments, with_arguments
 from memorycell.face.backtesting import Backtest, backtest_model
 from memorycell.face.comparing import compare_now, model_text
 from memorycell.face.data_warnings import warn_of_notes
+from memorycell.face.evaluating import evaluate_model
 from memorycell.face.exporting import Exported, checked_exporter, export_model
 from memorycell.face.figures import named_figure, prediction_figures, report_page
 from memorycell.face.frames import as_frame, is_frame, like
-from memorycell.face.memory import NAME, as_input, as_source, with_names
+from memorycell.face.memory import as_input, with_names
 from memorycell.face.notebook import trained_html
 from memorycell.face.options import check_precision, check_range, typed_options
-from memorycell.face.pictures import take_picture
+from memorycell.face.own_data import ModelWithData
 from memorycell.face.pools import encoded_pool, session_pool
 from memorycell.face.proving import ModelProof, prove_model
 from memorycell.face.session_pool import SessionPool
 from memorycell.face.writing import figure_suffix, write_prediction
-from memorycell.setting_fields import settings_from_json
 from memorycell.training.events import Log, ignore
 
 if TYPE_CHECKING:
@@ -50,7 +45,7 @@ if TYPE_CHECKING:
     from memorycell.streaming.pool import Pool
 
 
-class Trained(ModelFile[Any, Any]):
+class Trained(ModelWithData):
     """A trained model: its metrics, predictions, live sessions, pictures, proofs and exports.
 
     It is also the `ModelFile` that it was read from: `model`, `codec`, `info`, `history`, `notes`.
@@ -62,30 +57,7 @@ class Trained(ModelFile[Any, Any]):
                the data, so it is not stored. `figure("main")` makes it again
     """
 
-    def __init__(self, file: AnyModelFile, path: Path | None = None) -> None:
-        super().__init__(file.model, file.codec, file.info, file.arrays)
-        self.path = path
-        self.result: Record | None = None
-        self.picture: Picture | None = None
-        self._trained_on: object = None
-
-    def remember(self, result: Record, data: object) -> None:
-        """Set the result of its training, and the data in memory that it was trained on."""
-        self.picture = take_picture(result)
-        self.result, self._trained_on = result, data
-
-    def forget_path(self) -> None:
-        """Its file was temporary."""
-        self.path = None
-        if self.result is not None:
-            self.result = {**self.result, "file": None}
-
     # ---- what is known of it ---------------------------------------------------------------------
-
-    @property
-    def application(self) -> AnyApplication:
-        """Of its task."""
-        return catalogue.load(self.task)
 
     @property
     def metrics(self) -> dict[str, float]:
@@ -99,6 +71,11 @@ class Trained(ModelFile[Any, Any]):
         """
         compare_now(self)
         return dict(self.info.get("baselines") or {})
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found in its data when it was trained."""
+        return [as_arguments(note) for note in super().notes]
 
     @property
     def skill(self) -> float | None:
@@ -135,6 +112,7 @@ class Trained(ModelFile[Any, Any]):
 
     # ---- what it can do --------------------------------------------------------------------------
 
+    @with_arguments
     def predict(self, x: Any = None, **options: Any) -> Any:
         """A prediction for x: what the task reads (a path, a text, or data in memory).
 
@@ -142,18 +120,19 @@ class Trained(ModelFile[Any, Any]):
         forecasts one row per series, step ahead and target, for anomalies one per row of x, for
         texts their label and probabilities; the notes on the data, such as on columns that the
         model does not know, are warnings of `memorycell.DataWarning`. Otherwise the `Record` that
-        `memorycell predict --json` prints. `memorycell.settings(task, "predict")` lists the options.
-        Raises `UserError`.
+        `memorycell predict --json` prints. The options are those of `memorycell.settings(task,
+        "predict")`. Raises `UserError`.
         """
         application, x = self.application, as_frame(x)
         given = typed_options(application.predict_options, options, application.name)
-        with as_input(application, application.predict_reads, x) as source:
+        with self.input(x) as source:
             record = self.predict_record(source, given)
             if is_frame(x) and application.columns is not None:
                 warn_of_notes(record)
                 return like(x, application.columns(self, record))
         return record if isinstance(x, (str, Path, type(None))) else with_names(record)
 
+    @with_arguments
     def write(self, path: str | Path, x: Any = None, **options: Any) -> None:
         """Write a prediction for x; the suffix says how, as with `predict --out`. Raises
         `UserError`.
@@ -161,7 +140,7 @@ class Trained(ModelFile[Any, Any]):
         application = self.application
         figure_suffix(application, Path(path))
         given = typed_options(application.predict_options, options, application.name)
-        with as_input(application, application.predict_reads, x) as source:
+        with self.input(x) as source:
             self.predict_record(source, given, Path(path))
 
     def predict_files(
@@ -194,14 +173,12 @@ class Trained(ModelFile[Any, Any]):
             write_prediction(self, record, out)
         return record
 
+    @with_arguments
     def evaluate(self, data: Any = None, log: Log = ignore) -> Record:
         """Metrics, with the baselines', on other data, or on the test split of its own; `log` is
         called with notes on the data. Raises `UserError`.
         """
-        from memorycell.training import loop
-
-        with as_source(self.application, self._own(data)) as source:
-            return loop.evaluate(self.application, self, Path(self.path or self.data), source, log)
+        return evaluate_model(self, data, log)
 
     def evaluate_files(
         self,
@@ -216,6 +193,7 @@ class Trained(ModelFile[Any, Any]):
 
         return evaluate_files(self, inputs, out, workers=workers, log=log)
 
+    @with_arguments
     def backtest(
         self,
         data: Any = None,
@@ -238,25 +216,29 @@ class Trained(ModelFile[Any, Any]):
         application = self.application
         check_range("folds", folds, 1, 1000)
         check_range("start", start, 0.1, 0.99)
-        return backtest_model(
-            application,
-            self._own(data),
-            self.typed_settings(application.settings),
-            self.training_settings(),
-            folds=folds,
-            start=start,
-            refit=refit,
-            minutes=minutes,
-            device=device,
-        )
+        with self.source(data) as source:
+            return backtest_model(
+                application,
+                source,
+                self.typed_settings(application.settings),
+                self.training_settings(),
+                folds=folds,
+                start=start,
+                refit=refit,
+                minutes=minutes,
+                device=device,
+            )
 
+    @with_arguments
     def session(self, precision: str = "float32", **options: Any) -> Session:
         """A live session: `feed` it what the task reads, one item at a time. Raises `UserError`."""
         application = self.application
         check_precision(precision)
         given = typed_options(application.stream_options, options, application.name)
-        return open_session(self, precision, given)
+        with training_advice(given):
+            return open_session(self, precision, given)
 
+    @with_arguments
     def pool(self, sessions: int = 0, precision: str = "float32", **options: Any) -> SessionPool:
         """Many live sessions stepped together, on what `session` reads: `answers =
         pool.feed(slots, items)`. `sessions` of them are open: `slots`; the options are those of
@@ -270,18 +252,23 @@ class Trained(ModelFile[Any, Any]):
         """
         return encoded_pool(self, sessions, precision, options)
 
+    @with_arguments
     def inspect(self, x: Any = None) -> Inspection:
         """Its gates while it reads x, or its own data: `.figure()`, `.page()`, `.summary`. Raises
         `UserError`.
         """
         given = x if x is not None else self._trained_on
-        with as_input(self.application, self.inspect_reads, given) as source:
+        with as_input(
+            self.application, self.inspect_reads, given, series=self.names_series
+        ) as source:
             return self.inspect_source(source)
 
     def inspect_source(self, source: str | None) -> Inspection:
         """`inspect` for a path or a text."""
-        return self.application.inspect(self, source)
+        with training_advice(NoOptions()):
+            return self.application.inspect(self, source)
 
+    @with_arguments
     def figure(self, name: str | None = None, x: Any = None, **options: Any) -> go.Figure:
         """A picture as a plotly figure.
 
@@ -294,6 +281,7 @@ class Trained(ModelFile[Any, Any]):
         """
         return named_figure(self, name, x, options)
 
+    @with_arguments
     def figures(self, x: Any = None, **options: Any) -> dict[str, go.Figure]:
         """Name -> picture as a plotly figure: of the prediction for x, or without x of the
         evaluation on its test split. Raises `UserError`.
@@ -302,11 +290,12 @@ class Trained(ModelFile[Any, Any]):
             return self.report().figures()
         return prediction_figures(self, x, options)
 
+    @with_arguments
     def report(self, data: Any = None) -> Page:
         """The HTML page of the evaluation on its test split, or on other data. Raises
         `UserError`.
         """
-        with as_source(self.application, self._own(data)) as source:
+        with self.source(data) as source:
             return report_page(self, source, self.result if data is None else None)
 
     def prove(
@@ -320,6 +309,7 @@ class Trained(ModelFile[Any, Any]):
         """
         return prove_model(self, self.own_dataset(log), precisions, exports, log)
 
+    @with_arguments
     def export(
         self, to: str, folder: str | Path, *, precision: str = "float32", log: Log = ignore
     ) -> Exported:
@@ -336,40 +326,6 @@ class Trained(ModelFile[Any, Any]):
             precision=precision,
             log=log,
         )
-
-    # ---- its data --------------------------------------------------------------------------------
-
-    def own_dataset(self, log: Log = ignore) -> AnyDataset | None:
-        """The data that it was trained on; None where they are no longer available, which is
-        logged.
-        """
-        try:
-            with self.own_source() as source:
-                return self.application.reopen(source, self)
-        except UserError as error:
-            log(f"proved on random inputs, not on the model's own data ({error})")
-            return None
-
-    def own_source(self) -> AbstractContextManager[str | None]:
-        """The path or name of its own data, for the readers. Raises `UserError`."""
-        return as_source(self.application, self._own(None))
-
-    def _own(self, data: Any) -> Any:
-        if data is not None:
-            return data
-        if self.data == NAME and self._trained_on is None:
-            raise UserError("it was trained on data in memory: give the data again")
-        return self._trained_on
-
-    def training_settings(self) -> TrainSettings:
-        """How it was trained. Raises `ModelFileError` where that is incomplete."""
-        try:
-            return settings_from_json(TrainSettings, self.info.get("training") or {})
-        except ValueError as error:
-            raise ModelFileError(
-                f"the model file's description of its training is incomplete ({error}); train a new"
-                " model"
-            ) from None
 
     def __repr__(self) -> str:
         return model_text(self)

@@ -17,6 +17,7 @@ from memorycell.application.search_space import Distribution, SearchSpace
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.face import tuning_space, tuning_study
+from memorycell.face.advice import with_arguments
 from memorycell.face.following import to_stderr
 from memorycell.face.memory import as_source
 from memorycell.face.options import check_range, with_options
@@ -66,6 +67,7 @@ class SearchOptions:
         check_range("minutes", self.minutes, 0.01, 100_000)
 
 
+@with_arguments
 def tune(
     task: str,
     data: Any = None,

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 SERIES_COLUMN = "series"
 """Names the array that a row is of."""
+NEW_SERIES = "new"
+"""The name of an array that is given alone to a model of several."""
 MAX_RATE_HZ = 10_000_000
 
 
@@ -30,28 +32,37 @@ def write_frame(frame: pl.DataFrame, folder: Path) -> Path:
 
 
 def are_numbers(values: Any) -> bool:
-    """Whether a list holds numbers, and no arrays."""
-    return all(np.isscalar(one) and not isinstance(one, str) for one in values)
+    """Whether a list holds numbers, None where one is missing, and no arrays."""
+    return all(one is None or (np.isscalar(one) and not isinstance(one, str)) for one in values)
 
 
-def write_arrays(arrays: Sequence[Any], folder: Path) -> Path:
-    """Arrays [T] or [T, F] as a table, with a column "series" where there are several; numbers are
-    one array.
+def write_series(values: Any, folder: Path, name: str | None = None) -> Path:
+    """An array [T] or [T, F], or numbers, as a table, with a column "series" if it has a name."""
+    import polars as pl
+
+    frame = pl.DataFrame(_named(_columns(np.asarray(values), "array 1")))
+    if name is not None:
+        frame.insert_column(0, pl.lit(name).alias(SERIES_COLUMN))
+    return write_frame(frame, folder)
+
+
+def write_arrays(arrays: Sequence[Any], folder: Path, *, named: bool = False) -> Path:
+    """Arrays [T] or [T, F] as a table, with a column "series" of their numbers, from 1, where there
+    are several.
+
+    named   also where there is one
     """
     import polars as pl
 
-    if are_numbers(arrays):
-        arrays = [np.asarray(arrays)]
+    named = named or len(arrays) > 1
     frames: list[pl.DataFrame] = []
     for k, array in enumerate(arrays, 1):
-        columns = _columns(array, f"array {k}")
-        frame = pl.DataFrame(_named(columns))
-        if frames and frame.width != frames[0].width - (len(arrays) > 1):
+        frame = pl.DataFrame(_named(_columns(array, f"array {k}")))
+        if frames and frame.width != frames[0].width - named:
             raise ValueError(
-                f"array {k} has {frame.width} columns, array 1 has"
-                f" {frames[0].width - (len(arrays) > 1)}"
+                f"array {k} has {frame.width} columns, array 1 has {frames[0].width - named}"
             )
-        if len(arrays) > 1:
+        if named:
             frame.insert_column(0, pl.lit(f"{k}").alias(SERIES_COLUMN))
         frames.append(frame)
     return write_frame(pl.concat(frames, how="vertical_relaxed"), folder)
@@ -63,6 +74,7 @@ def write_sequences(sequences: Sequence[Any], folder: Path) -> Path:
     """
     if _is_x_and_y(sequences):
         values, labels = sequences
+        values = values.to_numpy() if hasattr(values, "columns") else values  # a sequence per row
         if len(values) != len(labels):
             raise ValueError(f"{len(values)} sequences and {len(labels)} labels")
     else:
@@ -72,14 +84,33 @@ def write_sequences(sequences: Sequence[Any], folder: Path) -> Path:
 
 def _write_unlabelled_sequences(sequences: Sequence[Any], folder: Path) -> Path:
     """An array [N, T] or [N, T, F] or a list of arrays [T] or [T, F], also with labels."""
-    pairs = all(isinstance(one, tuple) and len(one) == 2 for one in sequences)
-    if pairs or (isinstance(sequences, tuple) and _is_x_and_y(sequences)):
+    if all(map(_is_pair, sequences)):
         return write_sequences(sequences, folder)
+    if isinstance(sequences, tuple) and len(sequences) == 2:
+        first_of_x, first_of_y = (next(iter(own), None) for own in sequences)
+        if _is_value(first_of_y) and not _is_value(first_of_x):
+            return write_sequences(sequences, folder)
     return _write_rows_of(sequences, None, folder)
 
 
 def _is_x_and_y(sequences: Sequence[Any]) -> bool:
-    return len(sequences) == 2 and len(sequences[0]) != 2
+    """Whether they are (X, y) instead of pairs (sequence, target)."""
+    return len(sequences) == 2 and not all(map(_is_pair, sequences))
+
+
+def _is_pair(one: Any) -> bool:
+    """Whether it is (sequence, target)."""
+    is_two = isinstance(one, (tuple, list)) and len(one) == 2
+    return is_two and _is_value(one[1]) and not _is_value(one[0])
+
+
+def _is_value(one: Any) -> bool:
+    """Whether it is one number or text, and no sequence."""
+    return (
+        isinstance(one, (str, bytes))
+        or getattr(one, "ndim", None) == 0
+        or not (hasattr(one, "__len__") or hasattr(one, "__iter__"))
+    )
 
 
 def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: Path) -> Path:
@@ -169,7 +200,7 @@ def _write_pairs(rows: Sequence[Any], folder: Path) -> Path:
 def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Path:
     import polars as pl
 
-    if _are_columns(rows):
+    if _are_columns(rows, names):
         rows = list(zip(*rows, strict=True))
     for k, row in enumerate(rows, 1):
         if isinstance(row, (str, bytes)) or len(row) != 2:
@@ -184,13 +215,21 @@ def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Pa
     return write_frame(pl.DataFrame({names[0]: strings(left, names[0]), names[1]: labels}), folder)
 
 
-def _are_columns(rows: Sequence[Any]) -> bool:
-    """Whether rows are (texts, labels) instead: two columns of one length."""
-    return (
-        len(rows) == 2
-        and not any(isinstance(column, (str, bytes)) for column in rows)
-        and len(rows[0]) == len(rows[1]) != 2
-    )
+def _are_columns(rows: Sequence[Any], names: tuple[str, str]) -> bool:
+    """Whether rows are (texts, labels) instead: two columns of one length. Raises ValueError where
+    two rows of two could be either.
+    """
+    if len(rows) != 2 or any(isinstance(column, (str, bytes)) for column in rows):
+        return False
+    if len(rows[0]) == len(rows[1]) == 2:
+        if isinstance(rows, list) and all(isinstance(row, tuple) for row in rows):
+            return False
+        if isinstance(rows, tuple) and not any(isinstance(row, tuple) for row in rows):
+            return True
+        raise ValueError(
+            f"two rows, or two columns? give a frame with the columns {', '.join(names)}"
+        )
+    return len(rows[0]) == len(rows[1])
 
 
 def _present(label: Any, where: str) -> Any:

@@ -1,0 +1,100 @@
+"""A trained model with the data that it was trained on."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from memorycell.application import catalogue
+from memorycell.application.contract import (
+    AnyApplication,
+    AnyDataset,
+    AnyModelFile,
+    ModelFile,
+    Record,
+)
+from memorycell.application.picture import Picture
+from memorycell.application.train_settings import TrainSettings
+from memorycell.errors import ModelFileError, UserError
+from memorycell.face.memory import NAME, as_input, as_source
+from memorycell.face.pictures import take_picture
+from memorycell.face.writers import SERIES_COLUMN
+from memorycell.setting_fields import settings_from_json
+from memorycell.training.events import Log, ignore
+
+
+class ModelWithData(ModelFile[Any, Any]):
+    """See `Trained`."""
+
+    def __init__(self, file: AnyModelFile, path: Path | None = None) -> None:
+        super().__init__(file.model, file.codec, file.info, file.arrays)
+        self.path = path
+        self.result: Record | None = None
+        self.picture: Picture | None = None
+        self._trained_on: object = None
+
+    @property
+    def application(self) -> AnyApplication:
+        """Of its task."""
+        return catalogue.load(self.task)
+
+    def remember(self, result: Record, data: object) -> None:
+        """Set the result of its training, and the data in memory that it was trained on."""
+        self.picture = take_picture(result)
+        self.result, self._trained_on = result, data
+
+    def forget_path(self) -> None:
+        """Its file was temporary."""
+        self.path = None
+        if self.result is not None:
+            self.result = {**self.result, "file": None}
+
+    def own_dataset(self, log: Log = ignore) -> AnyDataset | None:
+        """The data that it was trained on; None where they are no longer available, which is
+        logged.
+        """
+        try:
+            with self.own_source() as source:
+                return self.application.reopen(source, self)
+        except UserError as error:
+            log(f"proved on random inputs, not on the model's own data ({error})")
+            return None
+
+    def own_source(self) -> AbstractContextManager[str | None]:
+        """The path or name of its own data, for the readers. Raises `UserError`."""
+        return self.source(None)
+
+    def source(self, data: Any) -> AbstractContextManager[str | None]:
+        """The path or name of data, by default its own, for the readers. Raises `UserError`."""
+        own = self.own_data() if data is None else data
+        return as_source(self.application, own, series=self.names_series)
+
+    def input(self, x: Any) -> AbstractContextManager[str | None]:
+        """What `predict` reads, for the readers. Raises `UserError`."""
+        application = self.application
+        return as_input(application, application.predict_reads, x, series=self.names_series)
+
+    def own_data(self) -> Any:
+        """The data in memory that it was trained on; None: those that the model file names. Raises
+        `UserError` where these were in memory.
+        """
+        if self.data == NAME and self._trained_on is None:
+            raise UserError("it was trained on data in memory: give the data again")
+        return self._trained_on
+
+    @property
+    def names_series(self) -> bool:
+        """Whether it was trained on a list of arrays, one per series."""
+        settings = self.info.get("settings") or {}
+        return self.application.in_memory == "table" and settings.get("group") == SERIES_COLUMN
+
+    def training_settings(self) -> TrainSettings:
+        """How it was trained. Raises `ModelFileError` where that is incomplete."""
+        try:
+            return settings_from_json(TrainSettings, self.info.get("training") or {})
+        except ValueError as error:
+            raise ModelFileError(
+                f"the model file's description of its training is incomplete ({error}); train a new"
+                " model"
+            ) from None

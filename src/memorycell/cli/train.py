@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from memorycell.face.trained import Trained
 
 Report = Annotated[Path | None, typer.Option("--report", help="Also write an HTML report.")]
+Storage = Annotated[
+    str | None,
+    typer.Option("--storage", help="Folder or URL of the checkpoint [default: that of --out]."),
+]
 Task = Annotated[str, typer.Argument(metavar="TASK", help="What to train; see `memorycell tasks`.")]
 
 
@@ -70,6 +74,7 @@ def train(
     device: Device = None,
     settings: Settings = None,
     resume: Annotated[bool, typer.Option("--resume", help="Continue an interrupted run.")] = False,
+    storage: Storage = None,
     workers: Workers = None,
     address: Address = None,
     report: Report = None,
@@ -96,13 +101,13 @@ def train(
             minutes=minutes,
             device=device,
             resume=resume,
+            storage=storage,
             tensorboard=tensorboard,
             workers=workers,
             launch=training_at(address),
             log=console.log,
         )
-    if report is not None:
-        _write_report(model, data, report)
+    _write_report(model, data, report)
     console.print_result(model.result or {}, as_json)
 
 
@@ -183,8 +188,7 @@ def evaluate(
         return
     with packages_of(model.application):
         model.result = evaluate_model(model, data, console.log)
-        if report is not None:
-            _write_report(model, data, report)
+        _write_report(model, data, report)
     console.print_result(model.result, as_json)
 
 
@@ -220,7 +224,9 @@ def _modified(path: Path) -> int | None:
     return path.stat().st_mtime_ns if path.exists() else None
 
 
-def _write_report(model: Trained, data: str | None, report: Path) -> None:
+def _write_report(model: Trained, data: str | None, report: Path | None) -> None:
+    if report is None:
+        return
     from memorycell.face.figures import report_page
     from memorycell.files import write_atomically
 

@@ -24,7 +24,7 @@ from memorycell.face.following import followed, to_stderr
 from memorycell.face.parent import end_with, environment, note_workers, threads_of
 from memorycell.setting_fields import settings_from_json
 from memorycell.training import loop, parallel
-from memorycell.training.checkpoint import checkpoint_path
+from memorycell.training.checkpoint import checkpoint_path, version_of
 from memorycell.training.device import choose
 from memorycell.training.events import Log, ignore
 from memorycell.training.parallel import ALONE
@@ -65,7 +65,7 @@ def train_by_workers(
     note_workers(workers, log or ignore)
     with tempfile.TemporaryDirectory(prefix="memorycell-training-") as folder:
         job = Path(folder) / "job.json"
-        checkpoint = checkpoint_path(out)
+        checkpoint = checkpoint_path(out, options.get("storage"))
         content = {
             "task": application.name,
             "source": source,
@@ -75,7 +75,7 @@ def train_by_workers(
             "options": options,
             "progress": log is not None,
             "parent": os.getpid(),
-            "checkpoint": _modified(checkpoint),
+            "checkpoint": version_of(checkpoint),
         }
         job.write_text(json.dumps(content))
         (launch or launch_here)(job, workers)
@@ -86,7 +86,7 @@ def train_by_workers(
             reason = f" ({reasons[0].read_text()})" if reasons else ""
             kept = (
                 "; resume continues from the last epoch"
-                if _modified(checkpoint) != content["checkpoint"]
+                if version_of(checkpoint) != content["checkpoint"]
                 else ""
             )
             raise UserError(f"a worker died {MAX_RESTARTS + 1} times{reason}{kept}")
@@ -150,7 +150,8 @@ def train_job(content: Mapping[str, Any], *, restarted: bool) -> Record:
     that of the first worker. A restarted one continues from the checkpoint of the run.
     """
     out, options = Path(content["out"]), dict(content["options"])
-    if restarted and _modified(checkpoint_path(out)) != content["checkpoint"]:
+    checkpoint = checkpoint_path(out, options.get("storage"))
+    if restarted and version_of(checkpoint) != content["checkpoint"]:
         options["resume"] = True
     application = catalogue.load(content["task"])
     return train_part(
@@ -194,11 +195,6 @@ def train_part(
     finally:
         if joined is None:
             parallel.leave()
-
-
-def _modified(path: Path) -> int | None:
-    """When a file was written; None where there is none."""
-    return path.stat().st_mtime_ns if path.exists() else None
 
 
 if __name__ == "__main__":

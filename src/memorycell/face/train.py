@@ -40,6 +40,7 @@ def train(
     epochs: int | None = None,
     device: str | torch.device | None = None,
     resume: bool = False,
+    storage: str | None = None,
     workers: int | None = None,
     baselines: bool = True,
     progress: bool = True,
@@ -55,6 +56,8 @@ def train(
     epochs     passes over the training data
     device     "cpu", "cuda", "cuda:1", "mps"; None: a CUDA GPU where there is one, else the CPU
     resume     continue an interrupted run that wrote `out`
+    storage    where its checkpoint is: a folder, or a URL that fsspec knows, such as s3://…; by
+               default the folder of `out`
     workers    processes that train together, each on its share of the cores; the batches, the
                learning rate and, but for rounding and the model's own noise, the losses do not
                depend on their number, see docs/scale.md
@@ -90,6 +93,7 @@ def train(
             minutes=minutes,
             device=device,
             resume=resume,
+            storage=storage,
             workers=workers,
             baselines=baselines,
             log=_to_stderr if progress else None,
@@ -113,6 +117,7 @@ def train_model(
     minutes: float | None = None,
     device: str | torch.device | None = None,
     resume: bool = False,
+    storage: str | None = None,
     tensorboard: Path | None = None,
     workers: int | None = None,
     launch: Launch | None = None,
@@ -132,13 +137,14 @@ def train_model(
     if minutes is None and train_settings.epochs is None and train_settings.steps is None:
         minutes = application.minutes
     if resume:  # before the data are read
-        checkpoint.read_checkpoint(checkpoint.checkpoint_path(out))
+        checkpoint.read_checkpoint(checkpoint.checkpoint_path(out, storage))
     with as_source(application, data, settings) as source:
         in_memory = source is not None and source != str(data)
         options: dict[str, Any] = {
             "minutes": minutes,
             "device": None if device is None else str(device),
             "resume": resume,
+            "storage": storage,
             "tensorboard": None if tensorboard is None else str(tensorboard),
             "name": NAME if in_memory else None,
             "search": search,

@@ -1,34 +1,71 @@
-"""A checkpoint: what an interrupted run needs to continue, in `OUT.resume`; never pickle."""
+"""A checkpoint: what an interrupted run needs to continue, in `OUT.resume` next to the model file
+or in a storage; never pickle.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import math
+import secrets
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
 from memorycell.application.contract import B, M, Record
 from memorycell.errors import UserError
-from memorycell.files import read_tensors, tensors_to_bytes, write_atomically
+from memorycell.files import make_folder, read_tensors, tensors_to_bytes, write_atomically
 from memorycell.setting_fields import from_json
+from memorycell.training.remote_file import RemoteFile
 from memorycell.training.run import CPU, Progress, Run, copy_weights
 
+CheckpointFile: TypeAlias = Path | RemoteFile
 FORMAT = "memorycell-resume-3"
 ADAM = {"step", "exp_avg", "exp_avg_sq"}
 """What AdamW keeps of each parameter."""
 
 
-def checkpoint_path(out: Path) -> Path:
-    """The checkpoint of the run that writes a model file."""
-    return out.with_name(out.name + ".resume")
+def checkpoint_path(out: Path, storage: str | None = None) -> CheckpointFile:
+    """The checkpoint of the run that writes a model file.
+
+    storage   a folder, or a URL of one that fsspec knows; None: the folder of the model file
+
+    Raises `UserError` where the storage cannot be used.
+    """
+    name = f"{out.name}.resume"
+    if storage is None:
+        return out.with_name(name)
+    return RemoteFile(f"{storage.rstrip('/')}/{name}") if "://" in storage else Path(storage) / name
 
 
-def save_checkpoint(run: Run[M, B], path: Path) -> None:
+def check_storage(out: Path, storage: str | None) -> None:
+    """Raises `UserError` unless checkpoints can be written to a storage: before a long training."""
+    if storage is not None:
+        if "://" not in storage:
+            make_folder(Path(storage))
+        trial = checkpoint_path(out.with_name(f"{out.name}.{secrets.token_hex(4)}"), storage)
+        _write(trial, b"")
+        trial.unlink(missing_ok=True)
+
+
+def version_of(path: CheckpointFile) -> int | str | None:
+    """Changes when the checkpoint is written; None where there is none."""
+    if isinstance(path, RemoteFile):
+        return path.version()
+    return path.stat().st_mtime_ns if path.exists() else None
+
+
+def _write(path: CheckpointFile, content: bytes) -> None:
+    if isinstance(path, RemoteFile):
+        path.write_bytes(content)
+    else:
+        write_atomically(path, content)
+
+
+def save_checkpoint(run: Run[M, B], path: CheckpointFile) -> None:
     """Write the weights, their average, the best ones, the optimiser and the progress."""
     tensors: dict[str, Tensor] = {}
     for name, weights in (
@@ -48,10 +85,10 @@ def save_checkpoint(run: Run[M, B], path: Path) -> None:
         "history": [{k: _finite(v) for k, v in entry.items()} for entry in run.progress.history],
         "gradients": [_finite(norm) for norm in run.gradients.norms],
     }
-    write_atomically(path, tensors_to_bytes(tensors, note))
+    _write(path, tensors_to_bytes(tensors, note))
 
 
-def load_checkpoint(run: Run[M, B], path: Path) -> None:
+def load_checkpoint(run: Run[M, B], path: CheckpointFile) -> None:
     """Continue a run. Raises `UserError` for a damaged checkpoint, or one of another run."""
     saved, tensors = read_checkpoint(path)
     try:
@@ -77,7 +114,7 @@ def load_checkpoint(run: Run[M, B], path: Path) -> None:
     run.gradients.norms.extend(math.inf if norm is None else norm for norm in saved.gradients)
 
 
-def read_checkpoint(path: Path) -> tuple[Note, dict[str, Tensor]]:
+def read_checkpoint(path: CheckpointFile) -> tuple[Note, dict[str, Tensor]]:
     """What a checkpoint holds. Raises `UserError` for a missing or damaged one."""
     if not path.exists():
         raise UserError(f"{path}: nothing to resume; start without --resume")

@@ -28,7 +28,12 @@ from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import UserError
 from memorycell.models.model import Model
 from memorycell.ops import binding
-from memorycell.training.checkpoint import checkpoint_path, load_checkpoint, save_checkpoint
+from memorycell.training.checkpoint import (
+    check_storage,
+    checkpoint_path,
+    load_checkpoint,
+    save_checkpoint,
+)
 from memorycell.training.device import choose
 from memorycell.training.events import Log, OnEvent, ignore
 from memorycell.training.parallel import ALONE, Workers, joined_device
@@ -48,6 +53,7 @@ def train(
     minutes: float | None = None,
     device: str | torch.device | None = None,
     resume: bool = False,
+    storage: str | None = None,
     tensorboard: Path | None = None,
     name: str | None = None,
     workers: Workers = ALONE,
@@ -65,19 +71,22 @@ def train(
     device   to train on, see `device.choose`; the model file and its metrics are the CPU's
     name     of the data in the model file; by default as the dataset names them
     resume   continue from `OUT.resume`, with the losses of a run that was never interrupted
+    storage  where `OUT.resume` is, see `checkpoint_path`
 
     The model file is written at every better validation metric, so that an interrupted run leaves
     the best model; KeyboardInterrupt is passed on after that.
     """
     began = time.monotonic()
     chosen = joined_device(choose(device)) if workers.count > 1 else choose(device)
-    checkpoint = checkpoint_path(out)
+    checkpoint = checkpoint_path(out, storage)
     if minutes is not None and train_settings.steps is not None:
         raise UserError(f"steps={train_settings.steps}: leave out steps or --minutes")
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
     if resume and not checkpoint.exists():
         raise UserError(f"{checkpoint}: nothing to resume; start without --resume")
+    if workers.first:
+        check_storage(out, storage)
     dataset = application.prepare(data, settings)
     for note in dataset.notes:
         log(note)

@@ -138,17 +138,25 @@ def test_parts_and_groups_are_kept_apart(tmp_path, sampled):
 
 def test_labels_that_files_lack(tmp_path, sampled):
     """A file without a label of the sample, and one with a class that the sample lacks."""
+    texts = [("a;b", "b"), ("b;a", "a"), ("b", "b"), ("a;a", "a")]
+    even = pl.col("id").str.ends_with("0")
     lists = write(
         tmp_path / "lists",
         "class",
         lambda frame, f: frame.with_columns(
-            pl.lit(["a;b", "b;a", "b", "a"][f] if f < 3 else "a;a").alias("y")
+            pl.when(even).then(pl.lit(texts[f][0])).otherwise(pl.lit(texts[f][1])).alias("y")
         ),
     )
     dataset = prepare(lists, settings("labels"))
-    target = np.array(dataset._arrays["target"])
     assert dataset.codec.names == ("a", "b")
-    np.testing.assert_array_equal(np.unique(target, axis=0), [[0, 1], [1, 0], [1, 1]])
+    sample = {name for p in ("train", "valid", "test") for name in dataset.part(p).names}
+    expected = [
+        ["a" in texts[f][k % 10 > 0], "b" in texts[f][k % 10 > 0]]
+        for f in range(FILES)
+        for k in range(EACH)
+        if f"f{f}k{k}" not in sample
+    ]
+    np.testing.assert_array_equal(np.array(dataset._arrays["target"]), expected)
     rare = write(
         tmp_path / "rare",
         "class",
@@ -159,6 +167,26 @@ def test_labels_that_files_lack(tmp_path, sampled):
     dataset = prepare(rare, settings())
     assert "1 others left out: its class is not among them" in dataset.notes
     assert len(dataset._arrays["sizes"]) == 59
+
+
+def test_a_column_names_the_sequences_of_all_files(tmp_path, sampled):
+    """Also of one in which every sequence has one row, so that alone it would be no name."""
+    pattern = write(
+        tmp_path / "rows", "class", lambda frame, f: frame.unique("id") if f == 3 else frame
+    )
+    dataset = prepare(pattern, SequencesSettings(target="y", inputs="x,z", **SMALL))
+    assert "4 files with 80 sequences" in dataset.notes[0]
+    assert len(dataset._arrays["sizes"]) == 60
+
+
+def test_the_sample_is_random(tmp_path, sampled):
+    """Classes that alternate are all in it."""
+    numbers = pl.col("id").str.extract(r"k(\d+)").cast(pl.Int64) % 4
+    alternating = numbers.replace_strict({0: "a", 1: "b", 2: "c", 3: "d"})
+    pattern = write(
+        tmp_path / "rows", "class", lambda frame, f: frame.with_columns(alternating.alias("y"))
+    )
+    assert prepare(pattern, settings()).codec.names == ("a", "b", "c", "d")
 
 
 def test_trained_and_evaluated(tmp_path, sampled):

@@ -105,6 +105,7 @@ PICTURES = {  # name -> view, width, theme, what to do
 def main() -> None:
     """Start a server, take the pictures, stop it."""
     folder = Path(sys.argv[1]) if len(sys.argv) > 1 else Path(__file__).parent
+    folder.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "memorycell", "serve", "--demo", "--port", str(PORT)]
     server = subprocess.Popen(command)
     try:

@@ -19,7 +19,7 @@ from memorycell.application import catalogue
 from memorycell.errors import UserError
 from memorycell.models.batches import LaneBatch, PaddedBatch, rows_of, take_rows
 from memorycell.setting_fields import parse_settings
-from memorycell.training.parallel import Workers
+from memorycell.training.parallel import OwnBatches, Workers
 
 for package in ("polars", "sklearn", "regex", "kaldi_native_fbank", "PIL", "symusic"):
     pytest.importorskip(package)
@@ -82,6 +82,54 @@ def test_parts_of_a_batch_sum_to_its_loss(folder, task):
     check_parts(model, batch, 2)
     check_parts(model, batch, 3)
     check_parts(model, take_rows(batch, slice(0, 1)), 2)  # a worker without rows
+
+
+@pytest.fixture
+def mapped(hourly, tmp_path, monkeypatch):
+    """A pattern of files with the hourly rows, a fifth of the targets missing."""
+    import polars as pl
+
+    monkeypatch.setenv("MEMORYCELL_CACHE", str(tmp_path / "cache"))
+    frame = pl.read_csv(hourly, try_parse_dates=True).select("time", "y")
+    gaps = pl.int_range(pl.len()).is_between(100, 200)
+    frame = frame.with_columns(pl.when(~gaps).then("y").alias("y"))
+    (tmp_path / "rows").mkdir()
+    for k in range(2):
+        frame.slice(250 * k, 250).write_parquet(tmp_path / "rows" / f"{k}.parquet")
+    return str(tmp_path / "rows" / "*.parquet")
+
+
+@pytest.mark.parametrize("count", [2, 3, 7])
+def test_rows_that_a_worker_makes_are_those_of_the_batch(mapped, count):
+    """Without the others, and their weighted losses sum to that of the batch; more workers than
+    lanes too.
+    """
+    application = catalogue.load("forecast")
+    (settings,) = parse_settings([application.settings()], {k: str(v) for k, v in SMALL.items()})
+    dataset = application.prepare(mapped, settings)
+    assert isinstance(dataset, OwnBatches)
+    torch.manual_seed(0)
+    model = dataset.build().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.1 * torch.randn_like(parameter))
+    workers = [Workers(k, count) for k in range(count)]
+    every = [dataset.own_batches(4, one.rows) for one in workers]
+    uneven = 0
+    for batch, *parts in zip(dataset.batches(4), *every, strict=True):
+        shares = []
+        for one, own in zip(workers, parts, strict=True):
+            for ours, theirs in zip(own[:3], take_rows(batch, one.rows)[:3], strict=True):
+                torch.testing.assert_close(ours, theirs, rtol=0, atol=0, equal_nan=True)
+            assert own.carry == batch.carry
+            shares.append(one.loss(model, own, None, nullcontext(), own=True))
+        known = sum(weight for _, _, weight in shares)
+        expected = model.loss(batch, None)[0].item()
+        assert sum(loss for loss, _, _ in shares).item() / known == pytest.approx(
+            expected, rel=1e-5
+        )
+        uneven += len({weight for _, _, weight in shares}) > 1
+    assert uneven
 
 
 def test_members_of_a_sequence_model_are_weighted_each_on_its_own():
@@ -188,12 +236,24 @@ def check_losses(one, two):
 
 
 @pytest.mark.slow
+def test_two_workers_that_make_their_own_rows_have_the_losses_of_one(mapped, monkeypatch):
+    settings = {**SMALL, "epochs": 16, "patience": 16}
+    one = memorycell.train("forecast", mapped, progress=False, **settings)
+    two = memorycell.train("forecast", mapped, workers=2, progress=False, **settings)
+    check_losses(one, two)
+
+
+@pytest.mark.slow
 @needs_proc
-def test_two_workers_have_the_losses_of_one_though_one_is_killed(hourly, tmp_path):
+@pytest.mark.parametrize("at_a_url", [False, True])
+def test_two_workers_have_the_losses_of_one_though_one_is_killed(hourly, tmp_path, at_a_url):
     out = tmp_path / "two.safetensors"
     settings = {**SMALL, "epochs": 16, "patience": 16}
     one = memorycell.train("forecast", hourly, progress=False, **settings)
     checkpoint = out.with_name(out.name + ".resume")
+    if at_a_url:
+        checkpoint = tmp_path / "kept" / "runs" / checkpoint.name
+        settings["storage"] = checkpoint.parent.as_uri()
     killer = when(checkpoint.exists, lambda: kill_a_child(os.getpid()))
     two = memorycell.train("forecast", hourly, out=out, workers=2, progress=False, **settings)
     assert not killer.is_alive()

@@ -89,9 +89,17 @@ class LaneBatch(NamedTuple):
 
 
 def lanes(
-    x: np.ndarray, target: np.ndarray, reset: np.ndarray, *, count: int, bptt: int, shift: int
+    x: np.ndarray,
+    target: np.ndarray,
+    reset: np.ndarray,
+    *,
+    count: int,
+    bptt: int,
+    shift: int,
+    rows: slice = slice(None),
 ) -> Iterator[LaneBatch]:
-    """One epoch over a sequence of N steps as `count` parallel lanes, `bptt` steps per batch.
+    """One epoch over a sequence of N steps as `count` parallel lanes, `bptt` steps per batch; of
+    them the lanes `rows`.
 
     Lane k starts at step shift + k·N/count and ends where the next lane starts, modulo N. Truncated
     back-propagation (Williams & Peng 1990): gradients flow within a batch, the state is carried on.
@@ -99,7 +107,7 @@ def lanes(
     steps = len(x)
     count = min(count, steps)
     length = steps // count
-    starts = (shift + np.arange(count) * length)[:, None]
+    starts = (shift + np.arange(count)[rows] * length)[:, None]
     for begin in range(0, length, bptt):
         index = (starts + np.arange(begin, min(begin + bptt, length))) % steps
         yield LaneBatch(

@@ -1,5 +1,5 @@
-"""Data-parallel training: every worker process makes the same batches, learns from some rows of
-each, and the gradients of all workers are summed.
+"""Data-parallel training: every worker process learns from some rows of each batch, and the
+gradients of all workers are summed.
 
 The global batch is that of the settings (lanes, batch, budget) and so is the learning rate, for
 every number of workers K: worker k takes the rows k, k + K, k + 2K, … of every batch. With
@@ -7,19 +7,21 @@ every number of workers K: worker k takes the rows k, k + K, k + 2K, … of ever
     w_k = known targets of worker k's rows / known targets of the batch
 
 the sum over k of w_k times the mean loss of its rows is the mean loss of the batch, and the same
-holds for gradients. A step sends 2 (K - 1) / K times the bytes of the parameters per worker (ring
-all-reduce).
+holds for gradients. Where a dataset has `OwnBatches`, a worker makes its own rows alone, weights
+their mean loss by their known targets, and the sums are divided by the known targets of all;
+otherwise it makes the complete batch and takes its rows. A step sends 2 (K - 1) / K times the bytes
+of the parameters per worker (ring all-reduce).
 Noise that a model draws in training, such as dropout, differs between the workers.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import torch
 import torch.distributed as dist
@@ -35,6 +37,14 @@ TIMEOUT = timedelta(minutes=30)
 once."""
 JOIN_TIMEOUT = timedelta(seconds=60)
 """gloo was seen to wait for a connection that never comes; the workers are then started again."""
+
+
+@runtime_checkable
+class OwnBatches(Protocol):
+    """A dataset that can make some rows of its batches without the others."""
+
+    def own_batches(self, seed: int, rows: slice) -> Iterator[Any]:
+        """`Dataset.batches` with these rows of each."""
 
 
 @dataclass(frozen=True)
@@ -53,38 +63,54 @@ class Workers:
         """Whether this is the one that validates, writes and reports."""
         return self.rank == 0
 
+    @property
+    def rows(self) -> slice:
+        """Those of every batch that this worker learns from."""
+        return slice(self.rank, None, self.count)
+
     def loss(
         self,
         model: Model[B],
         batch: B,
         state: State | None,
         autocast: AbstractContextManager[object],
-    ) -> tuple[Tensor, State | None]:
-        """(the share of the loss of a batch that is this worker's, state of its rows); `backward`
-        of it gives its share of the gradients.
+        *,
+        own: bool = False,
+    ) -> tuple[Tensor, State | None, float]:
+        """(the share of the loss of a batch that is this worker's, state of its rows, the weight of
+        its loss in that share); `backward` of it gives its share of the gradients.
+
+        own   the batch has this worker's rows alone; then the weight is their known targets, and
+              the shares are those of the sum over the batch, not of its mean
         """
-        if self.rank >= rows_of(batch):
-            return torch.zeros((), requires_grad=True), None
-        part, weight = model.part(batch, slice(self.rank, None, self.count))
+        if rows_of(batch) <= (0 if own else self.rank):
+            return torch.zeros((), requires_grad=True), None, 0.0
+        part, weight = (batch, model.loss_count(batch)) if own else model.part(batch, self.rows)
         with torch.set_grad_enabled(weight > 0), autocast:
             loss, state = model.loss(part, state)
         if weight == 0:  # nothing is known in these rows: the mean over none may be NaN
-            return torch.zeros((), requires_grad=True), state
-        return loss * weight, state
+            return torch.zeros((), requires_grad=True), state, 0.0
+        return loss * weight, state, float(weight)
 
     def sum_gradients(
-        self, parameters: Sequence[nn.Parameter], loss: Tensor, seconds: float
+        self,
+        parameters: Sequence[nn.Parameter],
+        loss: Tensor,
+        seconds: float,
+        weight: float | None = None,
     ) -> tuple[Tensor, float]:
         """Replace the gradients by their sums over the workers.
 
         loss      the share of this worker
         seconds   that this worker's clock shows
+        weight    that this worker's loss has in its share; the sums are divided by the sum of all
+                  weights. None: they are not
 
         Returns (the loss of the batch, the seconds of the first worker's clock): one message.
         """
         used = [float(p.grad is not None) for p in parameters]
         clock = seconds if self.first else 0.0
-        numbers = torch.tensor([*used, clock], device=loss.device)
+        numbers = torch.tensor([*used, clock, weight or 0.0], device=loss.device)
         grads = [
             (torch.zeros_like(p) if p.grad is None else p.grad).flatten().float()
             for p in parameters
@@ -92,13 +118,14 @@ class Workers:
         message = torch.cat([*grads, loss.detach().float().view(1), numbers])
         dist.all_reduce(message)
         *sums, total, numbers = message.split([*(p.numel() for p in parameters), 1, len(numbers)])
-        *used, clock = numbers.tolist()
+        *used, clock, known = numbers.tolist()
+        scale = 1.0 if weight is None else 1 / max(known, 1.0)
         for parameter, total_gradient, count in zip(parameters, sums, used, strict=True):
             # No worker used it: as without workers, the optimiser leaves it alone.
             parameter.grad = (
-                total_gradient.view_as(parameter).to(parameter.dtype) if count else None
+                (total_gradient * scale).view_as(parameter).to(parameter.dtype) if count else None
             )
-        return total[0], clock
+        return total[0] * scale, clock
 
     @torch.no_grad()
     def share_weights(self, *models: nn.Module) -> None:

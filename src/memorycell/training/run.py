@@ -6,7 +6,7 @@ import contextlib
 import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +26,7 @@ from memorycell.training.adamw import AdamW
 from memorycell.training.device import supports_bfloat16
 from memorycell.training.events import Epoch, OnEvent, Step
 from memorycell.training.gradients import GradientWatch
-from memorycell.training.parallel import ALONE, Workers
+from memorycell.training.parallel import ALONE, OwnBatches, Workers
 from memorycell.training.schedule import learning_rate, planned_epochs, timed_learning_rate
 from memorycell.training.threads import StepThreads
 
@@ -103,6 +103,7 @@ class Run(Generic[M, B]):
         self.flow = GradientFlow(self.model, every=1)
         self.threads = StepThreads(self.model)
         self.speed = 0.0
+        self._own_rows = False
         self._validation_s = VALIDATION_SHARE * (budget_s or 0.0)
         self.bfloat16 = _uses_bfloat16(settings.precision, device)
 
@@ -195,7 +196,7 @@ class Run(Generic[M, B]):
         self._freeze(self.dataset.frozen_parameters(p.epoch))
         # Per epoch, so that a resumed run draws the same numbers; other ones on every worker.
         torch.manual_seed(seed + WORKER_STRIDE * self.workers.rank)
-        for batch in self.dataset.batches(seed):
+        for batch in self._batches(seed):
             self.threads.choose(batch.steps)
             batch = on_device(batch, self.device)
             result, state, clock = self._train_step(batch, state, time.monotonic() - began)
@@ -204,7 +205,7 @@ class Run(Generic[M, B]):
                 losses.append(loss)
             p.step += 1
             batches += 1
-            data_steps += batch.steps
+            data_steps += batch.steps * (self.workers.count if self._own_rows else 1)
             seconds = time.monotonic() - began
             self.speed = data_steps / max(seconds, 1e-9)
             on_event(
@@ -224,6 +225,15 @@ class Run(Generic[M, B]):
                 break
         p.steps_per_epoch = max(p.steps_per_epoch, batches)
         return math.fsum(losses) / len(losses) if losses else math.nan
+
+    def _batches(self, seed: int) -> Iterator[B]:
+        """Those of an epoch; of several workers with the rows of this one alone where the dataset
+        can make them.
+        """
+        if self.workers.count > 1 and isinstance(self.dataset, OwnBatches):
+            self._own_rows = True
+            return self.dataset.own_batches(seed, self.workers.rows)
+        return self.dataset.batches(seed)
 
     def _planned_steps(self, batches: int) -> int | None:
         """The steps of the run, `batches` into an epoch; None before it is planned."""
@@ -268,9 +278,13 @@ class Run(Generic[M, B]):
                 loss, state = self.model.loss(batch, carried)
             loss.backward()
         else:
-            loss, state = self.workers.loss(self.model, batch, carried, self._autocast())
+            loss, state, weight = self.workers.loss(
+                self.model, batch, carried, self._autocast(), own=self._own_rows
+            )
             loss.backward()
-            loss, clock = self.workers.sum_gradients(self._trained, loss, epoch_s)
+            loss, clock = self.workers.sum_gradients(
+                self._trained, loss, epoch_s, weight if self._own_rows else None
+            )
         rate = self._learning_rate(epoch_s if clock is None else clock)
         for group in self.optimizer.param_groups:
             group["lr"] = rate

@@ -82,11 +82,16 @@ class MappedForecastDataset(ForecastDataset):
 
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `ForecastDataset`: the same batches."""
+        return self.own_batches(seed, slice(None))
+
+    def own_batches(self, seed: int, rows: slice) -> Iterator[LaneBatch]:
+        """See `Dataset`."""
         settings, steps = self.settings, self.encoded["train steps"]
         count = settings.lanes or min(max(len(steps) // (4 * settings.bptt), 1), MAX_LANES)
         shift = int(np.random.default_rng(seed).integers(len(steps)))
         reset, usable = self.encoded["train reset"], self.encoded["learned"]
-        for batch in lanes(steps, steps, reset, count=count, bptt=settings.bptt, shift=shift):
+        bptt = settings.bptt
+        for batch in lanes(steps, steps, reset, count=count, bptt=bptt, shift=shift, rows=rows):
             at = batch.x.numpy()
             target = self.history.future[at]
             target = np.where(usable[at][..., None, None], target, np.nan).astype(np.float32)
@@ -98,7 +103,9 @@ class MappedForecastDataset(ForecastDataset):
 
     def _run(self, model: Forecaster, at: np.ndarray, precision: str) -> np.ndarray:
         parts = np.split(at, np.flatnonzero(np.diff(at // PART_STEPS)) + 1) if len(at) else [at]
-        results = []
+        config, done = model.config, 0
+        shape = (len(at), config.horizon, config.targets, config.quantiles)
+        result = np.empty(shape, np.float32)
         for k in range(0, len(parts), PARTS):
             x, start, places = [], [], []
             size = 0
@@ -110,8 +117,10 @@ class MappedForecastDataset(ForecastDataset):
                 places.append(own - begin + size)
                 size += len(x[-1])
             own_x, own_start, place = map(np.concatenate, (x, start, places))
-            results.append(model.run(own_x, own_start, place, precision=precision))
-        return np.concatenate(results)
+            own_result = model.run(own_x, own_start, place, precision=precision)
+            result[done : done + len(place)] = own_result
+            done += len(place)
+        return result
 
     def with_test_period(self, test: str) -> ForecastDataset:
         """Not here: raises `UserError`."""

@@ -100,10 +100,14 @@ class MappedTextDataset(TextDataset):
 
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `TextDataset`: the same batches."""
+        return self.own_batches(seed, slice(None))
+
+    def own_batches(self, seed: int, rows: slice) -> Iterator[LaneBatch]:
+        """See `Dataset`."""
         x, y, s = self._train[:-1], self._train[1:], self.settings
         shift = int(np.random.default_rng(seed).integers(len(x)))
         count = max(1, min(s.lanes, len(x) // s.bptt))
-        for batch in lanes(x, y, self._reset, count=count, bptt=s.bptt, shift=shift):
+        for batch in lanes(x, y, self._reset, count=count, bptt=s.bptt, shift=shift, rows=rows):
             yield batch._replace(x=batch.x.long(), target=batch.target.long())
 
     def info(self) -> Record:

@@ -1,5 +1,9 @@
 """Detectors of many Parquet files: the dataset, batches and metrics of the files in memory."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -91,3 +95,51 @@ def test_trained_and_evaluated(folder, tmp_path):
     (folder / "m3.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match="m3.parquet: is not a readable parquet table"):
         prepare(data, AnomalySettings())
+
+
+LIMITED = """
+import resource, sys
+import numpy as np
+import scipy.linalg
+import sklearn.ensemble
+import torch
+from memorycell.applications.anomaly import mapped, settings
+from memorycell.applications.anomaly.prepare import prepare
+
+mapped.SAMPLE_ROWS, mapped.MAX_SCORED_ROWS = 10_000, 100_000
+torch.set_num_threads(1)
+torch.nn.Linear(64, 64)(torch.ones(64, 64)).sum().backward()
+np.ones((64, 64)) @ np.ones((64, 64)), scipy.linalg.svd(np.ones((64, 64)))  # their buffers
+used = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData"))
+limit = used * 1024 + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+dataset = prepare(sys.argv[1], settings.AnomalySettings(hidden=8))
+model = dataset.build()
+rows = sum(batch.steps for batch in dataset.batches(0))
+dataset.validate(model)
+print(rows, *dataset.evaluate(model, "test"))
+"""
+LIMIT_BYTES = 300_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
+def test_memory_of_detectors_is_bounded(tmp_path):
+    """RLIMIT_DATA counts all memory but that of mapped files."""
+    rows, folder, rng = 2_000_000, tmp_path / "machines", np.random.default_rng(0)
+    folder.mkdir()
+    for k in range(40):
+        columns = {name: rng.normal(size=rows // 40).astype(np.float32) for name in "abcdefgh"}
+        pl.DataFrame(columns).write_parquet(folder / f"{k:02}.parquet")
+
+    def limited(data):
+        words = [sys.executable, "-c", LIMITED, data, str(LIMIT_BYTES)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+        return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+    done = limited(str(folder / "*.parquet"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[0]) > 0.5 * rows
+    failed = limited(str(folder))
+    assert failed.returncode
+    assert "MemoryError" in failed.stderr or "memory allocation" in failed.stderr

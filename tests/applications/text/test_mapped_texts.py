@@ -1,5 +1,9 @@
 """Language models of many text files: the tokens, batches and metrics of the texts in memory."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +15,7 @@ from memorycell.applications.text import mapped
 from memorycell.applications.text.prepare import prepare
 from memorycell.applications.text.settings import TextSettings
 from memorycell.errors import DataError
+from memorycell.language.ngram import fit_kneser_ney
 
 SMALL = {"hidden": 16, "lanes": 4, "bptt": 16}
 
@@ -57,7 +62,6 @@ def test_as_in_memory(folder, unit, monkeypatch):
 def test_parts_of_long_texts(folder, monkeypatch):
     """Of every file the beginning of its part, in proportion to its length."""
     monkeypatch.setattr(mapped, "MAX_TEST_CHARS", 300)
-    monkeypatch.setattr(mapped, "MAX_NGRAM_TOKENS", 500)
     settings = TextSettings(**SMALL, lossy=True)
     one, many = prepare(str(folder), settings), prepare(str(folder / "*.txt"), settings)
     assert 290 <= sum(map(len, many.texts["test"])) <= 300
@@ -66,7 +70,15 @@ def test_parts_of_long_texts(folder, monkeypatch):
         assert len(ours) / len(theirs) == pytest.approx(300 / one.info()["split"]["test"], abs=0.01)
     np.testing.assert_array_equal(many._train, one.tokens["train"])
     assert many.info()["split"] == one.info()["split"]
-    assert many.baselines("test") != one.baselines("test")
+
+
+def test_the_ngram_model_is_of_the_first_tokens(folder, monkeypatch):
+    monkeypatch.setattr(mapped, "MAX_NGRAM_TOKENS", 500)
+    settings = TextSettings(**SMALL, lossy=True)
+    one, many = prepare(str(folder), settings), prepare(str(folder / "*.txt"), settings)
+    first = one.tokens["train"][:500]
+    one.ngram = fit_kneser_ney(first, one.tokens["valid"], len(one.codec))
+    assert many.baselines("test") == one.baselines("test")
 
 
 def test_large_folders_are_mapped(folder, monkeypatch):
@@ -89,3 +101,48 @@ def test_trained_and_evaluated(folder, tmp_path, monkeypatch):
     (folder / "3.txt").write_bytes(b"caf\xe9 " * 1000)
     with pytest.raises(DataError, match=r"3.txt"):
         prepare(data, TextSettings())
+
+
+LIMITED = """
+import resource, sys
+import torch
+from memorycell.applications.text import mapped, settings
+from memorycell.applications.text.prepare import prepare
+
+mapped.MAX_VOCABULARY_CHARS, mapped.MAX_NGRAM_TOKENS = 1_000_000, 100_000
+mapped.MAX_VALID_CHARS = mapped.MAX_TEST_CHARS = 50_000
+torch.set_num_threads(1)
+torch.nn.Linear(64, 64)(torch.ones(64, 64)).sum().backward()
+used = next(int(l.split()[1]) for l in open("/proc/self/status") if l.startswith("VmData"))
+limit = used * 1024 + int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+dataset = prepare(sys.argv[1], settings.TextSettings(hidden=8, bptt=64, lanes=32))
+model = dataset.build()
+tokens = sum(batch.steps for batch in dataset.batches(0))
+dataset.validate(model)
+print(tokens, *dataset.evaluate(model, "test"))
+"""
+LIMIT_BYTES = 200_000_000
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="limits of memory as Linux has them")
+def test_memory_of_language_models_is_bounded(tmp_path):
+    """RLIMIT_DATA counts all memory but that of mapped files."""
+    chars, folder, rng = 20_000_000, tmp_path / "texts", np.random.default_rng(0)
+    folder.mkdir()
+    letters = np.frombuffer(b"abcdefghij klmno\n", np.uint8)
+    for k in range(20):
+        (folder / f"{k:02}.txt").write_bytes(rng.choice(letters, chars // 20).tobytes())
+
+    def limited(data):
+        words = [sys.executable, "-c", LIMITED, data, str(LIMIT_BYTES)]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        return subprocess.run(words, capture_output=True, text=True, env=environment)
+
+    done = limited(str(folder / "*.txt"))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[0]) > 0.84 * chars
+    failed = limited(str(folder))
+    assert failed.returncode
+    assert "MemoryError" in failed.stderr or "memory allocation" in failed.stderr

@@ -91,7 +91,7 @@ class DrawingDataset(Dataset[Writer, DrawingBatch]):
             for chain in (chains[row] for row in rows):
                 drawings = [self._augment(examples[k].raw, rng) for k in chain]
                 drawing = join_in_row(drawings) if len(chain) > 1 else drawings[0]
-                moves.append(self.codec.to_moves(drawing))
+                moves.append(self._with_jitter(self.codec.to_moves(drawing), rng))
                 signs.append([i for k in chain for i in self.codec.sign_ids(examples[k].label)])
             yield _pad(moves, signs)
 
@@ -100,6 +100,17 @@ class DrawingDataset(Dataset[Writer, DrawingBatch]):
             return drawing
         warped = augment_strokes(drawing, rng, warp=self.settings.warp, order=0.0)
         return self.codec.normalise(warped)
+
+    def _with_jitter(self, moves: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Moves [T, 3] with each point displaced on its own, so that the model learns to return to
+        the line: when it draws, it departs from it.
+        """
+        if not self.settings.jitter:
+            return moves
+        shifts = rng.normal(0, self.settings.jitter / self.codec.scale, (len(moves), 2))
+        displaced = moves.copy()
+        displaced[:, :2] += np.diff(shifts, axis=0, prepend=np.zeros((1, 2)))
+        return displaced
 
     def _chain(self, first: int, rng: np.random.Generator) -> list[int]:
         """The indices of training drawings to join: one, and for characters others by the same

@@ -29,6 +29,29 @@ class MoveParams(NamedTuple):
     correlation: Tensor
     log_pen: Tensor
 
+    def sample(self, u: Tensor) -> Tensor:
+        """Moves and pens [..., 3] from u [..., 4] random numbers, uniform in 0 … 1: one of the
+        Gaussians, two normal deviates (Box & Muller 1958), and the pen.
+        """
+        m = _choice(self.log_weight, u[..., 0])
+        at = m[..., None, None].expand(*m.shape, 1, 2)
+        mean = self.mean.gather(-2, at)[..., 0, :]
+        std = self.log_std.gather(-2, at)[..., 0, :].exp()
+        rho = self.correlation.gather(-1, m[..., None])[..., 0]
+        radius = torch.sqrt(-2 * torch.log1p(-u[..., 1]))
+        x = radius * torch.cos(2 * math.pi * u[..., 2])
+        y = radius * torch.sin(2 * math.pi * u[..., 2])
+        z = torch.stack([x, rho * x + torch.sqrt(1 - rho**2) * y], -1)
+        pen = _choice(self.log_pen, u[..., 3])
+        return torch.cat([mean + std * z, pen[..., None].to(z.dtype)], -1)
+
+
+def _choice(log_p: Tensor, u: Tensor) -> Tensor:
+    """A class [...] drawn with log_p [..., M] by u [...], uniform in 0 … 1."""
+    cumulative = log_p.exp().cumsum(-1)
+    below = (cumulative < u[..., None] * cumulative[..., -1:]).sum(-1)
+    return below.clamp(max=log_p.shape[-1] - 1)
+
 
 class Mixture(nn.Module):
     """The distribution of a move (dx, dy) and of the pen after it: a mixture of M two-dimensional
@@ -49,7 +72,8 @@ class Mixture(nn.Module):
         """The parameters given hidden [..., H].
 
         bias   above 0 likely moves become likelier: σ is multiplied by exp(-bias), log π by 1 +
-               bias (Graves, section 5.4)
+               bias (Graves, section 5.4); so is that of the pen, without which strokes end too
+               early
         """
         out = self.linear(hidden).float()
         m = self.mixtures

@@ -174,40 +174,37 @@ class Writer(Model[DrawingBatch]):
 
     @torch.inference_mode()
     def draw(
-        self,
-        signs: Tensor,
-        *,
-        bias: float,
-        max_moves: int,
-        generator: torch.Generator,
-        prompt: Tensor | None = None,
-    ) -> Tensor:
-        """Sample the moves [T, 3] of a drawing of signs [U], until the pen ends it or `max_moves`.
+        self, signs: Tensor, u: Tensor, *, bias: float, prompt: Tensor | None = None
+    ) -> list[Tensor]:
+        """Sample B drawings of signs [U]: their moves [T, 3] each, until the pen ends the drawing,
+        at most N.
 
+        u        [B, N, 4] random numbers, uniform in 0 … 1: a drawing depends on its own alone
         bias     see `Mixture`
         prompt   moves [T, 3] in the style to draw in, whose signs precede the others in `signs`;
                  not part of the result
         """
         self.eval()
-        state = self.initial_state()
-        read = torch.tensor([[0.0, 0.0, float(PEN_UP)]])
+        count, longest, _ = u.shape
+        read = torch.zeros(count, 1, 3)
+        read[..., 2] = PEN_UP
         if prompt is not None:
-            read = torch.cat([read, prompt])
-            read[-1, 2] = PEN_UP  # the drawing does not end there
+            read = torch.cat([read, prompt.expand(count, -1, -1)], 1)
+            read[:, -1, 2] = PEN_UP  # the drawing does not end there
+        signs, state = signs.expand(count, -1), self.initial_state(count)
         moves: list[Tensor] = []
-        for _ in range(max_moves):
-            hidden, state = self(read[None], signs[None], state)
-            params = self.head(hidden[0, -1], bias)
-            m = int(torch.multinomial(params.log_weight.exp(), 1, generator=generator))
-            z, rho = torch.randn(2, generator=generator), params.correlation[m]
-            correlated = torch.stack([z[0], rho * z[0] + torch.sqrt(1 - rho**2) * z[1]])
-            move = params.mean[m] + params.log_std[m].exp() * correlated
-            pen = int(torch.multinomial(params.log_pen.exp(), 1, generator=generator))
-            read = torch.cat([move, torch.tensor([float(pen)])])[None]
-            moves.append(read[0])
-            if pen == PEN_END:
+        ended = torch.zeros(count, dtype=torch.bool)
+        for step in range(longest):
+            hidden, state = self(read, signs, state)
+            read = self.head(hidden[:, -1:], bias).sample(u[:, step, None])
+            moves.append(read)
+            ended |= read[:, 0, 2] == PEN_END
+            if ended.all():
                 break
-        return torch.stack(moves)
+        drawn = torch.cat(moves, 1)
+        ends = (drawn[..., 2] == PEN_END).long()
+        lengths = torch.where(ended, ends.argmax(1) + 1, drawn.shape[1])
+        return [one[:length] for one, length in zip(drawn, lengths.tolist(), strict=True)]
 
 
 def _layer_state(state: Mapping[str, Tensor], prefix: str) -> State:

@@ -12,6 +12,7 @@ import torch
 
 from memorycell.application.contract import ModelFile, Record
 from memorycell.application.datasets import locate
+from memorycell.applications.drawing.choosing import best_candidate
 from memorycell.applications.drawing.codec import PEN_END, PenCodec, join_in_row
 from memorycell.applications.drawing.model import Writer
 from memorycell.errors import DataError, quote
@@ -21,6 +22,7 @@ from memorycell.signals.stroke_files import read_strokes
 MAX_STYLE_DRAWINGS = 3
 """Drawings of a person that are the prompt for their style."""
 MAX_BIAS = 10
+MAX_CANDIDATES = 1000
 MAX_COUNT, MAX_LONGEST, MAX_SEED = 10_000, 10_000, 2**63 - 1
 
 WriterFile = ModelFile[Writer, PenCodec]
@@ -34,6 +36,8 @@ class PredictOptions:
     seed     of the random numbers
     bias     0: as varied as the training data; higher: neater and more alike (Graves 2013, section
              5.4)
+    candidates   drawings of which one is chosen: the one that the model itself reads most surely as
+                 what was asked; 1: the first
     style    a file of strokes whose style is imitated
     only     use only the drawings in it whose name contains this
     longest  maximum number of moves per sign
@@ -43,7 +47,8 @@ class PredictOptions:
 
     count: int = 4
     seed: int = 0
-    bias: float = 0.5
+    bias: float = 1.5
+    candidates: int = 8
     style: str | None = None
     only: str | None = None
     longest: int = 200
@@ -57,6 +62,8 @@ class PredictOptions:
             raise ValueError(f"longest={self.longest}: expected 2 to {MAX_LONGEST:,}")
         if not 0 <= self.seed <= MAX_SEED:
             raise ValueError(f"seed={self.seed}: expected 0 to {MAX_SEED}")
+        if not 1 <= self.candidates <= MAX_CANDIDATES:
+            raise ValueError(f"candidates={self.candidates}: expected 1 to {MAX_CANDIDATES:,}")
         if not 0 <= self.bias <= MAX_BIAS:
             raise ValueError(f"bias={self.bias}: expected 0 to {MAX_BIAS}")
 
@@ -82,13 +89,12 @@ def predict(file: WriterFile, source: str | None, options: PredictOptions) -> Re
     drawings: list[Record] = []
     for text, ids in zip(texts, sign_ids, strict=True):
         for _ in range(options.count):
-            moves = file.model.draw(
-                torch.tensor(prompt_ids + ids),
-                bias=options.bias,
-                max_moves=options.longest * len(ids),
-                generator=generator,
-                prompt=prompt,
-            ).numpy()
+            u = torch.rand(options.candidates, options.longest * len(ids), 4, generator=generator)
+            candidates = file.model.draw(
+                torch.tensor(prompt_ids + ids), u, bias=options.bias, prompt=prompt
+            )
+            ended = [one for one in candidates if one[-1, 2] == PEN_END] or candidates
+            moves = best_candidate(file.model, ended, ids).numpy()
             strokes = [np.round(stroke, 3).tolist() for stroke in codec.to_strokes(moves)]
             finished = bool(moves[-1, 2] == PEN_END)
             drawings.append({"text": text, "strokes": strokes, "finished": finished})

@@ -9,7 +9,7 @@ from memorycell.setting_fields import check_choices
 from memorycell.signals.settings import check_ranges
 from memorycell.signals.splitting import ReadSettings, SplitSettings
 
-MIN_SPACING, MAX_SPACING, MAX_WARP = 0.01, 0.5, 3
+MIN_SPACING, MAX_SPACING, MAX_WARP, MAX_JITTER = 0.01, 0.5, 3, 0.2
 
 
 @dataclass(frozen=True)
@@ -22,6 +22,7 @@ class DrawingSettings(ReadSettings, SplitSettings):
                  their style is learned
     spacing      distance between points, as a fraction of the height
     warp         strength of the augmentation; 0: none
+    jitter       random displacement of every point in training, as a fraction of the height
     cell, hidden   of both recurrent layers
     mixtures     Gaussians of the next move
     dropout      probability, of the states that the head reads
@@ -30,8 +31,9 @@ class DrawingSettings(ReadSettings, SplitSettings):
 
     signs: str = "auto"
     chain: int = 2
-    spacing: float = 0.08
+    spacing: float = 0.12
     warp: float = 0.5
+    jitter: float = 0.03
     cell: str = "lstm"
     hidden: int = 192
     mixtures: int = 12
@@ -48,6 +50,8 @@ class DrawingSettings(ReadSettings, SplitSettings):
             raise ValueError(f"spacing={self.spacing}: expected {MIN_SPACING} to {MAX_SPACING}")
         if not 0 <= self.warp <= MAX_WARP:
             raise ValueError(f"warp={self.warp}: expected 0 to {MAX_WARP}")
+        if not 0 <= self.jitter <= MAX_JITTER:
+            raise ValueError(f"jitter={self.jitter}: expected 0 to {MAX_JITTER}")
         self.model_config(3)  # checks the others
 
     def model_config(self, signs: int) -> WriterConfig:

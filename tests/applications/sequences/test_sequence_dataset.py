@@ -7,7 +7,6 @@ import pytest
 from sequence_data import TINY, write_table
 
 from memorycell.applications.sequences.augmentation import LEVELS, augmented
-from memorycell.applications.sequences.earliness import decide, fit_threshold
 from memorycell.applications.sequences.prepare import (
     default_patch,
     patch_and_stride,
@@ -176,15 +175,3 @@ def test_augmentation_keeps_flags_and_words(level):
     assert all(np.isfinite(one).all() for one in made)
     middle = np.mean([np.abs(one[:, 0]).max() for one in made])
     assert 0.7 < middle < 1.6
-
-
-def test_decisions_stop_where_they_are_sure():
-    paths = [
-        np.array([[0.6, 0.4], [0.9, 0.1], [0.2, 0.8]]),
-        np.array([[0.5, 0.5], [0.45, 0.55], [0.4, 0.6], [0.3, 0.7]]),
-    ]
-    truth = np.array([1, 1])
-    early = decide(paths, truth, 0.85)
-    assert early.accuracy == 0.5  # the first is sure of the wrong class after two steps
-    assert early.seen == pytest.approx((2 / 3 + 1) / 2)
-    assert fit_threshold(paths, truth) == pytest.approx(0.93)

@@ -8,6 +8,7 @@ import pytest
 
 import memorycell
 from memorycell.applications.sequences import APPLICATION
+from memorycell.applications.sequences.earliness import NEVER
 from memorycell.applications.sequences.occlusion import occlude
 from memorycell.applications.sequences.predict import (
     PredictOptions,
@@ -152,6 +153,6 @@ def test_evaluate_has_details_by_class(steps_model, class_model, tmp_path):
     dataset = reopen(None, file)
     details = dataset.details(file.model, "test")
     assert set(details["per_class"]) == {"down", "up"}
-    assert 0.5 <= details["sure"] <= 1
+    assert details["sure"] == NEVER  # too few sequences for an early answer
     _, file, _ = steps_model
     assert set(reopen(None, file).details(file.model, "test")) <= {"per_sequence", "per_group"}

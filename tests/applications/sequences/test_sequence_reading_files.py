@@ -278,6 +278,16 @@ def test_public_sets_have_their_official_parts(public_data, monkeypatch):
     assert rivers.static.shape == (4, 18)
     assert any("365 of 4,749 steps have no target (in 1 of 4" in n for n in rivers.notes)
     assert rivers.found["target"] == "runoff_mm_day"
+    words = read("letters")
+    assert (len(words), int(words.lengths.sum())) == (6877, 52152)
+    assert words.target.kind == "step_class"
+    assert len(words.target.names) == 26
+    assert set(np.unique(words.values[0])) == {0.0, 1.0}
+    spelt = {"".join(words.target.names[k] for k in v) for v in words.target.values}
+    assert len(spelt) == 55  # the data have 55 different words
+    loop = read("water-loop")
+    assert (len(loop), len(loop.channels), loop.target.names) == (34, 8, ("fault", "normal"))
+    assert np.bincount(loop.split).tolist() == [17, 0, 17]
 
 
 @pytest.mark.data

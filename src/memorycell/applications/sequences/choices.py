@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from memorycell.applications.sequences.augmentation import LEVELS
@@ -24,14 +25,16 @@ TRIAL_UPDATES, TRIAL_LR, TRIAL_HIDDEN = 150, 1e-2, 32
 """The same work whatever the machine."""
 CONVOLVED_UPDATES = 400
 """Where only models with convolutions are compared, which need longer."""
-TRIAL_MEMBERS, MAX_FEW = 2, 200
-"""Where members leave out sequences, as many are tried, and of a few sequences all: those that they
-leave out are validated.
+TRIAL_MEMBERS, FEW_TRIAL_MEMBERS, MAX_FEW = 2, 5, 200
+"""Where members leave out sequences, as many are tried, and of a few sequences more: those that
+they leave out are validated.
 """
 USUAL, MIN_GAIN = "light", 0.15
 """The augmentation that is used unless another one saves this share of the loss: in short trials
 none is at an advantage, as it is fitted sooner.
 """
+MAX_TRIED = 5000
+"""Training sequences of a trial, and validation sequences; of more as many at random."""
 MAX_CONVOLVED_ROWS = 4096
 """Training of convolutions needs memory for every row."""
 
@@ -59,15 +62,15 @@ def choose(dataset: SequencesDataset) -> SequencesDataset:
     members = 1
     if dataset.parts.left_out is not None:
         few = len(dataset.part("train")) <= MAX_FEW
-        members = dataset.members if few else min(TRIAL_MEMBERS, dataset.members)
+        members = min(FEW_TRIAL_MEMBERS if few else TRIAL_MEMBERS, dataset.members)
     small = replace(settings, hidden=min(settings.hidden, TRIAL_HIDDEN), members=members)
     updates = CONVOLVED_UPDATES if encoders == ("conv",) else TRIAL_UPDATES
     found: dict[str, tuple[str, float]] = {}
-    notes = []
+    notes, tried = [], sampled(dataset, MAX_TRIED)
     for encoder in encoders:
         scores = {
             name: trial_loss(
-                dataset.with_settings(replace(small, augment=name, encoder=encoder)), updates
+                tried.with_settings(replace(small, augment=name, encoder=encoder)), updates
             )
             for name in LEVELS
         }
@@ -75,8 +78,8 @@ def choose(dataset: SequencesDataset) -> SequencesDataset:
         if scores[best] > (1 - MIN_GAIN) * scores[USUAL]:
             best = USUAL
         found[encoder] = best, scores[best]
-        tried = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
-        notes.append(tried if len(encoders) == 1 else f"encoder={encoder}: {tried}")
+        listed = ", ".join(f"{name} {score:.4g}" for name, score in scores.items())
+        notes.append(listed if len(encoders) == 1 else f"encoder={encoder}: {listed}")
     encoder = encoders[0]
     if len(encoders) > 1 and found["conv"][1] < (1 - MIN_GAIN) * found["none"][1]:
         encoder = "conv"
@@ -89,6 +92,19 @@ def choose(dataset: SequencesDataset) -> SequencesDataset:
         f"{both} chosen by trials of {updates} updates; loss on validation: {'; '.join(notes)}"
     )
     return chosen
+
+
+def sampled(dataset: SequencesDataset, most: int) -> SequencesDataset:
+    """The dataset with at most `most` training and validation sequences, where these are apart."""
+    parts, rng = dataset.parts, np.random.default_rng(0)
+    large = [name for name in ("train", "valid") if len(parts.sets.get(name, ())) > most]
+    if parts.left_out is not None or not large:
+        return dataset
+    few = {
+        name: parts.sets[name].select(np.sort(rng.permutation(len(parts.sets[name]))[:most]))
+        for name in large
+    }
+    return dataset.with_parts(replace(parts, sets={**parts.sets, **few}))
 
 
 def trial_loss(dataset: SequencesDataset, updates: int) -> float:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, ClassVar
 import msgspec
 import numpy as np
 
+from memorycell.applications.sequences.many_rows import fill_forward_each, rows_of_many
 from memorycell.applications.sequences.own_scale import running_moments
 from memorycell.applications.sequences.sequence_set import Channel, SequenceSet, Target, TargetKind
 from memorycell.errors import DataError, quote
@@ -162,6 +163,13 @@ class SequenceCodec:
         own = running_moments(values, moments)[:2] if self.has_own_scale else None
         return self._columns(self.channels, filled, np.isnan(values), first, own)
 
+    def joined_rows(self, values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """`rows` of several sequences at once, [T, F] one after another, which begin at `starts`
+        [n]. Not for columns that are read relative to their own sequence.
+        """
+        filled, first = fill_forward_each(values, starts), np.full((1, values.shape[1]), np.nan)
+        return self._columns(self.channels, filled, np.isnan(values), first, starts=starts)
+
     @cached_property
     def has_own_scale(self) -> bool:
         """Whether columns are also read relative to their own sequence."""
@@ -193,8 +201,8 @@ class SequenceCodec:
     def encode(self, data: SequenceSet) -> list[np.ndarray]:
         """The inputs [n_i, input_size] of each sequence."""
         return [
-            self.steps(self.rows(values), self.static_inputs(static))
-            for values, static in zip(data.values, static_rows(data), strict=True)
+            self.steps(rows, self.static_inputs(static))
+            for rows, static in zip(rows_of_many(self, data.values), static_rows(data), strict=True)
         ]
 
     @staticmethod
@@ -204,9 +212,11 @@ class SequenceCodec:
         missing: np.ndarray,
         first: np.ndarray,
         own: tuple[np.ndarray, np.ndarray] | None = None,
+        starts: np.ndarray | None = None,
     ) -> np.ndarray:
         """Inputs of rows without gaps; `first` [1, F] is the row before them, `own` the mean and
-        the deviation [T, F] of the sequence so far.
+        the deviation [T, F] of the sequence so far; `starts` [n] are the rows at which sequences
+        begin, where there are several.
         """
         parts: list[np.ndarray] = []
         for k, column in enumerate(columns):
@@ -225,6 +235,8 @@ class SequenceCodec:
                     start = first[:, k]
                     before = np.concatenate([_bounded(column.scaled(start)), scaled[:-1]])
                     known = ~np.isnan(np.concatenate([start, values[:-1]]))
+                    if starts is not None:
+                        known[starts] = False
                     change = np.where(known, (scaled - before) / column.change, 0.0)
                     parts.append(_bounded(change)[:, None])
                 if column.floor and own is not None:

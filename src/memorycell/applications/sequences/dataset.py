@@ -22,6 +22,8 @@ from memorycell.applications.sequences.augmentation import LEVELS
 from memorycell.applications.sequences.batches import TrainingBatches
 from memorycell.applications.sequences.codec import SequenceCodec, static_rows
 from memorycell.applications.sequences.earliness import Early, decide, fit_threshold
+from memorycell.applications.sequences.intervals import conformal_scale
+from memorycell.applications.sequences.many_rows import rows_of_many
 from memorycell.applications.sequences.model import SequenceBatch, SequenceModel
 from memorycell.applications.sequences.sequence_set import SequenceSet, Target
 from memorycell.applications.sequences.settings import SequencesSettings
@@ -61,11 +63,13 @@ class Parts:
     left_out  of each training sequence, the member that does not learn from it: it is then
               validated by that member; None: "valid" is a part of its own
     unknown   by part, sequences of none of the classes, without targets
+    uncut     the training sequences, where "train" are blocks of them; for the baselines
     """
 
     sets: dict[str, SequenceSet]
     left_out: np.ndarray | None = None
     unknown: dict[str, SequenceSet] = dataclasses.field(default_factory=dict)
+    uncut: SequenceSet | None = None
 
     def sizes(self) -> dict[str, int]:
         """Part -> number of sequences."""
@@ -88,12 +92,24 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
     ) -> None:
         self.name, self.fingerprint, self.parts = name, fingerprint, parts
         self.codec, self.settings, self.notes = codec, settings, list(notes)
+        self._inputs: dict[str, list[np.ndarray]] = {}
+        self._rows: dict[str, list[np.ndarray]] = {}
 
     def with_settings(self, settings: SequencesSettings) -> SequencesDataset:
         """The same data with other settings of the model."""
         codec = dataclasses.replace(self.codec, patch=settings.patch or self.codec.patch)
-        return SequencesDataset(
+        other = SequencesDataset(
             self.name, self.fingerprint, self.parts, codec, settings, self.notes
+        )
+        other._rows = self._rows
+        if codec.patch == self.codec.patch:
+            other._inputs = self._inputs
+        return other
+
+    def with_parts(self, parts: Parts) -> SequencesDataset:
+        """Other sequences with the same codec and settings."""
+        return SequencesDataset(
+            self.name, self.fingerprint, parts, self.codec, self.settings, self.notes
         )
 
     # ---- parts -----------------------------------------------------------------------------------
@@ -125,13 +141,17 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
 
     def inputs(self, split: str) -> list[np.ndarray]:
         """The inputs [n_i, I] of each sequence of a part."""
+        if split == "valid" and self.parts.left_out is not None:
+            return [self.inputs("train")[k] for k in self._validated]
         if split not in self._inputs:
             self._inputs[split] = self.codec.encode(self.part(split))
         return self._inputs[split]
 
-    @cached_property
-    def _inputs(self) -> dict[str, list[np.ndarray]]:
-        return {}
+    def _training_rows(self, split: str) -> list[np.ndarray]:
+        """The inputs [T_i, R] of the rows of each sequence of a part."""
+        if split not in self._rows:
+            self._rows[split] = rows_of_many(self.codec, self.part(split).values)
+        return self._rows[split]
 
     def metric(self, usual: Metric) -> Metric:
         """See `Dataset`; it depends on the kind of target."""
@@ -179,16 +199,17 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         weight = np.ones((len(part), self.members))
         if self.parts.left_out is not None:
             weight[self._validated, self.parts.left_out[self._validated]] = 0
-        values, static = list(part.values), list(static_rows(part))
+        rows, static = self._training_rows("train"), list(static_rows(part))
         targets = codec.scaled_target(self.target("train"))
         if self.parts.unknown and isinstance(targets, np.ndarray):
             others = self.part(f"{UNKNOWN}train")
-            values, static = [*values, *others.values], [*static, *static_rows(others)]
+            rows = [*rows, *self._training_rows(f"{UNKNOWN}train")]
+            static = [*static, *static_rows(others)]
             targets = np.concatenate([targets, np.full(len(others), UNLABELLED)])
             weight = np.concatenate([weight, np.ones((len(others), self.members))])
         return TrainingBatches(
             codec,
-            [codec.rows(own) for own in values],
+            rows,
             [codec.static_inputs(own) for own in static],
             targets,
             weight,
@@ -220,8 +241,8 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         return float(-np.mean(np.log(p[known, values[known]])))
 
     def calibrate(self, model: SequenceModel) -> None:
-        """See `Dataset`: the temperature, the mixture, the threshold of an early answer and the
-        probability below which a class is unknown.
+        """See `Dataset`: the temperature or the width of intervals, the mixture, the threshold of
+        an early answer and the probability below which a class is unknown.
 
         Where members leave out sequences, the temperature of classes is at most 1: each sequence is
         validated by one member, and their average is less certain than one.
@@ -232,9 +253,7 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
             self._fit_temperature(model)
         fitted = mix(self, model)
         if self.codec.target == "class" and not self.settings.bidirectional:
-            paths = held_out_paths(self, model, fitted)
-            threshold = fit_threshold(paths, self.target("valid").array)
-            model.sure.fill_(threshold)
+            model.sure.fill_(fit_threshold(*held_out_paths(self, model, fitted)))
         if self.parts.unknown:
             p = self._unknown_p(model, "valid")
             below = fit_unknown_threshold(p, self.settings.false_acceptance)
@@ -255,9 +274,14 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
         model.temperature.fill_(1.0)
         prediction, target = self.predictions(model, "valid"), self.target("valid")
         p = prediction if isinstance(prediction, np.ndarray) else np.concatenate(prediction)
-        losses = [self._loss(at_temperature(p, t, self.codec), target) for t in SPREADS]
+        if self.codec.numeric:
+            unit = np.array(self.codec.target_std)
+            model.temperature.fill_(conformal_scale(p, target.array, unit))
+            return
+        labels = self.codec.target == "labels"
+        losses = [self._loss(at_temperature(p, t, labels=labels), target) for t in SPREADS]
         best = float(SPREADS[int(np.argmin(losses))])
-        if not self.codec.numeric and self.parts.left_out is not None:
+        if self.parts.left_out is not None:
             best = min(best, 1.0)
         model.temperature.fill_(best)
 
@@ -331,7 +355,7 @@ class SequencesDataset(Dataset[SequenceModel, SequenceBatch]):
     def _fitted_baselines(self) -> Baselines:
         from memorycell.applications.sequences.baselines import fit
 
-        fitted = fit(self.part("train"))
+        fitted = fit(self.parts.uncut or self.part("train"))
         self.notes += [note for note in fitted.notes if note not in self.notes]
         return fitted
 

@@ -21,6 +21,7 @@ from memorycell.applications.sequences.model import SequenceModel
 from memorycell.applications.sequences.reading import read_frame, read_sequences
 from memorycell.applications.sequences.sequence_set import SequenceSet
 from memorycell.applications.sequences.settings import SequencesSettings
+from memorycell.applications.sequences.time_folds import split_blocks
 from memorycell.applications.sequences.unknown import separate
 from memorycell.errors import DataError, UserError, quote
 
@@ -31,10 +32,17 @@ DEFAULT_DATASET = "pendigits"
 PARTS = ("train", "valid", "test")
 MAX_CROSS_VALIDATED, MAX_CROSS_VALIDATED_ROWS = 1000, 100_000
 """Training sequences, or their rows, up to which none is kept apart for validation."""
-DEFAULT_MEMBERS = 5
+DEFAULT_MEMBERS, FEW_MEMBERS, MAX_FEW = 5, 10, 300
+"""Networks that validate each other, and as many for up to `MAX_FEW` training sequences: each then
+learns from nine tenths of them.
+"""
 STEPS = 20
 """Steps of the recurrent part that a typical sequence becomes."""
 MAX_PATCH = 64
+MAX_VALIDATED = 20_000
+"""Validation sequences, so that validation takes a small part of the time; where they are split at
+random the others are trained on.
+"""
 CONVOLVED_STEPS = 128
 """Steps of the convolutions that a typical sequence becomes, at most."""
 
@@ -102,10 +110,22 @@ def split_parts(
             f"{len(data)} sequences, each cut in time: {steps[0]:,} steps to train on,"
             f" {steps[1]:,} to validate, {steps[2]:,} to test"
         )
-        members = settings.members or 1
-        return Parts(sets), dataclasses.replace(settings, members=members), [note]
+        blocks = _blocks(data, spans, settings)
+        if blocks is None:
+            settings = dataclasses.replace(settings, members=settings.members or 1)
+            return Parts(sets), settings, [note]
+        count = int(blocks[1].max()) + 1
+        uncut = splits.select_part(data, [np.where(s == splits.VALID, 0, s) for s in spans], 0)
+        note = (
+            f"{len(data)} sequences, each cut in time: {steps[0] + steps[1]:,} steps to train on,"
+            f" {steps[2]:,} to test; {count} networks are averaged, and each is validated on"
+            " another block of the time to train on, which it does not learn from"
+        )
+        parts = Parts({"train": blocks[0], "test": sets["test"]}, blocks[1], uncut=uncut)
+        return parts, dataclasses.replace(settings, members=count), [note]
     train, valid, test = settings.shares
-    members = settings.members or DEFAULT_MEMBERS
+    few = _training_count(data, settings) <= MAX_FEW
+    members = settings.members or (FEW_MEMBERS if few else DEFAULT_MEMBERS)
     if _cross_validated(data, settings, members):
         split = splits.split_sequences(data, (train + valid, 0.0, test), settings.split_seed)
         own = splits.select_part(data, split, splits.TRAIN)
@@ -128,23 +148,42 @@ def split_parts(
             f"{data.where}: no sequence is left to validate on; add data, or --set"
             " split=0.6,0.2,0.2"
         )
+    if data.groups is None and (data.split is None or not (data.split == splits.VALID).any()):
+        validated = np.flatnonzero(split == splits.VALID)
+        order = np.random.default_rng(settings.split_seed).permutation(len(validated))
+        split[validated[order[MAX_VALIDATED:]]] = splits.TRAIN
     sets = {name: splits.select_part(data, split, k) for k, name in enumerate(PARTS)}
     settings = dataclasses.replace(settings, members=settings.members or 1)
     return Parts(sets), settings, splits.split_notes(data, split)
+
+
+def _blocks(
+    data: SequenceSet, spans: list[np.ndarray], settings: SequencesSettings
+) -> tuple[SequenceSet, np.ndarray] | None:
+    """See `split_blocks`; None where there are too many steps, or none that validate."""
+    rows = sum(int((own < splits.TEST).sum()) for own in spans)
+    members = settings.members or DEFAULT_MEMBERS
+    if members == 1 or rows > MAX_CROSS_VALIDATED_ROWS or settings.shares[1] == 0:
+        return None
+    return split_blocks(data, spans, members)
 
 
 def _cross_validated(data: SequenceSet, settings: SequencesSettings, members: int) -> bool:
     """Whether members validate each other: few sequences, none kept apart for validation."""
     if members == 1 or (data.split is not None and bool((data.split == splits.VALID).any())):
         return False
-    train, valid, _ = settings.shares
-    if data.split is not None and bool((data.split == splits.TEST).any()):
-        count = int((data.split != splits.TEST).sum())
-    else:
-        count = round(len(data) * (train + valid))
+    count = _training_count(data, settings)
     rows = count * float(data.lengths.mean())
     few = count <= MAX_CROSS_VALIDATED or rows <= MAX_CROSS_VALIDATED_ROWS
-    return few and valid > 0
+    return few and settings.shares[1] > 0
+
+
+def _training_count(data: SequenceSet, settings: SequencesSettings) -> int:
+    """Sequences to train and validate on."""
+    train, valid, _ = settings.shares
+    if data.split is not None and bool((data.split == splits.TEST).any()):
+        return int((data.split != splits.TEST).sum())
+    return round(len(data) * (train + valid))
 
 
 def default_patch(train: SequenceSet) -> int:
@@ -214,19 +253,15 @@ def reopen(data: str | None, file: SequencesFile) -> SequencesDataset:
             dataset.notes.append(f"{file.data} has changed since the model was trained")
         return dataset
     other = matched(_read_evaluated(file, data, pair=False), codec)
-    sets = {"test": other}
+    parts = Parts({"test": other})
     notes = [*other.notes, f"evaluated on {len(other):,} sequences of other data"]
-    left_out = None
     try:
         own, _, _ = split_parts(matched(_read_evaluated(file, file.data), codec), settings)
-        sets = {**{k: v for k, v in own.sets.items() if k != "test"}, **sets}
-        left_out = own.left_out
+        parts = dataclasses.replace(own, sets={**own.sets, "test": other})
         notes.append(f"the baselines were fitted on {file.data}, like the model")
     except UserError as error:
         notes.append(f"no baselines: the training data are not available ({error})")
-    return SequencesDataset(
-        other.where, other.fingerprint, Parts(sets, left_out), codec, settings, notes
-    )
+    return SequencesDataset(other.where, other.fingerprint, parts, codec, settings, notes)
 
 
 def _read_evaluated(file: SequencesFile, source: str, *, pair: bool = True) -> SequenceSet:

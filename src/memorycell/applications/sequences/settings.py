@@ -38,8 +38,9 @@ class SequencesSettings(ReadOptions):
     quantiles   number of quantiles of a number
     bidirectional   more accurate, but cannot run live
     cell, hidden, layers, dropout, zoneout, weight_drop, smoothing   the recurrent part and the head
-    members     networks that are averaged; by default 5 where the data are few and have no
-                validation part, each then trained without a fifth of the sequences, else 1
+    members     networks that are averaged; by default 10 with up to 300 training sequences and 5
+                with up to 1,000 where there is no validation part, each then trained without a
+                tenth or a fifth of them, else 1
     augment     none, light or strong; by default chosen by trials
     balance     weight classes by their rarity
     mix         mix in a linear classifier on random convolutions, for one class per sequence, where

@@ -61,7 +61,8 @@ class SequenceStepper:
         self._pooling = pooling
         self._weight = self._pools[0].weight if pooling == "attention" else None
         plain = not self._branches and self._random is None
-        self._single = config.members == 1 and pooling != "max" and plain
+        self._single = config.members == 1 and pooling != "max"
+        self._branch = self._branches[0] if self._branches else None
         self.bounded = (
             self._layers.bounded and plain and all(_is_bounded(m.pool) for m in model.networks)
         )
@@ -76,12 +77,15 @@ class SequenceStepper:
         hidden, row = self._layers.step_one(ring, row, steps)
         features = []
         for k in range(len(steps) if self._branches else 0):
-            own, convolved = self._convolve(convolved.reshape(1, -1), steps[k : k + 1])
+            parts = convolved.reshape(len(self._branches), -1)
+            own = [
+                b.one(part, steps[k], part) for b, part in zip(self._branches, parts, strict=True)
+            ]
             features.append(own)
             back = len(steps) - 1 - k
             if back < len(ring):
-                ring[row - back, self._convolved] = convolved[0]
-        joined = [np.concatenate(own)[None] for own in zip(*features, strict=True)]
+                ring[row - back, self._convolved] = convolved
+        joined = [np.stack(own)[None] for own in zip(*features, strict=True)]
         pooled, y = self._answer(before[None], hidden[None], joined)
         if pooled.shape[-1]:
             for back in range(min(len(steps), len(ring))):  # the steps that the ring stores
@@ -104,9 +108,8 @@ class SequenceStepper:
         """
         scores = []
         for k in range(len(steps)):
-            own, after = random(kept.reshape(1, -1), steps[k : k + 1])
-            scores.append(own[0])
-            kept, back = after[0], len(steps) - 1 - k
+            scores.append(random.one(kept, steps[k], kept))
+            back = len(steps) - 1 - k
             if back < len(ring):
                 ring[row - back, self._kept] = kept
         return random.mixed(y, np.stack(scores))
@@ -118,7 +121,7 @@ class SequenceStepper:
         size, pooled = self._size, self._pooled
         sums = empty(size + 1, FLOAT32)
         z = sums[:size]
-        before = row
+        before, branch, random = row, self._branch, self._random
         row = self._walk(ring, row, x, z)
         if self._pooling != "last":
             sums[size] = 1
@@ -128,9 +131,18 @@ class SequenceStepper:
             after = earlier if row == before else ring[row, pooled]
             add(earlier, sums, after)
             divide(after[:size], after[size], z)
+        if branch is not None:
+            own = self._convolved
+            features = branch.one(ring[before, own], x, ring[row, own])
+            z = np.concatenate((z, features))
         y, head = empty(self._outputs, FLOAT32), self._heads[0]
         head.times(z, head.bias, y)
-        return (y if self._plain else self._output([y[None]])[0]), row
+        if not self._plain:
+            y = self._output([y[None]])[0]
+        if random is not None:
+            own = self._kept
+            y = random.mixed(y, random.one(ring[before, own], x, ring[row, own]))
+        return y, row
 
     def step_many(self, block: np.ndarray, rows: np.ndarray, x: np.ndarray) -> np.ndarray:
         """See `Stepper`."""

@@ -34,6 +34,7 @@ MODELS: dict[str, dict[str, object]] = {
     "pooling=max": {"pooling": "max"},
     "members=5": {"members": 5},
     "encoder=conv": {"encoder": "conv"},
+    "members=10, encoder=conv": {"members": 10, "encoder": "conv"},
     "random convolutions mixed in": {"mix": True},
 }
 LENGTH = 150

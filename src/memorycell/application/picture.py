@@ -23,8 +23,22 @@ MAX_WORD_CHARS = 800
 
 
 @dataclass(frozen=True, kw_only=True)
+class Panel:
+    """A small picture; without strokes and a frame an empty place.
+
+    caption   below it
+    strokes   lists of points (x, y), y downwards
+    frame     rows of grey levels, 0 (black) … 255
+    """
+
+    caption: str = ""
+    strokes: list[list[tuple[float, float]]] = field(default_factory=list)
+    frame: list[list[int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Picture:
-    """Lines over common positions, a grid, points, words, or a table.
+    """Lines over common positions, a grid, points, words, a table, panels, or parts.
 
     title    what is shown
     x        the labels of the positions: times, or numbers of rows
@@ -47,6 +61,8 @@ class Picture:
     unit     of the values of words
     table    rows of cells; the first is the header
     counts   whether the cells of the table are counts, to be shaded by their share of the row
+    panels   small pictures, row by row, as many in each of the `rows`
+    parts    pictures of lines, one below the other
     """
 
     title: str
@@ -71,6 +87,8 @@ class Picture:
     unit: str = ""
     table: list[list[str]] = field(default_factory=list)
     counts: bool = False
+    panels: list[Panel] = field(default_factory=list)
+    parts: list[Picture] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         places = [*self.begins, *self.marks, *(k for span in self.spans for k in span)]
@@ -83,6 +101,8 @@ class Picture:
             raise ValueError("a row outside of the picture")
         if any(not 0 <= place < len(self.x) for place in places):
             raise ValueError("a position outside of the picture")
+        if self.panels and (not self.rows or len(self.panels) % len(self.rows)):
+            raise ValueError("panels that do not fill the rows of the picture")
 
     def to_json(self) -> dict[str, Any]:
         """Its fields, without what is empty."""

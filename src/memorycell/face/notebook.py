@@ -11,6 +11,7 @@ from memorycell.application.picture import Picture
 from memorycell.application.rendering import comparison_html
 from memorycell.face.comparing import NOT_COMPARED, comparison, is_compared
 from memorycell.face.figures import training_curve
+from memorycell.face.panels import panels_svg
 from memorycell.face.picture_parts import shown_word
 from memorycell.face.pictures import COLOURS
 from memorycell.face.svg import Chart
@@ -41,7 +42,11 @@ def trained_html(model: Trained) -> str:
 def picture_html(picture: Picture) -> str:
     """A picture with its title."""
     content = _chart(picture) if picture.lines else ""
-    if picture.table:
+    if picture.parts:
+        content = "".join(map(picture_html, picture.parts))
+    elif picture.panels:
+        content = panels_svg(picture)
+    elif picture.table:
         content = _table(picture)
     elif picture.words:
         content = _words(picture)

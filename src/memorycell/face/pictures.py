@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from memorycell.application.contract import Record
 from memorycell.application.picture import PICTURE, Picture
 from memorycell.errors import UserError
+from memorycell.face.panels import panels_figure
 from memorycell.face.picture_parts import grid_figure, points_figure, words_figure
 from memorycell.inspection.page import BAND, BLUE, GREEN, GREY, ORANGE, PURPLE, figure
 
@@ -55,9 +56,33 @@ def picture_figure(picture: Picture) -> go.Figure:
         (picture.words, words_figure),
         (picture.points, points_figure),
         (picture.rows, grid_figure),
+        (picture.panels, panels_figure),
+        (picture.parts, _parts_figure),
     ):
         drawn = draw if part else drawn
     return drawn(picture)
+
+
+def _parts_figure(picture: Picture) -> go.Figure:
+    """The lines of the parts, one below the other, each with its legend at the right."""
+    from plotly.subplots import make_subplots
+
+    count = len(picture.parts)
+    titles = [part.title for part in picture.parts]
+    fig = make_subplots(rows=count, cols=1, subplot_titles=titles, vertical_spacing=0.35 / count)
+    fig.update_layout(figure(120 + 240 * count).layout)
+    for row, part in enumerate(picture.parts, 1):
+        legend = "legend" if row == 1 else f"legend{row}"
+        for trace in _lines_figure(part).data:
+            trace.legend = legend
+            fig.add_trace(trace, row=row, col=1)
+        axes = next(fig.select_yaxes(row=row, col=1))
+        place = {"orientation": "v", "x": 1.01, "y": axes.domain[1], "yanchor": "top"}
+        fig.update_layout({legend: place})
+        fig.update_xaxes(title=part.x_name, row=row, col=1)
+        fig.update_yaxes(title=part.y, row=row, col=1)
+    fig.update_layout(title=picture.title, margin={"t": 100}, showlegend=True)
+    return fig
 
 
 def _lines_figure(picture: Picture) -> go.Figure:

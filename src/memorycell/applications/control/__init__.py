@@ -8,6 +8,7 @@ from memorycell.applications.control.exporters import EXPORTERS
 from memorycell.applications.control.figures import episode_gif
 from memorycell.applications.control.inspection import inspect
 from memorycell.applications.control.model import RecurrentPolicy
+from memorycell.applications.control.picture import control_picture
 from memorycell.applications.control.predict import (
     PredictOptions,
     action_columns,
@@ -57,6 +58,7 @@ APPLICATION = Application(
     session=ControlSession,
     columns=action_columns,
     figures={".gif": episode_gif},
+    picture=control_picture,
     inspect=inspect,
     exporters=EXPORTERS,
 )

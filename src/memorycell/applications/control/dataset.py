@@ -38,7 +38,7 @@ from memorycell.applications.control.settings import ControlSettings
 
 MAX_PLAYED = 50
 """Episodes that are played at the same time."""
-RANDOM = "random actions"
+RANDOM, OURS = "random actions", "memorycell"
 
 
 class EnvironmentDataset(Dataset[Policy, Experience]):
@@ -47,6 +47,8 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
     frames   number of observations that a feedforward policy reads, a baseline; None: the policy to
              train is recurrent
     fitted   baselines from a model file
+
+    returns   name of a method -> the returns of the test episodes that were played last
     """
 
     codec: ControlCodec
@@ -63,6 +65,7 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
     ) -> None:
         self.name, self.codec, self.settings, self.notes = name, codec, settings, notes
         self._frames = frames
+        self.returns: dict[str, np.ndarray] = {}
         self._fitted = restored(fitted or {}, self.config)
         self._trained: Policy | None = None
         self._log: Callable[[str], None] = lambda line: None
@@ -114,8 +117,10 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
         """See `Dataset`: the metrics of `Played`, of the most likely actions. Each split has
         episodes with seeds of its own.
         """
-        model.eval()
-        return self._play(ModelActor(model.stepper(precision), self.codec), split).metrics()
+        played = self._play(ModelActor(model.eval().stepper(precision), self.codec), split)
+        if split == "test" and isinstance(model, RecurrentPolicy):
+            self.returns[OURS] = played.returns
+        return played.metrics()
 
     def _play(self, actor: ModelActor | RandomActor, split: str) -> Played:
         count = self.settings.checked if split == "valid" else self.settings.episodes
@@ -124,7 +129,10 @@ class EnvironmentDataset(Dataset[Policy, Experience]):
 
     def baselines(self, split: str) -> dict[str, Metrics]:
         """See `Dataset`; the policies without memory are trained once, after ours."""
-        scores = {RANDOM: self._play(RandomActor(self.codec, 0), split).metrics()}
+        random = self._play(RandomActor(self.codec, 0), split)
+        if split == "test":
+            self.returns[RANDOM] = random.returns
+        scores = {RANDOM: random.metrics()}
         if self._trained is not None and not self._fitted and split == "test":
             self._fitted = trained_baselines(
                 self.variant,

@@ -9,6 +9,7 @@ from memorycell.applications.drawing.figures import drawing_svg
 from memorycell.applications.drawing.inspection import inspect
 from memorycell.applications.drawing.model import Writer
 from memorycell.applications.drawing.page import drawing_page
+from memorycell.applications.drawing.picture import drawing_picture
 from memorycell.applications.drawing.predict import PredictOptions, predict, render
 from memorycell.applications.drawing.public_data import DATASETS
 from memorycell.applications.drawing.settings import DrawingSettings
@@ -43,6 +44,7 @@ APPLICATION = Application(
     render=render,
     session=None,
     figures={".svg": drawing_svg, ".html": drawing_page},
+    picture=drawing_picture,
     inspect=inspect,
     inspect_reads="file",
 )

@@ -10,6 +10,7 @@ from memorycell.applications.video.digits import NAME
 from memorycell.applications.video.figures import FIGURES
 from memorycell.applications.video.inspection import inspect
 from memorycell.applications.video.model import FramePredictor
+from memorycell.applications.video.picture import video_picture
 from memorycell.applications.video.predict import PredictOptions, predict, render
 from memorycell.applications.video.preparing import prepare, reopen
 from memorycell.applications.video.public_data import DATASETS
@@ -59,5 +60,6 @@ APPLICATION = Application(
     remote_session=remote_session,
     figures=FIGURES,
     render_details=classification_details,
+    picture=video_picture,
     inspect=inspect,
 )

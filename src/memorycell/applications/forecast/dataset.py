@@ -37,7 +37,7 @@ MAX_LANES = 32
 """Sequences per batch by default."""
 MAX_VALID_ORIGINS, MAX_TEST_ORIGINS = 8192, 25_000
 """Forecasts that are scored after each epoch, and at the end with the default stride."""
-MAX_SCORED_NUMBERS = 4_000_000
+MAX_SCORED_NUMBERS = 500_000
 """Numbers of the forecasts that are scored at once."""
 
 

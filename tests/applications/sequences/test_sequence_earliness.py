@@ -40,8 +40,9 @@ def test_decisions_stop_where_they_are_sure():
         (200, 0, 0.6),
         (200, 1, 0.6),
         (200, 20, 0.97),  # the first threshold above the early answers
+        (1000, 20, 0.97),  # 2% of accuracy, at most 2.7% with confidence
         (60, 0, 0.6),
-        (60, 1, 0.97),  # 1.7% of accuracy
+        (60, 1, 0.97),  # at most 6.3% with confidence
         (44, 0, NEVER),  # also a rate of 5.1% loses none of 44 in every tenth case
         (45, 0, 0.6),
         (2, 0, NEVER),

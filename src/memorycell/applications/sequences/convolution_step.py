@@ -136,13 +136,13 @@ class _RowStep:
         for times, bias, span, new in self._calls:
             out = seen[new]
             times(seen[span], bias, out)
-            np.maximum(out, 0, out)
+            np.maximum(out, 0, out=out)
         np.concatenate((before, seen)).take(self._shift, out=after, mode="clip")
         sums, maxima, size = after[self._sums], after[self._maxima], self._size
-        np.add(sums, out, sums)
-        np.maximum(maxima, out, maxima)
+        np.add(sums, out, out=sums)
+        np.maximum(maxima, out, out=maxima)
         after[-1] += 1
         result = np.empty(2 * size, np.float32)
-        np.divide(sums, after[-1], result[:size])
+        np.divide(sums, after[-1], out=result[:size])
         result[size:] = maxima
         return result

@@ -76,9 +76,9 @@ class MixtureStep:
         kept = after[size:-1]
         if self._patch > 1:
             shape = (self._count, self._patch, -1)
-            np.add(before[size:-1], above.reshape(shape).sum(1).ravel(), kept)
+            np.add(before[size:-1], above.reshape(shape).sum(1).ravel(), out=kept)
         else:
-            np.add(before[size:-1], above, kept)
+            np.add(before[size:-1], above, out=kept)
         end = time + self._patch
         reached = self._reach < end
         if reached.any():

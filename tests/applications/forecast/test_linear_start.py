@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import polars as pl
 import pytest
+import torch
 
 from memorycell.applications.forecast import choices
 from memorycell.applications.forecast.prepare import prepare
@@ -28,10 +29,12 @@ def seasonal(size=600):
     return (50 + 10 * np.sin(np.arange(size) * 0.7) + rng.normal(0, 0.3, size)).round(3)
 
 
-@pytest.mark.parametrize("normal", ["no", "level"])
-def test_a_new_model_forecasts_as_ridge(tmp_path, normal):
+@pytest.mark.parametrize(
+    ("normal", "linear"), [("no", "ridge"), ("level", "ridge"), ("level", "raw"), ("no", "raw")]
+)
+def test_a_new_model_forecasts_as_ridge(tmp_path, normal, linear):
     dataset = prepare(
-        table(tmp_path / "t.csv", seasonal()), replace(SMALL, normal=normal, linear="ridge")
+        table(tmp_path / "t.csv", seasonal()), replace(SMALL, normal=normal, linear=linear)
     )
     model = dataset.build()
     # Least squares of the same inputs by another way has as low an error on the training steps.
@@ -39,7 +42,7 @@ def test_a_new_model_forecasts_as_ridge(tmp_path, normal):
     at = at[at >= 3]
     windows = dataset.inputs[at[:, None] + np.arange(-2, 1)].astype(float)
     level, unit = dataset.history.level[at, None], 1.0
-    if normal == "level":
+    if (normal, linear) == ("level", "ridge"):
         values = windows[..., 0]
         unit = np.sqrt(values.var(1, keepdims=True) + MIN_WINDOW_STD**2)
         windows[..., 0] = (values - values.mean(1, keepdims=True)) / unit
@@ -51,6 +54,48 @@ def test_a_new_model_forecasts_as_ridge(tmp_path, normal):
     error = y - (median - level[..., 0]) / unit
     assert np.abs(error[known]).mean() < 1.1 * np.abs(best[known]).mean()
     assert np.abs(error[known]).mean() < 0.5 * np.abs(y[known]).mean()  # half of persistence's
+
+
+def test_a_raw_path_knows_the_level_and_runs_live(tmp_path):
+    """Values that return to their mean, of which a window normalised by itself shows nothing."""
+    rng, values = np.random.default_rng(0), np.zeros(900)
+    for t in range(1, 900):
+        values[t] = 0.9 * values[t - 1] + rng.normal()
+    path = table(tmp_path / "t.csv", (100 + values).round(4))
+    error = {}
+    for linear in ("ridge", "raw"):
+        settings = replace(SMALL, normal="level", linear=linear, horizon=12, context=24)
+        dataset = prepare(path, settings)
+        model = dataset.build()
+        error[linear] = dataset.evaluate(model, "test")["mse"]
+    assert error["raw"] < 0.95 * error["ridge"]
+    for weight in (model.head.recurrent.weight, *model.recurrent.parameters()):
+        torch.nn.init.normal_(weight, std=0.3)
+    at = dataset.origins("test")
+    full = dataset.quantiles(model, at)
+    stepper = model.stepper("float32")
+    ring = np.zeros((1, stepper.layout.width), np.float32)
+    live = np.stack([stepper.step_one(ring, 0, x)[0] for x in dataset.inputs])
+    np.testing.assert_allclose(live[at], full, rtol=1e-4, atol=1e-4)
+    changed = replace(model.config, raw_linear=False)
+    assert not model.config.exportable
+    assert changed.exportable
+    with pytest.raises(ValueError, match="raw_linear: expected false, or true with normal=level"):
+        replace(model.config, normal="no")
+
+
+def test_a_long_window_is_read_of_the_target_alone(tmp_path):
+    path = table(tmp_path / "t.csv", seasonal(1500))
+    settings = replace(SMALL, normal="level", linear="raw", calendar="day")
+    short = prepare(path, replace(settings, window=100)).build()
+    assert short.config.linear is None
+    dataset = prepare(path, replace(settings, window=400))
+    model = dataset.build()
+    assert (model.config.linear, model.head.linear.in_features) == (1, 400)
+    assert (
+        dataset.evaluate(model, "test")["mae"]
+        < 0.5 * dataset.baselines("test")["persistence"]["mae"]
+    )
 
 
 def test_heads_that_are_not_linear_start_at_persistence(tmp_path):

@@ -146,8 +146,12 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
 
     def _model_config(self) -> ForecasterConfig:
         codec, settings, targets = self.codec, self.settings, len(self.codec.targets)
-        # With normal=spread the linear path reads the returns alone: other inputs predict little.
-        linear = targets if settings.normal == "spread" else codec.dynamic_size
+        # With normal=spread, and over long windows, the linear path reads the targets alone: other
+        # inputs predict little.
+        linear = codec.dynamic_size
+        too_wide = (settings.window or 1) * linear >= linear_start.MAX_COLUMNS
+        if settings.normal == "spread" or too_wide:
+            linear = targets
         return settings.model_config(
             self.inputs.shape[1],
             targets,

@@ -49,6 +49,9 @@ class Forecast(nn.Module):
     regression; the recurrent part models the rest.
     """
 
+    raw_linear = False
+    """Whether the linear path reads windows that are not normalised: s_t A u_t is then A u_t."""
+
     def __init__(
         self, hidden_size: int, window_size: int, horizon: int, targets: int, quantiles: int
     ) -> None:
@@ -96,11 +99,12 @@ class Forecast(nn.Module):
         """
         shape = (*level.shape[:-1], self.horizon, self.targets)
         out = recurrent.reshape(*shape, self.params_per_value)
-        location = out[..., self.location_index] + linear.reshape(shape)
+        location, path = out[..., self.location_index], linear.reshape(shape)
         if unit is None:
-            return ForecastParams(location + level[..., None, :], out, None)
+            return ForecastParams(location + path + level[..., None, :], out, None)
         unit = unit[..., None, :]
-        return ForecastParams(location * unit + level[..., None, :], out, unit)
+        change = location * unit + path if self.raw_linear else (location + path) * unit
+        return ForecastParams(change + level[..., None, :], out, unit)
 
     def quantiles(self, params: ForecastParams[A]) -> A:
         """Quantiles [..., horizon, targets, K]."""

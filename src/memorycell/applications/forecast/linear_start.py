@@ -25,6 +25,8 @@ MAX_COLUMNS = 1500
 """Inputs of the widest linear path that is fitted."""
 MAX_ROWS, MAX_HELD_OUT = 8192, 2048
 """Training and validation steps of the regression, evenly spaced."""
+LONG_WINDOW, LONG_WINDOW_ROWS = 96, 65_536
+"""A longer window than the first needs more training steps, at most the second."""
 MIN_KNOWN_SHARE = 0.5
 """Share of the steps whose future is known; otherwise training begins at persistence."""
 
@@ -40,27 +42,45 @@ class LinearStart(NamedTuple):
 
 
 def fit_linear_path(dataset: ForecastDataset, config: ForecasterConfig) -> LinearStart | None:
-    """The linear path that predicts the changes in the unit of the head; None unless linear=ridge,
+    """The linear path that predicts the changes in the unit of the head; None with linear=trained,
     and where a regression does not fit the head or the data.
     """
-    if dataset.settings.linear != "ridge":
+    if dataset.settings.linear not in ("ridge", "raw"):
         return None
     columns = config.window * (config.linear or config.input_size)
     if config.head == "counts" or config.normal == "spread" or columns >= MAX_COLUMNS:
         return None
-    train = spaced(dataset.origins("train"), dataset.linear_rows)
     valid = spaced(dataset.origins("valid"), MAX_HELD_OUT)
-    x, y, _ = _regression(dataset, config, train)
-    known = ~np.isnan(y).any(1)
-    if not len(train) or not len(valid) or known.mean() < MIN_KNOWN_SHARE:
+    products = _products(dataset, config)
+    if products is None or not len(valid):
         return None
-    if not known.all():
-        x, y = x[known], y[known]
-    weights, error = best_penalty(x, y, *_regression(dataset, config, valid))
+    weights, error = best_penalty(*products, *_regression(dataset, config, valid))
     weight, bias = (
         torch.tensor(part, dtype=torch.float32) for part in (weights[:-1].T, weights[-1])
     )
     return LinearStart(weight, bias, error)
+
+
+def _products(
+    dataset: ForecastDataset, config: ForecasterConfig
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """(XᵀX, XᵀY) of the training steps; None where too few of their futures are known."""
+    rows = dataset.linear_rows
+    if config.window > LONG_WINDOW and rows == MAX_ROWS:
+        rows = LONG_WINDOW_ROWS
+    train = spaced(dataset.origins("train"), rows)
+    gram: np.ndarray | float = 0.0
+    cross: np.ndarray | float = 0.0
+    count = 0
+    for begin in range(0, len(train), MAX_ROWS):
+        x, y, _ = _regression(dataset, config, train[begin : begin + MAX_ROWS])
+        known = ~np.isnan(y).any(1)
+        if not known.all():
+            x, y = x[known], y[known]
+        gram, cross, count = gram + x.T @ x, cross + x.T @ y, count + len(x)
+    if not count or count < MIN_KNOWN_SHARE * len(train):
+        return None
+    return np.asarray(gram), np.asarray(cross)
 
 
 def set_linear_path(model: Forecaster, start: LinearStart | None) -> None:
@@ -87,8 +107,10 @@ def _regression(
         normal=config.normal,
         seen=config.seen,
         decay=None,
+        raw_linear=config.raw_linear,
     )
-    unit = np.ones_like(inputs.level) if inputs.unit is None else inputs.unit
+    in_units = inputs.unit is not None and not config.raw_linear
+    unit = inputs.unit if in_units else np.ones_like(inputs.level)
     future = dataset.history.future[at][:, : config.horizon]
     change = (future - inputs.level[:, None]) / unit[:, None]
     units = np.broadcast_to(unit[:, None], change.shape)

@@ -31,7 +31,8 @@ MAX_CHUNK_NUMBERS = 8_000_000
 MAX_WARM_UP_STEPS = 8192
 """Steps before the first forecast of a segment from which the state starts at zero."""
 NOT_EXPORTED = (
-    "only for forecasters with head=quantiles, normal=no or level, members=1, no static columns"
+    "only for forecasters with head=quantiles, normal=no or level, linear=trained or ridge over all"
+    " inputs, members=1, no static columns"
 )
 
 
@@ -46,6 +47,8 @@ class ForecasterConfig(ModelConfig):
     normal   how windows of the targets are normalised: no; level, by mean and standard deviation,
              which are restored in the forecast (Kim et al. 2022, Reversible instance
              normalisation); spread, by root mean square, for forecasts that start from 0
+    raw_linear  whether, with normal=level, the linear path reads windows that are not normalised:
+             its forecasts then may return to the mean of training
     seen     index of the input that is 1 if a row was read
     members  networks, whose quantiles are averaged; see `memorycell.models.members`
     """
@@ -59,6 +62,7 @@ class ForecasterConfig(ModelConfig):
     head: str = "quantiles"
     unit: float = 1.0
     normal: str = "no"
+    raw_linear: bool = False
     seen: int = 0
     members: int = 1
 
@@ -80,6 +84,8 @@ class ForecasterConfig(ModelConfig):
             raise ValueError(
                 f"linear: expected {self.targets} to {self.input_size} inputs, got {self.linear}"
             )
+        if not isinstance(self.raw_linear, bool) or (self.raw_linear and self.normal != "level"):
+            raise ValueError("raw_linear: expected false, or true with normal=level")
         if not 0 <= self.seen < self.input_size:
             raise ValueError(f"seen: expected 0 to {self.input_size - 1}, got {self.seen}")
         if not self.unit > 0:
@@ -91,7 +97,7 @@ class ForecasterConfig(ModelConfig):
         """Whether it can be exported: quantiles of one network, of windows that are not normalised
         or by their level, and a linear path over all inputs.
         """
-        is_plain = self.head == "quantiles" and self.members == 1
+        is_plain = self.head == "quantiles" and self.members == 1 and not self.raw_linear
         return is_plain and self.normal != "spread" and self.linear is None
 
 
@@ -118,6 +124,7 @@ class Forecaster(SteppedModel[LaneBatch]):
             if config.head == "counts"
             else HEADS[config.head](*sizes)
         )
+        self.head.raw_linear = config.raw_linear
         single = replace(config, members=1)
         self.others = nn.ModuleList(Forecaster(single) for _ in range(config.members - 1))
 
@@ -195,6 +202,7 @@ class Forecaster(SteppedModel[LaneBatch]):
             normal=config.normal,
             seen=config.seen,
             decay=None if self.decay is None else self.decay.to(x.device),
+            raw_linear=config.raw_linear,
         )
         hidden, final = carried(
             self.recurrent, inputs.recurrent, state, reset=reset, backend=backend

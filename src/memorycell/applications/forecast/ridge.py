@@ -161,14 +161,17 @@ class SubsetRidge:
 
 
 def best_penalty(
-    x: np.ndarray, y: np.ndarray, x_valid: np.ndarray, y_valid: np.ndarray, unit: np.ndarray
+    gram: np.ndarray,
+    cross: np.ndarray,
+    x_valid: np.ndarray,
+    y_valid: np.ndarray,
+    unit: np.ndarray,
 ) -> tuple[np.ndarray, float]:
     """(weights [P, K] with the penalty of the lowest mean absolute error on validation, the error).
 
-    x [M, P] with a last column of ones, y [M, K]; on validation y may have NaN, and its errors
-    are in `unit`
+    gram = XᵀX and cross = XᵀY of x [M, P] with a last column of ones, y [M, K]; on validation y may
+    have NaN, and its errors are in `unit`
     """
-    gram, cross = x.T @ x, x.T @ y
     solutions = [solve(gram + _diagonal(len(gram), p), cross) for p in PENALTIES]
     errors = [np.nanmean(np.abs(y_valid - x_valid @ weights) * unit) for weights in solutions]
     best = int(np.argmin(errors))

@@ -51,8 +51,9 @@ class ForecastSettings:
     normal      no; level: each window is normalised by its mean and standard deviation, which are
                 restored in the forecast; spread: by its root mean square, and forecasts do not
                 start from the last value (for returns)
-    linear      the path that reads the window: trained, from no change; or ridge, a regression on
-                the training split that is not trained further; by default as trials decide
+    linear      the path that reads the window: trained, from no change; ridge, a regression on the
+                training split that is not trained further; or raw, ridge that reads windows as they
+                are where normal=level; by default as trials decide
     positive    yes: what is forecast cannot be negative; forecasts are clipped at 0
     test        the test period as shares of the time, as in 0.85:1; the last sixth before it is the
                 validation period
@@ -111,7 +112,7 @@ class ForecastSettings:
         counts = ("stride", "origins", "paths", "horizon", "context", "season", "hidden", "layers")
         check_counts(self, *counts, "window", "lanes", "bptt")
         check_choices(self, decode=("direct", "paths"), scaling=(None, "all", "series"))
-        check_choices(self, linear=(None, "trained", "ridge"))
+        check_choices(self, linear=(None, "trained", "ridge", "raw"))
         if wrong := set(split_names(self.classic)) - set(classic.METHODS):
             raise ValueError(
                 f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}"
@@ -172,6 +173,7 @@ class ForecastSettings:
             unit=unit,
             head=self.head or "quantiles",
             normal=self.normal or "no",
+            raw_linear=self.linear == "raw" and self.normal == "level",
             input_size=input_size,
             hidden_size=self.hidden,
             horizon=1 if self.decode == "paths" else self.horizon or 1,

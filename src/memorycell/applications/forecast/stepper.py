@@ -72,6 +72,7 @@ class ForecasterStepper:
             normal=config.normal,
             seen=config.seen,
             decay=self._decay,
+            raw_linear=config.raw_linear,
         )
 
     def _output(self, hidden: np.ndarray, inputs: StepInputs[np.ndarray]) -> np.ndarray:

@@ -63,6 +63,7 @@ def step_inputs(
     normal: str,
     seen: int,
     decay: A | None,
+    raw_linear: bool = False,
 ) -> StepInputs[A]:
     """The inputs of a step with its targets normalised by their window.
 
@@ -75,8 +76,9 @@ def step_inputs(
     past = windows[..., :targets]
     observed = mask_like(windows[..., seen, None] > 0.5, windows)
     mean, std = window_statistics(past, observed, decay)
-    past = (past - mean[..., None, :]) / std[..., None, :] * observed
-    window = concatenate([past, window[..., targets:]])
+    if not raw_linear:
+        past = (past - mean[..., None, :]) / std[..., None, :] * observed
+        window = concatenate([past, window[..., targets:]])
     if normal == "spread":
         return StepInputs(window, x, level * 0, std)
     return StepInputs(window, concatenate([(level - mean) / std, x[..., targets:]]), level, std)

@@ -17,7 +17,7 @@ place="$(mktemp -d)"
 .venv/bin/memorycell train handwriting omniglot --minutes 4 --out "$place/signs.safetensors"
 .venv/bin/memorycell predict "$place/signs.safetensors" omniglot --set only=_16.txt --out "$place/strokes.html"
 .venv/bin/memorycell train drawing omniglot --minutes 5 --out "$place/hand.safetensors"
-.venv/bin/memorycell predict "$place/hand.safetensors" $'Latin/01\nGreek/03\nKorean/10' --set count=6 --set bias=0.6 \
+.venv/bin/memorycell predict "$place/hand.safetensors" $'Latin/01\nGreek/03\nKorean/10' --set count=6 \
   --out "$place/drawn.svg"
 .venv/bin/memorycell train anomaly skab --minutes 3 --out "$place/loop.safetensors"
 .venv/bin/memorycell predict "$place/loop.safetensors" skab --out "$place/anomaly.html"

@@ -3,14 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from scipy.special import softmax
 from signal_data import shape
 
 from memorycell.application import catalogue, modelfile
 from memorycell.application.train_settings import TrainSettings
+from memorycell.applications.drawing.choosing import _log_posteriors, best_candidate
 from memorycell.applications.drawing.codec import PEN_END
 from memorycell.applications.drawing.dataset import prepare
 from memorycell.applications.drawing.head import Mixture
-from memorycell.applications.drawing.model import Writer, WriterConfig
+from memorycell.applications.drawing.model import DrawingBatch, Writer, WriterConfig
 from memorycell.applications.drawing.predict import PredictOptions, predict
 from memorycell.applications.drawing.settings import DrawingSettings
 from memorycell.signals.dtw import DtwClassifier
@@ -57,6 +59,26 @@ def test_a_drawing_depends_on_its_own_random_numbers_alone():
             torch.testing.assert_close(alone, one, rtol=1e-4, atol=1e-5)
             assert (one[:-1, 2] != PEN_END).all()
             assert len(one) == 30 or one[-1, 2] == PEN_END
+
+
+def test_posteriors_are_bayes_rule_over_signs_that_differ_in_one_place():
+    torch.manual_seed(5)
+    model = Writer(WriterConfig(signs=4, hidden_size=8, mixtures=2)).eval()
+    drawings = model.draw(torch.tensor([1, 3]), torch.rand(5, 12, 4), bias=0.0)
+    texts = [(1, 3), *((k, 3) for k in (0, 2, 3)), *((1, k) for k in (0, 1, 2))]
+    log_p = np.empty((5, len(texts)))
+    for k, moves in enumerate(drawings):
+        for n, text in enumerate(texts):
+            batch = DrawingBatch(moves[None], torch.tensor([len(moves)]), torch.tensor([text]))
+            with torch.no_grad():
+                log_p[k, n] = -sum(part.sum() for part in model.nats(batch))
+    expected = np.log(softmax(log_p, axis=1)[:, 0])
+    np.testing.assert_allclose(_log_posteriors(model, drawings, [1, 3]), expected, atol=1e-3)
+    per_move = log_p[:, 0] / [len(moves) for moves in drawings]
+    likely = np.argsort(-per_move)[:3]
+    best = best_candidate(model, drawings, [1, 3])
+    assert best is drawings[likely[expected[likely].argmax()]]
+    assert best_candidate(model, drawings[:1], [1, 3]) is drawings[0]
 
 
 def test_jitter_displaces_points_and_does_not_add_up(shapes):

@@ -88,3 +88,25 @@ def test_fewer_networks_validate_fewer_sequences():
     assert len(fewer.inputs("valid")) == len(fewer.part("valid")) < 50
     for own, values in zip(fewer.inputs("valid"), fewer.part("valid").values, strict=True):
         np.testing.assert_array_equal(own, dataset.codec.rows(values))
+
+
+@pytest.mark.parametrize(("size", "longest"), [(9000, 4096), (4000, 4000)])
+def test_a_sequence_much_longer_than_the_others_is_trained_on_in_parts(size, longest):
+    rng = np.random.default_rng(0)
+    values = [rng.normal(size=(size if k == 3 else 20, 1)).cumsum(0) for k in range(40)]
+    data = from_arrays(values, np.arange(40) % 2, kind="class")
+    settings = SequencesSettings(
+        augment="none", encoder="none", members=1, patch=1, changes=False, split="0.9,0.05,0.05"
+    )
+    dataset = prepare_set(data, settings)
+    own = next(v for v in dataset.part("train").values if len(v) == size)
+    whole = dataset.codec.rows(own)[:, 0].tolist()
+    seen = []
+    for epoch in range(3):
+        for batch in dataset.batches(epoch):
+            for x, length in zip(batch.x[..., 0], batch.lengths.tolist(), strict=True):
+                if length > 20:
+                    seen.append(whole.index(x[0].item()))
+                    assert x[:length].tolist() == whole[seen[-1] : seen[-1] + longest]
+    assert len(seen) > 10
+    assert (len(set(seen)) > 5) == (longest < size)

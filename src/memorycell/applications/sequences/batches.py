@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from copy import copy
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,10 @@ MIN_SEQUENCES_PER_EPOCH = 256
 MIN_WINDOWS_PER_EPOCH = 128
 MAX_BATCH_STEPS = 32_768
 """Steps per batch with their padding; longer sequences make smaller batches."""
+LONG, MIN_LONG_ROWS = 16, 4096
+"""A sequence of more rows, and of more than this many times those of a typical one, is trained on
+by a random part: one of a million rows among short ones would take all of the time.
+"""
 SORTED_BATCHES = 8
 """Batches' worth of sequences that are sorted by length together."""
 
@@ -49,6 +54,11 @@ class TrainingBatches:
         self._batch, self._window, self._warm_up = batch, window, warm_up
         self._lengths = np.fromiter((len(own) for own in rows), np.int64, len(rows))
 
+    @cached_property
+    def _longest(self) -> int:
+        """Rows of a sequence that are trained on together."""
+        return max(MIN_LONG_ROWS, LONG * int(np.median(self._lengths)))
+
     def extended(
         self, more: Callable[[str, np.ndarray | Sequence[np.ndarray]], Any], lengths: np.ndarray
     ) -> TrainingBatches:
@@ -64,6 +74,7 @@ class TrainingBatches:
         ones = np.ones((len(lengths), self._weight.shape[1]), np.float32)
         other._weight = np.concatenate([self._weight, ones])
         other._lengths = np.concatenate([self._lengths, lengths])
+        other.__dict__.pop("_longest", None)
         return other
 
     def epoch(self, seed: int) -> Iterator[SequenceBatch]:
@@ -103,6 +114,9 @@ class TrainingBatches:
     def _steps(self, k: int, rng: np.random.Generator) -> np.ndarray:
         """The augmented inputs of a sequence; patches begin at a random row."""
         codec, rows = self._codec, self._rows[k]
+        if len(rows) > self._longest:
+            start = int(rng.integers(len(rows) - self._longest + 1))
+            rows = rows[start : start + self._longest]
         rows = augmented(rows, codec.number_inputs, self._how, rng)
         if codec.patch > 1 and self._how != Augmentation() and len(rows) > 2 * codec.patch:
             rows = rows[int(rng.integers(codec.patch)) :]

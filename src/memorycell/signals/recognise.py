@@ -36,6 +36,16 @@ def recognise(file: ModelFile[SignalModel, SignalCodec], features: np.ndarray) -
     return log_p
 
 
+def mean_of_views(log_p: Sequence[np.ndarray]) -> np.ndarray:
+    """The logarithm of the mean probabilities, from the log-probabilities of each view of one
+    input; of one view, its own.
+    """
+    if len(log_p) == 1:
+        return log_p[0]
+    mean: np.ndarray = np.log(np.exp(np.stack(log_p).astype(np.float64)).mean(0) + 1e-30)
+    return mean.astype(np.float32)
+
+
 @torch.inference_mode()
 def probabilities_over_time(
     file: ModelFile[SignalModel, SignalCodec], features: np.ndarray

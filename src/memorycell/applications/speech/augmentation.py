@@ -68,16 +68,24 @@ def augment_frames(
              perturbation, Jaitly & Hinton 2013)
     """
     bins = frames.shape[1]
-    band = np.arange(bins)
     if throat:
-        at = np.clip(band * np.exp(rng.uniform(-1, 1) * np.log1p(throat)), 0, bins - 1)
-        low = np.minimum(at.astype(int), bins - 2)
-        fraction = (at - low).astype(np.float32)
-        frames = (1 - fraction) * frames[:, low] + fraction * frames[:, low + 1]
+        frames = stretch_bands(frames, np.exp(rng.uniform(-1, 1) * np.log1p(throat)))
     if tilt:
-        waves = np.cos(np.pi * np.arange(1, 4)[:, None] * (band + 0.5) / bins)
+        waves = np.cos(np.pi * np.arange(1, 4)[:, None] * (np.arange(bins) + 0.5) / bins)
         frames = frames + (rng.normal(0, tilt / np.sqrt(2), 3) / np.arange(1, 4)) @ waves
     return frames.astype(np.float32)
+
+
+def stretch_bands(frames: np.ndarray, factor: float) -> np.ndarray:
+    """Frames [T, bins] in which band k is the band at factor · k, interpolated: as if the vocal
+    tract were longer (above 1) or shorter.
+    """
+    bins = frames.shape[1]
+    at = np.clip(np.arange(bins) * factor, 0, bins - 1)
+    low = np.minimum(at.astype(int), bins - 2)
+    fraction = (at - low).astype(np.float32)
+    stretched: np.ndarray = (1 - fraction) * frames[:, low] + fraction * frames[:, low + 1]
+    return stretched
 
 
 def mask_frames(

@@ -16,7 +16,8 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 from msgspec import Meta
 
-from memorycell.applications.speech.audio import Sound
+from memorycell.applications.speech.audio import Sound, resample_sound
+from memorycell.applications.speech.augmentation import stretch_bands
 from memorycell.errors import StateError
 from memorycell.signals.codec import SignalCodec
 
@@ -26,8 +27,11 @@ MAX_LOG_ENERGY, MIN_SCALE = 1000.0, 1e-3
 """Of the mean and the standard deviation of frames, in nats."""
 MAX_SAVED = 1e15
 """Of the values in a saved state."""
+MAX_STRETCHES = 100
 MIN_LEVEL, LEVEL_DECAY, MAX_BELOW_LEVEL = -13.0, 0.01, 10.0
 """In nats of the energy, of samples in -1 … 1, and nats per frame: 4.3 dB per second."""
+SPEECH_RANGE = 7.0
+"""Nats of the energy below the loudest frame: 30 dB."""
 MIN_STD = 0.5
 """Added to a recording's own standard deviation, in nats, so that near-constant bands are not
 amplified.
@@ -48,7 +52,12 @@ class AudioCodec(SignalCodec):
                 bands; 0: the bands
     whole       scale by the recording's own mean and standard deviation, and append delta features
                 (Furui 1986); cannot run live
+    voiced      of `whole`: energies relative to the loudest frame, and the mean and the standard
+                deviation of the frames with speech, so that silence at the ends does not change
+                them; False in older files
     gain_control   energies relative to the recent level, see `relative_to_level`
+    stretches   of `whole` and classes: a recording is read with its bands stretched by each factor,
+                and the probabilities are averaged; none: read once
     """
 
     kind: ClassVar[str] = "audio"
@@ -60,7 +69,11 @@ class AudioCodec(SignalCodec):
     adapt: Annotated[int, Meta(ge=0, lt=10**6)] = 0
     ceps: Annotated[int, Meta(ge=0, le=200)] = 0
     whole: bool = False
+    voiced: bool = False
     gain_control: bool = False
+    stretches: Annotated[
+        tuple[Annotated[float, Meta(ge=0.1, le=10)], ...], Meta(max_length=MAX_STRETCHES)
+    ] = ()
 
     @property
     def input_size(self) -> int:
@@ -127,6 +140,8 @@ class AudioCodec(SignalCodec):
                with the next frames
         """
         sums = self.no_frames if sums is None else sums
+        if self.voiced:
+            return relative_to_loudest(frames), sums
         if self.gain_control:
             frames, level = relative_to_level(frames, sums[-1])
             scaled, rest = self._scale(frames, sums[:-1])
@@ -153,18 +168,36 @@ class AudioCodec(SignalCodec):
 
     def stack_frames(self, frames: np.ndarray) -> np.ndarray:
         """Scaled frames [T, bins] -> features [T // stack, input_size] float32."""
+        own = self._with_speech(frames)
         if self.ceps:
             # Not a matrix product, whose rounding depends on the number of frames.
             frames = (frames[..., None] * self._cosines).sum(1)
         if self.whole and len(frames):
-            frames = (frames - frames.mean(0)) / (frames.std(0) + MIN_STD)
+            frames = (frames - frames[own].mean(0)) / (frames[own].std(0) + MIN_STD)
             frames = np.concatenate([frames, delta_features(frames)], 1).astype(np.float32)
         count = len(frames) // self.stack * self.stack
         return np.ascontiguousarray(frames[:count].reshape(-1, self.input_size))
 
+    def _with_speech(self, frames: np.ndarray) -> np.ndarray:
+        """Which frames [T, bins] are within `SPEECH_RANGE` of the loudest: [T] bool."""
+        if not self.voiced or not len(frames):
+            return np.ones(len(frames), bool)
+        loudness = np.log(np.exp(frames.astype(np.float64)).mean(1))
+        return np.asarray(loudness >= loudness.max() - SPEECH_RANGE)
+
     def encode(self, sound: Sound) -> np.ndarray:
         """Features [T, input_size] float32 of a recording."""
         return FeatureStream(self, sound.rate_hz).feed(sound.samples, last=True)
+
+    def encode_views(self, sound: Sound) -> list[np.ndarray]:
+        """The features of a recording with its bands stretched by each of `stretches`, or its
+        features.
+        """
+        if not self.stretches:
+            return [self.encode(sound)]
+        frames = self.frames(resample_sound(sound, self.rate_hz).samples)
+        stretched = (stretch_bands(frames, factor) for factor in self.stretches)
+        return [self.stack_frames(self.scale(each)[0]) for each in stretched]
 
     def fit_scaling(self, frames: Sequence[np.ndarray]) -> AudioCodec:
         """The codec with the mean and standard deviation of training frames."""
@@ -186,7 +219,9 @@ class AudioCodec(SignalCodec):
     @classmethod
     def from_json(cls, data: Mapping[str, Any]) -> AudioCodec:
         """See `Codec`."""
-        codec = cls._checked_from_json(data, optional=("whole", "gain_control"))
+        codec = cls._checked_from_json(
+            data, optional=("whole", "voiced", "gain_control", "stretches")
+        )
         mean, std = np.array(codec.mean), np.array(codec.std)
         if not len(mean) == len(std) == codec.bins:
             raise ValueError("mean and std do not fit the bins")
@@ -226,6 +261,16 @@ def relative_to_level(frames: np.ndarray, level: float) -> tuple[np.ndarray, flo
         level = levels[t] = max(loud, level - LEVEL_DECAY, MIN_LEVEL)
     relative = np.maximum(frames - levels[:, None], -MAX_BELOW_LEVEL)
     return relative.astype(np.float32), float(level)
+
+
+def relative_to_loudest(frames: np.ndarray) -> np.ndarray:
+    """Log energies [T, bins] minus the log of the mean energy of the loudest frame, at least
+    -`MAX_BELOW_LEVEL`, float32.
+    """
+    if not len(frames):
+        return frames
+    loudest = np.log(np.exp(frames.astype(np.float64)).mean(1)).max()
+    return np.maximum(frames - loudest, -MAX_BELOW_LEVEL).astype(np.float32)
 
 
 def delta_features(frames: np.ndarray) -> np.ndarray:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from memorycell.application.contract import ModelFile
 from memorycell.application.datasets import locate, with_dataset_settings
@@ -27,6 +29,7 @@ from memorycell.applications.speech.augmentation import (
     mask_frames,
 )
 from memorycell.applications.speech.codec import AudioCodec
+from memorycell.applications.speech.nearest import NearestRecordings
 from memorycell.applications.speech.settings import SpeechSettings
 from memorycell.errors import DataError, quote
 from memorycell.reading import Losses
@@ -34,9 +37,9 @@ from memorycell.signals import reopening
 from memorycell.signals.codec import describe_outputs, normalise_transcript
 from memorycell.signals.dataset import SignalDataset
 from memorycell.signals.dtw import DtwClassifier
-from memorycell.signals.examples import Example, LabelledData, choose_head
+from memorycell.signals.examples import Example, LabelledData, Splits, choose_head
 from memorycell.signals.preparing import split_and_fit
-from memorycell.signals.recognise import SignalModel
+from memorycell.signals.recognise import SignalModel, mean_of_views
 from memorycell.signals.recordings import Recording, find_recordings
 
 MAX_DEFAULT_RATE_HZ = 16000
@@ -44,9 +47,13 @@ MAX_RECORDING_S = 40.0
 
 
 class SpeechDataset(SignalDataset[Sound, AudioCodec]):
-    """Recordings at the codec's sample rate."""
+    """Recordings at the codec's sample rate.
+
+    nearest   training recordings that count besides the network, or None
+    """
 
     settings: SpeechSettings
+    nearest: NearestRecordings | None = None
 
     def encode(self, example: Example[Sound]) -> np.ndarray:
         """See `SignalDataset`."""
@@ -69,6 +76,53 @@ class SpeechDataset(SignalDataset[Sound, AudioCodec]):
         if not self.codec.whole:  # masking would change the mean of the recording
             scaled = mask_frames(scaled, rng, bands=s.bands, share=s.share)
         return self.codec.stack_frames(scaled)
+
+    def log_p(self, model: SignalModel, split: str, precision: str = "float32") -> list[np.ndarray]:
+        """See `SignalDataset`: the mean over the views of each recording, joined with the nearest
+        recordings.
+        """
+        if self.codec.stretches:
+            log_p = self._mean_log_p(model, self.splits[split], precision)
+        else:
+            log_p = super().log_p(model, split, precision)
+        if self.nearest is None:
+            return log_p
+        if split not in self._excess:
+            self._excess[split] = [self.nearest.excess(e.raw) for e in self.splits[split]]
+        return [
+            self.nearest.join(own, excess)
+            for own, excess in zip(log_p, self._excess[split], strict=True)
+        ]
+
+    @cached_property
+    def _excess(self) -> dict[str, list[np.ndarray]]:
+        """Split -> `NearestRecordings.excess` of every recording."""
+        return {}
+
+    def calibrate(self, model: SignalModel) -> None:
+        """See `SignalDataset`: of the network alone, whose speakers the nearest recordings know."""
+        nearest, self.nearest = self.nearest, None
+        super().calibrate(model)
+        self.nearest = nearest
+
+    def arrays(self) -> dict[str, torch.Tensor]:
+        """See `Dataset`."""
+        return {} if self.nearest is None else self.nearest.arrays()
+
+    def unknown_p(self, model: SignalModel, split: str, precision: str = "float32") -> np.ndarray:
+        """See `SignalDataset`."""
+        if not self.codec.stretches:
+            return super().unknown_p(model, split, precision)
+        log_p = self._mean_log_p(model, self.unknown[split], precision)
+        return np.exp(np.array(log_p).max(1))
+
+    @torch.inference_mode()
+    def _mean_log_p(
+        self, model: SignalModel, examples: Sequence[Example[Sound]], precision: str
+    ) -> list[np.ndarray]:
+        views = [self.codec.encode_views(example.raw) for example in examples]
+        each = [self._log_p(model, one, precision) for one in zip(*views, strict=True)]
+        return [mean_of_views(own) for own in zip(*each, strict=True)]
 
     def fit_dtw(self) -> Callable[[str], np.ndarray]:
         """See `SignalDataset`: on mel-frequency cepstra."""
@@ -93,6 +147,8 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
         adapt=settings.adapt,
         ceps=settings.ceps,
         whole=settings.whole,
+        voiced=settings.whole,
+        stretches=_stretches(settings) if head == "classes" else (),
         gain_control=settings.gain_control,
     )
     try:
@@ -102,6 +158,9 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
     codec = codec.fit_scaling([codec.frames(e.raw.samples) for e in train])
     dataset = SpeechDataset(labelled.name, prepared.splits, codec, settings, prepared.notes)
     dataset.set_unknown(prepared.unknown)
+    if settings.nearest and head == "classes":
+        kept = [e.raw for e in dataset.splits["train"]]
+        dataset.nearest = NearestRecordings.fit(kept, dataset.truth["train"], settings.nearest)
     minutes = sum(len(e.raw.samples) for e in labelled.examples) / rate / 60
     dataset.notes += [
         f"{len(labelled.examples):,} recordings, {minutes:.1f} minutes at {rate:,} Hz:"
@@ -109,6 +168,14 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
         describe_outputs(codec),
     ]
     return dataset
+
+
+def _stretches(settings: SpeechSettings) -> tuple[float, ...]:
+    """Factors from 1/(1 + throat) to 1 + throat, evenly spaced on a logarithmic scale."""
+    if settings.views == 1:
+        return ()
+    factors = np.exp(np.linspace(-1, 1, settings.views) * np.log1p(settings.throat))
+    return tuple(factors.tolist())
 
 
 def reopen(data: str | None, file: ModelFile[SignalModel, AudioCodec]) -> SpeechDataset:
@@ -120,13 +187,12 @@ def reopen(data: str | None, file: ModelFile[SignalModel, AudioCodec]) -> Speech
         labelled, _ = _read(name, dataclasses.replace(settings, rate=codec.rate_hz))
         return labelled if codec.text is None else _with_speech(labelled, settings)
 
-    return reopening.reopen(
-        data,
-        file,
-        settings,
-        read,
-        lambda name, splits, notes: SpeechDataset(name, splits, codec, settings, notes),
-    )
+    def build(name: str, splits: Splits[Sound], notes: Sequence[str]) -> SpeechDataset:
+        dataset = SpeechDataset(name, splits, codec, settings, notes)
+        dataset.nearest = NearestRecordings.of(file.arrays, len(codec.labels))
+        return dataset
+
+    return reopening.reopen(data, file, settings, read, build)
 
 
 def _read(data: str, settings: SpeechSettings) -> tuple[LabelledData[Sound], SpeechSettings]:

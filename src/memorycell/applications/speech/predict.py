@@ -11,11 +11,18 @@ import numpy as np
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.speech.audio import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES, read_audio
 from memorycell.applications.speech.codec import FRAME_S, SHIFT_S, AudioCodec
+from memorycell.applications.speech.nearest import NearestRecordings
 from memorycell.applications.speech.word_model import load_word_model
 from memorycell.errors import DataError
 from memorycell.signals import ctc
 from memorycell.signals.lexicon import LexiconSearch, selected_search
-from memorycell.signals.recognise import SignalModel, answer_text, label_record, recognise
+from memorycell.signals.recognise import (
+    SignalModel,
+    answer_text,
+    label_record,
+    mean_of_views,
+    recognise,
+)
 from memorycell.signals.transcriber import Transcriber
 
 
@@ -57,16 +64,20 @@ def predict(
     if isinstance(file.model, Transcriber) and options.search:
         word_model = None if options.lm is None else load_word_model(options.lm)
         search = selected_search(file.model, file.codec, word_model)
-    return {"recordings": [_recording_record(file, p, search) for p in paths]}
+    nearest = NearestRecordings.of(file.arrays, len(file.codec.labels))
+    return {"recordings": [_recording_record(file, p, search, nearest) for p in paths]}
 
 
 def _recording_record(
-    file: ModelFile[SignalModel, AudioCodec], path: Path, search: LexiconSearch | None
+    file: ModelFile[SignalModel, AudioCodec],
+    path: Path,
+    search: LexiconSearch | None,
+    nearest: NearestRecordings | None,
 ) -> dict[str, Any]:
     codec = file.codec
     sound = read_audio(path)
-    features = codec.encode(sound)
-    if len(features) == 0:
+    views = codec.encode_views(sound)
+    if len(views[0]) == 0:
         needed_s = codec.step_s + FRAME_S - SHIFT_S
         raise DataError(
             f"{path}: too short: {len(sound.samples)} samples; at least {needed_s:.3f} s are needed"
@@ -77,7 +88,9 @@ def _recording_record(
     }
     if sound.notes:
         record["notes"] = list(sound.notes)
-    log_p = recognise(file, features)
+    log_p = mean_of_views([recognise(file, features) for features in views])
+    if nearest is not None:
+        log_p = nearest.join(log_p, nearest.excess(sound))
     if codec.text is None:
         return {**record, **label_record(codec.labels, np.exp(log_p), codec.unknown_below)}
     words = ctc.letters_to_words(codec, ctc.greedy_letters(log_p))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from memorycell.applications.speech.codec import MAX_STRETCHES
+from memorycell.applications.speech.nearest import MAX_WEIGHT
 from memorycell.signals.settings import SignalSettings, check_ranges
 
 MAX_TILT = 100
@@ -31,6 +33,10 @@ class SpeechSettings(SignalSettings):
     level     augmentation: the level changes by up to this factor, both ways; 1: off
     tilt      augmentation: microphone response, height in nats of a smooth curve over the bands
     throat    augmentation: vocal tract length, maximum stretch of the bands, as a fraction
+    views     for classes and `whole`: a recording is read as if by this many vocal tracts, with its
+              bands stretched by up to `throat`, and the probabilities are averaged; 1: once
+    nearest   for classes and `whole`: weight of the nearest training recordings, which the model
+              file stores, besides the network; see `speech.nearest`; 0: the network alone
     bands, share   augmentation: maximum width of the masked bands, and maximum fraction of the
                    masked time, twice each (SpecAugment)
     """
@@ -49,12 +55,21 @@ class SpeechSettings(SignalSettings):
     level: float = 30.0
     tilt: float = 0.0
     throat: float = 0.0
+    views: int = 1
+    nearest: float = 0.0
     bands: int = 8
     share: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_ranges(self, rate=(4000, 200_000), bins=(4, 200), stack=(1, 10), adapt=(0, 999_999))
+        check_ranges(self, views=(1, MAX_STRETCHES))
+        if self.views > 1 and not (self.whole and self.throat):
+            raise ValueError(f"views={self.views}: needs whole=yes and throat above 0")
+        if not 0 <= self.nearest <= MAX_WEIGHT:
+            raise ValueError(f"nearest={self.nearest}: expected 0 to {MAX_WEIGHT}")
+        if self.nearest and (not self.whole or self.unknown):
+            raise ValueError(f"nearest={self.nearest}: needs whole=yes, and no unknown classes")
         if not 0 <= self.ceps <= self.bins:
             raise ValueError(f"ceps={self.ceps}: expected 0 to {self.bins}, the number of bands")
         if not 0 <= self.tilt <= MAX_TILT or not 0 <= self.throat < 1:

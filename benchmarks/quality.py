@@ -119,6 +119,8 @@ PLANS = {
                     "ceps": "10",
                     "speed": "0.2",
                     "throat": "0.15",
+                    "views": "5",
+                    "nearest": "20",
                     "tilt": "0.5",
                     "dropout": "0.4",
                     "patience": "99",

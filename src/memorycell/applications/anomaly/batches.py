@@ -14,7 +14,7 @@ from memorycell.applications.anomaly.augmentation import (
     random_drift,
 )
 from memorycell.applications.anomaly.codec import ReadingsCodec
-from memorycell.applications.anomaly.score import WARM_UP_ROWS
+from memorycell.applications.anomaly.score_fitting import WARM_UP_ROWS
 from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.applications.anomaly.splits import SplitRecording
 from memorycell.models.batches import LaneBatch

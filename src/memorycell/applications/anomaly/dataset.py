@@ -12,15 +12,11 @@ import torch
 from memorycell.application.contract import Dataset, Metric, Metrics, Record
 from memorycell.applications.anomaly.baselines import BASELINES, Mahalanobis, OutlierDetector
 from memorycell.applications.anomaly.batches import SegmentBatches
-from memorycell.applications.anomaly.codec import ReadingsCodec
+from memorycell.applications.anomaly.codec import ReadingsCodec, bounded
 from memorycell.applications.anomaly.columns import Recording
 from memorycell.applications.anomaly.model import Detector
-from memorycell.applications.anomaly.score import (
-    WARM_UP_ROWS,
-    exponential_average,
-    fit_score,
-    normal_deviates,
-)
+from memorycell.applications.anomaly.score import ScoreFunction, exponential_average
+from memorycell.applications.anomaly.score_fitting import WARM_UP_ROWS, fit_score
 from memorycell.applications.anomaly.scoring import Scored, score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.applications.anomaly.splits import TEST, SplitRecording
@@ -89,14 +85,14 @@ class AnomalyDataset(Dataset[Detector, LaneBatch]):
     @torch.inference_mode()
     def fit_score(self, model: Detector) -> None:
         """Fit the anomaly score and the threshold on training and validation rows."""
-        averaged = []
+        averaged, score = [], ScoreFunction(model)
         for r in self.recordings:
             rows = r.normal_rows
             if rows > 1:
                 x, z, choices = (part[:rows] for part in r.encoded)
-                y = model.run(x)
-                deviates = normal_deviates(y[:-1], z[1:], choices[1:], model.config.sizes)
-                average = exponential_average(np.nan_to_num(deviates), model.config.smooth)
+                y, filled = model.run(x), bounded(z)
+                features = score.features(y[:-1], z[1:], filled[1:], choices[1:])
+                average = exponential_average(features, model.config.smooth)
                 averaged.append(average[min(WARM_UP_ROWS, rows // 4) :])
         fit_score(model, averaged)
 

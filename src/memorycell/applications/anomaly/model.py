@@ -34,6 +34,8 @@ class DetectorConfig(ModelConfig):
     window    previous rows that the head reads directly, W
     smooth    time constant, in rows, of the exponential average of the deviates
     budget    target fraction of normal rows that are flagged
+    static    weight of the static deviation in the score; see `ScoreFunction`
+    own_score   whether a recording has its own distributions of the score, from settling rows
     members   networks, whose distributions are averaged; see `memorycell.models.members`
     """
 
@@ -43,6 +45,8 @@ class DetectorConfig(ModelConfig):
     window: int = 8
     smooth: int = 1
     budget: float = 0.001
+    static: float = 0.0
+    own_score: bool = False
     members: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (
@@ -64,6 +68,10 @@ class DetectorConfig(ModelConfig):
                 f"input_size: {self.input_size} is too few for {self.columns} columns, their"
                 " changes and the categories"
             )
+        if isinstance(self.static, bool) or not 0 <= self.static <= 1:
+            raise ValueError(f"static: expected a number from 0 to 1, got {self.static!r}")
+        if not isinstance(self.own_score, bool):
+            raise ValueError(f"own_score: expected true or false, got {self.own_score!r}")
         if not self.budget:
             raise ValueError("budget: expected a fraction above 0")
         check_members(self.members)
@@ -73,8 +81,9 @@ class Detector(SteppedModel[LaneBatch]):
     """Predicts the distribution of the next row from the rows so far.
 
     It also stores the parameters of the anomaly score, see `ScoreFunction`: the mean `center` [S]
-    and inverse covariance `inverse` [S, S] of the averaged deviates, S = K + C, and the threshold,
-    above which a row is an anomaly.
+    and inverse covariance `inverse` [S, S] of the averaged deviates, S = K + C, with `static` also
+    those of the averaged readings, [K] and [K, K], and the threshold, above which a row is an
+    anomaly.
     """
 
     kind = "detector"
@@ -82,6 +91,8 @@ class Detector(SteppedModel[LaneBatch]):
     config: DetectorConfig
     center: Tensor
     inverse: Tensor
+    static_center: Tensor
+    static_inverse: Tensor
     threshold: Tensor
 
     def __init__(self, config: DetectorConfig) -> None:
@@ -92,6 +103,9 @@ class Detector(SteppedModel[LaneBatch]):
         size = config.columns + len(config.sizes)
         self.register_buffer("center", torch.zeros(size))
         self.register_buffer("inverse", torch.zeros(size, size).fill_diagonal_(1.0))
+        if config.static:
+            self.register_buffer("static_center", torch.zeros(config.columns))
+            self.register_buffer("static_inverse", torch.eye(config.columns))
         self.register_buffer("threshold", torch.zeros(()))
         single = replace(config, members=1)
         self.others = nn.ModuleList(Detector(single) for _ in range(config.members - 1))

@@ -20,12 +20,14 @@ from memorycell.applications.anomaly.codec import (
 )
 from memorycell.applications.anomaly.columns import MAX_READING
 from memorycell.applications.anomaly.model import Detector
+from memorycell.applications.anomaly.normal import Normal
 from memorycell.applications.anomaly.score import (
+    MAX_STATIC_Z,
     ScoreFunction,
     max_run_lengths,
     normal_deviates,
-    recording_threshold,
 )
+from memorycell.applications.anomaly.score_fitting import recording_score
 from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
@@ -48,8 +50,8 @@ class RowScore(NamedTuple):
     stuck: np.ndarray
 
 
-MAX_SAVED_Y, MAX_SAVED_LOG_SCALE = 1e9, 500.0
-"""Of the values of a saved prediction, and of its log σ."""
+MAX_SAVED_Y, MAX_SAVED_LOG_SCALE, MAX_SAVED_INVERSE = 1e9, 500.0, 1e30
+"""Of the values of a saved prediction, of its log σ, and of an inverse covariance."""
 NotFinite = Literal["nan", "inf", "-inf"]
 Numbers = tuple[float | NotFinite, ...]
 Time = Annotated[int, msgspec.Meta(ge=-(2**62), le=2**62)]
@@ -61,6 +63,8 @@ class SavedScorer:
     """The state of a `RowScorer` as JSON values; see `SAVED_ARRAYS` for the arrays.
 
     begun   the settling rows so far: time, values and category ids
+    own     of the recording's own distributions, the centers [S] and inverse covariances [S · S];
+            empty where it has none
     """
 
     mean: Numbers
@@ -73,6 +77,7 @@ class SavedScorer:
     threshold: Numbers
     y: tuple[float, ...] | None
     begun: tuple[tuple[Time, Numbers, tuple[Choice, ...]], ...]
+    own: tuple[tuple[Numbers, Numbers], ...] = ()
 
 
 class RowScorer:
@@ -135,7 +140,7 @@ class RowScorer:
             np.clip(z, -MAX_Z, MAX_Z, out=z)
             filled = np.where(np.abs(z) <= MAX_INPUT_Z, z, self._filled)
         if self.y is not None:
-            self._averaged = self._average(self.y, z, missing, choices)
+            self._averaged = self._average(self.y, z, filled, missing, choices)
         contributions = self._score.contributions(self._averaged)
         previous = self._filled if self.rows else filled
         self._time[0] = time
@@ -169,28 +174,39 @@ class RowScorer:
         return stuck
 
     def _average(
-        self, y: np.ndarray, z: np.ndarray, missing: np.ndarray, choices: np.ndarray
+        self,
+        y: np.ndarray,
+        z: np.ndarray,
+        filled: np.ndarray,
+        missing: np.ndarray,
+        choices: np.ndarray,
     ) -> np.ndarray:
-        """The averaged deviates [S] with those of a row."""
-        deviates = normal_deviates(y, z, choices, self._score.sizes)
+        """The averaged features [P] with those of a row; see `ScoreFunction.features`."""
+        features = normal_deviates(y, z, choices, self._score.sizes)
         if missing is not self._none:
-            deviates = np.nan_to_num(deviates)
+            features = np.nan_to_num(features)
+        if self._score.static is not None:
+            features = np.concatenate([features, filled])
+            static = features[-len(filled) :]
+            np.minimum(static, MAX_STATIC_Z, out=static)
+            np.maximum(static, -MAX_STATIC_Z, out=static)
         if self._score.smooth > 1:
-            deviates -= self._averaged
-            deviates *= self._rate
-            deviates += self._averaged
-        return deviates
+            features -= self._averaged
+            features *= self._rate
+            features += self._averaged
+        return features
 
     def _settle(self) -> StreamSteps[None]:
-        """Set the level and the threshold from the settling rows."""
+        """Set the level, the score and the threshold from the settling rows."""
         times, values, choices = (np.array(part) for part in zip(*self._settling_rows, strict=True))
         self._settling_rows = []
         self.mean, self.std = self.codec.level(values)
         x, z, choices = self.codec.encode_arrays(values, choices.reshape(len(times), -1), times)
         y = yield self.stream, x
-        contributions, self._averaged = self._score.of_rows(y, z, choices)
-        self.threshold = recording_threshold(self.model, self.codec, contributions @ self._ones)
-        self.y, self._filled = y[-1], bounded(z)[-1]
+        filled = bounded(z)
+        averaged = self._score.averages(y, z, filled, choices)
+        self._score, self.threshold = recording_score(self._score, self.model, self.codec, averaged)
+        self.y, self._filled, self._averaged = y[-1], filled[-1], averaged[-1]
 
     def fork(self) -> RowScorer:
         """An independent copy; the packed weights are shared."""
@@ -210,6 +226,10 @@ class RowScorer:
                 (int(time), _to_json(values), tuple(choices.tolist()))
                 for time, values, choices in self._settling_rows
             ),
+            own=tuple(
+                (_to_json(one.center), _to_json(2 * one.half_inverse.ravel()))
+                for one in (self._score.distributions if self._score.is_refitted else ())
+            ),
             **{key: _to_json(getattr(self, name)) for key, name in SAVED_ARRAYS.items()},
         )
 
@@ -221,6 +241,12 @@ class RowScorer:
         threshold = _from_json(saved.threshold)
         y = None if saved.y is None else np.array(saved.y)
         self._check(saved, arrays, threshold, y)
+        score = ScoreFunction(self.model)
+        if saved.own:
+            if not score.own or saved.rows < self.codec.settle:
+                raise ValueError("a recording has distributions that it cannot have")
+            score = score.with_distributions([_normal(*own) for own in saved.own])
+        self._score = score
         for key, name in SAVED_ARRAYS.items():
             setattr(self, name, arrays[key])
         self.rows, self.threshold, self.y = saved.rows, float(threshold[0]), y
@@ -270,6 +296,21 @@ class RowScorer:
         bounded_log_scale = (y[columns : 2 * columns] <= MAX_SAVED_LOG_SCALE).all()
         if not (np.abs(y) <= MAX_SAVED_Y).all() or not bounded_log_scale:
             raise ValueError("the prediction is not finite")
+
+
+def _normal(center: Numbers, inverse: Numbers) -> Normal:
+    """A distribution of a snapshot. Raises ValueError where it is none."""
+    mean, matrix = _from_json(center), _from_json(inverse)
+    if matrix.size != mean.size**2 or not (np.abs(mean) <= MAX_SAVED_Y).all():
+        raise ValueError("a distribution does not fit")
+    matrix = matrix.reshape(mean.size, mean.size)
+    if not (np.abs(matrix) <= MAX_SAVED_INVERSE).all() or (matrix != matrix.T).any():
+        raise ValueError("a covariance is none")
+    try:
+        np.linalg.cholesky(matrix)
+    except np.linalg.LinAlgError:
+        raise ValueError("a covariance is none") from None
+    return Normal(mean, 0.5 * matrix)
 
 
 def _to_json(values: np.ndarray) -> tuple[float | NotFinite, ...]:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Sequence
 
 import numpy as np
-import torch
+from torch import Tensor
 
 from memorycell.applications.anomaly.codec import ReadingsCodec
 from memorycell.applications.anomaly.columns import GAP
 from memorycell.applications.anomaly.head import STUDENT_T_DF
 from memorycell.applications.anomaly.model import Detector
-from memorycell.models.quantiles import tail_quantile
+from memorycell.applications.anomaly.normal import Normal
 
-WARM_UP_ROWS = 20
-"""Rows at the start of a recording whose scores are not used to fit thresholds."""
-MIN_SETTLE_SCORES = 20
-"""Scores that a recording's own threshold needs."""
+MAX_STATIC_Z = 100.0
+"""Readings are clipped to ± this value before they are averaged."""
+MIN_LIKELIHOOD = 1e-12
+"""Lower bound of the two parts of a score, whose ratio is needed."""
 STUCK_RUN_FACTOR, STUCK_EXTRA_ROWS = 2, 10
 """A column is stuck once it has repeated one value for more than `STUCK_RUN_FACTOR` times its
 longest run in training, plus `STUCK_EXTRA_ROWS`.
@@ -76,68 +77,119 @@ def exponential_average(
 
 
 class ScoreFunction:
-    """The anomaly score of a trained detector. With s the averaged deviates of a row, m and C their
-    mean and covariance in training, and d = s - m:
+    """The anomaly score of a trained detector. A row has two features: the averaged deviates of its
+    columns from their prediction, and the averaged readings, in standard deviations from their
+    level. Under the normal distribution that each has in training, with mean m and covariance C,
+    and with d a feature minus m, its negative log-likelihood is, without its constant,
 
-        score = ½ dᵀ C⁻¹ d = Σ_j ½ d_j (C⁻¹ d)_j
+        q = ½ dᵀ C⁻¹ d = Σ_j ½ d_j (C⁻¹ d)_j
 
-    the negative log-likelihood of s under that normal distribution, without its constant. The terms
-    of the sum are the contributions of the columns. For categories d is at least 0: one that is
-    likelier than usual is no anomaly.
+    the surprise of the prediction, and the static deviation: half the squared Mahalanobis distance
+    of the averaged readings. The score is their weighted geometric mean,
+
+        score = surprise^(1 - w) · static^w
+
+    with w the `static` of the configuration: a slow drift that was predicted raises the second
+    alone, a fault as a rule both. The terms of the sums, in proportion, are the contributions of
+    the columns, whose sum is the score. For categories d is at least 0: one that is likelier than
+    usual is no anomaly.
     """
 
     def __init__(self, model: Detector) -> None:
-        self.columns, self.smooth = model.config.columns, model.config.smooth
-        self.sizes = model.config.sizes
-        self.center = model.center.numpy().astype(np.float64)
-        self._half_inverse = 0.5 * model.inverse.numpy().astype(np.float64)
+        config = model.config
+        self.columns, self.sizes, self.smooth = config.columns, config.sizes, config.smooth
+        self.weight, self.own = config.static, config.own_score
+        self.is_refitted = False
+        self.surprise = _stored(model.center, model.inverse)
+        self.static: Normal | None = None
+        if self.weight:
+            self.static = _stored(model.static_center, model.static_inverse)
+
+    @property
+    def center(self) -> np.ndarray:
+        """The mean [P] of the features in training, where averages start."""
+        if self.static is None:
+            return self.surprise.center
+        return np.concatenate([self.surprise.center, self.static.center])
+
+    def features(
+        self, y: np.ndarray, z: np.ndarray, filled: np.ndarray, choices: np.ndarray
+    ) -> np.ndarray:
+        """What is averaged of rows: deviates, then readings without missing ones: [..., P].
+
+        y [..., 2 K + V] the prediction of each row, z [..., K], filled [..., K] without missing
+        values, choices [..., C]
+        """
+        deviates = normal_deviates(y, z, choices, self.sizes)
+        if np.isnan(deviates).any():
+            deviates = np.nan_to_num(deviates)
+        if self.static is None:
+            return deviates
+        return np.concatenate([deviates, np.clip(filled, -MAX_STATIC_Z, MAX_STATIC_Z)], -1)
+
+    def averages(
+        self, y: np.ndarray, z: np.ndarray, filled: np.ndarray, choices: np.ndarray
+    ) -> np.ndarray:
+        """The averaged features [N, P] of the rows of a recording; those of the first row, which
+        has no prediction, are the mean of training.
+
+        y [N, 2 K + V], of which y[k] predicts row k + 1; z and filled [N, K], choices [N, C]
+        """
+        features = self.features(y[:-1], z[1:], filled[1:], choices[1:])
+        features = np.concatenate([self.center[None], features])
+        return exponential_average(features, self.smooth, self.center)
 
     def contributions(self, averaged: np.ndarray) -> np.ndarray:
-        """Averaged deviates [..., S] -> contributions [..., S], whose sum is the score."""
-        d = averaged - self.center
+        """Averaged features [..., P] -> contributions [..., S], whose sum is the score."""
+        size = len(self.surprise.center)
+        d = averaged[..., :size] - self.surprise.center
         if self.sizes:
             d[..., self.columns :] = np.maximum(d[..., self.columns :], 0)
-        result: np.ndarray = d.dot(self._half_inverse)  # for one row three times as fast as @
-        result *= d
+        result = self.surprise.terms(d)
+        if self.static is None:
+            return result
+        static = self.static.terms(averaged[..., size:] - self.static.center)
+        surprise_sum = np.maximum(result.sum(-1, keepdims=True), MIN_LIKELIHOOD)
+        static_sum = np.maximum(static.sum(-1, keepdims=True), MIN_LIKELIHOOD)
+        ratio = static_sum / surprise_sum
+        result *= (1 - self.weight) * ratio**self.weight
+        static *= self.weight * ratio ** (self.weight - 1)
+        result[..., : self.columns] += static
         return result
 
-    def of_rows(
-        self, y: np.ndarray, z: np.ndarray, choices: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(contributions [N, S] of the rows of a recording, averaged deviates [S] after the last).
+    def scores(self, averaged: np.ndarray) -> np.ndarray:
+        """Averaged features [..., P] -> scores [...]."""
+        contributions = self.contributions(averaged)
+        return np.asarray(contributions.dot(np.ones(contributions.shape[-1])))
 
-        y [N, 2 K + V], of which y[k] predicts row k + 1; z [N, K], choices [N, C]
+    @property
+    def distributions(self) -> list[Normal]:
+        """Of the deviates, and of the readings."""
+        return [self.surprise] if self.static is None else [self.surprise, self.static]
+
+    def with_distributions(self, distributions: Sequence[Normal]) -> ScoreFunction:
+        """The same score with other distributions. Raises ValueError where they do not fit."""
+        sizes = [len(one.center) for one in self.distributions]
+        if [len(one.center) for one in distributions] != sizes:
+            raise ValueError("the distributions of the score do not fit the columns")
+        other = copy.copy(self)
+        other.surprise, other.is_refitted = distributions[0], True
+        if self.static is not None:
+            other.static = distributions[1]
+        return other
+
+    def refitted(self, rows: np.ndarray) -> ScoreFunction:
+        """The score with the distributions of other averaged features [N, P]; see
+        `Normal.refitted`.
         """
-        deviates = np.nan_to_num(normal_deviates(y[:-1], z[1:], choices[1:], self.sizes))
-        deviates = np.concatenate([self.center[None], deviates])
-        averaged = exponential_average(deviates, self.smooth, self.center)
-        return self.contributions(averaged), averaged[-1]
+        parts = np.split(rows, [len(self.surprise.center)], 1)
+        return self.with_distributions(
+            [one.refitted(part) for one, part in zip(self.distributions, parts, strict=False)]
+        )
 
 
-def fit_score(model: Detector, averaged: Sequence[np.ndarray]) -> None:
-    """Set the parameters of the score and the threshold of a detector.
-
-    averaged   averaged deviates [N, S] of normal rows, one array per recording
-    """
-    rows = np.concatenate(averaged)
-    model.center.copy_(torch.from_numpy(rows.mean(0)))
-    covariance = np.atleast_2d(np.cov(rows.T))
-    variance = np.diag(covariance)
-    # What the average of independent standard normal deviates has.
-    min_variance = 1 / (2 * model.config.smooth - 1)
-    covariance = covariance + np.diag(np.maximum(min_variance - variance, 1e-3 * variance))
-    model.inverse.copy_(torch.from_numpy(np.linalg.inv(covariance)))
-    score = ScoreFunction(model)
-    scores = np.concatenate([score.contributions(part).sum(-1) for part in averaged])
-    model.threshold.fill_(tail_quantile(scores, model.config.budget))
-
-
-def recording_threshold(model: Detector, codec: ReadingsCodec, scores: np.ndarray) -> float:
-    """The threshold of training; with `settle`, the recording's own, from its settling rows."""
-    if not codec.settle:
-        return float(model.threshold)
-    own = scores[min(WARM_UP_ROWS, codec.settle // 4) : codec.settle]
-    return tail_quantile(own, model.config.budget) if len(own) >= MIN_SETTLE_SCORES else math.inf
+def _stored(center: Tensor, inverse: Tensor) -> Normal:
+    return Normal(center.numpy().astype(np.float64), 0.5 * inverse.numpy().astype(np.float64))
 
 
 def max_run_lengths(codec: ReadingsCodec) -> np.ndarray:

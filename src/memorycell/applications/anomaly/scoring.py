@@ -6,15 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from memorycell.applications.anomaly.codec import ReadingsCodec, run_lengths
+from memorycell.applications.anomaly.codec import ReadingsCodec, bounded, run_lengths
 from memorycell.applications.anomaly.columns import Recording
 from memorycell.applications.anomaly.model import Detector
 from memorycell.applications.anomaly.row_scorer import RowScorer
-from memorycell.applications.anomaly.score import (
-    ScoreFunction,
-    max_run_lengths,
-    recording_threshold,
-)
+from memorycell.applications.anomaly.score import ScoreFunction, max_run_lengths
+from memorycell.applications.anomaly.score_fitting import recording_score
 from memorycell.streaming.stream import Stream
 
 STUDENT_T_Q95 = 2.015
@@ -61,9 +58,11 @@ def score_recording(
         return _score_row_by_row(model, codec, recording, adapt, precision)
     x, z, choices = codec.encode(recording)
     y = model.run(x, precision=precision)
-    contributions, _ = ScoreFunction(model).of_rows(y, z, choices)
+    score = ScoreFunction(model)
+    averaged = score.averages(y, z, bounded(z), choices)
+    score, threshold = recording_score(score, model, codec, averaged)
+    contributions = score.contributions(averaged)
     scores = contributions @ np.ones(contributions.shape[1])
-    threshold = recording_threshold(model, codec, scores)
     runs = np.stack([run_lengths(column) for column in recording.values.T], 1)
     stuck = runs > max_run_lengths(codec)
     settled = np.arange(len(scores)) >= codec.settle

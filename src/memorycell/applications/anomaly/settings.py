@@ -13,6 +13,8 @@ from memorycell.tables.number_formats import check_separators
 MIN_SETTLE_ROWS = 60
 MAX_ADAPT_ROWS = 10_000_000
 MAX_DRIFT, MAX_CORRUPT = 100, 0.99
+STATIC_WEIGHT = 0.5
+SMOOTH_ROWS, SMOOTH_ROWS_SETTLE = 10, 15
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,10 @@ class AnomalySettings:
     budget      target fraction of normal rows that are flagged; sets the threshold from the tail of
                 the scores in training
     smooth      rows over which deviates are averaged before they are scored; by default 10, with
-                categories 1
+                settle 15, with categories 1
+    static      weight of the static deviation, the Mahalanobis distance of the averaged readings
+                from their level, in the score, 0 to 1; by default 0, with settle and without
+                categories 0.5
     drift       scale of the random drift added to numeric columns in training, relative to the slow
                 variation in the data; by default 2 with settle and without categories, else 0
     corrupt     probability that a training segment is corrupted: level shifts in some columns, or
@@ -62,6 +67,7 @@ class AnomalySettings:
     settle: int = 0
     budget: float = 0.001
     smooth: int | None = None
+    static: float | None = None
     drift: float | None = None
     corrupt: float | None = None
     adapt: int = 0
@@ -86,7 +92,11 @@ class AnomalySettings:
         if not 0 < self.budget < 0.5:
             raise ValueError(f"budget={self.budget}: expected a fraction between 0 and 0.5")
         check_ranges(
-            self, adapt=(0, MAX_ADAPT_ROWS), drift=(0, MAX_DRIFT), corrupt=(0, MAX_CORRUPT)
+            self,
+            adapt=(0, MAX_ADAPT_ROWS),
+            static=(0, 1),
+            drift=(0, MAX_DRIFT),
+            corrupt=(0, MAX_CORRUPT),
         )
         self.model_config(2, 1, ())  # checks the others
 
@@ -103,6 +113,20 @@ class AnomalySettings:
             return self.drift
         return 2.0 if self.settle and not has_categories else 0.0
 
+    def static_weight(self, has_categories: bool) -> float:
+        """`static`, or its default."""
+        if self.static is not None:
+            return self.static
+        return STATIC_WEIGHT if self.settle and not has_categories else 0.0
+
+    def smooth_rows(self, has_categories: bool) -> int:
+        """`smooth`, or its default."""
+        if self.smooth is not None:
+            return self.smooth
+        if has_categories:
+            return 1
+        return SMOOTH_ROWS_SETTLE if self.settle else SMOOTH_ROWS
+
     def corruption_probability(self, has_categories: bool) -> float:
         """`corrupt`, or its default."""
         if self.corrupt is not None:
@@ -117,7 +141,9 @@ class AnomalySettings:
             sizes=sizes,
             window=self.window or (1 if sizes else 8),
             budget=self.budget,
-            smooth=self.smooth or (1 if sizes else 10),
+            smooth=self.smooth_rows(bool(sizes)),
+            static=self.static_weight(bool(sizes)),
+            own_score=self.settle > 0 and not sizes,
             hidden_size=self.hidden,
             cell=self.cell,
             num_layers=self.layers,

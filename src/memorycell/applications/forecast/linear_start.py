@@ -109,8 +109,9 @@ def _regression(
         decay=None,
         raw_linear=config.raw_linear,
     )
-    in_units = inputs.unit is not None and not config.raw_linear
-    unit = inputs.unit if in_units else np.ones_like(inputs.level)
+    unit = np.ones_like(inputs.level)
+    if inputs.unit is not None and not config.raw_linear:
+        unit = inputs.unit
     future = dataset.history.future[at][:, : config.horizon]
     change = (future - inputs.level[:, None]) / unit[:, None]
     units = np.broadcast_to(unit[:, None], change.shape)

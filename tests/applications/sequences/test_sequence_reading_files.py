@@ -306,3 +306,18 @@ def test_sets_of_the_archive(name, parts, channels, shortest, longest, monkeypat
     assert np.bincount(data.split).tolist() == parts
     assert len(data.channels) == channels
     assert (data.lengths.min(), data.lengths.max()) == (shortest, longest)
+
+
+@pytest.mark.parametrize("name", ["letters", "water-loop"])
+def test_public_sets_with_other_content(name, tmp_path, monkeypatch):
+    by_name = {d.name: d for d in DATASETS}
+    monkeypatch.setattr("memorycell.application.datasets.named_datasets", lambda: by_name)
+    monkeypatch.setenv("MEMORYCELL_DATA", str(tmp_path))
+    (tmp_path / "skab" / "valve1").mkdir(parents=True)
+    (tmp_path / "skab" / "valve1" / "1.csv").write_text("datetime;Pressure\n2020-03-09;1\n")
+    np.savez(tmp_path / "ocr-words.npz", pixels=np.zeros(3))
+    with pytest.raises(DataError, match="expected"):
+        read(name)
+    (tmp_path / "ocr-words.npz").write_bytes(b"PK\x03\x04nothing")
+    with pytest.raises(DataError, match="expected|not a readable"):
+        read(name)

@@ -123,7 +123,7 @@ def read_npz(path: Path, options: ReadOptions, *, labelled: bool = True) -> Sequ
     `DataError`.
     """
     where = str(path)
-    arrays = _load(path)
+    arrays = load_npz(path)
     found = {}
     for argument, keys in ALIASES.items():
         own = [k for k in keys if k in arrays]
@@ -141,7 +141,8 @@ def read_npz(path: Path, options: ReadOptions, *, labelled: bool = True) -> Sequ
     return from_arrays(**found, layout=layout, kind=options.kind, where=where, labelled=labelled)
 
 
-def _load(path: Path) -> dict[str, Any]:
+def load_npz(path: Path) -> dict[str, Any]:
+    """The arrays of an .npz file without pickles. Raises `DataError`."""
     try:
         with path.open("rb") as file:  # numpy does not close a file that it cannot read
             found = np.load(file, allow_pickle=False)

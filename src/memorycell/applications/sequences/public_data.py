@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from memorycell.application.named_dataset import NamedDataset
-from memorycell.applications.sequences.arrays import from_arrays
+from memorycell.applications.sequences.arrays import from_arrays, load_npz
 from memorycell.applications.sequences.sequence_set import SequenceSet
 from memorycell.applications.sequences.splits import TEST, TRAIN
 from memorycell.errors import DataError
@@ -146,13 +146,12 @@ def read_words(path: Path) -> SequenceSet:
     """Handwritten words with a class at every step: 16 × 8 pixels of a letter, and which it is. The
     last two of the ten folds are the test part.
     """
+    found = load_npz(path)
     try:
-        with path.open("rb") as file:
-            found = {k: np.array(v) for k, v in np.load(file, allow_pickle=False).items()}
         pixels = np.unpackbits(found["pixels"], axis=1).astype(np.float64)
         letters = np.array([chr(ord("a") + int(k)) for k in found["labels"]])
         lengths, folds = found["lengths"].astype(np.int64), found["folds"]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         raise DataError(f"{path}: expected the arrays pixels, labels, lengths and folds") from None
     split = np.where(folds >= 8, TEST, TRAIN)
     channels = [f"row {k // 8 + 1}, column {k % 8 + 1}" for k in range(pixels.shape[1])]

@@ -179,6 +179,16 @@ def test_a_column_names_the_sequences_of_all_files(tmp_path, sampled):
     assert len(dataset._arrays["sizes"]) == 60
 
 
+def test_files_without_rows_are_left_out(tmp_path, sampled):
+    pattern = write(tmp_path / "rows", "class", lambda frame, f: frame.head(0) if f == 1 else frame)
+    dataset = prepare(pattern, settings())
+    assert "3 files with 60 sequences" in dataset.notes[0]
+    for path in (tmp_path / "rows").iterdir():
+        pl.read_parquet(path).head(0).write_parquet(path)
+    with pytest.raises(DataError, match="parquet: no file has a row"):
+        prepare(pattern, settings())
+
+
 def test_the_sample_is_random(tmp_path, sampled):
     """Classes that alternate are all in it."""
     numbers = pl.col("id").str.extract(r"k(\d+)").cast(pl.Int64) % 4
@@ -219,6 +229,9 @@ def test_refused(tmp_path, sampled):
     with pytest.raises(DataError, match="2.parquet: has no column 'z'"):
         prepare(pattern, settings())
     path.write_bytes(good[:-100])
+    with pytest.raises(DataError, match="2.parquet: is not a readable parquet table"):
+        prepare(pattern, settings())
+    path.write_bytes(good[:100] + bytes(200) + good[300:])
     with pytest.raises(DataError, match="2.parquet: is not a readable parquet table"):
         prepare(pattern, settings())
     path.write_bytes(good)

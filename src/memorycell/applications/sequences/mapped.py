@@ -59,8 +59,11 @@ class SequenceFiles:
     """
 
     def __init__(self, files: Sequence[Path], data: str, settings: SequencesSettings) -> None:
-        self.files, self.data, self.settings = list(files), data, settings
         table = ParquetTable(files)
+        self.files = [path for path, rows in zip(files, table.rows, strict=True) if rows]
+        self.data, self.settings = data, settings
+        if not self.files:
+            raise DataError(f"{data}: no file has a row")
         self.small = table.height <= SAMPLE_ROWS
         if self.small:
             return
@@ -141,9 +144,9 @@ class SequenceFiles:
         parts = []
         for k, path in enumerate(self.files):
             key = pl.struct(e.alias(f"{n}") for n, e in enumerate(self._names())).alias("key")
-            frame = pl.scan_parquet(path, low_memory=True).select(key)
-            counted = frame.group_by("key", maintain_order=True).agg(pl.len().alias("rows"))
-            parts.append(counted.collect().with_columns(file=pl.lit(k, pl.Int32)))
+            keys = [piece.frame.select(key) for piece in ParquetTable([path]).pieces(self._keys)]
+            counted = pl.concat(keys).group_by("key", maintain_order=True).agg(rows=pl.len())
+            parts.append(counted.with_columns(file=pl.lit(k, pl.Int32)))
         index = pl.concat(parts)
         again = (
             index.group_by("key").agg(pl.col("file").sort()).filter(pl.col("file").list.len() > 1)

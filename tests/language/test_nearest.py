@@ -47,6 +47,7 @@ def test_thresholds_give_the_highest_mean_score():
     assert choose_threshold(similarity, ours, [50.1] * 4) == NEVER  # too small a gain
     assert choose_threshold(similarity, [0] * 4, theirs) == 0.0
     assert choose_threshold([], [], []) == NEVER
+    assert choose_threshold([0.6, 0.5], [50, 50], [90, 10]) == 0.6  # of 0.6 itself, too
     assert choose_threshold(similarity, ours, theirs, [0, 0, 0, 1]) == NEVER
 
 

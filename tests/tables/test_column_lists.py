@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memorycell.tables.column_lists import join_names, quoted_name, split_names
+from memorycell.tables.column_lists import join_names, quoted_name, split_names, unused_note
 
 
 @given(st.lists(st.text(min_size=1)))
@@ -40,3 +40,12 @@ def test_lists_that_people_write(text, names):
 def test_most_names_need_no_quotes():
     assert quoted_name("load kW") == "load kW"
     assert quoted_name("load, kW") == '"load, kW"'
+
+
+def test_columns_that_are_not_used_are_listed_up_to_eight():
+    names = list("abcdefghi")
+    assert unused_note([]) == []
+    assert unused_note(names[:1]) == ["column not used by the model: 'a'"]
+    (eight,) = unused_note(names[:8])
+    assert eight.endswith("model: 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'")
+    assert unused_note(names) == [f"{eight} and 1 more"]

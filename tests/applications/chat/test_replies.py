@@ -8,7 +8,7 @@ from memorycell.application.contract import ModelFile
 from memorycell.applications.chat.dialogues import REPLY_ID, REPLY_TOKEN, USER_ID, USER_TOKEN
 from memorycell.applications.chat.limits import Limits, read_limits, remembered_pairs
 from memorycell.applications.chat.replies import MAX_SPECIFIC, PredictOptions, ReplySearch
-from memorycell.applications.chat.reply_quality import distinct_2
+from memorycell.applications.chat.reply_quality import _shuffled, distinct_2
 from memorycell.applications.chat.session import ChatSession
 from memorycell.errors import ModelFileError
 from memorycell.language.codec import END_ID, fit_text_codec
@@ -138,3 +138,13 @@ def test_pairs_to_remember():
 def test_distinct_2():
     assert distinct_2(["a b c", "a b"]) == 2 / 3
     assert distinct_2(["a"]) == 0
+
+
+def test_messages_of_shuffled_words():
+    """What a model should be unsure of: six words each, all of those of the first messages."""
+    dialogues = [(f"w{k} v{k} u{k}", "reply") for k in range(7)]
+    messages = _shuffled(dialogues)
+    assert [len(message.split()) for message in messages] == [6, 6, 6, 3]
+    words = " ".join(messages).split()
+    assert sorted(words) == sorted(" ".join(first for first, _ in dialogues).split())
+    assert words != " ".join(first for first, _ in dialogues).split()

@@ -20,3 +20,5 @@ def test_the_limit_is_a_quantile_of_windows():
     with pytest.raises(ModelFileError, match="limits"):
         is_unsure({"limits": torch.zeros(2)}, nats)
     assert fit_limit(nats[:49])[0] == {}
+    more = fit_limit(np.append(nats, [999.0] * 49))[0]  # not a complete window
+    assert more["limits"] == arrays["limits"]

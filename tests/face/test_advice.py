@@ -12,6 +12,7 @@ from quick import QUICK
 from typer.testing import CliRunner
 
 import memorycell
+from memorycell.application import catalogue
 from memorycell.application.advice import training_advice
 from memorycell.applications.forecast.predict import PredictOptions
 from memorycell.cli.verbs import app
@@ -89,10 +90,14 @@ def test_options_as_arguments(message, expected):
         ("more: --set origins=…", "more: --set origins=…"),
         ("train with --set inputs=A", "train with --set inputs=A"),
         ("row 3: no number", "row 3: no number"),
+        ("raw samples: --set format=…", "raw samples: --set format=…"),
     ],
 )
 def test_settings_of_training(message, expected):
-    with pytest.raises(DataError) as raised, training_advice(PredictOptions()):
+    with (
+        pytest.raises(DataError) as raised,
+        training_advice(catalogue.load("forecast"), PredictOptions()),
+    ):
         raise DataError(message)
     assert str(raised.value) == expected
 

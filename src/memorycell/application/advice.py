@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from memorycell.application.contract import AnyApplication
 from memorycell.errors import UserError
 from memorycell.setting_fields import parse_settings
 
@@ -19,17 +20,20 @@ SETTING = re.compile(
 
 
 @contextmanager
-def training_advice(options: Any) -> Iterator[None]:
+def training_advice(application: AnyApplication, options: Any) -> Iterator[None]:
     """Raises `UserError` with the advice "--set group=COLUMN in training" instead of "--set
-    group=COLUMN" for settings that are not among the options of the verb.
+    group=COLUMN" for settings of training that are not among the options of the verb.
 
     options   of the verb, a dataclass value
     """
     names = {field.name for field in dataclasses.fields(options)}
+    settings = {field.name for field in dataclasses.fields(application.settings)}
 
     def amended(match: re.Match[str]) -> str:
         name, value = match["name"], match["value"]
-        if match["train"] or (name in names and _is_taken(options, name, value)):
+        if match["train"] or name not in settings:
+            return match[0]
+        if name in names and _is_taken(options, name, value):
             return match[0]
         return f"{match[0]} in training"
 

@@ -16,8 +16,9 @@ def predict_record(file: AnyModelFile, source: str | None, options: Any) -> Reco
 
     Raises `ModelFileError` where it has NaN or infinity, as finite but damaged weights give.
     """
-    with training_advice(options):
-        record = catalogue.load(file.task).predict(file, source, options)
+    application = catalogue.load(file.task)
+    with training_advice(application, options):
+        record = application.predict(file, source, options)
     if not _is_finite(record):
         raise ModelFileError(
             f"the {file.task} model gives NaN or infinity: its weights are damaged; train a new"

@@ -16,7 +16,7 @@ R = TypeVar("R")
 OPTION = re.compile(r"(?<![\w-])--(to|precision|minutes|epochs|out|state|input|resume|device)\b")
 BARE = re.compile(r"-?\d[\d.]*|[A-Z]|…|")
 """Values that are written as they are: numbers, a letter that stands for one, nothing."""
-YES_NO = {"yes": "True", "no": "False"}
+YES_NO = {"yes": "True", "true": "True", "no": "False", "false": "False"}
 
 
 def with_arguments(function: Callable[P, R]) -> Callable[P, R]:

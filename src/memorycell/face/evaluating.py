@@ -16,5 +16,5 @@ def evaluate_model(model: ModelWithData, data: Any = None, log: Log = ignore) ->
     from memorycell.training import loop
 
     path = Path(model.path or model.data)
-    with model.source(data) as source, training_advice(NoOptions()):
+    with model.source(data) as source, training_advice(model.application, NoOptions()):
         return loop.evaluate(model.application, model, path, source, log)

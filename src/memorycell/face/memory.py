@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +17,15 @@ import numpy as np
 from memorycell.application.contract import AnyApplication, InMemory
 from memorycell.errors import UserError, quote
 from memorycell.face.frames import as_frame, is_frame, text_column, to_polars
+from memorycell.face.values import strings
 from memorycell.face.writers import (
     NEW_SERIES,
     SERIES_COLUMN,
     TAKES,
     UNLABELLED,
+    UNLABELLED_TAKES,
     WRITERS,
     are_numbers,
-    strings,
     write_arrays,
     write_frame,
     write_series,
@@ -89,10 +90,17 @@ def as_input(
     elif application.in_memory in UNLABELLED and not (
         isinstance(x, (str, Path, type(None))) or is_frame(x)
     ):
+        data = _as_sequence(application.in_memory, as_frame(x)) if application.in_memory else x
+        takes = UNLABELLED_TAKES[application.in_memory]
+        _check_sequence(application, data, takes)
         with _temporary_folder() as folder:
-            with _described(application):
-                source = UNLABELLED[application.in_memory](x, folder)
+            with _described(application, takes):
+                source = UNLABELLED[application.in_memory](data, folder)
             yield str(source)
+    elif application.in_memory == "pieces" and isinstance(x, (list, tuple)):
+        if len(x) != 1:
+            raise UserError(f"{application.name}: predict reads one piece; got {len(x)}")
+        yield str(x[0])
     else:
         with as_source(application, x, series=series) as path:
             yield path
@@ -147,18 +155,27 @@ def _write(
             return write_series(data, folder, NEW_SERIES if series else None)
     if isinstance(data, np.ndarray) and kind == "clips":
         data = [data]
-    if isinstance(data, Sequence) and not len(data):
+    _check_sequence(application, data, TAKES[kind])
+    if not len(data):
         raise UserError(f"{application.name}: takes {TAKES[kind]}, and this has none")
-    if not isinstance(data, Sequence):
-        hint = "; make a data frame of its columns" if isinstance(data, Mapping) else ""
-        raise UserError(
-            f"{application.name}: takes a path, the name of a dataset or {TAKES[kind]}, not"
-            f" {quote(type(data).__name__)}{hint}"
-        )
     with _described(application):
         if kind == "table" and series:
             return write_arrays(data, folder, named=True)
         return WRITERS[kind](data, folder)
+
+
+def _check_sequence(application: AnyApplication, data: Any, takes: str) -> None:
+    """Raises `UserError` for data that are no list, such as a generator."""
+    lists = isinstance(data, (Sequence, np.ndarray))
+    if lists and not isinstance(data, (str, bytes, bytearray)):
+        return
+    hint = "; make a data frame of its columns" if isinstance(data, Mapping) else ""
+    if isinstance(data, Iterable) and not (hint or isinstance(data, (bytes, bytearray))):
+        hint = "; make a list of it"
+    raise UserError(
+        f"{application.name}: takes a path, the name of a dataset or {takes}, not"
+        f" {quote(type(data).__name__)}{hint}"
+    )
 
 
 def _are_numbers(data: Any) -> bool:
@@ -180,20 +197,25 @@ def _as_sequence(kind: InMemory, data: Any) -> Any:
 
 
 def _as_array(data: Any) -> Any:
+    """Tensors as arrays, sequences that are no lists, such as ranges, as lists."""
     if type(data).__module__ == "torch" and hasattr(data, "detach"):
-        return data.detach().cpu().numpy()
+        own = data.detach().cpu()
+        return (own.float() if str(own.dtype) == "torch.bfloat16" else own).numpy()
+    others = (list, tuple, str, bytes, bytearray)
+    if isinstance(data, Sequence) and not isinstance(data, others):
+        return list(data)
     return data
 
 
 @contextmanager
-def _described(application: AnyApplication) -> Iterator[None]:
+def _described(application: AnyApplication, takes: str | None = None) -> Iterator[None]:
     """Raises `UserError` that says what the application takes, for other data."""
     try:
         yield
     except UserError:
         raise
     except (TypeError, ValueError, LookupError, OSError, OverflowError) as error:
-        takes = TAKES[application.in_memory] if application.in_memory else "a path"
+        takes = takes or (TAKES[application.in_memory] if application.in_memory else "a path")
         problem = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(f"{application.name}: takes {takes} ({problem})") from None
 
@@ -205,10 +227,11 @@ def _text(application: AnyApplication, x: Any) -> str:
     if isinstance(x, Path):
         return read_text(x)
     x = as_frame(x)
+    x = x.tolist() if isinstance(x, np.ndarray) else x
     if is_frame(x):
         texts = text_column(to_polars(x))
     else:
-        if not isinstance(x, Sequence):
+        if not isinstance(x, Sequence) or isinstance(x, (bytes, bytearray)):
             raise UserError(
                 f"{application.name}: predict takes a text, a list of texts or a frame, not"
                 f" {quote(type(x).__name__)}"

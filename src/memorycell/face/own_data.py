@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from memorycell.application import catalogue
+from memorycell.application.advice import training_advice
 from memorycell.application.contract import (
     AnyApplication,
     AnyDataset,
     AnyModelFile,
     ModelFile,
+    NoOptions,
     Record,
 )
 from memorycell.application.picture import Picture
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import ModelFileError, UserError
-from memorycell.face.memory import NAME, as_input, as_source
+from memorycell.face.memory import NAME, as_input, as_source, without_paths
 from memorycell.face.pictures import take_picture
 from memorycell.face.writers import SERIES_COLUMN
+from memorycell.inspection.inspect import Inspection
 from memorycell.setting_fields import settings_from_json
 from memorycell.training.events import Log, ignore
 
@@ -65,6 +70,27 @@ class ModelWithData(ModelFile[Any, Any]):
         """The path or name of its own data, for the readers. Raises `UserError`."""
         return self.source(None)
 
+    @contextmanager
+    def own_file(self, *, needed: bool = True) -> Iterator[AnyModelFile]:
+        """The model as a file whose data are available, in a temporary file where they are in
+        memory.
+
+        needed   raise `UserError` where they were in memory and are not available; else the error
+                 of who reads them says so
+        """
+        if self._trained_on is None:
+            try:
+                if needed:
+                    self.own_data()
+                yield self
+            except UserError as error:
+                if str(error).startswith(f"{NAME}: no such"):
+                    self.own_data()
+                raise
+            return
+        with self.own_source() as source:
+            yield ModelFile(self.model, self.codec, {**self.info, "data": source}, self.arrays)
+
     def source(self, data: Any) -> AbstractContextManager[str | None]:
         """The path or name of data, by default its own, for the readers. Raises `UserError`."""
         own = self.own_data() if data is None else data
@@ -98,3 +124,11 @@ class ModelWithData(ModelFile[Any, Any]):
                 f"the model file's description of its training is incomplete ({error}); train a new"
                 " model"
             ) from None
+
+
+def inspect_own(file: AnyModelFile) -> Inspection:
+    """The inspection of a model on its own data. Raises `UserError`."""
+    application = catalogue.load(file.task)
+    with training_advice(application, NoOptions()):
+        found = application.inspect(file, None)
+    return replace(found, title=without_paths(found.title))

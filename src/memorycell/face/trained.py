@@ -27,7 +27,7 @@ from memorycell.face.frames import as_frame, is_frame, like
 from memorycell.face.memory import as_input, with_names
 from memorycell.face.notebook import trained_html
 from memorycell.face.options import check_precision, check_range, typed_options
-from memorycell.face.own_data import ModelWithData
+from memorycell.face.own_data import ModelWithData, inspect_own
 from memorycell.face.pools import encoded_pool, session_pool
 from memorycell.face.proving import ModelProof, prove_model
 from memorycell.face.session_pool import SessionPool
@@ -125,12 +125,15 @@ class Trained(ModelWithData):
         """
         application, x = self.application, as_frame(x)
         given = typed_options(application.predict_options, options, application.name)
+        if x is None:
+            with self.own_file(needed=False) as file:
+                return with_names(predict_record(file, None, given))
         with self.input(x) as source:
             record = self.predict_record(source, given)
             if is_frame(x) and application.columns is not None:
                 warn_of_notes(record)
                 return like(x, application.columns(self, record))
-        return record if isinstance(x, (str, Path, type(None))) else with_names(record)
+        return record if isinstance(x, (str, Path)) else with_names(record)
 
     @with_arguments
     def write(self, path: str | Path, x: Any = None, **options: Any) -> None:
@@ -235,7 +238,7 @@ class Trained(ModelWithData):
         application = self.application
         check_precision(precision)
         given = typed_options(application.stream_options, options, application.name)
-        with training_advice(given):
+        with training_advice(self.application, given):
             return open_session(self, precision, given)
 
     @with_arguments
@@ -257,15 +260,16 @@ class Trained(ModelWithData):
         """Its gates while it reads x, or its own data: `.figure()`, `.page()`, `.summary`. Raises
         `UserError`.
         """
-        given = x if x is not None else self._trained_on
-        with as_input(
-            self.application, self.inspect_reads, given, series=self.names_series
-        ) as source:
+        if x is None:
+            with self.own_file() as file:
+                return inspect_own(file)
+        reads, series = self.inspect_reads, self.names_series
+        with as_input(self.application, reads, x, series=series) as source:
             return self.inspect_source(source)
 
     def inspect_source(self, source: str | None) -> Inspection:
         """`inspect` for a path or a text."""
-        with training_advice(NoOptions()):
+        with training_advice(self.application, NoOptions()):
             return self.application.inspect(self, source)
 
     @with_arguments

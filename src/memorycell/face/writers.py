@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.application.contract import InMemory
-from memorycell.errors import UserError, quote
+from memorycell.errors import quote
+from memorycell.face.recording_writers import (
+    write_clips,
+    write_pieces,
+    write_sounds,
+    write_strokes,
+    write_unlabelled_sounds,
+    write_unlabelled_strokes,
+)
+from memorycell.face.values import check_ragged, is_value, present, strings
 
 if TYPE_CHECKING:
     import polars as pl
@@ -21,7 +29,6 @@ SERIES_COLUMN = "series"
 """Names the array that a row is of."""
 NEW_SERIES = "new"
 """The name of an array that is given alone to a model of several."""
-MAX_RATE_HZ = 10_000_000
 
 
 def write_frame(frame: pl.DataFrame, folder: Path) -> Path:
@@ -40,7 +47,7 @@ def write_series(values: Any, folder: Path, name: str | None = None) -> Path:
     """An array [T] or [T, F], or numbers, as a table, with a column "series" if it has a name."""
     import polars as pl
 
-    frame = pl.DataFrame(_named(_columns(np.asarray(values), "array 1")))
+    frame = pl.DataFrame(_named(_columns(np.asanyarray(values), "array 1")))
     if name is not None:
         frame.insert_column(0, pl.lit(name).alias(SERIES_COLUMN))
     return write_frame(frame, folder)
@@ -88,7 +95,7 @@ def _write_unlabelled_sequences(sequences: Sequence[Any], folder: Path) -> Path:
         return write_sequences(sequences, folder)
     if isinstance(sequences, tuple) and len(sequences) == 2:
         first_of_x, first_of_y = (next(iter(own), None) for own in sequences)
-        if _is_value(first_of_y) and not _is_value(first_of_x):
+        if is_value(first_of_y) and not is_value(first_of_x):
             return write_sequences(sequences, folder)
     return _write_rows_of(sequences, None, folder)
 
@@ -101,16 +108,7 @@ def _is_x_and_y(sequences: Sequence[Any]) -> bool:
 def _is_pair(one: Any) -> bool:
     """Whether it is (sequence, target)."""
     is_two = isinstance(one, (tuple, list)) and len(one) == 2
-    return is_two and _is_value(one[1]) and not _is_value(one[0])
-
-
-def _is_value(one: Any) -> bool:
-    """Whether it is one number or text, and no sequence."""
-    return (
-        isinstance(one, (str, bytes))
-        or getattr(one, "ndim", None) == 0
-        or not (hasattr(one, "__len__") or hasattr(one, "__iter__"))
-    )
+    return is_two and is_value(one[1]) and not is_value(one[0])
 
 
 def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: Path) -> Path:
@@ -127,7 +125,7 @@ def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: 
         frame = pl.DataFrame(_named(columns))
         frame.insert_column(0, pl.lit(k).alias("sequence"))
         if labels is not None:
-            label = _present(labels[k - 1], f"label {k}")
+            label = present(labels[k - 1], f"label {k}")
             frame.insert_column(1, pl.lit(label).alias("label"))
         frames.append(frame)
     return write_frame(pl.concat(frames, how="vertical_relaxed"), folder)
@@ -143,8 +141,12 @@ def _columns(array: Any, where: str) -> np.ndarray:
             " that names the series"
         )
     if not isinstance(array, np.ndarray):
-        _check_ragged(array, where)
+        check_ragged(array, where)
         array = np.asarray(array)
+    if isinstance(array, np.ma.MaskedArray):  # what is masked is missing
+        array = np.ma.filled(array.astype(float), np.nan)
+    if array.dtype == np.longdouble:
+        array = array.astype(np.float64)
     if array.dtype == object:  # as of a data frame with columns of several types
         array = _numbers(array, where)
     if array.ndim not in (1, 2) or array.dtype.kind not in "fiub" or not len(array):
@@ -163,19 +165,6 @@ def _numbers(array: np.ndarray, where: str) -> np.ndarray:
                     " named columns"
                 )
     return array.astype(float)
-
-
-def _check_ragged(rows: Any, where: str, name: str = "row") -> None:
-    """Raises ValueError where the rows of a list of lists differ in length."""
-    if not isinstance(rows, Sequence) or isinstance(rows, str):
-        return
-    lengths = [len(row) if isinstance(row, (Sequence, np.ndarray)) else -1 for row in rows]
-    for k, length in enumerate(lengths, 1):
-        if length != lengths[0]:
-            raise ValueError(
-                f"{where}: {name} {k} has {max(length, 1)} values, {name} 1 has"
-                f" {max(lengths[0], 1)}; give {name}s of one length"
-            )
 
 
 def _named(columns: np.ndarray) -> dict[str, np.ndarray]:
@@ -203,6 +192,8 @@ def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Pa
     if _are_columns(rows, names):
         rows = list(zip(*rows, strict=True))
     for k, row in enumerate(rows, 1):
+        if isinstance(row, Mapping):
+            raise ValueError(f"row {k} is a dict; make a data frame of them")
         if isinstance(row, (str, bytes)) or len(row) != 2:
             if k == 1 and len(rows) == 2 and isinstance(row, (list, np.ndarray)):
                 lengths = " and ".join(
@@ -211,7 +202,7 @@ def _write_rows(rows: Sequence[Any], folder: Path, names: tuple[str, str]) -> Pa
                 raise ValueError(lengths)
             raise ValueError(f"row {k} is {quote(row)}")
     left, right = zip(*rows, strict=True)
-    labels = [str(_present(label, f"{names[1]} {k}")) for k, label in enumerate(right, 1)]
+    labels = [str(present(label, f"{names[1]} {k}")) for k, label in enumerate(right, 1)]
     return write_frame(pl.DataFrame({names[0]: strings(left, names[0]), names[1]: labels}), folder)
 
 
@@ -232,23 +223,19 @@ def _are_columns(rows: Sequence[Any], names: tuple[str, str]) -> bool:
     return len(rows[0]) == len(rows[1])
 
 
-def _present(label: Any, where: str) -> Any:
-    """The label. Raises `UserError` where it is None, NaN or NaT, or not one value."""
-    if np.ndim(label) > 0:
-        raise UserError(f"{where} is {quote(label)}: expected one value")
-    if label is None or type(label).__name__ == "NAType" or bool(label != label):
-        raise UserError(f"{where} is missing; leave its row out, or give a label")
-    return label.item() if isinstance(label, np.generic) else label
-
-
 def _write_dialogues(dialogues: Sequence[Any], folder: Path) -> Path:
     path = folder / "dialogues.jsonl"
     with path.open("w", encoding="utf-8") as file:
         for number, turns in enumerate(dialogues, 1):
+            if isinstance(turns, Mapping) and "messages" in turns:
+                turns = turns["messages"]
             if isinstance(turns, (str, bytes)) or not isinstance(turns, Sequence):
                 raise ValueError(
                     f"dialogue {number} is {quote(turns)}; a dialogue is a list of its turns"
                 )
+            for k, turn in enumerate(turns, 1):
+                if not isinstance(turn, (str, Mapping)):
+                    raise ValueError(f"dialogue {number}, turn {k} is {quote(turn)}: expected text")
             messages = [
                 dict(turn)
                 if isinstance(turn, Mapping)
@@ -257,102 +244,6 @@ def _write_dialogues(dialogues: Sequence[Any], folder: Path) -> Path:
             ]
             file.write(json.dumps({"messages": messages}, ensure_ascii=False) + "\n")
     return path
-
-
-def _write_sounds(sounds: Sequence[Any], folder: Path) -> Path:
-    import polars as pl
-
-    names = [_write_sound(sound, folder, k) for k, (sound, _) in enumerate(sounds)]
-    labels = [str(_present(label, f"label {k}")) for k, (_, label) in enumerate(sounds, 1)]
-    pl.DataFrame({"file": names, "label": labels}).write_csv(folder / "labels.csv")
-    return folder
-
-
-def _write_sound(sound: Any, folder: Path, k: int) -> str:
-    import soundfile
-
-    if not isinstance(sound, (tuple, list)) or len(sound) != 2:
-        raise ValueError(f"sound {k + 1} is {quote(sound)}")
-    samples = np.asarray(sound[0])
-    if isinstance(sound[1], str) or np.ndim(sound[1]) or not 1 <= sound[1] <= MAX_RATE_HZ:
-        raise ValueError(f"sound {k + 1}: {quote(sound[1])} is not a sample rate in Hz")
-    rate = int(sound[1])
-    subtype = "PCM_16" if samples.dtype == np.int16 else "FLOAT"
-    soundfile.write(folder / f"{k:06d}.wav", samples, rate, subtype=subtype)
-    return f"{k:06d}.wav"
-
-
-def _write_unlabelled_sounds(sounds: Any, folder: Path) -> Path:
-    """One (samples, sample rate), or a list of them, also with labels."""
-    one = isinstance(sounds, tuple) and len(sounds) == 2 and np.ndim(sounds[1]) == 0
-    for k, sound in enumerate([sounds] if one else sounds):
-        _write_sound(sound[0] if isinstance(sound[0], tuple) else sound, folder, k)
-    return folder
-
-
-def _write_strokes(drawings: Sequence[Any], folder: Path) -> Path:
-    return _write_drawings([(strokes, str(label)) for strokes, label in drawings], folder)
-
-
-def _write_unlabelled_strokes(drawings: Any, folder: Path) -> Path:
-    """One drawing, a list of strokes, or a list of them, also with labels."""
-    is_labelled = all(isinstance(one, tuple) and isinstance(one[1], str) for one in drawings)
-    if is_labelled:
-        return _write_drawings(drawings, folder)
-    one = np.ndim(drawings[0][0]) == 1  # the first stroke's first point
-    return _write_drawings([(d, None) for d in ([drawings] if one else drawings)], folder)
-
-
-def _write_drawings(drawings: Sequence[tuple[Any, str | None]], folder: Path) -> Path:
-    path = folder / "strokes.jsonl"
-    with path.open("w", encoding="utf-8") as file:
-        for k, (strokes, label) in enumerate(drawings, 1):
-            for j, stroke in enumerate(strokes, 1):
-                _check_ragged(stroke, f"drawing {k}, stroke {j}", "point")
-            record: dict[str, Any] = {
-                "strokes": [np.asarray(stroke, float).tolist() for stroke in strokes]
-            }
-            if label is not None:
-                record["label"] = label
-            file.write(json.dumps(record) + "\n")
-    return path
-
-
-def _write_pieces(paths: Sequence[Any], folder: Path) -> Path:
-    for k, path in enumerate(map(Path, paths)):
-        if not path.is_file():
-            raise ValueError(f"piece {k + 1}: {quote(str(path))} is no file")
-        shutil.copyfile(path, folder / f"{k:06d}-{path.name}")
-    return folder
-
-
-def _write_clips(clips: Sequence[Any], folder: Path) -> Path:
-    """Arrays [T, height, width] or (array, label), a file each; or one array [N, T, height, width].
-    The reader checks their values.
-    """
-    labelled = [isinstance(clip, tuple) for clip in clips]
-    if any(labelled) and not all(labelled):
-        raise ValueError(f"clip {labelled.index(False) + 1} has no label")
-    for k, clip in enumerate(clips, 1):
-        frames, label = clip if labelled[0] else (clip, None)
-        frames = np.asarray(frames)
-        axes = (3, 4) if len(clips) == 1 and not labelled[0] else (3,)
-        if frames.ndim not in axes or frames.dtype.kind not in "fiub" or not frames.size:
-            raise ValueError(f"clip {k}: {frames.dtype} {list(frames.shape)}")
-        if not labelled[0]:
-            np.save(folder / f"clip-{k}.npy", frames)
-            continue
-        text = str(_present(label, f"label {k}"))
-        np.savez(folder / f"clip-{k}.npz", frames=frames[None], labels=np.array([text]))
-    return folder
-
-
-def strings(values: Sequence[Any], what: str) -> list[str]:
-    """The values. Raises TypeError for one that is not a string."""
-    for k, value in enumerate(values, 1):
-        if not isinstance(value, str):
-            raise TypeError(f"{what} {k} is {type(value).__name__}")
-    return list(values)
 
 
 TAKES: Mapping[InMemory, str] = {
@@ -377,14 +268,21 @@ WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
     "labelled": _write_labelled,
     "pairs": _write_pairs,
     "dialogues": _write_dialogues,
-    "sounds": _write_sounds,
-    "strokes": _write_strokes,
-    "pieces": _write_pieces,
-    "clips": _write_clips,
+    "sounds": write_sounds,
+    "strokes": write_strokes,
+    "pieces": write_pieces,
+    "clips": write_clips,
 }
 UNLABELLED: Mapping[InMemory | None, Callable[[Any, Path], Path]] = {
     "sequences": _write_unlabelled_sequences,
-    "sounds": _write_unlabelled_sounds,
-    "strokes": _write_unlabelled_strokes,
+    "sounds": write_unlabelled_sounds,
+    "strokes": write_unlabelled_strokes,
 }
 """Kinds of which a trained model reads data without labels."""
+UNLABELLED_TAKES: Mapping[InMemory | None, str] = {
+    "sequences": "a data frame, an array [N, T] or [N, T, F], or a list of arrays [T] or [T, F]",
+    "sounds": "(samples, sample rate in Hz), or a list of them",
+    "strokes": "a drawing or a list of drawings; a drawing is a list of strokes, a stroke a list of"
+    " points [x, y] or [x, y, t]",
+}
+"""Of `UNLABELLED`, in words."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from memorycell.application.contract import Item
-from memorycell.errors import DataError
+from memorycell.errors import DataError, quote
 
 
 class LineReader:
@@ -24,6 +24,8 @@ class LineReader:
         self._count += 1
         if isinstance(item, Mapping):
             raise DataError(f"{self.place}: expected a line of text, got a row")
+        if not isinstance(item, (str, bytes)):
+            raise DataError(f"{self.place}: expected a line of text, got {quote(item)}")
         try:
             text = item.decode() if isinstance(item, bytes) else item
             text.encode()  # half a surrogate pair cannot be printed again

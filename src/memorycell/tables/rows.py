@@ -38,6 +38,8 @@ class RowReader:
             text = item.decode() if isinstance(item, bytes) else item
         except UnicodeDecodeError:
             raise DataError(f"{where}: not UTF-8 text") from None
+        if not isinstance(text, str):
+            raise DataError(f"{where}: expected a row or a line of text, got {quote(text)}")
         text = text.removeprefix("\ufeff").strip("\r\n")
         if not text.strip():
             return None

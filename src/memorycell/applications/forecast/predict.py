@@ -103,11 +103,11 @@ def forecast_table(
     series = file.codec.read(frame, where)
     codec = with_new_series(file.codec, series, where)
     ends = np.append(np.flatnonzero(np.diff(series.group)), len(series) - 1)
+    has_target = ~np.isnan(series.values[:, : len(codec.targets)]).all(1)
+    if not has_target.any():
+        raise DataError(f"{where}: no row has a value of {quote(', '.join(codec.targets))}")
     if codec.known:
-        has_target = ~np.isnan(series.values[:, : len(codec.targets)]).all(1)
         groups = np.unique(series.group[has_target])
-        if len(groups) == 0:
-            raise DataError(f"{where}: no row has a value of {quote(', '.join(codec.targets))}")
         ends = np.array([np.flatnonzero(has_target & (series.group == k))[-1] for k in groups])
     if codec.known:
         check_known_futures(codec, series, ends, where)

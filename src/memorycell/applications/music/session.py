@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -79,7 +78,7 @@ class MusicSession:
         """See `Stepwise`."""
         self._line += 1
         where = f"stdin, line {self._line}"
-        if isinstance(item, Mapping):
+        if not isinstance(item, (str, bytes)):
             raise DataError(f"{where}: expected a line of keys, such as C3 E4 G4")
         text = item.decode(errors="replace") if isinstance(item, bytes) else item
         frame = self._parse_frame(text, where)

@@ -81,5 +81,10 @@ def test_many_notes_are_counted():
     assert words[:2] == ["first", "text 1: cut"]
     assert words[-1] == "and 34 more notes like this one"
     assert len(words) == MAX_WARNINGS == 8
+    _, all_shown = warned(warn_of_notes, {"notes": ["first"], "texts": parts[:7]})
+    assert [str(one.message) for one in all_shown] == [
+        "first",
+        *(f"text {k}: cut" for k in range(1, 8)),
+    ]
     with pytest.warns(DataWarning, match="^first$"):
         warn_of_notes({"notes": ["first"]})

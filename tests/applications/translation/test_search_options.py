@@ -43,6 +43,11 @@ def test_coverage_is_that_of_the_definition():
     assert any(a.score != b.score for a, b in zip(found, plain, strict=True))
     with pytest.raises(ValueError, match="coverage=-1"):
         check_search(5, 1.0, -1)
+    check_search(1, 0.0, 0.0)
+    with pytest.raises(ValueError, match="beam=0"):
+        check_search(0, 0.0)
+    with pytest.raises(ValueError, match="alpha=-0.1"):
+        check_search(1, -0.1)
 
 
 def test_sampled_segmentations_spell_the_same_text():

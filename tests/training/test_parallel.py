@@ -17,6 +17,7 @@ import torch
 import memorycell
 from memorycell.application import catalogue
 from memorycell.errors import UserError
+from memorycell.face import parallel_training
 from memorycell.models.batches import LaneBatch, PaddedBatch, rows_of, take_rows
 from memorycell.setting_fields import parse_settings
 from memorycell.training.parallel import OwnBatches, Workers
@@ -259,6 +260,40 @@ def test_two_workers_have_the_losses_of_one_though_one_is_killed(hourly, tmp_pat
     assert not killer.is_alive()
     check_losses(one, two)
     assert not checkpoint.exists()
+
+
+RESTARTED = """
+import os, sys, time
+from pathlib import Path
+import torch
+import torch.distributed as dist
+from memorycell.training import parallel
+
+job, restarts = Path(sys.argv[1]), int(os.environ["TORCHELASTIC_RESTART_COUNT"])
+rank = int(os.environ["RANK"])
+if restarts and rank:
+    time.sleep(2)  # the other one looks for it before it is there
+workers = parallel.join(torch.device("cpu"))
+total = torch.ones(())
+dist.all_reduce(total)
+if not restarts:
+    os._exit(1)
+if not rank:
+    job.with_name("result").write_text(f"{int(total)} workers after {restarts} restarts")
+dist.barrier()
+parallel.leave()
+"""
+
+
+@pytest.mark.slow
+def test_workers_that_are_started_again_find_each_other(tmp_path, monkeypatch):
+    """And not the addresses of those that died."""
+    (tmp_path / "restarted_worker.py").write_text(RESTARTED)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(parallel_training, "__name__", "restarted_worker")
+    (tmp_path / "job").mkdir()
+    parallel_training.launch_here(tmp_path / "job" / "job.json", 2)
+    assert (tmp_path / "job" / "result").read_text() == "2 workers after 1 restarts"
 
 
 @pytest.mark.slow

@@ -33,6 +33,10 @@ MAX_WORKERS = 1024
 MAX_RESTARTS = 3
 LOOK_EVERY_S = 0.2
 """Seconds between two looks at the workers."""
+OWN_STORES = "TORCH_DISABLE_SHARE_RDZV_TCP_STORE"
+"""Every start of the workers has a store of its own. By default all have that of the launcher (in
+PyTorch 2.13), where workers that are started again may find the addresses of those that died.
+"""
 Launch: TypeAlias = Callable[[Path, int], None]
 """`launch`, or what replaces it on a cluster: runs the job in a file with a number of workers, and
 starts them again where one dies; see `work` for the files that they write."""
@@ -114,7 +118,7 @@ def launch_here(job: Path, workers: int) -> None:
         monitor_interval=LOOK_EVERY_S,
         signals_to_handle="SIGQUIT",  # the others stay with whoever handles them
     )
-    variables = {"TORCH_CPP_LOG_LEVEL": "ERROR", **threads_of(workers)}
+    variables = {"TORCH_CPP_LOG_LEVEL": "ERROR", OWN_STORES: "1", **threads_of(workers)}
     with (
         contextlib.suppress(ChildFailedError),  # the workers say why, in files next to the job
         environment(variables, "TORCHELASTIC_SIGNALS_TO_HANDLE"),

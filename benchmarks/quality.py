@@ -70,6 +70,23 @@ PLANS = {
         Plan("tinyshakespeare", 1.5, name="tinyshakespeare, defaults, 90 s"),
         Plan(
             "tinyshakespeare",
+            8.7,
+            {
+                "hidden": "512",
+                "precision": "bfloat16",
+                "lr": "4e-3",
+                "weight_drop": "0.1",
+                "average": "0.998",
+                "dropout": "0.2",
+                "lanes": "32",
+                "bptt": "128",
+                "patience": "99",
+                "valid": "0.01",
+            },
+            name="tinyshakespeare, bfloat16",
+        ),
+        Plan(
+            "tinyshakespeare",
             19,
             {
                 "hidden": "512",

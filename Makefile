@@ -70,6 +70,8 @@ bench-scripts:
 	$(if $(SMOKE),$(BIN)/python benchmarks/speech_conditions.py --smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/unknown_texts.py --smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/wake_words.py --smoke)
+	$(if $(SMOKE),$(BIN)/python benchmarks/legibility.py --smoke)
+	$(if $(SMOKE),$(BIN)/python benchmarks/skab.py --smoke)
 	$(if $(shell command -v chromium),$(BIN)/python benchmarks/page.py $(if $(SMOKE),--steps 300 --seconds 1))
 	$(BIN)/python benchmarks/conv.py $(smoke)
 	$(BIN)/python benchmarks/cells.py $(smoke)

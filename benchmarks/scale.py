@@ -258,21 +258,25 @@ def killed(folder: Path, options: argparse.Namespace) -> None:
     rows = folder / "killed.parquet"
     write_rows(rows, 3_000 if options.smoke else 20_000, 0)
     settings = {"target": "OT", "horizon": 24, "linear": "trained", "normal": "no", "inputs": "all"}
-    settings |= {"hidden": 32, "lanes": 8, "bptt": 48, "epochs": 6, "calendar": "day"}
-    seconds = []
+    settings |= {"lanes": 8, "bptt": 48, "epochs": 6, "calendar": "day"}
+    settings |= {"hidden": 32 if options.smoke else 128}
+    seconds, died = [], threading.Event()
     for kills in (False, True):
         out = folder / f"killed{kills}.safetensors"
         if kills:
-            threading.Thread(target=kill_after, args=[Path(f"{out}.resume")], daemon=True).start()
+            threading.Thread(
+                target=kill_after, args=[Path(f"{out}.resume"), died], daemon=True
+            ).start()
         words = ["train", "forecast", rows, "--workers", options.workers, "--out", out]
         stdout, _, own, _ = run(*words, "--json", *as_options(settings))
         seconds.append(own)
         metrics = json.loads(stdout.splitlines()[-1])["metrics"]
         print(f"killed   {kills!s:5}  {own:6.1f} s  crps {metrics['crps']:.6f}")
+    assert died.is_set(), "the training ended first"
     print(f"killed   a killed worker costs {seconds[1] - seconds[0]:.1f} s")
 
 
-def kill_after(checkpoint: Path) -> None:
+def kill_after(checkpoint: Path, died: threading.Event) -> None:
     """Kill -9 a worker of this program when there is a checkpoint."""
     checkpoint.unlink(missing_ok=True)
     while not checkpoint.exists():
@@ -284,6 +288,7 @@ def kill_after(checkpoint: Path) -> None:
             continue
         if own and b"memorycell.face.parallel_training" in words:
             os.kill(int(status.parent.name), signal.SIGKILL)
+            died.set()
             return
 
 

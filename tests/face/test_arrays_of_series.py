@@ -64,6 +64,9 @@ def test_a_model_of_one_array_has_no_series():
     one = memorycell.train("forecast", numbers, horizon=2, **SMALL)
     assert one.codec.group is None
     assert "series" not in one.predict(FIRST)["forecasts"][0]
+    for use in (one.predict, one.evaluate, one.backtest):
+        with pytest.raises(UserError, match="of one series, and these are 2 arrays: give one"):
+            use([FIRST, FIRST])
     numbers[7] = None
     gaps = memorycell.train("forecast", numbers, horizon=2, **SMALL)
     assert "value: 1 of 241 values missing" in gaps.notes

@@ -68,10 +68,15 @@ def with_series(
     """The settings by name; for a list of arrays, one per series, with the column that names the
     series of a row.
     """
-    several = isinstance(data, (list, tuple)) and len(data) > 1
-    if application.in_memory != "table" or not several or are_numbers(data):
+    if not are_several_series(application, data):
         return settings
     return {"group": SERIES_COLUMN, **settings}
+
+
+def are_several_series(application: AnyApplication, data: object) -> bool:
+    """Whether data are a list of arrays, one per series."""
+    several = isinstance(data, (list, tuple)) and len(data) > 1
+    return application.in_memory == "table" and several and not are_numbers(data)
 
 
 @contextmanager

@@ -21,7 +21,13 @@ from memorycell.application.contract import (
 from memorycell.application.picture import Picture
 from memorycell.application.train_settings import TrainSettings
 from memorycell.errors import ModelFileError, UserError
-from memorycell.face.memory import NAME, as_input, as_source, without_paths
+from memorycell.face.memory import (
+    NAME,
+    are_several_series,
+    as_input,
+    as_source,
+    without_paths,
+)
 from memorycell.face.pictures import take_picture
 from memorycell.face.writers import SERIES_COLUMN
 from memorycell.inspection.inspect import Inspection
@@ -94,11 +100,13 @@ class ModelWithData(ModelFile[Any, Any]):
     def source(self, data: Any) -> AbstractContextManager[str | None]:
         """The path or name of data, by default its own, for the readers. Raises `UserError`."""
         own = self.own_data() if data is None else data
+        self._check_series(own)
         return as_source(self.application, own, series=self.names_series)
 
     def input(self, x: Any) -> AbstractContextManager[str | None]:
         """What `predict` reads, for the readers. Raises `UserError`."""
         application = self.application
+        self._check_series(x)
         return as_input(application, application.predict_reads, x, series=self.names_series)
 
     def own_data(self) -> Any:
@@ -108,6 +116,15 @@ class ModelWithData(ModelFile[Any, Any]):
         if self.data == NAME and self._trained_on is None:
             raise UserError("it was trained on data in memory: give the data again")
         return self._trained_on
+
+    def _check_series(self, data: Any) -> None:
+        """Raises `UserError` for several series where the model is of one."""
+        settings = self.info.get("settings") or {}
+        if are_several_series(self.application, data) and not settings.get("group"):
+            raise UserError(
+                f"{self.task}: the model is of one series, and these are {len(data)} arrays: give"
+                " one at a time, or train on a list of arrays"
+            )
 
     @property
     def names_series(self) -> bool:

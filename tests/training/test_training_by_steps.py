@@ -54,5 +54,5 @@ def test_planned_epochs():
 def test_refused(hourly):
     with pytest.raises(ValueError, match="leave out epochs or steps"):
         TrainSettings(epochs=3, steps=5)
-    with pytest.raises(UserError, match="leave out steps or --minutes"):
+    with pytest.raises(UserError, match="leave out steps or minutes"):
         memorycell.train("forecast", hourly, progress=False, minutes=0.05, **SMALL, steps=5)

@@ -20,17 +20,20 @@ resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
 """
 
 
-def run(imports: str, code: str, data: object, limit: int) -> subprocess.CompletedProcess[str]:
-    """Run imports and then code, which reads the path of the data from `sys.argv[1]`, with `limit`
-    bytes more than after the imports. RLIMIT_DATA counts all memory but that of mapped files.
+def printed(imports: str, code: str, data: object, limit: int, *, too_large: object) -> list[str]:
+    """The words that code prints, which reads the path of the data from `sys.argv[1]`, with `limit`
+    bytes more than after the imports. RLIMIT_DATA counts all memory but that of mapped files. With
+    `too_large` instead of the data it must end for want of memory.
     """
+    done, failed = (_run(imports, code, path, limit) for path in (data, too_large))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert failed.returncode
+    assert "MemoryError" in failed.stderr or "memory allocation" in failed.stderr
+    return done.stdout.split()
+
+
+def _run(imports: str, code: str, data: object, limit: int) -> subprocess.CompletedProcess[str]:
     script = f"import resource, sys\nimport torch\n{imports}\n{LIMIT}\n{code}"
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
     words = [sys.executable, "-c", script, str(data), str(limit)]
     return subprocess.run(words, capture_output=True, text=True, env=environment)
-
-
-def ended_for_memory(done: subprocess.CompletedProcess[str]) -> bool:
-    """Whether a run failed because it needed more memory."""
-    too_much = "MemoryError" in done.stderr or "memory allocation" in done.stderr
-    return bool(done.returncode) and too_much

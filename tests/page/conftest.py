@@ -136,7 +136,7 @@ def page(context: Any) -> Iterator[Any]:
     page.on("pageerror", lambda error: found.append(f"uncaught: {error}"))
     page.on("requestfailed", lambda r: found.append(f"failed: {r.url} {r.failure}"))
     page.on("response", lambda r: r.status >= 400 and found.append(f"{r.status}: {r.url}"))
-    # From now on: asked for only when a key is about to be pressed, Chromium may open its own dialog.
+    # From now on: asked for only when a key is about to be pressed, Chromium may open its own.
     page.on("filechooser", lambda _: None)
     page.set_default_timeout(15_000)
     yield page

@@ -12,8 +12,8 @@ the last job, without the training of the winner. With --keep the data stay in a
 there is not made again; `--only-data` only makes them.
 
     train     forecast on 20 million rows in the shape of ETTh1 (seven columns, every minute), in
-              Parquet files that are read from disk, H = 128, 32 lanes; the plain loop too, and as
-              many plain loops at once as there are workers: what the machine can give
+              Parquet files that are read from disk, H = 128, `--lanes` of 96 steps; the plain loop
+              too, and as many plain loops at once as there are workers: what the machine can give
     predict   a folder of Parquet files of such rows, forecasts from every 5th row
     tune      trials of a small forecast, of 5 epochs, so that none is stopped early
     batches   making a batch of 3,200 lanes of the training, and the rows of one of 100 workers
@@ -55,6 +55,7 @@ def main() -> None:
     parser.add_argument("what", nargs="*", default=["train", "predict", "tune", "killed"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--lanes", type=int, default=32, help="of the training")
     parser.add_argument("--gigabytes", type=float, default=10.0)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only-data", action="store_true")
@@ -176,7 +177,7 @@ def training_data(folder: Path, options: argparse.Namespace) -> tuple[Path, dict
     settings: dict[str, object] = {"target": "OT", "inputs": "all", "horizon": 24}
     settings |= {"linear": "trained", "normal": "no", "window": 24, "calendar": "day"}
     settings |= {"stride": 10 if smoke else 1440, "hidden": 16 if smoke else 128}
-    settings |= {"lanes": 32, "average": 0.9}
+    settings |= {"lanes": options.lanes, "average": 0.9}
     settings |= {"split": f"{count - 2 * count // 200},{count // 200},{count // 200}"}
     return rows, settings
 

@@ -1,6 +1,5 @@
 """DDP, FSDP2, data loaders, forked processes and threads."""
 
-import socket
 import sys
 import threading
 
@@ -8,6 +7,7 @@ import pytest
 import torch
 import torch.distributed
 import torch.multiprocessing
+from free_ports import free_port
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 from wrapped_layers import FORKS, KINDS, Net, assert_same, nets, pair, results, sequence, train
@@ -19,12 +19,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor:UserWarning"),
 ]
-
-
-def free_port() -> int:
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
 
 
 def in_ddp(net: nn.Module) -> nn.Module:

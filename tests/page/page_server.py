@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,7 +13,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-START_S = 60
+from free_ports import free_port
+
+PATIENCE_S = 240
+"""What the server may take to start or to end on a machine that is busy."""
 
 
 class Server:
@@ -24,9 +26,7 @@ class Server:
         self, folder: Path, files: Sequence[Path | str], options: Sequence[str] = ()
     ) -> None:
         self.folder, self.files, self.options = folder, files, options
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -45,7 +45,7 @@ class Server:
             self.process = subprocess.Popen(
                 command, stdout=log, stderr=log, env={**os.environ, "OMP_NUM_THREADS": "1"}
             )
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             try:
                 self.get("/readyz")
@@ -60,10 +60,10 @@ class Server:
         """Stop it with a signal."""
         assert self.process is not None
         self.process.send_signal(how)
-        self.process.wait(30)
+        self.process.wait(PATIENCE_S)
 
     def get(self, path: str) -> Any:
         """The JSON at a path."""
-        with urllib.request.urlopen(self.url + path, timeout=10) as reply:
+        with urllib.request.urlopen(self.url + path, timeout=PATIENCE_S) as reply:
             body = reply.read()
         return json.loads(body) if body[:1] in (b"{", b"[") else body

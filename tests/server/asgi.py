@@ -2,6 +2,8 @@
 
 import asyncio
 
+PATIENCE_S = 120
+
 
 async def request(app, method, path, body=b"", headers=(), query=b""):
     """(status, headers, body) of the answer. What the application raises is raised here."""
@@ -31,7 +33,7 @@ async def request(app, method, path, body=b"", headers=(), query=b""):
         "server": ("127.0.0.1", 8000),
         "state": {},
     }
-    await asyncio.wait_for(app(scope, receive, send), 30)
+    await asyncio.wait_for(app(scope, receive, send), PATIENCE_S)
     starts = [message for message in sent if message["type"] == "http.response.start"]
     assert len(starts) == 1, f"{method} {path}: {len(starts)} answers"
     content = b"".join(message.get("body", b"") for message in sent)
@@ -69,7 +71,7 @@ class Socket:
 
     async def __aexit__(self, *error):
         self.inbox.put_nowait({"type": "websocket.disconnect", "code": 1006})
-        await asyncio.wait_for(self.task, 30)
+        await asyncio.wait_for(self.task, PATIENCE_S)
 
     def send(self, message):
         key = "bytes" if isinstance(message, bytes) else "text"
@@ -79,7 +81,7 @@ class Socket:
         """The next message of the application, or a RuntimeError where it has ended."""
         getter = asyncio.ensure_future(self.outbox.get())
         done, _ = await asyncio.wait(
-            {getter, self.task}, timeout=30, return_when=asyncio.FIRST_COMPLETED
+            {getter, self.task}, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
         )
         if getter in done:
             return getter.result()
@@ -87,4 +89,4 @@ class Socket:
         if self.task in done:
             self.task.result()
             raise RuntimeError("the application has ended the connection")
-        raise TimeoutError("no message within 30 s")
+        raise TimeoutError(f"no message within {PATIENCE_S} s")

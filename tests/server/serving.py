@@ -1,9 +1,10 @@
 """Servers for tests: in this process, or in one of their own."""
 
+import asyncio
 import contextlib
+import functools
 import os
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -14,6 +15,8 @@ import httpx
 import numpy as np
 import orjson
 import torch
+from free_ports import free_port
+from websockets.sync import client as websockets_client
 
 from memorycell.server.app import build
 from memorycell.server.config import ServerConfig
@@ -21,13 +24,19 @@ from memorycell.server.config import ServerConfig
 OLD = Path(__file__).parents[1] / "application" / "old_files"
 HEADER = struct.Struct("<BBHIII")
 NUM_INPUTS, H = 5, 7
+PATIENCE_S = 120.0
+"""What another process or thread may take on a machine that is busy."""
+connect = functools.partial(websockets_client.connect, open_timeout=PATIENCE_S, ping_interval=None)
+"""A WebSocket client that waits for a slow server."""
 
 
 def lstm(path: Path, seed: int = 0, inputs: int = NUM_INPUTS, hidden: int = H) -> torch.nn.LSTM:
     """Write the weights of a layer to a file."""
     torch.manual_seed(seed)
     layer = torch.nn.LSTM(inputs, hidden, batch_first=True)
-    torch.save(layer.state_dict(), path)
+    part = path.with_name(path.name + ".part")
+    torch.save(layer.state_dict(), part)
+    part.replace(path)  # a server that watches the file does not see half of it
     return layer.eval()
 
 
@@ -51,8 +60,6 @@ class FakeSocket:
     """A WebSocket client of an application in this process."""
 
     def __init__(self, app, headers=(), subprotocols=()):
-        import asyncio
-
         self._in, self.out = asyncio.Queue(), asyncio.Queue()
         scope = {
             "type": "websocket",
@@ -115,10 +122,12 @@ def answer(data):
     return number, y, status
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+async def until(condition, what="it"):
+    """Wait for a condition, in an event loop."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < deadline, f"{what} did not happen"
+        await asyncio.sleep(0.01)
 
 
 class Process:
@@ -138,7 +147,7 @@ class Process:
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         with self.log.open("ab") as out:
             self.process = subprocess.Popen(command, stdout=out, stderr=out, env=environment)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 2 * PATIENCE_S
         while True:
             with contextlib.suppress(httpx.TransportError):
                 if httpx.get(f"{self.url}/readyz").status_code == 200:
@@ -153,4 +162,4 @@ class Process:
 
     def terminate(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(30)
+        return self.process.wait(PATIENCE_S)

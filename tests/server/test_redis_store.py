@@ -8,6 +8,7 @@ import subprocess
 import time
 
 import pytest
+from free_ports import free_port
 
 from memorycell.server.durable import (
     SqliteStore,
@@ -20,6 +21,7 @@ from memorycell.server.redis_store import RedisStore
 
 SERVER = shutil.which("redis-server")
 needs_redis = pytest.mark.skipif(SERVER is None, reason="redis-server is not installed")
+START_S = 60.0
 ROW = StoredSession("glucose", "s1", "f" * 8, 7, bytes(range(256)) * 8, b'{"ttl_s": null}')
 
 
@@ -28,9 +30,7 @@ class Redis:
 
     def __init__(self, folder):
         self.folder = folder
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 
@@ -40,12 +40,20 @@ class Redis:
         self.process = subprocess.Popen(
             [SERVER, *map(str, words)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        for _ in range(500):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+        deadline = time.monotonic() + START_S
+        while not self._answers():
+            assert self.process.poll() is None, "redis-server did not start"
+            assert time.monotonic() < deadline
             time.sleep(0.02)
-        raise RuntimeError("redis-server did not start")
+
+    def _answers(self):
+        """Whether it has also read its log; before, it refuses commands."""
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=START_S) as probe:
+                probe.sendall(b"PING\r\n")
+                return probe.recv(100).startswith(b"+PONG")
+        except OSError:
+            return False
 
     def kill(self):
         os.kill(self.process.pid, signal.SIGKILL)
@@ -115,9 +123,11 @@ def test_keys_are_in_order_and_paged(store):
 
 def test_sessions_expire(store):
     now = time.time()
-    store.put([ROW._replace(expires_at=now + 0.2), ROW._replace(id="s2", expires_at=now + 100)])
-    assert store.get("glucose", "s1") is not None
-    time.sleep(0.25)
+    store.put([ROW._replace(expires_at=now + 0.2), ROW._replace(id="s2", expires_at=now + 1000)])
+    before = store.get("glucose", "s1")
+    assert before is not None or time.time() > now + 0.19
+    while time.time() < now + 0.25:
+        time.sleep(0.05)
     store.expire(time.time())
     assert store.get("glucose", "s1") is None
     assert store.keys("glucose", limit=1) == ["s2"]

@@ -3,49 +3,27 @@
 import contextlib
 import os
 import signal
-import socket
-import subprocess
-import sys
-import time
 
-import httpx
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
 from served import served
+from serving import Process
 from test_redis_store import Redis, needs_redis
 
 from memorycell.client import Client, ProblemError, StepError
 from memorycell.server.config import ServerConfig
 
 
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 @contextlib.contextmanager
 def server(weights, redis, log):
     """A process of `memorycell serve`; gives it and its address."""
-    port = free_port()
-    words = [sys.executable, "-m", "memorycell", "serve", "--module", f"lstm={weights}"]
-    words += ["--store", redis.url, "--port", str(port)]
-    with log.open("ab") as output:
-        process = subprocess.Popen(words, stdout=output, stderr=output)
-    base = f"http://127.0.0.1:{port}"
+    made = Process("--module", f"lstm={weights}", "--store", redis.url, log=log)
     try:
-        for _ in range(600):
-            with contextlib.suppress(httpx.TransportError):
-                if httpx.get(f"{base}/readyz").status_code == 200:
-                    break
-            assert process.poll() is None, log.read_text()
-            time.sleep(0.05)
-        yield process, base
+        yield made.process, made.url
     finally:
-        process.kill()
-        process.wait()
+        made.kill()
 
 
 @pytest.fixture

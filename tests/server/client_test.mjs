@@ -42,17 +42,22 @@ result.closed = await forked.feed(inputs[0]).then(() => "fed", (error) => error.
 // Through a proxy that cuts the connection whenever it reads the word CUT on standard input.
 const far = new Client(proxied);
 const states = [];
-far.onconnection = (seen) => states.push(seen);
+let lost = () => {};
+far.onconnection = (seen) => {
+  states.push(seen);
+  if (seen === "lost") lost();
+};
 const lasting = await far.open("lstm", { input: "tensors" });
 result.lasting = [];
 for (const [t, x] of inputs.entries()) {
   if (t % 3 === 1) {
+    const cut = new Promise((done) => { lost = done; });
     console.log("CUT");
-    await new Promise((done) => setTimeout(done, 100));
+    await cut;
   }
   result.lasting.push((await lasting.feed(x)).y);
 }
-result.lost = states.filter((seen) => seen === "lost").length > 0;
+result.lost = states.filter((seen) => seen === "lost").length;
 far.close();
 result.after_close = await lasting.feed(inputs[0]).then(() => "fed", (error) => error.message);
 client.close();

@@ -3,13 +3,13 @@
 import asyncio
 import hashlib
 import json
-import threading
 import time
 
 import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from free_ports import free_port
 from proxy import Proxy
 from served import served
 
@@ -51,7 +51,7 @@ def broken(address):
     """A client behind a proxy that can cut its connections."""
     with (
         Proxy(int(address.rpartition(":")[2])) as proxy,
-        Client(f"http://127.0.0.1:{proxy.port}", timeout_s=20) as made,
+        Client(f"http://127.0.0.1:{proxy.port}", timeout_s=120, reconnect_s=120) as made,
     ):
         yield made, proxy
 
@@ -191,7 +191,7 @@ def test_a_session_in_use_is_refused_unless_taken(address):
         assert caught.value.slug == "session-in-use"
         taken = second.attach("lstm", session.id, take=True)
         taken.step(np.zeros(WIDTH))
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 120
         while session.session.ended is None and time.monotonic() < deadline:
             time.sleep(0.01)
         with pytest.raises(ConnectionError, match="taken"):
@@ -219,12 +219,10 @@ def test_a_step_whose_answer_was_lost_is_not_read_twice(broken, layer):
     found = []
     for t in range(10):
         if t % 3 == 1:
-            proxy.swallow = True
-            threading.Timer(0.2, proxy.cut).start()
+            proxy.lose_answer = True
         found.append(session.feed(x[t]).answers)
     close_to(found, expected(layer, x))
-    proxy.swallow = True
-    threading.Timer(0.2, proxy.cut).start()
+    proxy.lose_answer = True
     with pytest.raises(AnswerLostError):
         session.step(x[0])  # a binary frame is not answered again
     assert session.steps == 11
@@ -234,8 +232,7 @@ def test_an_open_whose_answer_was_lost_is_not_repeated(broken, client):
     behind, proxy = broken
     behind.open("lstm", input="tensors")
     before = len(client.sessions("lstm"))
-    proxy.swallow = True
-    threading.Timer(0.2, proxy.cut).start()
+    proxy.lose_answer = True
     session = behind.open("lstm", input="tensors")
     assert len(client.sessions("lstm")) == before + 1
     session.step(np.zeros(WIDTH))
@@ -245,30 +242,21 @@ def test_sessions_outlive_a_restart_of_the_server(weights, layer, tmp_path):
     """Durable ones continue; the others end with an error that says so."""
     x = inputs(8)
     config = ServerConfig(modules=(f"lstm={weights}",), state=str(tmp_path), drain_s=1.0)
-    with served(config) as base:
-        client = Client(base, reconnect_s=30)
+    port = free_port()
+    with served(config, port) as base:
+        client = Client(base, reconnect_s=120)
         session = client.open("lstm", input="tensors", durable="step")
         found = [session.step(x[t]) for t in range(4)]
-        port = int(base.rpartition(":")[2])
     with served(config, port):
         found += [session.step(x[t]) for t in range(4, 8)]
         client.close()
     close_to(np.stack(found), expected(layer, x))
 
 
-def test_no_server(unused_port):
-    base = f"http://127.0.0.1:{unused_port}"
+def test_no_server():
+    base = f"http://127.0.0.1:{free_port()}"
     with Client(base, reconnect_s=1) as client, pytest.raises(ConnectionError):
         client.open("lstm")
-
-
-@pytest.fixture
-def unused_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_tokens(weights, tmp_path):

@@ -68,4 +68,4 @@ def test_the_javascript_client(tmp_path):
     assert result["refused"] == [[2, 0], True]
     assert "closed" in result["closed"]
     assert "closed" in result["after_close"]
-    assert result["lost"]
+    assert result["lost"] == 4

@@ -2,13 +2,14 @@
 
 import asyncio
 import base64
-import time
+import threading
 
 import numpy as np
 import pytest
-from serving import NUM_INPUTS, OLD, answer, connected, frame, lstm, serving
+from serving import NUM_INPUTS, OLD, PATIENCE_S, answer, connected, frame, lstm, serving, until
 
 from memorycell.errors import UserError
+from memorycell.server import scheduling
 from memorycell.server.loading import Source
 from memorycell.server.problems import Problem
 from memorycell.server.scheduling import Scheduler
@@ -19,10 +20,13 @@ X = np.random.default_rng(0).normal(size=(40, NUM_INPUTS)).astype(np.float32)
 
 
 class Slow:
-    """A session that takes its time."""
+    """A session that answers when it is allowed to."""
+
+    allowed = threading.Event()
+    allowed.set()
 
     def feed(self, item):
-        time.sleep(0.05)
+        assert self.allowed.wait(PATIENCE_S)
         if item == "defect":
             raise RuntimeError("a defect")
         return [{"item": item}]
@@ -51,6 +55,7 @@ def test_requests_of_a_session_wait_in_a_bounded_queue_in_order():
         async with serving() as (_, hub, _):
             session = await slow(hub)
             other = await hub.open("slow", OpenOptions())
+            Slow.allowed.clear()
             tasks = [asyncio.create_task(hub.step(session, [str(k)])) for k in range(66)]
             await asyncio.sleep(0)
             for task in tasks[64:]:
@@ -59,6 +64,8 @@ def test_requests_of_a_session_wait_in_a_bounded_queue_in_order():
                 assert refused.value.status == 429
                 assert "retry-after" in refused.value.headers
             late = asyncio.create_task(hub.step(other, ["x"], deadline_s=0.001))
+            await asyncio.sleep(0.02)
+            Slow.allowed.set()
             results = [await task for task in tasks[:3]]
             assert [r.answers[0][0]["item"] for r in results] == ["0", "1", "2"]
             with pytest.raises(Problem) as refused:
@@ -101,29 +108,56 @@ def test_more_steps_than_fit_the_queue_are_refused(tmp_path):
     run(main())
 
 
-def test_under_load_a_window_fills_batches():
+def test_under_load_a_window_fills_batches(monkeypatch):
+    class Clock:
+        now = 0.0
+
+        def perf_counter(self):
+            return self.now
+
     async def main():
         calls = []
 
         def work():
-            time.sleep(0.002)
-            calls.append(time.perf_counter())
+            clock.now += 0.002
+            calls.append(clock.now)
 
-        scheduler = Scheduler(work, 0.05)
+        async def turns():
+            for _ in range(3):
+                await asyncio.sleep(0)
+
+        async def load(scheduler):
+            for _ in range(30):
+                scheduler.batch_started(8)
+                scheduler.schedule(8)
+                await turns()
+
+        endless = Scheduler(work, 1e6)
+        await load(endless)
+        assert len(calls) == 30  # full batches do not wait
+        endless.schedule(1)
+        await turns()
+        assert len(calls) == 30  # this one does
+        endless.schedule(8)
+        await turns()
+        assert len(calls) == 31
+
+        short = Scheduler(work, 0.01)
+        await load(short)
+        short.schedule(1)
+        await turns()
+        await until(lambda: len(calls) == 31 + 30 + 1)  # until the window ends
+
+        idle = Scheduler(work, 1e6)
         for _ in range(30):
-            scheduler.batch_started(8)
-            scheduler.schedule(8)
-            await asyncio.sleep(0)
-            await asyncio.sleep(0)
-        assert len(calls) >= 29  # full batches do not wait
-        count = len(calls)
-        scheduler.schedule(1)
-        await asyncio.sleep(0.01)
-        assert len(calls) == count  # this one does
-        scheduler.schedule(8)
-        await asyncio.sleep(0.01)
-        assert len(calls) == count + 1
+            clock.now += 0.1
+            idle.batch_started(8)
+            idle.schedule(1)
+            await turns()
+        assert len(calls) == 62 + 30  # without load none waits
 
+    clock = Clock()
+    monkeypatch.setattr(scheduling, "time", clock)
     run(main())
 
 

@@ -3,12 +3,26 @@
 import asyncio
 import base64
 import contextlib
+import threading
+import time
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from serving import HEADER, NUM_INPUTS, OLD, H, answer, connected, frame, lstm, outputs, serving
+from serving import (
+    HEADER,
+    NUM_INPUTS,
+    OLD,
+    PATIENCE_S,
+    H,
+    answer,
+    connected,
+    frame,
+    lstm,
+    outputs,
+    serving,
+)
 
 import memorycell
 from memorycell.server.socket_steps import _turns
@@ -245,11 +259,13 @@ def test_operations_over_json(layer_file):
 def test_a_slow_session_does_not_delay_others(layer_file):
     """A model file's session that computes long runs in the thread; frames are answered before."""
 
+    allowed = threading.Event()
+    allowed.set()
+
     class Slow:
         def feed(self, item):
-            import time
-
-            time.sleep(0.5)
+            time.sleep(0.05)
+            assert allowed.wait(PATIENCE_S)
             return [{"slow": True}]
 
         def close(self):
@@ -268,12 +284,14 @@ def test_a_slow_session_does_not_delay_others(layer_file):
             hub.registry.add_entry(served_entry("slow", "slow", lambda *_: Slow(), {}))
             slow = (await one.ask(op="open", model="slow"))["handle"]
             await one.ask(op="step", handle=slow, item="a")  # its cost is known now
+            allowed.clear()
             quick = (await one.ask(op="open", model="lstm"))["handle"]
             one.post({"op": "step", "handle": slow, "item": "b", "ref": "slow"})
             await asyncio.sleep(0.05)
             for k in range(20):
                 one.post(frame([quick], X[k]))
                 assert isinstance(await one.get(), bytes)
+            allowed.set()
             assert (await one.get())["ref"] == "slow"
 
     run(main())

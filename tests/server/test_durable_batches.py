@@ -5,7 +5,7 @@ import threading
 
 import numpy as np
 import pytest
-from serving import NUM_INPUTS, answer, connected, frame, lstm, outputs, serving
+from serving import NUM_INPUTS, PATIENCE_S, answer, connected, frame, lstm, outputs, serving, until
 
 from memorycell.server.durable import SqliteStore
 
@@ -28,7 +28,7 @@ class Slow:
 
     def put(self, rows):
         self.rows.append(len(rows))
-        assert self.allowed.wait(20)
+        assert self.allowed.wait(PATIENCE_S)
         return self.store.put(rows)
 
     def __getattr__(self, name):
@@ -51,16 +51,17 @@ def test_steps_that_arrive_during_a_commit_are_written_together(layer_file, tmp_
             store.allowed.clear()
             for k in range(SESSIONS):
                 socket.post(frame([handles[k]], X[0], k))
+                await until(lambda: store.rows)  # the first one is being written
                 await asyncio.sleep(0.001)  # so that they arrive one by one
             socket.post(frame([handles[0]], X[1], 1000))  # the second step of a session
             socket.post(frame([handles[-1]], X[0], 2000))  # not durable: it does not wait
-            number, y, _ = answer(await asyncio.wait_for(socket.get(), 10))
+            number, y, _ = answer(await asyncio.wait_for(socket.get(), PATIENCE_S))
             assert number == 2000
             np.testing.assert_allclose(y[0], truth[0], atol=1e-6)
             store.allowed.set()
             found = {}
             for _ in range(SESSIONS + 1):
-                number, y, status = answer(await asyncio.wait_for(socket.get(), 10))
+                number, y, status = answer(await asyncio.wait_for(socket.get(), PATIENCE_S))
                 assert not status.any()
                 found[number] = y[0]
             for k in range(SESSIONS):
@@ -90,7 +91,7 @@ def test_a_session_that_is_spilled_while_it_is_opened_is_read_back(layer_file, t
             handle = (await opening)["handle"]
             assert await spilling == 1
             socket.post(frame([handle], X[0]))
-            _, y, status = answer(await asyncio.wait_for(socket.get(), 10))
+            _, y, status = answer(await asyncio.wait_for(socket.get(), PATIENCE_S))
             assert not status.any()
             np.testing.assert_allclose(y[0], outputs(layer, X)[0], atol=1e-6)
 

@@ -7,7 +7,7 @@ import subprocess
 import httpx
 import numpy as np
 import pytest
-from serving import NUM_INPUTS, Process, lstm, outputs
+from serving import NUM_INPUTS, PATIENCE_S, Process, lstm, outputs
 
 X = np.random.default_rng(5).normal(size=(200, NUM_INPUTS)).astype(np.float32)
 PATH = "/v1/models/lstm/sessions"
@@ -40,7 +40,7 @@ def test_a_full_disk_is_said_and_loses_no_acknowledged_step(tmp_path, small):
     truth = outputs(layer, X)
     arguments = ["--module", str(tmp_path / "lstm.pt"), "--state", str(small / "state")]
     server = Process(*arguments, log=tmp_path / "log")
-    client = httpx.Client(base_url=server.url, timeout=30)
+    client = httpx.Client(base_url=server.url, timeout=PATIENCE_S)
     try:
         for name, durable in (("kept", "step"), ("free", "none")):
             assert client.post(PATH, json={"id": name, "durable": durable}).status_code == 201
@@ -91,7 +91,7 @@ def test_steps_are_accepted_again_when_there_is_space(tmp_path, small):
     lstm(tmp_path / "lstm.pt")
     arguments = ["--module", str(tmp_path / "lstm.pt"), "--state", str(small / "state")]
     server = Process(*arguments, log=tmp_path / "log")
-    client = httpx.Client(base_url=server.url, timeout=30)
+    client = httpx.Client(base_url=server.url, timeout=PATIENCE_S)
     try:
         client.post(PATH, json={"id": "a", "durable": "step"})
         filler = small / "filler"

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from serving import NUM_INPUTS, OLD, answer, connected, frame, lstm, outputs, serving
+from serving import NUM_INPUTS, OLD, answer, connected, frame, lstm, outputs, serving, until
 
 import memorycell
 from memorycell.errors import UserError
@@ -57,19 +57,12 @@ def test_a_file_that_cannot_be_read_leaves_the_old_version(tmp_path):
         async with serving(files=(str(path),), reload_s=0.02) as (client, hub, _):
             session = await hub.open("text", OpenOptions())
             path.write_bytes(b"\x80\x04garbage")
-            for _ in range(200):
-                await asyncio.sleep(0.02)
-                if hub.model("text").problem:
-                    break
+            await until(lambda: hub.model("text").problem)
             summary = (await client.get("/v1/models/text")).json()
             assert "version 1 continues" in summary["problem"]
             assert (await hub.step(session, ["a"])).steps == 1
             shutil.copy(OLD / "text.safetensors", path)
-            for _ in range(200):
-                await asyncio.sleep(0.02)
-                if not hub.model("text").problem:
-                    break
-            assert hub.model("text").problem is None
+            await until(lambda: hub.model("text").problem is None)
 
     run(main())
 
@@ -150,7 +143,7 @@ def test_reloads_under_load_drop_nothing(tmp_path, carry):
 
     async def main():
         async with serving(modules=(str(path),), carry=carry) as (_, hub, app):
-            stopped = False
+            stopped, stepping = False, set()
 
             async def load(socket):
                 handle = (await socket.ask(op="open", model="lstm"))["handle"]
@@ -163,6 +156,7 @@ def test_reloads_under_load_drop_nothing(tmp_path, carry):
                         found = await socket.get()
                     assert not answer(found)[2].any()
                     steps += 1
+                    stepping.add(socket)
                 info = await socket.ask(op="info", handle=handle)
                 while "event" in info:
                     info = await socket.get()
@@ -175,10 +169,12 @@ def test_reloads_under_load_drop_nothing(tmp_path, carry):
                     socket = connected(app)
                     running.append(tasks.create_task(with_socket(socket, load)))
                 for seed in range(1, 6):
-                    await asyncio.sleep(0.05)
+                    stepping.clear()
+                    await until(lambda: len(stepping) == len(running))
                     lstm(path, seed)
                     await hub.registry.reload("lstm")
-                await asyncio.sleep(0.05)
+                stepping.clear()
+                await until(lambda: len(stepping) == len(running))
                 stopped = True
             versions = {task.result() for task in running}
             assert versions == ({6} if carry == "state" else {1})

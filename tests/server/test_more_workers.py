@@ -1,6 +1,8 @@
 """More than two workers, workers with Redis, and --demo with workers."""
 
 import asyncio
+import contextlib
+import functools
 import os
 import shutil
 import signal
@@ -10,9 +12,8 @@ import httpx
 import numpy as np
 import orjson
 import pytest
-from serving import NUM_INPUTS, OLD, Process, answer, frame, lstm, outputs
+from serving import NUM_INPUTS, OLD, PATIENCE_S, Process, answer, connect, frame, lstm, outputs
 from test_redis_store import Redis, needs_redis
-from websockets.sync.client import connect as connect_to
 
 from memorycell.server.demo import DEMOS, cache_folder, demo_path
 from memorycell.server.placement import owner
@@ -21,6 +22,8 @@ SESSIONS, T = 20, 6
 X = np.random.default_rng(2).normal(size=(SESSIONS, T, NUM_INPUTS)).astype(np.float32)
 IDS = [f"s{k}" for k in range(SESSIONS)]
 PATH = "/v1/models/lstm/sessions"
+get = functools.partial(httpx.get, timeout=PATIENCE_S)
+post = functools.partial(httpx.post, timeout=PATIENCE_S)
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +56,7 @@ def test_three_and_four_workers_are_one_server(folder, truth, count):
     )
     try:
         found, x = np.empty_like(truth), X
-        with connect_to(server.url.replace("http", "ws") + "/v1/socket") as socket:
+        with connect(server.url.replace("http", "ws") + "/v1/socket") as socket:
             opened = [ask(socket, op="open", model="lstm", id=name) for name in IDS]
             handles = [one["handle"] for one in opened]
             for t in range(T - 2):
@@ -67,14 +70,14 @@ def test_three_and_four_workers_are_one_server(folder, truth, count):
                 found[k, T - 2] = y[0]
         for k, name in enumerate(IDS):
             url = f"{server.url}{PATH}/{name}/step"
-            found[k, T - 1] = httpx.post(url, json=x[k, T - 1].tolist()).json()["y"]
+            found[k, T - 1] = post(url, json=x[k, T - 1].tolist()).json()["y"]
         np.testing.assert_allclose(found, truth, atol=1e-6)
         workers = {owner("lstm", name, count) for name in IDS}
         assert len(workers) == count
         for _ in range(4):  # whichever worker answers
-            models = httpx.get(f"{server.url}/v1/models").json()["models"]
+            models = get(f"{server.url}/v1/models").json()["models"]
             assert next(m for m in models if m["name"] == "lstm")["sessions"] == SESSIONS
-            assert httpx.get(f"{server.url}/v1/models/lstm").json()["sessions"] == SESSIONS
+            assert get(f"{server.url}/v1/models/lstm").json()["sessions"] == SESSIONS
     finally:
         server.kill()
 
@@ -84,7 +87,7 @@ def test_large_bodies_and_many_requests_at_once_are_forwarded(folder, truth):
     far = [f"f{k}" for k in range(30)]
     x = np.random.default_rng(3).normal(size=(20_000, NUM_INPUTS)).astype(np.float32)
     try:
-        with httpx.Client(base_url=server.url, timeout=60) as client:
+        with httpx.Client(base_url=server.url, timeout=PATIENCE_S) as client:
             found = []
             for name in far[:2]:  # one of them in the other worker, probably
                 client.post(PATH, json={"id": name})
@@ -97,7 +100,7 @@ def test_large_bodies_and_many_requests_at_once_are_forwarded(folder, truth):
             assert client.put(f"{PATH}/{far[0]}/step").status_code == 405
 
         async def many():
-            async with httpx.AsyncClient(base_url=server.url, timeout=60) as client:
+            async with httpx.AsyncClient(base_url=server.url, timeout=PATIENCE_S) as client:
                 opened = [client.post(PATH, json={"id": name}) for name in far[2:]]
                 assert {one.status_code for one in await asyncio.gather(*opened)} == {201}
                 for t in range(3):
@@ -123,13 +126,13 @@ def test_demo_models_are_served_by_every_worker(tmp_path, monkeypatch):
     server = Process("--demo", "--workers", "2", log=tmp_path / "log")
     try:
         names = {demo.name for demo in DEMOS} | {"story"}
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 2 * PATIENCE_S
         served = [set()]
         while not all(one == names for one in served):
             assert time.monotonic() < deadline, served
             served = []
             for _ in range(12):  # connections reach both workers
-                models = httpx.get(f"{server.url}/v1/models").json()["models"]
+                models = get(f"{server.url}/v1/models").json()["models"]
                 served.append({model["name"] for model in models})
         assert server.terminate() == 0
     finally:
@@ -150,9 +153,8 @@ def test_workers_with_redis_lose_no_session_when_one_or_all_are_killed(folder, t
 
     def step(server, t):
         for k, name in enumerate(IDS):
-            answer = httpx.post(
-                f"{server.url}{PATH}/{name}/step?after={t}", json=X[k, t].tolist(), timeout=30
-            )
+            url = f"{server.url}{PATH}/{name}/step?after={t}"
+            answer = post(url, json=X[k, t].tolist())
             assert answer.status_code == 200, answer.text
             found[k, t] = answer.json()["y"]
 
@@ -160,7 +162,7 @@ def test_workers_with_redis_lose_no_session_when_one_or_all_are_killed(folder, t
     try:
         for name in IDS:
             body = {"id": name, "durable": "step"}
-            assert httpx.post(f"{first.url}{PATH}", json=body).status_code == 201
+            assert post(f"{first.url}{PATH}", json=body).status_code == 201
         step(first, 0)
         step(first, 1)
         os.kill(children(first.process.pid)[0], signal.SIGKILL)
@@ -169,7 +171,8 @@ def test_workers_with_redis_lose_no_session_when_one_or_all_are_killed(folder, t
         workers = children(first.process.pid)
         first.kill()
         for worker in workers:
-            os.kill(worker, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # they end with their supervisor
+                os.kill(worker, signal.SIGKILL)
         second = Process(*arguments, "--workers", "3", log=tmp_path / "second")
         for t in range(3, T):
             step(second, t)

@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import torch
 from served import served
+from serving import PATIENCE_S
 
 from memorycell.server.config import ServerConfig
 
@@ -38,7 +39,7 @@ CONFIG = """
 
 def test_every_route_is_described(address):
     """What is described is there: no operation is answered with no-such-route or 405."""
-    document = httpx.get(f"{address}/openapi.json").json()
+    document = httpx.get(f"{address}/openapi.json", timeout=PATIENCE_S).json()
     operations = [
         (method, path)
         for path, described in document["paths"].items()
@@ -48,7 +49,9 @@ def test_every_route_is_described(address):
     assert len(operations) > 25
     values = {"model": "lstm", "id": "nobody", "version": "1", "format": "onnx"}
     for method, path in operations:
-        reply = httpx.request(method, address + path.format(**values), content=b"")
+        reply = httpx.request(
+            method, address + path.format(**values), content=b"", timeout=PATIENCE_S
+        )
         assert reply.status_code != 405, (method, path)
         assert b"no-such-route" not in reply.content, (method, path)
 
@@ -60,7 +63,8 @@ def test_schemathesis(address, tmp_path):
     """
     (tmp_path / "schemathesis.toml").write_text(CONFIG)
     opened = {"id": "a", "input": "tensors", "history": 10}
-    assert httpx.post(f"{address}/v1/models/lstm/sessions", json=opened).status_code == 201
+    url = f"{address}/v1/models/lstm/sessions"
+    assert httpx.post(url, json=opened, timeout=PATIENCE_S).status_code == 201
     words = [Path(sys.executable).with_name("schemathesis"), "--config-file", "schemathesis.toml"]
     words += ["run", f"{address}/openapi.json", "--seed", "1", "--max-examples", "20"]
     words += ["--exclude-checks", "positive_data_acceptance,ensure_resource_availability"]

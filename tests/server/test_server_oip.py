@@ -5,6 +5,7 @@ import pytest
 import safetensors.torch
 import torch
 from served import served
+from serving import PATIENCE_S
 
 from memorycell.server.config import ServerConfig
 
@@ -157,7 +158,7 @@ def test_unknown_names_are_refused(client):
 def test_the_error_is_a_problem_too(address):
     import httpx
 
-    reply = httpx.post(f"{address}/v2/models/lstm/infer", content=b"{}")
+    reply = httpx.post(f"{address}/v2/models/lstm/infer", content=b"{}", timeout=PATIENCE_S)
     assert reply.status_code == 400
     assert reply.headers["content-type"] == "application/problem+json"
     assert (
@@ -172,5 +173,6 @@ def test_a_refused_step_leaves_no_session(client, address):
 
     with pytest.raises(http.InferenceServerException):
         client.infer("lstm", x_input(np.full((1, WIDTH), np.nan, np.float32)))
-    sessions = httpx.get(f"{address}/v1/models/lstm/sessions").json()["sessions"]
+    reply = httpx.get(f"{address}/v1/models/lstm/sessions", timeout=PATIENCE_S)
+    sessions = reply.json()["sessions"]
     assert not [each for each in sessions if each["id"].startswith("oip-")]

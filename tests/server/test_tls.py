@@ -8,8 +8,7 @@ import httpx
 import numpy as np
 import orjson
 import pytest
-from serving import NUM_INPUTS, Process, answer, frame, lstm, outputs
-from websockets.sync.client import connect
+from serving import NUM_INPUTS, PATIENCE_S, Process, answer, connect, frame, lstm, outputs
 
 from memorycell.client import Client
 
@@ -45,7 +44,7 @@ def test_https_and_wss_with_a_certificate(tmp_path, certificate, monkeypatch):
     arguments = ["--module", str(tmp_path / "lstm.pt"), "--set", f"tls_cert={cert}"]
     server = SecureProcess(*arguments, "--set", f"tls_key={key}", log=tmp_path / "log")
     context = ssl.create_default_context(cafile=str(cert))
-    client = httpx.Client(base_url=server.url, verify=context)
+    client = httpx.Client(base_url=server.url, verify=context, timeout=PATIENCE_S)
     try:
         assert "https://" in server.log.read_text()
         assert client.post(PATH, json={"id": "a"}).status_code == 201
@@ -61,10 +60,11 @@ def test_https_and_wss_with_a_certificate(tmp_path, certificate, monkeypatch):
             session = ours.attach("lstm", "a")
             np.testing.assert_allclose(session.feed(X[3].tolist()).answers, truth[3], atol=1e-6)
         with pytest.raises(httpx.TransportError):  # without TLS
-            httpx.get(f"http://localhost:{server.port}/healthz")
+            httpx.get(f"http://localhost:{server.port}/healthz", timeout=PATIENCE_S)
         assert client.get("/healthz").status_code == 200
+        strict = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         with pytest.raises(httpx.ConnectError, match="certificate"):
-            httpx.get(f"{server.url}/healthz", verify=ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+            httpx.get(f"{server.url}/healthz", verify=strict, timeout=PATIENCE_S)
     finally:
         client.close()
         server.kill()

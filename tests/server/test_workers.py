@@ -13,9 +13,9 @@ import numpy as np
 import orjson
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import NUM_INPUTS, Process, answer, frame, lstm, serving
+from serving import NUM_INPUTS, PATIENCE_S, Process, answer, frame, lstm, serving
+from serving import connect as connect_to
 from websockets.exceptions import ConnectionClosed
-from websockets.sync.client import connect as connect_to
 
 from memorycell.client import Client
 from memorycell.errors import UserError
@@ -27,6 +27,7 @@ from memorycell.server.placement import Place, owner
 from memorycell.server.redistributing import distribute
 
 SESSIONS, T = 20, 6
+DRAIN_S = 100
 X = np.random.default_rng(1).normal(size=(SESSIONS, T, NUM_INPUTS)).astype(np.float32)
 IDS = [f"s{k}" for k in range(SESSIONS)]
 PATH = "/v1/models/lstm/sessions"
@@ -46,6 +47,7 @@ def server(folder):
     (folder / "tokens").write_text(LINE + "\n")
     arguments = ["--module", str(folder / "lstm.pt"), "--state", str(folder / "state")]
     arguments += ["--token-file", str(folder / "tokens")]
+    arguments += ["--set", f"drain_s={DRAIN_S}"]
     found = Process(*arguments, "--workers", "2", log=folder / "log")
     yield found
     found.kill()
@@ -75,7 +77,9 @@ def truth(folder, server):
 def new_connections(server, number):
     with ExitStack() as stack:
         yield [
-            stack.enter_context(httpx.Client(base_url=server.url, timeout=30, headers=TOKENS))
+            stack.enter_context(
+                httpx.Client(base_url=server.url, timeout=PATIENCE_S, headers=TOKENS)
+            )
             for _ in range(number)
         ]
 
@@ -87,7 +91,7 @@ def connect(server):
 
 def request(server, method, path, **options):
     """Over a connection of its own."""
-    return httpx.request(method, server.url + path, headers=TOKENS, timeout=30, **options)
+    return httpx.request(method, server.url + path, headers=TOKENS, timeout=PATIENCE_S, **options)
 
 
 def ask(socket, **message):
@@ -151,7 +155,8 @@ def test_steps_of_rest_through_any_connection_equal_those_of_one_process(server,
             headers = {"x-memorycell-hop": "0" * 64, "x-memorycell-steps": "5"}
             assert forged.get(f"{PATH}/s3", headers=headers).json()["steps"] == T
         for name in IDS:  # wherever they are
-            assert httpx.get(f"{server.url}{PATH}/{name}").status_code == 401
+            url = f"{server.url}{PATH}/{name}"
+            assert httpx.get(url, timeout=PATIENCE_S).status_code == 401
         # forks to any id continue from the same state
         for name in ("a", "b", "c", "d"):
             forked = client.post(f"{PATH}/s0/fork", json={"id": f"fork-{name}"}).json()
@@ -247,39 +252,42 @@ def test_no_acknowledged_step_is_lost_when_a_worker_is_killed_under_load(server,
     """Clients attach their sessions again and repeat what was not answered."""
     names = [f"k{k}" for k in range(4)]
     names += [next(f"j{k}" for k in range(99) if owner("lstm", f"j{k}", 2) == w) for w in (0, 1)]
-    read, failed, stop = {}, [], threading.Event()
+    read, failed, stop = {name: [] for name in names}, [], threading.Event()
+    patient = {"timeout_s": 2 * PATIENCE_S, "reconnect_s": 2 * PATIENCE_S}
 
     def feed(name):
         try:
-            with Client(server.url, token=TOKEN, timeout_s=30, reconnect_s=30) as client:
+            with Client(server.url, token=TOKEN, **patient) as client:
                 session = client.open("lstm", id=name, durable="step")
-                out = []
+                out = read[name]
                 while not stop.is_set() or len(out) < T:
                     x = X[len(out) % SESSIONS, 0].tolist()
                     answer = session.feed(x)
                     assert answer.steps == len(out) + 1
                     out.append(answer.answers)
                     time.sleep(0.01)
-                read[name] = out
         except Exception as error:
             failed.append((name, error))
 
     threads = [threading.Thread(target=feed, args=(name,)) for name in names]
     for thread in threads:
         thread.start()
-    time.sleep(0.5)
+    while not failed and min(map(len, read.values())) < 3:  # all of them step
+        time.sleep(0.01)
     killed = worker_ids(server)[0]
     os.kill(killed, signal.SIGKILL)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 2 * PATIENCE_S
     while "is back" not in server.log.read_text():
         assert time.monotonic() < deadline
         time.sleep(0.05)
     time.sleep(0.3)
     stop.set()
     for thread in threads:
-        thread.join(60)
+        thread.join(2 * PATIENCE_S)
+        assert not thread.is_alive()
     assert not failed
-    longest = one_process(folder, [[x[0].tolist() for x in X] * 200])[0]
+    turns = 1 + max(map(len, read.values())) // SESSIONS
+    longest = one_process(folder, [[x[0].tolist() for x in X] * turns])[0]
     for name in names:
         session = request(server, "GET", f"{PATH}/{name}").json()
         assert session["steps"] == len(read[name])
@@ -295,7 +303,7 @@ def test_workers_drain_within_their_time(server, folder, outputs):
         ask(socket, op="open", model="lstm", id="w-last")
         workers, began = worker_ids(server), time.monotonic()
         assert server.terminate() == 0
-        assert time.monotonic() - began < 10
+        assert time.monotonic() - began < DRAIN_S
         with suppress(ConnectionClosed):
             while True:
                 assert orjson.loads(socket.recv())["event"] == "drain"

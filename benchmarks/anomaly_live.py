@@ -1,8 +1,9 @@
 """Duration of a live row of an anomaly detector: eight columns, hidden size 64, one core.
 
-    python benchmarks/anomaly_live.py [--rows 20000] [--smoke]
+    python benchmarks/anomaly_live.py [--rows 20000] [--scales 4] [--static 0.33] [--smoke]
 
-The rows are random and the model is untrained, which does not change the work. The live scores are
+The rows are random and the model is untrained, which does not change the work. By default the score
+is that of a table without `settle`: the surprise of one average. The live scores are
 first compared with those of the full recording. Then rows are timed alternately as arrays
 (`RowScorer.step`), and as the dicts of text that `stream` reads, including time stamps.
 """
@@ -33,11 +34,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--scales", type=int, default=1, help="averages in the score")
+    parser.add_argument("--static", type=float, default=0.0, help="weight of the static deviation")
     parser.add_argument("--smoke", action="store_true", help=f"only {2 * BLOCK} rows")
     options = parser.parse_args()
     torch.set_num_threads(1)
     recording = random_recording(2 * BLOCK if options.smoke else options.rows)
-    file = untrained_detector(recording)
+    file = untrained_detector(recording, scales=options.scales, static=options.static)
     full = score_recording(file.model, file.codec, recording).scores
     scorer = RowScorer(file.model, file.codec, Stream(file.model, history=0))
     session = open_session(file)
@@ -69,12 +72,17 @@ def random_recording(rows: int) -> Recording:
     return Recording("", time_us, values, np.empty((rows, 0), object), None, np.arange(rows))
 
 
-def untrained_detector(recording: Recording) -> ModelFile:
+def untrained_detector(recording: Recording, *, scales: int, static: float) -> ModelFile:
     torch.manual_seed(0)
     columns = Columns(COLUMNS, times=TimeColumns(("time",)))
     codec = fit_codec(columns, settle=0, train=[recording], normal=[recording])
     config = DetectorConfig(
-        input_size=codec.input_size, columns=len(COLUMNS), hidden_size=64, smooth=10
+        input_size=codec.input_size,
+        columns=len(COLUMNS),
+        hidden_size=64,
+        smooth=10,
+        scales=scales,
+        static=static,
     )
     model = Detector(config).eval()
     torch.nn.init.normal_(model.head.recurrent.weight, std=0.1)

@@ -491,6 +491,7 @@ def test_missing_column_in_another_table(machine, tmp_path):
         "adapt=-1",
         "gap=maybe",
         "smooth=0",
+        "scales=0",
     ],
 )
 def test_invalid_settings(wrong):

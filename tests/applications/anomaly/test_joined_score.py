@@ -7,15 +7,17 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from scipy import stats
 from scipy.spatial.distance import mahalanobis
 
+from memorycell.applications.anomaly.augmentation import random_drift
 from memorycell.applications.anomaly.columns import Columns, Recording
 from memorycell.applications.anomaly.fitting import fit_codec
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.anomaly.prepare import prepare
 from memorycell.applications.anomaly.row_scorer import RowScorer
 from memorycell.applications.anomaly.score import ScoreFunction
-from memorycell.applications.anomaly.score_fitting import held_out_scores
+from memorycell.applications.anomaly.score_fitting import fit_score, held_out_scores
 from memorycell.applications.anomaly.scoring import score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.errors import DataError
@@ -24,6 +26,7 @@ from memorycell.streaming.stream import Stream
 from memorycell.tables.times import TimeColumns
 
 COLUMNS = 3
+SCORE = ("center", "inverse")
 
 
 def random_covariance(rng, size=COLUMNS):
@@ -40,10 +43,23 @@ def detector(rng, **values):
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.3)
     for name in ("", "static_") if config.static else ("",):
-        getattr(model, f"{name}center").copy_(torch.from_numpy(rng.normal(size=COLUMNS)))
-        inverse = np.linalg.inv(random_covariance(rng))
-        getattr(model, f"{name}inverse").copy_(torch.from_numpy(inverse))
+        for center, inverse in zip(
+            model.get_buffer(f"{name}center").view(-1, COLUMNS),
+            model.get_buffer(f"{name}inverse").view(-1, COLUMNS, COLUMNS),
+            strict=True,
+        ):
+            center.copy_(torch.from_numpy(rng.normal(size=COLUMNS)))
+            inverse.copy_(torch.from_numpy(np.linalg.inv(random_covariance(rng))))
     return model
+
+
+def of_one_scale(model, scale):
+    """The model with one time constant of its score alone."""
+    config = replace(model.config, smooth=model.config.smooth * 2**scale, scales=1)
+    one, own = Detector(config).eval(), model.state_dict()
+    score = {name: value[scale] for name, value in own.items() if name.endswith(SCORE)}
+    one.load_state_dict({**own, **score})
+    return one
 
 
 @pytest.mark.parametrize("weight", [0.3, 0.5, 1.0])
@@ -62,6 +78,52 @@ def test_the_score_is_the_weighted_geometric_mean(weight):
             )
         )
         assert own.sum() == pytest.approx(surprise ** (1 - weight) * static**weight, rel=1e-5)
+
+
+@pytest.mark.parametrize("static", [0.0, 0.5])
+def test_the_score_of_several_averages_is_the_geometric_mean_of_theirs(recorded, static):
+    _, codec, recording, settle = recorded
+    rng = np.random.default_rng(7)
+    model = wide_detector(rng, codec, static=static, own_score=False, smooth=3, scales=3)
+    full = score_recording(model, codec, recording)
+    each = [score_recording(of_one_scale(model, r), codec, recording) for r in range(3)]
+    expected = stats.gmean([one.scores for one in each])
+    np.testing.assert_allclose(full.scores, expected, rtol=1e-9, atol=1e-9)
+    assert expected.std() > 0.1  # a score that varies
+    shares = [one.contributions[1:] / one.scores[1:, None] for one in each]  # the first is 0
+    np.testing.assert_allclose(
+        full.contributions[1:], np.mean(shares, 0) * expected[1:, None], rtol=1e-9, atol=1e-12
+    )
+    averaged = own_averages(model, codec, recording)
+    refitted = ScoreFunction(model).refitted(averaged)
+    for r in range(3):
+        one = of_one_scale(model, r)
+        own = ScoreFunction(one).refitted(own_averages(one, codec, recording))
+        kinds = len(own.distributions)
+        for found, alone in zip(
+            refitted.distributions[kinds * r : kinds * (r + 1)], own.distributions, strict=True
+        ):
+            np.testing.assert_allclose(found.center, alone.center)
+            np.testing.assert_allclose(found.covariance, alone.covariance, rtol=1e-9)
+    if settle:
+        rows = averaged[min(20, settle // 4) : settle]
+        assert full.threshold == pytest.approx(
+            tail_quantile(ScoreFunction(model).scores(rows), 1e-3)
+        )
+
+
+@pytest.mark.parametrize("static", [0.0, 0.4])
+def test_the_fit_of_several_averages_is_that_of_each(static):
+    rng = np.random.default_rng(5)
+    model = detector(rng, static=static, smooth=4, scales=2)
+    features = rng.normal(size=(80, (1 + (static > 0)) * COLUMNS)) * 0.2
+    fit_score(model, [ScoreFunction(model).averaged(features)])
+    for r in range(2):
+        one = of_one_scale(model, r)
+        fit_score(one, [ScoreFunction(one).averaged(features)])
+        for name, value in one.state_dict().items():
+            if name.endswith(SCORE):
+                torch.testing.assert_close(value, model.get_buffer(name)[r])
 
 
 def test_a_column_that_deviates_in_both_ways_is_the_largest_contribution():
@@ -107,10 +169,19 @@ def test_each_half_is_scored_by_the_distributions_of_the_other():
     assert scores.min() > 3 * np.median(score.refitted(rows).scores(rows))
 
 
-@pytest.fixture(params=[(0, 0.5, False), (60, 0.5, True), (60, 0.0, True), (100, 0.4, True)])
+@pytest.fixture(
+    params=[
+        (0, 0.5, False, 1),
+        (60, 0.5, True, 1),
+        (60, 0.0, True, 1),
+        (100, 0.4, True, 1),
+        (0, 0.0, False, 3),
+        (60, 0.5, True, 3),
+    ]
+)
 def recorded(request):
     """(model, codec, recording, settling rows)"""
-    settle, static, own = request.param
+    settle, static, own, scales = request.param
     rng = np.random.default_rng(settle)
     values = rng.normal(size=(150, COLUMNS)) * [1, 10, 1000] + [0, 5, 1e4]
     values[rng.random(values.shape) < 0.05] = np.nan
@@ -120,13 +191,18 @@ def recorded(request):
     recording = Recording("", time, values, words, None, np.arange(150))
     columns = Columns(("a", "b", "c"), (), TimeColumns(("t",)))
     codec = fit_codec(columns, settle, [recording], [recording])
-    model = detector(rng, static=static, own_score=own, smooth=5)
+    model = wide_detector(rng, codec, static=static, own_score=own, smooth=5, scales=scales)
+    return model, codec, recording, settle
+
+
+def wide_detector(rng, codec, **values):
+    model = detector(rng, **values)
     wide = Detector(replace(model.config, input_size=codec.input_size)).eval()
     weights = wide.state_dict()
     own_weights = {n: v for n, v in model.state_dict().items() if weights[n].shape == v.shape}
     wide.load_state_dict({**weights, **own_weights})
     wide.threshold.fill_(4.0)
-    return wide, codec, recording, settle
+    return wide
 
 
 def steps(scorer, recording, rows):
@@ -211,6 +287,10 @@ def test_files_of_earlier_versions_have_the_surprise_alone():
     assert not any(name.startswith("static") for name in Detector(config).state_dict())
     with pytest.raises(ValueError, match="static: expected a number from 0 to 1"):
         DetectorConfig(input_size=6, columns=3, hidden_size=4, static=1.5)
+    assert config.scales == 1
+    assert Detector(config).center.shape == (3,)
+    with pytest.raises(ValueError, match="scales: expected 1 to 12, got 13"):
+        DetectorConfig(input_size=6, columns=3, hidden_size=4, scales=13)
     with pytest.raises(ValueError, match="own_score: expected true or false"):
         DetectorConfig(input_size=6, columns=3, hidden_size=4, own_score=2)
 
@@ -241,3 +321,30 @@ def test_a_level_that_its_prediction_follows_is_found(tmp_path):
         dataset.fit_score(model)
         auc.append(dataset.evaluate(model, "test")["auc_pr"])
     assert auc[1] > auc[0] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({}, (10, 1)),
+        ({"settle": 60}, (5, 4)),
+        ({"settle": 60, "smooth": 15}, (15, 1)),
+        ({"settle": 60, "smooth": 7, "scales": 2}, (7, 2)),
+        ({"scales": 3}, (10, 3)),
+    ],
+)
+def test_averages_by_default(settings, expected):
+    config = AnomalySettings(**settings).model_config(2, 1, ())
+    assert (config.smooth, config.scales) == expected
+    of_events = AnomalySettings(**settings).model_config(5, 1, (3,))
+    if "smooth" not in settings and "scales" not in settings:
+        assert (of_events.smooth, of_events.scales) == (1, 1)
+
+
+def test_segments_drift_between_half_and_twice_the_scale():
+    rng, scale = np.random.default_rng(0), np.full(2000, 3.0)
+    first = [random_drift(9, scale, rng)[0] for _ in range(300)]  # of variance 2 s²
+    octaves = np.log2([np.sqrt(np.mean(row**2) / 2) / 3 for row in first])
+    assert octaves.min() == pytest.approx(-1, abs=0.1)
+    assert octaves.max() == pytest.approx(1, abs=0.1)
+    assert stats.kstest(octaves, stats.uniform(-1, 2).cdf).pvalue > 0.01

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 DRIFT_KNOTS = 5
+DRIFT_OCTAVES = 1.0
+"""The drift of a segment is between half of the given scale and twice of it."""
 MAX_LEVEL_SHIFTS = 4
 SINGLE_COLUMN_PROBABILITY = 0.6
 """That a level shift affects one column on average, instead of half of them."""
@@ -13,9 +15,13 @@ FOREIGN_ROW_PROBABILITY = 0.05
 
 
 def random_drift(rows: int, scale: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Offsets [rows, K]: a random walk over five knots with steps of standard deviation `scale`
-    [K], interpolated linearly.
+    """Offsets [rows, K]: a random walk over five knots with steps of standard deviation s,
+    interpolated linearly.
+
+    s is `scale` [K] times 2^u, u uniform in ±`DRIFT_OCTAVES`: how much machines drift is not known,
+    so a model is trained on several amounts.
     """
+    scale = scale * 2 ** rng.uniform(-DRIFT_OCTAVES, DRIFT_OCTAVES)
     steps, start = rng.normal(size=(DRIFT_KNOTS, len(scale))), rng.normal(size=len(scale))
     knots = (steps.cumsum(0) + start) * scale
     at = np.linspace(0, DRIFT_KNOTS - 1.001, max(rows, 2))[:rows]

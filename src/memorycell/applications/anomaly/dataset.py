@@ -15,7 +15,7 @@ from memorycell.applications.anomaly.batches import SegmentBatches
 from memorycell.applications.anomaly.codec import ReadingsCodec, bounded
 from memorycell.applications.anomaly.columns import Recording
 from memorycell.applications.anomaly.model import Detector
-from memorycell.applications.anomaly.score import ScoreFunction, exponential_average
+from memorycell.applications.anomaly.score import ScoreFunction
 from memorycell.applications.anomaly.score_fitting import WARM_UP_ROWS, fit_score
 from memorycell.applications.anomaly.scoring import Scored, score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
@@ -92,7 +92,7 @@ class AnomalyDataset(Dataset[Detector, LaneBatch]):
                 x, z, choices = (part[:rows] for part in r.encoded)
                 y, filled = model.run(x), bounded(z)
                 features = score.features(y[:-1], z[1:], filled[1:], choices[1:])
-                average = exponential_average(features, model.config.smooth)
+                average = score.averaged(features)
                 averaged.append(average[min(WARM_UP_ROWS, rows // 4) :])
         fit_score(model, averaged)
 

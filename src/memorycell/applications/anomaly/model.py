@@ -21,6 +21,7 @@ from memorycell.streaming.stepping import LayerStepper, Stepper
 
 MAX_CHUNK_STEPS = 2048
 """Steps per forward pass of `Detector.run`."""
+MAX_SCALES = 12
 INPUT_LIMIT = 3.0
 """Z-scores enter the recurrent part as tanh(z / INPUT_LIMIT)."""
 
@@ -33,6 +34,7 @@ class DetectorConfig(ModelConfig):
     sizes     ids of each of the C category columns; V is their sum
     window    previous rows that the head reads directly, W
     smooth    time constant, in rows, of the exponential average of the deviates
+    scales    number R of time constants, smooth, 2 · smooth, …; see `ScoreFunction`
     budget    target fraction of normal rows that are flagged
     static    weight of the static deviation in the score; see `ScoreFunction`
     own_score   whether a recording has its own distributions of the score, from settling rows
@@ -44,6 +46,7 @@ class DetectorConfig(ModelConfig):
     sizes: tuple[int, ...] = ()
     window: int = 8
     smooth: int = 1
+    scales: int = 1
     budget: float = 0.001
     static: float = 0.0
     own_score: bool = False
@@ -55,6 +58,7 @@ class DetectorConfig(ModelConfig):
         "columns",
         "window",
         "smooth",
+        "scales",
     )
     probabilities: ClassVar[tuple[str, ...]] = (*ModelConfig.probabilities, "budget")
 
@@ -72,6 +76,8 @@ class DetectorConfig(ModelConfig):
             raise ValueError(f"static: expected a number from 0 to 1, got {self.static!r}")
         if not isinstance(self.own_score, bool):
             raise ValueError(f"own_score: expected true or false, got {self.own_score!r}")
+        if self.scales > MAX_SCALES:
+            raise ValueError(f"scales: expected 1 to {MAX_SCALES}, got {self.scales}")
         if not self.budget:
             raise ValueError("budget: expected a fraction above 0")
         check_members(self.members)
@@ -83,7 +89,7 @@ class Detector(SteppedModel[LaneBatch]):
     It also stores the parameters of the anomaly score, see `ScoreFunction`: the mean `center` [S]
     and inverse covariance `inverse` [S, S] of the averaged deviates, S = K + C, with `static` also
     those of the averaged readings, [K] and [K, K], and the threshold, above which a row is an
-    anomaly.
+    anomaly. With several time constants the means and inverse covariances have a first axis R.
     """
 
     kind = "detector"
@@ -100,12 +106,13 @@ class Detector(SteppedModel[LaneBatch]):
         self.config = config
         self.recurrent = config.stack(config.input_size)
         self.head = NextRow(config.hidden_size, config.columns, config.sizes, config.window)
-        size = config.columns + len(config.sizes)
-        self.register_buffer("center", torch.zeros(size))
-        self.register_buffer("inverse", torch.zeros(size, size).fill_diagonal_(1.0))
+        sizes = {"": config.columns + len(config.sizes)}
         if config.static:
-            self.register_buffer("static_center", torch.zeros(config.columns))
-            self.register_buffer("static_inverse", torch.eye(config.columns))
+            sizes["static_"] = config.columns
+        scales = () if config.scales == 1 else (config.scales,)
+        for name, size in sizes.items():
+            self.register_buffer(f"{name}center", torch.zeros(*scales, size))
+            self.register_buffer(f"{name}inverse", torch.eye(size).expand(*scales, -1, -1).clone())
         self.register_buffer("threshold", torch.zeros(()))
         single = replace(config, members=1)
         self.others = nn.ModuleList(Detector(single) for _ in range(config.members - 1))

@@ -106,7 +106,7 @@ class RowScorer:
         self._runs = np.zeros(size)
         self._none = np.zeros(size, bool)
         self._ones = np.ones(len(codec.names))
-        self._rate = np.array(1 / self._score.smooth)
+        self._rate = 1 / self._score.smooth if self._score.smooth.max() > 1 else None
         self._time = np.zeros(1, np.int64)
 
     @property
@@ -181,7 +181,7 @@ class RowScorer:
         missing: np.ndarray,
         choices: np.ndarray,
     ) -> np.ndarray:
-        """The averaged features [P] with those of a row; see `ScoreFunction.features`."""
+        """The averaged features [R P] with those of a row; see `ScoreFunction.features`."""
         features = normal_deviates(y, z, choices, self._score.sizes)
         if missing is not self._none:
             features = np.nan_to_num(features)
@@ -190,7 +190,9 @@ class RowScorer:
             static = features[-len(filled) :]
             np.minimum(static, MAX_STATIC_Z, out=static)
             np.maximum(static, -MAX_STATIC_Z, out=static)
-        if self._score.smooth > 1:
+        if self._score.scales > 1:
+            features = np.tile(features, self._score.scales)
+        if self._rate is not None:
             features -= self._averaged
             features *= self._rate
             features += self._averaged

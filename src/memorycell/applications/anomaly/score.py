@@ -63,10 +63,13 @@ def normal_deviates(
 
 
 def exponential_average(
-    values: np.ndarray, rows: int, start: np.ndarray | float = 0.0
+    values: np.ndarray, rows: int | np.ndarray, start: np.ndarray | float = 0.0
 ) -> np.ndarray:
-    """The exponential average of values [N, S], s ← s + (v - s)/rows from `start`: [N, S]."""
-    if rows == 1:
+    """The exponential average of values [N, S], s ← s + (v - s)/rows from `start`: [N, S].
+
+    rows   the time constant, or one for each column [S]
+    """
+    if np.all(np.equal(rows, 1)):
         return values
     result, rate = np.empty_like(values), 1 / rows
     average = np.broadcast_to(start, values.shape[1:]).astype(np.float64)
@@ -77,40 +80,48 @@ def exponential_average(
 
 
 class ScoreFunction:
-    """The anomaly score of a trained detector. A row has two features: the averaged deviates of its
-    columns from their prediction, and the averaged readings, in standard deviations from their
-    level. Under the normal distribution that each has in training, with mean m and covariance C,
-    and with d a feature minus m, its negative log-likelihood is, without its constant,
+    """The anomaly score of a trained detector. A row has two features: the deviates of its columns
+    from their prediction, and its readings, in standard deviations from their level. Both are
+    averaged over several time constants, n_r = smooth · 2^r rows for r = 0 … R - 1, with R the
+    `scales` of the configuration. Under the normal distribution that an averaged feature has in
+    training, with mean m and covariance C, and with d the feature minus m, its negative
+    log-likelihood is, without its constant,
 
         q = ½ dᵀ C⁻¹ d = Σ_j ½ d_j (C⁻¹ d)_j
 
     the surprise of the prediction, and the static deviation: half the squared Mahalanobis distance
-    of the averaged readings. The score is their weighted geometric mean,
+    of the averaged readings. The score of one time constant is their weighted geometric mean, and
+    the score of the row that of all time constants:
 
-        score = surprise^(1 - w) · static^w
+        score_r = surprise_r^(1 - w) · static_r^w,   score = (score_0 · … · score_{R-1})^(1/R)
 
-    with w the `static` of the configuration: a slow drift that was predicted raises the second
-    alone, a fault as a rule both. The terms of the sums, in proportion, are the contributions of
-    the columns, whose sum is the score. For categories d is at least 0: one that is likelier than
-    usual is no anomaly.
+    with w the `static` of the configuration: a slow drift that was predicted raises the static
+    deviation alone, a fault as a rule both; a short fault raises the scores of the short averages
+    first, a weak one only those of the long ones. The terms of the sums, in proportion, are the
+    contributions of the columns, whose sum is the score. For categories d is at least 0: one that
+    is likelier than usual is no anomaly.
+
+    Averaged features are [..., R P]: for each time constant the deviates, then the readings.
     """
 
     def __init__(self, model: Detector) -> None:
         config = model.config
-        self.columns, self.sizes, self.smooth = config.columns, config.sizes, config.smooth
+        self.columns, self.sizes, self.scales = config.columns, config.sizes, config.scales
         self.weight, self.own = config.static, config.own_score
         self.is_refitted = False
         self.surprise = _stored(model.center, model.inverse)
         self.static: Normal | None = None
         if self.weight:
             self.static = _stored(model.static_center, model.static_inverse)
+        features = self.center.size // self.scales
+        self.smooth = np.repeat(config.smooth * 2 ** np.arange(self.scales), features)
+        """[R P]: the time constant of each averaged feature, in rows."""
 
     @property
     def center(self) -> np.ndarray:
-        """The mean [P] of the features in training, where averages start."""
-        if self.static is None:
-            return self.surprise.center
-        return np.concatenate([self.surprise.center, self.static.center])
+        """The mean [R P] of the averaged features in training, where averages start."""
+        centers = [one.center for one in (self.surprise, self.static) if one is not None]
+        return np.concatenate(centers, -1).ravel()
 
     def features(
         self, y: np.ndarray, z: np.ndarray, filled: np.ndarray, choices: np.ndarray
@@ -127,21 +138,35 @@ class ScoreFunction:
             return deviates
         return np.concatenate([deviates, np.clip(filled, -MAX_STATIC_Z, MAX_STATIC_Z)], -1)
 
+    def averaged(self, features: np.ndarray, start: np.ndarray | float = 0.0) -> np.ndarray:
+        """The averages [N, R P], from `start`, of the features [N, P] of rows in their order."""
+        return exponential_average(np.tile(features, self.scales), self.smooth, start)
+
     def averages(
         self, y: np.ndarray, z: np.ndarray, filled: np.ndarray, choices: np.ndarray
     ) -> np.ndarray:
-        """The averaged features [N, P] of the rows of a recording; those of the first row, which
+        """The averaged features [N, R P] of the rows of a recording; those of the first row, which
         has no prediction, are the mean of training.
 
         y [N, 2 K + V], of which y[k] predicts row k + 1; z and filled [N, K], choices [N, C]
         """
-        features = self.features(y[:-1], z[1:], filled[1:], choices[1:])
-        features = np.concatenate([self.center[None], features])
-        return exponential_average(features, self.smooth, self.center)
+        averaged = self.averaged(self.features(y[:-1], z[1:], filled[1:], choices[1:]), self.center)
+        return np.concatenate([self.center[None], averaged])
 
     def contributions(self, averaged: np.ndarray) -> np.ndarray:
-        """Averaged features [..., P] -> contributions [..., S], whose sum is the score."""
-        size = len(self.surprise.center)
+        """Averaged features [..., R P] -> contributions [..., S], whose sum is the score."""
+        if self.scales == 1:
+            return self._contributions(averaged)
+        shares = self._contributions(averaged.reshape(*averaged.shape[:-1], self.scales, -1))
+        scores = np.maximum(shares.sum(-1, keepdims=True), MIN_LIKELIHOOD)  # [..., R, 1]
+        shares /= scores
+        result: np.ndarray = shares.sum(-2)
+        result *= np.exp(np.log(scores).sum(-2) / self.scales) / self.scales
+        return result
+
+    def _contributions(self, averaged: np.ndarray) -> np.ndarray:
+        """As `contributions`, of each time constant: [..., R, P], or [..., P] if there is one."""
+        size = self.surprise.center.shape[-1]
         d = averaged[..., :size] - self.surprise.center
         if self.sizes:
             d[..., self.columns :] = np.maximum(d[..., self.columns :], 0)
@@ -158,33 +183,36 @@ class ScoreFunction:
         return result
 
     def scores(self, averaged: np.ndarray) -> np.ndarray:
-        """Averaged features [..., P] -> scores [...]."""
+        """Averaged features [..., R P] -> scores [...]."""
         contributions = self.contributions(averaged)
         return np.asarray(contributions.dot(np.ones(contributions.shape[-1])))
 
     @property
     def distributions(self) -> list[Normal]:
-        """Of the deviates, and of the readings."""
-        return [self.surprise] if self.static is None else [self.surprise, self.static]
+        """For each time constant that of the deviates, and that of the readings."""
+        kinds = [one.split() for one in (self.surprise, self.static) if one is not None]
+        return [one for scale in zip(*kinds, strict=True) for one in scale]
 
     def with_distributions(self, distributions: Sequence[Normal]) -> ScoreFunction:
         """The same score with other distributions. Raises ValueError where they do not fit."""
         sizes = [len(one.center) for one in self.distributions]
         if [len(one.center) for one in distributions] != sizes:
             raise ValueError("the distributions of the score do not fit the columns")
-        other = copy.copy(self)
-        other.surprise, other.is_refitted = distributions[0], True
+        other, kinds = copy.copy(self), len(sizes) // self.scales
+        other.surprise, other.is_refitted = Normal.joined(distributions[::kinds]), True
         if self.static is not None:
-            other.static = distributions[1]
+            other.static = Normal.joined(distributions[1::kinds])
         return other
 
     def refitted(self, rows: np.ndarray) -> ScoreFunction:
-        """The score with the distributions of other averaged features [N, P]; see
+        """The score with the distributions of other averaged features [N, R P]; see
         `Normal.refitted`.
         """
-        parts = np.split(rows, [len(self.surprise.center)], 1)
+        distributions = self.distributions
+        ends = np.cumsum([len(one.center) for one in distributions])
+        parts = np.split(rows, ends[:-1], 1)
         return self.with_distributions(
-            [one.refitted(part) for one, part in zip(self.distributions, parts, strict=False)]
+            [one.refitted(part) for one, part in zip(distributions, parts, strict=True)]
         )
 
 

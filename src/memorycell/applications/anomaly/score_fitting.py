@@ -27,14 +27,18 @@ others, so that the threshold allows for drift and for what the fit adapts to.
 def fit_score(model: Detector, averaged: Sequence[np.ndarray]) -> None:
     """Set the parameters of the score and the threshold of a detector.
 
-    averaged   averaged features [N, P] of normal rows, one array per recording
+    averaged   averaged features [N, R P] of normal rows, one array per recording
     """
-    rows, size = np.concatenate(averaged), len(model.center)
-    # What the average of independent standard normal deviates has.
-    min_variance = 1 / (2 * model.config.smooth - 1)
-    _store(model.center, model.inverse, rows[:, :size], min_variance)
-    if model.config.static:
-        _store(model.static_center, model.static_inverse, rows[:, size:], 0.0)
+    score = ScoreFunction(model)
+    rows = np.concatenate(averaged)
+    by_scale = rows.reshape(len(rows), score.scales, -1)
+    size, smooth = model.center.shape[-1], score.smooth.reshape(score.scales, -1)
+    for r in range(score.scales):
+        # What the average of independent standard normal deviates has.
+        min_variance = 1 / (2 * float(smooth[r, 0]) - 1)
+        _store(model, "", r, by_scale[:, r, :size], min_variance)
+        if model.config.static:
+            _store(model, "static_", r, by_scale[:, r, size:], 0.0)
     score = ScoreFunction(model)
     if model.config.static:
         scores = [held_out_scores(score, part) for part in averaged]
@@ -43,10 +47,11 @@ def fit_score(model: Detector, averaged: Sequence[np.ndarray]) -> None:
     model.threshold.fill_(tail_quantile(np.concatenate(scores), model.config.budget))
 
 
-def _store(
-    center: torch.Tensor, inverse: torch.Tensor, rows: np.ndarray, min_variance: float
-) -> None:
-    """Write the mean and the inverse covariance of rows [N, S]."""
+def _store(model: Detector, kind: str, scale: int, rows: np.ndarray, min_variance: float) -> None:
+    """Write the mean and the inverse covariance of rows [N, S] of a time constant."""
+    center, inverse = model.get_buffer(f"{kind}center"), model.get_buffer(f"{kind}inverse")
+    if model.config.scales > 1:
+        center, inverse = center[scale], inverse[scale]
     covariance = np.atleast_2d(np.cov(rows.T))
     variance = np.diag(covariance)
     covariance = covariance + np.diag(np.maximum(min_variance - variance, 1e-3 * variance + 1e-9))
@@ -55,8 +60,8 @@ def _store(
 
 
 def held_out_scores(score: ScoreFunction, averaged: np.ndarray) -> np.ndarray:
-    """The scores [N] of averaged features [N, P] of one recording, each by the distributions of the
-    other parts of the recording.
+    """The scores [N] of averaged features [N, R P] of one recording, each by the distributions of
+    the other parts of the recording.
     """
     edges = np.linspace(0, len(averaged), HELD_OUT_PARTS + 1).astype(int)
     scores = []
@@ -72,7 +77,7 @@ def recording_score(
     score: ScoreFunction, model: Detector, codec: ReadingsCodec, averaged: np.ndarray
 ) -> tuple[ScoreFunction, float]:
     """(the score of a recording, its threshold): those of training; with `settle` a threshold, and
-    with `own_score` distributions, from the averaged features [N, P] of its settling rows.
+    with `own_score` distributions, from the averaged features [N, R P] of its settling rows.
     """
     if not codec.settle:
         return score, float(model.threshold)

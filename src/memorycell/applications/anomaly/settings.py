@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from memorycell.applications.anomaly.codec import MAX_SETTLE_ROWS
-from memorycell.applications.anomaly.model import DetectorConfig
+from memorycell.applications.anomaly.model import MAX_SCALES, DetectorConfig
 from memorycell.setting_fields import check_counts, check_ranges
 from memorycell.tables.column_lists import split_names
 from memorycell.tables.number_formats import check_separators
@@ -13,8 +13,9 @@ from memorycell.tables.number_formats import check_separators
 MIN_SETTLE_ROWS = 60
 MAX_ADAPT_ROWS = 10_000_000
 MAX_DRIFT, MAX_CORRUPT = 100, 0.99
-STATIC_WEIGHT = 0.5
-SMOOTH_ROWS, SMOOTH_ROWS_SETTLE = 10, 15
+STATIC_WEIGHT = 1 / 3
+SMOOTH_ROWS = 10
+SMOOTH_ROWS_SETTLE, SCALES_SETTLE = 5, 4
 
 
 @dataclass(frozen=True)
@@ -38,12 +39,15 @@ class AnomalySettings:
     budget      target fraction of normal rows that are flagged; sets the threshold from the tail of
                 the scores in training
     smooth      rows over which deviates are averaged before they are scored; by default 10, with
-                settle 15, with categories 1
+                settle 5, with categories 1
+    scales      number of averages, over smooth, 2 · smooth, 4 · smooth … rows, whose scores are
+                averaged; by default 1, with settle and neither smooth nor categories 4
     static      weight of the static deviation, the Mahalanobis distance of the averaged readings
                 from their level, in the score, 0 to 1; by default 0, with settle and without
-                categories 0.5
+                categories 1/3
     drift       scale of the random drift added to numeric columns in training, relative to the slow
-                variation in the data; by default 2 with settle and without categories, else 0
+                variation in the data, that of a segment between half and twice of it; by default 2
+                with settle and without categories, else 0
     corrupt     probability that a training segment is corrupted: level shifts in some columns, or
                 with categories rows from another account; by default 0.3, with categories 0.7
     adapt       time constant in rows at which a recording's level follows its normal rows; 0: fixed
@@ -67,6 +71,7 @@ class AnomalySettings:
     settle: int = 0
     budget: float = 0.001
     smooth: int | None = None
+    scales: int | None = None
     static: float | None = None
     drift: float | None = None
     corrupt: float | None = None
@@ -95,6 +100,7 @@ class AnomalySettings:
             self,
             adapt=(0, MAX_ADAPT_ROWS),
             static=(0, 1),
+            scales=(1, MAX_SCALES),
             drift=(0, MAX_DRIFT),
             corrupt=(0, MAX_CORRUPT),
         )
@@ -127,6 +133,13 @@ class AnomalySettings:
             return 1
         return SMOOTH_ROWS_SETTLE if self.settle else SMOOTH_ROWS
 
+    def scale_count(self, has_categories: bool) -> int:
+        """`scales`, or its default."""
+        if self.scales is not None:
+            return self.scales
+        averages_of_its_own = self.smooth is not None or has_categories
+        return SCALES_SETTLE if self.settle and not averages_of_its_own else 1
+
     def corruption_probability(self, has_categories: bool) -> float:
         """`corrupt`, or its default."""
         if self.corrupt is not None:
@@ -142,6 +155,7 @@ class AnomalySettings:
             window=self.window or (1 if sizes else 8),
             budget=self.budget,
             smooth=self.smooth_rows(bool(sizes)),
+            scales=self.scale_count(bool(sizes)),
             static=self.static_weight(bool(sizes)),
             own_score=self.settle > 0 and not sizes,
             hidden_size=self.hidden,

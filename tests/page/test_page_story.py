@@ -59,6 +59,7 @@ def test_the_article_s_story_forwards_and_backwards(story: Any, server: Any) -> 
         story.get_by_role("button", name="One word back").click()
         if back in (0, 5):
             word = WORDS[len(WORDS) - 2 - back]
+            story.locator(".chip.future").nth(back).wait_for()
             story.get_by_role("heading", name=f"After “{word}”", exact=True).wait_for()
             assert shown(story) == expected(WORDS[: -1 - back], countries)
     story.get_by_role("heading", name="After “panda”").wait_for()

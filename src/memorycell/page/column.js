@@ -145,6 +145,18 @@ export class Column {
     });
   }
 
+  /** Undo the last record, or those from the one that `first()` gives, once everything that is
+   *  under way has been read. */
+  undo(first = () => this.position - 1) {
+    return this.inOrder(async () => {
+      const goal = Math.max(0, first());
+      if (goal >= this.position) return;
+      await this.rewind(goal);
+      this.position = this.goal = goal;
+      this.onchange();
+    });
+  }
+
   async rewind(goal) {
     const undone = this.records.slice(goal, this.position);
     try {

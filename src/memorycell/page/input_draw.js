@@ -31,7 +31,7 @@ export function drawInput(column) {
   });
   const undo = h(
     "button",
-    { type: "button", onclick: () => column.goTo(lastStroke()) },
+    { type: "button", onclick: () => column.undo(lastStroke) },
     "Undo stroke",
   );
   const element = h(

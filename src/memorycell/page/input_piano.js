@@ -85,7 +85,7 @@ export function pianoInput(column, about, onproblem) {
       { class: "row" },
       go,
       h("button", { type: "button", onclick: () => column.feed(["-"]) }, "Rest"),
-      h("button", { type: "button", onclick: () => column.goTo(column.position - 1) }, "Undo"),
+      h("button", { type: "button", onclick: () => column.undo() }, "Undo"),
       navigator.requestMIDIAccess
         ? h("button", { type: "button", onclick: () => connect() }, "Use a MIDI keyboard")
         : null,

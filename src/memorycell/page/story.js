@@ -25,6 +25,7 @@ export class StoryView {
     this.words = [];
     this.records = [];
     this.position = 0;
+    this.goal = 0; // where `position` will be when everything asked for is done
     this.baseline = "rnn";
     this.timer = null;
     this.pending = Promise.resolve();
@@ -112,9 +113,9 @@ export class StoryView {
           "div",
           { class: "controls" },
           button("|◀", "First word", () => this.go(0)),
-          button("◀", "One word back", () => this.go(this.position - 1)),
+          button("◀", "One word back", () => this.go(this.goal - 1)),
           this.play,
-          button("▶", "One word forward", () => this.go(this.position + 1)),
+          button("▶", "One word forward", () => this.go(this.goal + 1)),
           button("▶|", "Last word", () => this.go(this.words.length)),
           this.slider,
         ),
@@ -157,7 +158,7 @@ export class StoryView {
     const move = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
     if (move) {
       event.preventDefault();
-      this.go(this.position + move);
+      this.go(this.goal + move);
     }
   }
 
@@ -171,7 +172,7 @@ export class StoryView {
       this.position = 0;
       const { answers } = await this.session.feedMany(words);
       this.records = answers.flat();
-      this.position = words.length;
+      this.position = this.goal = words.length;
       this.slider.max = String(words.length);
       this.rank();
       this.draw();
@@ -214,6 +215,7 @@ export class StoryView {
         clearProblem(this.element);
       } catch (error) {
         this.stop();
+        this.goal = this.position;
         problem(this.element, error);
       }
     });

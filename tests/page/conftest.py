@@ -19,6 +19,9 @@ from safetensors.torch import save_file
 import memorycell
 from memorycell.server.demo_digits import digit_lines
 
+PATIENCE_MS = 60_000
+"""What a page may take on a machine that is busy."""
+ABORTED = "net::ERR_ABORTED"
 CHROMIUM = Path("/usr/bin/chromium")
 ROOT = Path(__file__).parents[2]
 
@@ -106,7 +109,9 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     arguments += [f"--use-file-for-fake-audio-capture={sound}"]
     arguments += ["--use-fake-ui-for-media-stream", "--autoplay-policy=no-user-gesture-required"]
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=str(CHROMIUM), args=arguments)
+        browser = playwright.chromium.launch(
+            executable_path=str(CHROMIUM), args=arguments, timeout=4 * PATIENCE_MS
+        )
         yield browser
         browser.close()
 
@@ -134,11 +139,12 @@ def page(context: Any) -> Iterator[Any]:
     page.expected = []
     page.on("console", lambda m: m.type in ("error", "warning") and found.append(m.text))
     page.on("pageerror", lambda error: found.append(f"uncaught: {error}"))
-    page.on("requestfailed", lambda r: found.append(f"failed: {r.url} {r.failure}"))
+    # A request that is under way when a test leaves the page is aborted, which is no failure.
+    page.on("requestfailed", lambda r: r.failure != ABORTED and found.append(f"failed: {r.url}"))
     page.on("response", lambda r: r.status >= 400 and found.append(f"{r.status}: {r.url}"))
     # From now on: asked for only when a key is about to be pressed, Chromium may open its own.
     page.on("filechooser", lambda _: None)
-    page.set_default_timeout(15_000)
+    page.set_default_timeout(PATIENCE_MS)
     yield page
     if page.url != "about:blank":
         page.evaluate("localStorage.clear()")

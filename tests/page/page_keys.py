@@ -18,8 +18,22 @@ FOCUSED = """() => {
 }"""
 
 
+AVAILABLE = """(name) => {
+  const tags = "a, button, input, select, summary, textarea, [tabindex]";
+  return [...document.querySelectorAll(tags)].some((each) => {
+    const named = each.getAttribute("aria-label") ?? each.labels?.[0]?.textContent
+      ?? each.textContent;
+    const text = named.trim() || each.tagName;
+    return !each.disabled && each.getClientRects().length && new RegExp(`^(?:${name})`).test(text);
+  });
+}"""
+
+
 def tab_to(page: Any, name: str) -> None:
-    """Press Tab until a control has the focus, which must be visible on the way."""
+    """Press Tab until a control has the focus, which must be visible on the way. A control that is
+    not there yet is waited for.
+    """
+    page.wait_for_function(AVAILABLE, arg=name)
     passed = []
     for _ in range(MAX_TABS):
         page.keyboard.press("Tab")
@@ -38,6 +52,17 @@ def press(page: Any, name: str, key: str = "Enter") -> None:
     page.keyboard.press(key)
 
 
-def read_items(page: Any, count: str) -> None:
-    """Wait until the number of items read matches a pattern."""
+def read_items(page: Any, count: int) -> None:
+    """Wait until so many items were read."""
     page.locator(".time output", has_text=re.compile(f"^{count} of")).first.wait_for()
+
+
+def read_at_least(page: Any, count: int) -> None:
+    """The same while more are read, so that the page shows each number for a moment only."""
+    page.wait_for_function(
+        """(count) => {
+          const text = document.querySelector(".time output")?.textContent ?? "";
+          return parseInt(text.replaceAll(",", "")) >= count;
+        }""",
+        arg=count,
+    )

@@ -7,21 +7,25 @@ import contextlib
 import io
 import json
 import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+PATIENCE_S = 60
 
 
 class Traffic:
     """Of the pages of a test: the items of steps, and their answers.
 
     items     in the order of sending; in the form of JSON
-    answers   the records of each item, in the order of their arrival
+    answers   the records of each item that was answered, in the order of sending
     """
 
     def __init__(self, page: Any) -> None:
         self.items: list[Any] = []
-        self.answers: list[list[dict[str, Any]]] = []
-        self._refs: dict[int, bool] = {}  # of a step: whether it has several items
+        self._steps: list[_Step] = []
         page.on("websocket", self._watch)
 
     def _watch(self, socket: Any) -> None:
@@ -32,14 +36,25 @@ class Traffic:
         message = json.loads(text) if isinstance(text, str) else {}
         if message.get("op") == "step":
             several = "items" in message
-            self._refs[message["ref"]] = several
+            self._steps.append(_Step(message["ref"], several))
             self.items += message["items"] if several else [message["item"]]
 
     def _received(self, text: Any) -> None:
         message = json.loads(text) if isinstance(text, str) else {}
-        if message.get("ref") in self._refs and message["ok"]:
-            several = self._refs.pop(message["ref"])
-            self.answers += message["answers"] if several else [message["answers"]]
+        for step in self._steps:
+            if message.get("ref") == step.ref and step.answers is None and message["ok"]:
+                step.answers = message["answers"] if step.several else [message["answers"]]
+
+    @property
+    def answers(self) -> list[list[dict[str, Any]]]:
+        return [records for step in self._steps for records in step.answers or []]
+
+    def wait_for(self, page: Any, condition: Callable[[], bool]) -> None:
+        """Wait until a condition holds and everything that was sent is answered."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not condition() or len(self.answers) < len(self.items):
+            assert time.monotonic() < deadline, (self.items[-3:], self.answers[-3:])
+            page.wait_for_timeout(20)
 
     def check(self, file: Path, *settings: str) -> None:
         """The answers are those of the command line. At the end of its input it may answer once
@@ -55,6 +70,15 @@ class Traffic:
         data = b"".join(map(_line, self.items))
         lines = run_cli(data, "stream", str(file), *(w for s in settings for w in ("--set", s)))
         return [json.loads(line) for line in lines]
+
+
+@dataclass
+class _Step:
+    """A request of one or several items; `answers` has a list for each, None before."""
+
+    ref: int
+    several: bool
+    answers: list[list[dict[str, Any]]] | None = None
 
 
 def _line(item: Any) -> bytes:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
 import memorycell
+
+PATIENCE_S = 60
 
 
 def words_of(view: Any) -> list[tuple[str, str]]:
@@ -25,8 +28,7 @@ def expected_words(file: Path, text: str) -> list[tuple[str, str]]:
 
 def wait_for_words(page: Any, view: Any, expected: list[tuple[str, str]]) -> None:
     """Wait until the next words are the expected ones."""
-    for _ in range(100):
-        if words_of(view) == expected:
-            return
+    deadline = time.monotonic() + PATIENCE_S
+    while (found := words_of(view)) != expected:
+        assert time.monotonic() < deadline, (found, expected)
         page.wait_for_timeout(50)
-    assert words_of(view) == expected

@@ -69,7 +69,7 @@ def test_every_control_is_reached_with_the_keyboard(page: Any) -> None:
 def test_the_policy_allows_no_inline_script(page: Any, server: Any) -> None:
     import urllib.request
 
-    policy = urllib.request.urlopen(server.url).headers["Content-Security-Policy"]
+    policy = urllib.request.urlopen(server.url, timeout=120).headers["Content-Security-Policy"]
     assert "unsafe" not in policy
     page.goto("/")
     page.expected += ["Content Security Policy", "inline script"]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from page_keys import read_items
 from page_traffic import Traffic
 from page_words import expected_words, wait_for_words
 
@@ -20,6 +21,7 @@ def typing(page: Any, model_files: dict[str, Path]) -> Any:
     page.goto("/#live/text")
     page.get_by_label("Text", exact=True).type("the cat ")
     wait_for_words(page, page, expected_words(model_files["text"], "the cat "))
+    read_items(page, 8)
     return page
 
 
@@ -87,6 +89,7 @@ def test_a_saved_state_is_opened_again(typing: Any, model_files: dict[str, Path]
     saved = typing.get_by_label("Saved states")
     saved.wait_for()
     typing.get_by_label("Text", exact=True).type("is")
+    read_items(typing, 10)
     saved.select_option(label="my-cat")
     typing.get_by_role("button", name="Open state").click()
     typing.locator(".time output", has_text="8 of 8").wait_for()
@@ -122,9 +125,8 @@ def test_a_character_drawn_with_the_mouse(page: Any, model_files: dict[str, Path
     page.mouse.move(box["x"] + 125, box["y"] + 210, steps=25)
     page.mouse.up()
     page.locator(".labels").wait_for()
-    page.locator(".time output", has_text=re.compile(r"^2\d")).wait_for()
-    page.wait_for_timeout(300)
-    assert items[-1] == "up"
+    traffic.wait_for(page, lambda: items[-1:] == ["up"])
+    read_items(page, len(items))
     assert len(items) > 20
     session = memorycell.load(model_files["digits"]).session()
     answers = [answer for item in items for answer in session.feed(item)]
@@ -169,9 +171,9 @@ def test_a_table_that_is_dropped_is_played(page: Any, model_files: dict[str, Pat
     answers = [session.feed(row)[0] for row in rows]
     target, fan = next(iter(answers[-1]["forecast"].items()))
     assert target
-    notes = [n.get_attribute("aria-label") for n in page.locator("canvas").all()]
-    note = next(n for n in notes if "with probability 80%" in n)
-    assert note.startswith(answers[-1]["time"])
+    chart = page.locator(f"canvas[aria-label^='{answers[-1]['time']}']")
+    note = chart.get_attribute("aria-label")
+    assert "with probability 80%" in note
     assert f"in {len(fan['median'])} steps" in note
     traffic.check(model_files["forecast"])
     page.get_by_label("Time").fill("10")
@@ -199,9 +201,9 @@ def test_an_anomaly_is_named_with_its_columns(page: Any, model_files: dict[str, 
     session = memorycell.load(model_files["anomaly"]).session()
     answer = [session.feed(row)[0] for row in rows][-1]
     assert answer["anomaly"]
-    assert page.locator(".blame").inner_text().startswith("Anomaly. Responsible: amount")
+    page.locator(".blame", has_text=re.compile("^Anomaly. Responsible: amount")).wait_for()
     score = f"score {answer['score']:.3g}, threshold {answer['threshold']:.3g}"
-    assert page.locator(f"canvas[aria-label$='{score}']").count() == 1
+    page.locator(f"canvas[aria-label$='{score}']").wait_for()
     traffic.check(model_files["anomaly"])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import panel_models
 import pytest
+from page_keys import read_items
 from page_traffic import Traffic, run_cli
 from panel_models import Panels
 from PIL import Image
@@ -33,11 +34,6 @@ def pixels(page: Any, title: str) -> np.ndarray:
     return np.array(values, np.uint8).reshape(height, width, 4)[..., 0]
 
 
-def done(page: Any, items: int) -> None:
-    page.locator(".time output", has_text=re.compile(f"^{items} of")).wait_for()
-    page.wait_for_timeout(100)  # the frame of the screen after it
-
-
 def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> None:
     traffic = Traffic(page)
     items = traffic.items
@@ -45,7 +41,7 @@ def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> 
     page.goto("/#live/video")
     for k in range(1, 5):
         page.get_by_role("button", name="One frame").click()
-        done(page, k)
+        read_items(page, k)
     session = memorycell.load(server.files["video"]).session()
     answers = [session.feed(item)[0] for item in items]
     frames = [np.frombuffer(base64.b64decode(item[4:]), np.uint8) for item in items]
@@ -63,7 +59,7 @@ def test_moving_digits_and_their_predicted_frames(page: Any, server: Panels) -> 
     # A channel of the convolutional layer is a unit of the map.
     page.locator("canvas.heat[aria-label*='4 units over the last 4 steps']").wait_for()
     page.get_by_label("Time").fill("2")  # and the digits continue from there
-    done(page, 2)
+    read_items(page, 2)
     page.get_by_role("button", name="One frame").click()
     page.locator("canvas[aria-label='Frame read of frame 3']").wait_for()
     assert items[-1] == items[2]
@@ -83,12 +79,12 @@ def test_a_drawn_shape_and_its_own_predictions(page: Any, server: Panels) -> Non
     page.mouse.move(box["x"] + 90, box["y"] + 90, steps=8)
     page.mouse.up()
     page.get_by_role("button", name="One frame").click()
-    done(page, 1)
+    read_items(page, 1)
     frame = np.frombuffer(base64.b64decode(items[0][4:]), np.uint8)
     assert frame.max() > 100
     source.select_option("itself")
     page.get_by_role("button", name="One frame").click()
-    done(page, 2)
+    read_items(page, 2)
     session = memorycell.load(server.files["video"]).session()
     assert items[1] == "raw:" + session.feed(items[0])[0]["next"]
     traffic.check(server.files["video"])
@@ -108,7 +104,7 @@ def test_frames_from_picture_files(page: Any, server: Panels) -> None:
     page.get_by_text("2 frames", exact=True).wait_for()
     for k in (1, 2):
         page.get_by_role("button", name="One frame").click()
-        done(page, k)
+        read_items(page, k)
     traffic.check(server.files["video"])
     levels = [set(base64.b64decode(item[4:])) for item in items]
     assert levels == [{20}, {100}]  # in the order of the numbers in their names
@@ -162,7 +158,7 @@ def test_a_policy_acts_on_what_it_sees(page: Any, server: Panels) -> None:
     page.goto("/#live/cartpole")
     for k in range(1, 6):
         page.get_by_role("button", name="One step").click()
-        done(page, k)
+        read_items(page, k)
     seen = [json.loads(item) for item in items]
     assert [len(values) for values in seen] == [2] * 5  # position and angle: no velocities
     session = memorycell.load(server.files["cartpole"]).session()
@@ -174,12 +170,12 @@ def test_a_policy_acts_on_what_it_sees(page: Any, server: Panels) -> None:
     traffic.check(server.files["cartpole"])
     # The cart's next place follows from the velocity that the last action gave it.
     page.get_by_label("Time").fill("3")
-    done(page, 3)
+    read_items(page, 3)
     page.get_by_role("button", name="One step").click()
-    done(page, 4)
+    read_items(page, 4)
     assert items[-1] == items[3]
     page.get_by_role("button", name="Push it →").click()
-    done(page, 5)
+    read_items(page, 5)
     assert items[-1] != items[4]
 
 
@@ -190,7 +186,7 @@ def test_the_sign_of_the_maze_is_seen_once(page: Any, server: Panels) -> None:
     page.get_by_label("Sign of the next episode").select_option("1")
     for k in range(1, 6):
         page.get_by_role("button", name="One step").click()
-        done(page, k)
+        read_items(page, k)
     assert [json.loads(item) for item in items[:4]] == [[1, 0, 0], [0, 1, 0], [0, 1, 0], [0, 0, 1]]
     assert items[4] == "reset"
     session = memorycell.load(server.files["maze"]).session()
@@ -315,7 +311,7 @@ def test_a_fork_and_a_comparison(
     page.goto(f"/#live/{name}")
     step = page.get_by_role("button", name=re.compile("^One (frame|step)$"))
     step.click()
-    done(page, 1)
+    read_items(page, 1)
     page.get_by_role("button", name="Fork").click()
     page.locator(".column").nth(1).locator(".time output", has_text="1 of 1").wait_for()
     first = page.locator(".column").first

@@ -10,6 +10,8 @@ import pytest
 from page_server import Server
 from page_words import expected_words, wait_for_words
 
+PATIENCE_MS = 120_000
+
 
 @pytest.fixture
 def own_server(model_files: dict[str, Path], tmp_path: Path) -> Any:
@@ -27,6 +29,7 @@ def test_state_is_there_again_after_the_server_was_killed(
     page, story = (browser.new_page(base_url=own_server.url) for _ in range(2))
     errors: list[str] = []
     for each in (page, story):
+        each.set_default_timeout(PATIENCE_MS)
         each.on("pageerror", lambda error: errors.append(str(error)))
     story.goto("/")
     story.get_by_role("heading", name="After “is”").wait_for()

@@ -72,7 +72,7 @@ def test_the_steps_of_each_item_are_given(server: Any) -> None:
         data = json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(server.url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=20) as reply:
+        with urllib.request.urlopen(request, timeout=120) as reply:
             return json.load(reply)
 
     base = "/v1/models/text/sessions"

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import base64
-import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from page_keys import read_at_least, read_items
 from page_tones import RATE_HZ, empty_sound, tone
 from page_traffic import Traffic
 
@@ -21,6 +21,8 @@ def test_a_sound_file_is_recognised(page: Any, model_files: dict[str, Path]) -> 
     page.locator("input[type=file]").set_input_files(
         {"name": "tone.wav", "mimeType": "audio/wav", "buffer": tone(1500, 0.6)}
     )
+    # To its end: 1.6 s in parts of a tenth of a second.
+    traffic.wait_for(page, lambda: len(traffic.items) == 16)
     page.locator(".words .chip.blue").first.wait_for()
     session = memorycell.load(model_files["speech"]).session()
     answers = [a for a in session.feed(tone(1500, 0.6)) if a["final"]]
@@ -38,14 +40,24 @@ def test_a_sound_through_the_microphone(page: Any, model_files: dict[str, Path])
     page.get_by_role("button", name="Use the microphone").click()
     page.locator(".words .chip.blue").first.wait_for()
     page.get_by_role("button", name="Stop").click()
-    page.wait_for_timeout(300)  # the last answers
-    samples = b"".join(base64.b64decode(item["base64"]) for item in traffic.items)
-    spectrum = np.abs(np.fft.rfft(np.frombuffer(samples, "<i2")))
-    assert RATE_HZ * spectrum.argmax() / (len(samples) // 2) == pytest.approx(1500, abs=5)
+    traffic.wait_for(page, lambda: True)
+    parts = [base64.b64decode(item["base64"]) for item in traffic.items]
+    assert main_frequency(parts) == pytest.approx(1500, abs=5)
     final = [a for records in traffic.answers for a in records if a["final"]]
     words = (f"rate={RATE_HZ}", "format=s16le")
     expected = traffic.command_line(model_files["speech"], *words)
     assert [a for a in expected if a["final"]][: len(final)] == final
+
+
+def main_frequency(parts: list[bytes]) -> float:
+    """The median of the louder parts, in Hz: a busy machine may lose some of the sound between
+    them.
+    """
+    sounds = [np.frombuffer(part, "<i2").astype(float) for part in parts]
+    sounds = [sound for sound in sounds if sound.std() > 1000]
+    size = 2**15  # with zeros
+    peaks = [np.abs(np.fft.rfft(sound * np.hanning(len(sound)), size)).argmax() for sound in sounds]
+    return float(np.median(peaks)) * RATE_HZ / size
 
 
 def test_a_file_that_is_no_sound_is_named(page: Any) -> None:
@@ -62,17 +74,28 @@ def test_a_file_that_is_no_sound_is_named(page: Any) -> None:
 
 
 def test_a_long_file_can_be_stopped(page: Any) -> None:
+    page.add_init_script(SLOW_ANSWERS)
+    traffic = Traffic(page)
     page.goto("/#live/speech")
     page.locator("input[type=file]").set_input_files(
         {"name": "long.wav", "mimeType": "audio/wav", "buffer": tone(700, 120)}
     )
-    page.locator(".time output", has_text=re.compile("^[1-9]")).wait_for()
+    read_at_least(page, 1)
     page.get_by_role("button", name="Fork").press("Escape")
-    page.wait_for_timeout(300)  # the step that was under way
-    read = page.locator(".time output").inner_text()
-    page.wait_for_timeout(300)
-    assert page.locator(".time output").inner_text() == read
-    assert int(read.split()[0].replace(",", "")) < 1200  # tenths of a second
+    sent = len(traffic.items)
+    page.wait_for_timeout(1000)
+    traffic.wait_for(page, lambda: True)
+    assert len(traffic.items) <= sent + 1  # a step that was under way
+    assert len(traffic.items) < 1200  # tenths of a second
+    read_items(page, len(traffic.items))
+
+
+SLOW_ANSWERS = """
+const Real = WebSocket;
+window.WebSocket = class extends Real {
+  set onmessage(read) { super.onmessage = (event) => setTimeout(() => read(event), 50); }
+};"""
+"""The two minutes take at least one, however late the test is."""
 
 
 @pytest.fixture
@@ -88,8 +111,12 @@ def test_a_chord_is_one_frame_and_what_may_follow_is_shown(
     piano: Any, model_files: dict[str, Path]
 ) -> None:
     traffic = piano.traffic
-    for name in ("C3", "E4", "G4"):
-        piano.get_by_role("button", name=name, exact=True).dispatch_event("pointerdown")
+    # From the page itself: they are together within 70 ms, however slow the test is.
+    piano.evaluate(
+        """(names) => names.forEach((name) => document.querySelector(`[aria-label=${name}]`)
+          .dispatchEvent(new PointerEvent("pointerdown", { bubbles: true, cancelable: true })))""",
+        ["C3", "E4", "G4"],
+    )
     piano.locator(".hint", has_text="May follow:").wait_for()
     answer = memorycell.load(model_files["music"]).session().feed("C3 E4 G4")[0]
     expected = [f"{e['key']} {int(100 * e['p'] + 0.5)}%" for e in answer["next"] if e["p"] >= 0.03]
@@ -106,7 +133,6 @@ def test_the_computer_keyboard_plays(piano: Any) -> None:
     piano.keyboard.press("a")
     piano.locator(".hint", has_text="May follow:").wait_for()
     assert piano.locator(".frames li").inner_text() == "C4"
-    piano.wait_for_timeout(100)
     piano.keyboard.press("ArrowRight")
     piano.keyboard.press("Enter")
     piano.locator(".frames li").nth(1).wait_for()
@@ -129,7 +155,7 @@ def test_a_midi_keyboard_plays(page: Any) -> None:
     page.get_by_role("button", name="Use a MIDI keyboard").click()
     page.wait_for_function("Boolean(window.midi.onmidimessage)")
     notes = [[0x90, 60, 80], [0x93, 64, 90], [0x80, 60, 0], [0x90, 67, 0], [0xF8]]
-    for note in notes:
-        page.evaluate("(data) => midi.onmidimessage({ data: Uint8Array.from(data) })", note)
+    play = "(all) => all.forEach((one) => midi.onmidimessage({ data: Uint8Array.from(one) }))"
+    page.evaluate(play, notes)  # at once, as one chord
     page.locator(".frames li").wait_for()
     assert page.locator(".frames li").inner_text().split() == ["E4", "C4"]

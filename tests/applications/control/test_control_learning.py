@@ -190,6 +190,16 @@ def test_it_learns_what_needs_memory_and_its_baselines_cannot(maze):
     assert result["skill"] > 0.2
 
 
+class Clock:
+    """A clock on which every look at it takes 10 ms, so that no test depends on the machine."""
+
+    now = 0.0
+
+    def monotonic(self) -> float:
+        self.now += 0.01
+        return self.now
+
+
 @pytest.mark.parametrize("kind", ["environment", "table"])
 def test_minutes_are_shared_with_the_baselines(application, cue_table, tmp_path, monkeypatch, kind):
     budgets = []
@@ -199,6 +209,9 @@ def test_minutes_are_shared_with_the_baselines(application, cue_table, tmp_path,
             super().__init__(*args)
             budgets.append(self.progress.budget_s)
 
+    clock = Clock()
+    for module in ("run", "loop"):
+        monkeypatch.setattr(f"memorycell.training.{module}.time", clock)
     monkeypatch.setattr(baselines, "Run", Watched)
     monkeypatch.setattr(loop, "Run", Watched)
     settings_ = application.settings(

@@ -198,8 +198,8 @@ def kill_a_child(parent: int) -> None:
         except OSError:
             continue
         if int(fields[1]) == parent and fields[0] != "Z":
-            children.append(int(status.parent.name))
-    os.kill(max(children), signal.SIGKILL)
+            children.append((int(fields[19]), int(status.parent.name)))  # its start, its id
+    os.kill(max(children)[1], signal.SIGKILL)
 
 
 def when(condition, action) -> threading.Thread:

@@ -80,7 +80,7 @@ def test_a_model_passed_to_another_process_and_back(tmp_path):
     context = torch.multiprocessing.get_context("spawn")
     child = context.Process(target=load_train_save, args=(str(path),))
     child.start()
-    child.join(100)
+    child.join(600)
     assert child.exitcode == 0
     back = torch.load(path, weights_only=False)
     assert isinstance(back.lstm, memorycell.LSTM)

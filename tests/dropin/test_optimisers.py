@@ -357,7 +357,7 @@ def test_shared_weights_changed_by_another_process():
     context = torch.multiprocessing.get_context("spawn")
     child = context.Process(target=change_and_train, args=(ours,))
     child.start()
-    child.join(100)
+    child.join(600)
     assert child.exitcode == 0
     change_and_train(theirs)
     after = run_in_all_modes(ours, x)

@@ -108,7 +108,7 @@ def test_a_layer_in_data_loader_workers(method):
     x = sequence(8)
     expected = theirs(x)[0].detach()
     results(ours, x)  # fill any cache of this process
-    options = {"num_workers": 2, "multiprocessing_context": method, "timeout": 100}
+    options = {"num_workers": 2, "multiprocessing_context": method, "timeout": 600}
     loader = DataLoader(Encoded(ours, x), batch_size=4, **options)
     got = torch.cat(list(loader)).transpose(0, 1)
     torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5)
@@ -137,10 +137,10 @@ def test_a_forked_child_trains():
     here, there = context.Pipe()
     child = context.Process(target=train_and_send, args=(ours, sequence(), there))
     child.start()
-    history = here.recv() if here.poll(60) else None
+    history = here.recv() if here.poll(600) else None
     if history is None:
         child.kill()
-    child.join(60)
+    child.join(600)
     assert child.exitcode == 0
     assert history == pytest.approx(train(theirs, sequence()), rel=1e-4)
     assert train(ours, sequence()) == pytest.approx(history, rel=1e-4)  # and the parent continues
@@ -163,7 +163,7 @@ def test_many_threads_share_a_layer(kind):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(100)
+        thread.join(600)
     for many, one in zip(found, expected, strict=True):
         assert len(many) == 10
         for each in many:

@@ -230,7 +230,7 @@ def test_meta_tensors_behave_as_in_torch():
         [sys.executable, "-c", META],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     lines = done.stdout.splitlines()

@@ -32,9 +32,13 @@ def values(folder, x: np.ndarray, *flags: str) -> np.ndarray:
     (folder / "f.c").write_text(include + code + MAIN)
     strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
     command = ["gcc", *strict, *flags, "f.c", "-lm", "-o", "f"]
-    subprocess.run(command, cwd=folder, check=True, timeout=60)
+    subprocess.run(command, cwd=folder, check=True, timeout=600)
     raw = subprocess.run(
-        [folder / "f"], input=x.astype("<f4").tobytes(), capture_output=True, check=True, timeout=60
+        [folder / "f"],
+        input=x.astype("<f4").tobytes(),
+        capture_output=True,
+        check=True,
+        timeout=600,
     ).stdout
     return np.frombuffer(raw, "<f4").reshape(-1, 4).T.astype(np.float64)
 
@@ -109,9 +113,9 @@ def test_products_of_blocks(tmp_path, flags):
     (tmp_path / "p.c").write_text(include + code + PRODUCT_MAIN)
     strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
     command = ["gcc", *strict, *flags.split(), "p.c", "-o", "p"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=600)
     found = subprocess.run(
-        [tmp_path / "p"], input=given, capture_output=True, check=True, timeout=60
+        [tmp_path / "p"], input=given, capture_output=True, check=True, timeout=600
     )
     np.testing.assert_allclose(
         np.frombuffer(found.stdout, "<f4"), np.concatenate(expected), rtol=1e-5, atol=1e-5

@@ -10,7 +10,7 @@ from types import FrameType
 from memorycell.errors import UserError
 
 MAX_LINE_CHARS = 300
-MAX_CPU_S = 20.0
+MAX_CPU_S = 100.0
 """Of one input."""
 MAX_MORE_BYTES = 4 << 30
 """Of address space, above what the process had before."""

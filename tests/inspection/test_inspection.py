@@ -242,7 +242,7 @@ def test_the_page_draws_every_figure_in_a_browser(tmp_path: Path):
         capture_output=True,
         text=True,
         check=True,
-        timeout=120,
+        timeout=600,
     ).stdout
     drawn, figures, errors = re.search(r"<title>drawn (\d+) of (\d+) errors (\d+)", dom).groups()
     assert int(figures) >= 5

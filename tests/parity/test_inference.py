@@ -147,7 +147,7 @@ def test_memory_without_gradients_is_that_of_the_output(cell, precision):
         check=True,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     ).stdout
     without, with_gradients = json.loads(output)
     output_bytes = 1000 * 24 * 64 * 4

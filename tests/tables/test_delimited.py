@@ -165,7 +165,7 @@ def test_a_table_is_read_while_the_error_of_another_is_handled(read, refusal):
     except DataError:
         thread = threading.Thread(target=read, args=('a,b\n"1",2\n', "u.csv"), daemon=True)
         thread.start()
-        thread.join(30)
+        thread.join(600)
         assert not thread.is_alive()
 
 

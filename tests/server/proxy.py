@@ -9,8 +9,8 @@ MESSAGES = (0x81, 0x82)
 
 
 class Proxy:
-    """`with Proxy(port) as proxy`: forwards proxy.port to port. With `lose_answer`, the next message
-    from the server to a WebSocket is lost, and all connections are cut.
+    """`with Proxy(port) as proxy`: forwards proxy.port to port. With `lose_answer` all connections
+    are cut when the server next sends a message to a WebSocket, which is lost.
     """
 
     def __init__(self, target):

@@ -82,6 +82,7 @@ def live(model, tmp_path):
     def start(**options) -> subprocess.Popen:
         words = [*COMMAND, "stream", str(model), "--state", str(tmp_path / "s.bin")]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        pipes["preexec_fn"] = heard_hangups  # also where nohup runs the tests
         process = subprocess.Popen(words, text=True, **{**pipes, **options})
         processes.append(process)
         process.stdin.write("".join(f"{line}\n" for line in first_lines(model, 21)))
@@ -94,6 +95,10 @@ def live(model, tmp_path):
     for process in processes:
         process.kill()
         process.communicate()
+
+
+def heard_hangups() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def first_lines(model: Path, count: int) -> list[str]:

@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("ray", reason="pip install 'memorycell[ray]'")
+# Every process has this token, in every version of Ray, which reads it when it is imported.
+os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "a" * 64}
+ray = pytest.importorskip("ray", reason="pip install 'memorycell[ray]'")
 pl = pytest.importorskip("polars", reason="pip install 'memorycell[forecast]'")
 
 import memorycell  # noqa: E402
@@ -86,22 +88,60 @@ def cluster(*words):
             process.wait(30)
 
 
+def answers_at(address, *jobs):
+    answers, left = [], list(jobs)
+    work_at(address)(
+        "builtins:exec",
+        1,
+        lambda: left.pop(0) if left else None,
+        lambda job, answer: answers.append(answer),
+    )
+    return answers
+
+
 @pytest.mark.slow
 def test_a_cluster_that_runs_elsewhere():
-    answers = []
-    jobs = ["1", "raise ValueError('no')"]
     with cluster() as address:
-        work_at(address)(
-            "builtins:exec",
-            1,
-            lambda: jobs.pop(0) if jobs else None,
-            lambda job, answer: answers.append(answer),
-        )
+        answers = answers_at(address, "1", "raise ValueError('no')")
     assert answers == [Answer(), Answer(error="internal error (ValueError: no)")]
 
 
 @pytest.mark.slow
-def test_another_version_of_ray():
+def test_the_connection_that_a_program_has_is_used_and_stays():
+    ray.init(_node_ip_address="127.0.0.1", num_cpus=1, include_dashboard=False)
+    try:
+        assert answers_at("auto", "1") == [Answer()]
+        assert ray.is_initialized()
+    finally:
+        ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["disabled", "token"])
+def test_a_cluster_with_another_token(mode):
+    """In a process of its own: Ray reads the token once."""
+    code = (
+        "import sys; from memorycell.cluster.jobs import work_at;"
+        " work_at(sys.argv[1])('builtins:exec', 1, lambda: None, print)"
+    )
+    environment = {"RAY_AUTH_MODE": mode, "RAY_AUTH_TOKEN": "b" * 64}
+    with cluster() as address:
+        done = subprocess.run(
+            [sys.executable, "-c", code, address],
+            env=os.environ | environment,
+            capture_output=True,
+            text=True,
+            timeout=600,
+        )
+    assert "memorycell.errors.UserError: --address" in done.stderr
+    assert "needs RAY_AUTH_MODE=token and its token in RAY_AUTH_TOKEN" in done.stderr
+
+
+@pytest.mark.slow
+def test_another_version_of_ray(monkeypatch):
+    """The connection is closed: Ray would end this process a minute after the cluster."""
+    closed, shutdown = [], ray.shutdown
+    monkeypatch.setattr(ray, "shutdown", lambda: closed.append(shutdown()))
     with (
         cluster("1.2.3") as address,
         pytest.raises(
@@ -110,6 +150,7 @@ def test_another_version_of_ray():
     ):
         work_at(address)("builtins:exec", 1, lambda: None, print)
     assert len(str(error.value).splitlines()) == 1
+    assert len(closed) == 1
 
 
 def test_another_version_of_memorycell():

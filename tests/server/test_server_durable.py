@@ -225,7 +225,7 @@ def test_the_state_of_a_session_is_freed_at_the_end_of_its_time(layer_file, tmp_
             await until(lambda: len(hub.sessions) == len(pool) == 1)
             assert list(hub.sessions) == [("lstm", "b")]
             assert (await client.get("/v1/models/lstm/sessions/a")).status_code == 404
-            assert hub.model("text").sessions == 0
+            await until(lambda: hub.model("text").sessions == 0)  # freed by its lane's thread
 
     run(main())
 

@@ -104,12 +104,17 @@ class Runner:
 
 @contextlib.contextmanager
 def connected(address: str, workers: int) -> Iterator[Any]:
-    """The module ray, connected. Raises `UserError` where no Ray answers."""
+    """The module ray, connected; with the connection that this program already has, where it has
+    one. Raises `UserError` where no Ray answers.
+    """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # no telemetry
     try:
         import ray
     except ModuleNotFoundError:
         raise UserError("--address needs a package: pip install 'memorycell[ray]'") from None
+    if ray.is_initialized():  # the connection of the caller's own program
+        yield ray
+        return
     options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}
     if address == "local":
         options |= {"_node_ip_address": "127.0.0.1", "num_cpus": workers}
@@ -118,21 +123,38 @@ def connected(address: str, workers: int) -> Iterator[Any]:
         warnings.simplefilter("ignore")
         try:
             _check_answers(address)
+        except (ValueError, OSError) as error:
+            raise _refusal(address, f"no Ray there ({_first_line(error)})") from None
+        try:
             with _kept_handler():
                 ray.init(address=address, **options)
-        except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        except (RuntimeError, ValueError, OSError, ray.exceptions.RayError) as error:
+            # What is left of the attempt ends this process a minute after that cluster has ended.
+            ray.shutdown()
             text = " ".join(str(error).split())
             if VERSIONS in text:
-                raise UserError(
-                    f"--address {address}: other versions there ({text.removeprefix(VERSIONS)});"
-                    " install the same ones here and there"
-                ) from None
-            reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer"
-            raise UserError(f"--address {address}: no Ray there ({reason[:120]})") from None
+                text = text.removeprefix(VERSIONS)
+                problem = f"other versions there ({text}); install the same ones here and there"
+            elif address in ("auto", "local"):
+                problem = f"no Ray there ({_first_line(error)})"
+            else:
+                problem = (
+                    f"Ray cannot connect there ({_first_line(error)}); a cluster that asks for a"
+                    " token needs RAY_AUTH_MODE=token and its token in RAY_AUTH_TOKEN"
+                )
+            raise _refusal(address, problem) from None
         try:
             yield ray
         finally:
             ray.shutdown()
+
+
+def _refusal(address: str, problem: str) -> UserError:
+    return UserError(f"--address {address}: {problem}")
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no answer").splitlines()[0][:120]
 
 
 def _check_answers(address: str) -> None:

@@ -56,6 +56,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--lanes", type=int, default=32, help="of the training")
+    parser.add_argument("--address", help="of a Ray cluster, for prediction and tuning")
     parser.add_argument("--gigabytes", type=float, default=10.0)
     parser.add_argument("--keep", type=Path)
     parser.add_argument("--only-data", action="store_true")
@@ -145,6 +146,11 @@ def workers_of(count: int) -> list[object]:
     return ["--workers", count] if count else []
 
 
+def address_of(options: argparse.Namespace) -> list[object]:
+    """--address; nothing for this machine's own processes."""
+    return ["--address", options.address] if options.address else []
+
+
 def train(folder: Path, workers: int, turn: object, options: argparse.Namespace) -> Rate:
     """Steps of the data per second."""
     if workers < 0:
@@ -216,7 +222,7 @@ def predict(folder: Path, workers: int, turn: int, options: argparse.Namespace) 
     out = folder / f"results{workers}-{turn}-{time.time_ns()}"
     stdout, _, seconds, processor_s = run(
         "predict", model, "--input", rows / "*.parquet", "--out", out, "--workers", workers,
-        *origins, "--json",
+        *address_of(options), *origins, "--json",
     )  # fmt: skip
     files = json.loads(stdout.splitlines()[-1])["written"]
     ends = [path.stat().st_mtime for path in out.rglob("*.parquet")]
@@ -246,6 +252,7 @@ def tune(folder: Path, workers: int, turn: int, options: argparse.Namespace) -> 
     out = folder / f"tune{workers}-{turn}-{time.time_ns()}.safetensors"
     _, log, seconds, processor_s = run(
         "tune", "forecast", rows, "--trials", trials, "--seeds", 1, "--workers", workers,
+        *address_of(options),
         "--space", "hidden=choice(16,32)" if smoke else "hidden=choice(96,128)",
         "--out", out, *as_options(settings),
     )  # fmt: skip

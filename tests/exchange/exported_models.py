@@ -17,6 +17,11 @@ FORECASTERS = [
     {"cell": "layernorm", "zoneout": 0.1, "targets": 4, "num_layers": 2},
     {"normal": "level", "seen": 3, "targets": 2, "num_layers": 2},
     {"normal": "level", "seen": 2, "window": 1},
+    {"normal": "level", "seen": 3, "targets": 2, "raw_linear": True},
+    {"normal": "level", "seen": 3, "linear": 1, "raw_linear": True, "window": 6},
+    {"normal": "level", "seen": 3, "targets": 2, "linear": 3},
+    {"normal": "level", "seen": 3, "targets": 2, "linear": 2},
+    {"targets": 2, "linear": 3, "window": 4},
 ]
 
 

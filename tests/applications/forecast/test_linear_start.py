@@ -9,6 +9,7 @@ import torch
 
 from memorycell.applications.forecast import choices
 from memorycell.applications.forecast.prepare import prepare
+from memorycell.applications.forecast.ridge import PENALTIES, best_penalty
 from memorycell.applications.forecast.settings import ForecastSettings
 from memorycell.applications.forecast.windows import MIN_WINDOW_STD
 
@@ -77,9 +78,7 @@ def test_a_raw_path_knows_the_level_and_runs_live(tmp_path):
     ring = np.zeros((1, stepper.layout.width), np.float32)
     live = np.stack([stepper.step_one(ring, 0, x)[0] for x in dataset.inputs])
     np.testing.assert_allclose(live[at], full, rtol=1e-4, atol=1e-4)
-    changed = replace(model.config, raw_linear=False)
-    assert not model.config.exportable
-    assert changed.exportable
+    assert model.config.exportable
     with pytest.raises(ValueError, match="raw_linear: expected false, or true with normal=level"):
         replace(model.config, normal="no")
 
@@ -96,6 +95,52 @@ def test_a_long_window_is_read_of_the_target_alone(tmp_path):
         dataset.evaluate(model, "test")["mae"]
         < 0.5 * dataset.baselines("test")["persistence"]["mae"]
     )
+    at = dataset.origins("test")[:60]
+    stepper = model.stepper("float32")
+    ring = np.zeros((1, stepper.layout.width), np.float32)
+    live = np.stack([stepper.step_one(ring, 0, x)[0] for x in dataset.inputs[: at[-1] + 1]])
+    np.testing.assert_allclose(live[at], dataset.quantiles(model, at), rtol=1e-4, atol=1e-4)
+    many = np.zeros((2, stepper.layout.width), np.float32)
+    both = [stepper.step_many(many, np.array([0, 1]), np.stack([x, x])) for x in dataset.inputs[:9]]
+    np.testing.assert_allclose(np.stack(both)[:, 1], live[:9], rtol=1e-4, atol=1e-4)
+
+
+def test_the_penalty_of_a_raw_path_favours_no_level(tmp_path):
+    """Against least squares of augmented rows: differences from the last value and the last value,
+    each row divided by the spread of its window.
+    """
+    rng, values = np.random.default_rng(0), np.zeros(900)
+    for t in range(1, 900):
+        values[t] = 0.97 * values[t - 1] + rng.normal() * (1 + (t // 100) % 3)
+    settings = replace(SMALL, normal="level", linear="raw", window=9, horizon=3)
+    dataset = prepare(table(tmp_path / "t.csv", (100 + values).round(4)), settings)
+    features, found = dataset.inputs.shape[1], dataset.build().head.linear
+
+    def rows(split):
+        at = dataset.origins(split)
+        before = np.concatenate([np.zeros((8, features)), dataset.inputs])  # zero, not observed
+        windows = before[at[:, None] + np.arange(9)]
+        y = (dataset.history.future[at] - dataset.history.level[at, None])[..., 0]
+        known = ~np.isnan(y).any(1)
+        windows, y = windows[known], y[known]
+        seen = np.ma.array(windows[..., 0], mask=windows[..., 2] == 0)
+        unit = np.sqrt(seen.var(1).data + MIN_WINDOW_STD**2)[:, None]
+        return np.concatenate([windows.reshape(len(y), -1), np.ones((len(y), 1))], 1), y, unit
+
+    (x, y, unit), (x_valid, y_valid, _) = rows("train"), rows("valid")
+    differences = np.eye(9 * features + 1)  # of the values: w = differences v
+    differences[8 * features, : 8 * features : features] = -1
+    errors, solutions = [], []
+    for penalty in PENALTIES:
+        root = np.sqrt(penalty) * np.eye(len(differences))
+        root[-1, -1] = 0  # of the constant
+        left = np.concatenate([x @ differences / unit, root])
+        right = np.concatenate([y / unit, np.zeros((len(root), 3))])
+        solutions.append(differences @ np.linalg.lstsq(left, right, rcond=None)[0])
+        errors.append(np.abs(y_valid - x_valid @ solutions[-1]).mean())
+    best = max(k for k, error in enumerate(errors) if error <= 1.005 * min(errors))
+    weight = np.concatenate([found.weight.detach().numpy().T, found.bias.detach().numpy()[None]])
+    np.testing.assert_allclose(weight, solutions[best], rtol=1e-3, atol=1e-4)
 
 
 def test_heads_that_are_not_linear_start_at_persistence(tmp_path):
@@ -140,3 +185,24 @@ def test_a_longer_window_is_chosen_where_it_helps(tmp_path, monkeypatch):
     assert f"window={dataset.settings.window} and linear=ridge chosen" in note
     assert dataset.settings.linear == "ridge"  # four updates train too little without
     assert prepare(path, replace(SMALL, season=12)).settings.window == 3  # as set
+
+
+def test_the_strongest_of_about_equal_penalties():
+    rng = np.random.default_rng(0)
+    x, w = rng.normal(size=(300, 6)), rng.normal(size=(6, 2))
+    x[:, -1] = 1.0
+    y, x_valid = x @ w + rng.normal(size=(300, 2)), rng.normal(size=(200, 6))
+    y_valid = x_valid @ w + rng.normal(size=(200, 2))
+    free = np.diag([1.0] * 5 + [0.0])
+    solutions = [np.linalg.solve(x.T @ x + p * free, x.T @ y) for p in PENALTIES]
+    errors = np.array([np.abs(y_valid - x_valid @ s).mean() for s in solutions])
+    chosen = set()
+    for tolerance in (0.0, 0.005, 0.2, 10.0):
+        found, error = best_penalty(
+            x.T @ x, x.T @ y, x_valid, y_valid, np.ones((200, 2)), tolerance
+        )
+        best = np.flatnonzero(errors <= (1 + tolerance) * errors.min()).max()
+        np.testing.assert_allclose(found, solutions[best], rtol=1e-6)
+        assert error == pytest.approx(errors[best])
+        chosen.add(int(best))
+    assert len(chosen) >= 3

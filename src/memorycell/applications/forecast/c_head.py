@@ -56,11 +56,17 @@ NORMALISE_WINDOW = """
             window[k + j] = seen ? (window[k + j] - mean[j]) / std[j] : 0.0f;
     }"""
 
+PACK_WINDOW = """
+    for (int k = 1; k < LINEAR / $linear_inputs; k++)
+        for (int j = 0; j < $linear_inputs; j++)
+            window[k * $linear_inputs + j] = window[k * F + j];"""
+"""Moves the inputs that the linear path reads to the front of the window."""
+
 HEAD = Template("""\
 /* Quantiles of the next $horizon values of each target. `more` holds the inputs of past steps. */
 static void head(const float *x, const float *h, float *more, float *y) {
     enum { F = $features, PAST = $past, T = $targets, K = $quantiles, MIDDLE = K / 2 };
-    enum { CELLS = $horizon * T };
+    enum { CELLS = $horizon * T, LINEAR = $linear };
     float window[PAST + F], linear[CELLS]$more_locals;
 
     for (int k = 0; k < PAST; k++)
@@ -68,14 +74,14 @@ static void head(const float *x, const float *h, float *more, float *y) {
     for (int k = 0; k < F; k++)
         window[PAST + k] = x[k];$find_statistics
     for (int k = 0; k < PAST; k++)
-        more[k] = window[F + k];$normalise_window
+        more[k] = window[F + k];$normalise_window$pack_window
     product(head_recurrent, head_recurrent_bias, CELLS * K, $hidden_size, h, y);
-    product(head_linear, head_linear_bias, CELLS, PAST + F, window, linear);
+    product(head_linear, head_linear_bias, CELLS, LINEAR, window, linear);
     for (int k = 0; k < CELLS; k++) {
         const int target = k % T;
         float *q = y + k * K;
         const float unit = $unit;
-        const float median = (q[MIDDLE] + linear[k]) * unit + x[target];
+        const float median = $change + x[target];
         float distance = 0.0f;
         for (int j = MIDDLE + 1; j < K; j++) {
             distance += softplus(q[j]);
@@ -135,17 +141,28 @@ class ForecastCHead:
             "horizon": config.horizon,
             "hidden_size": config.hidden_size,
             "min_variance": f"{MIN_WINDOW_STD**2:.9g}f",
+            "linear": head.linear.in_features,
+            "linear_inputs": config.linear or config.input_size,
+        }
+        is_part = config.linear not in (None, config.input_size)
+        parts = {
+            "unit": "1.0f",
+            "change": "(q[MIDDLE] + linear[k]) * unit",
+            "pack_window": Template(PACK_WINDOW).substitute(sizes) if is_part else "",
+            **dict.fromkeys(("more_locals", "find_statistics", "normalise_window"), ""),
         }
         if not self.normalises:
-            plain = dict.fromkeys(("more_locals", "find_statistics", "normalise_window"), "")
-            return HEAD.substitute(sizes, unit="1.0f", **plain)
-        return NORMALISE.substitute(sizes) + HEAD.substitute(
-            sizes,
-            unit="std[target]",
-            more_locals=", mean[T], std[T]",
-            find_statistics="\n    window_statistics(x, more, mean, std);",
-            normalise_window=Template(NORMALISE_WINDOW).substitute(sizes),
-        )
+            return HEAD.substitute(sizes, **parts)
+        parts |= {
+            "unit": "std[target]",
+            "more_locals": ", mean[T], std[T]",
+            "find_statistics": "\n    window_statistics(x, more, mean, std);",
+        }
+        if config.raw_linear:
+            parts["change"] = "q[MIDDLE] * unit + linear[k]"
+        else:
+            parts["normalise_window"] = Template(NORMALISE_WINDOW).substitute(sizes)
+        return NORMALISE.substitute(sizes) + HEAD.substitute(sizes, **parts)
 
     def outputs(self, y: np.ndarray) -> np.ndarray:
         """See `CHead`."""

@@ -27,6 +27,11 @@ MAX_ROWS, MAX_HELD_OUT = 8192, 2048
 """Training and validation steps of the regression, evenly spaced."""
 LONG_WINDOW, LONG_WINDOW_ROWS = 96, 65_536
 """A longer window than the first needs more training steps, at most the second."""
+RAW_TOLERANCE = 0.005
+"""Of a path that reads raw windows, the strongest penalty whose error on validation is higher than
+the lowest by at most this share (as the rule of one standard error, Breiman et al. 1984): the
+level of the validation split, which such a path knows, is not that of later data.
+"""
 MIN_KNOWN_SHARE = 0.5
 """Share of the steps whose future is known; otherwise training begins at persistence."""
 
@@ -54,7 +59,10 @@ def fit_linear_path(dataset: ForecastDataset, config: ForecasterConfig) -> Linea
     products = _products(dataset, config)
     if products is None or not len(valid):
         return None
-    weights, error = best_penalty(*products, *_regression(dataset, config, valid))
+    tolerance = RAW_TOLERANCE if config.raw_linear else 0.0
+    weights, error = best_penalty(*products, *_regression(dataset, config, valid), tolerance)
+    if config.raw_linear:
+        weights = _of_values(weights, config)
     weight, bias = (
         torch.tensor(part, dtype=torch.float32) for part in (weights[:-1].T, weights[-1])
     )
@@ -97,6 +105,10 @@ def _regression(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(windows [M, W · L + 1], changes [M, horizon · targets] in units, units [M, horizon ·
     targets]) of the steps `at` [M].
+
+    Where the path reads raw windows, they are the differences of the values from the last one, and
+    the last one, so that the penalty favours no level; both sides are divided by the mean unit, so
+    that restless windows do not decide alone. See `_of_values` for the path of the values.
     """
     windows = last_steps(dataset.inputs, dataset.series.start, at, config.window)
     inputs: StepInputs[np.ndarray] = step_inputs(
@@ -109,15 +121,26 @@ def _regression(
         decay=None,
         raw_linear=config.raw_linear,
     )
-    unit = np.ones_like(inputs.level)
-    if inputs.unit is not None and not config.raw_linear:
-        unit = inputs.unit
+    unit = np.ones_like(inputs.level) if inputs.unit is None else inputs.unit
+    window = inputs.window
+    if config.raw_linear:
+        unit = np.repeat(unit.mean(-1, keepdims=True), config.targets, -1)
+        window = window.copy()
+        window[:, :-1, : config.targets] -= inputs.level[:, None]
+    flat = np.concatenate([window.reshape(len(at), -1), np.ones((len(at), 1))], 1)
+    if config.raw_linear:
+        flat /= unit[:, :1]
     future = dataset.history.future[at][:, : config.horizon]
     change = (future - inputs.level[:, None]) / unit[:, None]
     units = np.broadcast_to(unit[:, None], change.shape)
-    flat = inputs.window.reshape(len(at), -1)
-    return (
-        np.concatenate([flat, np.ones((len(at), 1))], 1),
-        change.reshape(len(at), -1),
-        units.reshape(len(at), -1),
-    )
+    return flat, change.reshape(len(at), -1), units.reshape(len(at), -1)
+
+
+def _of_values(weights: np.ndarray, config: ForecasterConfig) -> np.ndarray:
+    """The weights [W · L + 1, K] of raw windows from those of their differences; see
+    `_regression`.
+    """
+    weights, targets = weights.copy(), config.targets
+    steps = weights[:-1].reshape(config.window, -1, weights.shape[1])
+    steps[-1, :targets] -= steps[:-1, :targets].sum(0)
+    return weights

@@ -31,8 +31,7 @@ MAX_CHUNK_NUMBERS = 8_000_000
 MAX_WARM_UP_STEPS = 8192
 """Steps before the first forecast of a segment from which the state starts at zero."""
 NOT_EXPORTED = (
-    "only for forecasters with head=quantiles, normal=no or level, linear=trained or ridge over all"
-    " inputs, members=1, no static columns"
+    "only for forecasters with head=quantiles, normal=no or level, members=1, no static columns"
 )
 
 
@@ -95,10 +94,9 @@ class ForecasterConfig(ModelConfig):
     @property
     def exportable(self) -> bool:
         """Whether it can be exported: quantiles of one network, of windows that are not normalised
-        or by their level, and a linear path over all inputs.
+        or by their level.
         """
-        is_plain = self.head == "quantiles" and self.members == 1 and not self.raw_linear
-        return is_plain and self.normal != "spread" and self.linear is None
+        return self.head == "quantiles" and self.members == 1 and self.normal != "spread"
 
 
 class Forecaster(SteppedModel[LaneBatch]):

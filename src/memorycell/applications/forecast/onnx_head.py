@@ -45,6 +45,8 @@ class ForecastOnnxHead:
         self._seen = config.seen
         self._normalised: _Normalised | None = None
         self._normalises = config.normal == "level"
+        self._raw_linear = config.raw_linear
+        self._linear_inputs = config.linear or config.input_size
 
     def write_input(self, graph: OnnxGraph, x: str) -> str:
         """See `OnnxHead`."""
@@ -58,7 +60,7 @@ class ForecastOnnxHead:
         targets, end = self.output_shape[1], np.iinfo(np.int64).max
 
         def part(value: str, begin: int, stop: int, axis: int) -> str:
-            return graph.op("Slice", value, *(graph.constant([v]) for v in (begin, stop, axis)))
+            return _part(graph, value, begin, stop, axis)
 
         steps = graph.op("Squeeze", graph.op("Shape", x, start=1, end=2), graph.constant([0]))
         first = graph.op("Range", graph.constant(0), steps, graph.constant(1))
@@ -82,7 +84,7 @@ class ForecastOnnxHead:
         variance = graph.op("Add", graph.op("Div", squares, count), graph.constant(MIN_VARIANCE))
         std = graph.op("Sqrt", variance)
         past = graph.op("Mul", graph.op("Div", distance, std), seen)
-        window = graph.op("Concat", past, part(window, targets, end, 3), axis=3)
+        window = graph.op("Concat", past, part(window, targets, self._linear_inputs, 3), axis=3)
         mean, unit = (graph.op("Squeeze", value, over_steps) for value in (mean, std))
         level = graph.op("Div", graph.op("Sub", part(x, 0, targets, 2), mean), unit)
         recurrent = graph.op("Concat", level, part(x, targets, end, 2), axis=2)
@@ -107,11 +109,15 @@ class ForecastOnnxHead:
 
         inputs, after = self._inputs(graph, x)
         linear = graph.op("Reshape", inputs, graph.constant([0, 0, horizon, targets, 1]))
-        change = graph.op("Add", centre, linear)
         unit = None
         if self._normalised is not None:
             unit = graph.op("Unsqueeze", self._normalised.unit, graph.constant([2, 4]))
-            change = graph.op("Mul", change, unit)
+        if unit is not None and self._raw_linear:
+            change = graph.op("Add", graph.op("Mul", centre, unit), linear)
+        else:
+            change = graph.op("Add", centre, linear)
+            if unit is not None:
+                change = graph.op("Mul", change, unit)
         level = graph.op(
             "Slice", x, graph.constant([0]), graph.constant([targets]), graph.constant([2])
         )
@@ -135,12 +141,15 @@ class ForecastOnnxHead:
             last = graph.op("Slice", x, *(graph.constant([v]) for v in (1 - window, end, 1)))
             after["window"] = graph.op("Transpose", last, perm=[1, 0, 2])
         linear = self._head.linear
-        if self._normalised is not None:
+        if self._normalised is not None and not self._raw_linear:
             flat = graph.op("Reshape", self._normalised.window, graph.constant([0, 0, -1]))
             out = graph.op("MatMul", flat, graph.constant(linear.weight.T, "linear"))
             return graph.op("Add", out, graph.constant(linear.bias)), after
         # A linear map of W consecutive inputs is a convolution over time.
-        kernel = linear.weight.detach().view(-1, window, self._features).transpose(1, 2)
+        inputs = self._linear_inputs
+        kernel = linear.weight.detach().view(-1, window, inputs).transpose(1, 2)
+        if inputs < self._features:
+            x = _part(graph, x, 0, inputs, 2)
         out = graph.op(
             "Conv",
             graph.op("Transpose", x, perm=[0, 2, 1]),
@@ -148,3 +157,8 @@ class ForecastOnnxHead:
             graph.constant(linear.bias),
         )
         return graph.op("Transpose", out, perm=[0, 2, 1]), after
+
+
+def _part(graph: OnnxGraph, value: str, begin: int, stop: int, axis: int) -> str:
+    """A slice of a tensor."""
+    return graph.op("Slice", value, *(graph.constant([v]) for v in (begin, stop, axis)))

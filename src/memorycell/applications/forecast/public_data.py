@@ -37,7 +37,7 @@ DATASETS = (
             "each": True,
             "inputs": "none",
             "horizon": 96,
-            "window": 432,
+            "window": 336,
             "normal": "level",
             "linear": "raw",
             "split": "8640,2880,2880",

@@ -166,15 +166,17 @@ def best_penalty(
     x_valid: np.ndarray,
     y_valid: np.ndarray,
     unit: np.ndarray,
+    tolerance: float = 0.0,
 ) -> tuple[np.ndarray, float]:
-    """(weights [P, K] with the penalty of the lowest mean absolute error on validation, the error).
+    """(weights [P, K] with the penalty of the lowest mean absolute error on validation, the error);
+    of penalties whose error is higher by at most the share `tolerance`, the strongest.
 
     gram = XᵀX and cross = XᵀY of x [M, P] with a last column of ones, y [M, K]; on validation y may
     have NaN, and its errors are in `unit`
     """
     solutions = [solve(gram + _diagonal(len(gram), p), cross) for p in PENALTIES]
     errors = [np.nanmean(np.abs(y_valid - x_valid @ weights) * unit) for weights in solutions]
-    best = int(np.argmin(errors))
+    best = int(np.flatnonzero(np.array(errors) <= (1 + tolerance) * min(errors))[-1])
     return solutions[best], float(errors[best])
 
 

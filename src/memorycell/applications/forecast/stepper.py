@@ -76,5 +76,5 @@ class ForecasterStepper:
         )
 
     def _output(self, hidden: np.ndarray, inputs: StepInputs[np.ndarray]) -> np.ndarray:
-        window = inputs.window.reshape(len(hidden), -1)
+        window = np.ascontiguousarray(inputs.window.reshape(len(hidden), -1))
         return self._head(hidden, window, inputs.level, inputs.unit)

@@ -72,6 +72,18 @@ class Traffic:
         return [json.loads(line) for line in lines]
 
 
+def slow_answers(page: Any, delay_ms: int) -> None:
+    """Of the server of the pages that are opened from now on."""
+    page.add_init_script(
+        f"""const Real = WebSocket;
+        window.WebSocket = class extends Real {{
+          set onmessage(read) {{
+            super.onmessage = (event) => setTimeout(() => read(event), {delay_ms});
+          }}
+        }};"""
+    )
+
+
 @dataclass
 class _Step:
     """A request of one or several items; `answers` has a list for each, None before."""

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from page_keys import read_at_least, read_items
 from page_tones import RATE_HZ, empty_sound, tone
-from page_traffic import Traffic
+from page_traffic import Traffic, slow_answers
 
 import memorycell
 
@@ -74,7 +74,7 @@ def test_a_file_that_is_no_sound_is_named(page: Any) -> None:
 
 
 def test_a_long_file_can_be_stopped(page: Any) -> None:
-    page.add_init_script(SLOW_ANSWERS)
+    slow_answers(page, 50)  # the two minutes take at least one, however late the test is
     traffic = Traffic(page)
     page.goto("/#live/speech")
     page.locator("input[type=file]").set_input_files(
@@ -88,14 +88,6 @@ def test_a_long_file_can_be_stopped(page: Any) -> None:
     assert len(traffic.items) <= sent + 1  # a step that was under way
     assert len(traffic.items) < 1200  # tenths of a second
     read_items(page, len(traffic.items))
-
-
-SLOW_ANSWERS = """
-const Real = WebSocket;
-window.WebSocket = class extends Real {
-  set onmessage(read) { super.onmessage = (event) => setTimeout(() => read(event), 50); }
-};"""
-"""The two minutes take at least one, however late the test is."""
 
 
 @pytest.fixture

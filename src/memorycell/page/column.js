@@ -21,6 +21,7 @@ export class Column {
     this.gates = new GatesPanel();
     this.records = [];
     this.position = 0;
+    this.going = 0; // calls of `goTo` that are under way, to `goal`
     this.dropped = 0;
     this.anchors = [];
     this.onchange = () => {};
@@ -66,6 +67,10 @@ export class Column {
   }
   get last() {
     return this.records[this.position - 1];
+  }
+  /** Where the position will be, for a control that is moved again before it is there. */
+  get target() {
+    return this.going ? this.goal : this.position;
   }
   get answers() {
     return this.last?.answers ?? [];
@@ -130,7 +135,8 @@ export class Column {
   goTo(target) {
     const goal = Math.max(0, Math.min(target, this.records.length));
     this.goal = goal;
-    return this.inOrder(async () => {
+    this.going += 1;
+    const done = this.inOrder(async () => {
       if (goal !== this.goal || goal === this.position) return; // a later request has replaced it
       if (goal < this.position) await this.rewind(goal);
       else {
@@ -142,6 +148,9 @@ export class Column {
       }
       this.position = goal;
       this.onchange();
+    });
+    return done.then(() => {
+      this.going -= 1;
     });
   }
 

@@ -263,7 +263,7 @@ export class ColumnView {
     this.input.show();
     column.gates.draw();
     this.slider.max = String(column.records.length);
-    this.slider.value = String(column.position);
+    this.slider.value = String(column.target);
     const at = column.dropped + column.position;
     const total = column.dropped + column.records.length;
     this.place.textContent = `${at.toLocaleString("en")} of ${total.toLocaleString("en")}`;

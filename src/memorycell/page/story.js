@@ -290,7 +290,7 @@ export class StoryView {
   }
 
   draw() {
-    this.slider.value = String(this.position);
+    this.slider.value = String(this.goal);
     this.slider.setAttribute(
       "aria-valuetext",
       this.position

@@ -29,9 +29,9 @@ def test_progress_then_the_model(page: Any) -> None:
     page.goto("/#live/glucose")
     page.get_by_text("It is being trained on this machine, once").wait_for()
     glucose = page.locator(".models li", has_text="glucose")
-    glucose.get_by_text(re.compile(r"^training [1-9]\d?%$")).wait_for(timeout=60_000)
+    glucose.get_by_text(re.compile(r"^training [1-9]\d?%$")).wait_for(timeout=600_000)
     assert page.locator(".models li").count() == 5
     assert page.locator(".models .state", has_text="waiting").count() == 4
-    page.get_by_role("button", name="Use two sample days").wait_for(timeout=120_000)
+    page.get_by_role("button", name="Use two sample days").wait_for(timeout=1_800_000)
     page.get_by_role("button", name="Use two sample days").click()
     page.locator(".time output", has_text=re.compile(r"^[1-9]\d* of")).wait_for()

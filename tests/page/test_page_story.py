@@ -119,6 +119,7 @@ def test_the_plain_rnn_can_be_the_one_that_was_trained_longer(story: Any) -> Non
 
 def test_a_gate_s_row_chooses_its_unit(story: Any) -> None:
     before = story.locator(".unit-line").inner_text()
+    story.wait_for_function("document.querySelector('canvas.sheet').clientHeight > 400")  # drawn
     box = story.locator("canvas.sheet").bounding_box()
     story.mouse.click(box["x"] + 300, box["y"] + 104 + 2 * 84 + 22 + 40)
     assert story.locator(".unit-line").inner_text() != before

@@ -12,6 +12,7 @@ the rows of all recordings together. One model is trained per seed, without labe
     averaged         for each folder the weight of the static deviation and the budget are those
                      with the highest F1 on the other two folders, among those with at most 15%
                      false alarms there; the score is the average over four smoothings
+    other averages   so are the smoothings, three or four, from 5 or 10 rows on
     one smoothing    so is the smoothing, instead of the average over several
     surprise alone, static alone   as averaged, with that weight fixed at 0 and at 1
 
@@ -38,7 +39,7 @@ from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.setting_fields import parse_settings
 from memorycell.training import loop
 
-AVERAGED, ONE_SMOOTHING = ((5, 4),), ((10, 1), (15, 1), (20, 1))
+AVERAGED, ONE_SMOOTHING = ((5, 4), (5, 3), (10, 3), (10, 4)), ((10, 1), (15, 1), (20, 1))
 """Pairs of `smooth` and `scales`."""
 BUDGETS = (0.001, 0.003)
 STATICS = (0.0, 1 / 3, 1 / 2, 2 / 3, 1.0)
@@ -101,10 +102,11 @@ def evaluate(folder: Path, options: argparse.Namespace, seed: int) -> list[dict[
     default = default_choice()
     ways: dict[str, Callable[[Choice], bool]] = {
         "defaults": lambda choice: choice == default,
-        "averaged": lambda choice: choice.scales > 1 and 0 < choice.static < 1,
+        "averaged": lambda choice: is_default(choice) and 0 < choice.static < 1,
+        "other averages": lambda choice: choice.scales > 1 and 0 < choice.static < 1,
         "one smoothing": lambda choice: choice.scales == 1 and 0 < choice.static < 1,
-        "surprise alone": lambda choice: choice.scales > 1 and choice.static == 0,
-        "static alone": lambda choice: choice.scales > 1 and choice.static == 1,
+        "surprise alone": lambda choice: is_default(choice) and choice.static == 0,
+        "static alone": lambda choice: is_default(choice) and choice.static == 1,
     }
     rows = []
     for name, allowed in ways.items():
@@ -116,6 +118,11 @@ def evaluate(folder: Path, options: argparse.Namespace, seed: int) -> list[dict[
             chosen[left_out] = tuple(round(value, 3) for value in best)
         rows.append({"name": name, "seed": seed, **rates(total), "chosen": chosen})
     return rows
+
+
+def is_default(choice: Choice) -> bool:
+    """Whether the smoothings are the default ones."""
+    return choice[:2] == default_choice()[:2]
 
 
 def default_choice() -> Choice:

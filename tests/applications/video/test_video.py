@@ -366,6 +366,19 @@ def test_predictions_are_the_model_rolled_out(file, clips):
         APPLICATION.predict(file, clips, APPLICATION.predict_options(frames=8, compare=True))
 
 
+def test_a_clip_of_another_size_is_resized_and_the_prediction_says_so(file, clips, tmp_path):
+    same = np.load(clips)["clips"][0]
+    large = write_npz(tmp_path / "large.npz", frames=same.repeat(2, 1).repeat(3, 2))
+    options = APPLICATION.predict_options(clip=0)
+    record = APPLICATION.predict(file, large, options)
+    assert record["notes"] == ["large.npz: frames of 42x24 resized to 14x12"]
+    assert f"# {record['notes'][0]}" in APPLICATION.render(record)
+    own = APPLICATION.predict(file, clips, options)
+    assert "notes" not in own
+    assert record["predicted"] == own["predicted"]  # means over equal pixels
+    assert record["notes"][0] in APPLICATION.inspect(file, large).notes
+
+
 def test_pictures_of_a_prediction(file, clips, tmp_path):
     import av
 

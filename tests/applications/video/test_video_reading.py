@@ -55,6 +55,7 @@ def test_a_folder_of_pictures_is_a_clip_in_the_order_of_its_numbers(tmp_path):
     (clip,) = read(tmp_path / "walk", size="6x5")
     means = FRAMES.reshape(4, 5, 2, 6, 2).mean((2, 4))
     assert np.abs(clip.frames - means).max() <= 1
+    assert clip.own_size == (10, 12)
     colour = np.repeat(FRAMES[..., None], 3, 3)
     (clip,) = read(pictures(tmp_path / "colour", colour))
     assert np.abs(clip.frames.astype(int) - FRAMES).max() <= 1
@@ -111,7 +112,9 @@ def test_video_files_and_gifs(tmp_path):
     (clip,) = read(tmp_path / "x.mp4")
     assert clip.frames.shape == frames.shape
     assert np.abs(clip.frames.astype(int) - frames).mean() < 4
-    assert read(tmp_path / "x.mp4", every=5, size="32x24")[0].frames.shape == (3, 24, 32)
+    (small,) = read(tmp_path / "x.mp4", every=5, size="32x24")
+    assert small.frames.shape == (3, 24, 32)
+    assert (clip.own_size, small.own_size) == (None, (48, 64))
     images = [Image.fromarray(frame) for frame in frames]
     images[0].save(tmp_path / "x.gif", save_all=True, append_images=images[1:], duration=100)
     (clip,) = read(tmp_path / "x.gif")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from memorycell.applications.video.pictures import Size
 from memorycell.errors import DataError, quote
+
+MAX_LISTED_SIZES = 3
 
 
 @dataclass(frozen=True)
@@ -18,17 +21,19 @@ class Clip:
     frames     [T, height, width] uint8
     label      its class, where it has one
     anomalies  [T] bool, where it is known which frames are anomalous
+    own_size   (height, width) before the frames were resized; None: they were not
     """
 
     name: str
     frames: np.ndarray
     label: str | None = None
     anomalies: np.ndarray | None = None
+    own_size: Size | None = None
 
     def part(self, begin: int, end: int | None = None) -> Clip:
         """Some of its frames, a view."""
         anomalies = None if self.anomalies is None else self.anomalies[begin:end]
-        return Clip(self.name, self.frames[begin:end], self.label, anomalies)
+        return replace(self, frames=self.frames[begin:end], anomalies=anomalies)
 
 
 def check_clips(clips: Sequence[Clip], where: str, min_frames: int = 2, fix: str = "") -> None:
@@ -56,6 +61,17 @@ def check_clips(clips: Sequence[Clip], where: str, min_frames: int = 2, fix: str
 def shown_size(size: Sequence[int]) -> str:
     """(height, width) as width x height."""
     return f"{size[1]}x{size[0]}"
+
+
+def resizing_note(clips: Sequence[Clip]) -> list[str]:
+    """A note on the clips whose frames were resized; [] where none were."""
+    own = [clip for clip in clips if clip.own_size is not None]
+    if not own:
+        return []
+    sizes = [shown_size(size) for size in dict.fromkeys(c.own_size for c in own) if size]
+    listed = ", ".join(sizes[:MAX_LISTED_SIZES]) + (" …" if len(sizes) > MAX_LISTED_SIZES else "")
+    which = quote(own[0].name)[1:-1] if len(clips) == 1 else f"{len(own):,} of {len(clips):,} clips"
+    return [f"{which}: frames of {listed} resized to {shown_size(own[0].frames.shape[1:])}"]
 
 
 def fingerprint(clips: Sequence[Clip]) -> str:

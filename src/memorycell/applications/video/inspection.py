@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from memorycell.applications.video.classifier import ClipClassifier
+from memorycell.applications.video.clips import resizing_note
 from memorycell.applications.video.model import FramePredictor
 from memorycell.applications.video.preparing import VideoFile, reopen
 from memorycell.applications.video.reading import read_clips
@@ -41,7 +42,7 @@ SHOWN_FRAMES = 5
 
 def inspect(file: VideoFile, source: str | None) -> Inspection:
     """See `Application`; the first clip of a file or folder."""
-    frames, where = _frames(file, source)
+    frames, where, resized = _frames(file, source)
     model: FramePredictor | ClipClassifier = file.model.eval()
     x = torch.from_numpy(frames)[None]
     with torch.no_grad():
@@ -52,12 +53,12 @@ def inspect(file: VideoFile, source: str | None) -> Inspection:
     found.history = file.history
     predicted = y[0].numpy() if isinstance(model, FramePredictor) else None
     found.sections = [_maps_section(frames, predicted, traces[-1])]
-    found.notes.append(f"{where}: {len(frames):,} frames")
+    found.notes += [f"{where}: {len(frames):,} frames", *resized]
     return found
 
 
-def _frames(file: VideoFile, source: str | None) -> tuple[np.ndarray, str]:
-    """(frames [T, height, width] float32, their name)"""
+def _frames(file: VideoFile, source: str | None) -> tuple[np.ndarray, str, list[str]]:
+    """(frames [T, height, width] float32, their name, a note where they were resized)"""
     if source is None:
         clips = reopen(None, file).source.splits["test"]
         where = file.data
@@ -68,7 +69,8 @@ def _frames(file: VideoFile, source: str | None) -> tuple[np.ndarray, str]:
     frames = clips[0].frames[-MAX_FRAMES:]
     if len(frames) < MIN_FRAMES:
         raise DataError(f"{where}: too short to inspect: {len(frames)} frames")
-    return file.codec.encode(frames, where), where
+    resized = [] if source is None else resizing_note(clips[:1])
+    return file.codec.encode(frames, where), where, resized
 
 
 def _report(

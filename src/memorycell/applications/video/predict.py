@@ -13,7 +13,7 @@ import torch
 from memorycell.application.contract import Record
 from memorycell.application.rendering import table_text
 from memorycell.applications.video import baselines as simple
-from memorycell.applications.video.clips import Clip
+from memorycell.applications.video.clips import Clip, resizing_note
 from memorycell.applications.video.metrics import frame_metrics
 from memorycell.applications.video.model import FramePredictor
 from memorycell.applications.video.preparing import VideoFile, file_ridge, predictor, reopen
@@ -53,13 +53,16 @@ def predict(file: VideoFile, source: str | None, options: PredictOptions) -> Rec
     Of a model of frames: `{"clip", "seen", "predicted", "truth", "baseline", "surprise", "usual",
     "alarm", "alarms", …}`; frames are lists of rows of brightness 0 … 255, `surprise` begins with
     that of the second frame, and `alarms` are numbers of frames, from 1. Of a classifier:
-    `{"clip", "seen", "label", "p", "classes"}`.
+    `{"clip", "seen", "label", "p", "classes"}`. Both have `notes` where frames were resized.
     """
     clip = _clip(file, source, options)
     model = predictor(file)
     if model is None:
-        return _label(file, clip)
-    return _next_frames(file, model, clip, source is None, options)
+        record = _label(file, clip)
+    else:
+        record = _next_frames(file, model, clip, source is None, options)
+    notes = [] if source is None else resizing_note([clip])
+    return {**record, "notes": notes} if notes else record
 
 
 def _clip(file: VideoFile, source: str | None, options: PredictOptions) -> Clip:
@@ -166,12 +169,13 @@ def _baseline(file: VideoFile) -> tuple[str, simple.Predict]:
 def render(record: Record) -> str:
     """A prediction as text for people."""
     shown: Any = record
+    notes = [f"# {note}" for note in shown.get("notes", [])]
     if "label" in record:
         rows = [[name, f"{p:.1%}"] for name, p in shown["classes"].items()]
         rows.sort(key=lambda row: -shown["classes"][row[0]])
-        return table_text(
-            f"{shown['clip']}: {shown['label']}", ["class", "p"], rows, highlight=shown["label"]
-        )
+        title = f"{shown['clip']}: {shown['label']}"
+        table = table_text(title, ["class", "p"], rows, highlight=shown["label"])
+        return "\n".join([table, *notes])
     lines = []
     if "metrics" in record:
         rows = [
@@ -193,4 +197,4 @@ def render(record: Record) -> str:
             f"more surprising than 99% of the validation frames: {found}"
             + (f" ({listed})" if alarms else "")
         )
-    return "\n".join([*lines, "# to view: --out next.gif, next.mp4 or next.png"])
+    return "\n".join([*lines, *notes, "# to view: --out next.gif, next.mp4 or next.png"])

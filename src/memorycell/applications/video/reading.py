@@ -6,6 +6,7 @@ import re
 import tokenize
 import zipfile
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -53,13 +54,17 @@ def _folder(path: Path, settings: ReadSettings, depth: int = 0) -> list[Clip]:
     entries = sorted(_entries(path), key=lambda p: _natural(p.name))
     pictures = [p for p in entries if p.suffix.lower() in PICTURE_SUFFIXES]
     if pictures:
-        return [Clip(path.name, _pictures(pictures[:: settings.every], settings.frame_size))]
+        frames, own = _pictures(pictures[:: settings.every], settings.frame_size)
+        return [_resized_clip(Clip(path.name, frames), own)]
     clips: list[Clip] = []
     for entry in entries:
         if entry.is_dir() and depth < 2:
             inner = _folder(entry, settings, depth + 1)
             if depth == 0 and not _is_clip(entry, inner):
-                inner = [Clip(f"{entry.name}/{c.name}", c.frames, entry.name) for c in inner]
+                inner = [
+                    replace(c, name=f"{entry.name}/{c.name}", label=entry.name, anomalies=None)
+                    for c in inner
+                ]
             clips += inner
         elif entry.suffix.lower() in (*VIDEO_SUFFIXES, *ARRAY_SUFFIXES):
             clips += _file(entry, settings)
@@ -89,8 +94,10 @@ def _natural(name: str) -> list[tuple[int, str]]:
     ]
 
 
-def _pictures(paths: Sequence[Path], size: Size | None) -> np.ndarray:
-    first = read_picture(paths[0], size)
+def _pictures(paths: Sequence[Path], size: Size | None) -> tuple[np.ndarray, Size]:
+    """(frames, the size of the first one in its file)"""
+    found = read_picture(paths[0])
+    first = resize_frames(found[None], size)[0]
     if len(paths) * first.size > MAX_BYTES:
         raise _too_large(paths[0].parent)
     frames = np.empty((len(paths), *first.shape), np.uint8)
@@ -103,7 +110,12 @@ def _pictures(paths: Sequence[Path], size: Size | None) -> np.ndarray:
                 f" size={shown_size(first.shape)}"
             )
         frames[k] = frame
-    return frames
+    return frames, (found.shape[0], found.shape[1])
+
+
+def _resized_clip(clip: Clip, own: Size) -> Clip:
+    """The clip, with the size of its frames in their files where that is another."""
+    return replace(clip, own_size=own if own != clip.frames.shape[1:] else None)
 
 
 def _too_large(path: Path) -> DataError:
@@ -118,10 +130,10 @@ def _file(path: Path, settings: ReadSettings) -> list[Clip]:
     if suffix in ARRAY_SUFFIXES:
         return _arrays(path, settings)
     if suffix in VIDEO_SUFFIXES:
-        frames = read_video(
+        frames, own = read_video(
             path, size=settings.frame_size, every=settings.every, lossy=settings.lossy
         )
-        return [Clip(path.name, frames)]
+        return [_resized_clip(Clip(path.name, frames), own)]
     if suffix in PICTURE_SUFFIXES:
         raise DataError(f"{path}: one picture is one frame; give a folder of them")
     raise DataError(
@@ -156,11 +168,14 @@ def _arrays(path: Path, settings: ReadSettings) -> list[Clip]:
     anomalies = _anomalies(arrays, values.shape[:2], path)
     every = settings.every
     return [
-        Clip(
-            path.name if len(values) == 1 else f"{path.name} clip {k}",
-            resize_frames(clip[::every], settings.frame_size),
-            None if labels is None else labels[k],
-            None if anomalies is None else anomalies[k, ::every],
+        _resized_clip(
+            Clip(
+                path.name if len(values) == 1 else f"{path.name} clip {k}",
+                resize_frames(clip[::every], settings.frame_size),
+                None if labels is None else labels[k],
+                None if anomalies is None else anomalies[k, ::every],
+            ),
+            (clip.shape[1], clip.shape[2]),
         )
         for k, clip in enumerate(values)
     ]

@@ -8,7 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from memorycell.application.datasets import locate, with_dataset_settings
-from memorycell.applications.video.clips import Clip, check_clips, fingerprint, shown_size
+from memorycell.applications.video.clips import (
+    Clip,
+    check_clips,
+    fingerprint,
+    resizing_note,
+    shown_size,
+)
 from memorycell.applications.video.digits import NAME, moving_digits, read_digits, split_digits
 from memorycell.applications.video.public_data import MOVING_DIGITS
 from memorycell.applications.video.reading import read_clips
@@ -61,6 +67,7 @@ def open_source(data: str, settings: VideoSettings, *, own: bool) -> tuple[Sourc
     total = sum(len(clip.frames) for clip in clips)
     size = shown_size(clips[0].frames.shape[1:])
     notes = [f"{len(clips):,} clip{'s' if len(clips) > 1 else ''}, {total:,} frames of {size}"]
+    notes += resizing_note(clips)
     if settings.goal == "class":
         splits = _by_class(clips, settings, where) if own else {"test": clips}
     else:

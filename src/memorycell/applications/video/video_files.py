@@ -19,9 +19,11 @@ MAX_LOST_FRAMES = 2
 """A file may have this many fewer frames than its header says."""
 
 
-def read_video(path: Path, *, size: Size | None, every: int, lossy: bool) -> np.ndarray:
-    """Every `every`-th frame of a video file, [T, height, width] uint8, its brightness resized to
-    `size` if given.
+def read_video(
+    path: Path, *, size: Size | None, every: int, lossy: bool
+) -> tuple[np.ndarray, Size]:
+    """(every `every`-th frame of a video file, [T, height, width] uint8, its brightness resized to
+    `size` if given; the size of the first frame in the file)
 
     Raises `DataError` for a file without video, and for one that ends before its last frame unless
     `lossy`.
@@ -32,6 +34,7 @@ def read_video(path: Path, *, size: Size | None, every: int, lossy: bool) -> np.
         raise DataError(f"{path}: videos need PyAV: pip install 'memorycell[video]'") from None
     logging.getLogger("libav").setLevel(logging.CRITICAL)  # the error below says what is wrong
     frames: list[np.ndarray] = []
+    own: Size = (0, 0)
     count, reason = 0, ""
     try:
         with av.open(str(path)) as container:
@@ -41,6 +44,7 @@ def read_video(path: Path, *, size: Size | None, every: int, lossy: bool) -> np.
             expected = stream.frames
             try:
                 for frame in container.decode(stream):
+                    own = own if count else (frame.height, frame.width)
                     if count % every == 0:
                         frames.append(_grey(frame, size, path))
                         _check_memory(frames, path)
@@ -65,7 +69,7 @@ def read_video(path: Path, *, size: Size | None, every: int, lossy: bool) -> np.
         )
     if not frames:
         raise DataError(f"{path}: contains no frame")
-    return np.stack(frames)
+    return np.stack(frames), own
 
 
 def _grey(frame: object, size: Size | None, path: Path) -> np.ndarray:

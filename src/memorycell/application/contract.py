@@ -59,7 +59,7 @@ Item: TypeAlias = str | bytes | Mapping[str, JSON]
 
 InMemory: TypeAlias = (
     Literal["table", "sequences", "texts", "labelled", "pairs"]
-    | Literal["dialogues", "sounds", "strokes", "pieces", "clips"]
+    | Literal["dialogues", "sounds", "strokes", "pieces", "clips", "episodes"]
 )
 """Kinds of data in memory that an application takes instead of a path; see `face.memory`."""
 
@@ -171,9 +171,8 @@ class ModelFile(Generic[M_co, C_co]):
             ) from None
 
     def save(self, path: str | Path) -> None:
-        """Write to a temporary file and rename.
-
-        Raises `UserError` where the disk is full or the folder is missing.
+        """Write to a temporary file and rename. Raises `UserError` where the disk is full or the
+        folder is missing.
         """
         write_atomically(Path(path), self.to_bytes())
 
@@ -364,6 +363,8 @@ class Application(Generic[S, P, O]):
     """(other data, or None for the model's own; model file) -> Dataset to evaluate on"""
     predict: Callable[[AnyModelFile, str | None, P], Record]
     """(model file, input, options) -> Record"""
+    predict_data: tuple[str, ...] = ()
+    """Options of `predict` that name a file of what the application is trained on."""
     predict_reads: Literal["file", "text"] = "text"
     """Whether the input names a file, or is a text (or a text file, or - for stdin)."""
     render: Callable[[Record], str]

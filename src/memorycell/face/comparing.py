@@ -74,11 +74,11 @@ def _own_baselines(model: Trained) -> tuple[dict[str, Metrics], float | None]:
     from memorycell.training import loop
 
     application = model.application
-    with model.own_source() as source:
-        dataset = application.reopen(source, model)
+    with model.own_file() as file:
+        dataset = application.reopen(None, file)
         metric = dataset.metric(application.metric)
         found = loop.test_baselines(dataset, metric)
         if not found:
             settings = model.typed_settings(application.settings)
-            found = loop.test_baselines(application.prepare(source, settings), metric)
+            found = loop.test_baselines(application.prepare(file.data, settings), metric)
     return found, loop.skill(metric, model.metrics, found)

@@ -6,11 +6,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from memorycell.application.contract import Record
+from memorycell.application import catalogue
+from memorycell.application.contract import AnyModelFile, Record
 from memorycell.application.predicting import predict_record
 from memorycell.application.report import evaluation_page
 from memorycell.errors import UserError, quote
-from memorycell.face.memory import without_paths
+from memorycell.face.memory import with_files, without_paths
 from memorycell.face.options import typed_options
 from memorycell.face.pictures import main_figure
 from memorycell.inspection.page import BLUE, GREY, Page, escaped_figure, figure
@@ -46,20 +47,20 @@ def prediction_figures(model: Trained, x: Any, options: Mapping[str, Any]) -> di
     application = model.application
     if ".html" not in application.figures:
         raise UserError(f"{model.task}: a prediction has no figures; see write()")
-    given = typed_options(application.predict_options, options, application.name)
-    with model.input(x) as source:
+    with with_files(application, options) as named, model.input(x) as source:
+        given = typed_options(application.predict_options, named, application.name)
         page = application.figures[".html"](model, predict_record(model, source, given))
     return page.figures() if isinstance(page, Page) else {}
 
 
-def report_page(model: Trained, source: str | None, result: Record | None) -> Page:
+def report_page(model: AnyModelFile, source: str | None, result: Record | None) -> Page:
     """The page of an evaluation on the model's own data, or on those at a path.
 
     result   of the evaluation, where there is one already
     """
     from memorycell.training import loop
 
-    application = model.application
+    application = catalogue.load(model.task)
     if application.report is not None:
         given = result or {}
         page = application.report(model, source, given)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -111,6 +111,22 @@ def as_input(
             yield path
 
 
+@contextmanager
+def with_files(
+    application: AnyApplication, options: Mapping[str, Any]
+) -> Iterator[Mapping[str, Any]]:
+    """Options of `predict`, with temporary files for data in memory; see
+    `Application.predict_data`. Raises `UserError`.
+    """
+    with ExitStack() as stack:
+        files = {
+            name: stack.enter_context(as_source(application, options[name]))
+            for name in application.predict_data
+            if name in options
+        }
+        yield {**options, **files}
+
+
 def with_names(record: Any) -> Any:
     """A record with `NAME` instead of the paths of temporary files in its strings."""
     if isinstance(record, str):
@@ -149,7 +165,7 @@ def _write(
         raise UserError(f"{application.name}: takes a path or the name of a dataset")
     data = _as_sequence(kind, as_frame(data))
     if is_frame(data):
-        if kind not in ("table", "labelled", "pairs", "sequences"):
+        if kind not in ("table", "labelled", "pairs", "sequences", "episodes"):
             raise UserError(f"{application.name}: takes {TAKES[kind]}, not a frame")
         frame = to_polars(data)
         if settings is not None and application.check_frame is not None:

@@ -66,15 +66,11 @@ class ModelWithData(ModelFile[Any, Any]):
         logged.
         """
         try:
-            with self.own_source() as source:
-                return self.application.reopen(source, self)
+            with self.own_file() as file:
+                return self.application.reopen(None, file)
         except UserError as error:
             log(f"proved on random inputs, not on the model's own data ({error})")
             return None
-
-    def own_source(self) -> AbstractContextManager[str | None]:
-        """The path or name of its own data, for the readers. Raises `UserError`."""
-        return self.source(None)
 
     @contextmanager
     def own_file(self, *, needed: bool = True) -> Iterator[AnyModelFile]:
@@ -94,7 +90,7 @@ class ModelWithData(ModelFile[Any, Any]):
                     self.own_data()
                 raise
             return
-        with self.own_source() as source:
+        with self.source(None) as source:
             yield ModelFile(self.model, self.codec, {**self.info, "data": source}, self.arrays)
 
     def source(self, data: Any) -> AbstractContextManager[str | None]:

@@ -40,8 +40,8 @@ def main_figure(model: Trained) -> go.Figure:
 def _made_again(model: Trained) -> Picture | None:
     from memorycell.training import loop
 
-    with model.own_source() as source:
-        dataset = model.application.reopen(source, model)
+    with model.own_file() as file:
+        dataset = model.application.reopen(None, file)
         result = loop.compare(
             model.application, dataset, model.model, file=str(model.path), seconds=0.0
         )

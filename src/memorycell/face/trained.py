@@ -24,7 +24,7 @@ from memorycell.face.evaluating import evaluate_model
 from memorycell.face.exporting import Exported, checked_exporter, export_model
 from memorycell.face.figures import named_figure, prediction_figures, report_page
 from memorycell.face.frames import as_frame, is_frame, like
-from memorycell.face.memory import as_input, with_names
+from memorycell.face.memory import as_input, with_files, with_names
 from memorycell.face.notebook import trained_html
 from memorycell.face.options import check_precision, check_range, typed_options
 from memorycell.face.own_data import ModelWithData, inspect_own
@@ -124,16 +124,18 @@ class Trained(ModelWithData):
         "predict")`. Raises `UserError`.
         """
         application, x = self.application, as_frame(x)
-        given = typed_options(application.predict_options, options, application.name)
-        if x is None:
-            with self.own_file(needed=False) as file:
-                return with_names(predict_record(file, None, given))
-        with self.input(x) as source:
-            record = self.predict_record(source, given)
-            if is_frame(x) and application.columns is not None:
-                warn_of_notes(record)
-                return like(x, application.columns(self, record))
-        return record if isinstance(x, (str, Path)) else with_names(record)
+        with with_files(application, options) as named:
+            given = typed_options(application.predict_options, named, application.name)
+            if x is None:
+                with self.own_file(needed=False) as file:
+                    return with_names(predict_record(file, None, given))
+            with self.input(x) as source:
+                record = self.predict_record(source, given)
+                if is_frame(x) and application.columns is not None:
+                    warn_of_notes(record)
+                    return like(x, application.columns(self, record))
+        of_files = isinstance(x, (str, Path)) and not application.predict_data
+        return record if of_files else with_names(record)
 
     @with_arguments
     def write(self, path: str | Path, x: Any = None, **options: Any) -> None:
@@ -142,8 +144,8 @@ class Trained(ModelWithData):
         """
         application = self.application
         figure_suffix(application, Path(path))
-        given = typed_options(application.predict_options, options, application.name)
-        with self.input(x) as source:
+        with with_files(application, options) as named, self.input(x) as source:
+            given = typed_options(application.predict_options, named, application.name)
             self.predict_record(source, given, Path(path))
 
     def predict_files(
@@ -299,8 +301,11 @@ class Trained(ModelWithData):
         """The HTML page of the evaluation on its test split, or on other data. Raises
         `UserError`.
         """
+        if data is None:
+            with self.own_file() as file:
+                return report_page(file, None, self.result)
         with self.source(data) as source:
-            return report_page(self, source, self.result if data is None else None)
+            return report_page(self, source, None)
 
     def prove(
         self,

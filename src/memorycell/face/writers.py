@@ -11,6 +11,7 @@ import numpy as np
 
 from memorycell.application.contract import InMemory
 from memorycell.errors import quote
+from memorycell.face.episode_writers import write_episodes, write_observed_episodes
 from memorycell.face.recording_writers import (
     write_clips,
     write_pieces,
@@ -259,6 +260,8 @@ TAKES: Mapping[InMemory, str] = {
     "pieces": "a list of paths of MIDI files",
     "clips": "an array [T, height, width] or [N, T, height, width], uint8 or floats in 0 … 1, or a"
     " list of arrays [T, height, width] or of (array, label)",
+    "episodes": "a data frame with a column of episodes, or a list of (observations [T, V], actions"
+    " [T] or [T, A])",
 }
 """Kind -> the data in memory that are taken, in words."""
 WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
@@ -272,11 +275,13 @@ WRITERS: Mapping[InMemory, Callable[[Sequence[Any], Path], Path]] = {
     "strokes": write_strokes,
     "pieces": write_pieces,
     "clips": write_clips,
+    "episodes": write_episodes,
 }
 UNLABELLED: Mapping[InMemory | None, Callable[[Any, Path], Path]] = {
     "sequences": _write_unlabelled_sequences,
     "sounds": write_unlabelled_sounds,
     "strokes": write_unlabelled_strokes,
+    "episodes": write_observed_episodes,
 }
 """Kinds of which a trained model reads data without labels."""
 UNLABELLED_TAKES: Mapping[InMemory | None, str] = {
@@ -284,5 +289,6 @@ UNLABELLED_TAKES: Mapping[InMemory | None, str] = {
     "sounds": "(samples, sample rate in Hz), or a list of them",
     "strokes": "a drawing or a list of drawings; a drawing is a list of strokes, a stroke a list of"
     " points [x, y] or [x, y, t]",
+    "episodes": "a data frame, observations [T, V], or a list of them",
 }
 """Of `UNLABELLED`, in words."""

@@ -27,6 +27,7 @@ APPLICATION = Application(
     reads="the name of a gymnasium environment; or logged trajectories: a table with a column that"
     " names the episode of each row, and columns of observations and actions (CSV, Parquet, JSON"
     " lines), or an .npz with observations, actions and terminals",
+    in_memory="episodes",
     default_dataset=DEFAULT_DATASET,
     datasets=DATASETS,
     metric=Metric("return", higher_is_better=True),

@@ -41,6 +41,7 @@ APPLICATION = Application(
     prepare=prepare,
     reopen=reopen,
     predict=predict,
+    predict_data=("style",),
     render=render,
     session=None,
     figures={".svg": drawing_svg, ".html": drawing_page},

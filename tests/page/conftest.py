@@ -142,7 +142,7 @@ def page(context: Any) -> Iterator[Any]:
     # A request that is under way when a test leaves the page is aborted, which is no failure.
     page.on("requestfailed", lambda r: r.failure != ABORTED and found.append(f"failed: {r.url}"))
     page.on("response", lambda r: r.status >= 400 and found.append(f"{r.status}: {r.url}"))
-    # From now on: asked for only when a key is about to be pressed, Chromium may open its own.
+    # Choosers are expected from now on: if only when a key is pressed, Chromium may open a dialog.
     page.on("filechooser", lambda _: None)
     page.set_default_timeout(PATIENCE_MS)
     yield page

@@ -53,7 +53,7 @@ def press(page: Any, name: str, key: str = "Enter") -> None:
 
 
 def read_items(page: Any, count: int) -> None:
-    """Wait until so many items were read."""
+    """Wait until `count` items were read."""
     page.locator(".time output", has_text=re.compile(f"^{count} of")).first.wait_for()
 
 

@@ -98,7 +98,10 @@ OBSERVED, ACTIONS = EPISODES[0]
         ([OBSERVED], r"takes a data frame with a column of episodes.*\(episode 1 is"),
         ([(OBSERVED, ACTIONS[:-1], 0, 0)], r"\(episode 1 is"),
         ([(OBSERVED, ACTIONS[:-2])], "episode 1 has 3 observations and 1 actions; give an action"),
-        ([(OBSERVED, [*"abc"])], "episode 1: the actions are texts or objects; give a data frame"),
+        (
+            [(OBSERVED, ["left", "right", "left"])],
+            "episode 1: the actions are texts or objects; give a data frame",
+        ),
         ([(OBSERVED * np.nan, ACTIONS)], "episode 1, step 1: one of the observations is NaN"),
         ([(OBSERVED[:0], ACTIONS)], r"episode 1, observations: float32 \[0, 2\]"),
         ([(OBSERVED[None], ACTIONS)], r"episode 1, observations: float32 \[1, 3, 2\]"),

@@ -48,7 +48,7 @@ def _acted(one: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
 
 def _numbers(values: Any, where: str, what: str) -> np.ndarray:
     """[T, N] of an array [T] or [T, N]. Raises ValueError."""
-    if not isinstance(values, np.ndarray):
+    if not isinstance(values, np.ndarray) and not any(isinstance(v, str) for v in values):
         check_ragged(values, f"{where}, {what}", "step")
     array = np.asarray(values)
     if array.dtype.kind in "USO" and what == "actions":

@@ -43,6 +43,8 @@ def test_train_evaluate_predict_with_json(memorycell, hourly, tmp_path):
         "baselines",
         "skill",
         "seconds",
+        "updates",
+        "ended_by",
         "by_lead",
     }
     assert "column 'note' left out" in stderr

@@ -268,6 +268,8 @@ def test_the_result_is_json_and_its_skill_is_right(hourly, tmp_path):
         "baselines",
         "skill",
         "seconds",
+        "updates",
+        "ended_by",
         "by_lead",
     }
 

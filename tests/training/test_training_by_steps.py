@@ -6,8 +6,7 @@ import pytest
 
 import memorycell
 from memorycell.application.train_settings import TrainSettings
-from memorycell.errors import UserError
-from memorycell.training.schedule import planned_epochs
+from memorycell.training.schedule import planned_epochs, share_done
 
 SMALL = {"target": "y", "horizon": 2, "context": 8, "hidden": 4, "lanes": 2, "bptt": 10}
 
@@ -20,7 +19,8 @@ def hourly():
     return pd.DataFrame({"y": np.sin(np.arange(400) / 4) + rng.normal(size=400)}, index=hours)
 
 
-def steps_and_rates(hourly, monkeypatch, **settings):
+def recorded_rates(monkeypatch):
+    """The learning rate of every update from now on."""
     from memorycell.training import run
 
     rates = []
@@ -31,6 +31,11 @@ def steps_and_rates(hourly, monkeypatch, **settings):
         return rates[-1]
 
     monkeypatch.setattr(run.Run, "_learning_rate", recorded)
+    return rates
+
+
+def steps_and_rates(hourly, monkeypatch, **settings):
+    rates = recorded_rates(monkeypatch)
     model = memorycell.train("forecast", hourly, progress=False, **SMALL, **settings)
     return len(rates), rates, len(model.history)
 
@@ -49,10 +54,70 @@ def test_planned_epochs():
     assert planned_epochs(14, **about, steps=28) == 2
     assert planned_epochs(14, **about, steps=29) == 3
     assert planned_epochs(14, **about, steps=5) == 1
+    assert planned_epochs(14, **about, steps=28, steps_done=13) == 3  # a short epoch
+    assert planned_epochs(14, **{**about, "budget_s": 9.0}, steps=28) == 2  # the time is a limit
 
 
-def test_refused(hourly):
+def test_epochs_and_steps_are_refused():
     with pytest.raises(ValueError, match="leave out epochs or steps"):
         TrainSettings(epochs=3, steps=5)
-    with pytest.raises(UserError, match="leave out steps or minutes"):
-        memorycell.train("forecast", hourly, progress=False, minutes=0.05, **SMALL, steps=5)
+
+
+class Clock:
+    """A clock on which every look at it takes `tick_s`."""
+
+    def __init__(self, monkeypatch, tick_s):
+        self.now, self.tick_s = 0.0, tick_s
+        for module in ("run", "loop"):
+            monkeypatch.setattr(f"memorycell.training.{module}.time", self)
+
+    def monotonic(self):
+        self.now += self.tick_s
+        return self.now
+
+
+def limited_run(hourly, monkeypatch, tick_s, capsys):
+    """(updates, learning rates, the result, what was logged) of 300 updates in six minutes."""
+    with monkeypatch.context() as patch:
+        Clock(patch, tick_s)
+        rates = recorded_rates(patch)
+        model = memorycell.train("forecast", hourly, minutes=6, steps=300, patience=99, **SMALL)
+    return len(rates), rates, model.result, capsys.readouterr().err
+
+
+def test_minutes_limit_steps(hourly, monkeypatch, capsys):
+    steps, rates, result, log = limited_run(hourly, monkeypatch, 0.05, capsys)
+    assert (steps, result["updates"], result["ended_by"]) == (300, 300, "updates")
+    assert "trains for 300 updates, at most 6 minutes in all" in log
+    slower = limited_run(hourly, monkeypatch, 0.2, capsys)
+    assert slower[1] == rates  # the speed of a machine that is fast enough has no effect
+    assert slower[2]["metrics"] == result["metrics"]
+
+    steps, rates, result, log = limited_run(hourly, monkeypatch, 1.0, capsys)
+    assert 100 < steps < 250
+    assert (result["updates"], result["ended_by"]) == (steps, "minutes")
+    assert rates[-1] < 0.05 * max(rates)  # the cosine ends with the limit
+    assert f"the limit of 6 minutes ended training after {steps} of 300 updates" in log
+
+
+def test_what_ended_a_run_is_said(hourly):
+    def end(**settings):
+        result = memorycell.train("forecast", hourly, progress=False, **SMALL, **settings).result
+        return result["updates"], result["ended_by"]
+
+    assert end(epochs=2) == (28, "epochs")
+    updates, by = end(minutes=0.02, patience=9999)
+    assert updates >= 1
+    assert by == "minutes"
+    updates, by = end(steps=2000, patience=1, lr=0.3)
+    assert updates < 2000
+    assert by == "patience"
+
+
+def test_share_done():
+    assert share_done(30, 5.0, steps=100, budget_s=None) == 0.3
+    assert share_done(30, 5.0, steps=None, budget_s=20.0) == 0.25
+    assert share_done(30, 12.0, steps=100, budget_s=20.0) == 0.3
+    assert share_done(30, 16.0, steps=100, budget_s=20.0) == pytest.approx(0.6)
+    assert share_done(30, 5.0, steps=100, budget_s=-1.0) == 0.3  # reading took the time
+    assert share_done(30, 5.0, steps=None, budget_s=-1.0) == 0.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -52,7 +53,8 @@ def train(
     data       a path, the name of a dataset, or data in memory: for tables a data frame (polars,
                pandas, pyarrow) or arrays, for others lists; None: the task's default dataset
     out        the model file to write; None: in memory only, see `Trained.save`
-    minutes    approximate training time; by default the task's own, or by epochs
+    minutes    approximate training time, with `steps` its limit; by default the task's own number
+               of updates within its own minutes, or by epochs
     epochs     passes over the training data
     device     "cpu", "cuda", "cuda:1", "mps"; None: a CUDA GPU where there is one, else the CPU
     resume     continue an interrupted run that wrote `out`
@@ -136,6 +138,7 @@ def train_model(
         raise UserError("--tensorboard needs a package: pip install 'memorycell[log]'")
     if minutes is None and train_settings.epochs is None and train_settings.steps is None:
         minutes = application.minutes
+        train_settings = replace(train_settings, steps=application.steps)
     if resume:  # before the data are read
         checkpoint.read_checkpoint(checkpoint.checkpoint_path(out, storage))
     with as_source(application, data, settings) as source:

@@ -67,6 +67,7 @@ def train(
     has the main picture, see `main_picture`, which is not printed.
 
     search   that found the settings, for the model file
+    minutes  for everything; of settings with a number of steps the limit, which is logged
     baselines   compare with them; False: the model file says that they were left out
     device   to train on, see `device.choose`; the model file and its metrics are the CPU's
     name     of the data in the model file; by default as the dataset names them
@@ -79,8 +80,6 @@ def train(
     began = time.monotonic()
     chosen = joined_device(choose(device)) if workers.count > 1 else choose(device)
     checkpoint = checkpoint_path(out, storage)
-    if minutes is not None and train_settings.steps is not None:
-        raise UserError(f"steps={train_settings.steps}: leave out steps or --minutes")
     if not out.parent.is_dir():
         raise UserError(f"{out}: there is no folder {out.parent}; make it, or name another file")
     if resume and not checkpoint.exists():
@@ -112,6 +111,8 @@ def train(
         load_checkpoint(run, checkpoint)
         log(f"resumed after epoch {run.progress.epoch}")
     dataset.attach(run.model, log)
+    if minutes is not None and train_settings.steps is not None:
+        log(f"trains for {train_settings.steps:,} updates, at most {minutes:g} minutes in all")
     info = {
         "task": application.name,
         "primary": metric.name,
@@ -138,13 +139,19 @@ def train(
         run.fit(on_event, on_checkpoint, tensorboard)
     if not workers.first:
         return {}
-    model = run.best_model()
+    model, ended = run.best_model(), {"updates": run.progress.step, "ended_by": run.ended_by}
+    if ended["ended_by"] == "minutes" and (steps := train_settings.steps) is not None:
+        log(
+            f"the limit of {minutes:g} minutes ended training after {run.progress.step:,} of"
+            f" {steps:,} updates; --set steps={steps} trains for all of them, without a limit"
+        )
     logged = len(dataset.notes)
     dataset.calibrate(model)
     for note in dataset.notes[logged:]:
         log(note)
     result = compare(application, dataset, model, file=str(out), seconds=time.monotonic() - began)
     info |= {key: result[key] for key in ("metrics", "baselines", "skill")}
+    result |= ended
     result |= main_picture(application, dataset, model, result)
     _save(model, dataset, {**info, "history": run.progress.history}, out)
     checkpoint.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, Literal, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -27,13 +27,19 @@ from memorycell.training.device import supports_bfloat16
 from memorycell.training.events import Epoch, OnEvent, Step
 from memorycell.training.gradients import GradientWatch
 from memorycell.training.parallel import ALONE, OwnBatches, Workers
-from memorycell.training.schedule import learning_rate, planned_epochs, timed_learning_rate
+from memorycell.training.schedule import (
+    learning_rate,
+    planned_epochs,
+    share_done,
+    timed_learning_rate,
+)
 from memorycell.training.threads import StepThreads
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
 CPU = torch.device("cpu")
+EndedBy: TypeAlias = Literal["updates", "epochs", "minutes", "patience"]
 SEED_STRIDE = 1_000_003
 """Between the seeds of two runs, so that none of their epochs share one."""
 WORKER_STRIDE = 1 << 40
@@ -66,8 +72,9 @@ class Run(Generic[M, B]):
 
     selection_metric   the validation metric that selects the best epoch, lower is better
     best_baseline      that metric of the best baseline, for whoever follows the run
-    budget_s           seconds to train; None: by epochs. Training stops between two batches when
-                       they are over but for the validation that follows
+    budget_s           seconds to train, at most where the settings have a number of steps; None: by
+                       epochs or steps. Training stops between two batches when they are over but
+                       for the validation that follows
     device             of the model, its average, the optimiser and the batches. Initial weights,
                        batches and validation are the CPU's: what is saved, and how it is scored,
                        does not depend on it
@@ -104,6 +111,7 @@ class Run(Generic[M, B]):
         self.threads = StepThreads(self.model)
         self.speed = 0.0
         self._own_rows = False
+        self.ended_by: EndedBy = "epochs"
         self._validation_s = VALIDATION_SHARE * (budget_s or 0.0)
         self.bfloat16 = _uses_bfloat16(settings.precision, device)
 
@@ -131,13 +139,14 @@ class Run(Generic[M, B]):
                 self.best_weights = copy_weights(self._scored)  # with what validation fits
             p.seconds += self._agreed(time.monotonic() - began)
             p.epoch += 1
-            if p.epochs is None or p.budget_s is not None:
+            if p.epochs is None or p.budget_s is not None or self.settings.steps is not None:
                 p.epochs = planned_epochs(
                     p.steps_per_epoch,
                     epochs_done=p.epoch,
                     seconds=p.seconds,
                     budget_s=p.budget_s,
                     steps=self.settings.steps,
+                    steps_done=p.step,
                 )
             if self._is_time_over(0.0):
                 p.epochs = p.epoch
@@ -160,9 +169,18 @@ class Run(Generic[M, B]):
             )
             on_checkpoint(better)
             if p.epoch - 1 - p.best_epoch >= (self.settings.patience or max(p.epochs // 3, 3)):
+                self.ended_by = "patience"
                 break
+        else:
+            self.ended_by = self._end()
         if writer is not None:
             writer.close()
+
+    def _end(self) -> EndedBy:
+        """What ended a run that was not ended by its patience."""
+        if self.progress.step == self.settings.steps:
+            return "updates"
+        return "epochs" if self.progress.budget_s is None else "minutes"
 
     def best_model(self) -> M:
         """The model with the best weights, on the CPU and in evaluation mode."""
@@ -250,12 +268,10 @@ class Run(Generic[M, B]):
         return p.seconds + epoch_s + self._validation_s >= p.budget_s
 
     def _learning_rate(self, epoch_s: float) -> float:
-        p = self.progress
-        if p.budget_s is not None:
-            share = (p.seconds + epoch_s) / p.budget_s
+        p, steps = self.progress, self.settings.steps
+        if p.budget_s is not None or steps is not None:
+            share = share_done(p.step, p.seconds + epoch_s, steps=steps, budget_s=p.budget_s)
             return timed_learning_rate(self.settings.lr, p.step, share)
-        if self.settings.steps is not None:
-            return timed_learning_rate(self.settings.lr, p.step, p.step / self.settings.steps)
         return learning_rate(
             self.settings.lr,
             p.step,

@@ -16,6 +16,10 @@ class Future(Protocol):
     def shape(self) -> tuple[int, ...]:
         """(N, horizon, C)"""
 
+    @property
+    def leads(self) -> np.ndarray:
+        """[horizon]: how many steps ahead the values are."""
+
     def __getitem__(self, at: np.ndarray) -> np.ndarray:
         """The values [M, horizon, C] after the steps `at` [M], NaN where unknown."""
 

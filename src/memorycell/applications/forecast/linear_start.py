@@ -6,6 +6,7 @@ learns the rest. Starting at persistence, a short training does not reach it.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 
 from memorycell.applications.forecast.history import spaced
 from memorycell.applications.forecast.ridge import best_penalty
+from memorycell.applications.forecast.seasonal_path import SeasonalPath
 from memorycell.applications.forecast.windows import StepInputs, last_steps, step_inputs
 
 if TYPE_CHECKING:
@@ -46,27 +48,80 @@ class LinearStart(NamedTuple):
     error: float
 
 
+class Path(NamedTuple):
+    """Weights [W · L + 1, horizon · targets] of a window and a one, and the mean absolute error on
+    validation in scaled units.
+    """
+
+    weights: np.ndarray
+    error: float
+
+
 def fit_linear_path(dataset: ForecastDataset, config: ForecasterConfig) -> LinearStart | None:
     """The linear path that predicts the changes in the unit of the head; None with linear=trained,
     and where a regression does not fit the head or the data.
     """
-    if dataset.settings.linear not in ("ridge", "raw"):
+    fit = FITS.get(dataset.settings.linear or "trained")
+    if fit is None:
         return None
     columns = config.window * (config.linear or config.input_size)
     if config.head == "counts" or config.normal == "spread" or columns >= MAX_COLUMNS:
         return None
     valid = spaced(dataset.origins("valid"), MAX_HELD_OUT)
+    if not len(valid):
+        return None
+    found = fit(dataset, config, valid)
+    if found is None:
+        return None
+    weight, bias = (
+        torch.tensor(part, dtype=torch.float32)
+        for part in (found.weights[:-1].T, found.weights[-1])
+    )
+    return LinearStart(weight, bias, found.error)
+
+
+def _raw_and_season(
+    dataset: ForecastDataset, config: ForecasterConfig, valid: np.ndarray
+) -> Path | None:
+    """The mean of the raw and the seasonal path, which err differently (Bates & Granger 1969, The
+    combination of forecasts); the raw one reads half of the window where it is better so.
+    """
+    raw = [_ridge(dataset, config, valid)]
+    if config.window > 1:
+        raw.append(_ridge(dataset, replace(config, window=config.window // 2), valid))
+    found = [path for path in raw if path is not None]
+    season = _season(dataset, config, valid)
+    if not found or season is None:
+        return season or (found[0] if found else None)
+    best = min(found, key=lambda path: path.error)
+    weights = season.weights.copy()
+    weights[-len(best.weights) :] += best.weights
+    return Path(weights / 2, (best.error + season.error) / 2)
+
+
+def _season(dataset: ForecastDataset, config: ForecasterConfig, valid: np.ndarray) -> Path | None:
+    """`SeasonalPath`, from the training steps whose window is full, where there are any."""
+    season = dataset.settings.season or 1
+    if config.window < season:
+        return None
+    train = dataset.origins("train")
+    full = train[train - dataset.series.start[train] >= config.window - 1]
+    train = spaced(full if len(full) else train, LONG_WINDOW_ROWS)
+    found = SeasonalPath(dataset, config, season).fit(train, valid, RAW_TOLERANCE)
+    return None if found is None else Path(*found)
+
+
+def _ridge(dataset: ForecastDataset, config: ForecasterConfig, valid: np.ndarray) -> Path | None:
+    """A regression from every step of the window to every lead time."""
     products = _products(dataset, config)
-    if products is None or not len(valid):
+    if products is None:
         return None
     tolerance = RAW_TOLERANCE if config.raw_linear else 0.0
     weights, error = best_penalty(*products, *_regression(dataset, config, valid), tolerance)
-    if config.raw_linear:
-        weights = _of_values(weights, config)
-    weight, bias = (
-        torch.tensor(part, dtype=torch.float32) for part in (weights[:-1].T, weights[-1])
-    )
-    return LinearStart(weight, bias, error)
+    return Path(_of_values(weights, config) if config.raw_linear else weights, error)
+
+
+FITS = {"ridge": _ridge, "raw": _ridge, "season": _season, "raw+season": _raw_and_season}
 
 
 def _products(

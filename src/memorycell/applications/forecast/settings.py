@@ -10,6 +10,12 @@ from memorycell.setting_fields import check_choices, check_counts
 from memorycell.tables.clock import Clock
 from memorycell.tables.column_lists import split_names
 
+SEASONAL = ("season", "raw+season")
+RAW = ("raw", *SEASONAL)
+"""Of `linear`: paths that read windows as they are."""
+SEASONAL_WINDOW = 720
+"""Steps that a seasonal path reads by default: a month of hours."""
+
 
 @dataclass(frozen=True)
 class ForecastSettings:
@@ -42,7 +48,8 @@ class ForecastSettings:
     context     steps of history that baselines may use, and the longest gap that is filled
     season      steps per season of the seasonal baseline; by default from the step
     cell, hidden, layers, dropout, zoneout, weight_drop   of the recurrent part
-    window      steps that the linear path reads
+    window      steps that the linear path reads; by default the horizon, at most 24, or with
+                linear=season as many seasons as 720 steps hold
     classic     ets, arima or theta, separated by commas: compare with these as well, refitted at up
                 to `origins` evenly spaced test steps; the model is scored at the same steps
                 (memorycell[classic]; slow)
@@ -52,8 +59,9 @@ class ForecastSettings:
                 restored in the forecast; spread: by its root mean square, and forecasts do not
                 start from the last value (for returns)
     linear      the path that reads the window: trained, from no change; ridge, a regression on the
-                training split that is not trained further; or raw, ridge that reads windows as they
-                are where normal=level; by default as trials decide
+                training split that is not trained further; raw, ridge that reads windows as they
+                are where normal=level; season, the same season by season with few weights (see
+                `SeasonalPath`); or raw+season, the mean of both; by default as trials decide
     positive    yes: what is forecast cannot be negative; forecasts are clipped at 0
     test        the test period as shares of the time, as in 0.85:1; the last sixth before it is the
                 validation period
@@ -112,7 +120,7 @@ class ForecastSettings:
         counts = ("stride", "origins", "paths", "horizon", "context", "season", "hidden", "layers")
         check_counts(self, *counts, "window", "lanes", "bptt")
         check_choices(self, decode=("direct", "paths"), scaling=(None, "all", "series"))
-        check_choices(self, linear=(None, "trained", "ridge", "raw"))
+        check_choices(self, linear=(None, "trained", "ridge", *RAW))
         if wrong := set(split_names(self.classic)) - set(classic.METHODS):
             raise ValueError(
                 f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}"
@@ -147,12 +155,20 @@ class ForecastSettings:
         horizon = self.horizon or clock.horizon
         season = self.season or clock.season
         many = bool(self.each) or self.returns is not None
+        window = self.window or min(horizon, 24)
+        if self.linear in SEASONAL:
+            window = self.window or max(SEASONAL_WINDOW // season, 1) * season
+            if window < season:
+                raise ValueError(
+                    f"window={window}: linear={self.linear} needs a season of {season} steps or"
+                    f" more; --set window={7 * season}"
+                )
         return replace(
             self,
             horizon=horizon,
             season=season,
             context=self.context or max(2 * horizon, season),
-            window=self.window or min(horizon, 24),
+            window=window,
             scaling=self.scaling or ("series" if many else None),
             normal=self.normal or (None if self.returns is None else "spread"),
         )
@@ -173,7 +189,7 @@ class ForecastSettings:
             unit=unit,
             head=self.head or "quantiles",
             normal=self.normal or "no",
-            raw_linear=self.linear == "raw" and self.normal == "level",
+            raw_linear=self.linear in RAW and self.normal == "level",
             input_size=input_size,
             hidden_size=self.hidden,
             horizon=1 if self.decode == "paths" else self.horizon or 1,

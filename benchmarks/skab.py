@@ -1,20 +1,28 @@
 """Anomalies of the Skoltech benchmark (SKAB) with settings chosen without the labels they are
 evaluated on.
 
-    python benchmarks/skab.py [--minutes 1.5] [--seeds 1] [--json]
+    python benchmarks/skab.py [--seeds 3] [--members 3] [--json]
     python benchmarks/skab.py --smoke
 
 The protocol is SKAB's: the first 400 rows of each of the 34 recordings are normal and train, the
 others are evaluated; F1, the rate of false alarms (FAR) and of missed ones (MAR) are counted over
-the rows of all recordings together. One model is trained per seed, without labels.
+the rows of all recordings together. One model is trained per seed, without labels, for the task's
+default number of updates, so that a seed has one result for each number of threads; --minutes
+limits them, and then the limit is reported on stderr.
 
     defaults         nothing is chosen
     averaged         for each folder the weight of the static deviation and the budget are those
                      with the highest F1 on the other two folders, among those with at most 15%
                      false alarms there; the score is the average over four smoothings
+    averaged, 1 SE   the same, but of those whose F1 is within one standard error of the highest
+                     (over the recordings of the other two folders, by the jackknife) the one with
+                     the fewest false alarms there (the rule of Breiman et al. 1984)
     other averages   so are the smoothings, three or four, from 5 or 10 rows on
+    other averages, 1 SE   the same
     one smoothing    so is the smoothing, instead of the average over several
     surprise alone, static alone   as averaged, with that weight fixed at 0 and at 1
+
+Of several seeds the mean and the standard deviation follow.
 
 --smoke trains small models on generated data: its figures have no meaning.
 """
@@ -22,8 +30,10 @@ the rows of all recordings together. One model is trained per seed, without labe
 import argparse
 import itertools
 import json
+import math
+import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -33,7 +43,7 @@ import small_data
 
 from memorycell.application import catalogue, modelfile
 from memorycell.applications.anomaly.dataset import AnomalyDataset
-from memorycell.applications.anomaly.model import Detector
+from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.applications.anomaly.scoring import score_recording
 from memorycell.applications.anomaly.settings import AnomalySettings
 from memorycell.setting_fields import parse_settings
@@ -55,6 +65,21 @@ LEADERBOARD = {
 """
 
 
+class Remembering(Detector):
+    """A detector that runs on each input once: settings of the score do not change its outputs."""
+
+    def __init__(self, config: DetectorConfig, outputs: dict | None = None) -> None:
+        super().__init__(config)
+        self.outputs = {} if outputs is None else outputs
+
+    def run(self, x: np.ndarray, *arguments: object, **options: object) -> np.ndarray:
+        """See `Detector`."""
+        key = x.tobytes()
+        if key not in self.outputs:
+            self.outputs[key] = super().run(x, *arguments, **options)
+        return self.outputs[key]
+
+
 class Choice(NamedTuple):
     """Settings of a detector."""
 
@@ -65,14 +90,15 @@ class Choice(NamedTuple):
 
 
 Counts = Mapping[str, np.ndarray]
-"""Folder -> hits, false alarms, misses and quiet normal rows."""
+"""Folder -> [recordings, 4] hits, false alarms, misses and quiet normal rows."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=1.5, help="per model")
+    parser.add_argument("--updates", type=int, help="by default the task's own")
+    parser.add_argument("--minutes", type=float, help="limit per model; by default the task's")
     parser.add_argument("--seeds", type=int, default=1)
     parser.add_argument("--members", type=int, default=1)
     parser.add_argument("--smoke", action="store_true")
@@ -81,10 +107,23 @@ def main() -> None:
     print(f"{'':30s}    F1   FAR %  MAR %")
     for name, (f1, far, mar) in LEADERBOARD.items():
         print(f"{name + ' (published)':30s}  {f1:.3f}  {far:5.1f}  {mar:5.1f}")
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
         for seed in range(options.seeds):
             for row in evaluate(Path(folder), options, seed):
+                rows.append(row)
                 print(json.dumps(row) if options.json else render(row), flush=True)
+    if options.seeds > 1 and not options.json:
+        for name in dict.fromkeys(row["name"] for row in rows):
+            print(summary(name, [row for row in rows if row["name"] == name]))
+
+
+def summary(name: str, rows: Sequence[Mapping[str, object]]) -> str:
+    """The mean and the standard deviation over the seeds."""
+    f1, far, mar = (np.array([row[key] for row in rows]) for key in ("f1", "far", "mar"))
+    rates = f"{f1.mean():.3f}  {100 * far.mean():5.1f}  {100 * mar.mean():5.1f}"
+    spread = f"± {f1.std(ddof=1):.3f}, {100 * far.std(ddof=1):.1f}, {100 * mar.std(ddof=1):.1f}"
+    return f"{name:30s}  {rates}  mean of {len(rows)} seeds; {spread}"
 
 
 def render(row: Mapping[str, object]) -> str:
@@ -103,7 +142,9 @@ def evaluate(folder: Path, options: argparse.Namespace, seed: int) -> list[dict[
     ways: dict[str, Callable[[Choice], bool]] = {
         "defaults": lambda choice: choice == default,
         "averaged": lambda choice: is_default(choice) and 0 < choice.static < 1,
+        "averaged, 1 SE": lambda choice: is_default(choice) and 0 < choice.static < 1,
         "other averages": lambda choice: choice.scales > 1 and 0 < choice.static < 1,
+        "other averages, 1 SE": lambda choice: choice.scales > 1 and 0 < choice.static < 1,
         "one smoothing": lambda choice: choice.scales == 1 and 0 < choice.static < 1,
         "surprise alone": lambda choice: is_default(choice) and choice.static == 0,
         "static alone": lambda choice: is_default(choice) and choice.static == 1,
@@ -113,8 +154,12 @@ def evaluate(folder: Path, options: argparse.Namespace, seed: int) -> list[dict[
         some = {choice: own for choice, own in counts.items() if allowed(choice)}
         total, chosen = np.zeros(4), {}
         for left_out in next(iter(counts.values())):
-            best = max(some, key=lambda choice: preference(some[choice], left_out))
-            total += some[best][left_out]
+            others = {
+                choice: np.concatenate([rows for name, rows in own.items() if name != left_out])
+                for choice, own in some.items()
+            }
+            best = most_cautious(others) if name.endswith("1 SE") else highest(others)
+            total += some[best][left_out].sum(0)
             chosen[left_out] = tuple(round(value, 3) for value in best)
         rows.append({"name": name, "seed": seed, **rates(total), "chosen": chosen})
     return rows
@@ -132,47 +177,75 @@ def default_choice() -> Choice:
 
 def trained(
     folder: Path, options: argparse.Namespace, seed: int
-) -> tuple[AnomalyDataset, Detector]:
+) -> tuple[AnomalyDataset, Remembering]:
     """A model, and its dataset."""
     application, out = catalogue.load("anomaly"), folder / "model.safetensors"
-    settings, data, minutes = application.settings(), "skab", options.minutes
-    values = {"members": str(options.members)}
+    settings, data = application.settings(), "skab"
+    values = {"members": str(options.members), "steps": str(options.updates or application.steps)}
     if options.smoke:
-        settings, minutes = small_data.settings(application, data), None
-        data, values = small_data.write_joined(data, folder), {"epochs": "1", "hidden": "8"}
+        settings = small_data.settings(application, data)
+        data, values = small_data.write_joined(data, folder), {"steps": "20", "hidden": "8"}
     settings, train_settings = parse_settings((settings, application.training), values)
-    train_settings = replace(train_settings, seed=seed)
-    loop.train(application, data, settings, train_settings, out, minutes=minutes, baselines=False)
+    loop.train(
+        application,
+        data,
+        settings,
+        replace(train_settings, seed=seed),
+        out,
+        minutes=options.minutes or options.members * application.minutes,
+        baselines=False,
+        log=lambda line: print(line, file=sys.stderr),
+    )
     file = modelfile.load(out)
-    return application.reopen(data, file), file.model
+    model = Remembering(file.model.config).eval()
+    model.load_state_dict(file.model.state_dict())
+    return application.reopen(data, file), model
 
 
-def counted(dataset: AnomalyDataset, model: Detector, choice: Choice) -> Counts:
+def counted(dataset: AnomalyDataset, model: Remembering, choice: Choice) -> Counts:
     """The confusion of a model with other settings of its score."""
-    other = Detector(replace(model.config, **choice._asdict())).eval()
+    other = Remembering(replace(model.config, **choice._asdict()), model.outputs).eval()
     own = other.state_dict()
     weights = {k: v for k, v in model.state_dict().items() if k in own and own[k].shape == v.shape}
     other.load_state_dict({**own, **weights})  # the score is fitted next
     dataset.fit_score(other)
-    counts: dict[str, np.ndarray] = {}
+    counts: dict[str, list[list[int]]] = {}
     for r in dataset.recordings:
         settled = dataset.codec.settle
         flagged = score_recording(other, dataset.codec, r.recording).flagged[settled:]
         truth = np.asarray(r.recording.labels, bool)[settled:]
-        own = [flagged & truth, flagged & ~truth, ~flagged & truth, ~flagged & ~truth]
+        parts = (flagged & truth, flagged & ~truth, ~flagged & truth, ~flagged & ~truth)
         folder = r.recording.name.split("/")[0]
-        counts[folder] = counts.get(folder, 0) + np.array([part.sum() for part in own])
-    return counts
+        counts.setdefault(folder, []).append([int(part.sum()) for part in parts])
+    return {folder: np.array(rows) for folder, rows in counts.items()}
 
 
-def preference(counts: Counts, left_out: str) -> tuple[bool, float]:
-    """What is highest for the best choice, on the folders that are not left out: F1, but those with
-    more false alarms than the limit come after all others.
+def highest(counts: Mapping[Choice, np.ndarray]) -> Choice:
+    """That with the highest F1 of those within the limit of false alarms; of none the one with the
+    fewest.
     """
-    own = rates(np.sum([part for name, part in counts.items() if name != left_out], 0))
-    if own["far"] > MAX_FALSE_ALARMS:
-        return False, -own["far"]
-    return True, own["f1"]
+
+    def preference(choice: Choice) -> tuple[bool, float]:
+        own = rates(counts[choice].sum(0))
+        allowed = own["far"] <= MAX_FALSE_ALARMS
+        return allowed, own["f1"] if allowed else -own["far"]
+
+    return max(counts, key=preference)
+
+
+def most_cautious(counts: Mapping[Choice, np.ndarray]) -> Choice:
+    """That with the fewest false alarms of those within one standard error of `highest`."""
+    best = highest(counts)
+    least = rates(counts[best].sum(0))["f1"] - standard_error(counts[best])
+    near = [choice for choice in counts if rates(counts[choice].sum(0))["f1"] >= least]
+    return min(near, key=lambda choice: rates(counts[choice].sum(0))["far"])
+
+
+def standard_error(counts: np.ndarray) -> float:
+    """Of the F1 of recordings [N, 4], by the jackknife."""
+    total = counts.sum(0)
+    f1 = np.array([rates(total - own)["f1"] for own in counts])
+    return math.sqrt((len(f1) - 1) * f1.var())
 
 
 def rates(counts: np.ndarray) -> dict[str, float]:

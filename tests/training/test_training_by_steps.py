@@ -1,10 +1,13 @@
 """Training for a number of steps: the same on a slow machine."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 
 import memorycell
+from memorycell.application import catalogue
 from memorycell.application.train_settings import TrainSettings
 from memorycell.training.schedule import planned_epochs, share_done
 
@@ -77,39 +80,51 @@ class Clock:
 
 
 def limited_run(hourly, monkeypatch, tick_s, capsys):
-    """(updates, learning rates, the result, what was logged) of 300 updates in six minutes."""
+    """(updates, learning rates, the result, what was logged) of 150 updates in three minutes."""
     with monkeypatch.context() as patch:
         Clock(patch, tick_s)
         rates = recorded_rates(patch)
-        model = memorycell.train("forecast", hourly, minutes=6, steps=300, patience=99, **SMALL)
+        model = memorycell.train("forecast", hourly, minutes=3, steps=150, patience=99, **SMALL)
     return len(rates), rates, model.result, capsys.readouterr().err
 
 
 def test_minutes_limit_steps(hourly, monkeypatch, capsys):
     steps, rates, result, log = limited_run(hourly, monkeypatch, 0.05, capsys)
-    assert (steps, result["updates"], result["ended_by"]) == (300, 300, "updates")
-    assert "trains for 300 updates, at most 6 minutes in all" in log
+    assert (steps, result["updates"], result["ended_by"]) == (150, 150, "updates")
+    assert "trains for 150 updates, at most 3 minutes in all" in log
     slower = limited_run(hourly, monkeypatch, 0.2, capsys)
     assert slower[1] == rates  # the speed of a machine that is fast enough has no effect
     assert slower[2]["metrics"] == result["metrics"]
 
     steps, rates, result, log = limited_run(hourly, monkeypatch, 1.0, capsys)
-    assert 100 < steps < 250
+    assert 50 < steps < 125
     assert (result["updates"], result["ended_by"]) == (steps, "minutes")
     assert rates[-1] < 0.05 * max(rates)  # the cosine ends with the limit
-    assert f"the limit of 6 minutes ended training after {steps} of 300 updates" in log
+    assert f"the limit of 3 minutes ended training after {steps} of 150 updates" in log
+
+
+def test_a_task_may_have_a_number_of_updates(hourly, monkeypatch):
+    own = replace(catalogue.load("forecast"), steps=20, minutes=5.0)
+    monkeypatch.setattr(catalogue, "load", lambda task: own)
+
+    assert end_of(hourly) == (20, "updates")
+    assert end_of(hourly, steps=5) == (5, "updates")
+    assert end_of(hourly, epochs=1) == (14, "epochs")
+    assert end_of(hourly, minutes=0.02, patience=9999)[1] == "minutes"
+
+
+def end_of(hourly, **settings):
+    """(updates, what ended them) of a run."""
+    result = memorycell.train("forecast", hourly, progress=False, **SMALL, **settings).result
+    return result["updates"], result["ended_by"]
 
 
 def test_what_ended_a_run_is_said(hourly):
-    def end(**settings):
-        result = memorycell.train("forecast", hourly, progress=False, **SMALL, **settings).result
-        return result["updates"], result["ended_by"]
-
-    assert end(epochs=2) == (28, "epochs")
-    updates, by = end(minutes=0.02, patience=9999)
+    assert end_of(hourly, epochs=2) == (28, "epochs")
+    updates, by = end_of(hourly, minutes=0.02, patience=9999)
     assert updates >= 1
     assert by == "minutes"
-    updates, by = end(steps=2000, patience=1, lr=0.3)
+    updates, by = end_of(hourly, steps=2000, patience=1, lr=0.3)
     assert updates < 2000
     assert by == "patience"
 

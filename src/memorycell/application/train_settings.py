@@ -13,7 +13,8 @@ class TrainSettings:
 
     epochs      passes over the training data; by default 24, or enough for 400 steps (at most 200);
                 with --minutes, as many as fit
-    steps       updates to train for, instead of epochs; the learning rate reaches zero with them
+    steps       updates to train for, instead of epochs; the learning rate reaches zero with them.
+                Many tasks have a number of their own; with --minutes as well, those are the limit
     lr          peak learning rate of AdamW (Loshchilov & Hutter 2017, arXiv:1711.05101): linear
                 warm-up over the first epoch, cosine decay over the rest
     clip        maximum gradient norm (Pascanu et al. 2012, arXiv:1211.5063)

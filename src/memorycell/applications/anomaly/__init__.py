@@ -30,6 +30,7 @@ APPLICATION = Application(
     baselines=tuple(BASELINES),
     training=TrainSettings(lr=4e-3, weight_decay=0.01, average=0.99),
     minutes=3.0,
+    steps=2000,
     settings=AnomalySettings,
     search_space={
         "lr": Uniform(1e-3, 1.6e-2, log=True),

@@ -1,5 +1,6 @@
 """Training for a number of steps: the same on a slow machine."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -113,20 +114,24 @@ def test_a_task_may_have_a_number_of_updates(hourly, monkeypatch):
     assert end_of(hourly, minutes=0.02, patience=9999)[1] == "minutes"
 
 
-def end_of(hourly, **settings):
+def end_of(hourly, progress=False, **settings):
     """(updates, what ended them) of a run."""
-    result = memorycell.train("forecast", hourly, progress=False, **SMALL, **settings).result
+    result = memorycell.train("forecast", hourly, progress=progress, **SMALL, **settings).result
     return result["updates"], result["ended_by"]
 
 
-def test_what_ended_a_run_is_said(hourly):
+def test_what_ended_a_run_is_said(hourly, capsys):
     assert end_of(hourly, epochs=2) == (28, "epochs")
     updates, by = end_of(hourly, minutes=0.02, patience=9999)
     assert updates >= 1
     assert by == "minutes"
-    updates, by = end_of(hourly, steps=2000, patience=1, lr=0.3)
+    updates, by = end_of(hourly, steps=2000, patience=1, lr=0.3, progress=True)
     assert updates < 2000
     assert by == "patience"
+    ended = re.search(
+        r"ended: no better crps .* last 1 epochs; .* of epoch (\d+)", capsys.readouterr().err
+    )
+    assert int(ended[1]) == updates // 14 - 1
 
 
 def test_share_done():

@@ -140,11 +140,8 @@ def train(
     if not workers.first:
         return {}
     model, ended = run.best_model(), {"updates": run.progress.step, "ended_by": run.ended_by}
-    if ended["ended_by"] == "minutes" and (steps := train_settings.steps) is not None:
-        log(
-            f"the limit of {minutes:g} minutes ended training after {run.progress.step:,} of"
-            f" {steps:,} updates; --set steps={steps} trains for all of them, without a limit"
-        )
+    if note := _end_note(run, minutes):
+        log(note)
     logged = len(dataset.notes)
     dataset.calibrate(model)
     for note in dataset.notes[logged:]:
@@ -246,6 +243,23 @@ def _best_on_validation(
     best = metric.best(baselines)
     log(f"best baseline on validation: {best}, {metric.name} {baselines[best][metric.name]:.4g}")
     return baselines[best].get(selection)
+
+
+def _end_note(run: Run[Any, Any], minutes: float | None) -> str | None:
+    """What ended a run before its plan; None where nothing did."""
+    p, steps = run.progress, run.settings.steps
+    if run.ended_by == "patience":
+        return (
+            f"training ended: no better {run.selection_metric} on validation in the last"
+            f" {p.epoch - 1 - p.best_epoch} epochs; the model is that of epoch {p.best_epoch + 1}"
+        )
+    if run.ended_by == "minutes" and steps is not None:
+        limit = minutes or (p.budget_s or 0.0) / 60  # of a resumed run
+        return (
+            f"the limit of {limit:.3g} minutes ended training after {p.step:,} of {steps:,}"
+            f" updates; --set steps={steps} trains for all of them, without a limit"
+        )
+    return None
 
 
 def _save(model: Model[Any], dataset: AnyDataset, info: dict[str, Any], out: Path) -> None:

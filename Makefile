@@ -80,6 +80,7 @@ bench-scripts:
 	$(BIN)/python benchmarks/serve.py $(if $(SMOKE),--smoke --row messages --row kills,--peer)
 	$(if $(SMOKE),$(BIN)/python benchmarks/scale.py predict --smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/quality.py --smoke > /dev/null)
+	$(if $(SMOKE),$(BIN)/python benchmarks/defaults.py --smoke)
 	$(if $(SMOKE),$(BIN)/python benchmarks/peers_forecast.py --smoke)
 
 # A second environment, build/$(1), with the packages of .venv, for other builds of memorycell.

@@ -140,8 +140,8 @@ def train(
     if not workers.first:
         return {}
     model, ended = run.best_model(), {"updates": run.progress.step, "ended_by": run.ended_by}
-    if note := _end_note(run, minutes):
-        log(note)
+    if end := _end_note(run, minutes):
+        log(end)
     logged = len(dataset.notes)
     dataset.calibrate(model)
     for note in dataset.notes[logged:]:

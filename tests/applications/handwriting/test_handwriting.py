@@ -59,6 +59,26 @@ def test_writers_are_held_out(shapes):
     assert writers == {"train": {"1", "2", "3"}, "valid": {"4"}, "test": {"5", "6"}}
 
 
+@pytest.mark.parametrize(("head", "spacing", "order"), [("classes", 0.1, 0.6), ("text", 0.06, 0.2)])
+def test_characters_have_wider_steps_than_text(shapes, head, spacing, order):
+    """And strokes in any order more often, which would disarrange a line."""
+    small = {**SMALL, "held_out": "writer>4", "checked": "writer=4", "head": head, "warp": 0.0}
+    dataset = prepare(str(shapes), HandwritingSettings(**small))
+    assert dataset.codec.spacing == spacing
+    assert swapped_share(dataset) == pytest.approx(order, abs=0.1)
+    own = prepare(str(shapes), HandwritingSettings(**small, spacing=0.2, order=0.0))
+    assert own.codec.spacing == 0.2
+    assert swapped_share(own) == 0
+
+
+def swapped_share(dataset) -> float:
+    """How often the second stroke of a cross is drawn first in 300 augmentations."""
+    cross = next(e for e in dataset.splits["train"] if e.label == "cross")
+    first = dataset.encode(cross)[1, :2]  # the direction of its second point; strokes are reversed
+    found = [dataset.augment(cross, np.random.default_rng(seed))[1, :2] for seed in range(300)]
+    return float(np.mean(np.abs(np.array(found) @ first) < 0.5))
+
+
 def test_last_answer_is_that_of_the_complete_drawing(shape_model, shapes):
     file = modelfile.load(shape_model[1])
     records = predict(file, str(shapes), PredictOptions())["drawings"]

@@ -45,7 +45,8 @@ class StrokeDataset(SignalDataset[Drawing, StrokeCodec]):
     def augment(self, example: Example[Drawing], rng: np.random.Generator) -> np.ndarray:
         """See `SignalDataset`."""
         s = self.settings
-        return self.codec.encode(augment_strokes(example.raw, rng, warp=s.warp, order=s.order))
+        order = s.for_strokes("classes" if self.classes else "text").order
+        return self.codec.encode(augment_strokes(example.raw, rng, warp=s.warp, order=order))
 
     def fit_dtw(self) -> Callable[[str], np.ndarray]:
         """See `SignalDataset`: on positions and stroke beginnings."""
@@ -121,7 +122,7 @@ def _prepare_strokes(source: Source) -> StrokeDataset:
         **prepared.outputs,
         frame="box" if head == "classes" else "line",
         height=max(float(np.median(heights)), 1e-6),
-        spacing=settings.spacing,
+        spacing=settings.for_strokes(head).spacing,
     )
     dataset = StrokeDataset(labelled.name, prepared.splits, codec, settings, prepared.notes)
     dataset.set_unknown(prepared.unknown)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from scipy.fft import dct
 from scipy.special import log_softmax, logsumexp
 from signal_data import RATE, SMALL_SPEECH, chirp
 
@@ -80,22 +81,50 @@ def distance(a: np.ndarray, b: np.ndarray) -> float:
     return total[-1, -1] / (len(a) + len(b))
 
 
-def test_excess_is_relative_to_the_nearest_recording():
-    known = [*sounds("up", range(3)), *sounds("down", range(3, 6))]
-    classes = np.array([0, 0, 0, 1, 1, 1])
-    nearest = NearestRecordings.fit(known, classes, 2.0)
+def deltas(frames: np.ndarray) -> np.ndarray:
+    """Three times the slope of a line through five frames, of which those at the ends repeat."""
+    near = np.clip(np.arange(len(frames))[:, None] + np.arange(-2, 3), 0, len(frames) - 1)
+    return 3 * np.array([np.polyfit(np.arange(-2, 3), frames[five], 1)[0] for five in near])
+
+
+def test_features_of_speech_are_those_of_single_frames_without_silent_ends():
+    silence = np.zeros(RATE // 2, np.float32)
+    (sound,) = sounds("up", [3])
+    padded = Sound(np.concatenate([silence, sound.samples, silence]), RATE)
+    frames = CODEC.frames(padded.samples)
+    loudness = logsumexp(frames.astype(float), axis=1)
+    spoken = loudness > loudness.max() - 7
+    rate = dct(np.maximum(frames - loudness.max() + np.log(23), -10), norm="ortho")[:, :10]
+    rate = rate * np.minimum(1, np.arange(1, 11) / 5)
+    rate[:, 0] *= np.sqrt(2)  # the orthonormal transform has its first coefficient halved
+    own = (rate - rate[spoken].mean(0)) / (rate[spoken].std(0) + 0.5)
+    begin, end = spoken.nonzero()[0][[0, -1]]
+    found = CODEC.speech_features(padded)
+    assert len(found) == end + 1 - begin < 0.5 * len(frames)
+    np.testing.assert_allclose(found[:, :10], own[begin : end + 1], atol=1e-4)
+    np.testing.assert_allclose(found[:, 10:], deltas(own)[begin : end + 1], atol=1e-4)
+    assert CODEC.speech_features(Sound(silence[:9], RATE)).shape == (1, 20)
+
+
+def test_excess_is_relative_to_the_nearest_recordings():
+    known = [*sounds("up", range(5)), *sounds("down", range(5, 7))]
+    nearest = NearestRecordings.fit(known, np.array([0, 0, 0, 0, 0, 1, 1]), CODEC, 2.0)
     (query,) = sounds("down", [9])
-    distances = np.array([distance(mfcc(query), mfcc(one)) for one in known])
-    least = np.array([distances[:3].min(), distances[3:].min()])
-    np.testing.assert_allclose(nearest.excess(query), least / least.min() - 1, rtol=0.01, atol=1e-3)
-    again = NearestRecordings.of(nearest.arrays(), 2)
+    expected = np.zeros(2)
+    for describe in (mfcc, CODEC.speech_features):
+        distances = np.array([distance(describe(query), describe(one)) for one in known])
+        means = np.array([np.sort(distances[:5])[:3].mean(), distances[5:].mean()])
+        expected += means / means.min() - 1
+    assert expected[1] == 0
+    np.testing.assert_allclose(nearest.excess(query), expected, rtol=0.01, atol=1e-3)
+    again = NearestRecordings.of(nearest.arrays(), CODEC)
     np.testing.assert_array_equal(again.excess(query), nearest.excess(query))
     log_p = np.log(np.array([0.9, 0.1]))
-    product = np.array([0.9, 0.1]) * np.exp(-2 * nearest.excess(query))
+    product = np.array([0.9, 0.1]) * np.exp([-2 * 1.3, 0])
     np.testing.assert_allclose(
-        np.exp(again.join(log_p, nearest.excess(query))), product / product.sum(), rtol=1e-5
+        np.exp(again.join(log_p, np.array([1.3, 0]))), product / product.sum(), rtol=1e-5
     )
-    assert NearestRecordings.of({}, 2) is None
+    assert NearestRecordings.of({}, CODEC) is None
 
 
 @pytest.mark.parametrize(
@@ -103,23 +132,23 @@ def test_excess_is_relative_to_the_nearest_recording():
     [
         ("cepstra", torch.zeros(7, 12, dtype=torch.float16)),
         ("cepstra", torch.full((74, 13), torch.nan, dtype=torch.float16)),
-        ("lengths", torch.tensor([1, 2])),
+        ("features", torch.zeros(7, 20)),
+        ("cepstra_lengths", torch.tensor([1, 2])),
+        ("features_lengths", torch.tensor([])),
         ("classes", torch.tensor([0, 0, 0, 5])),
         ("classes", torch.tensor([0, 0, 0, 0])),
-        ("rate_hz", torch.tensor([0])),
         ("weight", torch.tensor([-1.0])),
         ("weight", torch.zeros(0)),
     ],
 )
 def test_damaged_recordings_are_refused(name, value):
     known = [*sounds("up", range(2)), *sounds("down", range(2, 4))]
-    arrays = NearestRecordings.fit(known, np.array([0, 0, 1, 1]), 2.0).arrays()
+    arrays = NearestRecordings.fit(known, np.array([0, 0, 1, 1]), CODEC, 2.0).arrays()
     with pytest.raises(ModelFileError, match="damaged"):
-        NearestRecordings.of({**arrays, f"nearest.{name}": value}, 2)
+        NearestRecordings.of({**arrays, f"nearest.{name}": value}, CODEC)
     del arrays[f"nearest.{name}"]
-    if name != "cepstra":
-        with pytest.raises(ModelFileError, match="damaged"):
-            NearestRecordings.of(arrays, 2)
+    with pytest.raises(ModelFileError, match="damaged"):
+        NearestRecordings.of(arrays, CODEC)
 
 
 def test_a_saved_model_gives_the_same_answers(model, chirps):

@@ -178,6 +178,17 @@ class AudioCodec(SignalCodec):
         count = len(frames) // self.stack * self.stack
         return np.ascontiguousarray(frames[:count].reshape(-1, self.input_size))
 
+    def speech_features(self, sound: Sound) -> np.ndarray:
+        """Features [T, F] float32 of every frame, without stacking, from the first frame with
+        speech to the last; one frame of zeros of a sound without a frame.
+        """
+        each = replace(self, stack=1)
+        frames, _ = self.scale(self.frames(resample_sound(sound, self.rate_hz).samples))
+        spoken = np.flatnonzero(self._with_speech(frames))
+        if not len(spoken):
+            return np.zeros((1, each.input_size), np.float32)
+        return each.stack_frames(frames)[spoken[0] : spoken[-1] + 1]
+
     def _with_speech(self, frames: np.ndarray) -> np.ndarray:
         """Which frames [T, bins] are within `SPEECH_RANGE` of the loudest: [T] bool."""
         if not self.voiced or not len(frames):

@@ -160,7 +160,9 @@ def prepare(data: str | None, settings: SpeechSettings) -> SpeechDataset:
     dataset.set_unknown(prepared.unknown)
     if settings.nearest and head == "classes":
         kept = [e.raw for e in dataset.splits["train"]]
-        dataset.nearest = NearestRecordings.fit(kept, dataset.truth["train"], settings.nearest)
+        dataset.nearest = NearestRecordings.fit(
+            kept, dataset.truth["train"], codec, settings.nearest
+        )
     minutes = sum(len(e.raw.samples) for e in labelled.examples) / rate / 60
     dataset.notes += [
         f"{len(labelled.examples):,} recordings, {minutes:.1f} minutes at {rate:,} Hz:"
@@ -189,7 +191,7 @@ def reopen(data: str | None, file: ModelFile[SignalModel, AudioCodec]) -> Speech
 
     def build(name: str, splits: Splits[Sound], notes: Sequence[str]) -> SpeechDataset:
         dataset = SpeechDataset(name, splits, codec, settings, notes)
-        dataset.nearest = NearestRecordings.of(file.arrays, len(codec.labels))
+        dataset.nearest = NearestRecordings.of(file.arrays, codec)
         return dataset
 
     return reopening.reopen(data, file, settings, read, build)

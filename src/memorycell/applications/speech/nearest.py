@@ -1,63 +1,82 @@
 """The training recordings that a recording resembles, as further evidence for its class.
 
 A network that was trained on few speakers is often sure and wrong where a new one speaks; the
-nearest recording by dynamic time warping errs elsewhere. Their answers are joined as a product,
+nearest recordings by dynamic time warping err elsewhere. Their answers are joined as a product,
 
-    log p(class) = log p_network(class) - weight · (d_class / d_nearest - 1) + constant,
+    log p(class) = log p_network(class) - weight · sum_i (d_i,class / d_i,nearest - 1) + constant,
 
-with d the distance of `DtwClassifier` to the nearest training recording of a class, on cepstra
-(`mfcc`), which the model file stores.
+with d_i,class the mean distance of `DtwClassifier` to the `NEIGHBOURS` nearest training recordings
+of a class, and d_i,nearest the least of the classes. The sum is over two descriptions of a
+recording, which the model file stores: its mel cepstra minus their mean (`mfcc`), and the features
+of the network per frame, scaled by the recording's own deviation, with deltas and without the
+silence at the ends (`AudioCodec.speech_features`). Each is right where the other is not: scaling
+removes differences of voice and microphone, and with them some of the differences between sounds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from memorycell.applications.speech.audio import Sound, mfcc, resample_sound
+from memorycell.applications.speech.codec import AudioCodec
 from memorycell.errors import ModelFileError
 from memorycell.signals.dtw import DtwClassifier
 
 PREFIX = "nearest."
 """Of the arrays in a model file."""
 CEPSTRA = 13
+NEIGHBOURS = 3
 MIN_DISTANCE = 1e-6
-MAX_CEPSTRUM = 1e4
+MAX_FEATURE = 1e4
 MAX_WEIGHT = 1000
 
 
 class NearestRecordings:
-    """Cepstra of training recordings, with their classes.
+    """Descriptions of training recordings, with their classes.
 
-    cepstra   [T_k, 13] float16 each
-    classes   [N] int64
-    rate_hz   of the recordings
-    weight    of their evidence
+    cepstra    `mfcc` [T_k, 13] float16 of each
+    features   `AudioCodec.speech_features` [S_k, F] float16 of each
+    classes    [N] int64
+    codec      of the network
+    weight     of their evidence
     """
 
     def __init__(
-        self, cepstra: Sequence[np.ndarray], classes: np.ndarray, rate_hz: int, weight: float
+        self,
+        cepstra: Sequence[np.ndarray],
+        features: Sequence[np.ndarray],
+        classes: np.ndarray,
+        codec: AudioCodec,
+        weight: float,
     ) -> None:
-        self.cepstra, self.classes = cepstra, classes
-        self.rate_hz, self.weight = rate_hz, weight
-        self._dtw = DtwClassifier([c.astype(np.float32) for c in cepstra], classes)
-        self._of_class = [self._dtw.classes == k for k in range(int(classes.max()) + 1)]
+        self.cepstra, self.features, self.classes = cepstra, features, classes
+        self.codec, self.weight = codec, weight
+        self._dtw = [DtwClassifier(known, classes) for known in (cepstra, features)]
 
     @classmethod
-    def fit(cls, sounds: Sequence[Sound], classes: np.ndarray, weight: float) -> NearestRecordings:
-        """From training recordings of one sample rate."""
+    def fit(
+        cls, sounds: Sequence[Sound], classes: np.ndarray, codec: AudioCodec, weight: float
+    ) -> NearestRecordings:
+        """From training recordings at the codec's sample rate."""
         cepstra = [mfcc(sound, CEPSTRA).astype(np.float16) for sound in sounds]
-        return cls(cepstra, classes, sounds[0].rate_hz, weight)
+        features = [codec.speech_features(sound).astype(np.float16) for sound in sounds]
+        return cls(cepstra, features, classes, codec, weight)
 
     def excess(self, sound: Sound) -> np.ndarray:
-        """d_class / d_nearest - 1 of each class [classes]."""
-        query = mfcc(resample_sound(sound, self.rate_hz), CEPSTRA)
-        distances = self._dtw.distances(query)
-        nearest = np.array([distances[own].min(initial=np.inf) for own in self._of_class])
-        return np.asarray(nearest / max(float(nearest.min()), MIN_DISTANCE) - 1)
+        """The sum of d_i,class / d_i,nearest - 1 of each class [classes]."""
+        sound = resample_sound(sound, self.codec.rate_hz)
+        queries = (mfcc(sound, CEPSTRA), self.codec.speech_features(sound))
+        total = np.zeros(len(self.codec.labels))
+        for dtw, query in zip(self._dtw, queries, strict=True):
+            distances = dtw.distances(query)
+            nearest = [mean_of_least(distances[dtw.classes == k]) for k in range(len(total))]
+            total += np.array(nearest) / max(min(nearest), MIN_DISTANCE) - 1
+        return total
 
     def join(self, log_p: np.ndarray, excess: np.ndarray) -> np.ndarray:
         """Log-probabilities [classes], from the network's and `excess`."""
@@ -70,36 +89,53 @@ class NearestRecordings:
         """Tensors for a model file."""
         return {
             f"{PREFIX}cepstra": torch.from_numpy(np.concatenate(self.cepstra)),
-            f"{PREFIX}lengths": torch.tensor([len(c) for c in self.cepstra]),
+            f"{PREFIX}cepstra_lengths": torch.tensor([len(c) for c in self.cepstra]),
+            f"{PREFIX}features": torch.from_numpy(np.concatenate(self.features)),
+            f"{PREFIX}features_lengths": torch.tensor([len(f) for f in self.features]),
             f"{PREFIX}classes": torch.from_numpy(np.asarray(self.classes, np.int64)),
-            f"{PREFIX}rate_hz": torch.tensor([self.rate_hz]),
             f"{PREFIX}weight": torch.tensor([self.weight], dtype=torch.float64),
         }
 
     @classmethod
-    def of(cls, arrays: Mapping[str, Tensor], classes: int) -> NearestRecordings | None:
+    def of(cls, arrays: Mapping[str, Tensor], codec: AudioCodec) -> NearestRecordings | None:
         """From the arrays of a model file; None where it has none. Raises `ModelFileError`."""
-        if f"{PREFIX}cepstra" not in arrays:
+        if not any(name.startswith(PREFIX) for name in arrays):
             return None
+        own = {name.removeprefix(PREFIX): array.numpy() for name, array in arrays.items()}
         try:
-            cepstra = arrays[f"{PREFIX}cepstra"].numpy()
-            names = ("lengths", "classes", "rate_hz", "weight")
-            lengths, labels, rate, weight = (arrays[f"{PREFIX}{n}"].numpy() for n in names)
+            cepstra = _split_sequences(own["cepstra"], own["cepstra_lengths"], CEPSTRA)
+            width = replace(codec, stack=1).input_size
+            features = _split_sequences(own["features"], own["features_lengths"], width)
+            classes, weight = own["classes"].astype(np.int64), float(own["weight"][0])
             valid = (
-                cepstra.dtype == np.float16
-                and cepstra.shape[1:] == (CEPSTRA,)
-                and bool((np.abs(cepstra) <= MAX_CEPSTRUM).all())
-                and lengths.shape == labels.shape
-                and lengths.min() > 0
-                and lengths.sum() == len(cepstra)
-                and labels.min() >= 0
-                and labels.max() == classes - 1
-                and 4000 <= int(rate[0]) <= 200_000
-                and 0 < float(weight[0]) <= MAX_WEIGHT
+                codec.whole
+                and len(cepstra) == len(features) == len(classes)
+                and classes.min() >= 0
+                and classes.max() == len(codec.labels) - 1
+                and 0 < weight <= MAX_WEIGHT
             )
             if not valid:
                 raise ValueError("its arrays do not fit")
         except (KeyError, ValueError, IndexError, TypeError):
             raise ModelFileError("the training recordings of this model are damaged") from None
-        parts = np.split(cepstra, np.cumsum(lengths)[:-1])
-        return cls(parts, labels.astype(np.int64), int(rate[0]), float(weight[0]))
+        return cls(cepstra, features, classes, codec, weight)
+
+
+def mean_of_least(distances: np.ndarray) -> float:
+    """The mean of the `NEIGHBOURS` least distances, or of all of fewer; infinity for none."""
+    return float(np.sort(distances)[:NEIGHBOURS].mean()) if len(distances) else np.inf
+
+
+def _split_sequences(joined: np.ndarray, lengths: np.ndarray, width: int) -> list[np.ndarray]:
+    """[T, width] float16 -> sequences of these lengths. Raises ValueError."""
+    valid = (
+        joined.dtype == np.float16
+        and joined.shape[1:] == (width,)
+        and bool((np.abs(joined) <= MAX_FEATURE).all())
+        and lengths.ndim == 1
+        and lengths.min() > 0
+        and lengths.sum() == len(joined)
+    )
+    if not valid:
+        raise ValueError("sequences that do not fit their lengths")
+    return np.split(joined, np.cumsum(lengths)[:-1])

@@ -64,7 +64,7 @@ def predict(
     if isinstance(file.model, Transcriber) and options.search:
         word_model = None if options.lm is None else load_word_model(options.lm)
         search = selected_search(file.model, file.codec, word_model)
-    nearest = NearestRecordings.of(file.arrays, len(file.codec.labels))
+    nearest = NearestRecordings.of(file.arrays, file.codec)
     return {"recordings": [_recording_record(file, p, search, nearest) for p in paths]}
 
 

@@ -26,6 +26,7 @@ APPLICATION = Application(
     baselines=("straight on (linear regression on the last two moves)",),
     training=TrainSettings(lr=4e-3, weight_decay=0.0, average=0.998, precision="auto"),
     minutes=4.0,
+    steps=1500,
     settings=DrawingSettings,
     search_space={
         "lr": Uniform(1e-3, 1.6e-2, log=True),

@@ -43,6 +43,7 @@ APPLICATION = Application(
     ),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
     minutes=3.0,
+    steps=4000,
     settings=MusicSettings,
     search_space={
         "lr": Uniform(1.25e-3, 2e-2, log=True),

@@ -30,6 +30,7 @@ APPLICATION = Application(
     baselines=("most frequent label", "TF-IDF with logistic regression"),
     training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, precision="auto"),
     minutes=4.5,
+    steps=2000,
     settings=SentimentSettings,
     search_space={
         "lr": Uniform(5e-4, 8e-3, log=True),

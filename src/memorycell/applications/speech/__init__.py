@@ -29,7 +29,8 @@ APPLICATION = Application(
     selection_metric="log_loss",
     baselines=("nearest neighbour by dynamic time warping (classes)", "most frequent words (text)"),
     training=TrainSettings(lr=3e-3, weight_decay=0.01, average=0.995, precision="auto"),
-    minutes=4.0,
+    minutes=5.0,
+    steps=1900,
     settings=SpeechSettings,
     search_space={
         "lr": Uniform(7.5e-4, 1.2e-2, log=True),

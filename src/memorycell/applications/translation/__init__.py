@@ -26,7 +26,8 @@ APPLICATION = Application(
     selection_metric="nats",
     baselines=("translation of the nearest training sentence", "source unchanged"),
     training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, clip=1.0, precision="auto"),
-    minutes=4.5,
+    minutes=5.0,
+    steps=2000,
     settings=TranslationSettings,
     search_space={
         "lr": Uniform(5e-4, 8e-3, log=True),

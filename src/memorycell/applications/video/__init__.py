@@ -39,6 +39,7 @@ APPLICATION = Application(
     ),
     training=TrainSettings(lr=4e-3, weight_decay=0.0),
     minutes=5.0,
+    steps=1500,
     settings=VideoSettings,
     search_space={
         "lr": Uniform(1e-3, 1.6e-2, log=True),

@@ -42,8 +42,8 @@ APPLICATION = Application(
         "n-gram (for events and scores)",
     ),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
-    minutes=3.0,
-    steps=4000,
+    minutes=4.0,
+    steps=10000,
     settings=MusicSettings,
     search_space={
         "lr": Uniform(1.25e-3, 2e-2, log=True),

@@ -128,8 +128,9 @@ PLANS = {
         *(
             Plan(
                 "free-spoken-digits",
-                2,
+                None,
                 {
+                    "epochs": "10",
                     "held_out": f"group={who}",
                     "direction": "both",
                     "whole": "yes",
@@ -160,6 +161,7 @@ PLANS = {
         ),
     ),
     "handwriting": (
+        Plan("omniglot", 2.5, name="omniglot, defaults"),
         Plan("omniglot", 2.5, {"direction": "both", "patience": "99"}),
         Plan(
             "ocr-words", 4, {"direction": "both", "warp": "0.5", "dropout": "0.3", "patience": "99"}
@@ -219,7 +221,7 @@ def main() -> None:
     )
     parser.add_argument("tasks", nargs="*", help=f"by default all: {', '.join(PLANS)}")
     parser.add_argument("--seeds", type=int, default=1)
-    parser.add_argument("--data", help="only this dataset")
+    parser.add_argument("--data", help="only this dataset, or the run of this name")
     parser.add_argument("--smoke", action="store_true", help="small models on generated data")
     options = parser.parse_args()
     if unknown := set(options.tasks) - set(PLANS):
@@ -230,7 +232,8 @@ def main() -> None:
         for task in options.tasks or PLANS:
             for plan in PLANS[task]:
                 partial = plan.sequence or "unknown" in plan.settings or plan.data in NAMED_ONLY
-                if options.data not in (None, plan.data) or (options.smoke and partial):
+                other = options.data not in (None, plan.data, plan.name)
+                if other or (options.smoke and partial):
                     continue
                 try:
                     for seed in range(options.seeds):

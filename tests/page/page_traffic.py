@@ -84,6 +84,35 @@ def slow_answers(page: Any, delay_ms: int) -> None:
     )
 
 
+def held_answers(page: Any) -> None:
+    """The pages that are opened from now on can keep the answers of the server waiting: those that
+    arrive after `hold_answers` are given to the page by `release_answers`.
+    """
+    page.add_init_script(
+        """const Real = WebSocket;
+        let held = null;
+        window.holdAnswers = () => { held = []; };
+        window.releaseAnswers = () => {
+          const waiting = held;
+          held = null;
+          for (const give of waiting) give();
+        };
+        window.WebSocket = class extends Real {
+          set onmessage(read) {
+            super.onmessage = (event) => (held ? held.push(() => read(event)) : read(event));
+          }
+        };"""
+    )
+
+
+def hold_answers(page: Any) -> None:
+    page.evaluate("holdAnswers()")
+
+
+def release_answers(page: Any) -> None:
+    page.evaluate("releaseAnswers()")
+
+
 @dataclass
 class _Step:
     """A request of one or several items; `answers` has a list for each, None before."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from page_keys import read_items
-from page_traffic import Traffic, slow_answers
+from page_traffic import Traffic
 from page_words import expected_words, wait_for_words
 
 import memorycell
@@ -56,28 +56,6 @@ def test_time_rewinds_the_state(typing: Any, model_files: dict[str, Path]) -> No
     assert typing.locator(".time output").inner_text() == "3 of 8"
     typing.get_by_label("Time").fill("7")  # and forwards again
     wait_for_words(typing, typing, expected_words(file, "the cat"))
-
-
-def test_keys_of_the_slider_count_also_before_the_state_is_there(page: Any) -> None:
-    slow_answers(page, 100)
-    page.goto("/#live/text")
-    page.get_by_label("Text", exact=True).type("the cat ")
-    read_items(page, 8)
-    slider = page.get_by_label("Time")
-    for _ in range(5):
-        slider.press("ArrowLeft")
-        page.wait_for_timeout(60)
-    page.locator(".time output", has_text="3 of 8").wait_for()
-    assert slider.input_value() == "3"
-    page.goto("/")
-    page.get_by_role("heading", name="After “is”").wait_for()
-    slider = page.get_by_label("Word of the story")
-    words = int(slider.input_value())
-    for _ in range(5):
-        slider.press("ArrowLeft")
-        page.wait_for_timeout(60)
-    page.locator(".chip.future").nth(4).wait_for()
-    assert int(slider.input_value()) == words - 5
 
 
 def test_a_fork_is_independent_or_reads_the_same(typing: Any, model_files: dict[str, Path]) -> None:

@@ -13,7 +13,7 @@ import { tableInput } from "./input_table.js";
 import { tensorInput } from "./input_tensor.js";
 import { textInput } from "./input_text.js";
 import { videoInput } from "./input_video.js";
-import { clearProblem, fill, h, number, perFrame, problem } from "./dom.js";
+import { clearProblem, counted, fill, h, number, perFrame, problem } from "./dom.js";
 
 const INPUTS = {
   text: textInput,
@@ -45,7 +45,10 @@ export class ColumnView {
       if (this.box) clearProblem(this.box); // here, not in the frame: a new problem may come before
       this.draw();
     };
-    column.onproblem = (error) => problem(this.box, error);
+    column.onproblem = (error) => {
+      problem(this.box, error);
+      this.draw(); // a control that was moved shows where the session is
+    };
   }
 
   async start() {
@@ -270,7 +273,7 @@ export class ColumnView {
     this.slider.title = column.dropped
       ? `back to item ${column.dropped.toLocaleString("en")}: older ones are not kept`
       : "";
-    this.slider.setAttribute("aria-valuetext", `after ${at} items`);
+    this.slider.setAttribute("aria-valuetext", `after ${counted(at, "item")}`);
   }
 
   end() {

@@ -36,6 +36,11 @@ export function number(value) {
   return Math.abs(value) >= 100 ? value.toFixed(1) : String(+value.toPrecision(3));
 }
 
+/** "1 row", "2 rows", "1,200 rows"; unit: in the singular. */
+export function counted(count, unit) {
+  return `${count.toLocaleString("en")} ${unit}${count === 1 ? "" : "s"}`;
+}
+
 export function capital(word) {
   return word.charAt(0).toUpperCase() + word.slice(1);
 }

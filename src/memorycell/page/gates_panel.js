@@ -3,7 +3,7 @@
 
 import { Picture } from "./canvas.js";
 import { ink } from "./colours.js";
-import { h, number } from "./dom.js";
+import { counted, h, number } from "./dom.js";
 import { GateRing, HeatMap, SIGNED } from "./heat.js";
 
 const NAMES = {
@@ -172,7 +172,8 @@ export class GatesPanel {
       );
     }
     const life = this.halfLives(ring);
-    this.heat.picture.label = `${NAMES[this.gate] ?? this.gate} of ${ring.units} units over the last ${ring.count} steps`;
+    const size = `${counted(ring.units, "unit")} over the last ${counted(ring.count, "step")}`;
+    this.heat.picture.label = `${NAMES[this.gate] ?? this.gate} of ${size}`;
     this.horizon.textContent = life
       ? `Memory horizon: half of the units lose half of their cell state within ${number(life.median)}` +
         ` steps; the slowest unit (${life.slowest + 1}) keeps half for ${number(life.longest)} steps.`
@@ -233,6 +234,6 @@ export class GatesPanel {
       }
       context.stroke();
     }
-    this.line.label = `Unit ${this.unit + 1} over the last ${shown} steps`;
+    this.line.label = `Unit ${this.unit + 1} over the last ${counted(shown, "step")}`;
   }
 }

@@ -13,6 +13,7 @@ const SIZE = 260,
 export function drawInput(column) {
   const waiting = [];
   let busy = false,
+    reading = Promise.resolve(), // ends when nothing waits
     pen = null;
   const bars = h("div", { "aria-live": "polite" });
   const picture = new Picture({
@@ -31,7 +32,7 @@ export function drawInput(column) {
   });
   const undo = h(
     "button",
-    { type: "button", onclick: () => column.undo(lastStroke) },
+    { type: "button", onclick: () => reading.then(() => column.undo(lastStroke)) },
     "Undo stroke",
   );
   const element = h(
@@ -57,8 +58,11 @@ export function drawInput(column) {
     pump();
   }
 
-  async function pump() {
-    if (busy || !waiting.length) return;
+  function pump() {
+    if (!busy && waiting.length) reading = readWaiting();
+  }
+
+  async function readWaiting() {
     busy = true;
     while (waiting.length) await column.feed(waiting.splice(0));
     busy = false;

@@ -4,7 +4,7 @@
 import { Picture } from "./canvas.js";
 import { axes, line } from "./chart.js";
 import { CATEGORIES, ink } from "./colours.js";
-import { fill, h, number, percent } from "./dom.js";
+import { counted, fill, h, number, percent } from "./dom.js";
 import { tableInput } from "./input_table.js";
 
 const MAX_LINES = 4,
@@ -53,7 +53,7 @@ export function sequencesInput(column, about, onproblem) {
       names.map((name, k) => h("span", { class: `key ${CATEGORIES[k]}` }, name)),
     );
     fill(verdict, describe(last));
-    picture.label = `${verdict.textContent} Lines: ${names.join(", ")} over ${current.length} rows.`;
+    picture.label = `${verdict.textContent} Lines: ${names.join(", ")} over ${counted(current.length, "row")}.`;
     picture.draw();
   }
 
@@ -75,7 +75,7 @@ export function sequencesInput(column, about, onproblem) {
 
   function describe(last) {
     const of = sequence && last[sequence] !== undefined ? `${sequence} ${last[sequence]}, ` : "";
-    const place = last.end ? `${of}ended after ${last.step} rows: ` : `${of}row ${last.step}: `;
+    const place = last.end ? `${of}ended after ${counted(last.step, "row")}: ` : `${of}row ${last.step}: `;
     if (last.numbers) {
       const texts = Object.entries(last.numbers).map(
         ([name, { median, low80, high80 }]) =>

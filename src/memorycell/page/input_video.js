@@ -4,7 +4,7 @@
 import { Picture } from "./canvas.js";
 import { line } from "./chart.js";
 import { ink } from "./colours.js";
-import { fill, h, number, percent } from "./dom.js";
+import { counted, fill, h, number, percent } from "./dom.js";
 import {
   brightness,
   characterShape,
@@ -222,7 +222,7 @@ export function videoInput(column, about, onproblem) {
         .sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }))
         .slice(0, MAX_FILES);
       files = await Promise.all(sorted.map(readPicture));
-      fileState.textContent = `${files.length} frames`;
+      fileState.textContent = counted(files.length, "frame");
     } catch (error) {
       onproblem(error);
     }
@@ -333,7 +333,7 @@ export function videoInput(column, about, onproblem) {
   function describe(answer) {
     if (!answer) return "Play: every frame goes to the model, which predicts the next one.";
     if (answer.label !== undefined) {
-      return [h("b", {}, answer.label), ` ${percent(answer.p)} after ${answer.frame} frames`];
+      return [h("b", {}, answer.label), ` ${percent(answer.p)} after ${counted(answer.frame, "frame")}`];
     }
     if (answer.surprise === null) return "The first frame: nothing was predicted for it.";
     const text = `Frame ${answer.frame}: surprise ${number(answer.surprise)} (mean squared error)`;

@@ -17,7 +17,7 @@ import { StorySheet, UNITS } from "./story_sheet.js";
 import { storyWriter } from "./story_writer.js";
 
 const PLAY_MS = 650;
-const HISTORY = 1000;
+const HISTORY = 2000; // the words of the longest story
 
 export class StoryView {
   constructor(client) {
@@ -42,7 +42,6 @@ export class StoryView {
     try {
       const model = await this.client.model("story");
       this.about = model.story ?? model;
-      await this.open();
       this.build();
       await this.tell(this.about.story.split(" "));
     } catch (error) {
@@ -58,6 +57,7 @@ export class StoryView {
     this.slider = h("input", {
       type: "range",
       min: "0",
+      max: "0",
       step: "1",
       "aria-label": "Word of the story",
       oninput: () => this.go(Number(this.slider.value)),
@@ -162,16 +162,16 @@ export class StoryView {
     }
   }
 
-  /** Start again with other words: read them all, and show the last. */
+  /** Start again with other words: read them all, and show the last. They are read by a session of
+   *  their own: if it refuses them, the story before stays, at its place. */
   tell(words) {
     this.stop();
     return this.inOrder(async () => {
-      if (this.position) await this.session.rewind(this.position);
+      const { session, records } = await this.read(words);
+      this.session?.close().catch(() => {});
+      this.adopt(session);
       this.words = words;
-      this.records = [];
-      this.position = 0;
-      const { answers } = await this.session.feedMany(words);
-      this.records = answers.flat();
+      this.records = records;
       this.position = this.goal = words.length;
       this.slider.max = String(words.length);
       this.rank();
@@ -208,7 +208,7 @@ export class StoryView {
         try {
           await work();
         } catch (error) {
-          if (!this.session.ended) throw error;
+          if (!this.session?.ended) throw error;
           await this.reopen();
           await work();
         }
@@ -216,6 +216,7 @@ export class StoryView {
       } catch (error) {
         this.stop();
         this.goal = this.position;
+        this.slider.value = String(this.goal);
         problem(this.element, error);
       }
     });
@@ -224,13 +225,26 @@ export class StoryView {
 
   async reopen() {
     if (!this.session.ended) return;
-    await this.open();
-    if (this.position) await this.session.feedMany(this.words.slice(0, this.position));
+    const { session } = await this.read(this.words.slice(0, this.position));
+    this.adopt(session);
   }
 
-  async open() {
-    this.session = await this.client.open("story", { history: HISTORY });
-    this.session.onclosed = () => this.inOrder(() => this.reopen());
+  /** A new session that has read some words. */
+  async read(words) {
+    const session = await this.client.open("story", { history: HISTORY });
+    try {
+      const { answers } = words.length ? await session.feedMany(words) : { answers: [] };
+      return { session, records: answers.flat() };
+    } catch (error) {
+      session.close().catch(() => {});
+      throw error;
+    }
+  }
+
+  adopt(session) {
+    if (this.session) this.session.onclosed = () => {};
+    this.session = session;
+    session.onclosed = () => this.inOrder(() => this.reopen());
   }
 
   toggle() {

@@ -44,6 +44,15 @@ def test_a_missing_package_names_its_extra(monkeypatch):
         catalogue.missing_package("speech", own)
 
 
+def test_minutes_are_a_limit_by_default(application):
+    """Of a number of updates, so that a result does not depend on the machine's speed. Policies are
+    the exception: their baselines are trained for the same time.
+    """
+    own = application
+    assert own.minutes is None or own.minutes <= 5
+    assert own.minutes is None or own.steps is not None or own.name == "control"
+
+
 def test_an_application_is_complete(application):
     assert application.name in BUILT_IN
     assert application.default_dataset in {d.name for d in application.datasets}

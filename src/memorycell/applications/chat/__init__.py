@@ -28,8 +28,8 @@ APPLICATION = Application(
     metric=Metric("perplexity"),
     baselines=("n-gram (interpolated Kneser-Ney)", "reply to the nearest training message"),
     training=TrainSettings(lr=5e-3, weight_decay=0.1, average=0.998, precision="auto"),
-    minutes=4.5,
-    steps=3500,
+    minutes=5.0,
+    steps=9000,
     settings=ChatSettings,
     search_space={
         "lr": Uniform(1.25e-3, 2e-2, log=True),

@@ -29,8 +29,8 @@ APPLICATION = Application(
     selection_metric="log_loss",
     baselines=("most frequent label", "TF-IDF with logistic regression"),
     training=TrainSettings(lr=2e-3, weight_decay=0.01, average=0.998, precision="auto"),
-    minutes=4.5,
-    steps=2000,
+    minutes=5.0,
+    steps=4500,
     settings=SentimentSettings,
     search_space={
         "lr": Uniform(5e-4, 8e-3, log=True),

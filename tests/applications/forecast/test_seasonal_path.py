@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from memorycell.applications.forecast.prepare import prepare
 from memorycell.applications.forecast.ridge import PENALTIES
 from memorycell.applications.forecast.settings import ForecastSettings
+from memorycell.errors import UserError
 from memorycell.tables.clock import Clock
 
 SEASON = 6
@@ -138,7 +139,7 @@ def test_a_seasonal_model_learns_and_runs_live(data):
 
 def test_a_window_without_a_season_is_refused():
     hourly = Clock("second", 3600)
-    with pytest.raises(ValueError, match=r"window=20: linear=season needs a season of 24 steps"):
+    with pytest.raises(UserError, match=r"window=20: linear=season needs a season of 24 steps"):
         replace(SETTINGS, season=None, window=20).with_defaults(hourly)
     assert replace(SETTINGS, season=None, window=None).with_defaults(hourly).window == 720
     assert replace(SETTINGS, season=1000, window=None).with_defaults(hourly).window == 1000

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 from memorycell.applications.forecast import classic
 from memorycell.applications.forecast.model import ForecasterConfig
+from memorycell.errors import UserError
 from memorycell.setting_fields import check_choices, check_counts
 from memorycell.tables.clock import Clock
 from memorycell.tables.column_lists import split_names
@@ -159,7 +160,7 @@ class ForecastSettings:
         if self.linear in SEASONAL:
             window = self.window or max(SEASONAL_WINDOW // season, 1) * season
             if window < season:
-                raise ValueError(
+                raise UserError(
                     f"window={window}: linear={self.linear} needs a season of {season} steps or"
                     f" more; --set window={7 * season}"
                 )

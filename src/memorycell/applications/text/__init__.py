@@ -25,8 +25,8 @@ APPLICATION = Application(
     metric=Metric("nats"),
     baselines=("n-gram (interpolated Kneser-Ney)",),
     training=TrainSettings(lr=5e-3, weight_decay=0.0, average=0.995, precision="auto"),
-    minutes=4.0,
-    steps=12000,
+    minutes=5.0,
+    steps=16000,
     settings=TextSettings,
     search_space={
         "lr": Uniform(1.25e-3, 2e-2, log=True),

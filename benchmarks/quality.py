@@ -62,7 +62,7 @@ PLANS = {
     "forecast": (
         Plan("glucose"),
         Plan("weather", None, {"epochs": "40", "weight_drop": "0.3"}),
-        Plan("ETTh1", 5, {"patience": "99"}),
+        Plan("ETTh1", 5, {"weight_decay": "1", "patience": "99"}),
         Plan("stocks", None, {"lr": "2e-3", "weight_decay": "30", "patience": "99"}),
     ),
     "anomaly": (Plan("skab", 2),),

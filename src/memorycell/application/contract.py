@@ -345,12 +345,10 @@ class Application(Generic[S, P, O]):
     """What a model is compared with, in words."""
     training: TrainSettings = field(default_factory=TrainSettings)
     minutes: float | None = None
-    """Default duration of training, with `steps` its limit; None: by epochs."""
     steps: int | None = None
-    """Default number of updates, so that the result does not depend on the machine's speed."""
+    """Default number of updates within `minutes`, or duration without it; neither: by epochs."""
     search_space: SearchSpace | None = None
     """What `tune` searches; None: as `search_space.default_space` says."""
-
     settings: type[S]
     predict_options: type[P]
     stream_options: type[O]

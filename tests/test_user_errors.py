@@ -126,3 +126,22 @@ def test_known_fields_are_read_at_every_level():
     }
     expected = Outer(Inner(2), None, (), (1, Inner(3)), {"x": Inner()}, [{"k": [Inner(4)]}])
     assert from_json(Outer, values) == expected
+
+
+@pytest.mark.parametrize(
+    ("count", "units", "text"),
+    [
+        (0, "rows", "0 rows"),
+        (1, "rows", "1 row"),
+        (2, "rows", "2 rows"),
+        (1234, "rows", "1,234 rows"),
+        (1, "classes", "1 class"),
+        (1, "entries", "1 entry"),
+        (1, "series", "1 series"),
+        (1, "sounding keys", "1 sounding key"),
+        (1, "dialogues", "1 dialogue"),
+        (1, "pieces", "1 piece"),
+    ],
+)
+def test_counts_in_messages(count, units, text):
+    assert errors.counted(count, units) == text

@@ -42,3 +42,20 @@ def quote(value: object) -> str:
     if len(text) <= MAX_QUOTED_CHARS:
         return text
     return text[: MAX_QUOTED_CHARS - 1] + "…"
+
+
+def counted(count: int, units: str) -> str:
+    """A number of things for a message: "1 row", "2 rows", "1,200 rows".
+
+    units   what is counted, in the plural
+    """
+    return f"{count:,} {_singular(units) if count == 1 else units}"
+
+
+def _singular(units: str) -> str:
+    if units.endswith("series"):
+        return units
+    for end, one in (("ies", "y"), ("sses", "ss"), ("s", "")):
+        if units.endswith(end):
+            return units[: -len(end)] + one
+    return units

@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 
 MAX_SKIPPED = 0.05
 """Share of the data that a reader may leave out without lossy=true."""
@@ -44,7 +44,9 @@ class Losses:
             f"{count:,} of {total:,} {self.unit} left out: {reason}"
             for reason, count in self.skipped.items()
             if count
-        ] + [f"{count:,} {self.unit}: {what}" for what, count in self.repaired.items() if count]
+        ] + [
+            f"{counted(count, self.unit)}: {what}" for what, count in self.repaired.items() if count
+        ]
 
     def check(self, total: int, where: str, lossy: bool = False) -> None:
         """Raises `DataError` where more than `MAX_SKIPPED` of the input was left out, unless the

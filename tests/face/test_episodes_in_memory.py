@@ -97,7 +97,7 @@ OBSERVED, ACTIONS = EPISODES[0]
     [
         ([OBSERVED], r"takes a data frame with a column of episodes.*\(episode 1 is"),
         ([(OBSERVED, ACTIONS[:-1], 0, 0)], r"\(episode 1 is"),
-        ([(OBSERVED, ACTIONS[:-2])], "episode 1 has 3 observations and 1 actions; give an action"),
+        ([(OBSERVED, ACTIONS[:-2])], "episode 1 has 3 observations and 1 action; give an action"),
         (
             [(OBSERVED, ["left", "right", "left"])],
             "episode 1: the actions are texts or objects; give a data frame",
@@ -105,9 +105,10 @@ OBSERVED, ACTIONS = EPISODES[0]
         ([(OBSERVED * np.nan, ACTIONS)], "episode 1, step 1: one of the observations is NaN"),
         ([(OBSERVED[:0], ACTIONS)], r"episode 1, observations: float32 \[0, 2\]"),
         ([(OBSERVED[None], ACTIONS)], r"episode 1, observations: float32 \[1, 3, 2\]"),
-        ([EPISODES[0], (OBSERVED[:, :1], ACTIONS)], "episode 2 has 1 values per step in its obs"),
+        ([EPISODES[0], (OBSERVED[:, :1], ACTIONS)], "episode 2 has 1 value per step in its obs"),
         ([EPISODES[0], (OBSERVED, ACTIONS * 1.0)], "episode 2 has actions of type float64"),
         (EPISODES[:2], "2 episodes; 3 or more are needed"),
+        (EPISODES[:1], "1 episode; 3 or more are needed"),
         ({"a": 1}, "not 'dict'; make a data frame of its columns"),
         (iter(EPISODES), "make a list of it"),
         ([], "and this has none"),

@@ -73,7 +73,7 @@ def test_lines_are_those_of_the_file(tmp_path):
     notes = []
     path = write(tmp_path, "a\u2028b\r\nc\rd\n\n\x0be\n".encode())
     assert read_lines(path, None, notes) == ["a\u2028b", "c d", "", "\x0be"]
-    assert notes == ["t.txt: 1 lines: a carriage return inside is read as a space"]
+    assert notes == ["t.txt: 1 line: a carriage return inside is read as a space"]
     assert read_lines(write(tmp_path, b"a\rb\r")) == ["a", "b"]
 
 

@@ -51,7 +51,7 @@ def test_common_voice(tmp_path):
     assert labels["c1.mp3"][0] == 'Say "hi'
     assert labels["c2.mp3"][1]["speaker"] == "bob"
     assert notes[0] == "layout: Common Voice (validated.tsv, clips)"
-    assert notes[1] == "1 files without a transcript are not used (the first: 'clips/c3.mp3')"
+    assert notes[1] == "not used, without a transcript: 1 file (the first: 'clips/c3.mp3')"
 
 
 def test_librispeech(tmp_path):

@@ -24,7 +24,7 @@ def test_labels_from_lists_folders_and_names(tmp_path):
     assert notes == [
         "layout: transcripts.txt",
         "1 of 3 transcripts left out: no file (the first: 'd')",
-        "1 files without a transcript are not used (the first: 'c.wav')",
+        "not used, without a transcript: 1 file (the first: 'c.wav')",
     ]
     (tmp_path / "transcripts.txt").write_text("a: one\nno sign\n")
     with pytest.raises(DataError, match=r"transcripts.txt: line 2: expected name: text"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.errors import UserError, quote
+from memorycell.errors import UserError, counted, quote
 from memorycell.face.values import check_ragged
 
 
@@ -40,7 +40,8 @@ def _acted(one: Any, where: str) -> tuple[np.ndarray, np.ndarray]:
         observed = observed[:-1]
     if len(observed) != len(actions):
         raise UserError(
-            f"{where} has {len(observed)} observations and {len(actions)} actions; give an action"
+            f"{where} has {counted(len(observed), 'observations')} and"
+            f" {counted(len(actions), 'actions')}; give an action"
             " for each observation, or one observation more, the last"
         )
     return observed, actions
@@ -70,8 +71,8 @@ def _write(parts: Sequence[tuple[np.ndarray, np.ndarray]], folder: Path) -> Path
         for k, array in enumerate(own, 1):
             if array.shape[1] != own[0].shape[1]:
                 raise UserError(
-                    f"episode {k} has {array.shape[1]} values per step in its {what}, episode 1 has"
-                    f" {own[0].shape[1]}"
+                    f"episode {k} has {counted(array.shape[1], 'values')} per step in its {what},"
+                    f" episode 1 has {own[0].shape[1]}"
                 )
             if (array.dtype.kind == "f") != (own[0].dtype.kind == "f"):
                 raise UserError(

@@ -16,7 +16,7 @@ from memorycell.application.contract import (
     Stepwise,
 )
 from memorycell.application.live import open_session
-from memorycell.errors import StateError, UserError
+from memorycell.errors import StateError, UserError, counted
 from memorycell.streaming.stepwise import run_together
 
 
@@ -91,7 +91,8 @@ class SessionPool:
         numbers = [int(slot) for slot in slots]
         if len(numbers) != len(items) or isinstance(items, (str, bytes)):
             raise UserError(
-                f"pool: {len(numbers)} slots and {len(items)} items; give a list, an item per slot"
+                f"pool: {counted(len(numbers), 'slots')} and {counted(len(items), 'items')}; give a"
+                " list, an item per slot"
             )
         if len(set(numbers)) != len(numbers):
             raise StateError("pool: a slot is given twice; feed its items one after the other")

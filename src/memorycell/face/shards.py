@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from memorycell.application.contract import AnyApplication, Record
-from memorycell.errors import UserError
+from memorycell.errors import UserError, counted
 from memorycell.face.options import check_range
 from memorycell.face.parallel_training import MAX_WORKERS
 from memorycell.face.parent import note_workers
@@ -68,7 +68,7 @@ class ShardResults:
         lines = [f"failed: {name}: {why}" for name, why in list(self.failed.items())[:MAX_LISTED]]
         if len(self.failed) > MAX_LISTED:
             lines.append(f"and {len(self.failed) - MAX_LISTED:,} more")
-        counts = f"{len(self.written):,} files written"
+        counts = f"{counted(len(self.written), 'files')} written"
         counts += f", {len(self.skipped):,} were done before" if self.skipped else ""
         counts += f", {len(self.failed):,} failed" if self.failed else ""
         return "\n".join([*lines, f"{counts}  ({self.seconds:.0f} s)"])

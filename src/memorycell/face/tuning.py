@@ -15,7 +15,7 @@ from memorycell.application import catalogue
 from memorycell.application.contract import AnyApplication
 from memorycell.application.search_space import Distribution, SearchSpace
 from memorycell.application.train_settings import TrainSettings
-from memorycell.errors import UserError
+from memorycell.errors import UserError, counted
 from memorycell.face import tuning_space, tuning_study
 from memorycell.face.advice import with_arguments
 from memorycell.face.following import to_stderr
@@ -216,7 +216,7 @@ class _Search:
         repeats = self._missing_repeats(best)
         if repeats:
             further = self.options.seeds - 1
-            seeds = f"{further} further seed{'s' if further > 1 else ''}"
+            seeds = counted(further, "further seeds")
             self.log(f"repeats the best {len(best)} with {seeds}")
             self.run_jobs(
                 FUNCTION, self.options.workers, lambda: self._next_repeat(repeats), self._on_repeat

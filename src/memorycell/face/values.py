@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from memorycell.errors import UserError, quote
+from memorycell.errors import UserError, counted, quote
 
 
 def is_value(one: Any) -> bool:
@@ -44,6 +44,6 @@ def check_ragged(rows: Any, where: str, name: str = "row") -> None:
     for k, length in enumerate(lengths, 1):
         if length != lengths[0]:
             raise ValueError(
-                f"{where}: {name} {k} has {max(length, 1)} values, {name} 1 has"
+                f"{where}: {name} {k} has {counted(max(length, 1), 'values')}, {name} 1 has"
                 f" {max(lengths[0], 1)}; give {name}s of one length"
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from memorycell.application.contract import InMemory
-from memorycell.errors import quote
+from memorycell.errors import counted, quote
 from memorycell.face.episode_writers import write_episodes, write_observed_episodes
 from memorycell.face.recording_writers import (
     write_clips,
@@ -68,7 +68,8 @@ def write_arrays(arrays: Sequence[Any], folder: Path, *, named: bool = False) ->
         frame = pl.DataFrame(_named(_columns(array, f"array {k}")))
         if frames and frame.width != frames[0].width - named:
             raise ValueError(
-                f"array {k} has {frame.width} columns, array 1 has {frames[0].width - named}"
+                f"array {k} has {counted(frame.width, 'columns')}, array 1 has"
+                f" {frames[0].width - named}"
             )
         if named:
             frame.insert_column(0, pl.lit(f"{k}").alias(SERIES_COLUMN))
@@ -84,7 +85,9 @@ def write_sequences(sequences: Sequence[Any], folder: Path) -> Path:
         values, labels = sequences
         values = values.to_numpy() if hasattr(values, "columns") else values  # a sequence per row
         if len(values) != len(labels):
-            raise ValueError(f"{len(values)} sequences and {len(labels)} labels")
+            raise ValueError(
+                f"{counted(len(values), 'sequences')} and {counted(len(labels), 'labels')}"
+            )
     else:
         values, labels = zip(*sequences, strict=True)
     return _write_rows_of(values, labels, folder)
@@ -122,7 +125,9 @@ def _write_rows_of(values: Sequence[Any], labels: Sequence[Any] | None, folder: 
         columns = _columns(array, f"sequence {k}")
         width = width or len(columns)
         if len(columns) != width:
-            raise ValueError(f"sequence {k} has {len(columns)} columns, sequence 1 has {width}")
+            raise ValueError(
+                f"sequence {k} has {counted(len(columns), 'columns')}, sequence 1 has {width}"
+            )
         frame = pl.DataFrame(_named(columns))
         frame.insert_column(0, pl.lit(k).alias("sequence"))
         if labels is not None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from memorycell.errors import counted
 from memorycell.inspection.figures import (
     MAX_SHOWN_STEPS,
     MAX_SHOWN_UNITS,
@@ -60,7 +61,7 @@ def inspection_page(inspection: Inspection) -> Page:
             labels = [str(k) for k in range(layer.trace.steps)]
         sections += _trace_sections(layer.trace, labels)
     count, steps = len(inspection.layers), inspection.layers[0].trace.steps
-    lead = f"{count} recurrent layer{'s' if count > 1 else ''}, {steps:,} steps."
+    lead = f"{counted(count, 'recurrent layers')}, {counted(steps, 'steps')}."
     return page(inspection.title, lead, sections, inspection.notes)
 
 

@@ -7,7 +7,7 @@ import gzip
 import zlib
 from pathlib import Path
 
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.reading import decode_text, normalise
 
 MAX_UNPACKED_BYTES = 1 << 30
@@ -36,7 +36,9 @@ def read_lines(
     lines = [line.removesuffix("\r") for line in lines]
     inside = sum("\r" in line for line in lines)
     if inside and notes is not None:
-        notes.append(f"{path.name}: {inside:,} lines: a carriage return inside is read as a space")
+        notes.append(
+            f"{path.name}: {counted(inside, 'lines')}: a carriage return inside is read as a space"
+        )
     return [normalise(line.replace("\r", " ")) for line in lines]
 
 

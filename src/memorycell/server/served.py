@@ -13,7 +13,7 @@ from torch import nn
 
 from memorycell.application.contract import Forkable, Session
 from memorycell.application.live import open_session
-from memorycell.errors import UserError
+from memorycell.errors import UserError, counted
 from memorycell.face.options import check_precision, typed_options
 from memorycell.ops.step import unsupported_reason
 from memorycell.server.problems import Problem
@@ -148,7 +148,7 @@ def served_file(name: str, version: int, trained: Trained, path: Path | None) ->
 
 def served_module(name: str, version: int, module: Recurrent, path: Path | None) -> ServedModel:
     """Recurrent layers without an application."""
-    layers = f"{module.num_layers} {'layer' if module.num_layers == 1 else 'layers'}"
+    layers = counted(module.num_layers, "layers")
     served = ServedModel(
         name,
         version,

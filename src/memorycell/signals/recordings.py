@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.reading import Losses
 from memorycell.signals.transcripts import (
     LIST_NAMES,
@@ -127,7 +127,8 @@ def _from_transcripts(
         problem = f"no transcript ({', '.join(losses.skipped) or 'empty'})"
         if missing:
             first = quote(missing[0])
-            problem = f"none of its {len(missing):,} files is there (the first: {first})"
+            listed = counted(len(missing), "files")
+            problem = f"{listed} listed, none of which is there (the first: {first})"
         raise DataError(f"{where}: {found.layout}: {problem}; expected {_listed(suffixes)}")
     if missing:
         losses.skip(f"no file (the first: {quote(missing[0])})", len(missing))
@@ -139,7 +140,7 @@ def _from_transcripts(
     unlabelled = [file for file in files.paths if file not in used]
     if unlabelled:
         notes.append(
-            f"{len(unlabelled):,} files without a transcript are not used (the first:"
+            f"not used, without a transcript: {counted(len(unlabelled), 'files')} (the first:"
             f" {_shown(unlabelled[0], folder)})"
         )
     return sorted(recordings.values(), key=lambda r: (r.path.as_posix(), r.part or ())), notes

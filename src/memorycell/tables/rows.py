@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from memorycell.application.contract import Item
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.tables.json_tables import flattened_row, parse_row
 from memorycell.tables.text_lines import SEPARATORS
 
@@ -82,7 +82,10 @@ class RowReader:
             raise DataError(
                 f"stdin: a header line with the columns {columns} must come first (or JSON lines)"
             )
-        problem = problem or f"{len(cells)} values, but the header has {len(self.header)} columns"
+        problem = problem or (
+            f"{counted(len(cells), 'values')}, but the header has"
+            f" {counted(len(self.header), 'columns')}"
+        )
         raise DataError(f"{where}: {problem}")
 
     def _read_header(self, text: str, where: str) -> bool:

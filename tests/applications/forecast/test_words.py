@@ -158,7 +158,7 @@ def test_an_unknown_word_is_read_as_one_and_said(present, tmp_path):
     strange.write_csv(tmp_path / "t.csv")
     record = predict(file, str(tmp_path / "t.csv"), PredictOptions())
     (note,) = [note for note in record["notes"] if "weather" in note]
-    assert "column 'weather': 1 steps" in note
+    assert "column 'weather': 1 step with" in note
     assert "('hail')" in note
     inputs = codec.encode(codec.read(strange, "t"))
     at = codec.words_at

@@ -161,7 +161,7 @@ def test_notes_that_never_end(tmp_path):
     hanging = midi(track((0, on(60)), (0, on(64)), (480, off(64)), (480, b"\xff\x01\x00")))
     assert notes_of(hanging) == [[(0, 960, 60), (0, 480, 64)]]
     assert read(tmp_path, hanging)[1] == [
-        "1 notes: without an end; they end with the next note of their key, or with the track"
+        "1 note: without an end, ended with the next note of the key, or with the track"
     ]
     again = midi(track((0, on(60)), (480, on(60)), (480, on(60)), (480, off(60))))
     assert notes_of(again) == [[(0, 480, 60), (480, 960, 60), (960, 1440, 60)]]
@@ -183,7 +183,7 @@ def test_notes_of_no_length_sound_for_a_frame(tmp_path):
         tmp_path, midi(track((0, on(60)), (0, off(60)), (960, on(64)), (9, off(64))))
     )
     assert piece_notes(piece) == [(0, 1, 60), (2, 1, 64)]
-    assert notes == ["1 notes: of no length; they get the shortest one"]
+    assert notes == ["1 note: of no length, given the shortest one"]
 
 
 def test_independent_tracks_are_pieces_of_their_own(tmp_path):
@@ -191,8 +191,8 @@ def test_independent_tracks_are_pieces_of_their_own(tmp_path):
     piece, notes = read(tmp_path, data)
     assert piece.sum(1).tolist() == [1] * 8
     assert notes == [
-        "1 files: independent tracks (MIDI format 2), each of them a piece",
-        "1 files: only the first of their pieces is read",
+        "1 file: independent tracks (MIDI format 2), each of them a piece",
+        "1 file: only the first piece is read",
     ]
     together, notes = read(tmp_path, midi(track(*scale()), track(*scale(pitches=(48, 50, 52)))))
     assert (together.sum(1).tolist(), notes) == ([2] * 3 + [1] * 5, [])
@@ -322,7 +322,7 @@ def test_tempo_changes_do_not_move_notes(tmp_path):
     slow, fast = b"\xff\x51\x03\x0f\x42\x40", b"\xff\x51\x03\x03\xd0\x90"
     piece, notes = read(tmp_path, midi(track((0, slow), *scale()[:8], (0, fast), *scale()[8:])))
     np.testing.assert_array_equal(piece, read(tmp_path, midi(track(*scale())))[0])
-    assert notes == ["1 files: tempo changes are not read; positions are in quarter notes"]
+    assert notes == ["1 file: tempo changes are not read; positions are in quarter notes"]
 
 
 def test_triplets_that_the_frames_do_not_represent_are_counted(tmp_path):

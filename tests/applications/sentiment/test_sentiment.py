@@ -318,7 +318,7 @@ def test_empty_and_long_rows_are_counted(tmp_path):
     pl.DataFrame(rows, schema=["text", "label"], orient="row").write_csv(path)
     notes = "\n".join(prepare(str(path), SMALL).notes)
     assert "1 of 302 rows left out: without text" in notes
-    assert "1 rows: text cut to 2,000 characters" in notes
+    assert "1 row: text cut to 2,000 characters" in notes
 
 
 def test_the_codec_of_a_file_is_checked():

@@ -162,7 +162,7 @@ def test_labels_that_files_lack(tmp_path, sampled):
         ),
     )
     dataset = prepare(rare, settings())
-    assert "1 others left out: its class is not among them" in dataset.notes
+    assert "1 other left out: its class is not among them" in dataset.notes
     assert len(dataset._arrays["sizes"]) == 59
 
 

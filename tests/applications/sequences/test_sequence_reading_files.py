@@ -59,7 +59,7 @@ def test_ts_with_numbers_as_targets(tmp_path):
         (
             "@dimensions 2\n@classLabel true 1 2\n",
             "1,2:3,4:1\n1,2:1\n",
-            "line 9: 1 channels, but the header says 2",
+            "line 9: 1 channel, but the header says 2",
         ),
         (
             "@equalLength true\n@classLabel true 1 2\n",
@@ -260,7 +260,7 @@ def test_all_missing_channels_are_dropped_with_a_note():
     x[:, :, 1] = np.nan
     data = _checked(from_arrays(x, [0, 1, 0, 1]), training=True)
     assert [c.name for c in data.channels] == ["x1"]
-    assert any("1 channels left out: without values (x2)" in n for n in data.notes)
+    assert any("1 channel left out: without values (x2)" in n for n in data.notes)
 
 
 @pytest.mark.data

@@ -100,7 +100,7 @@ def test_a_session_says_unknown_too(model):
     ("unknown", "message"),
     [
         ("nois", "no such class; there are"),
-        ("*noise,slow", "leaves 1 classes to learn"),
+        ("*noise,slow", "leaves 1 class to learn"),
     ],
 )
 def test_impossible_unknown_classes_are_refused(waves, unknown, message):

@@ -58,8 +58,8 @@ def test_invalid_recordings_are_left_out_and_counted(tmp_path):
     notes = "\n".join(dataset.notes)
     for note in (
         "2 of 88 recordings left out: unreadable; the first: ",
-        "1 recordings: stereo, averaged",
-        "1 recordings: clipped",
+        "1 recording: stereo, averaged",
+        "1 recording: clipped",
         "1 of 88 recordings left out: silent",
         "1 of 88 recordings left out: longer than 40 s",
         "1 of 84 examples left out: too short for their label",

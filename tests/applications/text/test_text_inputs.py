@@ -71,7 +71,7 @@ def test_files_of_a_folder_that_are_not_read_are_counted(tmp_path):
     (tmp_path / "UPPER.TXT").write_text(tale(8))
     dataset = prepare(str(tmp_path), SMALL)
     assert "1 of 32 files left out: without text" in dataset.notes
-    assert "1 files: not .txt or .md, not read" in dataset.notes
+    assert "1 file: not .txt or .md, not read" in dataset.notes
     assert len(dataset.texts["test"]) == 31
     (tmp_path / "empty2.md").write_text("")
     with pytest.raises(DataError, match="2 of 33 files .*lossy=true"):

@@ -180,7 +180,7 @@ def test_lines_stay_aligned(tmp_path):
     assert splits["all"][:100] == PAIRS
     assert splits["all"][100] == ("odd line", "ligne bizarre")
     assert len(splits["all"]) == 102
-    assert "u.en: 1 lines: a carriage return inside is read as a space" in notes
+    assert "u.en: 1 line: a carriage return inside is read as a space" in notes
 
 
 def test_what_cannot_be_learned_is_counted(tmp_path):
@@ -200,8 +200,8 @@ def test_what_cannot_be_learned_is_counted(tmp_path):
     assert "t.tsv: 1 of 105 pairs left out: one side is empty" in notes
     assert "t.tsv: 1 of 105 pairs left out: longer than 400 characters" in notes
     assert any("1 of 105 pairs left out: one side is over 10 times" in note for note in notes)
-    assert "t.tsv: 1 pairs: identical on both sides, kept" in notes
-    assert "t.tsv: 1 pairs: repeated, used once" in notes
+    assert "t.tsv: 1 pair: identical on both sides, kept" in notes
+    assert "t.tsv: 1 pair: repeated, used once" in notes
 
 
 def test_more_than_a_twentieth_left_out_is_refused(tmp_path):
@@ -245,8 +245,8 @@ def test_catalogues_count_what_is_not_translated(tmp_path):
     more = ['msgid "none"\nmsgstr ""\n', '#, fuzzy\nmsgid "unsure"\nmsgstr "?"\n']
     found, notes = read(tmp_path, (head + "\n".join(entries + more)).encode("latin-1"), "t.po")
     assert found == [(a, f"{b} été") for a, b in PAIRS]
-    assert "t.po: 1 messages: not translated, left out" in notes
-    assert "t.po: 1 messages: fuzzy or obsolete, left out" in notes
+    assert "t.po: 1 message: not translated, left out" in notes
+    assert "t.po: 1 message: fuzzy or obsolete, left out" in notes
 
 
 def test_other_data_need_not_have_the_training_columns(tmp_path):

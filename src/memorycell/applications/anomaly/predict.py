@@ -18,7 +18,7 @@ from memorycell.applications.anomaly.score import blame
 from memorycell.applications.anomaly.scoring import Scored, flagged_ranges, score_recording
 from memorycell.applications.anomaly.settings import MAX_ADAPT_ROWS, AnomalySettings
 from memorycell.applications.anomaly.source import read_tables
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.setting_fields import check_ranges
 from memorycell.tables.column_lists import unused_note
 
@@ -148,7 +148,7 @@ def finite(value: float) -> float | None:
 def count_ranges(recording: Mapping[str, Any]) -> str:
     """The number of a recording's anomalies, in words."""
     count = len(recording["anomalies"])
-    return f"{count:,} range{'' if count == 1 else 's'}"
+    return counted(count, "ranges")
 
 
 def render(record: Record) -> str:

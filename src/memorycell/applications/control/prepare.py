@@ -29,7 +29,7 @@ from memorycell.applications.control.trajectories import (
     check_bounds,
     read_trajectories,
 )
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 
 DEFAULT_DATASET = "t-maze"
 MIN_EPISODES = 3
@@ -77,9 +77,11 @@ def _notes(name: str, codec: ControlCodec, settings: ControlSettings) -> list[st
     kind = (
         f"{' × '.join(map(str, codec.choices))} choices"
         if codec.choices
-        else f"{len(codec.low)} number{'s' if len(codec.low) > 1 else ''}"
+        else counted(len(codec.low), "numbers")
     )
-    notes = [f"{name}: {len(codec.names)} values in an observation, an action of {kind}"]
+    notes = [
+        f"{name}: {counted(len(codec.names), 'values')} in an observation, an action of {kind}"
+    ]
     if codec.hidden:
         hidden = ", ".join(codec.names[k] for k in codec.hidden)
         notes.append(f"hidden from the policy and from all baselines: {hidden}")
@@ -96,8 +98,8 @@ def _prepare_trajectories(data: str, settings: ControlSettings) -> TrajectoryDat
     found = read_trajectories(data, columns_of(settings))
     if len(found.episodes) < MIN_EPISODES:
         raise DataError(
-            f"{data}: {len(found.episodes)} episodes; {MIN_EPISODES} or more are needed, to train,"
-            " validate and test"
+            f"{data}: {counted(len(found.episodes), 'episodes')}; {MIN_EPISODES} or more are"
+            " needed, to train, validate and test"
         )
     codec = _trajectory_codec(found, settings)
     splits = split_episodes(found.episodes, settings.split_seed)
@@ -181,10 +183,12 @@ def reopen(data: str | None, file: PolicyFile) -> ControlDataset:
         _check_known(found, codec)
         if own:
             splits = split_episodes(found.episodes, settings.split_seed)
-            note = f"evaluated: the test split, {len(splits['test'])} episodes"
+            note = f"evaluated: the test split, {counted(len(splits['test']), 'episodes')}"
         else:
             splits = {"test": found.episodes}
-            note = f"evaluated: all {len(found.episodes)} episodes of other data; no baselines"
+            note = (
+                f"evaluated: {counted(len(found.episodes), 'episodes')} of other data; no baselines"
+            )
         fitted = file.arrays if own else {}
         return TrajectoryDataset(data, splits, codec, settings, [note], fitted=fitted)
     if not trained_in or (not own and not is_environment(data)):
@@ -197,7 +201,7 @@ def reopen(data: str | None, file: PolicyFile) -> ControlDataset:
             f"{data}: its observations or actions are not those of {trained_in}, which the"
             " model was trained in"
         )
-    note = f"evaluated: {settings.episodes} episodes of {data}"
+    note = f"evaluated: {counted(settings.episodes, 'episodes')} of {data}"
     fitted = file.arrays if own else {}
     return EnvironmentDataset(data, other, settings, [note], fitted=fitted)
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from memorycell.applications.forecast.words import training_notes
+from memorycell.errors import counted
 from memorycell.training.splits import SPLITS
 
 if TYPE_CHECKING:
@@ -19,8 +20,8 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
     count = f" in {len(series.groups)} series" if codec.group else ""
     calendar = f"; calendar: {', '.join(codec.calendar)}" if codec.calendar else ""
     notes = [
-        f"{rows:,} rows{count}, one step = {codec.clock}; forecast: {', '.join(codec.targets)},"
-        f" {settings.horizon} steps ahead",
+        f"{counted(rows, 'rows')}{count}, one step = {codec.clock};"
+        f" forecast: {', '.join(codec.targets)}, {counted(settings.horizon, 'steps')} ahead",
         f"inputs: {', '.join([*codec.columns, *codec.words])}{calendar}",
         *training_notes(series, codec.words),
     ]
@@ -28,8 +29,9 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
     if empty or series.skipped:
         long_gaps = int(series.reset.sum()) - len(series.groups)
         notes.append(
-            f"gaps: {empty:,} empty steps filled, {long_gaps} longer gaps after which the state is"
-            f" reset, {series.skipped:,} rows dropped that share a step with another"
+            f"gaps: {counted(empty, 'empty steps')} filled, {counted(long_gaps, 'longer gaps')}"
+            f" after which the state is reset, {counted(series.skipped, 'rows')} dropped for"
+            " sharing a step with another"
         )
     read = series.row >= 0
     for k, column in enumerate(codec.columns):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.tables.cells import is_missing
 
 if TYPE_CHECKING:
@@ -132,8 +132,8 @@ def unknown_word_notes(series: Series, words: Mapping[str, Sequence[str]]) -> li
         names = ", ".join(quote(word) for word, _ in counts.most_common(MAX_NOTED_WORDS))
         more = ", …" if len(counts) > MAX_NOTED_WORDS else ""
         notes.append(
-            f"column {quote(column)}: {counts.total():,} steps with words that the model does not"
-            f" know ({names}{more}), read as one unknown word"
+            f"column {quote(column)}: {counted(counts.total(), 'steps')} with words that the"
+            f" model does not know ({names}{more}), read as one unknown word"
         )
     return notes
 

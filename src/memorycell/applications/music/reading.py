@@ -67,7 +67,7 @@ def read_score(path: Path, frames: int, log: ReadingLog | None = None) -> Any:
 
 def _add_single(log: ReadingLog | None, own: ReadingLog, pieces: int) -> None:
     if log is not None:
-        own.files.repair("only the first of their pieces is read", int(pieces > 1))
+        own.files.repair("only the first piece is read", int(pieces > 1))
         log.add(own)
 
 

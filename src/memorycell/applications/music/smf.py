@@ -38,8 +38,8 @@ INDEPENDENT_TRACKS = 2
 """The format whose tracks are pieces of their own."""
 
 RUNNING_STATUS = "running status continued after a system message"
-NEVER_ENDED = "without an end; they end with the next note of their key, or with the track"
-NO_LENGTH = "of no length; they get the shortest one"
+NEVER_ENDED = "without an end, ended with the next note of the key, or with the track"
+NO_LENGTH = "of no length, given the shortest one"
 EXTRA_BYTES = "bytes after the end of a track were ignored"
 EXTRA_TRACKS = "more tracks than the header declares"
 

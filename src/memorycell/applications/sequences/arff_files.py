@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from memorycell.applications.sequences.ts_files import COMMENTS, LabelledRows, parse_values
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.reading import read_text
 from memorycell.tables.cells import MISSING_WORDS
 
@@ -46,13 +46,15 @@ def read_arff(path: Path, encoding: str | None = None) -> LabelledRows:
             cells = next(csv.reader([text], quotechar="'", skipinitialspace=True))
             if len(cells) != len(outer):
                 raise DataError(
-                    f"{place}: {len(cells)} values, but the header has {len(outer)} attributes"
+                    f"{place}: {counted(len(cells), 'values')}, but the header has"
+                    f" {counted(len(outer), 'attributes')}"
                 )
             end = len(cells) - labelled
             own, label = parse_values(",".join(cells[:end]), place)[:, None], cells[-1].strip()
         if values and own.shape[1] != values[0].shape[1]:
             raise DataError(
-                f"{place}: {own.shape[1]} channels, but {values[0].shape[1]} in the first row"
+                f"{place}: {counted(own.shape[1], 'channels')}, but {values[0].shape[1]} in the"
+                " first row"
             )
         if classes and label not in classes and label.lower() not in MISSING_WORDS:
             raise DataError(

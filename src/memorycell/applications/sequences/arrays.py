@@ -18,7 +18,7 @@ from memorycell.applications.sequences.sequence_set import Channel, SequenceSet
 from memorycell.applications.sequences.splits import PART_WORDS
 from memorycell.applications.sequences.tables_columns import MAX_MAGNITUDE
 from memorycell.applications.sequences.tables_rows import Rows
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 
 ALIASES = {
     "X": ("X", "x", "data"),
@@ -83,7 +83,8 @@ def from_arrays(
     notes = []
     if layout == "ntf" and isinstance(X, np.ndarray) and X.ndim == 3 and X.shape[2] > X.shape[1]:
         notes.append(
-            f"read as {count:,} sequences of {X.shape[1]:,} steps and {X.shape[2]:,} channels;"
+            f"read as {counted(count, 'sequences')} of {counted(X.shape[1], 'steps')} and"
+            f" {counted(X.shape[2], 'channels')};"
             " for channels before steps: layout=nft"
         )
     read = None if y is None or not labelled else _target(y, values, kind, where, names)
@@ -195,7 +196,8 @@ def _sequences(
         array = array.T if layout == "nft" and own is None else array
         if sequences and array.shape[1] != sequences[0].shape[1]:
             raise DataError(
-                f"{place}: {array.shape[1]} channels, but {sequences[0].shape[1]} in sequence 1"
+                f"{place}: {counted(array.shape[1], 'channels')}, but"
+                f" {sequences[0].shape[1]} in sequence 1"
                 + ("" if layout == "nft" else "; for channels before steps: layout=nft")
             )
         sequences.append(array)

@@ -28,7 +28,7 @@ from memorycell.applications.sequences.sequence_set import SequenceSet, Target
 from memorycell.applications.sequences.settings import SequencesSettings
 from memorycell.applications.sequences.splits import TRAIN
 from memorycell.applications.sequences.tables_order import SEQUENCE_NAMES
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.tables.column_lists import split_names
 from memorycell.tables.parquet_files import ParquetTable, parquet_files
 from memorycell.tables.table import read_table
@@ -275,7 +275,9 @@ def _write(
     writer.append("sizes", np.array(sizes, np.int64))
     return {
         "fingerprint": digest.hexdigest()[:16],
-        "left out": [f"{count:,} others left out: {why}" for why, count in left_out.items()],
+        "left out": [
+            f"{counted(count, 'others')} left out: {why}" for why, count in left_out.items()
+        ],
     }
 
 

@@ -21,7 +21,7 @@ from memorycell.applications.sequences.sequence_set import Channel, SequenceSet,
 from memorycell.applications.sequences.splits import TEST, TRAIN, known_steps
 from memorycell.applications.sequences.tables_rows import Rows
 from memorycell.applications.sequences.ts_files import LabelledRows, read_ts, read_ucr_table
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.tables.table import read_table
 
 if TYPE_CHECKING:
@@ -189,7 +189,9 @@ def _archive(
     values = [v for rows, _, _ in files for v in rows.values]
     sizes = [rows.values[0].shape[1] for rows, _, _ in files]
     if len(set(sizes)) > 1:
-        raise DataError(f"{where}: {sizes[0]} channels to train on, {sizes[1]} to test on")
+        raise DataError(
+            f"{where}: {counted(sizes[0], 'channels')} to train on, {sizes[1]} to test on"
+        )
     names = [f"{prefix}{k + 1}" for rows, prefix, _ in files for k in range(len(rows.values))]
     parts = np.concatenate([np.full(len(r.values), part, np.int8) for r, _, part in files])
     values, notes = without_padding(values)
@@ -204,7 +206,7 @@ def _archive(
     )
     keep = np.array([len(v) > 0 for v in values])
     if not keep.all():
-        data.notes.append(f"{int((~keep).sum()):,} sequences left out: without any value")
+        data.notes.append(f"{counted(int((~keep).sum()), 'sequences')} left out: without any value")
     if labelled:
         labels = [rows.labels for rows, _, _ in files]
         if any(own is None for own in labels):
@@ -244,8 +246,8 @@ def _with_channels(data: SequenceSet, channels: Sequence[Channel] | None) -> Seq
         values = [v[:, order] for v in data.values]
         return dataclasses.replace(data, channels=list(channels), values=values)
     raise DataError(
-        f"{data.where}: {len(names)} channels ({quote(', '.join(names))[1:-1]}); the model reads"
-        f" {len(wanted)} ({quote(', '.join(wanted))[1:-1]})"
+        f"{data.where}: {counted(len(names), 'channels')} ({quote(', '.join(names))[1:-1]});"
+        f" the model reads {len(wanted)} ({quote(', '.join(wanted))[1:-1]})"
     )
 
 
@@ -285,7 +287,8 @@ def _without_empty_channels(data: SequenceSet) -> SequenceSet:
     if not known.any():
         raise DataError(f"{data.where}: no channel has a value")
     data.notes.append(
-        f"{len(names)} channels left out: without values ({quote(', '.join(names))[1:-1]})"
+        f"{counted(len(names), 'channels')} left out: without values"
+        f" ({quote(', '.join(names))[1:-1]})"
     )
     return dataclasses.replace(
         data,

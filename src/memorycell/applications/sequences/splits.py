@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from memorycell.applications.sequences.sequence_set import SequenceSet, Target
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 
 TRAIN, VALID, TEST = range(3)
 PART_WORDS = {
@@ -55,9 +55,9 @@ def split_sequences(
     for part, share, name in ((TRAIN, 1, "train"), (TEST, test_share, "test")):
         if share and not (parts == part).any():
             raise DataError(
-                f"{data.where}: {len(data):,} sequences"
-                + (f" in {len(set(groups)):,} groups" if groups else "")
-                + f" leave none to {name} on; add data"
+                f"{data.where}: {counted(len(data), 'sequences')}"
+                + (f" in {counted(len(set(groups)), 'groups')}" if groups else "")
+                + f": none is left to {name} on; add data"
             )
     return parts
 
@@ -80,9 +80,9 @@ def split_spans(data: SequenceSet, shares: Sequence[float]) -> list[np.ndarray] 
         end = int(known[-1]) + 1 if len(known) else 0
         if end < MIN_CUT_STEPS:
             raise DataError(
-                f"{data.where}: sequence {quote(name)} has {end} steps up to its last target; to"
-                f" cut {len(data)} sequences in time needs {MIN_CUT_STEPS}; add steps, or more than"
-                f" {MAX_CUT_SEQUENCES} sequences"
+                f"{data.where}: sequence {quote(name)} has {counted(end, 'steps')} up to its last"
+                f" target; to cut {counted(len(data), 'sequences')} in time needs"
+                f" {MIN_CUT_STEPS}; add steps, or more than {MAX_CUT_SEQUENCES} sequences"
             )
         edges = np.round(np.cumsum(shares[:2]) * end)
         spans.append(np.digitize(np.arange(len(values)), edges).astype(np.int8))
@@ -156,7 +156,7 @@ def split_notes(data: SequenceSet, parts: np.ndarray) -> list[str]:
         if counts[TRAIN, k] == 0 and counts[:, k].sum():
             notes.append(
                 f"class {quote(name)} is not in the training part; its"
-                f" {counts[1:, k].sum():,} sequences are counted as errors"
+                f" {counted(int(counts[1:, k].sum()), 'sequences')} will be counted as errors"
             )
     alone = [n for n, count in zip(target.names, counts.sum(0), strict=True) if count == 1]
     if alone:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.reading import decode_text
 from memorycell.tables.cells import MISSING_WORDS
 
@@ -72,7 +72,7 @@ def read_ts(path: Path, encoding: str | None = None) -> LabelledRows:
             header.channels = len(parts)
         if len(parts) != header.channels:
             raise DataError(
-                f"{place}: {len(parts)} channels, but"
+                f"{place}: {counted(len(parts), 'channels')}, but"
                 f" {'the header says' if values or header.channels else 'expected'}"
                 f" {header.channels}"
             )
@@ -80,7 +80,7 @@ def read_ts(path: Path, encoding: str | None = None) -> LabelledRows:
         sizes = {len(column) for column in columns}
         if len(sizes) > 1:
             raise DataError(
-                f"{place}: channel 1 has {len(columns[0])} values, channel"
+                f"{place}: channel 1 has {counted(len(columns[0]), 'values')}, channel"
                 f" {[len(c) != len(columns[0]) for c in columns].index(True) + 1} has another"
                 " number; write ? for a missing value"
             )
@@ -157,7 +157,7 @@ def _check_length(header: _Header, values: list[np.ndarray], size: int, place: s
         expected = len(values[0])
     if expected is not None and size != expected:
         raise DataError(
-            f"{place}: {size} values per channel, but the header says"
+            f"{place}: {counted(size, 'values')} per channel, but the header says"
             f" {'@seriesLength ' + str(header.length) if header.length else '@equalLength true'}"
             f"{'' if header.length else f' and the first row has {expected}'}; correct one of them"
         )
@@ -216,7 +216,9 @@ def read_ucr_table(path: Path, encoding: str | None = None) -> LabelledRows:
         labels.append(label)
     if not values:
         raise DataError(f"{where}: has no rows")
-    notes = [f"{padded:,} sequences are padded with missing values, left out"] if padded else []
+    notes = (
+        [f"{counted(padded, 'sequences')} padded with missing values, left out"] if padded else []
+    )
     return LabelledRows(values, labels, True, notes)
 
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from memorycell.applications.sequences.sequence_set import SequenceSet, Target
-from memorycell.errors import DataError
+from memorycell.errors import DataError, counted
 from memorycell.signals.examples import Example, LabelledData
 from memorycell.signals.unknown import describe_unknown, separate_unknown
 
@@ -34,7 +34,9 @@ def separate(
     kept, unknown = separate_unknown(LabelledData(data.where, examples, False, []), patterns)
     learnt = {example.label for example in kept}
     if len(learnt) < 2:
-        raise DataError(f"{data.where}: unknown={patterns}: leaves {len(learnt)} classes to learn")
+        raise DataError(
+            f"{data.where}: unknown={patterns}: leaves {counted(len(learnt), 'classes')} to learn"
+        )
     names = tuple(name for name in target.names if name in learnt)
     known = data.select(np.array([example.raw for example in kept]))
     values = np.array([names.index(example.label) for example in kept])

@@ -11,7 +11,7 @@ from memorycell.applications.text.dataset import (
 )
 from memorycell.applications.text.mapped import mapped_files, prepare_files, reopen_files
 from memorycell.applications.text.settings import TextSettings
-from memorycell.errors import UserError
+from memorycell.errors import UserError, counted
 from memorycell.language.codec import UNKNOWN_ID, TextCodec, fingerprint, fit_text_codec
 from memorycell.language.model import LanguageModel
 
@@ -31,7 +31,7 @@ def prepare(data: str | None, settings: TextSettings) -> TextDataset:
     dataset.notes = [
         *notes,
         (
-            f"{len(texts)} {'text' if len(texts) == 1 else 'texts'}, {sum(map(len, texts)):,}"
+            f"{counted(len(texts), 'texts')}, {sum(map(len, texts)):,}"
             f" characters; {settings.unit}s: {sizes}"
         ),
         (

@@ -18,7 +18,7 @@ from memorycell.applications.translation.tables import (
     read_table_pairs,
 )
 from memorycell.applications.translation.tmx import read_memory
-from memorycell.errors import DataError, quote
+from memorycell.errors import DataError, counted, quote
 from memorycell.language.files import read_lines, unpacked_name
 from memorycell.training.splits import SPLITS, split_of
 
@@ -182,8 +182,8 @@ def _read_aligned(source: Path, target: Path, options: ReadOptions, notes: list[
         left, right = _without_empty_end(left), _without_empty_end(right)
     if len(left) != len(right):
         raise DataError(
-            f"{source.name} has {len(left):,} lines and {target.name} {len(right):,}: they are not"
-            " aligned"
+            f"{source.name} has {counted(len(left), 'lines')} and {target.name} {len(right):,}:"
+            " they are not aligned"
         )
     return list(zip(left, right, strict=True))
 

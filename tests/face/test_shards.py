@@ -139,6 +139,29 @@ def test_refused(model, rows, tmp_path):
         model.predict_files(str(rows / "part=1" / "*.parquet"), tmp_path / "out", workers=0)
 
 
+def test_a_folder_has_the_results_of_one_function(model, rows, tmp_path):
+    """Also where the options are the same."""
+
+    def fill(function):
+        source = str(rows / "part=1" / "s01.parquet")
+        shards.run_files(
+            model,
+            source,
+            tmp_path / "out",
+            ".json",
+            function,
+            {},
+            workers=1,
+            log=lambda line: None,
+            run_jobs=lambda *given: None,
+        )
+
+    fill("one:function")
+    fill("one:function")
+    with pytest.raises(UserError, match="another model or other options"):
+        fill("another:function")
+
+
 def test_an_exception_ends_the_workers():
     """Of the caller, such as KeyboardInterrupt."""
     before = set(threading.enumerate())  # those of earlier tests may end meanwhile

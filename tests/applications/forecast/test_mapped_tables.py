@@ -181,6 +181,25 @@ def test_first_series_are_the_sample(tmp_path, monkeypatch):
     assert "from a sample of 610 rows:" in many.notes
 
 
+def test_baselines_of_a_sample_have_the_scale_of_all_rows(tmp_path, monkeypatch):
+    """The errors of persistence are those of the sample by itself, in the unit of the data."""
+    monkeypatch.setattr(mapped_prepare, "SAMPLE_ROWS", 650)
+    first = pl.col("id").is_in(["s0", "s1"])
+    louder = panel(300, True).with_columns(
+        load=pl.when(first).then(pl.col("load")).otherwise(10 * pl.col("load"))
+    )
+    settings = {"group": "id", "context": 12}
+    _, many = both(louder, tmp_path, settings)
+    louder.filter(first).write_parquet(tmp_path / "sample.parquet")
+    alone = prepare(str(tmp_path / "sample.parquet"), ForecastSettings(**SETTINGS, **settings))
+    assert many.codec.std[0] > 3 * alone.codec.std[0]
+    ours, theirs = (
+        dataset.baseline_models["persistence"].spread * dataset.codec.std[0]
+        for dataset in (many, alone)
+    )
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-3)
+
+
 def test_made_once(tmp_path, monkeypatch):
     settings = ForecastSettings(**SETTINGS)
     pattern = write(hourly(600), tmp_path / "rows", 3)

@@ -151,7 +151,7 @@ def test_tasks_whose_metrics_do_not_combine(model, rows, here, monkeypatch):
 
 
 def test_the_command(model, rows, tmp_path, capsys):
-    from memorycell.cli.app import app
+    from memorycell.cli.verbs import app
 
     (rows / "9.parquet").write_bytes(b"PAR1")
     words = ["evaluate", str(model.path), "--input", str(rows / "*.parquet"), "--json"]

@@ -100,7 +100,7 @@ sanitize: $(INSTALLED)
 	$(call other_environment,sanitize$(small_build))
 	build/sanitize$(small_build)/bin/python $(install_again) -C cmake.define.MEMORYCELL_SANITIZE=address,undefined $(plain_build) -C build-dir=build/sanitize$(small_build)-cmake .
 	LD_PRELOAD="$$(g++ -print-file-name=libasan.so) $$(g++ -print-file-name=libstdc++.so)" ASAN_OPTIONS=detect_leaks=0 UBSAN_OPTIONS=halt_on_error=1 \
-	  build/sanitize$(small_build)/bin/python $(run_sanitized) $(if $(SMOKE),tests/parity/test_native.py tests/parity/test_uneven_shares.py,tests/parity) -k "not forced$(if $(SMOKE), and not threads)"
+	  build/sanitize$(small_build)/bin/python $(run_sanitized) $(if $(SMOKE),tests/parity/test_native.py tests/parity/test_native_steps.py tests/parity/test_native_selection.py tests/parity/test_uneven_shares.py,tests/parity) -k "not forced$(if $(SMOKE), and not threads)"
 
 sanitize-threads: $(INSTALLED)
 	$(call other_environment,sanitize-threads$(small_build))
@@ -108,7 +108,7 @@ sanitize-threads: $(INSTALLED)
 	LD_PRELOAD="$$(g++ -print-file-name=libtsan.so) $$(g++ -print-file-name=libstdc++.so)" TSAN_OPTIONS="ignore_noninstrumented_modules=1 halt_on_error=1" \
 	  build/sanitize-threads$(small_build)/bin/python $(run_sanitized) tests/parity/test_threads.py -k own
 
-without_engine := tests/parity/test_layer.py tests/parity/test_cells.py tests/streaming/test_stream.py tests/exchange tests/test_proof.py
+without_engine := tests/parity/test_layer.py tests/parity/test_layer_as_torch.py tests/parity/test_cells.py tests/streaming/test_stream.py tests/exchange tests/test_proof.py
 no-compiler: $(INSTALLED)
 	$(call other_environment,no-compiler)
 	CXX=/bin/false build/no-compiler/bin/python $(install_again) -C build-dir=build/no-compiler-cmake . 2>/dev/null

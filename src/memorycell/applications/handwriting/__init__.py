@@ -30,7 +30,7 @@ APPLICATION = Application(
     baselines=("nearest neighbour by dynamic time warping (classes)", "most frequent words (text)"),
     training=TrainSettings(lr=6e-3, weight_decay=0.01, average=0.995, precision="auto"),
     minutes=5.0,
-    steps=4000,
+    steps=5500,
     settings=HandwritingSettings,
     search_space={
         "lr": Uniform(1e-3, 1.6e-2, log=True),

@@ -21,7 +21,7 @@ def table_notes(dataset: ForecastDataset, rows: int) -> list[str]:
     calendar = f"; calendar: {', '.join(codec.calendar)}" if codec.calendar else ""
     notes = [
         f"{counted(rows, 'rows')}{count}, one step = {codec.clock};"
-        f" forecast: {', '.join(codec.targets)}, {counted(settings.horizon, 'steps')} ahead",
+        f" forecast: {', '.join(codec.targets)}, {counted(settings.horizon or 1, 'steps')} ahead",
         f"inputs: {', '.join([*codec.columns, *codec.words])}{calendar}",
         *training_notes(series, codec.words),
     ]

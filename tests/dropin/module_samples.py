@@ -6,7 +6,7 @@ import inspect
 
 import pytest
 import torch
-from torch.nn.utils.rnn import PackedSequence
+from torch_comparison import map_tensors, tensors_in
 
 LAYERS, CELLS = ("LSTM", "GRU", "RNN"), ("LSTMCell", "GRUCell", "RNNCell")
 KINDS = LAYERS + CELLS
@@ -56,28 +56,6 @@ def options_of(family, kind, backend):
     ):
         pytest.skip("the cell has only one backend")
     return {"backend": backend}
-
-
-def map_tensors(value, change):
-    """The same structure with `change` applied to every tensor except the index tensors of a
-    PackedSequence.
-    """
-    if isinstance(value, torch.Tensor):
-        return change(value)
-    if isinstance(value, PackedSequence):
-        return PackedSequence(change(value.data), *value[1:])
-    if isinstance(value, (tuple, list)):
-        return type(value)(map_tensors(part, change) for part in value)
-    if isinstance(value, dict):
-        return {name: map_tensors(part, change) for name, part in value.items()}
-    return value
-
-
-def tensors_in(value):
-    """The tensors in order, without the index tensors of a PackedSequence."""
-    found = []
-    map_tensors(value, lambda tensor: found.append(tensor) or tensor)
-    return found
 
 
 def copy_inputs(sample, grad=False):

@@ -16,13 +16,12 @@ from module_samples import (
     each_backend,
     each_dtype,
     each_kind,
-    map_tensors,
     options_of,
     outputs_and_gradients,
     samples_of,
-    tensors_in,
     with_gaps,
 )
+from torch_comparison import map_tensors, tensors_in
 
 
 @each_kind

@@ -15,10 +15,9 @@ from module_samples import (
     copy_inputs,
     each_dtype,
     each_kind,
-    map_tensors,
     samples_of,
-    tensors_in,
 )
+from torch_comparison import map_tensors, tensors_in
 
 
 def pickle_and_load(module):

@@ -10,12 +10,11 @@ from module_samples import (
     each_backend,
     each_dtype,
     each_kind,
-    map_tensors,
     options_of,
     samples_of,
     single_precision,
-    tensors_in,
 )
+from torch_comparison import map_tensors, tensors_in
 
 
 def derivative_check(module, sample, **options):

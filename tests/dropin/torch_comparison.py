@@ -74,6 +74,8 @@ def map_tensors(value, change):
         return PackedSequence(change(value.data), *value[1:])
     if isinstance(value, (tuple, list)):
         return type(value)(map_tensors(part, change) for part in value)
+    if isinstance(value, dict):
+        return {name: map_tensors(part, change) for name, part in value.items()}
     return value
 
 

@@ -48,13 +48,15 @@ def prove_model(
         raise UserError(f"prove: {str(error).removeprefix('stream: ')}") from None
     for name, why in found.skipped.items():
         log(f"not checked: {name}: {why}")
-    costs, metric = [], catalogue.load(file.task).metric.name
+    costs, metric = [], catalogue.load(file.task).metric
+    if dataset is not None:
+        metric = dataset.metric(metric)
     checked = {check.precision for check in found.checks}
     for precision in precisions:
         if dataset is None or precision == "float32" or precision not in checked:
             continue
         evaluate = partial(dataset.evaluate, file.model, "test")
-        cost = proof.precision_cost(evaluate, metric, precision)
+        cost = proof.precision_cost(evaluate, metric.name, precision)
         costs.append({"precision": precision, **cost})
         log(cost_line(costs[-1]))
     return ModelProof(found.checks, found.skipped, costs)

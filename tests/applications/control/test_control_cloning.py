@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+import memorycell
 from memorycell.application import modelfile
 from memorycell.applications.control.cloning import Demonstrations
 from memorycell.applications.control.figures import episode_gif
@@ -17,6 +18,7 @@ from memorycell.applications.control.prepare import split_episodes
 from memorycell.applications.control.session import ControlSession
 from memorycell.applications.control.trajectories import Columns, read_trajectories
 from memorycell.errors import DataError, UserError
+from memorycell.streaming.stream import Stream
 
 COLUMNS = Columns("episode", "step", None, None)
 
@@ -151,6 +153,34 @@ def test_other_trajectories_are_evaluated_completely(cloned, application, cue_ta
     dataset = application.reopen(str(other), file)
     assert dataset.evaluate(file.model, "test")["error"] == 0
     assert dataset.baselines("test") == {}
+
+
+def test_a_policy_without_an_environment_is_proved(cloned):
+    path, result, _ = cloned
+    costs = memorycell.load(path).prove(["float32", "int8"], exports=[]).costs
+    assert [(c["metric"], c["float32"]) for c in costs] == [("error", result["metrics"]["error"])]
+
+
+def test_a_lower_precision_is_measured_by_its_own_steps(tmp_path, application):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "log.npz"
+    seen, actions = rng.normal(size=(2, 60, 2))
+    np.savez(path, observations=seen, actions=actions, terminals=np.arange(60) % 6 == 5)
+    dataset = application.prepare(str(path), application.settings(hidden=16))
+    policy = dataset.build().eval()
+    torch.nn.init.normal_(policy.actor.weight)
+    low, high = (np.array(bound) for bound in (dataset.codec.low, dataset.codec.high))
+    found = {}
+    for precision in ("float32", "int8"):
+        squares = []
+        for one in dataset.splits["test"]:
+            stream = Stream(policy, precision)
+            taken = np.stack([stream.step(row) for row in one.values])
+            squares.append(((taken - one.actions) / (high - low) * 2) ** 2)
+        found[precision] = dataset.evaluate(policy, "test", precision)["error"]
+        expected = float(np.concatenate(squares).mean()) ** 0.5
+        assert found[precision] == pytest.approx(expected, rel=1e-5)
+    assert abs(found["int8"] / found["float32"] - 1) > 1e-4
 
 
 def test_numbers_are_cloned_within_their_range(tmp_path, train, application):

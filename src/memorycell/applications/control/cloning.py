@@ -154,22 +154,41 @@ class TrajectoryDataset(Dataset[Policy, Demonstrations]):
     @torch.inference_mode()
     def evaluate(self, model: Policy, split: str, precision: str = "float32") -> Metrics:
         """See `Dataset`: `error`, the share of actions that differ, or of numbers the root mean
-        square error with the range of each as 2; `cost`, nats per step; and on the test split, with
-        an environment, those of `Played`.
+        square error with the range of each as 2; `cost`, nats per step, only in float32; and on the
+        test split, with an environment, those of `Played`.
         """
         model.eval()
+        if precision != "float32":
+            error = self._live_error(model, split, precision)
+            return self._with_episodes({"error": error}, model, split, precision)
         nats = wrong = steps = 0.0
         for batch in self._batches(split, 0):
             own, outputs, known = batch.nats(model)
             nats += float(own.double().sum())
             steps += batch.steps
             wrong += self._wrong(outputs[known].numpy(), batch.action[known].numpy())
-        scores = self._scores(wrong, nats, steps)
-        if self._played is not None and split == "test":
-            seeds = range(FIRST_SEEDS["test"], FIRST_SEEDS["test"] + self.settings.episodes)
-            actor = ModelActor(model.stepper(precision), self.codec)
-            scores = play(self._played, self.codec, actor, seeds).metrics() | scores
-        return scores
+        return self._with_episodes(self._scores(wrong, nats, steps), model, split, precision)
+
+    def _with_episodes(self, scores: Metrics, model: Policy, split: str, precision: str) -> Metrics:
+        if self._played is None or split != "test":
+            return scores
+        seeds = range(FIRST_SEEDS["test"], FIRST_SEEDS["test"] + self.settings.episodes)
+        actor = ModelActor(model.stepper(precision), self.codec)
+        played = play(self._played, self.codec, actor, seeds).metrics()
+        del played["cost"]  # of trajectories: the nats
+        return played | scores
+
+    def _live_error(self, model: Policy, split: str, precision: str) -> float:
+        """`error` of the actions that the policy takes step by step, in a precision."""
+        stepper = model.stepper(precision)
+        wrong = steps = 0.0
+        for one in self.splits[split]:
+            block = np.zeros((1, stepper.layout.width), np.float32)
+            y, _ = stepper.step_one(block, 0, self.codec.inputs(one.values))
+            outputs = y if self.codec.choices else self.scaled(y)
+            wrong += self._wrong(outputs, self.scaled(one.actions))
+            steps += len(y)
+        return self._scores(wrong, 0.0, steps)["error"]
 
     def _wrong(self, outputs: np.ndarray, actions: np.ndarray) -> float:
         if self.codec.choices:

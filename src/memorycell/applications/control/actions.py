@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from memorycell.models.members import mean_log_p
+
 HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 
 
@@ -32,6 +34,19 @@ def log_likelihood(
         total = total + logs.gather(-1, action[..., k : k + 1].long())[..., 0]
         entropy = entropy - (logs.exp() * logs).sum(-1)
     return total, entropy
+
+
+def mean_outputs(outputs: Sequence[Tensor], choices: Sequence[int]) -> Tensor:
+    """The average of the outputs [..., O] of several policies. Discrete actions: per action, the
+    logarithm of the mean probability of each choice; of one policy its scores. Numbers: the mean of
+    the most likely numbers, each within its bounds, scaled.
+    """
+    if not choices:
+        return torch.stack([one.clamp(-1, 1) for one in outputs]).mean(0).clamp(-1, 1)
+    if len(outputs) == 1:
+        return outputs[0]
+    parts = zip(*(one.split(list(choices), -1) for one in outputs), strict=True)
+    return torch.cat([mean_log_p([F.log_softmax(p, -1) for p in part]) for part in parts], -1)
 
 
 def sample(

@@ -39,10 +39,13 @@ def name_of(frames: int) -> str:
 
 
 def feedforward(config: PolicyConfig, frames: int) -> PolicyConfig:
-    """The configuration of a feedforward policy with as many parameters as the recurrent one."""
-    size = sum(p.numel() for p in RecurrentPolicy(config).recurrent.parameters())
-    width = width_of_size(config, size, frames)
-    return dataclasses.replace(config, frames=frames, hidden_size=width, num_layers=1, heads=1)
+    """The configuration of a feedforward policy with as many parameters as one network of the
+    recurrent policy.
+    """
+    single = dataclasses.replace(config, members=1)
+    size = sum(p.numel() for p in RecurrentPolicy(single).recurrent.parameters())
+    width = width_of_size(single, size, frames)
+    return dataclasses.replace(single, frames=frames, hidden_size=width, num_layers=1, heads=1)
 
 
 @dataclass

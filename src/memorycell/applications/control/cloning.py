@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from memorycell.application.contract import Dataset, Metric, Metrics, Record
-from memorycell.applications.control.actions import log_likelihood
+from memorycell.applications.control.actions import log_likelihood, mean_outputs
 from memorycell.applications.control.baselines import (
     Plan,
     feedforward,
@@ -33,6 +33,7 @@ from memorycell.applications.control.settings import ControlSettings
 from memorycell.applications.control.trajectories import Trajectory
 from memorycell.language.codec import fingerprint
 from memorycell.models.batches import by_length, padded
+from memorycell.models.members import mean_log_p
 
 BUDGET = 4096
 """Steps per batch, padding included."""
@@ -59,16 +60,30 @@ class Demonstrations:
         return int(self.lengths.sum())
 
     def nats(self, policy: Policy) -> tuple[Tensor, Tensor, Tensor]:
-        """(negative log-likelihoods of the actions [B, T], 0 in the padding; outputs; mask)"""
-        outputs, _ = policy.evaluate(self.x, None)
-        log_p, _ = log_likelihood(outputs, policy.log_std, self.action, policy.config.choices)
-        times = torch.arange(self.x.shape[1], device=self.x.device)
-        known = times < self.lengths[:, None]
-        return -log_p.where(known, 0.0), outputs, known
+        """(negative log-likelihoods of the actions [B, T], 0 in the padding; outputs; mask). Of
+        several networks: of the mean of their likelihoods; see `mean_outputs`.
+        """
+        log_p, outputs = self._members(policy)
+        known = self._known()
+        nats = -mean_log_p(log_p).where(known, 0.0)
+        return nats, mean_outputs(outputs, policy.config.choices), known
 
     def objective(self, policy: Policy) -> Tensor:
-        """Mean negative log-likelihood per step, in nats."""
-        return self.nats(policy)[0].sum() / self.lengths.sum()
+        """Mean negative log-likelihood per step, in nats; of several networks, their mean."""
+        log_p, _ = self._members(policy)
+        nats = -torch.stack(log_p).mean(0).where(self._known(), 0.0)
+        return nats.sum() / self.lengths.sum()
+
+    def _members(self, policy: Policy) -> tuple[list[Tensor], list[Tensor]]:
+        """Log-likelihoods of the actions [B, T] and outputs, of every network."""
+        found, _ = policy.distributions(self.x, None)
+        choices = policy.config.choices
+        log_p = [log_likelihood(y, log_std, self.action, choices)[0] for y, log_std in found]
+        return log_p, [y for y, _ in found]
+
+    def _known(self) -> Tensor:
+        times = torch.arange(self.x.shape[1], device=self.x.device)
+        return times < self.lengths[:, None]
 
 
 class TrajectoryDataset(Dataset[Policy, Demonstrations]):

@@ -8,6 +8,7 @@ from memorycell.application.contract import Exporter, ModelFile
 from memorycell.application.exporting import check_c_precision, write_onnx
 from memorycell.applications.control.codec import ControlCodec
 from memorycell.applications.control.model import RecurrentPolicy
+from memorycell.errors import UserError
 from memorycell.exchange import c_export
 from memorycell.exchange.files import Exported
 from memorycell.state import fingerprint
@@ -20,6 +21,7 @@ class OnnxExporter:
 
     def check(self, file: PolicyFile) -> None:
         """See `Exporter`."""
+        _check(file.model.onnx_head(), "onnx")
 
     def write(
         self,
@@ -49,6 +51,7 @@ class CExporter:
 
     def check(self, file: PolicyFile) -> None:
         """See `Exporter`."""
+        _check(file.model.c_head(), "c")
 
     def write(
         self,
@@ -72,6 +75,11 @@ class CExporter:
 
 
 EXPORTERS: dict[str, Exporter] = {"onnx": OnnxExporter(), "c": CExporter()}
+
+
+def _check(head: object, to: str) -> None:
+    if isinstance(head, str):
+        raise UserError(f"--to {to}: {head}")
 
 
 def _output(codec: ControlCodec) -> str:

@@ -12,6 +12,11 @@ from memorycell.applications.control.settings import ControlSettings
 from memorycell.inspection.inspect import Inspection
 
 
+class _First(Called):
+    def forward(self, x: torch.Tensor) -> None:
+        self.model.features(self.model.scaling(x), None, None)  # type: ignore[operator]
+
+
 def inspect(file: PolicyFile, source: str | None) -> Inspection:
     """See `Application`; by default the first test episode."""
     codec = file.codec
@@ -24,11 +29,18 @@ def inspect(file: PolicyFile, source: str | None) -> Inspection:
         values = np.array([step["observation"] for step in trace], np.float32)  # type: ignore[union-attr,call-overload,index]
         where = f"{codec.environment}, an episode with return {record['return']}"
     else:
-        dataset = reopen(None, file)
-        return inspect_steps(
-            file, Called(file.model), torch.from_numpy(dataset.sample(1000)), where=file.data
-        )
+        return _inspect(file, reopen(None, file).sample(1000), file.data, None)
     settings = file.typed_settings(ControlSettings)
-    inputs = torch.from_numpy(codec.inputs(values))
     bptt = settings.rollout if codec.environment == file.data else None
-    return inspect_steps(file, Called(file.model), inputs, where=where, trained_on=bptt)
+    return _inspect(file, codec.inputs(values), where, bptt)
+
+
+def _inspect(
+    file: PolicyFile, inputs: np.ndarray, where: str, trained_on: int | None
+) -> Inspection:
+    found = inspect_steps(
+        file, _First(file.model), torch.from_numpy(inputs), where=where, trained_on=trained_on
+    )
+    if file.model.config.members > 1:
+        found.notes.append(f"the first of {file.model.config.members} members")
+    return found

@@ -2,25 +2,30 @@
 
 The features are those of recurrent layers (`RecurrentPolicy`), or of a feedforward network that
 reads the last frames (`FeedforwardPolicy`), the baseline. Actor and critic share them (Mnih et al.
-2016, arXiv:1602.01783).
+2016, arXiv:1602.01783). A recurrent policy may have several networks, whose actions are averaged.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from memorycell.applications.control.actions import mean_outputs
 from memorycell.applications.control.scaling import Scaling
 from memorycell.cells import CELLS
+from memorycell.models.exporting import CHead, OnnxHead
+from memorycell.models.members import MembersStepper, check_members, join_states, split_state
 from memorycell.models.model import ModelConfig, SteppedModel, windows
 from memorycell.nn.layers import Recurrent
 from memorycell.state import State
 from memorycell.streaming.stepping import Stepper
+
+NOT_EXPORTED = "only for policies with members=1"
 
 
 class Lesson(Protocol):
@@ -45,6 +50,8 @@ class PolicyConfig(ModelConfig):
     low, high    bounds of each number
     frames       of a feedforward policy: the observations that it reads
     heads        of the cells slstm and mlstm, see `memorycell.LSTM`
+    members      networks of a recurrent policy, whose actions are averaged; see `mean_outputs` and
+                 `memorycell.models.members`
     """
 
     input_size: int
@@ -53,6 +60,7 @@ class PolicyConfig(ModelConfig):
     high: tuple[float, ...] = ()
     frames: int = 1
     heads: int = 1
+    members: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (*ModelConfig.counts, "input_size", "frames", "heads")
 
@@ -70,6 +78,7 @@ class PolicyConfig(ModelConfig):
         for low, high in zip(self.low, self.high, strict=True):
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(f"bounds: expected low < high, got {low} and {high}")
+        check_members(self.members)
 
     @property
     def outputs(self) -> int:
@@ -99,17 +108,32 @@ class Policy(SteppedModel[Any]):
     def features(
         self, x: Tensor, state: State | None, reset: Tensor | None, backend: str | None = None
     ) -> tuple[Tensor, State]:
-        """Scaled observations [B, T, I], reset [B, T] bool -> (features [B, T, G], state)."""
+        """Scaled observations [B, T, I], reset [B, T] bool -> (features [B, T, G], state), of the
+        first network.
+        """
         raise NotImplementedError
 
     def evaluate(
         self, x: Tensor, state: State | None, reset: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Observations [B, T, I] -> (outputs [B, T, O] of the actor, values [B, T]); numbers are
-        scaled.
+        """Observations [B, T, I] -> (outputs [B, T, O] of the actor, values [B, T]), of the first
+        network; numbers are scaled.
         """
         z, _ = self.features(self.scaling(x), state, reset)
         return self.actor(z), self.critic(z)[..., 0]
+
+    def distributions(
+        self,
+        x: Tensor,
+        state: State | None,
+        reset: Tensor | None = None,
+        backend: str | None = None,
+    ) -> tuple[list[tuple[Tensor, Tensor]], State]:
+        """Observations [B, T, I] -> (of every network, the outputs [B, T, O] of its actor, numbers
+        scaled, and its `log_std`; state).
+        """
+        z, state = self.features(self.scaling(x), state, reset, backend)
+        return [(self.actor(z), self.log_std)], state
 
     def forward(
         self,
@@ -120,13 +144,13 @@ class Policy(SteppedModel[Any]):
         backend: str | None = None,
     ) -> tuple[Tensor, State]:
         """Observations [B, T, I] -> (scores [B, T, sum of choices], or the most likely action
-        [B, T, A] within its bounds; state).
+        [B, T, A] within its bounds; state), of several networks their average, see `mean_outputs`.
         """
-        z, state = self.features(self.scaling(x), state, reset, backend)
-        outputs = self.actor(z)
+        found, state = self.distributions(x, state, reset, backend)
+        outputs = mean_outputs([one for one, _ in found], self.config.choices)
         if not self.config.choices:
             middle, half = (outputs.new_tensor(bound) for bound in self.bounds())
-            outputs = middle + half * outputs.clamp(-1, 1)
+            outputs = middle + half * outputs
         return outputs, state
 
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
@@ -150,8 +174,25 @@ class Policy(SteppedModel[Any]):
         return batch.objective(self), None
 
 
+class Member(nn.Module):
+    """A further network of a `RecurrentPolicy`. It reads observations that the first network's
+    scaling has scaled, and has no critic.
+
+    memory   see `RecurrentPolicy`
+    """
+
+    def __init__(self, config: PolicyConfig, memory: int | None) -> None:
+        super().__init__()
+        single = RecurrentPolicy(replace(config, members=1), memory)
+        self.recurrent, self.actor, self.log_std = single.recurrent, single.actor, single.log_std
+
+
 class RecurrentPolicy(Policy):
-    """Its features are the hidden states of recurrent layers."""
+    """Its features are the hidden states of recurrent layers. With several members the first
+    network is the policy itself, `others` are the further ones; all share its scaling.
+
+    memory   steps that the biases of the gates are made for; None: those of the cell
+    """
 
     kind = "policy"
 
@@ -160,10 +201,16 @@ class RecurrentPolicy(Policy):
         self.recurrent = config.stack(config.input_size, heads=config.heads)
         if memory is not None and has_gates(config.cell):
             _chrono(self.recurrent, memory)
+        self.others = nn.ModuleList(Member(config, memory) for _ in range(config.members - 1))
+
+    @property
+    def networks(self) -> list[RecurrentPolicy | Member]:
+        """The members; the first is the policy itself."""
+        return [self, *(cast(Member, other) for other in self.others)]
 
     def initial_state(self, batch_size: int = 1) -> State:
-        """Zeros."""
-        return self.recurrent.initial_state(batch_size)
+        """Zeros, of every member."""
+        return join_states([one.recurrent.initial_state(batch_size) for one in self.networks])
 
     def features(
         self, x: Tensor, state: State | None, reset: Tensor | None, backend: str | None = None
@@ -174,6 +221,26 @@ class RecurrentPolicy(Policy):
         z, state = self.recurrent(x, state, reset=reset, backend=backend)
         return z, state
 
+    def distributions(
+        self,
+        x: Tensor,
+        state: State | None,
+        reset: Tensor | None = None,
+        backend: str | None = None,
+    ) -> tuple[list[tuple[Tensor, Tensor]], State]:
+        """See `Policy`."""
+        if self.config.members == 1:
+            return super().distributions(x, state, reset, backend)
+        inputs = self.scaling(x)
+        state = self.initial_state(len(x)) if state is None else state
+        found: list[tuple[Tensor, Tensor]] = []
+        states: list[State] = []
+        for one, before in zip(self.networks, split_state(state, self.config.members), strict=True):
+            z, after = one.recurrent(inputs, before, reset=reset, backend=backend)
+            found.append((one.actor(z), one.log_std))
+            states.append(after)
+        return found, join_states(states)
+
     def acting_stepper(self) -> Stepper:
         """See `Policy`."""
         from memorycell.streaming.stepping import stepper
@@ -182,18 +249,23 @@ class RecurrentPolicy(Policy):
 
     def native_stepper(self, precision: str) -> Stepper:
         """See `SteppedModel`."""
-        from memorycell.applications.control.stepper import PolicyStepper
+        from memorycell.applications.control.stepper import PolicyStepper, average_of
 
-        return PolicyStepper(self, precision)
+        steppers = [PolicyStepper(self, precision, one) for one in self.networks]
+        return MembersStepper(steppers, average_of(self)) if len(steppers) > 1 else steppers[0]
 
-    def onnx_head(self) -> Any:
+    def onnx_head(self) -> OnnxHead | str:
         """See `Model`."""
+        if self.config.members > 1:
+            return NOT_EXPORTED
         from memorycell.applications.control.onnx_head import PolicyOnnxHead
 
         return PolicyOnnxHead(self)
 
-    def c_head(self) -> Any:
+    def c_head(self) -> CHead | str:
         """See `Model`."""
+        if self.config.members > 1:
+            return NOT_EXPORTED
         from memorycell.applications.control.c_head import PolicyCHead
 
         return PolicyCHead(self)

@@ -46,8 +46,8 @@ class PredictOptions:
 def predict(file: PolicyFile, source: str | None, options: PredictOptions) -> Record:
     """Without a source: an episode, `{"environment", "episode", "return", "steps", "ended",
     "trace": [{"observation", "action", "reward"}], "gates"}`, where gates holds the mean of each
-    gate over the units at every step. With a table or .npz: `{"episodes": [{"episode",
-    "actions"}]}`.
+    gate over the units of the first network at every step. With a table or .npz:
+    `{"episodes": [{"episode", "actions"}]}`.
     """
     if source is None:
         return play_episode(file, options.episode, options.environment)
@@ -147,7 +147,9 @@ def open_environment(file: PolicyFile, name: str | None = None, **options: Any) 
 
 @torch.inference_mode()
 def gate_trace(file: PolicyFile, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """Gates and states of the last layer, name -> [T, H], while the model reads inputs [T, I]."""
+    """Gates and states of the first network's last layer, name -> [T, H], while it reads inputs
+    [T, I].
+    """
     policy = file.model.eval()
     assert isinstance(policy, RecurrentPolicy)
     x = policy.scaling(torch.from_numpy(inputs)[None])

@@ -29,7 +29,7 @@ from memorycell.applications.control.trajectories import (
     check_bounds,
     read_trajectories,
 )
-from memorycell.errors import DataError, counted, quote
+from memorycell.errors import DataError, UserError, counted, quote
 
 DEFAULT_DATASET = "t-maze"
 MIN_EPISODES = 3
@@ -41,7 +41,9 @@ ControlDataset = EnvironmentDataset | TrajectoryDataset
 
 
 def prepare(data: str | None, settings: ControlSettings) -> ControlDataset:
-    """See `Application`: an environment by its name, or a file of trajectories."""
+    """See `Application`: an environment by its name, or a file of trajectories. Raises `UserError`
+    for several members with an environment.
+    """
     data = data or DEFAULT_DATASET
     if Path(data).exists():
         return _prepare_trajectories(data, settings)
@@ -52,6 +54,11 @@ def prepare(data: str | None, settings: ControlSettings) -> ControlDataset:
     if Path(data).suffix and not is_environment(data):
         raise DataError(f"{data}: no such file, and no environment of that name")
     codec = environment_codec(data, settings)
+    if settings.members > 1:
+        raise UserError(
+            f"members={settings.members}: only for logged trajectories; in an environment"
+            f" ({data}) one network is trained: members=1"
+        )
     return EnvironmentDataset(data, codec, settings, _notes(data, codec, settings))
 
 

@@ -18,6 +18,8 @@ class ControlSettings:
     gap            of t-maze: steps between the sign and the junction
     cell, hidden, layers   the recurrent part
     heads          of the cells slstm and mlstm; a divisor of hidden
+    members        networks that are trained together, whose actions are averaged; only for logged
+                   trajectories
     memory         steps that the initial forget biases are made for; by default those of the cell
     environments   that are stepped together
     rollout        steps of each environment that are learnt from at once; gradients flow back
@@ -47,6 +49,7 @@ class ControlSettings:
     hidden: int = 64
     layers: int = 1
     heads: int = 1
+    members: int = 1
     memory: int | None = None
     environments: int = 32
     rollout: int = 128
@@ -117,5 +120,6 @@ class ControlSettings:
             cell=self.cell,
             num_layers=self.layers,
             heads=self.heads,
+            members=self.members,
             recurrent_init="orthogonal" if CELLS[self.cell].recurrent else "uniform",
         )

@@ -6,16 +6,19 @@ import copy
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy import empty, maximum, minimum
 from torch import Tensor, nn
 
+from memorycell.applications.control.actions import mean_outputs
+from memorycell.models.members import Average
 from memorycell.nn.layers import Recurrent
 from memorycell.ops.step import LinearStep
 from memorycell.streaming.arguments import FLOAT32
 from memorycell.streaming.stepping import LayerStepper
 
 if TYPE_CHECKING:
-    from memorycell.applications.control.model import RecurrentPolicy
+    from memorycell.applications.control.model import Member, RecurrentPolicy
     from memorycell.applications.control.scaling import Scaling
 
 
@@ -24,27 +27,32 @@ FOLDED_CELLS = ("lstm", "peephole", "coupled", "gru", "gru_reset_before", "rnn",
 
 
 class PolicyStepper:
-    """See `Stepper`; y is an output of `Policy.forward`, the most likely action or the scores.
+    """See `Stepper`; y is an output of `Policy.forward` for one network, the most likely action or
+    the scores.
+
+    network   of `policy.networks`
 
     In float32 the scaling of observations is part of the weights of the first layer. In lower
     precisions, whose inputs have one scale per step, observations are scaled first, so that small
     ones are not lost among large ones.
     """
 
-    def __init__(self, policy: RecurrentPolicy, precision: str) -> None:
+    def __init__(
+        self, policy: RecurrentPolicy, precision: str, network: RecurrentPolicy | Member
+    ) -> None:
         config = policy.config
         self.precision, self.input_size = precision, config.input_size
         self._folded = precision == "float32" and config.cell in FOLDED_CELLS
-        layers = _folded(policy.recurrent, policy.scaling) if self._folded else policy.recurrent
+        recurrent = network.recurrent
+        layers = _folded(recurrent, policy.scaling) if self._folded else recurrent
         self._layers = LayerStepper(layers, precision)
         self.layout, self.bounded = self._layers.layout, self._layers.bounded
         self._walk = self._layers.stack.step_one
         self._hidden_shape = (1, config.hidden_size)
         self._mean = policy.scaling.mean.numpy().copy()
         self._std = policy.scaling.std.numpy().copy()
-        self._head = LinearStep(*_scaled_head(policy))
-        low, high = np.array(config.low, np.float32), np.array(config.high, np.float32)
-        self._bounds = None if config.choices else (low, high)
+        self._head = LinearStep(*_scaled_head(policy, network))
+        self._bounds = None if config.choices else _bounds(policy)
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
@@ -70,6 +78,19 @@ class PolicyStepper:
         return y
 
 
+def average_of(policy: RecurrentPolicy) -> Average:
+    """Averages the outputs of `PolicyStepper` of all networks, as `Policy.forward` does."""
+    choices = policy.config.choices
+    if choices:
+        return lambda y: mean_outputs([torch.from_numpy(one) for one in y], choices).numpy()
+    low, high = _bounds(policy)
+    return lambda y: np.asarray(np.mean(y, 0).clip(low, high))
+
+
+def _bounds(policy: RecurrentPolicy) -> tuple[np.ndarray, np.ndarray]:
+    return np.array(policy.config.low, np.float32), np.array(policy.config.high, np.float32)
+
+
 def _folded(recurrent: Recurrent, scaling: Scaling) -> Recurrent:
     """The layers for observations that are not scaled: W' = W / std, b' = b - W mean / std."""
     params = {name: p.detach().clone() for name, p in recurrent.named_parameters()}
@@ -85,9 +106,11 @@ def _with_parameters(recurrent: Recurrent, params: dict[str, Tensor]) -> Recurre
     return other
 
 
-def _scaled_head(policy: RecurrentPolicy) -> tuple[Tensor, Tensor]:
+def _scaled_head(
+    policy: RecurrentPolicy, network: RecurrentPolicy | Member
+) -> tuple[Tensor, Tensor]:
     """Weight and bias of the actor, of numbers in units of the environment."""
-    weight, bias = policy.actor.weight.detach(), policy.actor.bias.detach()
+    weight, bias = network.actor.weight.detach(), network.actor.bias.detach()
     if policy.config.choices:
         return weight, bias
     middle, half = (weight.new_tensor(bound) for bound in policy.bounds())

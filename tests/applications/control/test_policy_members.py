@@ -79,9 +79,12 @@ def test_outputs_are_the_average_of_the_members_in_every_way_of_running(kind, ce
     with torch.no_grad():
         own = [one(torch.from_numpy(x), reset=reset)[0].numpy() for one in separate(policy)]
         complete, _ = policy(torch.from_numpy(x), reset=reset)
+        _, state = policy(torch.from_numpy(x[:, :5]), reset=reset[:, :5])
+        rest, _ = policy(torch.from_numpy(x[:, 5:]), state, reset=reset[:, 5:])
     expected = averaged(np.stack(own), kind)
     assert np.abs(np.stack(own) - expected).max() > 0.3  # the members differ
     np.testing.assert_allclose(complete, expected, atol=2e-5)
+    np.testing.assert_allclose(rest, expected[:, 5:], atol=2e-5)
 
     pool = Pool(policy)  # many sessions at once
     slots = [pool.open(), pool.open()]
@@ -185,7 +188,9 @@ def test_a_session_of_an_ensemble_is_saved_forked_and_restored(cloned):
 def test_an_ensemble_is_proved_inspected_and_not_exported(cloned, tmp_path):
     model = memorycell.load(cloned[0])
     assert model.prove().ok
-    assert model.inspect().notes[-1] == "the first of 3 members"
+    inspection = model.inspect()
+    assert [layer.trace.units for layer in inspection.layers] == [16]
+    assert inspection.notes[-1] == "the first of 3 members"
     for to in ("onnx", "c"):
         with pytest.raises(UserError, match=f"to {to}: only for policies with members=1"):
             model.export(to, tmp_path / "out")

@@ -46,6 +46,7 @@ class ClassDataset(Dataset[ClipClassifier, ClassBatch]):
                 patch=s.patch,
                 reach=s.reach,
                 block=s.block,
+                members=s.members,
             )
         )
 

@@ -46,8 +46,9 @@ class FramesDataset(Dataset[FramePredictor, FrameBatch]):
         if "train" in self.source.splits:
             start = self._linear_start
             with torch.no_grad():
-                model.linear_weight.copy_(start.weight)
-                model.linear_bias.copy_(start.bias)
+                for network in model.networks:
+                    network.linear_weight.copy_(start.weight)
+                    network.linear_bias.copy_(start.bias)
         return model
 
     def _config(self) -> FrameConfig:
@@ -62,13 +63,14 @@ class FramesDataset(Dataset[FramePredictor, FrameBatch]):
             patch=s.patch,
             reach=s.reach,
             block=s.block,
+            members=s.members,
         )
 
     @cached_property
     def _linear_start(self) -> Ridge:
         """The regression on the maps of `FramePredictor`."""
         with torch.random.fork_rng(devices=[]):
-            model = FramePredictor(self._config())
+            model = FramePredictor(dataclasses.replace(self._config(), members=1))
         maps, target = [], []
         for clip in simple.some_clips(self._floats("train")):
             frames = torch.from_numpy(clip)[None]

@@ -41,18 +41,20 @@ SHOWN_FRAMES = 5
 
 
 def inspect(file: VideoFile, source: str | None) -> Inspection:
-    """See `Application`; the first clip of a file or folder."""
+    """See `Application`; the first clip of a file or folder, and of several members the first."""
     frames, where, resized = _frames(file, source)
     model: FramePredictor | ClipClassifier = file.model.eval()
     x = torch.from_numpy(frames)[None]
     with torch.no_grad():
-        y, _, traces = model(x, trace=True)
+        y, _, traces = model.first(x, trace=True)
     reports = [_report(model, k, trace) for k, trace in enumerate(traces)]
     labels = [str(k) for k in range(len(frames))]
     found = Inspection(f"Inside a model of {file.data}", reports, _horizon(model, x), None, labels)
     found.history = file.history
     predicted = y[0].numpy() if isinstance(model, FramePredictor) else None
     found.sections = [_maps_section(frames, predicted, traces[-1])]
+    if model.config.members > 1:
+        found.notes.append(f"the first of {model.config.members} members")
     found.notes += [f"{where}: {len(frames):,} frames", *resized]
     return found
 
@@ -108,7 +110,7 @@ def _horizon(model: FramePredictor | ClipClassifier, x: Tensor) -> Horizon:
     """
     frames = x.clone().requires_grad_()
     with torch.enable_grad():
-        y = model(frames)[0][:, -1]
+        y = model.first(frames)[0][:, -1]
         signs = torch.randint(0, 2, y.shape, generator=torch.Generator().manual_seed(0)) * 2.0 - 1
         (gradient,) = torch.autograd.grad((y * signs).sum(), frames)
     curve = gradient[0].flatten(1).norm(dim=1).double().numpy()[::-1].copy()

@@ -11,11 +11,14 @@ regression of the training data (`baselines.Ridge`), which is not trained furthe
 of the shifts k within `reach` pixels, one set per block, and the residual r_t are read from the
 recurrent layers; they begin at zero. Kernels that depend on the input are those of Jia et al.
 (2016), "Dynamic filter networks", arXiv:1605.09673, and Finn et al. (2016), arXiv:1605.07157.
+
+Of several such networks, the members of an ensemble, the next frame is the mean of theirs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, ClassVar, NamedTuple, cast
 
@@ -24,6 +27,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from memorycell.applications.video.member_states import join_states, split_state
+from memorycell.models.members import check_members
 from memorycell.models.model import Model, ModelConfig
 from memorycell.nn.conv import of_conv_cell
 from memorycell.nn.conv_step import ConvStepper
@@ -38,7 +43,10 @@ MAX_PIXELS = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class FrameConfig(ModelConfig):
-    """The configuration of a frame predictor; see `ModelConfig` and `VideoSettings`."""
+    """The configuration of a frame predictor; see `ModelConfig` and `VideoSettings`.
+
+    members   networks, whose answers are averaged
+    """
 
     height: int
     width: int
@@ -46,6 +54,7 @@ class FrameConfig(ModelConfig):
     patch: int = 4
     reach: int = 2
     block: int = 2
+    members: int = 1
 
     counts: ClassVar[tuple[str, ...]] = (
         *ModelConfig.counts, "height", "width", "kernel", "patch", "block",
@@ -59,6 +68,7 @@ class FrameConfig(ModelConfig):
             raise ValueError("patch, block, kernel: out of range, or block no divisor of patch")
         if self.height * self.width > MAX_PIXELS:
             raise ValueError(f"height, width: more than {MAX_PIXELS:,} pixels")
+        check_members(self.members)
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -120,6 +130,13 @@ class FramePredictor(Model[FrameBatch]):
             self.head.weight.zero_()  # it begins as the linear part alone
             cast(Tensor, self.head.bias).zero_()
             self.linear_weight[0, 0, config.reach, config.reach] = 1  # the last frame
+        single = replace(config, members=1)
+        self.others = nn.ModuleList(FramePredictor(single) for _ in range(config.members - 1))
+
+    @property
+    def networks(self) -> list[FramePredictor]:
+        """The members; the first is the model itself."""
+        return [self, *(cast(FramePredictor, other) for other in self.others)]
 
     @property
     def _margins(self) -> tuple[int, int]:
@@ -130,8 +147,12 @@ class FramePredictor(Model[FrameBatch]):
 
     def initial_state(self, batch_size: int = 1) -> State:
         """Zeros: h and c [L, B, C, rows, columns], `past` [1, B, height, width], `slow` [K, B,
-        height, width], and `seen` [1, B, 1], 1 after the first frame.
+        height, width], and `seen` [1, B, 1], 1 after the first frame; of several members see
+        `join_states`.
         """
+        return join_states([one._initial_state(batch_size) for one in self.networks])
+
+    def _initial_state(self, batch_size: int) -> State:
         layers = self.recurrent.initial_state(batch_size).asdict()
         zeros = layers["h"].new_zeros
         size = (self.config.height, self.config.width)
@@ -152,12 +173,32 @@ class FramePredictor(Model[FrameBatch]):
         backend: str | None = None,
     ) -> Any:
         """Frames x [B, T, height, width], or as rows [B, T, height·width] -> (the next frame after
-        each, [B, T, height, width], the state); with `trace` also the trace of the layers.
+        each, [B, T, height, width], the state); with `trace` also the trace of the layers, of the
+        first member.
 
         `backend` is accepted for `prove`; there is one.
         """
+        state = self.initial_state(len(x)) if state is None else state
+        states = split_state(state, self.config.members)
+        results = [
+            one.first(x, before, reset=reset, trace=trace and one is self)
+            for one, before in zip(self.networks, states, strict=True)
+        ]
+        frames = [result[0] for result in results]
+        y = frames[0] if len(frames) == 1 else torch.stack(frames).mean(0)
+        return (y, join_states([result[1] for result in results]), *results[0][2:])
+
+    def first(
+        self,
+        x: Tensor,
+        state: State | None = None,
+        *,
+        reset: Tensor | None = None,
+        trace: bool = False,
+    ) -> Any:
+        """As `forward`, of the first network alone."""
         x = x.reshape(*x.shape[:2], self.config.height, self.config.width)
-        before = (self.initial_state(len(x)) if state is None else state).asdict()
+        before = (self._initial_state(len(x)) if state is None else state).asdict()
         maps, past, slow = self._maps(x, before, reset)
         patches = self._patches(maps)
         layers = State(**{n: before[n] for n in ("h", "c") if n in before})
@@ -188,7 +229,7 @@ class FramePredictor(Model[FrameBatch]):
         """The maps [B, T, NUM_MAPS, height, width] z of the module's equation, for frames x [B, T,
         height, width] from the beginning of their clips.
         """
-        return self._maps(x, self.initial_state(len(x)).asdict(), None)[0]
+        return self._maps(x, self._initial_state(len(x)).asdict(), None)[0]
 
     def _patches(self, maps: Tensor) -> Tensor:
         """The frame and its difference from the slowest mean as [B, T, 2·patch², rows, columns]."""
@@ -243,12 +284,24 @@ class FramePredictor(Model[FrameBatch]):
 
     def loss(self, batch: FrameBatch, state: State | None) -> tuple[Tensor, State | None]:
         """Mean squared error of all next frames, in units of 1/100; those of the last `rollout`
-        frames are predicted from predictions.
+        frames are predicted from predictions. Of the members the mean, each with its own
+        predictions.
         """
+        members = self.config.members
+        states = [None] * members if state is None else split_state(state, members)
+        total, after = batch.frames.new_zeros(()), []
+        for one, before in zip(self.networks, states, strict=True):
+            loss, own = one._first_loss(batch, before)
+            total = total + loss
+            after.append(own)
+        return total / members, join_states(after)
+
+    def _first_loss(self, batch: FrameBatch, state: State | None) -> tuple[Tensor, State]:
+        """`loss` of the first network alone."""
         steps = batch.frames.shape[1] - 1 - batch.rollout
-        y, after = self(batch.frames[:, :steps], state, reset=batch.reset[:, :steps])
+        y, after = self.first(batch.frames[:, :steps], state, reset=batch.reset[:, :steps])
         if batch.rollout:
-            y = torch.cat([y, self.roll(y[:, -1], after, batch.rollout)[0]], 1)
+            y = torch.cat([y, _rolled(self.first, y[:, -1], after, batch.rollout)[0]], 1)
         error = ((y - batch.frames[:, 1:]) ** 2).mean((2, 3))
         # The frame after the last one of a clip is that of another clip.
         known = (~batch.reset[:, 1:]).to(error.dtype)
@@ -260,14 +313,9 @@ class FramePredictor(Model[FrameBatch]):
 
     def roll(self, frame: Tensor, state: State, count: int) -> tuple[Tensor, State]:
         """The `count` frames [B, count, …] after a predicted frame [B, …], by reading its own
-        predictions, limited to 0 … 1.
+        predictions, limited to 0 … 1; of several members the mean of theirs.
         """
-        frames = []
-        for _ in range(count):
-            y, state = self(frame[:, None].clamp(0, 1), state)
-            frame = y[:, 0]
-            frames.append(frame)
-        return torch.stack(frames, 1), state
+        return _rolled(self, frame, state, count)
 
     def stepper(self, precision: str = "float32") -> ConvStepper:
         """See `Model`; an input is a frame as a row of height·width numbers."""
@@ -284,6 +332,18 @@ class FramePredictor(Model[FrameBatch]):
     def c_head(self) -> str:
         """See `Model`."""
         return "not for convolutional layers"
+
+
+def _rolled(
+    model: Callable[..., Any], frame: Tensor, state: State, count: int
+) -> tuple[Tensor, State]:
+    """See `FramePredictor.roll`, of a model as `FramePredictor.forward` or one of its networks."""
+    frames = []
+    for _ in range(count):
+        y, state = model(frame[:, None].clamp(0, 1), state)
+        frame = y[:, 0]
+        frames.append(frame)
+    return torch.stack(frames, 1), state
 
 
 @cache

@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 
 from memorycell.applications.video.pictures import Size
+from memorycell.models.members import check_members
 from memorycell.nn.conv import ConvGRU, ConvLSTM
 from memorycell.setting_fields import check_choices, check_counts, check_ranges
 
@@ -62,6 +63,7 @@ class VideoSettings(ReadSettings):
     patch        side in pixels of the patches that the layers see as one cell of their grid
     reach        pixels that the model can move something by from one frame to the next
     block        side in pixels of what is moved together; divides patch
+    members      networks that are trained together, whose answers are averaged
     lanes        sequences per batch
     bptt         frames that gradients flow back, where horizon is 1
     """
@@ -80,6 +82,7 @@ class VideoSettings(ReadSettings):
     patch: int = 4
     reach: int = 2
     block: int = 2
+    members: int = 1
     lanes: int = 16
     bptt: int = 10
 
@@ -100,6 +103,7 @@ class VideoSettings(ReadSettings):
             block=(1, 16),
             bptt=(2, 10_000),
         )
+        check_members(self.members)
         if self.patch % self.block:
             raise ValueError(f"block={self.block}: expected a divisor of patch={self.patch}")
         if self.test_share + self.valid_share > 0.95:

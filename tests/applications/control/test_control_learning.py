@@ -14,6 +14,7 @@ from memorycell.application import modelfile
 from memorycell.applications.control import baselines
 from memorycell.applications.control.actions import log_likelihood, sample
 from memorycell.applications.control.baselines import feedforward
+from memorycell.applications.control.cloning import Demonstrations
 from memorycell.applications.control.experience import Experience, advantages
 from memorycell.applications.control.model import FeedforwardPolicy, PolicyConfig, RecurrentPolicy
 from memorycell.applications.control.scaling import Scaling
@@ -160,6 +161,43 @@ def test_the_first_pass_sees_the_likelihoods_of_the_rollout(application, monkeyp
             torch.testing.assert_close(log_p, batch.log_p, atol=1e-5, rtol=1e-5)
             resets += int(batch.reset.sum())
     assert resets > 0
+
+
+def check_parts(policy, batch, workers):
+    """The weighted losses of the parts of a batch, and their gradients, are those of the batch."""
+    used = [p for n, p in policy.named_parameters() if p.numel() and "critic" not in n]
+    expected = policy.loss(batch, None)[0]
+    parts = [policy.part(batch, slice(k, None, workers)) for k in range(workers)]
+    total = sum(weight * policy.loss(part, None)[0] for part, weight in parts)
+    torch.testing.assert_close(total, expected)
+    for own, theirs in zip(*(torch.autograd.grad(x, used) for x in (total, expected)), strict=True):
+        torch.testing.assert_close(own, theirs, atol=1e-6, rtol=1e-4)
+
+
+@pytest.mark.parametrize("workers", [2, 3])
+def test_workers_share_a_rollout(application, workers):
+    settings_ = application.settings(
+        gap=2, hidden=5, environments=7, rollout=6, rollouts=2, minibatches=1, passes=1
+    )
+    dataset = application.prepare("t-maze", settings_)
+    policy = dataset.build()
+    dataset.attach(policy, lambda line: None)
+    _, batch = dataset.batches(0)
+    for s in batch.state:  # each environment has its own
+        s.normal_(generator=torch.Generator().manual_seed(0))
+    batch.reset[:] = False
+    torch.nn.init.normal_(policy.actor.weight)
+    check_parts(policy, batch, workers)
+
+
+@pytest.mark.parametrize("members", [1, 2])
+def test_workers_share_trajectories_of_different_lengths(members):
+    policy = RecurrentPolicy(dataclasses.replace(CONFIG, members=members))
+    lengths = torch.tensor([6, 1, 2, 5, 3])
+    action = torch.randint(2, (5, 6, 2)).float()
+    batch = Demonstrations(torch.randn(5, 6, 3), action, lengths)
+    for workers in (2, 3):
+        check_parts(policy, batch, workers)
 
 
 def state_of(batch):

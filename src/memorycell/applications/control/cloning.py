@@ -32,7 +32,7 @@ from memorycell.applications.control.scaling import MIN_STD
 from memorycell.applications.control.settings import ControlSettings
 from memorycell.applications.control.trajectories import Trajectory
 from memorycell.language.codec import fingerprint
-from memorycell.models.batches import by_length, padded
+from memorycell.models.batches import by_length, padded, take_rows
 from memorycell.models.members import mean_log_p
 
 BUDGET = 4096
@@ -58,6 +58,15 @@ class Demonstrations:
     def steps(self) -> int:
         """Padding not counted."""
         return int(self.lengths.sum())
+
+    @property
+    def count(self) -> int:
+        """See `Lesson`: steps, so that parts of a batch with shorter trajectories count less."""
+        return self.steps
+
+    def take(self, rows: slice) -> Demonstrations:
+        """See `Lesson`."""
+        return take_rows(self, rows)
 
     def nats(self, policy: Policy) -> tuple[Tensor, Tensor, Tensor]:
         """(negative log-likelihoods of the actions [B, T], 0 in the padding; outputs; mask). Of

@@ -8,7 +8,7 @@ weights, values after an episode that was cut off.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ from memorycell.applications.control.codec import ControlCodec
 from memorycell.applications.control.environments import Environments
 from memorycell.applications.control.model import Policy
 from memorycell.applications.control.settings import ControlSettings
+from memorycell.models.batches import take_rows
 from memorycell.state import State
 
 SEEDS = 2**31 - 1
@@ -51,6 +52,16 @@ class Experience:
     entropy: float
     value: float
     carry: bool = False
+
+    @property
+    def count(self) -> int:
+        """See `Lesson`: steps of all its environments."""
+        return self.reset.numel()
+
+    def take(self, rows: slice) -> Experience:
+        """See `Lesson`; the state has its environments in the second axis."""
+        taken = take_rows(self, rows)
+        return replace(taken, state=tuple(s[:, rows].contiguous() for s in self.state))
 
     def objective(self, policy: Policy) -> Tensor:
         """The clipped surrogate of PPO, equation 7, with the value's error and the entropy:

@@ -37,8 +37,15 @@ class Lesson(Protocol):
     def steps(self) -> int:
         """See `Batch`."""
 
+    @property
+    def count(self) -> int:
+        """What the objective is the mean over."""
+
     def objective(self, policy: Policy) -> Tensor:
         """The loss to minimise, a scalar."""
+
+    def take(self, rows: slice) -> Lesson:
+        """Some of its sequences."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,6 +179,15 @@ class Policy(SteppedModel[Any]):
     def loss(self, batch: Lesson, state: State | None) -> tuple[Tensor, None]:
         """See `Model`."""
         return batch.objective(self), None
+
+    def loss_count(self, batch: Lesson) -> int:
+        """See `Model`."""
+        return batch.count
+
+    def part(self, batch: Lesson, rows: slice) -> tuple[Lesson, float]:
+        """See `Model`."""
+        taken = batch.take(rows)
+        return taken, taken.count / max(batch.count, 1)
 
 
 class Member(nn.Module):

@@ -29,8 +29,8 @@ from memorycell.setting_fields import from_json
 
 FORMAT = "memorycell-state-2"
 FORMAT_WITHOUT_CHECKSUM = "memorycell-state-1"
-MAX_TENSORS = 64
-"""Of a saved state."""
+MAX_TENSORS = 256
+"""Of a saved state: eight of each of 32 members."""
 
 E = TypeVar("E")
 

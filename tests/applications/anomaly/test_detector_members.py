@@ -9,6 +9,8 @@ import torch
 from memorycell.applications.anomaly.head import STUDENT_T_DF, mean_rows
 from memorycell.applications.anomaly.model import Detector, DetectorConfig
 from memorycell.models.batches import LaneBatch
+from memorycell.models.members import MAX_MEMBERS
+from memorycell.state import State
 from memorycell.streaming.stream import Stream
 
 CONFIG = DetectorConfig(
@@ -71,3 +73,11 @@ def test_the_loss_is_the_mean_of_the_members(model):
     batch = LaneBatch(x, target, torch.zeros(4, 6, dtype=torch.bool), False)
     own = [one.loss(batch, None)[0].item() for one in separate(model)]
     assert model.loss(batch, None)[0].item() == pytest.approx(np.mean(own), rel=1e-5)
+
+
+def test_the_state_of_the_most_members_is_saved_and_loaded():
+    model = Detector(replace(CONFIG, num_layers=2, members=MAX_MEMBERS)).eval()
+    state = model.initial_state()
+    assert len(state.asdict()) > 64
+    loaded = State.from_bytes(state.to_bytes())
+    assert loaded.asdict().keys() == state.asdict().keys()

@@ -79,5 +79,5 @@ def test_the_state_of_the_most_members_is_saved_and_loaded():
     model = Detector(replace(CONFIG, num_layers=2, members=MAX_MEMBERS)).eval()
     state = model.initial_state()
     assert len(state.asdict()) > 64
-    loaded = State.from_bytes(state.to_bytes())
+    loaded, _ = State.from_bytes(state.to_bytes())
     assert loaded.asdict().keys() == state.asdict().keys()

@@ -34,7 +34,7 @@ def test_a_refused_item_changes_no_session(forecaster, load_frame):
     with pytest.raises(UserError, match=r"slot 1: .*load"):
         pool.feed(pool.slots, [second, {**second, "load": "high"}, second])
     assert [pool.snapshot(slot) for slot in pool.slots] == before
-    with pytest.raises(UserError, match="3 slots and 1 items"):
+    with pytest.raises(UserError, match="3 slots and 1 item;"):
         pool.feed(pool.slots, [second])
     with pytest.raises(StateError, match="slot 9 is not open"):
         pool.feed([9], [second])

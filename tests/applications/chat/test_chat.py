@@ -199,8 +199,8 @@ def test_every_file_format(tmp_path):
     assert dialogues == talk
     assert notes == [
         "6 dialogues: repeated, used once",
-        "1 turns: of the system, not learned",
-        "1 turns: joined with the one before, of the same role",
+        "1 turn: of the system, not learned",
+        "1 turn: joined with the one before, of the same role",
     ]
 
 

@@ -53,9 +53,9 @@ def test_calls_of_tools_and_their_results_are_left_out(tmp_path):
     )
     assert dialogues == [["two plus two?", "It is 4.", "thanks", "You are welcome."]]
     assert notes == [
-        "1 turns: of the system, not learned",
+        "1 turn: of the system, not learned",
         "2 turns: without text, such as calls of tools, left out",
-        "1 turns: of the tool, not learned",
+        "1 turn: of the tool, not learned",
     ]
 
 
@@ -66,14 +66,14 @@ def test_content_in_parts_is_its_texts(tmp_path):
         tmp_path, user(parts), reply([{"type": "output_text", "text": "A cat."}])
     )
     assert dialogues == [["What is this?", "A cat."]]
-    assert notes == ["1 turns: images and other parts without text, left out"]
+    assert notes == ["1 turn: images and other parts without text, left out"]
 
 
 def test_replies_to_a_picture_alone_are_not_learned(tmp_path):
     picture = user([{"type": "image_url", "image_url": {"url": "data:,"}}])
     dialogues, notes = read_messages(tmp_path, user("Hello"), reply("Hi"), picture, reply("A cat."))
     assert dialogues == [["Hello", "Hi"]]
-    assert "1 turns: a dialogue cut before a user's turn without text" in notes
+    assert "1 turn: a dialogue cut before a user's turn without text" in notes
 
 
 def test_a_greeting_is_a_turn_of_its_own(tmp_path):
@@ -135,7 +135,7 @@ def test_alpaca_with_an_input_and_a_history(tmp_path):
     }
     dialogues, notes = read(tmp_path, json.dumps([value, value]), "a.json")
     assert dialogues == [["Hello", "Hi", "Translate.\nchat", "cat"]]
-    assert "1 dialogues: repeated, used once" in notes
+    assert "1 dialogue: repeated, used once" in notes
     assert "2 turns: of the system, not learned" in notes
 
 

@@ -20,7 +20,7 @@ from memorycell.application.datasets import with_dataset_settings
 from memorycell.setting_fields import parse_settings
 
 SAMPLE_RATE_HZ = 8000
-SHORT = {"horizon": "4", "context": "24", "window": "6", "season": "24"}
+SHORT = {"horizon": "4", "context": "24", "window": "6", "season": "6"}
 SETTINGS = {
     "glucose": SHORT,
     "weather": SHORT,

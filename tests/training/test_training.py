@@ -97,6 +97,30 @@ def test_a_resumed_run_keeps_the_time_of_the_first(hourly, tmp_path, clock):
     assert first[-1].seconds < rest[-1].seconds < 13  # of twelve
 
 
+def test_a_resumed_run_keeps_the_updates_of_the_first(hourly, tmp_path):
+    """Whatever the defaults of the command that resumes it."""
+    how = TrainSettings(steps=60, lr=0.02, patience=99)
+    whole, epochs = run(hourly, tmp_path / "whole.safetensors", how=how)
+    for name, later in (("epochs", HOW), ("steps", dataclasses.replace(how, steps=999))):
+        out = tmp_path / f"{name}.safetensors"
+        _, first = run(hourly, out, how=how, stop_after=2)
+        later = dataclasses.replace(later, patience=99)
+        resumed, rest = run(hourly, out, how=later, resume=True, minutes=5)
+        assert [e.loss for e in first + rest] == [e.loss for e in epochs]
+        assert (resumed["updates"], resumed["ended_by"]) == (60, "updates")
+        assert resumed["metrics"] == whole["metrics"]
+
+
+def test_a_run_of_minutes_is_resumed_by_a_command_of_updates(hourly, tmp_path, clock):
+    out = tmp_path / "m.safetensors"
+    _, first = run(hourly, out, how=TrainSettings(lr=0.02), stop_after=2, minutes=0.2)
+    later = TrainSettings(steps=100_000, lr=0.02)
+    resumed, rest = run(hourly, out, how=later, resume=True, minutes=5)
+    assert rest[0].epoch == 3
+    assert resumed["updates"] < 100_000
+    assert first[-1].seconds < rest[-1].seconds < 13  # of twelve
+
+
 def test_with_a_budget_of_time_the_plan_follows_the_machine(hourly, tmp_path, clock):
     how = dataclasses.replace(HOW, patience=1000)
     _, epochs = run(hourly, tmp_path / "m.safetensors", how=how, minutes=0.05)

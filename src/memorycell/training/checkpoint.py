@@ -96,6 +96,7 @@ def load_checkpoint(run: Run[M, B], path: CheckpointFile) -> None:
         optimizer = _optimizer_state(run, tensors)
     except ValueError as error:
         raise UserError(f"{path}: damaged ({error}); start without --resume") from None
+    _take_steps(run, saved.identity)
     identity = _identity(run)
     if saved.identity != identity:
         differing = [k for k, v in identity.items() if saved.identity.get(k) != v]
@@ -170,6 +171,17 @@ def _optimizer_state(run: Run[M, B], tensors: dict[str, Tensor]) -> dict[str, An
     if any(set(state) != ADAM for state in result["state"].values()):
         raise ValueError("moments are missing")
     return result
+
+
+def _take_steps(run: Run[M, B], identity: Record) -> None:
+    """The number of updates is that of the run that is continued, as its epochs and minutes are:
+    a command without them has defaults of its own.
+    """
+    training = identity.get("training")
+    steps = training.get("steps") if isinstance(training, dict) else None
+    if steps is None or (isinstance(steps, int) and steps > 0):
+        epochs = run.settings.epochs if steps is None else None
+        run.settings = dataclasses.replace(run.settings, epochs=epochs, steps=steps)
 
 
 def _identity(run: Run[M, B]) -> Record:

@@ -111,7 +111,7 @@ def train(
         load_checkpoint(run, checkpoint)
         log(f"resumed after epoch {run.progress.epoch}")
     dataset.attach(run.model, log)
-    if minutes is not None and train_settings.steps is not None:
+    if minutes is not None and train_settings.steps is not None and not resume:
         log(f"trains for {train_settings.steps:,} updates, at most {minutes:g} minutes in all")
     info = {
         "task": application.name,

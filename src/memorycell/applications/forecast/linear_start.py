@@ -84,7 +84,8 @@ def _raw_and_season(
     dataset: ForecastDataset, config: ForecasterConfig, valid: np.ndarray
 ) -> Path | None:
     """The mean of the raw and the seasonal path, which err differently (Bates & Granger 1969, The
-    combination of forecasts); the raw one reads half of the window where it is better so.
+    combination of forecasts); the raw one reads half of the window where it is better so. The
+    error is the mean of theirs, which that of the mean does not exceed.
     """
     raw = [_ridge(dataset, config, valid)]
     if config.window > 1:

@@ -64,7 +64,7 @@ def test_scores_are_those_of_the_definition(file):
     generic = search._generic_log_p(list(scores))
     for (reply, (_, wanted)), value in zip(scores.items(), generic, strict=True):
         assert value == pytest.approx(wanted / (len(reply) + 1), abs=1e-4)
-    chosen, mean = search.find(stream, first, options, 0)
+    chosen, mean, _ = search.find(stream, first, options, 0.5, 0)
     all_found = dict(found + sampled)
     assert mean == pytest.approx(all_found[tuple(chosen)] / (len(chosen) + 1))
 
@@ -87,7 +87,7 @@ def test_the_gain_by_the_message_is_bounded(file, monkeypatch, mmi, chosen):
     monkeypatch.setattr(search, "_beam", lambda *_: found[:2])
     monkeypatch.setattr(search, "_sample", lambda *_: found[1:])
     monkeypatch.setattr(search, "_generic_log_p", lambda replies: [means[r][1] for r in replies])
-    reply, mean = search.find(stream, np.zeros(1), PredictOptions(mmi=mmi), 0)
+    reply, mean, _ = search.find(stream, np.zeros(1), PredictOptions(), mmi, 0)
     assert tuple(reply) == chosen
     assert mean == pytest.approx(means[chosen][0])
 
@@ -100,7 +100,8 @@ def test_excluded_tokens_are_in_no_reply(file):
     search = ReplySearch(stream.stepper, file.codec.num_special, excluded)
     for seed in range(5):
         for beam in (0, 3):
-            reply, _ = search.find(stream, first, PredictOptions(beam=beam, temperature=2), seed)
+            options = PredictOptions(beam=beam, temperature=2)
+            reply = search.find(stream, first, options, 0.5, seed).tokens
             assert set(reply) <= {allowed}
 
 

@@ -20,6 +20,8 @@ MAX_REMEMBERED = 20_000
 UNSURE_SHARE = 0.05
 """Of held-out messages, by each of the two limits."""
 UNLIMITED = 1e9
+WRITTEN_SHAPES = ((3,), (4,))
+"""Of the limits in a model file; those of version 1 have no weight."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +31,13 @@ class Limits:
     similarity   of a training message, from which its reply is given
     min_p        geometric mean of the probabilities of a reply's tokens, below which it is unsure
     max_nats     per token of a message, above which the reply is unsure
+    mmi          weight of what a reply gains by the message, see `PredictOptions`
     """
 
     similarity: float = NEVER
     min_p: float = 0.12
     max_nats: float = UNLIMITED
+    mmi: float = 0.5
 
     def arrays(self, pairs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
         """For a model file: with the pairs where they are needed."""
@@ -48,9 +52,9 @@ def read_limits(arrays: Mapping[str, Tensor]) -> tuple[Limits, NearestText | Non
     if LIMITS not in arrays:
         return Limits(), None
     values = arrays[LIMITS].double().tolist()
-    if arrays[LIMITS].shape != (3,):
+    limits = Limits(*values) if arrays[LIMITS].shape in WRITTEN_SHAPES else None
+    if limits is None or not 0 <= limits.mmi < 1:
         raise ModelFileError("the limits of the model are damaged; copy the file again")
-    limits = Limits(*values)
     if limits.similarity >= NEVER or MEMORY not in arrays:
         return limits, None
     return limits, unpack_nearest(arrays[MEMORY], "word")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,6 +32,19 @@ Candidate = tuple[tuple[int, ...], float]
 """(tokens, log-probability with the end)"""
 
 
+class ScoredReply(NamedTuple):
+    """A reply that was found.
+
+    tokens   without the end
+    log_p    mean log-probability of its tokens and its end
+    gain     what that gains by the message, compared with no message; 0 where it was not computed
+    """
+
+    tokens: list[int]
+    log_p: float
+    gain: float = 0.0
+
+
 @dataclass(frozen=True)
 class PredictOptions:
     """Options of `predict`.
@@ -39,7 +53,8 @@ class PredictOptions:
     candidates    replies that are sampled besides those of the beam
     mmi           weight of what a reply's log-probability gains by the message, compared with no
                   message at all: replies that answer anything lose (maximum mutual information, Li
-                  et al. 2016, arXiv:1510.03055); 0: the most likely reply
+                  et al. 2016, arXiv:1510.03055); 0: the most likely reply; by default as chosen on
+                  the validation split
     temperature, top_k, top_p   of sampling, see `language.search.sample`
     length        maximum number of tokens of a reply
     nearest       reply as the nearest message of training was replied to, where the validation
@@ -50,7 +65,7 @@ class PredictOptions:
 
     beam: int = 4
     candidates: int = 32
-    mmi: float = 0.5
+    mmi: float | None = None
     temperature: float = 0.5
     top_k: int = 0
     top_p: float = 0.9
@@ -66,7 +81,7 @@ class PredictOptions:
             raise ValueError(f"beam={self.beam}: expected 0 to {MAX_BEAM}")
         if not 0 <= self.candidates <= MAX_CANDIDATES:
             raise ValueError(f"candidates={self.candidates}: expected 0 to {MAX_CANDIDATES}")
-        if not 0 <= self.mmi < 1:
+        if self.mmi is not None and not 0 <= self.mmi < 1:
             raise ValueError(f"mmi={self.mmi}: expected 0 to below 1")
         if not 1 <= self.length <= MAX_LENGTH:
             raise ValueError(f"length={self.length}: expected 1 to {MAX_LENGTH:,}")
@@ -84,26 +99,36 @@ class ReplySearch:
         self._excluded = [UNKNOWN_ID, *excluded]
 
     def find(
-        self, stream: Stream, log_p: np.ndarray, options: PredictOptions, seed: int
-    ) -> tuple[list[int], float]:
-        """(tokens, mean log-probability) of a reply. The stream is unchanged.
+        self, stream: Stream, log_p: np.ndarray, options: PredictOptions, mmi: float, seed: int
+    ) -> ScoredReply:
+        """The reply with the weight `mmi`. The stream is unchanged.
 
         log_p   [V], log-probabilities of the first token
         """
-        rng = np.random.default_rng(seed)
         if not options.beam:
-            return _mean(self._sample(stream, log_p, options, rng, 1)[0])
+            rng = np.random.default_rng(seed)
+            return _scored(self._sample(stream, log_p, options, rng, 1)[0])
+        if mmi:
+            return best_reply(self.candidates(stream, log_p, options, seed), mmi)
+        found = map(_scored, self._beam(stream, log_p, options))
+        return max(found, key=lambda reply: (reply.log_p, reply.tokens))
+
+    def candidates(
+        self, stream: Stream, log_p: np.ndarray, options: PredictOptions, seed: int
+    ) -> list[ScoredReply]:
+        """The distinct replies of beam search and sampling, with their gains. The stream is
+        unchanged; see `find`.
+        """
         found = self._beam(stream, log_p, options)
-        if options.mmi:
-            found += self._sample(stream, log_p, options, rng, options.candidates)
-            distinct = list(dict.fromkeys(found))
-            generic = self._generic_log_p([tokens for tokens, _ in distinct])
-            scores = [
-                (1 - options.mmi) * mean + options.mmi * min(mean - other, MAX_SPECIFIC)
-                for (_, mean), other in zip(map(_mean, distinct), generic, strict=True)
-            ]
-            return _mean(distinct[int(np.argmax(scores))])
-        return _mean(max(found, key=lambda c: (c[1] / (len(c[0]) + 1), c[0])))
+        found += self._sample(
+            stream, log_p, options, np.random.default_rng(seed), options.candidates
+        )
+        distinct = list(dict.fromkeys(found))
+        generic = self._generic_log_p([tokens for tokens, _ in distinct])
+        return [
+            reply._replace(gain=reply.log_p - other)
+            for reply, other in zip(map(_scored, distinct), generic, strict=True)
+        ]
 
     def mean_log_p(self, stream: Stream, log_p: np.ndarray, reply: Sequence[int]) -> float:
         """The mean log-probability of a given reply. The stream is unchanged."""
@@ -204,6 +229,12 @@ class ReplySearch:
         return log_p
 
 
-def _mean(candidate: Candidate) -> tuple[list[int], float]:
+def best_reply(candidates: Sequence[ScoredReply], mmi: float) -> ScoredReply:
+    """The reply whose mean of log-probability and gain, of weights 1 - mmi and mmi, is highest."""
+    scores = [(1 - mmi) * reply.log_p + mmi * min(reply.gain, MAX_SPECIFIC) for reply in candidates]
+    return candidates[int(np.argmax(scores))]
+
+
+def _scored(candidate: Candidate) -> ScoredReply:
     tokens, total = candidate
-    return list(tokens), total / (len(tokens) + 1)
+    return ScoredReply(list(tokens), total / (len(tokens) + 1))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,7 +13,7 @@ import numpy as np
 from memorycell.application.contract import ModelFile, Record
 from memorycell.applications.chat.dialogues import Dialogue, first_message
 from memorycell.applications.chat.limits import Limits, unsure_limits
-from memorycell.applications.chat.replies import PredictOptions
+from memorycell.applications.chat.replies import PredictOptions, ScoredReply, best_reply
 from memorycell.applications.chat.session import ChatSession
 from memorycell.language.codec import TextCodec
 from memorycell.language.model import LanguageModel
@@ -20,6 +22,8 @@ from memorycell.language.nearest import NEVER, NearestText, choose_threshold, re
 NUM_COMPARED, NUM_EXAMPLES, NUM_SHUFFLED = 100, 20, 40
 GREEDY = PredictOptions(beam=0, temperature=0.0, nearest=False)
 OWN = PredictOptions(nearest=False)
+WEIGHTS = (0.5, 0.6, 0.7, 0.8)
+"""Of `mmi`, to choose from."""
 
 File = ModelFile[LanguageModel, TextCodec]
 
@@ -29,19 +33,24 @@ def fit_limits(
 ) -> tuple[Limits, list[str]]:
     """(the limits on validation dialogues, notes on them); the pairs are those to remember."""
     chosen = chosen_dialogues(valid)
-    own = [reply_to_first(file, turns, OWN) for turns in chosen]
     wanted = [_wanted(turns) for turns in chosen]
+    greedy = [reply_to_first(file, turns, GREEDY)["reply"] for turns in chosen]
+    found = [_session(file, turns).candidates(_message(turns), OWN) for turns in chosen]
+    mmi, weighed = choose_weight([c for _, c in found], greedy, wanted)
     nearest = NearestText([s for s, _ in pairs], [t for _, t in pairs], "word")
-    found = nearest.find([turns[first_message(turns)] for turns in chosen])
-    ours = reply_scores([r["reply"] for r in own], wanted)
-    theirs = reply_scores([reply for _, reply in found], wanted)
-    similarity = choose_threshold([s for s, _ in found], ours, theirs)
-    min_p, max_nats = unsure_limits([r["p"] for r in own], [r["nats"] for r in own])
-    limits = Limits(similarity, min_p, max_nats)
-    strange = [ChatSession(file).say(text, OWN) for text in _shuffled(chosen)]
+    near = nearest.find([_message(turns) for turns in chosen])
+    own = [best_of(candidates, mmi) for _, candidates in found]
+    ours = reply_scores([text for text, _ in own], wanted)
+    theirs = reply_scores([reply for _, reply in near], wanted)
+    similarity = choose_threshold([s for s, _ in near], ours, theirs)
+    p, nats = [math.exp(reply.log_p) for _, reply in own], [n for n, _ in found]
+    min_p, max_nats = unsure_limits(p, nats)
+    limits = Limits(similarity, min_p, max_nats, mmi)
+    weighted = replace(OWN, mmi=mmi)
+    strange = [ChatSession(file).say(text, weighted) for text in _shuffled(chosen)]
     shares = [
-        float(np.mean([r["p"] < min_p or r["nats"] > max_nats for r in records]))
-        for records in (own, strange)
+        float(np.mean([a < min_p or b > max_nats for a, b in measured]))
+        for measured in (zip(p, nats, strict=True), ((r["p"], r["nats"]) for r in strange))
     ]
     use = (
         "not used"
@@ -49,11 +58,41 @@ def fit_limits(
         else f"given from a similarity of {similarity:g} (nearest=no: never)"
     )
     return limits, [
+        weighed,
         f"replies on validation, chrF: own {np.mean(ours):.1f}, nearest message's"
         f" {np.mean(theirs):.1f}, which is {use}",
         f"unsure: {shares[0]:.0%} of the replies to held-out messages, {shares[1]:.0%} of those to"
         " their words in random order",
     ]
+
+
+def choose_weight(
+    found: Sequence[Sequence[tuple[str, ScoredReply]]],
+    greedy: Sequence[str],
+    wanted: Sequence[str],
+) -> tuple[float, str]:
+    """(the weight `mmi`, a note): of `WEIGHTS` the one with the most distinct pairs of words whose
+    replies are no further from the references than the most likely tokens; the first where none is.
+
+    found   for each message the texts and scores to choose from
+    """
+    likely = float(np.mean(reply_scores(greedy, wanted)))
+    best, best_distinct, best_chrf = WEIGHTS[0], -1.0, 0.0
+    for mmi in WEIGHTS:
+        texts = [best_of(candidates, mmi)[0] for candidates in found]
+        chrf, distinct = float(np.mean(reply_scores(texts, wanted))), distinct_2(texts)
+        if mmi == WEIGHTS[0] or (chrf >= likely and distinct > best_distinct):
+            best, best_distinct, best_chrf = mmi, distinct, chrf
+    return best, (
+        f"mmi={best:g}, chosen on validation: chrF {best_chrf:.1f}, distinct-2 {best_distinct:.3f};"
+        f" the most likely tokens: {likely:.1f}, {distinct_2(greedy):.3f}"
+    )
+
+
+def best_of(candidates: Sequence[tuple[str, ScoredReply]], mmi: float) -> tuple[str, ScoredReply]:
+    """The text and the scores of the best candidate, see `best_reply`."""
+    best = best_reply([reply for _, reply in candidates], mmi)
+    return next(candidate for candidate in candidates if candidate[1] is best)
 
 
 def compare_replies(
@@ -71,14 +110,14 @@ def compare_replies(
         "greedy_": [reply_to_first(file, turns, GREEDY)["reply"] for turns in chosen],
     }
     if nearest is not None:
-        replies["nearest_"] = nearest.answers([turns[first_message(turns)] for turns in chosen])
+        replies["nearest_"] = nearest.answers([_message(turns) for turns in chosen])
     result: dict[str, Any] = {}
     for name, texts in replies.items():
         result[f"{name}chrf"] = round(float(np.mean(reply_scores(texts, wanted))), 2)
         result[f"{name}distinct_2"] = round(distinct_2(texts), 4)
     result["unsure"] = round(float(np.mean([r["unsure"] for r in records])), 4)
     examples = [
-        {"source": turns[first_message(turns)], "ours": record["reply"], "wanted": reference}
+        {"source": _message(turns), "ours": record["reply"], "wanted": reference}
         for turns, record, reference in zip(chosen, records, wanted, strict=True)
     ]
     return {"replies": result, "examples": examples[:NUM_EXAMPLES]}
@@ -116,10 +155,19 @@ def chosen_dialogues(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
 
 def reply_to_first(file: File, turns: Dialogue, options: PredictOptions) -> dict[str, Any]:
     """The model's reply to the user's first turn, after the greeting if there is one."""
-    session, k = ChatSession(file), first_message(turns)
-    if k:
+    return _session(file, turns).say(_message(turns), options)
+
+
+def _session(file: File, turns: Dialogue) -> ChatSession:
+    """A session that waits for the user's first turn."""
+    session = ChatSession(file)
+    if first_message(turns):
         session.read_reply(turns[1])
-    return session.say(turns[k], options)
+    return session
+
+
+def _message(turns: Dialogue) -> str:
+    return turns[first_message(turns)]
 
 
 def _wanted(turns: Dialogue) -> str:

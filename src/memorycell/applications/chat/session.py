@@ -14,7 +14,7 @@ from memorycell.application.contract import Item, ModelFile, NoOptions, Record
 from memorycell.applications.chat.dialogues import MAX_TURN_CHARS, REPLY_ID, USER_ID, check_codec
 from memorycell.applications.chat.limits import read_limits
 from memorycell.applications.chat.masking import mask, mask_tokens
-from memorycell.applications.chat.replies import PredictOptions, ReplySearch
+from memorycell.applications.chat.replies import PredictOptions, ReplySearch, ScoredReply
 from memorycell.errors import DataError
 from memorycell.language.codec import END_ID, UNKNOWN_ID, TextCodec
 from memorycell.language.lines import LineReader
@@ -82,11 +82,10 @@ class ChatSession:
         tokens = self.codec.encode(message)
         if not tokens:
             raise DataError("the message is empty")
-        yield from self._read([USER_ID])
-        nats = (yield from self._read(tokens)) / len(tokens)
-        yield from self._read([REPLY_ID])
+        nats = yield from self._read_message(tokens)
+        mmi = self._limits.mmi if options.mmi is None else options.mmi
         seed = options.seed + self._turns
-        reply, mean_log_p = self._search.find(self._stream, self._log_p, options, seed)
+        reply, mean_log_p, _ = self._search.find(self._stream, self._log_p, options, mmi, seed)
         record: dict[str, Any] = {"said": text, "reply": self.codec.decode(reply).strip()}
         if self._nearest is not None and options.nearest:
             ((similarity, found),) = self._nearest.find([message])
@@ -108,9 +107,27 @@ class ChatSession:
             record["note"] = f"only the first {MAX_TURN_CHARS} characters were read"
         return record
 
+    def candidates(
+        self, text: str, options: PredictOptions
+    ) -> tuple[float, list[tuple[str, ScoredReply]]]:
+        """(nats of a message per token, the replies to choose from with their texts); the message
+        is read, no reply is.
+        """
+        nats = run(self._read_message(self.codec.encode(mask(text))))
+        seed = options.seed + self._turns
+        found = self._search.candidates(self._stream, self._log_p, options, seed)
+        return nats, [(self.codec.decode(reply.tokens).strip(), reply) for reply in found]
+
     def read_reply(self, text: str) -> None:
         """Read a reply that the model did not give itself, such as a greeting."""
         run(self._read([REPLY_ID, *self.codec.encode(normalise(text).strip()[:MAX_TURN_CHARS])]))
+
+    def _read_message(self, tokens: list[int]) -> StreamSteps[float]:
+        """The nats of a message per token; a reply follows."""
+        yield from self._read([USER_ID])
+        nats = yield from self._read(tokens)
+        yield from self._read([REPLY_ID])
+        return nats / len(tokens)
 
     def _read(self, tokens: list[int]) -> StreamSteps[float]:
         """The nats of the tokens."""

@@ -7,8 +7,13 @@ import torch
 from memorycell.application.contract import ModelFile
 from memorycell.applications.chat.dialogues import REPLY_ID, REPLY_TOKEN, USER_ID, USER_TOKEN
 from memorycell.applications.chat.limits import Limits, read_limits, remembered_pairs
-from memorycell.applications.chat.replies import MAX_SPECIFIC, PredictOptions, ReplySearch
-from memorycell.applications.chat.reply_quality import _shuffled, distinct_2
+from memorycell.applications.chat.replies import (
+    MAX_SPECIFIC,
+    PredictOptions,
+    ReplySearch,
+    ScoredReply,
+)
+from memorycell.applications.chat.reply_quality import _shuffled, choose_weight, distinct_2
 from memorycell.applications.chat.session import ChatSession
 from memorycell.errors import ModelFileError
 from memorycell.language.codec import END_ID, fit_text_codec
@@ -122,13 +127,64 @@ def test_near_messages_are_answered_from_the_memory(file):
     assert own["unsure"]
 
 
+def test_of_equally_near_messages_the_likeliest_reply_is_given(file):
+    replies = ["red is blue", "nice", "and you?", "what"]
+    pairs = [("what is red like?", reply) for reply in replies]
+    with_memory = ModelFile(file.model, file.codec, file.info, Limits(similarity=0.9).arrays(pairs))
+    record = ChatSession(with_memory).say("what is red like?")
+    message = [END_ID, USER_ID, *file.codec.encode("what is red like?"), REPLY_ID]
+    special, means = file.codec.num_special, {}
+    for reply in replies:
+        tokens = file.codec.encode(reply)
+        log_p = log_p_of(file.model, [*message, *tokens])[len(message) - 1 :]
+        total = sum(float(log_p[k, t]) for k, t in enumerate(tokens))
+        means[reply] = (total + float(log_p[len(tokens), :special].max())) / (len(tokens) + 1)
+    assert record["reply"] == max(means, key=means.get)
+    assert record["p"] == pytest.approx(np.exp(max(means.values())), abs=2e-4)
+    far = ChatSession(with_memory).say("blue and nice")
+    assert "similarity" not in far
+
+
+def candidates(*replies):
+    """Texts with log-probabilities and gains."""
+    return [(text, ScoredReply([k], log_p, gain)) for k, (text, log_p, gain) in enumerate(replies)]
+
+
+@pytest.mark.parametrize(
+    ("specific", "weight"), [("warm is red", 0.8), ("green is red", 0.8), ("z q x", 0.5)]
+)
+def test_the_weight_of_the_gain_is_the_most_diverse_that_is_as_close(specific, weight):
+    likely, wanted = ["it is nice"] * 6, [f"warm is red {k}" for k in range(6)]
+    # with 0.7: 0.3 * -0.4 = -0.12 is above 0.3 * -1.6 + 0.7 * 0.45 = -0.165; with 0.8 below
+    found = [
+        candidates(("it is nice", -0.4, 0.0), (f"{specific} {k}", -1.6, 0.45)) for k in range(6)
+    ]
+    mmi, note = choose_weight(found, likely, wanted)
+    assert mmi == weight
+    assert f"mmi={weight:g}" in note
+
+
 def test_limits_in_files():
     assert read_limits({}) == (Limits(), None)
     limits, nearest = read_limits(Limits(min_p=0.25).arrays([("a", "b")]))
     assert limits.min_p == 0.25
     assert nearest is None
-    with pytest.raises(ModelFileError, match="limits"):
-        read_limits({"limits": torch.zeros(7)})
+    before_weights = {"limits": torch.tensor([0.5, 0.2, 3.0])}
+    assert read_limits(before_weights)[0] == Limits(0.5, pytest.approx(0.2), 3.0, mmi=0.5)
+    for damaged in ([0.0] * 7, [0.5, 0.2, 3.0, 1.0], [0.5, 0.2, 3.0, float("nan")]):
+        with pytest.raises(ModelFileError, match="limits"):
+            read_limits({"limits": torch.tensor(damaged)})
+
+
+def test_the_weight_of_the_file_is_used(file):
+    texts = ["what is red like?", "blue is nice", "and you?"]
+    for mmi in (0.0, 0.9):
+        arrays = Limits(mmi=mmi).arrays([])
+        stored = ChatSession(ModelFile(file.model, file.codec, file.info, arrays))
+        given = ChatSession(file)
+        for text in texts:
+            record = stored.say(text)
+            assert record["reply"] == given.say(text, PredictOptions(mmi=mmi))["reply"]
 
 
 def test_pairs_to_remember():

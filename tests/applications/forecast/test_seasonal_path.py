@@ -120,6 +120,52 @@ def test_the_mean_of_both_paths(data, window, better):
     torch.testing.assert_close(mixed.bias, (raw.bias + season.bias) / 2)
 
 
+def test_a_share_of_the_correction_is_kept(data):
+    """The median moves this share of the way from the path's to the network's; the distances of
+    the other quantiles from it stay.
+    """
+    dataset = prepare(data, replace(SETTINGS, correction=0.25, members=2))
+    model = dataset.build().eval()
+    path = [one.head.linear for one in model.networks]
+    for one in model.networks:
+        for weight in (one.head.recurrent.weight, *one.recurrent.parameters()):
+            torch.nn.init.normal_(weight, std=0.3)
+    x = torch.from_numpy(dataset.inputs[None, :40])
+    with torch.no_grad():
+        before = [one.params(x)[0] for one in model.networks]
+        kept = [linear.weight.clone() for linear in path]
+        dataset.calibrate(model)
+        after = [one.params(x)[0] for one in model.networks]
+        for one in model.networks:
+            one.head.recurrent.weight[one.head.location_index :: one.head.params_per_value] = 0
+            one.head.recurrent.bias[one.head.location_index :: one.head.params_per_value] = 0
+        alone = [one.params(x)[0] for one in model.networks]
+    for one, old, new, without, weight in zip(
+        model.networks, before, after, alone, kept, strict=True
+    ):
+        wanted = without.location + 0.25 * (old.location - without.location)
+        torch.testing.assert_close(new.location, wanted)
+        assert (new.location - old.location).abs().max() > 0.1
+        gaps = [one.head.quantiles(p) - p.location[..., None] for p in (old, new)]
+        torch.testing.assert_close(gaps[1], gaps[0])
+        torch.testing.assert_close(one.head.linear.weight, weight)
+    assert any("25%" in note for note in dataset.notes)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"correction": 1.5}, "0 to 1"),
+        ({"correction": float("nan")}, "0 to 1"),
+        ({"correction": 0.5, "linear": None}, "linear=ridge"),
+        ({"correction": 0.5, "linear": "trained"}, "linear=ridge"),
+    ],
+)
+def test_a_share_needs_a_fitted_path(changed, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, **changed)
+
+
 def test_a_seasonal_model_learns_and_runs_live(data):
     dataset = prepare(data, replace(SETTINGS, linear="raw+season", window=None))
     assert dataset.settings.window == 720

@@ -19,7 +19,7 @@ from memorycell.language.codec import TextCodec
 from memorycell.language.model import LanguageModel
 from memorycell.language.nearest import NEVER, NearestText, choose_threshold, reply_scores
 
-NUM_COMPARED, NUM_EXAMPLES, NUM_SHUFFLED = 100, 20, 40
+NUM_FITTED, NUM_COMPARED, NUM_EXAMPLES, NUM_SHUFFLED = 300, 100, 20, 40
 GREEDY = PredictOptions(beam=0, temperature=0.0, nearest=False)
 OWN = PredictOptions(nearest=False)
 WEIGHTS = (0.5, 0.6, 0.7, 0.8)
@@ -32,17 +32,17 @@ def fit_limits(
     file: File, valid: Sequence[Dialogue], pairs: Sequence[tuple[str, str]]
 ) -> tuple[Limits, list[str]]:
     """(the limits on validation dialogues, notes on them); the pairs are those to remember."""
-    chosen = chosen_dialogues(valid)
+    chosen = chosen_dialogues(valid, NUM_FITTED)
     wanted = [_wanted(turns) for turns in chosen]
     greedy = [reply_to_first(file, turns, GREEDY)["reply"] for turns in chosen]
     found = [_session(file, turns).candidates(_message(turns), OWN) for turns in chosen]
     mmi, weighed = choose_weight([c for _, c in found], greedy, wanted)
-    nearest = NearestText([s for s, _ in pairs], [t for _, t in pairs], "word")
-    near = nearest.find([_message(turns) for turns in chosen])
+    memory = ModelFile(file.model, file.codec, file.info, Limits(similarity=0.0).arrays(pairs))
+    near = [reply_to_first(memory, turns, replace(GREEDY, nearest=True)) for turns in chosen]
     own = [best_of(candidates, mmi) for _, candidates in found]
     ours = reply_scores([text for text, _ in own], wanted)
-    theirs = reply_scores([reply for _, reply in near], wanted)
-    similarity = choose_threshold([s for s, _ in near], ours, theirs)
+    theirs = reply_scores([r["reply"] for r in near], wanted)
+    similarity = choose_threshold([r.get("similarity", 0.0) for r in near], ours, theirs)
     p, nats = [math.exp(reply.log_p) for _, reply in own], [n for n, _ in found]
     min_p, max_nats = unsure_limits(p, nats)
     limits = Limits(similarity, min_p, max_nats, mmi)
@@ -72,20 +72,22 @@ def choose_weight(
     wanted: Sequence[str],
 ) -> tuple[float, str]:
     """(the weight `mmi`, a note): of `WEIGHTS` the one with the most distinct pairs of words whose
-    replies are no further from the references than the most likely tokens; the first where none is.
+    chrF is at most one standard error below that of the most likely tokens; else the first.
 
     found   for each message the texts and scores to choose from
     """
-    likely = float(np.mean(reply_scores(greedy, wanted)))
+    likely = np.array(reply_scores(greedy, wanted))
     best, best_distinct, best_chrf = WEIGHTS[0], -1.0, 0.0
     for mmi in WEIGHTS:
         texts = [best_of(candidates, mmi)[0] for candidates in found]
-        chrf, distinct = float(np.mean(reply_scores(texts, wanted))), distinct_2(texts)
-        if mmi == WEIGHTS[0] or (chrf >= likely and distinct > best_distinct):
-            best, best_distinct, best_chrf = mmi, distinct, chrf
+        scores, distinct = np.array(reply_scores(texts, wanted)), distinct_2(texts)
+        gain = scores - likely
+        is_close = gain.mean() >= -gain.std() / math.sqrt(len(gain))
+        if mmi == WEIGHTS[0] or (is_close and distinct > best_distinct):
+            best, best_distinct, best_chrf = mmi, distinct, float(scores.mean())
     return best, (
         f"mmi={best:g}, chosen on validation: chrF {best_chrf:.1f}, distinct-2 {best_distinct:.3f};"
-        f" the most likely tokens: {likely:.1f}, {distinct_2(greedy):.3f}"
+        f" the most likely tokens: {likely.mean():.1f}, {distinct_2(greedy):.3f}"
     )
 
 
@@ -147,9 +149,9 @@ def distinct_2(texts: Iterable[str]) -> float:
     return len(set(pairs)) / max(len(pairs), 1)
 
 
-def chosen_dialogues(dialogues: Sequence[Dialogue]) -> list[Dialogue]:
-    """Up to `NUM_COMPARED` dialogues in an order of a fixed seed."""
-    order = np.random.default_rng(0).permutation(len(dialogues))[:NUM_COMPARED]
+def chosen_dialogues(dialogues: Sequence[Dialogue], count: int = NUM_COMPARED) -> list[Dialogue]:
+    """Up to `count` dialogues in an order of a fixed seed."""
+    order = np.random.default_rng(0).permutation(len(dialogues))[:count]
     return [dialogues[k] for k in order]
 
 

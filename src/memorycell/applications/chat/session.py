@@ -26,6 +26,9 @@ from memorycell.state import State
 from memorycell.streaming.stepwise import StreamSteps, run
 from memorycell.streaming.stream import Stream
 
+MAX_EQUALLY_NEAR, EQUALLY_NEAR = 32, 1e-6
+"""Messages of training that are equally near, and how much their similarities may differ."""
+
 
 class ChatSession:
     """One conversation. Its only memory is the `State` of the recurrent layers."""
@@ -87,12 +90,9 @@ class ChatSession:
         seed = options.seed + self._turns
         reply, mean_log_p, _ = self._search.find(self._stream, self._log_p, options, mmi, seed)
         record: dict[str, Any] = {"said": text, "reply": self.codec.decode(reply).strip()}
-        if self._nearest is not None and options.nearest:
-            ((similarity, found),) = self._nearest.find([message])
-            if similarity >= self._limits.similarity:
-                reply = self.codec.encode(found)
-                mean_log_p = self._search.mean_log_p(self._stream, self._log_p, reply)
-                record |= {"reply": found, "similarity": round(similarity, 4)}
+        if options.nearest and (remembered := self._remembered(message)):
+            text_found, reply, mean_log_p, similarity = remembered
+            record |= {"reply": text_found, "similarity": round(similarity, 4)}
         yield from self._read(reply)
         self._turns += 1
         p = math.exp(mean_log_p)
@@ -106,6 +106,23 @@ class ChatSession:
         if len(text) > MAX_TURN_CHARS:
             record["note"] = f"only the first {MAX_TURN_CHARS} characters were read"
         return record
+
+    def _remembered(self, message: str) -> tuple[str, list[int], float, float] | None:
+        """(the reply to the nearest message of training, its tokens, its mean log-probability, the
+        similarity), if one is near enough; of equally near ones the likeliest reply.
+        """
+        if self._nearest is None:
+            return None
+        ((*near,),) = self._nearest.find_several([message], MAX_EQUALLY_NEAR)
+        if not near or near[0][0] < self._limits.similarity:
+            return None
+        replies = {self._nearest.targets[at] for s, at in near if s > near[0][0] - EQUALLY_NEAR}
+        scored = []
+        for text in sorted(replies):
+            tokens = self.codec.encode(text)
+            log_p = self._search.mean_log_p(self._stream, self._log_p, tokens)
+            scored.append((text, tokens, log_p, near[0][0]))
+        return max(scored, key=lambda reply: reply[2])
 
     def candidates(
         self, text: str, options: PredictOptions

@@ -172,6 +172,13 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
         others = [f"others.{k}." for k in range(self.settings.members - 1)]
         return tuple(f"{at}{name}" for at in ("", *others) for name in linear_start.PARAMETERS)
 
+    def calibrate(self, model: Forecaster) -> None:
+        """See `Dataset`: the setting `correction`."""
+        share = self.settings.correction
+        if share < 1 and self.linear_error() is not None:
+            linear_start.shrink_correction(model, share)
+            self.notes.append(f"of what the recurrent part adds to the median {share:.0%} is kept")
+
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `Dataset`: the training split in lanes, from a random position."""
         settings = self.settings

@@ -156,6 +156,15 @@ def set_linear_path(model: Forecaster, start: LinearStart | None) -> None:
                 network.head.linear.bias.copy_(start.bias)
 
 
+def shrink_correction(model: Forecaster, share: float) -> None:
+    """Keep this share of what the recurrent part adds to the median (or the location)."""
+    with torch.no_grad():
+        for network in model.networks:
+            head = network.head
+            for parameter in (head.recurrent.weight, head.recurrent.bias):
+                parameter[head.location_index :: head.params_per_value] *= share
+
+
 def _regression(
     dataset: ForecastDataset, config: ForecasterConfig, at: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

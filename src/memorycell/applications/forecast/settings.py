@@ -63,6 +63,9 @@ class ForecastSettings:
                 training split that is not trained further; raw, ridge that reads windows as they
                 are where normal=level; season, the same season by season with few weights (see
                 `SeasonalPath`); or raw+season, the mean of both; by default as trials decide
+    correction  share, from 0 to 1, of what the recurrent part adds to the median of a fitted
+                linear path that is kept after training: below 1 where later data differ from those
+                of training and validation
     positive    yes: what is forecast cannot be negative; forecasts are clipped at 0
     test        the test period as shares of the time, as in 0.85:1; the last sixth before it is the
                 validation period
@@ -109,6 +112,7 @@ class ForecastSettings:
     head: str | None = None
     normal: str | None = None
     linear: str | None = None
+    correction: float = 1.0
     positive: bool = False
     test: str = "0.85:1"
     split: str | None = None
@@ -122,6 +126,13 @@ class ForecastSettings:
         check_counts(self, *counts, "window", "lanes", "bptt")
         check_choices(self, decode=("direct", "paths"), scaling=(None, "all", "series"))
         check_choices(self, linear=(None, "trained", "ridge", *RAW))
+        if not 0 <= self.correction <= 1:
+            raise ValueError(f"correction={self.correction:g}: expected 0 to 1")
+        if self.correction < 1 and self.linear in (None, "trained"):
+            raise ValueError(
+                f"correction={self.correction:g}: expected 1, or a fitted path with it, as in"
+                " linear=ridge"
+            )
         if wrong := set(split_names(self.classic)) - set(classic.METHODS):
             raise ValueError(
                 f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}"

@@ -11,6 +11,7 @@ import memorycell
 from memorycell import proof
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.exchange import c_cells
+from memorycell.models.classifier import Classifier, ClassifierConfig
 from memorycell.ops import binding
 from memorycell.streaming.stepping import LayerStepper
 from memorycell.streaming.stream import Stream
@@ -125,6 +126,37 @@ def test_a_broken_export_and_nan_are_found(monkeypatch):
 
     monkeypatch.setattr(LayerStepper, "step_one", poisoned)
     assert "step by step = whole sequence, float32" in broken(precisions=["float32"], exports=[])
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_lower_precisions_of_classifiers_are_compared_as_probabilities(monkeypatch, broken):
+    """Log-probabilities of unlikely classes differ by more than the bound, probabilities do not;
+    probabilities that are wrong are found.
+    """
+    torch.manual_seed(0)
+    net = Classifier(
+        ClassifierConfig(
+            vocabulary=0, input_size=4, classes=30, hidden_size=24, bidirectional=False
+        )
+    ).eval()
+    with torch.no_grad():
+        net.head.linear.weight.mul_(12)
+        for weight in net.recurrent.parameters():
+            weight.mul_(6)
+    x = np.random.default_rng(0).normal(size=(100, 4)).astype(np.float32)
+    whole = net(torch.from_numpy(x)[None])[0][0].detach().numpy()
+    stream = Stream(net, "int8")
+    steps = np.stack([stream.step(row) for row in x])
+    assert proof.difference(steps, whole) > proof.TOLERANCE["int8"]
+    if broken:
+        monkeypatch.setattr(proof, "_steps", lambda *_: np.roll(steps, 1, axis=1))
+        monkeypatch.setattr(proof, "_other_ways", lambda *_: ())
+    result = memorycell.prove(net, x, precisions=["int8"], exports=[])
+    (check,) = [c for c in result.checks if c.name.startswith("step by step")]
+    wanted = np.roll(steps, 1, axis=1) if broken else steps
+    assert check.max_diff == pytest.approx(np.abs(np.exp(wanted) - np.exp(whole)).max(), rel=1e-3)
+    assert check.ok is not broken
+    assert result.ok is not broken
 
 
 def test_skipped_checks_are_listed_with_the_reason(monkeypatch):

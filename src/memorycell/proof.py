@@ -106,7 +106,8 @@ def prove(
     exports     formats to compare as well: "onnx" (needs onnxruntime), "c" (needs a C compiler)
     log         called with one line per check
 
-    Exact checks compare the model's own outputs, the others those of `Model.comparison_model`.
+    Exact checks compare the model's own outputs, the others those of `Model.comparison_model`;
+    where these are log-probabilities of classes, lower precisions are compared as probabilities.
     Raises ValueError for a bidirectional layer and for a model without steps; TypeError for an x of
     another type.
     """
@@ -138,7 +139,10 @@ def prove(
             continue
         steps = _steps(compared, inputs, precision)
         against = "whole sequence" if precision == "float32" else "whole sequence in float32"
-        check(f"step by step = {against}", precision, steps, reference, TOLERANCE[precision])
+        whole = reference
+        if precision != "float32" and isinstance(compared, Model) and compared.gives_log_p:
+            steps, whole = np.exp(steps), np.exp(reference)
+        check(f"step by step = {against}", precision, steps, whole, TOLERANCE[precision])
         subject, bound = (module, 0.0) if no_engine is None else (compared, TOLERANCE["float32"])
         steps = _steps(subject, inputs, precision)
         if np.isnan(steps).any():

@@ -77,7 +77,7 @@ class ClassifierConfig(ModelConfig):
 class Classifier(SteppedModel[PaddedBatch]):
     """Maps a sequence to log-probabilities of its class; after every step, if unidirectional."""
 
-    kind = "classifier"
+    kind, gives_log_p = "classifier", True
     config_class = ClassifierConfig
     config: ClassifierConfig
     class_weight: Tensor

@@ -89,6 +89,10 @@ class Model(nn.Module, Generic[B]):
     kind: ClassVar[str]
     """Its name in a model file."""
     config_class: ClassVar[type[ModelConfig]]
+    gives_log_p: ClassVar[bool] = False
+    """Whether the outputs are log-probabilities of classes: `prove` compares those of lower
+    precisions as probabilities, since a logarithm enlarges the rounding of unlikely classes.
+    """
 
     config: ModelConfig
 

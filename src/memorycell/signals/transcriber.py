@@ -43,7 +43,7 @@ class Transcriber(SteppedModel[PaddedBatch]):
              validation transcripts; weight -1: the search makes more errors than greedy decoding
     """
 
-    kind = "transcriber"
+    kind, gives_log_p = "transcriber", True
     config_class = TranscriberConfig
     config: TranscriberConfig
     search: Tensor

@@ -152,18 +152,21 @@ def test_a_share_of_the_correction_is_kept(data):
     assert any("25%" in note for note in dataset.notes)
 
 
-@pytest.mark.parametrize(
-    ("changed", "message"),
-    [
-        ({"correction": 1.5}, "0 to 1"),
-        ({"correction": float("nan")}, "0 to 1"),
-        ({"correction": 0.5, "linear": None}, "linear=ridge"),
-        ({"correction": 0.5, "linear": "trained"}, "linear=ridge"),
-    ],
-)
-def test_a_share_needs_a_fitted_path(changed, message):
-    with pytest.raises(ValueError, match=message):
-        replace(SETTINGS, **changed)
+@pytest.mark.parametrize("share", [-0.1, 1.5, float("nan")])
+def test_a_share_is_from_0_to_1(share):
+    with pytest.raises(ValueError, match="expected 0 to 1"):
+        replace(SETTINGS, correction=share)
+
+
+def test_a_path_that_is_trained_keeps_the_correction(data):
+    dataset = prepare(data, replace(SETTINGS, linear="trained", correction=0.25))
+    model = dataset.build()
+    torch.nn.init.normal_(model.head.recurrent.weight)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    dataset.calibrate(model)
+    assert "no effect" in dataset.notes[-1]
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, before[name]), name
 
 
 def test_a_seasonal_model_learns_and_runs_live(data):

@@ -174,10 +174,7 @@ class ForecastDataset(Dataset[Forecaster, LaneBatch]):
 
     def calibrate(self, model: Forecaster) -> None:
         """See `Dataset`: the setting `correction`."""
-        share = self.settings.correction
-        if share < 1 and self.linear_error() is not None:
-            linear_start.shrink_correction(model, share)
-            self.notes.append(f"of what the recurrent part adds to the median {share:.0%} is kept")
+        self.notes += linear_start.shrink_correction(self, model)
 
     def batches(self, seed: int) -> Iterator[LaneBatch]:
         """See `Dataset`: the training split in lanes, from a random position."""

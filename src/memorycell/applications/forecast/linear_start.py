@@ -156,13 +156,21 @@ def set_linear_path(model: Forecaster, start: LinearStart | None) -> None:
                 network.head.linear.bias.copy_(start.bias)
 
 
-def shrink_correction(model: Forecaster, share: float) -> None:
-    """Keep this share of what the recurrent part adds to the median (or the location)."""
+def shrink_correction(dataset: ForecastDataset, model: Forecaster) -> list[str]:
+    """Keep the share `correction` of what the recurrent part adds to the median (the location of a
+    distribution); notes.
+    """
+    share = dataset.settings.correction
+    if share == 1:
+        return []
+    if dataset.linear_error() is None:
+        return [f"correction={share:g} has no effect: the linear path is not a fitted one"]
     with torch.no_grad():
         for network in model.networks:
             head = network.head
             for parameter in (head.recurrent.weight, head.recurrent.bias):
                 parameter[head.location_index :: head.params_per_value] *= share
+    return [f"of what the recurrent part adds to the median {share:.0%} is kept"]
 
 
 def _regression(

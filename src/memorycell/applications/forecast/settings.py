@@ -128,11 +128,6 @@ class ForecastSettings:
         check_choices(self, linear=(None, "trained", "ridge", *RAW))
         if not 0 <= self.correction <= 1:
             raise ValueError(f"correction={self.correction:g}: expected 0 to 1")
-        if self.correction < 1 and self.linear in (None, "trained"):
-            raise ValueError(
-                f"correction={self.correction:g}: expected 1, or a fitted path with it, as in"
-                " linear=ridge"
-            )
         if wrong := set(split_names(self.classic)) - set(classic.METHODS):
             raise ValueError(
                 f"classic={', '.join(sorted(wrong))}: expected {', '.join(classic.METHODS)}"

@@ -151,17 +151,34 @@ def candidates(*replies):
 
 
 @pytest.mark.parametrize(
-    ("specific", "weight"), [("warm is red", 0.8), ("green is red", 0.8), ("z q x", 0.5)]
+    ("specific", "weight"), [("warm is red", 0.75), ("green is red", 0.75), ("z q x", 0.5)]
 )
-def test_the_weight_of_the_gain_is_the_most_diverse_that_is_as_close(specific, weight):
+def test_the_weight_of_the_gain_is_the_first_that_is_diverse_and_close(specific, weight):
     likely, wanted = ["it is nice"] * 6, [f"warm is red {k}" for k in range(6)]
-    # with 0.7: 0.3 * -0.4 = -0.12 is above 0.3 * -1.6 + 0.7 * 0.45 = -0.165; with 0.8 below
+    # with 0.7: 0.3 * -0.4 = -0.12 is above 0.3 * -1.6 + 0.7 * 0.45 = -0.165; with 0.75 below
     found = [
         candidates(("it is nice", -0.4, 0.0), (f"{specific} {k}", -1.6, 0.45)) for k in range(6)
     ]
     mmi, note = choose_weight(found, likely, wanted)
     assert mmi == weight
     assert f"mmi={weight:g}" in note
+
+
+@pytest.mark.parametrize(("copies", "weight"), [(3, 0.8), (1, 0.75)])
+def test_the_weight_rises_until_replies_are_diverse_enough(copies, weight):
+    """Three replies of a kind: 4 of 18 pairs of words are distinct, 1.3 times the share of the likely
+    ones; all different: 8 of 18, 2.7 times, so that the 14 of 24 with 0.8 are not needed.
+    """
+    likely, wanted = ["it is nice"] * 6, [f"warm is red {k}" for k in range(6)]
+    found = [
+        candidates(
+            ("it is nice", -0.4, 0.0),
+            (f"warm is red {k // copies}", -1.6, 0.45),  # the best one with 0.75
+            (f"warm is red {k} {k}", -2.4, 0.66),  # with 0.8
+        )
+        for k in range(6)
+    ]
+    assert choose_weight(found, likely, wanted)[0] == weight
 
 
 def test_limits_in_files():

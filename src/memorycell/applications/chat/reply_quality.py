@@ -22,8 +22,12 @@ from memorycell.language.nearest import NEVER, NearestText, choose_threshold, re
 NUM_FITTED, NUM_COMPARED, NUM_EXAMPLES, NUM_SHUFFLED = 300, 100, 20, 40
 GREEDY = PredictOptions(beam=0, temperature=0.0, nearest=False)
 OWN = PredictOptions(nearest=False)
-WEIGHTS = (0.5, 0.6, 0.7, 0.8)
+WEIGHTS = (0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8)
 """Of `mmi`, to choose from."""
+MORE_DIVERSE, NUM_ERRORS = 2.5, 2.0
+"""Times the distinct pairs of words of the most likely tokens that replies are to have, and the
+standard errors that their chrF may be lower by.
+"""
 
 File = ModelFile[LanguageModel, TextCodec]
 
@@ -71,20 +75,23 @@ def choose_weight(
     greedy: Sequence[str],
     wanted: Sequence[str],
 ) -> tuple[float, str]:
-    """(the weight `mmi`, a note): of `WEIGHTS` the one with the most distinct pairs of words whose
-    chrF is at most one standard error below that of the most likely tokens; else the first.
+    """(the weight `mmi`, a note): the first of `WEIGHTS` whose replies are `MORE_DIVERSE` than the
+    most likely tokens, by distinct pairs of words; where none is, the most diverse one. Those
+    whose chrF is significantly lower are left out, except for the first.
 
     found   for each message the texts and scores to choose from
     """
-    likely = np.array(reply_scores(greedy, wanted))
+    likely, enough = np.array(reply_scores(greedy, wanted)), MORE_DIVERSE * distinct_2(greedy)
     best, best_distinct, best_chrf = WEIGHTS[0], -1.0, 0.0
     for mmi in WEIGHTS:
         texts = [best_of(candidates, mmi)[0] for candidates in found]
         scores, distinct = np.array(reply_scores(texts, wanted)), distinct_2(texts)
         gain = scores - likely
-        is_close = gain.mean() >= -gain.std() / math.sqrt(len(gain))
+        is_close = gain.mean() >= -NUM_ERRORS * gain.std() / math.sqrt(len(gain))
         if mmi == WEIGHTS[0] or (is_close and distinct > best_distinct):
             best, best_distinct, best_chrf = mmi, distinct, float(scores.mean())
+        if best_distinct >= enough:
+            break
     return best, (
         f"mmi={best:g}, chosen on validation: chrF {best_chrf:.1f}, distinct-2 {best_distinct:.3f};"
         f" the most likely tokens: {likely.mean():.1f}, {distinct_2(greedy):.3f}"

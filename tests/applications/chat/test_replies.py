@@ -166,8 +166,8 @@ def test_the_weight_of_the_gain_is_the_first_that_is_diverse_and_close(specific,
 
 @pytest.mark.parametrize(("copies", "weight"), [(3, 0.8), (1, 0.75)])
 def test_the_weight_rises_until_replies_are_diverse_enough(copies, weight):
-    """Three replies of a kind: 4 of 18 pairs of words are distinct, 1.3 times the share of the likely
-    ones; all different: 8 of 18, 2.7 times, so that the 14 of 24 with 0.8 are not needed.
+    """Three replies of a kind: 4 of 18 pairs of words are distinct, 1.3 times the share of the
+    likely ones; all different: 8 of 18, 2.7 times, so that the 14 of 24 with 0.8 are not needed.
     """
     likely, wanted = ["it is nice"] * 6, [f"warm is red {k}" for k in range(6)]
     found = [

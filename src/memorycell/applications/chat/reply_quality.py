@@ -44,7 +44,8 @@ def fit_limits(
     memory = ModelFile(file.model, file.codec, file.info, Limits(similarity=0.0).arrays(pairs))
     near = [reply_to_first(memory, turns, replace(GREEDY, nearest=True)) for turns in chosen]
     own = [best_of(candidates, mmi) for _, candidates in found]
-    ours = reply_scores([text for text, _ in own], wanted)
+    # A larger weight gives up closeness for diversity, which must not make the memory win.
+    ours = reply_scores([best_of(c, WEIGHTS[0])[0] for _, c in found], wanted)
     theirs = reply_scores([r["reply"] for r in near], wanted)
     similarity = choose_threshold([r.get("similarity", 0.0) for r in near], ours, theirs)
     p, nats = [math.exp(reply.log_p) for _, reply in own], [n for n, _ in found]
@@ -63,8 +64,8 @@ def fit_limits(
     )
     return limits, [
         weighed,
-        f"replies on validation, chrF: own {np.mean(ours):.1f}, nearest message's"
-        f" {np.mean(theirs):.1f}, which is {use}",
+        f"replies on validation, chrF: own with mmi={WEIGHTS[0]:g} {np.mean(ours):.1f}, nearest"
+        f" message's {np.mean(theirs):.1f}, which is {use}",
         f"unsure: {shares[0]:.0%} of the replies to held-out messages, {shares[1]:.0%} of those to"
         " their words in random order",
     ]

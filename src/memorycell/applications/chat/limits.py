@@ -21,7 +21,7 @@ UNSURE_SHARE = 0.05
 """Of held-out messages, by each of the two limits."""
 UNLIMITED = 1e9
 WRITTEN_SHAPES = ((3,), (4,))
-"""Of the limits in a model file; those of version 1 have no weight."""
+"""Of the limits in a model file; older files have no weight."""
 
 
 @dataclass(frozen=True)

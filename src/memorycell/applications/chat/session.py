@@ -81,18 +81,20 @@ class ChatSession:
 
     def _say(self, text: str, options: PredictOptions | None = None) -> StreamSteps[dict[str, Any]]:
         options = options or PredictOptions()
-        message = mask(normalise(text).strip()[:MAX_TURN_CHARS])
+        message = _as_read(text)
         tokens = self.codec.encode(message)
         if not tokens:
             raise DataError("the message is empty")
         nats = yield from self._read_message(tokens)
-        mmi = self._limits.mmi if options.mmi is None else options.mmi
-        seed = options.seed + self._turns
-        reply, mean_log_p, _ = self._search.find(self._stream, self._log_p, options, mmi, seed)
-        record: dict[str, Any] = {"said": text, "reply": self.codec.decode(reply).strip()}
+        record: dict[str, Any] = {"said": text}
         if options.nearest and (remembered := self._remembered(message)):
-            text_found, reply, mean_log_p, similarity = remembered
-            record |= {"reply": text_found, "similarity": round(similarity, 4)}
+            record["reply"], reply, mean_log_p, similarity = remembered
+            record["similarity"] = round(similarity, 4)
+        else:
+            mmi = self._limits.mmi if options.mmi is None else options.mmi
+            seed = options.seed + self._turns
+            reply, mean_log_p, _ = self._search.find(self._stream, self._log_p, options, mmi, seed)
+            record["reply"] = self.codec.decode(reply).strip()
         yield from self._read(reply)
         self._turns += 1
         p = math.exp(mean_log_p)
@@ -130,7 +132,7 @@ class ChatSession:
         """(nats of a message per token, the replies to choose from with their texts); the message
         is read, no reply is.
         """
-        nats = run(self._read_message(self.codec.encode(mask(text))))
+        nats = run(self._read_message(self.codec.encode(_as_read(text))))
         seed = options.seed + self._turns
         found = self._search.candidates(self._stream, self._log_p, options, seed)
         return nats, [(self.codec.decode(reply.tokens).strip(), reply) for reply in found]
@@ -170,6 +172,10 @@ class ChatSession:
         saved = read_extra(_Saved, extra, "chat", len(self.codec))
         self._stream.state = state
         self._log_p, self._turns = np.array(saved.log_p, np.float32), saved.turns
+
+
+def _as_read(text: str) -> str:
+    return mask(normalise(text).strip()[:MAX_TURN_CHARS])
 
 
 @dataclass(frozen=True)

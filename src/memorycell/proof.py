@@ -159,7 +159,9 @@ def prove(
                 proof.skipped[f"{name} in {precision}"] = result
             elif result is not None:
                 outputs, bound = result
-                steps = _steps(module, inputs, precision).reshape(outputs.shape)
+                # Of several members in one stack the states have one scale in int8, not one each.
+                one = module.exported() if isinstance(module, Model) else module
+                steps = _steps(one, inputs, precision).reshape(outputs.shape)
                 check(f"{name} = step by step", precision, outputs, steps, bound)
     return proof
 
@@ -288,7 +290,8 @@ def _run_onnx(module: Runnable, inputs: np.ndarray, precision: str) -> Result | 
     session = onnxruntime.InferenceSession(
         onnx_export.export(module).SerializeToString(), providers=["CPUExecutionProvider"]
     )
-    initial: State = module.initial_state()  # type: ignore[operator]
+    exported = module.exported() if isinstance(module, Model) else module
+    initial: State = exported.initial_state()  # type: ignore[operator]
     state = {name: value.numpy() for name, value in initial.asdict().items() if value.shape[0]}
     outputs = []
     for part in np.array_split(inputs, 7):

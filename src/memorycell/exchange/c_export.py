@@ -63,7 +63,7 @@ def export(
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-    ready = stepper(module, precision)
+    ready = stepper(module.exported() if isinstance(module, Model) else module, precision)
     if head is None:
         default = c_head(module)
         if isinstance(default, str):

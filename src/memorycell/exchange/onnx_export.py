@@ -33,7 +33,7 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
 
     Raises ValueError for a model that cannot be exported, with the reason.
     """
-    module.eval()
+    module = (module.exported() if isinstance(module, Model) else module).eval()
     head = onnx_head(module)
     if isinstance(head, str):
         raise ValueError(f"export: {head}")

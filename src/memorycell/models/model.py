@@ -137,6 +137,12 @@ class Model(nn.Module, Generic[B]):
         """
         return self
 
+    def exported(self) -> Model[Any]:
+        """The model that is exported: this one, or one of a single recurrent stack that gives the
+        same outputs.
+        """
+        return self
+
     def onnx_head(self) -> OnnxHead | str:
         """How the model's input and output are written to ONNX; or why it cannot be exported."""
         return f"not for a {self.kind} model yet"

@@ -185,18 +185,43 @@ def test_a_session_of_an_ensemble_is_saved_forked_and_restored(cloned):
         assert [one.feed(line)[0] for line in lines[1:]] == expected[1:]
 
 
-def test_an_ensemble_is_proved_inspected_and_not_exported(cloned, tmp_path):
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_an_ensemble_is_exported_as_one_policy(kind, cell):
+    """One stack and one actor give the average, in PyTorch, live, in ONNX and in C99."""
+    policy = ensemble(kind, cell)
+    x = observations(1, 25)
+    with torch.no_grad():
+        expected, _ = policy(torch.from_numpy(x))
+        one = policy.exported()
+        whole, _ = one(torch.from_numpy(x))
+    assert one.config.members == 1
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=1e-5)
+    stream = Stream(one)
+    live = np.stack([stream.step(row) for row in x[0]])
+    np.testing.assert_allclose(live, expected[0], atol=1e-4)
+    result = memorycell.prove(policy, x[0])
+    assert result.ok, [str(check) for check in result.checks]
+    names = {(check.name, check.precision) for check in result.checks}
+    for to, precision in (("onnx", "float32"), ("c", "float32"), ("c", "int8")):
+        assert (f"{to} = step by step", precision) in names
+
+
+def test_an_ensemble_that_cannot_be_merged_is_not_exported():
+    policy = ensemble("choices", "layernorm")
+    assert policy.onnx_head() == policy.c_head() == NOT_EXPORTED
+    assert "layernorm" not in NOT_EXPORTED
+
+
+def test_an_ensemble_is_proved_inspected_and_exported(cloned, tmp_path):
     model = memorycell.load(cloned[0])
     assert model.prove().ok
     inspection = model.inspect()
     assert [layer.trace.units for layer in inspection.layers] == [16]
     assert inspection.notes[-1] == "the first of 3 members"
     for to in ("onnx", "c"):
-        with pytest.raises(UserError, match=f"to {to}: only for policies with members=1"):
-            model.export(to, tmp_path / "out")
-    assert not (tmp_path / "out").exists()
-    policy = modelfile.load(cloned[0]).model
-    assert policy.onnx_head() == policy.c_head() == NOT_EXPORTED
+        model.export(to, tmp_path / to)
+        assert any((tmp_path / to).iterdir())
 
 
 def test_an_environment_trains_one_network(train, application, tmp_path):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+import memorycell
 from memorycell.applications.forecast.linear_start import LinearStart, set_linear_path
 from memorycell.applications.forecast.model import Forecaster, ForecasterConfig
 from memorycell.models.batches import LaneBatch
@@ -78,6 +79,40 @@ def test_the_first_weights_of_the_linear_path_are_those_of_all(model):
         torch.testing.assert_close(other.head.linear.weight, new.head.linear.weight)
 
 
-def test_several_are_not_exported(model):
-    assert "members=1" in model.onnx_head()
-    assert "members=1" in model.c_head()
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {},
+        {"cell": "gru", "num_layers": 2, "members": 2, "window": 1},
+        {"normal": "level", "linear": 3},
+        {"normal": "level", "raw_linear": True, "cell": "peephole"},
+    ],
+)
+def test_several_are_exported_as_one(changed):
+    """One stack and one head give the mean of the members, in PyTorch, live, in ONNX and C99."""
+    torch.manual_seed(1)
+    model = Forecaster(replace(CONFIG, **changed)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.3 * torch.randn_like(parameter))
+    x = np.random.default_rng(0).normal(size=(20, 4)).astype(np.float32)
+    with torch.no_grad():
+        expected, _ = model(torch.from_numpy(x)[None])
+        one = model.exported()
+        whole, _ = one(torch.from_numpy(x)[None])
+    assert one.config.members == 1
+    torch.testing.assert_close(whole, expected, atol=1e-5, rtol=1e-5)
+    stream = Stream(one)
+    live = np.stack([stream.step(row) for row in x])
+    np.testing.assert_allclose(live, expected[0], atol=1e-4)
+    result = memorycell.prove(model, x)
+    assert result.ok, [str(check) for check in result.checks]
+    names = {(check.name, check.precision) for check in result.checks}
+    exports = {("onnx", "float32"), ("c", "float32"), ("c", "int8")}
+    assert {(f"{to} = step by step", precision) for to, precision in exports} <= names
+
+
+def test_members_that_cannot_be_merged_are_not_exported():
+    model = Forecaster(replace(CONFIG, cell="layernorm"))
+    assert "several members of the cells rnn" in model.onnx_head()
+    assert model.c_head() == model.onnx_head()

@@ -10,13 +10,13 @@ from memorycell.applications.sequences.heads import (
     ordered_quantiles_array,
     student_nats,
 )
-from memorycell.applications.sequences.merging import merged
 from memorycell.applications.sequences.model import (
     SequenceBatch,
     SequenceModel,
     SequenceModelConfig,
 )
 from memorycell.models.batches import padded
+from memorycell.models.merging import merged
 from memorycell.nn.layers import of_cell
 from memorycell.proof import prove
 

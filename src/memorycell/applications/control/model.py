@@ -20,12 +20,13 @@ from memorycell.applications.control.scaling import Scaling
 from memorycell.cells import CELLS
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.models.members import MembersStepper, check_members, join_states, split_state
+from memorycell.models.merging import MERGEABLE_CELLS
 from memorycell.models.model import ModelConfig, SteppedModel, windows
 from memorycell.nn.layers import Recurrent
 from memorycell.state import State
 from memorycell.streaming.stepping import Stepper
 
-NOT_EXPORTED = "only for policies with members=1"
+NOT_EXPORTED = "several members only of the cells " + ", ".join(MERGEABLE_CELLS) + "; heads=1"
 
 
 class Lesson(Protocol):
@@ -86,6 +87,11 @@ class PolicyConfig(ModelConfig):
             if not (math.isfinite(low) and math.isfinite(high) and low < high):
                 raise ValueError(f"bounds: expected low < high, got {low} and {high}")
         check_members(self.members)
+
+    @property
+    def exportable(self) -> bool:
+        """Whether its networks can be exported: one, or several that can be merged."""
+        return self.members == 1 or (self.cell in MERGEABLE_CELLS and self.heads == 1)
 
     @property
     def outputs(self) -> int:
@@ -219,6 +225,9 @@ class RecurrentPolicy(Policy):
             _chrono(self.recurrent, memory)
         self.others = nn.ModuleList(Member(config, memory) for _ in range(config.members - 1))
 
+    merged = 1
+    """Networks that it was made of, see `MergedPolicy`."""
+
     @property
     def networks(self) -> list[RecurrentPolicy | Member]:
         """The members; the first is the policy itself."""
@@ -270,21 +279,28 @@ class RecurrentPolicy(Policy):
         steppers = [PolicyStepper(self, precision, one) for one in self.networks]
         return MembersStepper(steppers, average_of(self)) if len(steppers) > 1 else steppers[0]
 
+    def exported(self) -> RecurrentPolicy:
+        """See `Model`."""
+        from memorycell.applications.control.merged import MergedPolicy
+
+        is_merged = self.config.members > 1 and self.config.exportable
+        return MergedPolicy(self) if is_merged else self
+
     def onnx_head(self) -> OnnxHead | str:
         """See `Model`."""
-        if self.config.members > 1:
+        if not self.config.exportable:
             return NOT_EXPORTED
         from memorycell.applications.control.onnx_head import PolicyOnnxHead
 
-        return PolicyOnnxHead(self)
+        return PolicyOnnxHead(self.exported())
 
     def c_head(self) -> CHead | str:
         """See `Model`."""
-        if self.config.members > 1:
+        if not self.config.exportable:
             return NOT_EXPORTED
         from memorycell.applications.control.c_head import PolicyCHead
 
-        return PolicyCHead(self)
+        return PolicyCHead(self.exported())
 
 
 class FeedforwardPolicy(Policy):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -34,8 +35,18 @@ class PolicyOnnxHead:
         actor = self._policy.actor
         y = graph.op("MatMul", hidden, graph.constant(actor.weight.T, "actor"))
         y = graph.op("Add", y, graph.constant(actor.bias))
-        if self._policy.config.choices:
+        count, choices = self._policy.merged, self._policy.config.choices
+        if choices and count == 1:
             return y, {}
+        if not choices:
+            y = graph.op("Clip", y, graph.constant(-1.0), graph.constant(1.0))
+        y = graph.op("Reshape", y, graph.constant([0, 0, count, *self.output_shape]))
+        if choices:  # the logarithm of the mean probability, see `mean_outputs`
+            parts = graph.split(y, 3, choices) if len(choices) > 1 else [y]
+            parts = [graph.op("LogSoftmax", part, axis=-1) for part in parts]
+            y = graph.op("Concat", *parts, axis=3)
+            y = graph.op("ReduceLogSumExp", y, axes=[2], keepdims=0)
+            return graph.op("Sub", y, graph.constant(math.log(count))), {}
+        y = graph.op("ReduceMean", y, axes=[2], keepdims=0)
         middle, half = map(graph.constant, self._policy.bounds())
-        y = graph.op("Clip", y, graph.constant(-1.0), graph.constant(1.0))
         return graph.op("Add", graph.op("Mul", y, half), middle), {}

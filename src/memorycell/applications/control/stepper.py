@@ -53,6 +53,8 @@ class PolicyStepper:
         self._std = policy.scaling.std.numpy().copy()
         self._head = LinearStep(*_scaled_head(policy, network))
         self._bounds = None if config.choices else _bounds(policy)
+        self._merged, self._size = policy.merged, config.outputs
+        self._average = average_of(policy)
 
     def step_one(self, ring: np.ndarray, row: int, x: np.ndarray) -> tuple[np.ndarray, int]:
         """See `Stepper`."""
@@ -71,7 +73,12 @@ class PolicyStepper:
         return x if self._folded else (x - self._mean) / self._std
 
     def _output(self, hidden: np.ndarray) -> np.ndarray:
-        y = self._head(hidden)
+        if self._merged == 1:
+            return self._bounded(self._head(hidden))
+        parts = self._head(hidden).reshape(len(hidden), self._merged, self._size)
+        return np.asarray(self._average([self._bounded(part) for part in np.moveaxis(parts, 1, 0)]))
+
+    def _bounded(self, y: np.ndarray) -> np.ndarray:
         if self._bounds is not None:
             maximum(y, self._bounds[0], out=y)
             minimum(y, self._bounds[1], out=y)
@@ -113,5 +120,5 @@ def _scaled_head(
     weight, bias = network.actor.weight.detach(), network.actor.bias.detach()
     if policy.config.choices:
         return weight, bias
-    middle, half = (weight.new_tensor(bound) for bound in policy.bounds())
+    middle, half = (weight.new_tensor(bound).repeat(policy.merged) for bound in policy.bounds())
     return half[:, None] * weight, half * bias + middle

@@ -7,11 +7,14 @@ from string import Template
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from memorycell.applications.forecast.windows import MIN_WINDOW_STD
 from memorycell.models.exporting import CWriter
 
 if TYPE_CHECKING:
+    from memorycell.applications.forecast.head import Forecast
     from memorycell.applications.forecast.model import Forecaster
 
 NORMALISE = Template("""\
@@ -49,6 +52,9 @@ static void normalise_input(const float *x, const float *more, float *inputs) {
 
 """)
 
+ONE = """
+    product(head_recurrent, head_recurrent_bias, CELLS * K, $hidden_size, h, y);"""
+
 NORMALISE_WINDOW = """
     for (int k = 0; k <= PAST; k += F) {
         const int seen = window[k + $seen] > 0.5f;
@@ -62,6 +68,17 @@ PACK_WINDOW = """
             window[k * $linear_inputs + j] = window[k * F + j];"""
 """Moves the inputs that the linear path reads to the front of the window."""
 
+MEMBERS = """
+    for (int k = 0; k < CELLS * K; k++)
+        y[k] = 0.0f;
+    for (int m = 0; m < $members; m++) {
+        product(head_recurrent + m * CELLS * K * $hidden_size, head_recurrent_bias + m * CELLS * K,
+                CELLS * K, $hidden_size, h + m * $hidden_size, own);
+        for (int k = 0; k < CELLS * K; k++)
+            y[k] += (k % K == MIDDLE ? own[k] : softplus(own[k])) / $members;
+    }"""
+"""The mean of what several networks add to the median, and of their distances of quantiles."""
+
 HEAD = Template("""\
 /* Quantiles of the next $horizon values of each target. `more` holds the inputs of past steps. */
 static void head(const float *x, const float *h, float *more, float *y) {
@@ -74,8 +91,7 @@ static void head(const float *x, const float *h, float *more, float *y) {
     for (int k = 0; k < F; k++)
         window[PAST + k] = x[k];$find_statistics
     for (int k = 0; k < PAST; k++)
-        more[k] = window[F + k];$normalise_window$pack_window
-    product(head_recurrent, head_recurrent_bias, CELLS * K, $hidden_size, h, y);
+        more[k] = window[F + k];$normalise_window$pack_window$recurrent
     product(head_linear, head_linear_bias, CELLS, LINEAR, window, linear);
     for (int k = 0; k < CELLS; k++) {
         const int target = k % T;
@@ -84,12 +100,12 @@ static void head(const float *x, const float *h, float *more, float *y) {
         const float median = $change + x[target];
         float distance = 0.0f;
         for (int j = MIDDLE + 1; j < K; j++) {
-            distance += softplus(q[j]);
+            distance += $gap;
             q[j] = median + distance * unit;
         }
         distance = 0.0f;
         for (int j = MIDDLE - 1; j >= 0; j--) {
-            distance += softplus(q[j]);
+            distance += $gap;
             q[j] = median - distance * unit;
         }
         q[MIDDLE] = median;
@@ -118,6 +134,8 @@ class ForecastCHead:
         self.output_size = cells * config.quantiles
         self.normalises = config.normal == "level"
         floats = config.window * config.input_size + cells
+        if model.head.members > 1:
+            floats += self.output_size
         if self.normalises:
             floats += config.input_size + 2 * config.targets
         self.stack_bytes = 4 * floats
@@ -125,8 +143,9 @@ class ForecastCHead:
     def write(self, writer: CWriter) -> str:
         """See `CHead`."""
         config, head = self._config, self._head
-        writer.constant("head_recurrent", head.recurrent.weight)
-        writer.constant("head_recurrent_bias", head.recurrent.bias)
+        weight, bias = member_weights(head)
+        writer.constant("head_recurrent", weight)
+        writer.constant("head_recurrent_bias", bias)
         writer.constant("head_linear", head.linear.weight)
         writer.constant("head_linear_bias", head.linear.bias)
         writer.constant("head_scale", self._scale)
@@ -139,7 +158,8 @@ class ForecastCHead:
             "seen": config.seen,
             "quantiles": config.quantiles,
             "horizon": config.horizon,
-            "hidden_size": config.hidden_size,
+            "members": head.members,
+            "hidden_size": config.hidden_size // head.members,
             "min_variance": f"{MIN_WINDOW_STD**2:.9g}f",
             "linear": head.linear.in_features,
             "linear_inputs": config.linear or config.input_size,
@@ -150,12 +170,16 @@ class ForecastCHead:
             "change": "(q[MIDDLE] + linear[k]) * unit",
             "pack_window": Template(PACK_WINDOW).substitute(sizes) if is_part else "",
             **dict.fromkeys(("more_locals", "find_statistics", "normalise_window"), ""),
+            "recurrent": Template(ONE if head.members == 1 else MEMBERS).substitute(sizes),
+            "gap": "softplus(q[j])" if head.members == 1 else "q[j]",
         }
+        own = ", own[CELLS * K]" if head.members > 1 else ""
+        parts["more_locals"] = own
         if not self.normalises:
             return HEAD.substitute(sizes, **parts)
         parts |= {
             "unit": "std[target]",
-            "more_locals": ", mean[T], std[T]",
+            "more_locals": f", mean[T], std[T]{own}",
             "find_statistics": "\n    window_statistics(x, more, mean, std);",
         }
         if config.raw_linear:
@@ -168,3 +192,13 @@ class ForecastCHead:
         """See `CHead`."""
         y = y * self._scale[:, None] + self._offset[:, None]
         return y.reshape(len(y), -1)
+
+
+def member_weights(head: Forecast) -> tuple[Tensor, Tensor]:
+    """(weights [members, horizon · targets · K, H], biases [members, horizon · targets · K]) of a
+    head, without the zeros between the members of a `MeanForecast`.
+    """
+    shape = (head.horizon * head.targets, head.members, head.num_quantiles, head.members, -1)
+    weight, bias = head.recurrent.weight.view(shape), head.recurrent.bias.view(shape[:3])
+    own = [weight[:, k, :, k].flatten(0, 1) for k in range(head.members)]
+    return torch.stack(own), bias.transpose(0, 1).flatten(1)

@@ -15,6 +15,7 @@ from memorycell.applications.forecast.words import word_labels
 from memorycell.errors import UserError
 from memorycell.exchange import c_export
 from memorycell.exchange.files import Exported
+from memorycell.models.merging import MERGEABLE_CELLS
 from memorycell.state import fingerprint
 
 if TYPE_CHECKING:
@@ -81,7 +82,7 @@ class CExporter:
             file.model,
             name,
             precision=precision,
-            head=ForecastCHead(file.model, codec.std[:targets], codec.mean[:targets]),
+            head=ForecastCHead(file.model.exported(), codec.std[:targets], codec.mean[:targets]),
             inputs=input_descriptions(codec),
             output=output,
             test=test,
@@ -148,6 +149,7 @@ def _check(file: ModelFile[Forecaster, SeriesCodec], to: str) -> None:
     codec = file.codec
     if not file.model.config.exportable or codec.static or codec.each or codec.own:
         raise UserError(
-            f"--to {to}: only for forecasts with head=quantiles, normal=no or level, members=1,"
-            " scaling=all, each=no and no static columns"
+            f"--to {to}: only for forecasts with head=quantiles, normal=no or level, scaling=all,"
+            " each=no and no static columns; with members=1, or a cell among"
+            f" {', '.join(MERGEABLE_CELLS)}"
         )

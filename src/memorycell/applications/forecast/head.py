@@ -6,7 +6,7 @@ Their arithmetic serves PyTorch in training and numpy per step: `A` is a tensor 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeAlias
 
 import numpy as np
@@ -49,6 +49,8 @@ class Forecast(nn.Module):
     regression; the recurrent part models the rest.
     """
 
+    members = 1
+    """Heads of several networks in this one, see `MeanForecast`."""
     raw_linear = False
     """Whether the linear path reads windows that are not normalised: s_t A u_t is then A u_t."""
 
@@ -99,23 +101,31 @@ class Forecast(nn.Module):
         """
         shape = (*level.shape[:-1], self.horizon, self.targets)
         out = recurrent.reshape(*shape, self.params_per_value)
-        location, path = out[..., self.location_index], linear.reshape(shape)
+        change = out[..., self.location_index]
+        location = self._location(change, linear.reshape(shape), level, unit)
+        return ForecastParams(location, out, None if unit is None else unit[..., None, :])
+
+    def _location(self, change: A, path: A, level: A, unit: A | None) -> A:
+        """From the changes by the recurrent and the linear path, see the class."""
         if unit is None:
-            return ForecastParams(location + path + level[..., None, :], out, None)
+            return change + path + level[..., None, :]
         unit = unit[..., None, :]
-        change = location * unit + path if self.raw_linear else (location + path) * unit
-        return ForecastParams(change + level[..., None, :], out, unit)
+        change = change * unit + path if self.raw_linear else (change + path) * unit
+        return change + level[..., None, :]
 
     def quantiles(self, params: ForecastParams[A]) -> A:
         """Quantiles [..., horizon, targets, K]."""
-        location, out, unit = params
-        at = self.location_index
-        gaps = softplus(out)
+        location, scale, unit = params
+        at = self.num_quantiles // 2
+        gaps = self._gaps(scale)
         above, below = gaps[..., at + 1 :].cumsum(-1), reverse_cumsum(gaps[..., :at])
         if unit is not None:
             above, below = above * unit[..., None], below * unit[..., None]
         median = location[..., None]
         return concatenate([median - below, median, median + above])
+
+    def _gaps(self, scale: A) -> A:
+        return softplus(scale)
 
     def quantile_function(self) -> Quantiles:
         """`quantiles` for arrays, with what depends on the weights alone computed once."""
@@ -130,6 +140,54 @@ class Forecast(nn.Module):
         levels = quantiles.new_tensor(quantile_levels(self.num_quantiles))
         pinball = torch.maximum(levels * error, (levels - 1) * error)
         return _mean_of_known(2 * pinball.mean(-1), future)
+
+
+class MeanForecast(Forecast):
+    """The mean of the quantiles of several heads with the same linear path, from their hidden
+    states one after another.
+    """
+
+    def __init__(self, heads: Sequence[Forecast]) -> None:
+        first = heads[0]
+        self.members = len(heads)
+        super().__init__(
+            self.members * first.recurrent.in_features,
+            first.linear.in_features,
+            first.horizon,
+            first.targets,
+            first.num_quantiles,
+        )
+        self.raw_linear = first.raw_linear
+        parts = [one.recurrent for one in heads]
+        shape = (self.horizon * self.targets, self.members, self.num_quantiles)
+        with torch.no_grad():
+            weight = torch.zeros(*shape, self.members, first.recurrent.in_features)
+            for k, part in enumerate(parts):
+                weight[:, k, :, k] = part.weight.view(shape[0], shape[2], -1)
+            bias = torch.stack([part.bias.view(shape[0], shape[2]) for part in parts], 1)
+            self.recurrent.weight.copy_(weight.view_as(self.recurrent.weight))
+            self.recurrent.bias.copy_(bias.flatten())
+            self.linear.weight.copy_(torch.stack([one.linear.weight for one in heads]).mean(0))
+            self.linear.bias.copy_(torch.stack([one.linear.bias for one in heads]).mean(0))
+
+    @property
+    def params_per_value(self) -> int:
+        """See `Forecast`: those of all heads."""
+        return self.members * self.num_quantiles
+
+    def reset_parameters(self) -> None:
+        """Nothing: the parameters are those of the heads."""
+
+    def params(self, recurrent: A, linear: A, level: A, unit: A | None) -> ForecastParams[A]:
+        """See `Forecast`: the scale of every head and quantile [..., members, K]."""
+        shape = (*level.shape[:-1], self.horizon, self.targets)
+        out = recurrent.reshape(*shape, self.members, self.num_quantiles)
+        mean = out[..., self.num_quantiles // 2].mean(-1)
+        location = self._location(mean, linear.reshape(shape), level, unit)
+        return ForecastParams(location, out, None if unit is None else unit[..., None, :])
+
+    def _gaps(self, scale: A) -> A:
+        return softplus(scale).mean(-2)
 
 
 class ParametricForecast(Forecast):

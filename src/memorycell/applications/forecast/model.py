@@ -13,12 +13,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from memorycell.applications.forecast.head import HEADS, CountForecast, Forecast, ForecastParams
+from memorycell.applications.forecast.head import (
+    HEADS,
+    CountForecast,
+    Forecast,
+    ForecastParams,
+    MeanForecast,
+)
 from memorycell.applications.forecast.stepper import ForecasterStepper
 from memorycell.applications.forecast.windows import RETURN_DECAY, StepInputs, step_inputs
 from memorycell.models.batches import LaneBatch, known_targets
 from memorycell.models.exporting import CHead, OnnxHead
 from memorycell.models.members import MembersStepper, check_members, join_states, split_state
+from memorycell.models.merging import MERGEABLE_CELLS, merged
 from memorycell.models.model import Model, ModelConfig, SteppedModel, carried, windows
 from memorycell.setting_fields import check_choices
 from memorycell.state import State
@@ -31,7 +38,8 @@ MAX_CHUNK_NUMBERS = 8_000_000
 MAX_WARM_UP_STEPS = 8192
 """Steps before the first forecast of a segment from which the state starts at zero."""
 NOT_EXPORTED = (
-    "only for forecasters with head=quantiles, normal=no or level, members=1, no static columns"
+    "only for forecasters with head=quantiles, normal=no or level, no static columns; several"
+    f" members of the cells {', '.join(MERGEABLE_CELLS)}"
 )
 
 
@@ -93,10 +101,11 @@ class ForecasterConfig(ModelConfig):
 
     @property
     def exportable(self) -> bool:
-        """Whether it can be exported: quantiles of one network, of windows that are not normalised
-        or by their level.
+        """Whether it can be exported: quantiles, of windows that are not normalised or by their
+        level, of one network or several that can be merged.
         """
-        return self.head == "quantiles" and self.members == 1 and self.normal != "spread"
+        is_one = self.members == 1 or self.cell in MERGEABLE_CELLS
+        return self.head == "quantiles" and is_one and self.normal != "spread"
 
 
 class Forecaster(SteppedModel[LaneBatch]):
@@ -238,17 +247,28 @@ class Forecaster(SteppedModel[LaneBatch]):
         is_compared = self.config.head == "quantiles" or self.config.members > 1
         return self if is_compared else ForecasterParams(self)
 
+    def exported(self) -> Forecaster:
+        """See `Model`."""
+        config = self.config
+        if config.members == 1 or not config.exportable:
+            return self
+        single = replace(config, members=1, hidden_size=config.members * config.hidden_size)
+        whole = Forecaster(single)
+        whole.recurrent = merged([one.recurrent for one in self.networks])
+        whole.head = MeanForecast([one.head for one in self.networks])
+        return whole.eval()
+
     def onnx_head(self) -> OnnxHead | str:
         """See `Model`."""
         from memorycell.applications.forecast.onnx_head import ForecastOnnxHead
 
-        return ForecastOnnxHead(self) if self.config.exportable else NOT_EXPORTED
+        return ForecastOnnxHead(self.exported()) if self.config.exportable else NOT_EXPORTED
 
     def c_head(self) -> CHead | str:
         """See `Model`."""
         from memorycell.applications.forecast.c_head import ForecastCHead
 
-        return ForecastCHead(self) if self.config.exportable else NOT_EXPORTED
+        return ForecastCHead(self.exported()) if self.config.exportable else NOT_EXPORTED
 
     def run(
         self, x: np.ndarray, start: np.ndarray, at: np.ndarray, *, precision: str = "float32"

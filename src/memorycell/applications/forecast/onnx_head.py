@@ -104,8 +104,12 @@ class ForecastOnnxHead:
         head, middle = self._head, quantiles // 2
         out = graph.op("MatMul", hidden, graph.constant(head.recurrent.weight.T, "head"))
         out = graph.op("Add", out, graph.constant(head.recurrent.bias))
-        out = graph.op("Reshape", out, graph.constant([0, 0, horizon, targets, quantiles]))
-        below, centre, above = graph.split(out, 4, (middle, 1, middle))
+        split = graph.constant([0, 0, horizon, targets, head.members, quantiles])
+        below, centre, above = graph.split(graph.op("Reshape", out, split), 5, (middle, 1, middle))
+        below, above = graph.op("Softplus", below), graph.op("Softplus", above)
+        below, centre, above = (
+            graph.op("ReduceMean", part, axes=[4], keepdims=0) for part in (below, centre, above)
+        )
 
         inputs, after = self._inputs(graph, x)
         linear = graph.op("Reshape", inputs, graph.constant([0, 0, horizon, targets, 1]))
@@ -125,8 +129,8 @@ class ForecastOnnxHead:
         median = graph.op("Add", change, level)
 
         last_axis = graph.constant(4)
-        above = graph.op("CumSum", graph.op("Softplus", above), last_axis)
-        below = graph.op("CumSum", graph.op("Softplus", below), last_axis, reverse=1)
+        above = graph.op("CumSum", above, last_axis)
+        below = graph.op("CumSum", below, last_axis, reverse=1)
         if unit is not None:
             below, above = graph.op("Mul", below, unit), graph.op("Mul", above, unit)
         below, above = graph.op("Sub", median, below), graph.op("Add", median, above)

@@ -16,10 +16,10 @@ from memorycell.applications.sequences.heads import (
     student_nats,
 )
 from memorycell.applications.sequences.member import Member
-from memorycell.applications.sequences.merging import merged
 from memorycell.applications.sequences.mixture import RANDOM, RandomConvolutions
 from memorycell.applications.sequences.model_config import SequenceModelConfig
 from memorycell.models.exporting import CHead, OnnxHead
+from memorycell.models.merging import merged
 from memorycell.models.model import Model
 from memorycell.nn.layers import Recurrent
 from memorycell.ops.step import unsupported_reason

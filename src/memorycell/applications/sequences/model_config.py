@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from memorycell.applications.sequences.heads import params_per_output
-from memorycell.applications.sequences.merging import MERGEABLE_CELLS
 from memorycell.applications.sequences.mixture import MAX_BIASES, MAX_DILATION, MAX_DILATIONS
 from memorycell.applications.sequences.sequence_set import TARGET_KINDS, TargetKind
+from memorycell.models.merging import MERGEABLE_CELLS
 from memorycell.models.model import ModelConfig
 from memorycell.models.pooling import POOLINGS, pooled_size
 

@@ -143,8 +143,8 @@ class Forecast(nn.Module):
 
 
 class MeanForecast(Forecast):
-    """The mean of the quantiles of several heads with the same linear path, from their hidden
-    states one after another.
+    """The mean of the quantiles of several heads, from their hidden states one after another; their
+    linear paths are averaged.
     """
 
     def __init__(self, heads: Sequence[Forecast]) -> None:

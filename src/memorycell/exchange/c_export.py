@@ -20,7 +20,7 @@ from memorycell.exchange.c_cells import CELLS_IN_C, STORE_H, STORE_PROJECTED_H
 from memorycell.exchange.c_templates import FUNCTIONS, HEADER, LAYER_HEAD, SOURCE, TEST
 from memorycell.exchange.files import MAX_NAME_CHARS, Exported
 from memorycell.models.exporting import CHead, CWriter
-from memorycell.models.model import Model
+from memorycell.models.model import Model, exported
 from memorycell.nn.layers import Recurrent
 from memorycell.streaming.stepping import stepper
 
@@ -63,7 +63,7 @@ def export(
         )
     if precision not in PRECISIONS:
         raise ValueError(f"precision: expected one of {', '.join(PRECISIONS)}, got {precision!r}")
-    ready = stepper(module.exported() if isinstance(module, Model) else module, precision)
+    ready = stepper(exported(module), precision)
     if head is None:
         default = c_head(module)
         if isinstance(default, str):

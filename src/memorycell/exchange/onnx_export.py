@@ -11,7 +11,7 @@ from torch import nn
 from memorycell.exchange.onnx_graph import Graph
 from memorycell.exchange.onnx_layers import write_stack
 from memorycell.models.exporting import OnnxGraph, OnnxHead
-from memorycell.models.model import Model
+from memorycell.models.model import Model, exported
 from memorycell.nn.layers import Recurrent
 
 import onnx  # isort: skip
@@ -33,7 +33,7 @@ def export(module: nn.Module, *, note: Mapping[str, Any] | None = None) -> onnx.
 
     Raises ValueError for a model that cannot be exported, with the reason.
     """
-    module = (module.exported() if isinstance(module, Model) else module).eval()
+    module = exported(module).eval()
     head = onnx_head(module)
     if isinstance(head, str):
         raise ValueError(f"export: {head}")

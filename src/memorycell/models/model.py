@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar, cast
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from memorycell.state import State
 from memorycell.streaming.stepping import ForwardStepper, LayerStepper, Stepper, layer_params
 
 B = TypeVar("B", bound=Batch)
+M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -150,6 +151,11 @@ class Model(nn.Module, Generic[B]):
     def c_head(self) -> CHead | str:
         """How the model's output is written in C99; or why it cannot be exported."""
         return f"not for a {self.kind} model yet"
+
+
+def exported(module: M) -> M:
+    """What is exported of a layer or a model, see `Model.exported`."""
+    return cast(M, module.exported()) if isinstance(module, Model) else module
 
 
 class SteppedModel(Model[B]):

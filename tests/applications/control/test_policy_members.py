@@ -205,6 +205,7 @@ def test_an_ensemble_is_exported_as_one_policy(kind, cell):
     names = {(check.name, check.precision) for check in result.checks}
     for to, precision in (("onnx", "float32"), ("c", "float32"), ("c", "int8")):
         assert (f"{to} = step by step", precision) in names
+    assert ("members in one stack = whole sequence", "int8") in names
 
 
 def test_an_ensemble_that_cannot_be_merged_is_not_exported():

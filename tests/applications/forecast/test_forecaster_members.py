@@ -110,6 +110,7 @@ def test_several_are_exported_as_one(changed):
     names = {(check.name, check.precision) for check in result.checks}
     exports = {("onnx", "float32"), ("c", "float32"), ("c", "int8")}
     assert {(f"{to} = step by step", precision) for to, precision in exports} <= names
+    assert ("members in one stack = whole sequence", "int8") in names
 
 
 def test_members_that_cannot_be_merged_are_not_exported():
